@@ -1,0 +1,55 @@
+# Each target sets up .venv by itself: `make demo` in a fresh clone is enough.
+# PYTHON=/path/to/python3.12 make demo    chooses the Python that .venv is made with (3.10 to 3.12)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab notebooks export readme clean
+MAKEFLAGS += --no-print-directory
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.semipose-ready
+
+# A Python of the right age that can also make an environment (Debian keeps that part in a package of its own)
+RIGHT   := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.10 python3)
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 18
+
+demo: $(READY)  ## draw people, train on this machine, watch the collapse and its cure: runs/demo/report.html
+	@$(BIN)/semipose demo $(ARGS)
+
+test: $(READY)  ## run every check: notebooks clean and in step, floors, ruff, every notebook executed, tests/
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
+
+lab: $(READY)  ## open JupyterLab on the first tutorial
+	@$(BIN)/jupyter lab $$([ "$$(id -u)" = 0 ] && echo --allow-root) nbs/tutorials/01_first_look.ipynb
+
+notebooks: $(READY)  ## run notebooks in place and tidy them: all, or NB=nbs/01_geometry.ipynb
+	@OMP_NUM_THREADS=1 $(BIN)/python scripts/execute.py $(NB)
+
+export: $(READY)  ## write semipose/*.py from the notebooks, and clean the notebooks
+	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean
+
+readme: $(READY)  ## write README.md from nbs/index.ipynb
+	@$(BIN)/python scripts/readme.py
+
+clean:  ## remove caches and build outputs; .venv/, runs/ and data/ stay
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache nbs/.last_checked
+	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
+
+# Made once, and brought up to date when pyproject.toml changes; an install that was cut short goes on where it was.
+$(READY): pyproject.toml
+	@if [ ! -e $(VENV) ]; then \
+	  for python in $(PYTHONS) none; do if $$python -c '$(RIGHT)' 2>/dev/null; then break; fi; done; \
+	  if [ $$python = none ]; then \
+	    echo "semipose needs Python 3.10, 3.11 or 3.12 with its venv module (tried: $(PYTHONS)): install one, on Debian or Ubuntu" \
+	         "with 'apt install python3-venv', or name yours: make PYTHON=/path/to/python3.12 $(or $(MAKECMDGOALS),demo)" >&2; exit 1; fi; \
+	  echo "Setting up $(VENV) with $$($$python --version), once: PyTorch is large (6 GB on disk), so this takes some minutes."; \
+	  $$python -m venv $(VENV); \
+	elif ! $(BIN)/python -c '$(RIGHT)' 2>/dev/null; then \
+	  echo "The folder $(VENV) is there but holds no working Python 3.10, 3.11 or 3.12: remove it and run make again." >&2; exit 1; fi
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
+	@touch $@
