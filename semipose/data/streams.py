@@ -4,7 +4,6 @@
 
 # %% ../../nbs/19_data.streams.ipynb #718c783e
 from __future__ import annotations
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ import torch
 
 from ..errors import UserError
 from .core import People, Crops
-from .coco import write_json
+from .coco import read_json, write_json
 
 # %% auto #0
 __all__ = ['Split', 'split_first', 'split_seeded', 'walk', 'Streams']
@@ -42,9 +41,7 @@ class Split:
     @staticmethod
     def load(path:Path|str, people:People)->Split:  # UserError if the file names people who are not there
         "The same people again, found by their annotation ids whatever their order now"
-        try: d = json.loads(Path(path).read_text())
-        except FileNotFoundError: raise UserError(f'{path}: there is no such split file; it is written into the folder of every run.') from None
-        except ValueError: raise UserError(f'{path} is not JSON; take the split.json of a finished run.') from None
+        d = read_json(path)
         row, found = {int(a): i for i, a in enumerate(people.ids)}, {}
         for k in ('labeled', 'heldout', 'unlabeled'):
             if not isinstance(d, dict) or not isinstance(d.get(k), list): raise UserError(f'{path}: "{k}" is missing; it should list annotation ids.')

@@ -4,20 +4,22 @@
 
 # %% ../../nbs/51_evaluate.coco.ipynb #d7dc96a3
 from __future__ import annotations
-import contextlib, io, json
+import contextlib, io
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..errors import UserError
+from ..skeletons import COCO17
+from ..metrics import oks
 from ..data.core import People
-from ..data.coco import to_coco
+from ..data.coco import read_json, to_coco
 
 STATS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 
 # %% auto #0
-__all__ = ['STATS', 'rescore', 'pair_oks', 'oks_nms', 'crop_area', 'to_results', 'coco_eval', 'evaluate_results',
-           'coco_eval_files']
+__all__ = ['STATS', 'rescore', 'oks_nms', 'crop_area', 'to_results', 'coco_eval', 'evaluate_results', 'coco_eval_files']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b310eda9
 def rescore(
@@ -34,19 +36,6 @@ def rescore(
 def _array(a)->np.ndarray: return np.asarray(a.detach().cpu() if hasattr(a, 'detach') else a, dtype=np.float64)
 
 # %% ../../nbs/51_evaluate.coco.ipynb #c8664c0d
-def pair_oks(
-    a,          # (...,K,2) joints, image px
-    b,          # (...,K,2)
-    area,       # (...) px squared
-    sigmas,     # (K,) COCO's
-    joints=None,# (K,) bool, joints to compare
-)->np.ndarray:  # (...) in [0,1]
-    "Object keypoint similarity of two poses, all joints counted"
-    a, b, s = _array(a), _array(b), _array(sigmas)
-    e = ((a - b)**2).sum(-1)/(2*s)**2/(_array(area)[...,None] + np.spacing(1))/2
-    w = np.ones(len(s)) if joints is None else np.asarray(joints, float)
-    return (np.exp(-e)*w).sum(-1)/w.sum()
-
 def oks_nms(
     xy,               # (N,K,2) image px
     score,            # (N,)
@@ -58,11 +47,13 @@ def oks_nms(
 )->np.ndarray:        # (N,) bool, True = kept
     "Of detections more alike than `threshold`, keep the surest (Papandreou et al. 2017)"
     xy, score, area, group = _array(xy), _array(score), _array(area), np.asarray(group)
+    joints = torch.ones(xy.shape[1]) if joints is None else torch.as_tensor(np.asarray(joints, dtype=float))
     keep = np.ones(len(score), dtype=bool)
     order = np.lexsort((-score, group))  # by picture, surest first
     for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []:
         if len(rows) < 2: continue
-        alike = pair_oks(xy[rows][:,None], xy[rows][None], (area[rows][:,None] + area[rows])/2, sigmas, joints) > threshold
+        p, a = torch.from_numpy(xy[rows]), torch.from_numpy(area[rows])
+        alike = oks(p[:,None], p[None], joints, (a[:,None] + a)/2, sigmas).numpy() > threshold
         for i in range(len(rows)):
             if keep[rows[i]]: keep[rows[i+1:][alike[i,i+1:]]] = False
     return keep
@@ -97,18 +88,19 @@ def to_results(
 # %% ../../nbs/51_evaluate.coco.ipynb #b2dbc168
 def coco_eval(
     people:People,        # the truth, read with keep_all=True
-    xy,                   # (N,K,2) predicted joints of these people, image px
+    xy,                   # (N,K,2) predicted joints, image px: of all these people, or of `people.posed`
     score,                # (N,K)
-    box_score=1.,
+    box_score=1.,         # (N,) or one number
     rescore_threshold:float=.2,
     nms:float|None=.9,
 )->dict[str,float]:       # AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL; -1 where no such person exists
     "COCO's keypoint evaluation with true boxes: people without joints and crowds are truth to ignore, and are not predicted"
     rows = people.posed
-    xy, score = _array(xy), _array(score)
-    if len(xy) != len(people): raise UserError(f'xy: {len(xy):,} predictions for {len(people):,} people; predict every row of the people you evaluate on.')
-    box_score = np.broadcast_to(_array(box_score), len(people))[rows]
-    return evaluate_results(people, to_results(people.subset(rows), xy[rows], score[rows], box_score, rescore_threshold, nms))
+    xy, score, box_score = _array(xy), _array(score), _array(box_score)
+    if len(xy) == len(people): xy, score, box_score = xy[rows], score[rows], np.broadcast_to(box_score, len(people))[rows]
+    elif len(xy) != len(rows):
+        raise UserError(f'xy: {len(xy):,} predictions for {len(people):,} people of whom {len(rows):,} are posed; predict all of them, or people.posed.')
+    return evaluate_results(people, to_results(people.subset(rows), xy, score, box_score, rescore_threshold, nms))
 
 def evaluate_results(
     people:People,        # the truth, read with keep_all=True
@@ -118,31 +110,38 @@ def evaluate_results(
     truth = to_coco(people)
     for i, (a, box, area, xy) in enumerate(zip(truth['annotations'], people.box, people.area, people.xy)):
         keys = np.concatenate([xy, people.vis[i][:,None]], -1)
-        # pycocotools marks "unmatched" with id 0, so ids are counted from 1; and numbers as read, not rounded for a file
+        # numbers as read, not rounded for a file; ids from 1
         a.update(id=i+1, bbox=[float(v) for v in box], area=float(area), keypoints=[float(v) for v in keys.reshape(-1)])
     return _ten(truth, results, people.skeleton.sigmas)
 
 # %% ../../nbs/51_evaluate.coco.ipynb #69f447ad
-def _ten(truth:dict, results:list[dict], sigmas)->dict[str,float]:
+def _ten(
+    truth:dict,           # COCO annotations; pycocotools takes id 0 for "nobody", so ids must not be 0
+    results:list[dict],   # COCO results
+    sigmas,               # (K,)
+)->dict[str,float]:
     "pycocotools, without its printing"
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
-    if not results: return dict.fromkeys(STATS, 0.)
+    strange = {r['image_id'] for r in results} - {o['id'] for o in truth['images']}
+    if strange: raise UserError(f'results: {len(strange)} pictures are not in the annotations (image_id {min(strange)} first); evaluate on the data that was predicted.')
     with contextlib.redirect_stdout(io.StringIO()):
-        gt = COCO()
+        gt, dt = COCO(), COCO()
         gt.dataset = truth
         gt.createIndex()
-        ev = COCOeval(gt, gt.loadRes([dict(r) for r in results]), 'keypoints')
+        if results: dt = gt.loadRes([dict(r) for r in results])
+        ev = COCOeval(gt, dt, 'keypoints')
         ev.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         ev.evaluate(); ev.accumulate(); ev.summarize()
     return dict(zip(STATS, map(float, ev.stats)))
 
 def coco_eval_files(
-    gt:Path|str,   # COCO keypoint annotations
-    dt:Path|str,   # COCO results
-    sigmas=None,   # (K,) None: COCO's own for its 17 joints
+    gt:Path|str,          # COCO keypoint annotations
+    dt:Path|str,          # COCO results
+    sigmas=None,          # (K,) None: COCO's own for its 17 joints
 )->dict[str,float]:
     "The ten numbers of a results file, as pycocotools gives them"
-    from semipose.skeletons import COCO17
-    truth, results = (json.loads(Path(p).read_text()) for p in (gt, dt))
+    truth, results = read_json(gt), read_json(dt)
+    if not isinstance(results, list) or not all(isinstance(r, dict) and 'keypoints' in r and 'image_id' in r for r in results):
+        raise UserError(f'{dt} is not a COCO results file: it should be a list of image_id, category_id, keypoints, score.')
     return _ten(truth, results, COCO17.sigmas if sigmas is None else sigmas)
