@@ -5,6 +5,7 @@
 # %% ../../nbs/51_evaluate.coco.ipynb #d7dc96a3
 from __future__ import annotations
 import contextlib, io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,10 @@ def to_results(
     if joints is None: joints = people.supervised if people.supervised.any() else np.ones(K, dtype=bool)
     sure = rescore(score, box_score, rescore_threshold, joints)
     keep = np.ones(N, dtype=bool) if nms is None else oks_nms(xy, sure, crop_area(people.box), people.image, people.skeleton.sigmas, nms, joints)
-    keys = np.concatenate([xy, score[...,None]], -1).reshape(N, -1)
+    joints = np.asarray(joints, dtype=bool)
+    # pycocotools takes a detection's size from its joints: one that means nothing must not stretch it
+    xy = np.where(joints[:,None], xy, xy[:,joints].mean(1, keepdims=True))
+    keys = np.concatenate([xy, np.where(joints, score, 0)[...,None]], -1).reshape(N, -1)
     return [dict(image_id=int(people.image_ids[people.image[i]]), category_id=1, keypoints=keys[i].tolist(), score=float(sure[i])) for i in np.flatnonzero(keep)]
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b2dbc168
@@ -93,8 +97,10 @@ def coco_eval(
     box_score=1.,         # (N,) or one number
     rescore_threshold:float=.2,
     nms:float|None=.9,
+    joints=None,          # (K,) bool, joints that count, e.g. those the network was taught; None: all that are annotated
 )->dict[str,float]:       # AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL; -1 where no such person exists
     "COCO's keypoint evaluation with true boxes: people without joints and crowds are truth to ignore, and are not predicted"
+    if joints is not None: people = replace(people, vis=people.vis*np.asarray(joints, dtype=np.uint8))
     rows = people.posed
     xy, score, box_score = _array(xy), _array(score), _array(box_score)
     if len(xy) == len(people): xy, score, box_score = xy[rows], score[rows], np.broadcast_to(box_score, len(people))[rows]

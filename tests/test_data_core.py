@@ -1,0 +1,218 @@
+"""Laws of people and crops: a crop is where the matrix says it is, to a tenth of a pixel; memory changes nothing."""
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semipose.data import core
+from semipose.data.core import GREY, Crops, People, cut, read_picture
+from semipose.errors import UserError
+from semipose.geometry import crop_matrix, invert, move, warp
+from semipose.skeletons import COCO17
+
+
+def people(folder, files, image, box, xy=None, vis=None):
+    n = len(image)
+    xy = np.zeros((n, 17, 2), np.float32) if xy is None else np.asarray(xy, np.float32)
+    vis = np.full((n, 17), 2, np.uint8) if vis is None else np.asarray(vis, np.uint8)
+    box = np.asarray(box, np.float32).reshape(n, 4)
+    return People(COCO17, folder, list(files), np.asarray(image, np.int64), np.arange(len(files)) + 100, np.arange(n) + 1,
+                  box, xy, vis, box[:, 2] * box[:, 3], np.zeros(n, bool))
+
+
+def spot(at, size, sigma):
+    "A black picture with one bright round dot at image px `at`"
+    y, x = np.mgrid[: size[0], : size[1]]
+    a = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / 2 / sigma**2)
+    return Image.fromarray(a.round().astype(np.uint8)).convert("RGB")
+
+
+def center(a, near, reach):
+    "Centre of mass (x,y) of a (H,W) array within `reach` px of `near`"
+    y, x = np.mgrid[: a.shape[0], : a.shape[1]]
+    w = a * ((abs(x - near[0]) <= reach) & (abs(y - near[1]) <= reach))
+    return np.array([(w * x).sum(), (w * y).sum()]) / w.sum()
+
+
+# box (image px) of a 900x700 picture cut to 64x48: image px per crop px is pad * h / 64
+@pytest.mark.parametrize(
+    "box, at",
+    [
+        ((300, 200, 20, 30), (307.3, 216.8)),  # enlarged
+        ((300.4, 200.7, 38.4, 51.2), (310.25, 233.5)),  # one to one
+        ((250.3, 130.6, 150, 256), (331.7, 250.2)),  # shrunk by 5
+        ((20.3, 30.6, 700, 614.4), (411.2, 305.9)),  # shrunk by 14 and more
+        ((-60, 400, 192, 256), (55.1, 540.4)),  # leaves the picture on the left, shrunk by 5
+        ((800, -70, 192, 256), (860.6, 60.3)),  # on the right and at the top
+        ((-200.5, 500.2, 700, 614.4), (190.7, 530.1)),  # at the corner, shrunk by 14 and more
+    ],
+)
+def test_a_dot_is_found_where_its_joint_moves(tmp_path, box, at):
+    scale = 1.25 * max(box[2] / 48, box[3] / 64)
+    sigma = max(3, 1.5 * scale)
+    spot(at, (700, 900), sigma).save(tmp_path / "a.png")
+    xy = np.zeros((1, 17, 2))
+    xy[0, 5] = at
+    crop = Crops(people(tmp_path, ["a.png"], [0], [box], xy), (64, 48))[0]
+    assert crop["image"].shape == (3, *Crops(people(tmp_path, ["a.png"], [0], [box]), (64, 48)).room)
+    want = crop["xy"][5].numpy()
+    got = center(crop["image"][0].numpy().astype(float), want, min(4.5 * sigma / scale, 12))
+    assert abs(got - want).max() < 0.1
+
+
+def test_enlarging_agrees_with_the_warp_every_view_uses():
+    rng = np.random.default_rng(0)
+    a = torch.from_numpy(rng.integers(0, 256, (1, 3, 60, 80))).float()
+    M = crop_matrix(torch.tensor([[30.0, 20.0, 14.0, 20.0]]), (64, 48), 1.25)
+    ours = cut(Image.fromarray(a[0].permute(1, 2, 0).byte().numpy()), M[0].numpy(), (64, 48))
+    theirs = warp(a, M, (64, 48))[0].permute(1, 2, 0)
+    assert (torch.from_numpy(ours.astype(np.float32)) - theirs).abs().max() < 2
+
+
+def test_shrinking_sees_every_pixel():
+    a = (np.indices((400, 400)).sum(0) % 2 * 255).astype(np.uint8)  # a chessboard of single pixels
+    M = crop_matrix(torch.tensor([[100.0, 100.0, 192.0, 256.0]]), (64, 48), 1.25)[0].numpy()
+    out = cut(Image.fromarray(a).convert("RGB"), M, (64, 48))
+    inside = out[8:-8, 8:-8]
+    assert abs(inside.astype(int) - 127).max() < 12  # skipping pixels would give 0 and 255
+
+
+def test_the_plain_crop_is_a_slice_of_the_roomy_one(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    crops = Crops(people(tmp_path, ["a.png"], [0], [[90, 40, 66.5, 90.25]]), (64, 48))
+    plain = cut(read_picture(tmp_path / "a.png"), crop_matrix(torch.from_numpy(crops.people.box), (64, 48))[0].numpy(), (64, 48))
+    assert crops.room == (96, 72)
+    assert abs(crops[0]["image"].permute(1, 2, 0).numpy()[16:80, 12:60].astype(int) - plain).max() <= 1
+
+
+def test_outside_the_picture_is_mean_grey(tmp_path):
+    Image.new("RGB", (100, 100), "white").save(tmp_path / "a.png")
+    crops = Crops(people(tmp_path, ["a.png"], [0], [[-30, 20, 60, 80]]), (64, 48))
+    image, edge = crops[0]["image"], move(torch.tensor([[[-0.5, 50.0]]]), crops.M)[0, 0, 0].item()  # the picture's left edge
+    assert (image[:, :, : int(edge) - 1].permute(1, 2, 0) == torch.tensor(GREY)).all()
+    row = image[:, 48, int(edge) + 2 : int(edge) + 20]
+    assert (row == 255).all()
+
+
+def test_the_matrix_takes_joints_there_and_back(tmp_path):
+    rng = np.random.default_rng(1)
+    xy, box = rng.uniform(0, 600, (5, 17, 2)), np.array([[10, 20, 30, 300], [0, 0, 640, 480], [3, 4, 5, 6], [100, 50, 200, 40], [9, 9, 90, 90]])
+    vis = rng.integers(0, 3, (5, 17))
+    crops = Crops(people(tmp_path, ["a"], [0] * 5, box, xy, vis), (256, 192))
+    back = move(crops.xy, invert(crops.matrix()))
+    seen = vis > 0
+    assert np.allclose(back.numpy()[seen], xy[seen], atol=1e-2)
+    assert (crops.xy[~torch.from_numpy(seen)] == 0).all()
+    assert torch.equal(crops.matrix([3, 1]), crops.M[[3, 1]])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (50 + i, 60 - i, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    image = [0, 2, 1, 0, 3, 2, 0]
+    box = rng.uniform(0, 20, (7, 4)) + [0, 0, 15, 20]
+    return people(tmp_path, [f"{i}.png" for i in range(4)], image, box, rng.uniform(0, 50, (7, 17, 2)), rng.integers(0, 3, (7, 17)))
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(torch.as_tensor(a[k]), torch.as_tensor(b[k])) for k in a)
+
+
+def test_memory_changes_nothing(folder):
+    crops = Crops(folder, (32, 24))
+    held = crops.cache(progress=False)
+    for rows in ([3, 0, 3], [6], torch.tensor([5, 1, 0]), [-1, 2], list(range(7))):
+        assert same(crops.batch(rows), held.batch(rows))
+    for i in range(7):
+        assert same(crops[i], held[i])
+    assert torch.equal(crops.batch([5, 3])["image"][1], crops[3]["image"])  # batches keep the order asked for
+    assert held.cache() is held and held.image.dtype == torch.uint8
+
+
+def test_a_subset_of_memory_is_the_same_people_and_copies_nothing(folder):
+    crops = Crops(folder, (32, 24))
+    held = crops.cache(progress=False)
+    for rows in (np.array([6, 2, 4]), slice(1, 4), folder.vis[:, 0] > 0, np.array([], dtype=int), []):
+        a, b = Crops(folder.subset(rows), (32, 24)), held.subset(rows)
+        assert len(a) == len(b) and same(a.batch(range(len(a))), b.batch(range(len(b))))
+        assert b.image.data_ptr() == held.image.data_ptr()
+    twice = held.subset([6, 2, 4]).subset([2, 0])
+    assert same(twice.batch([0, 1]) | dict(index=torch.tensor([4, 6])), held.batch([4, 6]))
+
+
+def test_a_picture_of_several_people_is_read_once(folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(core, "read_picture", lambda path: read.append(path.name) or read_picture(path))
+    Crops(folder, (32, 24)).batch([0, 1, 3, 6, 5, 0])
+    assert sorted(read) == ["0.png", "2.png"]
+    read.clear()
+    Crops(folder, (32, 24)).cache(progress=False)
+    assert sorted(read) == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_what_does_not_fit_into_memory_is_said_before_it_is_tried(folder, monkeypatch):
+    monkeypatch.setattr(core, "_free_memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"7 crops of 48x36 .* smaller size\.$"):
+        Crops(folder, (32, 24)).cache()
+
+
+def test_people_remember_what_they_are(folder):
+    one = folder.subset(np.array([4, 0]))
+    assert len(one) == 2 and one[0].file == "3.png" and one[0].image_id == 103 and one[0].id == 5
+    assert np.array_equal(one[1].xy, folder.xy[0]) and one.path(1).name == "0.png"
+    bare = folder.unlabeled()
+    assert not bare.supervised.any() and len(bare.posed) == 0 and np.array_equal(bare.box, folder.box) and folder.supervised.any()
+    folder.vis[:, :5] = 0
+    assert folder.supervised.tolist() == [False] * 5 + [True] * 12
+
+
+def test_posed_leaves_out_crowds_flat_boxes_and_people_without_joints(folder):
+    folder.vis[:] = 2
+    folder.vis[1], folder.box[2, 2], folder.crowd[3] = 0, 0, True
+    assert folder.posed.tolist() == [0, 4, 5, 6]
+
+
+RED = np.zeros((8, 8, 3), np.uint8) + np.array([200, 100, 50], np.uint8)
+
+
+@pytest.mark.parametrize("mode, name, value", [
+    ("L", "a.png", (124, 124, 124)), ("LA", "a.png", (124, 124, 124)), ("P", "a.png", (200, 100, 50)), ("RGBA", "a.png", (200, 100, 50)),
+    ("CMYK", "a.tif", (200, 100, 50)), ("1", "a.png", None), ("YCbCr", "a.jpg", (200, 100, 50)),
+])
+def test_every_kind_of_picture_is_rgb(tmp_path, mode, name, value):
+    im = Image.fromarray(RED).convert(mode, palette=Image.Palette.ADAPTIVE)
+    im.save(tmp_path / name)
+    got = np.asarray(read_picture(tmp_path / name))
+    assert got.shape == (8, 8, 3) and got.dtype == np.uint8
+    if value is not None:
+        assert abs(got.astype(int) - value).max() <= 3
+
+
+def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
+    Image.fromarray(np.full((8, 8), 30000, np.uint16)).save(tmp_path / "a.png")
+    assert (np.asarray(read_picture(tmp_path / "a.png")) == 30000 // 257).all()
+
+
+def test_the_rotation_flag_is_ignored_as_in_coco(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_picture(tmp_path / "a.jpg").size == (20, 10)
+
+
+def test_a_bad_picture_is_one_sentence(tmp_path, folder):
+    (tmp_path / "b.jpg").write_bytes(b"\xff\xd8 not a picture")
+    whole = tmp_path / "c.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(whole)
+    whole.write_bytes(whole.read_bytes()[:2000])
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "d.tif")
+    for name in ("b.jpg", "c.jpg", "d.tif", "missing.jpg"):
+        with pytest.raises(UserError, match=rf"{name}: .*\.$") as e:
+            read_picture(tmp_path / name)
+        assert "\n" not in str(e.value)
+    folder.files[2] = "gone.png"
+    with pytest.raises(UserError, match="gone.png"):
+        Crops(folder, (32, 24)).cache(progress=False)

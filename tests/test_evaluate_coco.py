@@ -1,0 +1,214 @@
+"""Laws of the road to AP: perfect joints score 1, our numbers are pycocotools', and what COCO ignores costs nothing."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semipose.data.coco import read_coco, to_coco, write_json
+from semipose.data.core import People
+from semipose.errors import UserError
+from semipose.evaluate.coco import STATS, coco_eval, coco_eval_files, crop_area, evaluate_results, oks_nms, rescore, to_results
+from semipose.metrics import oks
+from semipose.skeletons import COCO17, SKELETONS
+
+REAL = Path(__file__).resolve().parents[2] / "shared/data/coco-eval"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the real results (shared/data/coco-eval beside the checkout) are not on this machine")
+
+
+def crowdless(n=24, per=3, seed=0, skeleton=COCO17):
+    "n people, far apart, `per` to a picture, half of them medium and half large"
+    rng, K = np.random.default_rng(seed), len(skeleton)
+    corner = np.stack([np.arange(n) % per * 400, np.zeros(n)], 1)
+    size = np.where(np.arange(n) % 2, 80, 250)[:, None] * np.array([0.6, 1])
+    xy = (corner[:, None] + rng.uniform(0, 1, (n, K, 2)) * size[:, None]).round()
+    vis = rng.integers(0, 3, (n, K))
+    vis[:, 0] = 2
+    return People(skeleton, Path("."), [f"{i}.jpg" for i in range(-(-n // per))], np.arange(n) // per, np.arange(-(-n // per)) + 5, np.arange(n),
+                  np.concatenate([corner, size], 1).astype(np.float32), (xy * (vis > 0)[..., None]).astype(np.float32), vis.astype(np.uint8),
+                  (size.prod(1) * 0.5).astype(np.float32), np.zeros(n, bool))
+
+
+def noisy(people, px=8, seed=1):
+    rng = np.random.default_rng(seed)
+    return people.xy + rng.normal(0, px, people.xy.shape) * rng.uniform(0, 3, (len(people), 1, 1)), rng.uniform(0, 1, people.vis.shape)
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_perfect_joints_score_one(name):
+    p = crowdless(skeleton=SKELETONS[name])
+    got = coco_eval(p, p.xy, np.ones(p.vis.shape), nms=None)
+    assert got == pytest.approx(dict.fromkeys(STATS, 1.0)) and list(got) == list(STATS)
+    # annotation id 0 is among them: pycocotools would take it for unmatched
+
+
+def test_counted_by_hand():
+    p = crowdless(24)
+    xy = p.xy.copy()
+    xy[:12] += 5000  # half of the people are elsewhere, and ranked last
+    score = np.ones(p.vis.shape)
+    score[:12] = 0.5
+    got = coco_eval(p, xy, score, nms=None)
+    assert got["AR"] == pytest.approx(0.5)
+    assert got["AP"] == pytest.approx(51 / 101)  # precision 1 at the recalls 0, .01, ... .50 of 101
+    score[:12], score[12:] = 1, 0.5  # now ranked first: precision at best 12/24 everywhere
+    assert coco_eval(p, xy, score, nms=None)["AP"] == pytest.approx(0.5 * 51 / 101)
+
+
+def test_memory_equals_pycocotools_on_files(tmp_path):
+    p = crowdless(60, per=4)
+    p.ids += 1
+    p.crowd[7], p.vis[11] = True, 0
+    p.xy[11] = 0
+    xy, score = noisy(p)
+    write_json(tmp_path / "gt.json", to_coco(p))
+    write_json(tmp_path / "dt.json", to_results(p, xy, score, nms=None))  # crowds and the one without joints are detected too
+    files, memory = coco_eval_files(tmp_path / "gt.json", tmp_path / "dt.json"), evaluate_results(p, json.loads((tmp_path / "dt.json").read_text()))
+    assert files == pytest.approx(memory, abs=1e-12) and 0.05 < files["AP"] < 0.95
+    assert evaluate_results(read_coco(tmp_path / "gt.json", keep_all=True), json.loads((tmp_path / "dt.json").read_text())) == pytest.approx(files, abs=1e-12)
+
+
+def test_our_oks_is_pycocotools_oks():
+    from pycocotools.cocoeval import COCOeval
+    p = crowdless(1)
+    ev = COCOeval(None, None, "keypoints")
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        g, d = rng.uniform(0, 200, (17, 2)), None
+        d = g + rng.normal(0, 10, g.shape)
+        v = rng.integers(0, 3, 17)
+        v[3] = 1
+        area = rng.uniform(200, 20000)
+        ev._gts[1, 1] = [dict(keypoints=np.c_[g, v].reshape(-1), bbox=[0, 0, 9, 9], area=area)]
+        ev._dts[1, 1] = [dict(keypoints=np.c_[d, v].reshape(-1), score=1)]
+        theirs = ev.computeOks(1, 1)[0, 0]
+        ours = oks(torch.from_numpy(d), torch.from_numpy(g), torch.from_numpy(v), torch.tensor(area, dtype=torch.float64), p.skeleton.sigmas)
+        assert abs(ours.item() - theirs) < 1e-12
+
+
+def test_what_coco_ignores_costs_nothing():
+    p = crowdless(24)
+    xy, score = noisy(p)
+    before = coco_eval(p, xy, score)
+    q = crowdless(24)
+    more = People(**{**q.__dict__, "xy": np.concatenate([q.xy, q.xy[:3] * 0]), "vis": np.concatenate([q.vis, q.vis[:3] * 0]),
+                     "box": np.concatenate([q.box, q.box[:3] + [5000, 5000, 0, 0]]), "image": np.r_[q.image, 0, 1, 2], "ids": np.r_[q.ids, 90, 91, 92],
+                     "area": np.r_[q.area, 900, 9000, 90000].astype(np.float32), "crowd": np.r_[q.crowd, True, False, True]})
+    junk = np.full((3, 17, 2), np.nan)  # nobody looks at what was predicted there
+    assert coco_eval(more, np.concatenate([xy, junk]), np.concatenate([score, np.ones((3, 17))])) == before
+    assert coco_eval(more, xy, score) == before  # or predict only `more.posed`
+
+
+def test_joints_nobody_annotated_change_nothing():
+    p = crowdless(30)
+    p.vis[:, :5], p.vis[:, 5] = 0, 2
+    xy, score = noisy(p)
+    before = coco_eval(p, xy, score)
+    rng = np.random.default_rng(5)
+    xy[:, :5], score[:, :5] = rng.uniform(0, 9000, (30, 5, 2)), rng.uniform(0, 9, (30, 5))
+    assert coco_eval(p, xy, score) == before and 0 < before["AP"] < 1  # the medium and the large ones too: a detection's size is its joints'
+
+
+def test_joints_left_out_are_as_if_nobody_had_annotated_them():
+    p, q = crowdless(30), crowdless(30)
+    xy, score = noisy(p)
+    twelve = np.arange(17) >= 5
+    q.vis[:, :5] = 0
+    assert coco_eval(p, xy, score, joints=twelve) == coco_eval(q, xy, score) != coco_eval(p, xy, score)
+    assert (p.vis[:, 0] == 2).all()  # and the truth is left as it was
+
+
+def test_the_order_of_people_and_tensors_do_not_matter():
+    p = crowdless(24)
+    xy, score = noisy(p)
+    o = np.random.default_rng(2).permutation(24)
+    assert coco_eval(p.subset(o), torch.from_numpy(xy[o]), torch.from_numpy(score[o])) == coco_eval(p, xy, score)
+
+
+def test_the_sigmas_are_the_skeletons():
+    p = crowdless(24)
+    xy, score = noisy(p)
+    from dataclasses import replace
+    strict = replace(p, skeleton=replace(COCO17, sigmas=tuple(s / 3 for s in COCO17.sigmas)))
+    assert coco_eval(strict, xy, score)["AP"] < coco_eval(p, xy, score)["AP"] - 0.1
+
+
+def test_rescoring_by_hand():
+    score = np.array([[0.9, 0.5, 0.2, 0.1], [0.1, 0.0, 0.2, 0.1], [0.3, 0.8, 0.9, 0.7]])
+    assert rescore(score, [1, 1, 0.5]) == pytest.approx([0.7, 0, 0.5 * 0.675])
+    assert rescore(score, joints=[0, 1, 1, 1]) == pytest.approx([0.5, 0, 0.8])
+
+
+def test_suppression_keeps_the_surest_of_each_picture():
+    rng = np.random.default_rng(0)
+    n = 60
+    pose = rng.uniform(0, 100, (6, 17, 2))
+    xy = pose[rng.integers(0, 6, n)] + rng.normal(0, 1.5, (n, 17, 2))
+    score, area, group = rng.uniform(0, 1, n), rng.uniform(2000, 6000, n), rng.integers(0, 5, n)
+    alike = lambda i, j: np.exp(-((xy[i] - xy[j]) ** 2).sum(-1) / (2 * (2 * np.array(COCO17.sigmas)) ** 2 * (area[i] + area[j]) / 2)).mean() > 0.9
+    kept = []
+    for i in np.argsort(-score):  # the rule, one by one
+        if not any(group[i] == group[j] and alike(i, j) for j in kept):
+            kept.append(i)
+    got = oks_nms(xy, score, area, group, COCO17.sigmas)
+    assert np.flatnonzero(got).tolist() == sorted(kept) and 10 < got.sum() < 50
+    assert oks_nms(xy, score, area, np.arange(n), COCO17.sigmas).all()  # alone in its picture, everybody stays
+
+
+def test_a_double_costs_precision_unless_suppressed():
+    p = crowdless(24)
+    twice = p.subset(np.repeat(np.arange(24), 2))
+    score = np.tile(np.array([[1.0], [0.9]]), (24, 17))
+    results = lambda nms: to_results(twice, twice.xy, score, nms=nms, joints=np.ones(17, bool))
+    assert len(results(None)) == 48 and len(results(0.9)) == 24 and all(r["score"] == 1 for r in results(0.9))
+    assert evaluate_results(p, results(0.9))["AP"] == pytest.approx(1)
+
+
+def test_crop_area_has_the_networks_shape():
+    assert crop_area(np.array([[0, 0, 30.0, 100.0], [0, 0, 150.0, 100.0]])) == pytest.approx([75 * 100 * 1.5625, 150 * 200 * 1.5625])
+
+
+def test_results_are_cocos_format():
+    p = crowdless(6)
+    xy, score = noisy(p)
+    r = to_results(p, xy, score, box_score=np.arange(6) / 10, nms=None)
+    assert [set(x) for x in r] == [{"image_id", "category_id", "keypoints", "score"}] * 6 and json.loads(json.dumps(r)) == r
+    assert [x["image_id"] for x in r] == [5, 5, 5, 6, 6, 6]
+    assert np.allclose(np.array(r[4]["keypoints"]).reshape(17, 3), np.c_[xy[4], score[4]])
+
+
+def test_it_is_silent_and_nothing_found_is_zero(capsys):
+    p = crowdless(12)
+    coco_eval(p, p.xy, np.ones(p.vis.shape))
+    none = evaluate_results(p, [])
+    assert none == dict.fromkeys(STATS, 0.0) and capsys.readouterr().out == ""
+    small = p.subset(p.area < 96**2)
+    assert evaluate_results(small, [])["APL"] == -1  # no such person
+
+
+def test_what_does_not_fit_is_one_sentence(tmp_path):
+    p = crowdless(6)
+    xy, score = noisy(p)
+    p.vis[2] = 0
+    bad = xy.copy()
+    bad[1, 3, 0] = np.nan
+    strange = [dict(image_id=999, category_id=1, keypoints=[0] * 51, score=1)]
+    (tmp_path / "gt.json").write_text(json.dumps(to_coco(p)))
+    (tmp_path / "dt.json").write_text('{"a": 1}')
+    for call, said in [(lambda: coco_eval(p, xy[:4], score[:4]), "4 predictions for 6 people of whom 5"), (lambda: coco_eval(p, bad, score), "finite"),
+                       (lambda: evaluate_results(p, strange), "999"), (lambda: to_results(p, xy[:, :9], score), "do not fit 6 people"),
+                       (lambda: coco_eval_files(tmp_path / "no.json", tmp_path / "dt.json"), "no such file"),
+                       (lambda: coco_eval_files(tmp_path / "gt.json", tmp_path / "dt.json"), "dt.json is not a COCO results file")]:
+        with pytest.raises(UserError, match=said) as e:
+            call()
+        assert "\n" not in str(e.value) and str(e.value).endswith(".")
+
+
+@real
+def test_the_official_numbers_are_reproduced():
+    expected = json.loads((REAL / "expected.json").read_text())
+    want = {k: expected[k] for k in STATS}
+    assert coco_eval_files(REAL / "gt.json", REAL / "dt.json") == pytest.approx(want, abs=1e-12)
+    people = read_coco(REAL / "gt.json", keep_all=True)
+    assert evaluate_results(people, json.loads((REAL / "dt.json").read_text())) == pytest.approx(want, abs=1e-12)
