@@ -13,54 +13,52 @@ from .skeletons import COCO17, Skeleton
 # %% ../nbs/04_metrics.ipynb #d6b18271
 def oks(
     xy:Tensor,       # (...,K,2) predicted joints, image px
-    true:Tensor,     # (...,K,2) annotated joints, image px
+    true:Tensor,     # (...,K,2) annotated joints, image px; broadcasts against `xy`
     vis:Tensor,      # (...,K) 0 = not annotated
     area:Tensor,     # (...,) area of the person, square image px
     sigmas,          # (K,) `Skeleton.sigmas`
-)->Tensor:           # (...,) in [0,1]; 0 where no joint is annotated
-    "Object keypoint similarity, exactly pycocotools' formula: mean over annotated joints of exp(-d^2 / (2 (2 sigma)^2 area))"
-    area = torch.as_tensor(area, device=xy.device, dtype=xy.dtype)
-    var = (2*torch.as_tensor(sigmas, device=xy.device, dtype=xy.dtype))**2
-    known = torch.as_tensor(vis>0, device=xy.device)
-    true = torch.where(known.unsqueeze(-1), true.to(xy), torch.zeros_like(true, dtype=xy.dtype, device=xy.device))
-    e = (xy-true).square().sum(-1)/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2
-    return ((-e).exp()*known).sum(-1)/known.sum(-1).clamp(min=1)
+)->Tensor:           # (...,) in [0,1]; 0 where no joint is annotated (pycocotools ignores such people)
+    "Object keypoint similarity, exactly pycocotools' formula"
+    like = dict(device=xy.device, dtype=xy.dtype)
+    true, area, known = torch.as_tensor(true, **like), torch.as_tensor(area, **like), torch.as_tensor(vis, device=xy.device)>0
+    var = (2*torch.as_tensor(sigmas, **like))**2
+    d2 = (xy-true).square().sum(-1)
+    e = d2/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2  # pycocotools adds np.spacing(1)
+    return torch.where(known, (-e).exp(), 0.).sum(-1)/known.sum(-1).clamp(min=1)
 
-# %% ../nbs/04_metrics.ipynb #570130ad
+# %% ../nbs/04_metrics.ipynb #975bf7cc
 def torso(
     xy:Tensor,                  # (B,K,2) annotated joints, px
     vis:Tensor,                 # (B,K) 0 = not annotated
     skeleton:Skeleton=COCO17,   # must name shoulders and hips
 )->Tensor:                      # (B,) px; NaN where neither diagonal is annotated
     "The torso's diagonal: left shoulder to right hip; else right shoulder to left hip; else unknown"
-    at, out = {j:k for k,j in enumerate(skeleton.joints)}, torch.full(xy.shape[:1], float('nan'), device=xy.device, dtype=xy.dtype)
-    pairs = (('right_shoulder','left_hip'), ('left_shoulder','right_hip'))  # the later one wins
-    for a,b in pairs:
+    at, out = {j:k for k,j in enumerate(skeleton.joints)}, torch.full_like(xy[:,0,0], float('nan'))
+    for a,b in (('right_shoulder','left_hip'), ('left_shoulder','right_hip')):  # the later one wins
         if a not in at or b not in at: raise ValueError(f"torso: skeleton '{skeleton.name}' has no '{a}' or '{b}'; give `pck` another `norm`")
         d = (xy[:,at[a]]-xy[:,at[b]]).norm(dim=-1)
         out = torch.where((vis[:,at[a]]>0)&(vis[:,at[b]]>0)&(d>0), d, out)
     return out
 
-# %% ../nbs/04_metrics.ipynb #d5a7ec5a
 def pck(
-    xy:Tensor,        # (B,K,2) predicted joints, px
-    true:Tensor,      # (B,K,2) annotated joints, px
-    vis:Tensor,       # (B,K) 0 = not annotated
-    norm:Tensor,      # (B,) what a person is measured by, px: `torso`, a head, a box
-    thr:float=.2,     # a hit is nearer than this share of `norm`
-)->tuple[Tensor,Tensor]:  # hits (B,K) bool; weight (B,K) 0 or 1: annotated, and norm known
-    "Which joints were found (percentage of correct keypoints, before the mean)"
+    xy:Tensor,            # (B,K,2) predicted joints, px
+    true:Tensor,          # (B,K,2) annotated joints, px
+    vis:Tensor,           # (B,K) 0 = not annotated
+    norm,                 # (B,) or one number: what a person is measured by, px (`torso`, a head, a box)
+    thr:float=.2,         # a hit is no farther off than this share of `norm`
+)->tuple[Tensor,Tensor]:  # hits (B,K) bool; weight (B,K) 0 or 1: annotated, and `norm` known
+    "Which joints were found: the percentage of correct keypoints before the mean"
     norm = torch.as_tensor(norm, device=xy.device, dtype=xy.dtype).expand(xy.shape[0]).unsqueeze(-1)
-    weight = (vis.to(xy.device)>0) & (norm>0)
+    weight = (vis.to(xy.device)>0) & (norm>0)  # NaN is not above 0
     return ((xy-true.to(xy)).norm(dim=-1)<=thr*norm) & weight, weight.float()
 
 def mean_pck(
-    xy:Tensor,        # (B,K,2) predicted joints, px
-    true:Tensor,      # (B,K,2) annotated joints, px
-    vis:Tensor,       # (B,K) 0 = not annotated
-    norm:Tensor,      # (B,) what a person is measured by, px
-    thr:float=.2,     # a hit is nearer than this share of `norm`
-)->float:             # in [0,1]; NaN where nothing is annotated
-    "The share of annotated joints that were found, over all people and joints alike"
+    xy:Tensor,            # (B,K,2) predicted joints, px
+    true:Tensor,          # (B,K,2) annotated joints, px
+    vis:Tensor,           # (B,K) 0 = not annotated
+    norm,                 # (B,) or one number: what a person is measured by, px
+    thr:float=.2,         # a hit is no farther off than this share of `norm`
+)->float:                 # in [0,1]; NaN where nothing is annotated
+    "The share of annotated joints that were found, every joint counted alike"
     hits, weight = pck(xy, true, vis, norm, thr)
     return (hits.sum()/weight.sum()).item()
