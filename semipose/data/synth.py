@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json, math, os, shutil, zlib
 from dataclasses import dataclass, asdict
+from functools import lru_cache
 from pathlib import Path
 import torch
 from torch import Tensor
@@ -16,8 +17,8 @@ from ..skeletons import COCO17
 
 # %% auto #0
 __all__ = ['EASY', 'MEDIUM', 'HARD', 'DIFFICULTIES', 'SIDE', 'CORE', 'EASE', 'POSES', 'SKIN', 'HAIR', 'CLOTH', 'WARM', 'COOL',
-           'COVER', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build', 'bones', 'Shapes', 'sample_dress',
-           'raster', 'shade', 'backdrop', 'Drawn', 'draw_people', 'write_synth']
+           'CHUNK', 'COVER', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build', 'bones', 'Shapes',
+           'sample_dress', 'raster', 'shade', 'backdrop', 'Drawn', 'draw_people', 'write_synth']
 
 # %% ../../nbs/12_data.synth.ipynb #c71ffc61
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Difficulty:
     noise:float=.01                       # sensor noise, standard deviation, pictures in [0,1]
 
 EASY   = Difficulty()
-MEDIUM = Difficulty(pose=.5, yaw=75., cues=.5, clutter=.5, occlusion=.25, texture=.6, contrast=.75, scale=(.65,.95), shift=.06, noise=.02)
-HARD   = Difficulty(pose=1., yaw=180., cues=0., clutter=1., occlusion=.6, texture=1., contrast=.4, scale=(.5,1.15), shift=.1, noise=.03)
+MEDIUM = Difficulty(pose=.5, yaw=75., cues=.5, clutter=.5, occlusion=.25, texture=.6, contrast=.75, scale=(.65,.95), shift=.06, noise=.015)
+HARD   = Difficulty(pose=1., yaw=180., cues=0., clutter=1., occlusion=.6, texture=1., contrast=.4, scale=(.5,1.15), shift=.1, noise=.02)
 DIFFICULTIES = dict(easy=EASY, medium=MEDIUM, hard=HARD)
 
 # %% ../../nbs/12_data.synth.ipynb #92c927ed
@@ -45,6 +46,9 @@ def _mix(z:Tensor)->Tensor:
     z = (z ^ ((z >> 30) & ((1<<34)-1))) * -4658895280553007687    # 0xbf58476d1ce4e5b9
     z = (z ^ ((z >> 27) & ((1<<37)-1))) * -7723592293110705685    # 0x94d049bb133111eb
     return z ^ ((z >> 31) & ((1<<33)-1))
+
+@lru_cache(4096)
+def _slots(name, n, device): return _mix(zlib.crc32(name.encode())*4096 + torch.arange(n, device=device))
 
 class Dice:
     "Numbers that depend only on (seed, index, name): no state, no order, the same in every batch"
@@ -56,8 +60,7 @@ class Dice:
 
     def __call__(self, name:str, lo:float=0., hi:float=1., n:int|None=None)->Tensor:
         "(N,) or (N,n) float64, uniform in [lo, hi)"
-        slots = zlib.crc32(name.encode()) * 4096 + torch.arange(n or 1, device=self.key.device)
-        u = ((_mix(self.key[:,None] + _mix(slots)) >> 11) & ((1<<53)-1)).double() * 2.**-53
+        u = ((_mix(self.key[:,None] + _slots(name, n or 1, self.key.device)) >> 11) & ((1<<53)-1)).double() * 2.**-53
         return lo + (hi-lo) * (u if n else u[:,0])
 
     def pick(self, name:str, n:int)->Tensor:
@@ -74,17 +77,17 @@ class Dice:
 
 # %% ../../nbs/12_data.synth.ipynb #789c069a
 def _sin(t:Tensor)->Tensor:
-    "Sine by its power series, after bringing t into ±pi: the same bits wherever t lies in memory"
-    t = t - 2*math.pi*torch.round(t/(2*math.pi)); tt = t*t; s = torch.zeros_like(t)
-    for k in range(23, 0, -2): s = 1 - s*tt/((k+1)*(k+2)) if k < 23 else torch.ones_like(t)
-    return s*t
+    "Sine by its power series, after bringing t into ±pi/2: the same bits wherever t lies in memory"
+    n = torch.round(t/math.pi); t = t - math.pi*n; tt = t*t; s = 1.
+    for k in range(17, 2, -2): s = 1 - tt*s/(k*(k-1))
+    return s*t*(1 - 2*(n - 2*torch.floor(n/2)))
 
 def turn(
     axis:str,         # 'x' (nod), 'y' (turn) or 'z' (tilt)
     degrees:Tensor,   # (N,)
 )->Tensor:            # (N,3,3)
     "Rotation about one axis; x is the person's left, y up, z to the front"
-    t = degrees*(math.pi/180); s, c = _sin(t), _sin(t + math.pi/2); o, i = torch.zeros_like(s), torch.ones_like(s)
+    s, c = _sin(torch.stack([degrees, degrees + 90])*(math.pi/180)).unbind(0); o, i = torch.zeros_like(s), torch.ones_like(s)
     rows = dict(x=(i,o,o, o,c,-s, o,s,c), y=(c,o,s, o,i,o, -s,o,c), z=(c,-s,o, s,c,o, o,o,i))[axis]
     return torch.stack(rows, -1).unflatten(-1, (3,3))
 
@@ -104,7 +107,7 @@ POSES = [ # (level, how often, ranges in degrees)
     (0, 1.5, {}),                                                                                                              # at ease
     (0, 1.0, _both(flex=(-20,-5), abd=(38,52), twist=(75,95), elbow=(80,105), spread=(4,12))),                                 # hands on hips
     (0, 1.0, dict(abd_a=(85,120), twist_a=(-95,-75), elbow_a=(50,110), flex_a=(0,10))),                                        # waving
-    (0, 0.7, dict(abd_a=(65,110), elbow_a=(0,12), look_=(0,0))),                                                               # pointing to a side
+    (0, 0.7, dict(abd_a=(65,110), elbow_a=(0,12))),                                                               # pointing to a side
     (0, 1.0, _both(abd=(130,168), twist=(-40,10), elbow=(5,35), spread=(4,14))),                                               # arms up
     (0, 1.0, _both(abd=(70,110), elbow=(0,20), spread=(10,24))),                                                               # star
     (0, 0.8, _both(abd=(60,95), twist=(-95,-75), elbow=(60,110), spread=(4,14))),                                              # flexing the biceps
@@ -128,6 +131,12 @@ POSES = [ # (level, how often, ranges in degrees)
     (.9, 0.6, dict(_both(flex=(120,175), elbow=(0,20), hip=(-20,10), knee=(0,50), point=(20,45)), pitch=(70,100))),            # diving
 ]
 
+@lru_cache(1)
+def _ranges():
+    "(poses, angles, 2) the table above in full"
+    row = lambda r: [r.get(n, EASE[n]) for n in CORE] + [r.get(f'{n}_{s}', EASE[n]) for n in SIDE for s in 'ab']
+    return torch.tensor([row(r) for _,_,r in POSES], dtype=torch.float64)
+
 def sample_pose(
     dice:Dice,               # N people
     pose:float=0.,           # Difficulty.pose
@@ -135,14 +144,13 @@ def sample_pose(
     "Pick an archetype, pick every angle in its range, let a coin swap the sides"
     weight = torch.tensor([w*min(1., max(0., (pose + .15 - level)/.15)) for level,w,_ in POSES], dtype=torch.float64)
     which = torch.bucketize(dice('archetype'), (weight.cumsum(0)/weight.sum()).to(dice.key.device)).clamp(max=len(POSES)-1)
-    swap, out = dice.maybe('swap', .5), {}
-    wobble = 4 + 10*pose
-    def angle(name, base):
-        lo, hi = torch.tensor([ranges.get(name, EASE[base]) for _,_,ranges in POSES], dtype=torch.float64, device=which.device)[which].unbind(-1)
-        return lo + (hi-lo)*dice(name) + dice.bell(name+'~', wobble)*(base not in ('knee','elbow'))
-    for n in CORE: out[n] = angle(n, n)
+    lo, hi = _ranges().to(which.device)[which].unbind(-1)                                  # (N,angles)
+    names = list(CORE) + [f'{n}_{s}' for n in SIDE for s in 'ab']
+    hinge = torch.tensor([n.startswith(('knee','elbow')) for n in names], device=which.device)   # knees and elbows do not bend backwards
+    angle = lo + (hi-lo)*dice('angles', n=len(names)) + torch.where(hinge, 0., dice.bell('wobble', 4 + 10*pose, n=len(names)))
+    out = dict(zip(names, angle.unbind(1))); swap = dice.maybe('swap', .5)
     for n in SIDE:
-        a, b = angle(n+'_a', n), angle(n+'_b', n)
+        a, b = out.pop(n+'_a'), out.pop(n+'_b')
         out[n+'_l'], out[n+'_r'] = torch.where(swap, b, a), torch.where(swap, a, b)
     for n in ('roll','side'): out[n] = torch.where(swap, -out[n], out[n])
     return out | dict(sits=which==12)
@@ -170,7 +178,8 @@ def bones(
     p['neck'] = p['waist'] + _mv(F['chest'], 0., .2*h['trunk'], -.005)
     p['head'] = p['neck'] + _mv(F['chest'], 0., .03, 0.) + _mv(F['head'], 0., .068*h['head'], .012)
     for s, side in ((1,'l'),(-1,'r')):
-        p['shoulder_'+side] = p['waist'] + _mv(F['chest'], s*.108*h['shoulders'], .172*h['trunk'], -.004)
+        lift = ((torch.maximum(g['abd_'+side], g['flex_'+side]) - 60)/100).clamp(0, 1)          # a raised arm takes its shoulder along
+        p['shoulder_'+side] = p['waist'] + _mv(F['chest'], s*(.108 - .012*lift)*h['shoulders'], .172*h['trunk'] + .026*lift, -.004)
         arm = _mm(_mm(F['chest'], turn('x', -g['flex_'+side])), _mm(turn('z', s*g['abd_'+side]), turn('y', -s*g['twist_'+side])))
         fore = _mm(arm, turn('x', -g['elbow_'+side]))
         p['elbow_'+side] = p['shoulder_'+side] + _mv(arm, 0., -.168*h['arm'], 0.)
@@ -245,9 +254,9 @@ def sample_dress(dice:Dice, cues:float)->dict[str,Tensor]:
 
 def _trunk(S:Shapes, p, F, h, d):
     r, w = h['girth'], h['girth']*h['shoulders']
-    S.add(p['hip_r'], p['hip_l'], .062*r, .062*r, d['pants'], F['pelvis'], (1.,1.05,1.))
-    S.add(_mv(F['pelvis'],0.,.035,0.), p['waist'] + _mv(F['chest'],0.,.03,0.), .060*r, .058*r, d['shirt'], F['chest'], (1.42,1.,1.), kind=1.)
-    S.add(p['waist'] + _mv(F['chest'],0.,.02,0.), p['waist'] + _mv(F['chest'],0.,.125*h['trunk'],.004), .058*r, .066*r, d['shirt'], F['chest'], (1.55*h['shoulders'],1.,1.), kind=1.)
+    S.add(p['hip_r'] + _mv(F['pelvis'],.006,.006,0.), p['hip_l'] + _mv(F['pelvis'],-.006,.006,0.), .060*r, .060*r, d['leg_r'], F['pelvis'], (1.,1.1,1.), d['leg_l'], .5)
+    S.add(_mv(F['pelvis'],0.,.052,0.), p['waist'] + _mv(F['chest'],0.,.03,0.), .0635*r, .060*r, d['shirt'], F['pelvis'], (1.62,.7,1.), kind=1.)
+    S.add(p['waist'] + _mv(F['chest'],0.,.02,0.), p['waist'] + _mv(F['chest'],0.,.125*h['trunk'],.004), .060*r, .068*r, d['shirt'], F['chest'], (1.5*h['shoulders'],1.,1.), kind=1.)
     S.add(p['shoulder_r'], p['shoulder_l'], .041*r, .041*r, d['shirt'], F['chest'], (1.,1.,1.), kind=1.)
     S.add(p['neck'] + _mv(F['chest'],0.,-.02,0.), p['head'] + _mv(F['head'],0.,-.03,-.012), .033*r, .031*r, d['skin'])
 
@@ -257,14 +266,15 @@ def _head(S:Shapes, p, F, h, d):
     S.add(at(0,.030,-.014), at(0,.016,-.022), .061*k, .064*k, d['hair'], R, (1.,1.,1.06), kind=2.)
     drop = torch.where(d['long'], -.075 + 0*k, -.012 + 0*k)
     S.add(at(0,.0,-.026), p['head'] + _mv(R, 0.*k, drop*k, -.034*k), .061*k, torch.where(d['long'], .040*k, .050*k), d['hair'], R, (1.,1.,.85), kind=2.)
-    S.add(at(-.03,.052,.03), at(.03,.052,.03), .020*k, .020*k, d['hair'], R, (1.,.9,1.), kind=2.)
+    S.add(at(-.030,.050,.024), at(.022,.058,.030), .018*k, .022*k, d['hair'], R, (1.,.75,1.), kind=2.)
     for s, side in ((1,'l'),(-1,'r')):
         S.add(p['ear_'+side], p['ear_'+side] + _mv(R,0.,.008,0.), .014*k, .014*k, d['skin']*.96, R, (.5,1.1,.8))
-        S.add(at(s*.024,.008,.049), at(s*.024,.008,.049), .0125*k, .0125*k, white, R, (1.15,.9,.9), kind=3.)
-        S.add(at(s*.023,.007,.0545), at(s*.023,.007,.0545), .0082*k, .0082*k, dark, R, (.9,1.1,1.), kind=3.)
-        S.add(at(s*.014,.027,.053), at(s*.034,.028,.047), .0048*k, .004*k, dark*.5 + d['hair']*.5, R, kind=3.)
+        S.add(at(s*.024,.008,.0485), at(s*.024,.008,.0485), .0120*k, .0120*k, white, R, (1.,.95,.9), kind=3.)
+        S.add(at(s*.0235,.0075,.0525), at(s*.0235,.0075,.0525), .0088*k, .0088*k, dark, R, (.95,1.15,.9), kind=3.)
+        S.add(at(s*.013,.029,.0575), at(s*.035,.027,.0475), .0042*k, .0036*k, dark*.5 + d['hair']*.5, R, kind=3.)
     S.add(at(0,.004,.056), at(0,-.013,.064), .0065*k, .0105*k, (d['skin']*1.04).clamp(max=1.))
-    S.add(at(-.014,-.036,.0445), at(.014,-.036,.0445), .006*k, .006*k, d['skin']*.55 + torch.tensor([.28,.05,.06], dtype=torch.float64, device=k.device), R, (1.,.7,.8), kind=3.)
+    lips = d['skin']*.55 + torch.tensor([.28,.05,.06], dtype=torch.float64, device=k.device)
+    for s in (1,-1): S.add(at(s*.015,-.0315,.0455), at(0,-.0365,.0500), .0036*k, .0055*k, lips, R, (1.,.8,1.), kind=3.)
 
 def _limbs(S:Shapes, p, F, h, d):
     r = h['girth']
@@ -292,30 +302,39 @@ def _prepare(a, b, ra, rb, L, stretch):
     e3 = W[...,:,2]/k[...,None]
     lx = _dot(e3, W[...,:,0]); u = W[...,:,0] - e3*lx[...,None]; g00 = _dot(u,u).sqrt(); e1 = u/g00[...,None]
     ly = _dot(e3, W[...,:,1]); g01 = _dot(e1, W[...,:,1]); v = W[...,:,1] - e3*ly[...,None] - e1*g01[...,None]; g11 = _dot(v,v).sqrt()
-    to = lambda p: (g00*p[...,0] + g01*p[...,1], g11*p[...,1], lx*p[...,0] + ly*p[...,1] + k*p[...,2])
+    g00, g01, g11, lx, ly = g00/k, g01/k, g11/k, lx/k, ly/k; ra, rb = ra/k, rb/k           # so that depth keeps its scale
+    to = lambda p: (g00*p[...,0] + g01*p[...,1], g11*p[...,1], lx*p[...,0] + ly*p[...,1] + p[...,2])
     (ax,ay,az), (bx,by,bz) = to(a), to(b)
     ux, uy, uz, dr = bx-ax, by-ay, bz-az, rb-ra
     A = (dr*dr - ux*ux - uy*uy).clamp(max=-1e-3)
-    reach = torch.stack([((L[...,i,:]*stretch)**2) for i in (0,1)], -2); reach = (reach[...,0] + reach[...,1] + reach[...,2]).sqrt()   # (...,2) half extent of a unit ball
-    lo = torch.minimum(a[...,:2] - reach*ra[...,None], b[...,:2] - reach*rb[...,None]); hi = torch.maximum(a[...,:2] + reach*ra[...,None], b[...,:2] + reach*rb[...,None])
-    return torch.stack([g00,g01,g11,lx,ly,k, ax,ay,az, ux,uy,uz, ra, dr, A, 1/(A - uz*uz)], -1), lo, hi
+    return torch.stack([g00,g01,g11,lx,ly, ax,ay,az, ux,uy,uz, ra, dr, A, 1/A, 1/(A - uz*uz)], -1).float()
+
+def _reach(L, stretch, r):
+    "(...,2) half width and height of a stretched ball, image axes"
+    w = (L[...,:2,:]*stretch[...,None,:])**2
+    return (w[...,0] + w[...,1] + w[...,2]).sqrt()*r[...,None]
 
 def _dot(a, b): return a[...,0]*b[...,0] + a[...,1]*b[...,1] + a[...,2]*b[...,2]
 
-def _hit(q, x, y):
-    "Where the view ray of pixel (x,y) meets the round cone q (16 numbers): t along it, g (> 0 where it hits), offsets in stretched space"
-    g00,g01,g11,lx,ly,k, ax,ay,az, ux,uy,uz, ra, dr, A, im = q
-    dx, dy = g00*x + g01*y - ax, g11*y - ay
-    B = ra*dr + dx*ux + dy*uy; C = ra*ra - dx*dx - dy*dy
-    t = ((uz*((A*C - B*B)*im).clamp(min=0).sqrt() - B)/A).clamp(0, 1)
-    return t, (A*t + 2*B)*t + C, dx - t*ux, dy - t*uy
+def _meet(x, g00, e, C0, b1, b0, A, iA, im, uz):
+    "Where the view ray of pixels x of one image row meets a round cone: t along it, and g (> 0 where it hits)"
+    dx = g00*x + e; B = b1*x + b0; C = C0 - dx*dx
+    t = ((uz*((A*C - B*B)*im).clamp_(min=0).sqrt_() - B)*iA).clamp_(0, 1)
+    return t, (A*t + 2*B)*t + C
+
+def _row(y, q):
+    "What `_meet` needs on image row y, from the numbers of `_prepare`"
+    g00,g01,g11,lx,ly, ax,ay,az, ux,uy,uz, ra,dr, A,iA,im = q
+    e, dy = g01*y - ax, g11*y - ay
+    return g00, e, ra*ra - dy*dy, g00*ux, ra*dr + e*ux + dy*uy, A, iA, im, uz
 
 # %% ../../nbs/12_data.synth.ipynb #c3017f8a
 _FAR = 2**31 - 1
 def _depth_range(size): return -4.*max(size), 8.*max(size)          # px; people stand around 0
 
 def raster(
-    q:Tensor, lo:Tensor, hi:Tensor,   # (B,n,16), (B,n,2), (B,n,2) from `_prepare`; px
+    q:Tensor,                         # (B,n,16) from `_prepare`, px
+    ends:Tensor,                      # (B,n,2,4) both ends: x, y, half width, half height, px
     layer:Tensor,                     # (n,) whole number: which layer a part is drawn into
     layers:int,                       # how many layers
     size:tuple[int,int],              # picture (H,W)
@@ -323,26 +342,35 @@ def raster(
 )->Tensor:                            # (B,layers,H*fine,W*fine) int32: depth (upper bits) and part (lower 10), or `_FAR` where nothing is
     "Nearest part at every sample of every layer: one flat list of (part, sample), one scatter minimum"
     (B, n), (H, W), dev = q.shape[:2], (size[0]*fine, size[1]*fine), q.device
-    grid = lambda v: (v + .5)*fine - .5                                                     # px -> samples: integer px are pixel centres
-    x0, y0 = (grid(lo[...,i]).ceil().clamp(min=0).long().flatten() for i in (0,1))
-    x1, y1 = (grid(hi[...,i]).floor().clamp(max=m-1).long().flatten() for i,m in ((0,W),(1,H)))
-    w, h = (x1-x0+1).clamp(min=0), (y1-y0+1).clamp(min=0)
-    count = w*h; part = torch.repeat_interleave(torch.arange(B*n, device=dev), count)
-    k = torch.arange(len(part), device=dev) - (count.cumsum(0) - count)[part]
-    wide = w[part]; row = k//wide; y = y0[part] + row; x = x0[part] + k - row*wide
-    Q = q.flatten(0,1).float().t().contiguous()[:,part]
-    px, py = (x.float() + .5)/fine - .5, (y.float() + .5)/fine - .5
-    t, g, _, _ = _hit(Q, px, py)
-    depth = (Q[8] + t*Q[11] - g.clamp(min=0).sqrt() - Q[3]*px - Q[4]*py)/Q[5]
-    near, far = _depth_range(size)
-    key = (((depth-near)/(far-near)).clamp(0, 1)*(2**20-1)).int()*1024 + (part % n).int()
-    where = ((part//n)*layers + layer.to(dev)[part % n])*(H*W) + y*W + x
-    ok = g > 0
+    Q, E = q.flatten(0,1).t().contiguous(), ends.float().flatten(0,1).permute(1,2,0)                # (16,Bn); (2,4,Bn)
+    y0 = ((E[:,1] - E[:,3]).amin(0)*fine + (.5*fine-.5)).ceil().clamp(0, H).long()
+    h = (((E[:,1] + E[:,3]).amax(0)*fine + (.5*fine-.5)).floor().clamp(-1, H-1).long() + 1 - y0).clamp(min=0)
+    part = torch.repeat_interleave(h)                                                               # one entry per part and row
+    y = torch.arange(len(part), device=dev) - (h.cumsum(0) - h - y0).index_select(0, part); yf = (y.float() + .5)/fine - .5
+    Er, Qr = E.index_select(2, part), Q.index_select(1, part)
+    x0, x1 = _span(yf, *Er.unbind(0)); x0 = (x0*fine + (.5*fine-.5)).ceil().clamp(0, W).long(); x1 = (x1*fine + (.5*fine-.5)).floor().clamp(-1, W-1).long()
+    w = (x1 + 1 - x0).clamp(min=0)
+    row = torch.repeat_interleave(w)                                                                # one entry per part and sample
+    near, far = _depth_range(size); scale = (2**20-1)/(far-near)
+    picture = part//n; base = (picture*layers + layer.to(dev).index_select(0, part - picture*n))*(H*W) + y*W
+    fields = torch.stack([*_row(yf, Qr), (Qr[7] - Qr[4]*yf - near)*scale, Qr[3]]).index_select(1, row).unbind(0)
+    k = torch.arange(len(row), device=dev); where = k + (base + x0 - (w.cumsum(0) - w)).index_select(0, row)
+    x = ((k + (x0 - (w.cumsum(0) - w)).index_select(0, row)).float() + .5)/fine - .5
+    t, g = _meet(x, *fields[:9])
+    depth = fields[9] + (t*fields[8] - g.clamp(min=0).sqrt_() - fields[10]*x)*scale
+    key = depth.clamp_(0, 2**20-1).int()*1024 + (part - picture*n).int().index_select(0, row)
     out = torch.full((B*layers*H*W,), _FAR, dtype=torch.int32, device=dev)
-    return out.scatter_reduce_(0, where[ok], key[ok], 'amin').view(B, layers, H, W)
+    return out.scatter_reduce_(0, where, torch.where(g > 0, key, _FAR), 'amin').view(B, layers, H, W)
+
+def _span(y, a, b):
+    "Columns that a part may touch on image row y: the stretch of its axis within reach of the row, and a margin"
+    (ax,ay,aw,ah), (bx,by,bw,bh) = a, b; w, h = torch.maximum(aw, bw), torch.maximum(ah, bh)
+    d = by - ay; d = torch.where(d.abs() < 1e-3, 1e-3, d); s, e = (y - h - ay)/d, (y + h - ay)/d
+    lo, hi = torch.minimum(s, e).clamp(0, 1), torch.maximum(s, e).clamp(0, 1); p, r = ax + (bx-ax)*lo, ax + (bx-ax)*hi
+    return torch.minimum(p, r) - w, torch.maximum(p, r) + w
 
 # %% ../../nbs/12_data.synth.ipynb #65bf04a6
-def _pattern(d, n, colour, extra, kind):
+def _pattern(d, colour, extra, kind):
     "A torso's pattern at chest coordinates d (3,M) (left, up, front; body heights): 0 plain, 1 hoops, 2 zip, 3 badge, 4 sash, 5 number behind, 6 block"
     x, y, z = d; front = z > 0
     hoops = ((y*13).floor() % 2 == 0)
@@ -359,32 +387,31 @@ def shade(
     torso:Tensor,             # (B,P,20): chest frame (9), waist (3), body height, extra colour, pattern, ...
     light:Tensor,             # (B,4) unit vector to the light (image axes), ambient part
     fine:int=2,
-)->Tensor:                    # (B,h*w,3) colours, 0 where nothing is
+)->Tensor:                    # (3,B,h,w) colours, 0 where nothing is
     "Colour of the nearest part at every sample"
     B, h, w = key.shape; n, P = q.shape[1], torso.shape[1]; flat = key.view(-1)
-    at = (flat != _FAR).nonzero()[:,0]; pic = at//(h*w); rest = at - pic*(h*w); y = rest//w; x = rest - y*w
-    row = pic*n + (flat[at].long() & 1023)
-    Q = q.flatten(0,1).t().contiguous()[:,row]; K = look.flatten(0,1).t().contiguous()[:,row]
+    at = (flat != _FAR).nonzero()[:,0]; pic = at//(h*w); y = at//w - pic*h; x = at - (at//w)*w
+    row = pic*n + (flat.index_select(0, at).long() & 1023)
+    Q = q.flatten(0,1).t().contiguous().index_select(1, row); K = look.flatten(0,1).t().contiguous().index_select(1, row)
     px, py = (x.float() + .5)/fine - .5, (y.float() + .5)/fine - .5
-    t, g, dx, dy = _hit(Q, px, py); s = g.clamp(min=0).sqrt()
-    nx, ny, nz = Q[0]*dx - Q[3]*s, Q[1]*dx + Q[2]*dy - Q[4]*s, -Q[5]*s
+    t, g = _meet(px, *_row(py, Q)); s = g.clamp(min=0).sqrt()
+    dx, dy = Q[0]*px + Q[1]*py - Q[5] - t*Q[8], Q[2]*py - Q[6] - t*Q[9]
+    nx, ny, nz = Q[0]*dx - Q[3]*s, Q[1]*dx + Q[2]*dy - Q[4]*s, -s
     inv = 1/(nx*nx + ny*ny + nz*nz).sqrt().clamp(min=1e-9); nx, ny, nz = nx*inv, ny*inv, nz*inv
     colour = torch.where(t > K[6], K[3:6], K[0:3])
-    T = torso.flatten(0,1).t().contiguous(); body = (K[7]==1).nonzero()[:,0]
-    if len(body):
-        T = T[:, pic[body]*P + K[8,body].long()]
-        z = (Q[8,body] + t[body]*Q[11,body] - s[body] - Q[3,body]*px[body] - Q[4,body]*py[body])/Q[5,body]
-        v = [(c - T[9+i])/T[12] for i,c in enumerate((px[body], py[body], z))]
-        local = [T[i]*v[0] + T[3+i]*v[1] + T[6+i]*v[2] for i in range(3)]
-        colour[:,body] = _pattern(local, None, colour[:,body], T[13:16], T[16])
-    l = light.t().contiguous()[:,pic]
+    body = (K[7]==1).nonzero()[:,0]; some = lambda v: v.index_select(-1, body)
+    T = torso.flatten(0,1).t().contiguous().index_select(1, some(pic)*P + some(K[8]).long())
+    z = some(Q[7] + t*Q[10] - s - Q[3]*px - Q[4]*py)
+    v = [(c - T[9+i])/T[12] for i,c in enumerate((some(px), some(py), z))]
+    local = [T[i]*v[0] + T[3+i]*v[1] + T[6+i]*v[2] for i in range(3)]
+    colour.index_copy_(1, body, _pattern(local, some(colour), T[13:16], T[16]))
+    l = light.t().contiguous().index_select(1, pic)
     lambert = (nx*l[0] + ny*l[1] + nz*l[2]).clamp(min=0); rim = (1+nz); rim = rim*rim*rim
     soft = (l[3] + (1.12-l[3])*lambert)*(1 - .38*rim)
     gloss = torch.where(K[7]==2, .22*(lambert*lambert)*(lambert*lambert)*(lambert*lambert), 0.)
     soft = torch.where(K[7]==3, .75 + .25*soft, soft)
-    out = torch.zeros(B*h*w, 3, device=q.device)
-    out[at] = (colour*soft + gloss).clamp(0, 1).t()
-    return out.view(B, h*w, 3)
+    out = torch.zeros(3, B*h*w, device=q.device)
+    return out.index_copy_(1, at, (colour*soft + gloss).clamp_(0, 1)).view(3, B, h, w)
 
 # %% ../../nbs/12_data.synth.ipynb #b6af31e7
 def _noise(dice:Dice, name:str, size, cells:int):
@@ -437,7 +464,8 @@ def backdrop(
     return image.clamp(0, 1)
 
 # %% ../../nbs/12_data.synth.ipynb #e2627d87
-COVER = dict(nose=.025, eye=.022, ear=.035, shoulder=.075, elbow=.055, wrist=.045, hip=.105, knee=.065, ankle=.055)   # flesh before a joint, body heights
+CHUNK = 48
+COVER = dict(nose=.025, eye=.022, ear=.035, shoulder=.075, elbow=.055, wrist=.045, hip=.105, knee=.065, ankle=.085)   # flesh before a joint, body heights
 
 @dataclass
 class Drawn:
@@ -464,9 +492,8 @@ def _person(dice, difficulty):
 def _fit(dice, shapes, size, difficulty, people):
     "Scale (px per body height) and place (px) so that each person's extent fills its share of the picture"
     a, b, ra, rb, L, st = shapes[:6]; H, W = size; share = W if people==1 else min(W, 1.35*W/people)
-    reach = torch.stack([((L[:,:,i]*st)**2) for i in (0,1)], -2); reach = (reach[...,0] + reach[...,1] + reach[...,2]).sqrt()
-    lo = torch.minimum((a[...,:2] - reach*ra[...,None]).amin(1), (b[...,:2] - reach*rb[...,None]).amin(1))
-    hi = torch.maximum((a[...,:2] + reach*ra[...,None]).amax(1), (b[...,:2] + reach*rb[...,None]).amax(1))
+    ca, cb = _reach(L, st, ra), _reach(L, st, rb); a, b = a[...,:2], b[...,:2]
+    lo = torch.minimum((a - ca).amin(1), (b - cb).amin(1)); hi = torch.maximum((a + ca).amax(1), (b + cb).amax(1))
     ext = hi - lo; fill = dice('scale', *difficulty.scale)
     scale = fill*torch.minimum(H/ext[:,1].clamp(min=.55), share/ext[:,0].clamp(min=.3))
     who = torch.arange(len(fill), device=fill.device) % people
@@ -512,7 +539,7 @@ def draw_people(
 )->Drawn:
     "Draw people with exact joints; picture i is a function of (seed, i) and of nothing else"
     index = torch.as_tensor(index, device=device); index = index.to(device) if device else index
-    chunk = max(1, 48*96*72//(size[0]*size[1]*people)) if index.device.type=='cpu' else max(1, 256*96*72//(size[0]*size[1]*people))
+    chunk = max(1, CHUNK*96*72//(size[0]*size[1]*people)) if index.device.type=='cpu' else max(1, 256*96*72//(size[0]*size[1]*people))
     parts = [_draw(i, seed, tuple(size), difficulty, people) for i in index.split(chunk)]
     return Drawn(*(torch.cat(f) for f in zip(*parts)))
 
@@ -529,12 +556,13 @@ def _draw(index, seed, size, difficulty, P, fine=2):
     n = shapes[0].shape[1]
     layer = torch.cat([torch.arange(P).repeat_interleave(n), torch.full((2*P + scene[0].shape[1],), P)])
     whose = torch.where(layer < P, layer, 0).to(dev)
-    q, qlo, qhi = _prepare(*every[:6])
-    key = raster(q, qlo, qhi, layer, P+1, size, fine)
+    a, b, ra, rb, L, st = every[:6]; q = _prepare(a, b, ra, rb, L, st)
+    ends = torch.stack([torch.cat([c[...,:2], _reach(L, st, r)], -1) for c,r in ((a,ra),(b,rb))], 2)
+    key = raster(q, ends, layer, P+1, size, fine)
     front = key.amin(1)
     look = torch.cat([every[6], every[7], every[8][...,None], every[9][...,None], whose[None,:,None].expand(B,-1,1)], -1).float()
     torso = torch.cat([chest[:,:9], place(chest[:,None,9:])[:,0], scale[:,None], dress['extra'], dress['pattern'][:,None]], 1).unflatten(0,(B,P)).float()
-    fg = shade(front, q.float(), look, torso, _light(dice), fine)
+    fg = shade(front, q, look, torso, _light(dice), fine)
     image = _compose(dice, fg, front, dress, lo, hi, scale, size, difficulty, B, P, fine)
     mask = (_pool((key[:,:P] != _FAR).float(), fine) >= .5)
     joints = joints.unflatten(0,(B,P)); scale = scale.view(B,P)
@@ -549,10 +577,9 @@ def _light(dice):
 
 def _pool(v, fine):
     "(...,H*fine,W*fine) -> (...,H,W) mean, summed in a fixed order"
-    v = v.unflatten(-1, (-1,fine)).unflatten(-3, (-1,fine)); s = 0
-    for i in range(fine):
-        for j in range(fine): s = s + v[...,:,i,:,j]
-    return s/fine**2
+    rows = [v[...,i::fine,:] for i in range(fine)]; v = sum(rows[1:], rows[0])
+    cols = [v[...,i::fine] for i in range(fine)]
+    return sum(cols[1:], cols[0])/fine**2
 
 def _depth(key, size):
     near, far = _depth_range(size)
@@ -562,21 +589,20 @@ def _compose(dice, fg, front, dress, lo, hi, scale, size, difficulty, B, P, fine
     H, W = size; dev = fg.device
     ground = torch.stack([(lo[:,0]+hi[:,0])/2, hi[:,1] - .012*scale, (hi[:,0]-lo[:,0])*.5 + .06*scale, .05*scale], -1).unflatten(0,(B,P))
     image = backdrop(dice, size, dress['shirt'].unflatten(0,(B,P))[:,0], ground, difficulty)
-    h, w = front.shape[-2:]
     cover = _pool((front != _FAR).float(), fine)[:,None]
-    fg = _pool(fg.view(B,h,w,3).permute(0,3,1,2), fine)
+    fg = _pool(fg, fine).transpose(0, 1)
     image = fg + image*(1 - cover)
     tall = scale.view(B,P)[:,0].float().view(B,1,1)
-    z = torch.minimum(_depth(front, size), tall*.30)                                         # the wall counts as just behind
+    z = torch.maximum(torch.minimum(_depth(front, size), tall*.25), -tall*.2)                                         # the wall counts as just behind
     z = _pool(z, fine); near = z
     for r in (max(1, round(H*.012)), max(1, round(H*.02))): near = _blur(near, r)
-    dark = ((z - near)/(tall*.16)).clamp(0, 1)
-    image = image*(1 - (.42*cover[:,0] + .25*(1-cover[:,0]))*dark)[:,None]
+    dark = ((z - near)/(tall*.2)).clamp(0, 1)
+    image = image*(1 - (.5*cover[:,0] + .2*(1-cover[:,0]))*dark)[:,None]
     image = (image - .5)*(.82 + .18*difficulty.contrast) + .5 + dice.bell('exposure', .06).float().view(B,1,1,1)
     if difficulty.noise:
-        k = torch.arange(3*H*W, device=dev); u = _mix(dice.key[:,None] + _mix(k + 77_000_000_000)) 
-        grain = ((u & 0xffff) + ((u >> 16) & 0xffff) + ((u >> 32) & 0xffff)).float()/65536 - 1.5       # variance 1/4
-        image = image + 2*difficulty.noise*grain.view(B,3,H,W)
+        u = _mix(dice.key[:,None] + _mix(torch.arange(H*W, device=dev) + 77_000_000_000)); bits = lambda i: ((u >> 10*i) & 1023).float()
+        grain = torch.stack([bits(2*c) + bits(2*c+1) for c in range(3)], 1)/1024 - 1               # variance 1/6
+        image = image + 6**.5*difficulty.noise*grain.view(B,3,H,W)
     return (image.clamp(0, 1)*255 + .5).to(torch.uint8)
 
 def _blur(v, r):
