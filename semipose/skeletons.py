@@ -131,7 +131,7 @@ LSP14 = by_names('lsp14', ('right_ankle right_knee right_hip left_hip left_knee 
 # %% ../nbs/00_skeletons.ipynb #a636cb1b
 _UNION = _COCO + 'pelvis belly thorax neck upper_neck head head_top'.split()
 UNION24 = by_names('union24', _UNION, ' '.join(f'{_UNION[a]}-{_UNION[b]}' for a,b in COCO17.limbs) +
-    ' pelvis-belly belly-thorax thorax-neck neck-upper_neck upper_neck-head head-head_top')
+    ' left_hip-pelvis right_hip-pelvis pelvis-belly belly-thorax thorax-neck neck-upper_neck upper_neck-head head-head_top')
 
 SKELETONS = {s.name:s for s in (COCO17, MPII16, AIC14, LSP14, UNION24)}  # by name
 

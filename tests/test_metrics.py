@@ -1,0 +1,91 @@
+"Laws of the metrics: our OKS is pycocotools' OKS; PCK counts what is annotated and measured"
+import contextlib, io, math
+import numpy as np, pytest, torch
+from semipose.metrics import mean_pck, oks, pck, torso
+from semipose.skeletons import AIC14, COCO17, Skeleton
+
+
+def people(N, seed=0):
+    rng = np.random.default_rng(seed)
+    xy = rng.random((N, 17, 2)) * 200
+    vis = rng.integers(0, 3, (N, 17))
+    vis[:, 0] = 2
+    area = rng.random(N) * 2e4 + 100
+    return xy, vis, area
+
+
+@pytest.mark.parametrize("noise", [0., 3., 30.])
+def test_oks_is_pycocotools(noise):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+    xy, vis, area = people(12)
+    guess = xy[::-1] * .02 + xy * .98 + noise * np.random.default_rng(1).standard_normal(xy.shape)
+    flat = lambda p, v: np.concatenate([p, np.asarray(v)[..., None]], -1).reshape(-1).tolist()
+    gt = dict(images=[dict(id=1)], categories=[dict(id=1, name="person")], annotations=[
+        dict(id=i + 1, image_id=1, category_id=1, bbox=[0, 0, 200, 200], area=area[i], iscrowd=0, keypoints=flat(xy[i], vis[i]), num_keypoints=int((vis[i] > 0).sum()))
+        for i in range(len(xy))])
+    dt = [dict(image_id=1, category_id=1, keypoints=flat(guess[i], np.ones(17)), score=1 - .01 * i) for i in range(len(xy))]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(); truth.dataset = gt; truth.createIndex()
+        ev = COCOeval(truth, truth.loadRes(dt), "keypoints")
+    ev.params.imgIds, ev.params.catIds = [1], [1]
+    ev._prepare()
+    theirs = ev.computeOks(1, 1)  # (dt by score, gt)
+    t = torch.as_tensor
+    ours = oks(t(guess.copy())[:, None], t(xy)[None], t(vis)[None], t(area)[None], COCO17.sigmas)
+    assert np.abs(ours.numpy() - theirs).max() < 1e-9
+    ours32 = oks(t(guess.copy()).float(), t(xy).float(), t(vis), t(area).float(), COCO17.sigmas)
+    assert np.abs(ours32.numpy() - np.diagonal(theirs)).max() < 1e-5
+
+
+def test_oks_counts_annotated_joints_only():
+    xy, vis, area = map(torch.as_tensor, people(6))
+    base = oks(xy + 4, xy, vis, area, COCO17.sigmas)
+    junk = torch.where(vis[..., None] > 0, xy + 4, torch.full_like(xy, float("nan")))
+    assert torch.equal(oks(junk, xy, vis, area, COCO17.sigmas), base), "what is predicted for an unknown joint is nobody's business"
+    assert torch.equal(oks(xy, xy, vis, area, COCO17.sigmas), torch.ones(6, dtype=torch.float64))
+    assert torch.equal(oks(xy + 4, xy, vis.clamp(max=1), area, COCO17.sigmas), base), "hidden joints count like seen ones"
+    assert oks(xy, xy, vis * 0, area, COCO17.sigmas).tolist() == [0.] * 6
+
+
+def test_oks_of_a_joint_at_two_sigma():
+    "One joint off by 2 sigma sqrt(area) scores exp(-1/2)"
+    area, s = torch.tensor(400.), .1
+    d = 2 * s * 20.
+    got = oks(torch.tensor([[d, 0.]]), torch.zeros(1, 2), torch.ones(1), area, [s])
+    assert got.item() == pytest.approx(math.exp(-.5), abs=1e-6)
+
+
+def test_pck_threshold_and_weight():
+    true = torch.rand(3, 17, 2, generator=torch.Generator().manual_seed(0)) * 100
+    vis = torch.full((3, 17), 2); vis[0, :5] = 0; vis[1, 3] = 1
+    norm = torch.tensor([50., 100., float("nan")])
+    off = true + torch.tensor([0., 15.])
+    hits, weight = pck(off, true, vis, norm)
+    assert not hits[0].any() and hits[1].all(), "15 px are too far for a person of 50, near enough for one of 100"
+    assert weight[0].sum() == 12 and weight[1].sum() == 17 and weight[2].sum() == 0 and not hits[2].any()
+    assert mean_pck(off, true, vis, norm) == pytest.approx(17 / 29)
+    assert mean_pck(true, true, vis, norm) == 1 and math.isnan(mean_pck(true, true, vis * 0, norm))
+    assert mean_pck(off, true, vis, 100.) == 1
+
+
+def test_pck_does_not_depend_on_the_photo_s_size():
+    true = torch.rand(4, 17, 2, generator=torch.Generator().manual_seed(0)) * 100
+    off, vis = true + 9 * torch.randn(4, 17, 2, generator=torch.Generator().manual_seed(1)), torch.full((4, 17), 2)
+    a, b = (mean_pck(s * off, s * true, vis, torso(s * true, vis)) for s in (1., 8.))
+    assert a == b and 0 < a < 1
+
+
+def test_torso_diagonals():
+    at = {j: k for k, j in enumerate(COCO17.joints)}
+    xy = torch.zeros(4, 17, 2)
+    xy[:, at["left_shoulder"]], xy[:, at["right_hip"]] = torch.tensor([0., 0.]), torch.tensor([30., 40.])
+    xy[:, at["right_shoulder"]], xy[:, at["left_hip"]] = torch.tensor([0., 0.]), torch.tensor([60., 80.])
+    vis = torch.full((4, 17), 1)
+    vis[1, at["left_shoulder"]] = 0
+    vis[2, at["left_hip"]] = 0
+    vis[3, [at["left_hip"], at["right_hip"]]] = 0
+    got = torso(xy, vis)
+    assert got[:3].tolist() == [50., 100., 50.] and got[3].isnan()
+    assert torso(torch.rand(2, 14, 2), torch.ones(2, 14), AIC14).isfinite().all(), "joints are found by name"
+    with pytest.raises(ValueError, match="left_hip|right_hip|shoulder"): torso(torch.rand(1, 1, 2), torch.ones(1, 1), Skeleton("dot", ("dot",), (), (), (.1,)))
