@@ -17,9 +17,9 @@ from .draw import heat_overlay
 from .methods import METHODS, TITLES, table
 
 # %% auto #0
-__all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'TEACHES', 'VARIABLES', 'CSS', 'HEAT', 'Told', 'Compared',
+__all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES', 'VARIABLES', 'CSS', 'HEAT', 'Told', 'Compared',
            'read_json', 'read_run', 'read_demo', 'color', 'spread', 'name_lines', 'finish', 'ap_axes', 'peak_axes',
-           'ap_figure', 'peak_figure', 'histogram_figure', 'people_picture', 'strip_axes', 'strip_figure',
+           'ap_figure', 'peak_figure', 'histogram_figure', 'people_picture', 'row_height', 'strip_axes', 'strip_figure',
            'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'finding', 'summary_rows', 'result_rows', 'svg',
            'jpeg', 'write_page', 'tint', 'people_html', 'table_html', 'demo_table', 'facts_html', 'equal', 'origin',
            'demo_report', 'run_report']
@@ -128,11 +128,10 @@ def name_lines(
     "Write each line's name at its end"
     if not ends: return
     low, high = ax.get_ylim()
-    points = ax.get_position().height*ax.figure.get_figheight()*72
-    ys = spread([y for _,y,_,_ in ends], (high-low)*height/points, low, high)
-    right = ax.get_xlim()[1]
+    wide, tall = ax.get_position().size*ax.figure.get_size_inches()*72   # points
+    ys = spread([y for _,y,_,_ in ends], (high-low)*height/tall, low, high)
     for (x, y, text, c), at in zip(ends, ys):
-        ax.annotate(text, (x, y), (right+(right-ax.get_xlim()[0])*.02, at), textcoords='data', annotation_clip=False, color=c, va='center', ha='left', fontweight='bold',
+        ax.annotate(text, (x, y), (1+8/wide, at), textcoords=('axes fraction', 'data'), annotation_clip=False, color=c, va='center', ha='left', fontweight='bold',
                     arrowprops=dict(arrowstyle='-', color=c, lw=.7, alpha=.6, shrinkA=1, shrinkB=2) if abs(at-y) > (high-low)*.012 else None)
 
 # %% ../nbs/72_report.ipynb #ba2d2e63
@@ -159,10 +158,9 @@ def ap_axes(
         ends.append((last, dashed, f'start  {dashed:.1f}', MUTED))
     for run in demo.runs:
         ax.plot(run.column('step'), run.column('ap'), color=color(run.name), zorder=3)
-        ax.plot(run.rows[-1]['step'], run.rows[-1]['ap'], 'o', ms=5, color=color(run.name), zorder=4)
+        ax.plot(run.rows[-1]['step'], run.rows[-1]['ap'], 'o', ms=5, color=color(run.name), zorder=4, clip_on=False)
         ends.append((run.rows[-1]['step'], run.rows[-1]['ap'], f'{run.title}  {run.rows[-1]["ap"]:.1f}', color(run.name)))
-    ax.set_ylim(0, max(ax.get_ylim()[1], 1)); ax.set_xlim(ax.get_xlim()[0] if not before else -(demo.start.rows[-1]['step'] if demo.start else 0), last*1.0)
-    if not before: ax.set_xlim(0, last)
+    ax.set(xlim=(-demo.start.rows[-1]['step'] if before and demo.start else 0, last), ylim=(0, max(ax.get_ylim()[1], 1)))
     finish(ax, f'AP on {demo.summary.get("protocol", {}).get("val", "")} unseen people, %')
     if names: name_lines(ax, ends)
 
@@ -175,14 +173,14 @@ def peak_axes(
     key, ends = f'peak_{people}', []
     for run in demo.runs:
         x, y = run.column('step'), run.column(key)
-        ax.plot(x, y, color=color(run.name), zorder=3); ax.plot(x[-1], y[-1], 'o', ms=5, color=color(run.name), zorder=4)
+        ax.plot(x, y, color=color(run.name), zorder=3); ax.plot(x[-1], y[-1], 'o', ms=5, color=color(run.name), zorder=4, clip_on=False)
         ends.append((x[-1], y[-1], f'{run.title}  {y[-1]:.2f}', color(run.name)))
     last = max([e[0] for e in ends] or [1])
     ax.set(xlim=(0, last), ylim=(0, 1))
     start = (demo.summary.get('dashed') or {}).get(key)
     if start is not None and people == 'unlabeled':
         ax.axhline(start/3, color=MUTED, lw=1.2, ls=(0,(1,2.5)))
-        ax.annotate('a third of the start', (last, start/3), (-2, 4), textcoords='offset points', color=MUTED, fontsize=8.5, ha='right')
+        ax.annotate('a third of the start', (0, start/3), (4, -4), textcoords='offset points', color=MUTED, fontsize=8.5, va='top')
     finish(ax, f'Mean peak on {"un" if people == "unlabeled" else ""}labelled people')
     if names: name_lines(ax, ends)
 
@@ -196,8 +194,7 @@ def peak_figure(demo:Compared)->Figure:
     "Peaks on unlabelled and on labelled people, side by side"
     with rc_context(STYLE):
         fig = Figure(figsize=(10.4, 3.3))
-        peak_axes(fig.add_axes([.045, .155, .33, .70]), demo, names=False)
-        peak_axes(fig.add_axes([.45, .155, .33, .70]), demo, 'labeled')
+        for left, people in ((.045, 'unlabeled'), (.55, 'labeled')): peak_axes(fig.add_axes([left, .155, .245, .70]), demo, people)
         return fig
 
 # %% ../nbs/72_report.ipynb #0b8b57b4
@@ -205,23 +202,26 @@ def histogram_figure(
     runs:list[Told],        # one column each
 )->Figure:
     "How the unlabelled peaks are spread, at start, middle and end"
-    with rc_context({**STYLE, 'axes.grid': False}):
-        n = len(runs)
-        fig = Figure(figsize=(10.4, 3.1))
-        axs = fig.subplots(3, n, sharex=True, sharey=True, squeeze=False)
-        left = .085; fig.subplots_adjust(left, .14, left+(.995-left)*n/max(n, 4), .9, .12, .25)
+    with rc_context({**STYLE, 'axes.grid': False, 'axes.titlepad': 6}):
+        n, alone = len(runs), len(runs) == 1   # one run: start, middle and end side by side
+        fig = Figure(figsize=(10.4, 1.7 if alone else 3.1))
+        axs = fig.subplots(*((1,3) if alone else (3,n)), sharex=True, sharey=True, squeeze=False).reshape(3, n)
+        left = .015 if alone else .085
+        fig.subplots_adjust(left, .27 if alone else .14, .985 if alone else left+(.985-left)*n/max(n, 3), .84 if alone else .9, .12, .25)
         top = max(max(run.histograms[t]) for run in runs for t in run.times)
         for j,run in enumerate(runs):
             for i,t in enumerate(run.times):
-                ax, h = axs[i,j], np.asarray(run.histograms[t])
-                edges = np.linspace(0, 1, len(h)+1)
-                ax.bar(edges[:-1], h, width=np.diff(edges)*.92, align='edge', color=color(run.name), alpha=(.35,.6,1.)[i])
+                ax, h, when = axs[i,j], np.asarray(run.histograms[t]), ('start', 'middle', 'end')[i] if len(run.times) == 3 else f'step {run.rows[t]["step"]}'
                 mean = run.rows[t]['peak_unlabeled']
-                ax.axvline(mean, color=INK, lw=1, ymax=.8); ax.annotate(f'{mean:.2f}', (mean, top), (3 if mean < .8 else -3, 0), textcoords='offset points', fontsize=8.5, va='top', ha='left' if mean < .8 else 'right')
-                ax.set(xlim=(0,1), ylim=(0, top*1.02), yticks=[], xticks=[0,.5,1])
-                if j==0: ax.set_ylabel(('start', 'middle', 'end')[i] if len(run.times)==3 else f'step {run.rows[t]["step"]}', rotation=0, ha='right', va='center', labelpad=8, color=INK)
-            axs[0,j].set_title(run.title, color=color(run.name), fontweight='bold')
-        axs[-1,0].set_xlabel('peak of a joint', loc='left', fontsize=9)
+                ax.bar(np.arange(len(h))/len(h), h, width=.92/len(h), align='edge', color=color(run.name), alpha=(.4,.65,1.)[i])
+                ax.axvline(mean, color=INK, lw=1)
+                ax.annotate(f'{mean:.2f}', (1, 1), (-2, 0), xycoords='axes fraction', textcoords='offset points', fontsize=9, va='top', ha='right')
+                ax.set(xlim=(0,1), ylim=(0, top*1.05), yticks=[]); ax.set_xticks([0,.5,1], ['0','0.5','1'])
+                if alone: ax.set_title(when, color=color(run.name), fontweight='bold')
+                elif j==0: ax.set_ylabel(when, rotation=0, ha='right', va='center', labelpad=8, color=INK)
+            for ax in axs[len(run.times):,j]: ax.set_visible(False)
+            if not alone: axs[0,j].set_title(run.title, color=color(run.name), fontweight='bold')
+        axs[0 if alone else len(runs[0].times)-1,0].set_xlabel('peak of a joint', loc='left', fontsize=9)
         return fig
 
 # %% ../nbs/72_report.ipynb #da8fc1c8
@@ -240,21 +240,26 @@ def people_picture(
     white = np.full((height, gap, 3), 255, np.uint8)
     return np.concatenate([t for i,tile in enumerate(tiles) for t in ([white, tile] if i else [tile])], 1)
 
+HEAD = .48   # inches above each row of people, for its words
+
+def row_height(runs:list[Told], width:float, n:int)->float:
+    "Inches that a row of people needs, words included, if start, middle and end share `width` inches"
+    H, W = runs[0].strip['crops'].shape[-2:]
+    return HEAD + .32*width*H/(W*min(n, len(runs[0].strip['crops'])))
+
 def strip_axes(
-    fig, runs:list[Told],   # one row each
-    box=(0,0,1,1),          # left, bottom, width, height in the figure
+    fig, runs:list[Told],   # one row each; all have a strip
+    left:float, top:float,  # of the first row, inches from the figure's left and top
+    width:float,            # of a row, inches
     n:int=3,                # people
-    gap:float=.012,         # between start, middle and end
 ):
     "Rows of people: start, middle, end"
-    runs = [run for run in runs if run.strip is not None]
-    l, b, w, h = box
-    row = h/max(len(runs), 1)
+    w, h = fig.get_size_inches()
+    row = row_height(runs, width, n)
     for i,run in enumerate(runs):
-        wide = (w-2*gap)/3
         for j,t in enumerate(run.times):
-            ax = fig.add_axes([l+j*(wide+gap), b+h-(i+1)*row, wide, row*.8]); ax.axis('off'); ax.set_anchor('NW')
-            ax.imshow(people_picture(run.strip, t, n), interpolation='lanczos')
+            ax = fig.add_axes([(left+j*.34*width)/w, 1-(top+(i+1)*row)/h, .32*width/w, (row-HEAD)/h]); ax.axis('off')
+            ax.imshow(people_picture(run.strip, t, n), interpolation='lanczos', aspect='auto')
             word = ('start', 'middle', 'end')[j] if len(run.times)==3 else f'step {run.rows[t]["step"]}'
             ax.set_title(f'{word}: peak {run.rows[t]["peak_unlabeled"]:.2f}', fontsize=9, pad=3, color=MUTED)
             if j==0: ax.annotate(run.title, (0,1), (0, 17), xycoords='axes fraction', textcoords='offset points', color=color(run.name), fontweight='bold')
@@ -263,16 +268,14 @@ def strip_figure(
     folder,             # of a demo or a run
     n:int=4,            # people
     methods=None,       # names; None: all
-)->Figure:
+)->Figure:              # UserError if there are no pictures yet
     "The same unlabelled people along training"
     runs = read_demo(folder).runs if (Path(folder)/'summary.json').exists() else [read_run(folder)]
     runs = [r for r in runs if r.strip is not None and (methods is None or r.name in methods)]
     if not runs: raise UserError(f'{folder} has no strip.npz yet: the pictures are written when a run is done.')
-    H, W = runs[0].strip['crops'].shape[-2:]
-    width = 10.4; tall = (width*.976/3)*H/(W*n)
     with rc_context(STYLE):
-        fig = Figure(figsize=(width, len(runs)*(tall+.5)))
-        strip_axes(fig, runs, (0, 0, 1, 1-.42*0/len(runs)), n)
+        fig = Figure(figsize=(10.4, len(runs)*row_height(runs, 10.4, n)))
+        strip_axes(fig, runs, 0, 0, 10.4, n)
         return fig
 
 # %% ../nbs/72_report.ipynb #7c319314
@@ -283,22 +286,25 @@ def curve_figure(
     demo = read_demo(folder)
     with rc_context(STYLE):
         fig = Figure(figsize=(10.4, 3.4))
-        ap_axes(fig.add_axes([.04, .15, .29, .72]), demo, before=False)
-        peak_axes(fig.add_axes([.55, .15, .29, .72]), demo)
+        ap_axes(fig.add_axes([.045, .15, .245, .72]), demo, before=False)
+        peak_axes(fig.add_axes([.55, .15, .245, .72]), demo)
         return fig
 
 def demo_figure(
     folder,                                             # of a demo
     methods=('naive', 'posecons', 'posedual_jc'),       # whose people are shown
-    n:int=3,                                            # people
+    n:int=2,                                            # people
 )->Figure:
     "The finding in one picture: curves left, people right"
     demo = read_demo(folder)
+    runs = [r for r in demo.runs if r.name in methods and r.strip is not None]
+    if not runs: raise UserError(f'{folder} has no pictures of {", ".join(methods)} yet: wait until the demo has finished one of them.')
     with rc_context(STYLE):
-        fig = Figure(figsize=(13, 6.2))
-        ap_axes(fig.add_axes([.03, .585, .235, .345]), demo, before=False)
-        peak_axes(fig.add_axes([.03, .085, .235, .345]), demo)
-        strip_axes(fig, [r for r in demo.runs if r.name in methods], (.425, -.035, .57, 1.), n)
+        tall = max(3, len(runs))*row_height(runs, 7., n)
+        fig = Figure(figsize=(12.6, tall))
+        for i, draw in enumerate((lambda ax: ap_axes(ax, demo, before=False), lambda ax: peak_axes(ax, demo))):
+            draw(fig.add_axes([.028, .585-.5*i, .22, .335]))
+        strip_axes(fig, runs, 5.5, 0, 7., n)
         return fig
 
 # %% ../nbs/72_report.ipynb #39ce229e
@@ -311,13 +317,13 @@ def run_figure(
     aps = [k for k in last if re.fullmatch(r'ap\d+', k)]
     groups = [('AP on validation, %', [(k, f'network {k[2:]}', c, 1.3 if len(aps) > 1 else 2.2) for k in aps] + ([('ap_ensemble', 'ensemble', INK, 2.2)] if len(aps) > 1 else []), '.1f'),
               ('Mean peak', [('peak_unlabeled', 'unlabelled', c, 2.2), ('peak_labeled', 'labelled', MUTED, 1.6)], '.2f'),
-              ('Loss terms', [(k, k, MUTED if k.startswith('sup') else c, 1.6) for k in last if re.match(r'(sup|cons)', k)], '.4f')]
+              ('Loss terms', [(k, k, MUTED if k.startswith('sup') else c, 1.6) for k in last if re.match(r'(sup|cons)', k)], None)]
     with rc_context(STYLE):
         fig = Figure(figsize=(10.4, 2.9))
         for i,(title, lines, form) in enumerate(groups):
-            ax, ends = fig.add_axes([.04+i*.335, .17, .195, .66]), []
+            ax, ends = fig.add_axes([(.035, .375, .755)[i], .17, .175, .66]), []
             for key, text, colour, width in lines:
-                y = run.column(key); ax.plot(x, y, color=colour, lw=width); ends.append((x[-1], y[-1], f'{text} {y[-1]:{form}}', colour))
+                y = run.column(key); ax.plot(x, y, color=colour, lw=width); ends.append((x[-1], y[-1], f'{text} {y[-1]:{form}}' if form else text, colour))
             ax.set_xlim(x[0], max(x[-1], x[0]+1)); ax.set_ylim(0, 1 if title == 'Mean peak' else max(ax.get_ylim()[1], 1e-6)); finish(ax, title); name_lines(ax, ends)
         return fig
 
@@ -383,7 +389,7 @@ CSS = '''
 @media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;--paper:#14171b;--soft:#1d2126;--ink:#e8eaed;--muted:#9aa1ab;--grid:#2e343b;--supervised:#a9afb8;--naive:#ff7a3d;--posecons:#2cc79b;--posedual_jc:#5ab0f0}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1088px;margin:0 auto;padding:2.5rem 1.5rem 4rem}
+main{max-width:1120px;margin:0 auto;padding:2.5rem 1.5rem 4rem}
 h1{font-size:2rem;line-height:1.2;margin:0 0 .3rem;letter-spacing:-.015em;text-wrap:balance}
 h2{font-size:1.25rem;margin:3rem 0 .2rem;letter-spacing:-.01em}
 p{margin:.4rem 0;max-width:46rem}
@@ -391,6 +397,8 @@ p{margin:.4rem 0;max-width:46rem}
 .small,figcaption{color:var(--muted);font-size:.86rem}
 .running{display:inline-block;background:var(--soft);border-left:4px solid var(--naive);padding:.45rem .9rem;margin:.8rem 0}
 .wide{overflow-x:auto;margin:.8rem 0 0}
+td .small{white-space:nowrap}
+.wide table.many{min-width:58rem}.many td:nth-child(2){min-width:10rem}
 .wide svg{display:block;width:100%;height:auto;min-width:600px}
 svg text{font-family:inherit!important}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;width:100%}
@@ -406,8 +414,8 @@ code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:
 .people h3{font-size:1rem;line-height:1.3;margin:0}
 .people figure{margin:0}
 .people img{display:block;width:100%;height:auto;border-radius:3px}
-@media (max-width:760px){.people{grid-template-columns:1fr 1fr 1fr;gap:.4rem .5rem}.people>div{grid-column:1/-1;margin-top:.7rem}main{padding:1.5rem 1rem 3rem}h1{font-size:1.6rem}}
-@media print{body{font-size:10.5pt}main{max-width:none;padding:0}h2{margin-top:1.6rem;break-after:avoid}.wide{overflow:visible}.wide svg{min-width:0}.wide,.people,dl,tr{break-inside:avoid}
+@media (max-width:760px){.people{grid-template-columns:1fr;gap:.5rem}.people>div{margin-top:1rem}main{padding:1.5rem 1rem 3rem}h1{font-size:1.6rem}}
+@media print{.wide table.many{min-width:0}.many td:nth-child(2){min-width:5rem}body{font-size:10.5pt}main{max-width:none;padding:0}h2{margin-top:1.6rem;break-after:avoid}.wide{overflow:visible}.wide svg{min-width:0}.wide,.people,dl,tr{break-inside:avoid}
 table{font-size:8pt}th,td{padding:.3rem .35rem}.people{grid-template-columns:7rem repeat(3,1fr)}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}@page{margin:14mm}}
 '''
 
@@ -470,7 +478,7 @@ def table_html(
 )->str:
     "A table that scrolls sideways on a narrow screen"
     line = lambda tag, cells: '<tr>' + ''.join(f'<{tag}{" class=left" if i in left else ""}>{c}</{tag}>' for i,c in enumerate(cells)) + '</tr>'
-    return f'<div class="wide"><table><thead>{line("th", heads)}</thead><tbody>{"".join(line("td", r) for r in rows)}</tbody></table></div>'
+    return f'<div class="wide"><table{" class=many" if len(heads) > 8 else ""}><thead>{line("th", heads)}</thead><tbody>{"".join(line("td", r) for r in rows)}</tbody></table></div>'
 
 def demo_table(demo:Compared)->str:
     "The final table"
@@ -526,8 +534,8 @@ def demo_report(
     body += ['<h2>Accuracy against the dashed line</h2><p>The dashed line is the supervised network that every method starts from. A method that ends below it has unlearned.</p>', svg(ap_figure(demo), 'AP over steps: ' + ' '.join(finding(demo)))]
     if runs:
         body += [f'<h2>What gives a collapse away: the peaks</h2><p>{HEAT}Measured on plain crops, averaged over people and joints.</p>', svg(peak_figure(demo), 'Mean peak of heatmaps over steps, on unlabelled and on labelled people')]
-        if all(r.histograms for r in runs): body += ['<h2>Every joint, not only the mean</h2><p>How the peaks of all joints of the unlabelled people are spread; the black line is their mean.</p>', svg(histogram_figure(runs), 'Histograms of unlabelled peaks at start, middle and end')]
-        if pictures := people_html(runs): body += ['<h2>The same four people, again and again</h2><p>The first people of the unlabelled set, not chosen. Bright is where the network sees a joint, on one fixed scale.</p>', pictures]
+        if all(r.histograms for r in runs): body += ['<h2>Every joint, not only the mean</h2><p>How the peaks of all joints of the unlabelled people are spread; the thin line and the number are their mean.</p>', svg(histogram_figure(runs), 'Histograms of unlabelled peaks at start, middle and end')]
+        if pictures := people_html(runs): body += ['<h2>The same people, again and again</h2><p>The first people of the unlabelled set, not chosen. Bright is where the network sees a joint, on one fixed scale.</p>', pictures]
         body += ['<h2>The table</h2>', demo_table(demo)]
         chosen = {d['best']['chosen_on'] for d in s['methods'].values() if d.get('best')}
         body += [f'<p class="small">AP is the mean over a method\'s networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso\'s size, %. Collapsed: the unlabelled peak ended under a third of where it started. Best AP: the best checkpoint, chosen on {escape(" and ".join(sorted(chosen)))}'
