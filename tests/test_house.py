@@ -161,12 +161,14 @@ def test_exported_code_imports_names():
 def test_wheel_asks_for_what_it_imports():
     from importlib.metadata import requires
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in requires("semipose") if "extra ==" not in line} | {"semipose"}
-    wanted = {}
+    wanted = {}  # top package -> a file that imports it
     for path in LIBRARY.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
-            wanted |= {n.split(".")[0]: name(path) for n in names if n.split(".")[0] not in sys.stdlib_module_names}
-    lost = {n: file for n, file in wanted.items() if {"PIL": "pillow"}.get(n, n.replace("_", "-")).lower() not in declared}
+            absolute = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for module in [alias.name for alias in node.names] if isinstance(node, ast.Import) else absolute:
+                wanted[module.split(".")[0]] = name(path)
+    lost = {n: file for n, file in wanted.items()
+            if n not in sys.stdlib_module_names and {"PIL": "pillow"}.get(n, n.replace("_", "-")) not in declared}
     assert not lost, f"pyproject.toml does not declare what the library imports: {lost}."
 
 
