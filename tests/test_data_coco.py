@@ -99,7 +99,7 @@ DEFECTS = {  # where, field, value, what the sentence must name
     "v is a score": (A, "keypoints", [1, 2, 0.7] * 17, ["annotation 10", '"keypoints"', "0, 1 or 2"]),
     "no box": (A, "bbox", KeyError, ["annotation 10", '"bbox"']),
     "a box of three": (A, "bbox", [1, 2, 3], ["annotation 10", '"bbox"', "3 entries"]),
-    "a box without size": (A, "bbox", [1, 2, 0, 30], ["annotation 10", '"bbox"', "no size"]),
+    "a box without size": (A, "bbox", [1, 2, 0, 30], ["annotation 10", '"bbox"', "without size"]),
     "a negative box": (A, "bbox", [1, 2, -3, 30], ["annotation 10", '"bbox"', "negative"]),
     "a missing picture": (A, "image_id", 77, ["annotation 10", '"image_id"', '"images"']),
     "no picture": (A, "image_id", KeyError, ['"image_id"']),

@@ -148,7 +148,7 @@ def test_a_split_survives_the_disk_and_another_order(people, tmp_path):
 
 def test_a_split_says_what_it_is(people):
     assert str(split_seeded(people, 8, seed=2, heldout=0.25)) == (
-        "6 labelled and 28 unlabelled people and 2 labelled people kept aside to choose the best checkpoint, of 30 "
+        "6 labelled and 28 unlabelled people, and 2 labelled people kept aside to choose the best checkpoint, of 30 "
         "(the first 8 of a permutation with seed 2).")
 
 

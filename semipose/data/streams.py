@@ -24,31 +24,36 @@ __all__ = ['Split', 'split_first', 'split_seeded', 'walk', 'Streams']
 class Split:
     "Which rows of the training people carry labels, which are only pictures, and which choose the best checkpoint"
     labeled:np.ndarray    # (n,) rows whose labels are trained on
-    unlabeled:np.ndarray  # rows used as pictures only (the labelled ones may be among them, as in the paper)
-    heldout:np.ndarray    # rows whose labels only choose the best checkpoint; never trained on, not even as pictures
+    unlabeled:np.ndarray  # rows used as pictures only (the labelled ones are among them, as in the paper)
+    heldout:np.ndarray    # rows whose labels only choose the best checkpoint
     note:str              # how the labelled ones were chosen
     ids:np.ndarray        # (N,) annotation ids of all rows: what is written to disk
 
     def __str__(self):
-        n, h = len(self.labeled), len(self.heldout)
-        held = f' and {h:,} labelled people kept aside to choose the best checkpoint' if h else ''
-        return f'{n:,} labelled and {len(self.unlabeled):,} unlabelled people{held}, of {len(self.ids):,} ({self.note}).'
+        n, u, h = (f'{len(v):,}' for v in (self.labeled, self.unlabeled, self.heldout))
+        held = f', and {h} labelled people kept aside to choose the best checkpoint' if len(self.heldout) else ''
+        return f'{n} labelled and {u} unlabelled people{held}, of {len(self.ids):,} ({self.note}).'
 
-    def save(self, path:Path|str):
-        "Write annotation ids as JSON, whole or not at all"
+    def save(self,
+        path:Path|str,  # a JSON file
+    ):
+        "Write annotation ids, whole or not at all"
         write_json(path, dict(note=self.note, people=len(self.ids), **{k: self.ids[getattr(self, k)].tolist() for k in ('labeled', 'heldout', 'unlabeled')}))
 
     @staticmethod
-    def load(path:Path|str, people:People)->Split:  # UserError if the file names people who are not there
-        "The same people again, found by their annotation ids whatever their order now"
-        d = read_json(path)
-        row, found = {int(a): i for i, a in enumerate(people.ids)}, {}
+    def load(
+        path:Path|str,   # what `save` wrote
+        people:People,   # the training people, in whatever order now
+    )->Split:            # UserError if it names people who are not there
+        "The same people again, found by their annotation ids"
+        d, row, found = read_json(path), {a: i for i, a in enumerate(people.ids.tolist())}, {}
         for k in ('labeled', 'heldout', 'unlabeled'):
             if not isinstance(d, dict) or not isinstance(d.get(k), list): raise UserError(f'{path}: "{k}" is missing; it should list annotation ids.')
             missing = [a for a in d[k] if a not in row]
-            if missing: raise UserError(f'{path}: "{k}" names {len(missing):,} people who are not in this data set (annotation {missing[0]} first); use the data the split was made from.')
+            if missing: raise UserError(f'{path}: "{k}" names {len(missing):,} people who are not in this data set (annotation {missing[0]} first); '
+                                        'use the data the split was made from.')
             found[k] = np.array([row[a] for a in d[k]], dtype=np.int64)
-        return Split(**found, note=str(d.get('note', '')), ids=np.asarray(people.ids))
+        return Split(**found, note=str(d.get('note', '')), ids=people.ids)
 
 # %% ../../nbs/19_data.streams.ipynb #ab56e3cf
 def split_first(
@@ -56,29 +61,30 @@ def split_first(
     n:int,               # how many labels may be used, those for choosing the checkpoint included
     heldout:float=0.,    # share of the labels kept aside to choose the best checkpoint
 )->Split:                # UserError if there are not that many
-    "The first `n` in file order: what '1K', '5K' and '10K' mean in the paper's tables"
+    "The first `n` in file order: what 1K, 5K and 10K mean in the paper's tables"
     return _split(people, n, people.posed, heldout, f'the first {n:,} in file order')
 
 def split_seeded(
-    people:People,
-    n:int,
-    seed:int=0,          # the same seed gives the same people whatever the file's order; a larger `n` contains a smaller
-    heldout:float=0.,
-)->Split:
+    people:People,       # the training people
+    n:int,               # how many labels may be used
+    seed:int=0,          # the same seed gives the same people; a larger `n` contains a smaller one
+    heldout:float=0.,    # share of the labels kept aside to choose the best checkpoint
+)->Split:                # UserError if there are not that many
     "The first `n` of a seeded permutation of the people's annotation ids"
     rows = people.posed
     rows = rows[np.argsort(people.ids[rows], kind='stable')]
     return _split(people, n, rows[np.random.default_rng(seed).permutation(len(rows))], heldout, f'the first {n:,} of a permutation with seed {seed}')
 
 def _split(people:People, n:int, rows:np.ndarray, heldout:float, note:str)->Split:
+    "The first `n` of `rows`, some of them kept aside"
     if n < 1: raise UserError(f'labels={n}: semi-supervised training needs at least one labelled person; ask for 1 to {len(rows):,}.')
     if n > len(rows): raise UserError(f'labels={n:,}: only {len(rows):,} people have labels; ask for 1 to {len(rows):,}.')
     if not 0 <= heldout < 1: raise UserError(f'heldout={heldout}: it is the share of the labels kept aside; choose 0 or more and less than 1.')
     h = round(n*heldout)
     if h == n: raise UserError(f'heldout={heldout}: of {n} labels none would be left to train on; choose a smaller share.')
     held = np.sort(rows[n-h:n])
-    unlabeled = np.setdiff1d(np.flatnonzero((people.box[:,2:] > 0).all(1) & ~people.crowd), held)
-    return Split(rows[:n-h].copy(), unlabeled, held, note, np.asarray(people.ids))
+    pictures = np.flatnonzero((people.box[:,2:] > 0).all(1) & ~people.crowd)
+    return Split(rows[:n-h].copy(), np.setdiff1d(pictures, held), held, note, people.ids)
 
 # %% ../../nbs/19_data.streams.ipynb #c63747be
 @lru_cache(maxsize=8)
@@ -90,43 +96,47 @@ def walk(
     n:int,         # people in the stream
     batch:int,     # people per step
     step:int,      # which step
-    seed:int,
+    seed:int=0,
     stream:int=0,  # different streams are shuffled differently
 )->np.ndarray:     # (batch,) indices below n
-    "Whom step `step` visits: a stream is one permutation after another, cut into batches; nothing has to be remembered"
-    at, out = step*batch, []
-    while len(out) < batch:
-        order = _permutation(seed, stream, at//n, n)
-        take = order[at % n: at % n + batch - len(out)]
-        out.extend(take); at += len(take)
-    return np.array(out, dtype=np.int64)
+    "Whom step `step` visits"
+    at, end, out = step*batch, (step + 1)*batch, []
+    while at < end:
+        part = _permutation(seed, stream, at//n, n)[at % n: at % n + end - at]
+        out.append(part)
+        at += len(part)
+    return np.concatenate(out) if out else np.zeros(0, np.int64)
 
-# %% ../../nbs/19_data.streams.ipynb #74e87b4e
+# %% ../../nbs/19_data.streams.ipynb #3772ab4b
 class Streams(torch.utils.data.Dataset):
     "Labelled and unlabelled people side by side; batch number s depends on (seed, s) and on nothing else"
     def __init__(self,
-        labeled:Crops,               # people whose joints are used
-        unlabeled:Crops|None=None,   # people whose joints are not used: another folder, another skeleton; None: no second stream
-        batch:tuple[int,int]=(32,32),# labelled and unlabelled people per step
-        steps:int=1000,              # steps in all
+        labeled:Crops,                # people whose joints are used
+        unlabeled:Crops|None=None,    # people of whom only pictures are used; None: no second stream
+        batch:tuple[int,int]=(32,32), # labelled and unlabelled people per step
+        steps:int=1000,               # steps in all
         seed:int=0,
-        start:int=0,                 # first step to give: for taking up a run again
-        num_workers:int=0,           # processes that read ahead, for crops that are not cached; the batches are the same
+        start:int=0,                  # first step to give, for taking up a run again
+        num_workers:int=0,            # processes that read ahead, for crops that are not cached
     ):
         self.labeled, self.unlabeled, self.batch, self.steps, self.seed = labeled, unlabeled, tuple(batch), steps, seed
         self.start, self.num_workers = start, num_workers
-        for name, crops, b in zip(('labeled', 'unlabeled'), (labeled, unlabeled), self.batch, strict=True):
+        for name, crops, b in zip(('labeled', 'unlabeled'), (labeled, unlabeled), self.batch):
             if b < 0 or crops is not None and b > 0 and not len(crops):
-                raise UserError(f'{name}: a batch of {b} cannot be drawn from {len(crops) if crops is not None else 0} people; check the split and the batch sizes.')
-        if unlabeled is not None and self.batch[1] and labeled.room != unlabeled.room:
-            raise UserError(f'labelled crops are {labeled.room} and unlabelled ones {unlabeled.room} px; cut both with the same size.')
+                raise UserError(f'{name}: a batch of {b} cannot be drawn from {len(crops or ())} people; check the split and the batch sizes.')
+        if self._second and labeled.room != unlabeled.room:
+            raise UserError(f'unlabeled: its crops are {unlabeled.room} px and the labelled ones {labeled.room} px; cut both with the same size.')
 
-    def at(self, step:int)->tuple[dict,dict]:
-        "Batch number `step`: x = {labeled, unlabeled} uint8 pictures, y = {xy, vis} of the labelled ones, roomy px"
-        l = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0))
-        x, y = dict(labeled=l['image']), dict(xy=l['xy'], vis=l['vis'])
-        if self.unlabeled is not None and self.batch[1]:
-            x['unlabeled'] = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1))['image']
+    @property
+    def _second(self)->bool: return self.unlabeled is not None and self.batch[1] > 0
+
+    def at(self,
+        step:int,
+    )->tuple[dict,dict]:  # x = {labeled (B,3,Hr,Wr) u8, unlabeled (Bu,3,Hr,Wr) u8}, y = {xy (B,K,2) roomy px, vis (B,K)} of the labelled ones
+        "Batch number `step`; without a second stream x has no 'unlabeled'"
+        known = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0))
+        x, y = dict(labeled=known['image']), dict(xy=known['xy'], vis=known['vis'])
+        if self._second: x['unlabeled'] = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1))['image']
         return x, y
 
     __getitem__ = at
@@ -137,7 +147,9 @@ class Streams(torch.utils.data.Dataset):
         if not self.num_workers: yield from map(self.at, order)
         else: yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers, collate_fn=_as_is)
 
-    def from_step(self, step:int)->Streams:
+    def from_step(self,
+        step:int,  # how many steps are done
+    )->Streams:
         "The same streams, taken up at `step`"
         return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers)
 
