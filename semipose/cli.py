@@ -4,7 +4,7 @@
 
 # %% ../nbs/73_cli.ipynb #80a32524
 from __future__ import annotations
-import sys
+import warnings
 from difflib import get_close_matches
 from math import gcd
 from pathlib import Path
@@ -38,6 +38,8 @@ app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_m
 
 def main():
     "The command `semipose`"
+    warnings.filterwarnings('ignore', category=FutureWarning)        # libraries talking to each other: kornia and timm
+    warnings.filterwarnings('ignore', category=DeprecationWarning)   # use what newer versions of torch announce to drop
     app()
 
 # %% ../nbs/73_cli.ipynb #d6cfed8d
@@ -95,8 +97,8 @@ def show_table(
     from rich.table import Table
     number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
     cell = lambda v: '' if v is None else 'yes' if v is True else 'no' if v is False else f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else str(v)
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify='left', title_style='bold', header_style='bold', pad_edge=False)
-    for k in rows[0]: table.add_column(k, justify='right' if any(number(r[k]) for r in rows) else 'left', overflow='fold')
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify='left', title_style='bold', header_style='bold', pad_edge=False, padding=(0,1,0,0))
+    for k in rows[0]: table.add_column(k, justify='right' if any(number(r[k]) for r in rows) else 'left', no_wrap=len(rows)==0 or max(len(cell(r[k])) for r in rows) < 16 and k != 'loss', overflow='fold')
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     (out or Console()).print(table)
 
@@ -139,25 +141,24 @@ def synth(
 def methods():
     "The table of methods: who teaches, what teacher and student see, what counts."
     from semipose.methods import table
-    rows = [dict(name=r['name'], **{'who teaches': r['teacher'], 'teacher sees': r['teacher_view'], 'student sees': r['student_views'], 'what counts': r['counts']},
-                 nets=r['nets'], loss=r['loss']) for r in table()]
-    show_table(rows)
-    typer.echo('S is the supervised loss, U the unlabelled one.')
+    show_table([{'name': r['name'], 'teacher': r['teacher'], 'it sees': r['teacher_view'], 'student sees': r['student_views'].replace('JointCutout', 'JC'),
+                 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['nets'], 'loss': r['loss']} for r in table()])
+    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view), JC(5) hides five joints before. S: supervised loss, U: unlabelled loss.')
 
 # %% ../nbs/73_cli.ipynb #c1b83b04
 def run_name(
     method:str,        # a name in METHODS
-    data:Path|None,    # the folder, or None for drawn people
+    data:Path,         # the folder
     labels:int|None,   # None = all
     seed:int,
 )->str:                # e.g. 'posedual_jc-lsp-200-seed0'
     "How a run's folder is called when nobody names it"
-    return f'{method}-{data.resolve().name if data else "drawn"}-{labels or "all"}-seed{seed}'
+    return f'{method}-{data.resolve().name}-{labels or "all"}-seed{seed}'
 
 @app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200')
 def train(
     method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', autocompletion=lambda incomplete: [n for n in METHOD_NAMES if n.startswith(incomplete)])],
-    data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files; data/README.md says which layouts are understood.')]=None,
+    data:Annotated[Path, typer.Option(help='A folder with COCO keypoint files; data/README.md says which layouts are understood.')],
     labels:Annotated[Optional[int], typer.Option(min=1, help='How many people may be used with their joints; the rest count as unlabelled.')]=None,
     unlabeled:Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people.')]=None,
     protocol:Annotated[str, typer.Option(help='Where the settings below begin: ' + ', '.join(PROTOCOLS) + '.', autocompletion=lambda incomplete: [n for n in PROTOCOLS if n.startswith(incomplete)])]='folder',
@@ -179,11 +180,17 @@ def train(
     known(method, METHOD_NAMES, 'method')
     if net is not None and not net.startswith('timm:'): known(net, NET_NAMES, 'network')
     p = build_protocol(protocol, labels=labels, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps, batch=parse_batch(batch), lr=lr, lam=lam, every=every)
-    if data is None and p.data is None: raise UserError(f'--data is missing: the protocol {p.name} needs a folder with COCO keypoint files, as in --data data/lsp.')
     folder = out/(name or run_name(method, data, p.labels, seed))
+    if folder.exists() and any(folder.iterdir()): raise UserError(f'The run folder {folder} exists: choose another --name, or remove it.')
+    from semipose.methods import METHODS
     from semipose.run import train as run_train
     from semipose.report import result_rows, run_report
-    result = run_train(method, p, data, folder, seed=seed, unlabeled=unlabeled, device=device, progress=True)
+    typer.echo(f'Protocol {p.name}: {p.sentence()}')
+    start, same = None, dict(seed=seed, unlabeled=unlabeled, device=device)
+    if p.start_steps:
+        start = folder.with_name(f'{folder.name}-start')
+        run_train('supervised', p, data, start, steps=p.start_steps, every=p.start_every, nets=METHODS[method].nets, replace=True, **same)
+    result = run_train(method, p, data, folder, start=start, **same)
     show_table(result_rows(result))
     typer.echo(f'Run: {folder}\nReport: {run_report(folder)}\nNext: semipose eval {folder}')
 

@@ -17,12 +17,12 @@ from .draw import heat_overlay
 from .methods import METHODS, TITLES, table
 
 # %% auto #0
-__all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES', 'VARIABLES', 'CSS', 'HEAT', 'Told', 'Compared',
-           'read_json', 'read_run', 'read_demo', 'color', 'spread', 'name_lines', 'finish', 'ap_axes', 'peak_axes',
-           'ap_figure', 'peak_figure', 'histogram_figure', 'people_picture', 'row_height', 'strip_axes', 'strip_figure',
-           'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'finding', 'summary_rows', 'result_rows', 'svg',
-           'jpeg', 'write_page', 'tint', 'people_html', 'table_html', 'demo_table', 'facts_html', 'equal', 'origin',
-           'demo_report', 'run_report']
+__all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES', 'VARIABLES', 'CSS', 'PEOPLE', 'HEAT', 'Told',
+           'Compared', 'read_json', 'read_run', 'read_demo', 'color', 'spread', 'name_lines', 'finish', 'ap_axes',
+           'peak_axes', 'ap_figure', 'peak_figure', 'histogram_figure', 'people_picture', 'row_height', 'strip_axes',
+           'strip_figure', 'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'finding', 'summary_rows',
+           'result_rows', 'svg', 'jpeg', 'write_page', 'tint', 'people_html', 'table_html', 'demo_table', 'facts_html',
+           'equal', 'origin', 'section', 'footnote', 'demo_report', 'run_report']
 
 # %% ../nbs/72_report.ipynb #d9af7ecd
 @dataclass(frozen=True)
@@ -398,24 +398,25 @@ p{margin:.4rem 0;max-width:46rem}
 .running{display:inline-block;background:var(--soft);border-left:4px solid var(--naive);padding:.45rem .9rem;margin:.8rem 0}
 .wide{overflow-x:auto;margin:.8rem 0 0}
 td .small{white-space:nowrap}
-.wide table.many{min-width:58rem}.many td:nth-child(2){min-width:10rem}
+.wide table.many{min-width:54rem}.many td:nth-child(2){min-width:8.5rem}
 .wide svg{display:block;width:100%;height:auto;min-width:600px}
 svg text{font-family:inherit!important}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;width:100%}
-th,td{padding:.45rem .6rem;text-align:right;border-bottom:1px solid var(--grid);vertical-align:top}
+th,td{padding:.45rem .45rem;text-align:right;border-bottom:1px solid var(--grid);vertical-align:top}
 th{color:var(--muted);font-weight:500;vertical-align:bottom;line-height:1.25}
 th:first-child,td:first-child,.left{text-align:left!important}
-td:first-child{font-weight:650;white-space:nowrap}
+td:first-child{font-weight:650}
+td:not(.left),td:first-child{white-space:nowrap}
 td b{font-weight:650}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.2rem;font-size:.93rem;max-width:60rem}
 dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}
 code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--soft);padding:.08em .3em;border-radius:3px}
 .people{display:grid;grid-template-columns:9.5rem repeat(3,1fr);gap:1rem .9rem;align-items:start;margin-top:.9rem}
-.people h3{font-size:1rem;line-height:1.3;margin:0}
+.people h3{font-size:1rem;line-height:1.3;margin:0 0 .15rem}.people .small{display:block;line-height:1.35}
 .people figure{margin:0}
 .people img{display:block;width:100%;height:auto;border-radius:3px}
 @media (max-width:760px){.people{grid-template-columns:1fr;gap:.5rem}.people>div{margin-top:1rem}main{padding:1.5rem 1rem 3rem}h1{font-size:1.6rem}}
-@media print{.wide table.many{min-width:0}.many td:nth-child(2){min-width:5rem}body{font-size:10.5pt}main{max-width:none;padding:0}h2{margin-top:1.6rem;break-after:avoid}.wide{overflow:visible}.wide svg{min-width:0}.wide,.people,dl,tr{break-inside:avoid}
+@media print{.wide table.many{min-width:0}.many td:nth-child(2){min-width:5rem}body{font-size:10.5pt}main{max-width:none;padding:0}h2{margin-top:1.6rem;break-after:avoid}.wide{overflow:visible}.wide svg{min-width:0}section,.wide,.people,dl,tr{break-inside:avoid}.wide svg{width:92%}.small,td .small{font-size:7.5pt}
 table{font-size:8pt}th,td{padding:.3rem .35rem}.people{grid-template-columns:7rem repeat(3,1fr)}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}@page{margin:14mm}}
 '''
 
@@ -516,6 +517,23 @@ def origin(d:dict)->dict:
             'started': escape(str(d.get('started') or d.get('begun') or '')), 'took': f'{d["seconds"]/60:.1f} minutes' if d.get('seconds') else ''}
 
 # %% ../nbs/72_report.ipynb #abef04e9
+def section(
+    head:str,
+    text:str,       # HTML; '' = none
+    content:str,    # HTML
+)->str:
+    "A part of the page that paper keeps together"
+    return f'<section><h2>{head}</h2>{f"<p>{text}</p>" if text else ""}{content}</section>'
+
+def footnote(
+    summary:dict,   # summary.json
+)->str:
+    "What the table's columns mean, and on what the best checkpoint was chosen"
+    chosen = sorted({d['best']['chosen_on'] for d in summary['methods'].values() if d.get('best')})
+    return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso's size, %. Collapsed: the unlabelled peak ended under a third of where it started. "
+            + (f'Best AP: the best checkpoint, chosen on {escape(" and ".join(chosen))}' + (', and so a little too good. ' if 'validation' in chosen else '. ') if chosen else '') + 'Everything else is the last checkpoint.')
+
+PEOPLE = 'The first people of the unlabelled set, not chosen. Bright is where the network sees a joint, on one fixed scale.'
 HEAT = 'A heatmap says, pixel by pixel, how sure the network is that the joint is there; its <b>peak</b> is the largest of these numbers. '
 
 def demo_report(
@@ -531,17 +549,15 @@ def demo_report(
     body = [f'<h1>{title}</h1>']
     if s.get('state') != 'done': body.append(f'<p class="running">Still running: {total-missing} of {total} methods are done after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again every 10 seconds.</p>')
     body += [f'<p class="lead">{escape(t)}</p>' for t in finding(demo)]
-    body += ['<h2>Accuracy against the dashed line</h2><p>The dashed line is the supervised network that every method starts from. A method that ends below it has unlearned.</p>', svg(ap_figure(demo), 'AP over steps: ' + ' '.join(finding(demo)))]
+    body.append(section('Accuracy against the dashed line', 'The dashed line is the supervised network that every method starts from. A method that ends below it has unlearned.',
+                        svg(ap_figure(demo), 'AP over steps. ' + ' '.join(finding(demo)))))
     if runs:
-        body += [f'<h2>What gives a collapse away: the peaks</h2><p>{HEAT}Measured on plain crops, averaged over people and joints.</p>', svg(peak_figure(demo), 'Mean peak of heatmaps over steps, on unlabelled and on labelled people')]
-        if all(r.histograms for r in runs): body += ['<h2>Every joint, not only the mean</h2><p>How the peaks of all joints of the unlabelled people are spread; the thin line and the number are their mean.</p>', svg(histogram_figure(runs), 'Histograms of unlabelled peaks at start, middle and end')]
-        if pictures := people_html(runs): body += ['<h2>The same people, again and again</h2><p>The first people of the unlabelled set, not chosen. Bright is where the network sees a joint, on one fixed scale.</p>', pictures]
-        body += ['<h2>The table</h2>', demo_table(demo)]
-        chosen = {d['best']['chosen_on'] for d in s['methods'].values() if d.get('best')}
-        body += [f'<p class="small">AP is the mean over a method\'s networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso\'s size, %. Collapsed: the unlabelled peak ended under a third of where it started. Best AP: the best checkpoint, chosen on {escape(" and ".join(sorted(chosen)))}'
-                 + (', and so a little too good.' if chosen == {'validation'} else '.') + ' Everything else is the last checkpoint.</p>',
-                 '<h2>Equal, and different</h2>', facts_html(equal(demo))]
-    body += ['<h2>Where this comes from</h2>', facts_html(origin(s))]
+        body.append(section('What gives a collapse away: the peaks', HEAT + 'Measured on plain crops, averaged over people and joints.', svg(peak_figure(demo), 'Mean peak of heatmaps over steps, on unlabelled and on labelled people')))
+        if all(r.histograms for r in runs): body.append(section('Every joint, not only the mean', 'How the peaks of all joints of the unlabelled people are spread; the thin line and the number are their mean.',
+                                                                svg(histogram_figure(runs), 'Histograms of unlabelled peaks at start, middle and end')))
+        if pictures := people_html(runs): body.append(section('The same people, again and again', PEOPLE, pictures))
+        body += [section('The table', '', demo_table(demo) + f'<p class="small">{footnote(s)}</p>'), section('Equal, and different', '', facts_html(equal(demo)))]
+    body.append(section('Where this comes from', '', facts_html(origin(s))))
     return write_page(folder/'report.html', f'semipose demo, seed {s.get("seed")}', ''.join(body), refresh=0 if s.get('state') == 'done' else 10)
 
 # %% ../nbs/72_report.ipynb #10863543
@@ -555,8 +571,8 @@ def run_report(
     body = [f'<h1 {tint(run.name)}>{escape(run.title)}</h1><p class="lead">{escape(run.recipe.get("sentence", ""))}</p>']
     if not done: body.append(f'<p class="running">Still running: step {run.rows[-1]["step"]:,}.</p>')
     if run.result.get('collapsed'): body.append('<p><b>It collapsed</b>: the mean peak on unlabelled people ended under a third of where it started.</p>')
-    body += [table_html([escape(k) for k in result_rows(run.result)[0]], rows), '<h2>Along training</h2>', svg(run_figure(folder), f'AP, peaks and losses of {run.title} over steps')]
-    if run.histograms: body += ['<h2>Peaks of unlabelled people</h2>', svg(histogram_figure([run]), 'Histograms of unlabelled peaks at start, middle and end')]
-    if pictures := people_html([run]): body += ['<h2>The same people, again and again</h2><p>The first people of the unlabelled set, not chosen.</p>', pictures]
-    body += ['<h2>Where this comes from</h2>', facts_html({'who teaches': escape(teaches(run.name)), 'data': escape(str(run.recipe.get('data', ''))), **origin(run.recipe)})]
+    body += [table_html([escape(k) for k in result_rows(run.result)[0]], rows), section('Along training', '', svg(run_figure(folder), f'AP, peaks and losses of {run.title} over steps'))]
+    if run.histograms: body.append(section('Peaks of unlabelled people', HEAT, svg(histogram_figure([run]), 'Histograms of unlabelled peaks at start, middle and end')))
+    if pictures := people_html([run]): body.append(section('The same people, again and again', PEOPLE, pictures))
+    body.append(section('Where this comes from', '', facts_html({'who teaches': escape(teaches(run.name)), 'data': escape(str(run.recipe.get('data', ''))), **origin(run.recipe)})))
     return write_page(folder/'report.html', f'semipose: {run.title}', ''.join(body), refresh=0 if done else 10)
