@@ -13,7 +13,7 @@ from ..errors import UserError
 # %% auto #0
 __all__ = ['IMAGENET', 'RESNETS', 'LITE', 'NETS', 'Normalise', 'check_crop', 'last_layer', 'cost', 'ResNet', 'Timm',
            'image_encoder', 'read_tensors', 'from_lite', 'package_weights', 'download', 'load_encoder',
-           'SimpleBaseline', 'conv_bn', 'Tiny', 'build']
+           'SimpleBaseline', 'conv_bn', 'Tiny', 'Pyramid', 'build']
 
 # %% ../../nbs/30_nets.simple.ipynb #4c49a3e7
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # torchvision's and most of timm's mean and std of RGB in [0,1]
@@ -91,33 +91,46 @@ class ResNet(nn.Module):
         full = torchvision.models.get_model(name, weights=None)
         self.out = full.fc.in_features
         for part in ('conv1','bn1','relu','maxpool','layer1','layer2','layer3','layer4'): self.add_module(part, getattr(full, part))
+        self.channels = [full.fc.in_features//2**i for i in (3,2,1,0)]  # of `features`
 
-    def forward(self, x:Tensor)->Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+    def features(self, x:Tensor)->list[Tensor]:
+        "Feature maps, fine to coarse: strides 4, 8, 16, 32"
+        out = [self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))]
+        for layer in (self.layer2, self.layer3, self.layer4): out.append(layer(out[-1]))
+        return out
+
+    def forward(self, x:Tensor)->Tensor: return self.features(x)[-1]
 
 class Timm(nn.Module):
     "Any timm network up to its last feature map, under timm's key names"
-    def __init__(self, name:str):  # timm's name; UserError if timm does not know it
+    def __init__(self,
+        name:str,     # timm's name; UserError if timm does not know it
+        levels:int=1, # how many feature maps `features` gives, the coarsest last
+    ):
         super().__init__()
         import timm
         if not timm.is_model(name): raise UserError(f"timm has no network '{name}': see timm.list_models() for its names.")
-        try: self.net = timm.create_model(name, pretrained=False, features_only=True, out_indices=(-1,))
+        try: self.net = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(range(-levels, 0)))
         except (RuntimeError, AttributeError, NotImplementedError, ValueError, TypeError) as e:
             raise UserError(f"timm's '{name}' gives no feature maps ({e}): choose another encoder.") from e
-        self.out, self.reduction = self.net.feature_info.channels()[-1], self.net.feature_info.reduction()[-1]
+        self.channels, self.reductions = self.net.feature_info.channels(), self.net.feature_info.reduction()
+        self.out, self.reduction = self.channels[-1], self.reductions[-1]
 
-    def forward(self, x:Tensor)->Tensor: return self.net(x)[-1]
+    def features(self, x:Tensor)->list[Tensor]:
+        "Feature maps, fine to coarse"
+        return self.net(x)
+    def forward(self, x:Tensor)->Tensor: return self.features(x)[-1]
 
 # %% ../../nbs/30_nets.simple.ipynb #253ffe19
 def image_encoder(
-    name:str,  # 'resnet18', ... are torchvision's; other names are timm's, 'timm:resnet18' insists on timm
+    name:str,      # 'resnet18', ... are torchvision's; other names are timm's, 'timm:resnet18' insists on timm
+    levels:int=1,  # how many feature maps a timm network gives from `features`
 )->tuple[nn.Module,int,int,tuple]:  # module whose keys are its library's; channels; reduction (crop px per feature px); (mean, std)
     "The last feature map of a well-known image network, freshly initialised"
     if name in RESNETS:
         net = ResNet(name)
         return net, net.out, 32, IMAGENET
-    net = Timm(name.removeprefix('timm:'))
+    net = Timm(name.removeprefix('timm:'), levels)
     # TensorFlow's ports move their batch statistics by 1 % a step: after the few hundred steps of a small run they would still be the old ones
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d): m.momentum = .1
@@ -299,10 +312,40 @@ class Tiny(nn.Module):
         return last_layer(x, self.final)
 
 # %% ../../nbs/30_nets.simple.ipynb #bc66db3c
-NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # names for `build`; 'timm:<name>' adds the rest of timm
+class Pyramid(nn.Module):
+    "An image encoder and a feature pyramid (Feature Pyramid Networks, arXiv 1612.03144, section 3), heatmaps at stride 4"
+    def __init__(self,
+        encoder:str='resnet18',   # as `SimpleBaseline`
+        joints:int=17,            # K, channels of the answer
+        weights:str|None=None,    # as `SimpleBaseline`
+        width:int=64,             # channels of the pyramid
+    ):
+        super().__init__()
+        self.name = encoder
+        self.encoder, _, reduction, norm = image_encoder(encoder, 4)
+        if reduction != 32: raise UserError(f"'{encoder}' ends at stride {reduction}: a pyramid needs feature maps at strides 4, 8, 16 and 32.")
+        self.stride, self.divisor = 4, reduction
+        if weights is not None: norm = load_encoder(self.encoder, encoder, weights) or norm
+        self.normalise = Normalise(*norm)
+        self.side = nn.ModuleList(nn.Conv2d(c, width, 1) for c in self.encoder.channels)
+        self.up = nn.ModuleList(conv_bn(width, width) for c in self.encoder.channels)
+        self.final = nn.Conv2d(width, joints, 1)
+        nn.init.normal_(self.final.weight, std=.001)
+        nn.init.zeros_(self.final.bias)
+
+    def forward(self,
+        x:Tensor,  # (B,3,H,W) RGB in [0,1]; H and W multiples of `divisor`
+    )->Tensor:     # (B,K,H/4,W/4) heatmaps, float32
+        check_crop(x, self.divisor, self.name)
+        x, *finer = reversed([side(f) for side, f in zip(self.side, self.encoder.features(self.normalise(x)))])
+        for up, f in zip(self.up, finer): x = f + nn.functional.interpolate(up(x), scale_factor=2.)
+        return last_layer(self.up[-1](x), self.final)
+
+# %% ../../nbs/30_nets.simple.ipynb #f8306988
+NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # names for `build`; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any of them
 
 def build(
-    name:str,               # one of `NETS`, or 'timm:<name>'; UserError otherwise
+    name:str,               # one of `NETS`, 'timm:<name>', or 'fpn:' and any of them but tiny; UserError otherwise
     joints:int=17,          # K
     weights:str|None=None,  # see `SimpleBaseline`
     **kw,                   # width and depth of `SimpleBaseline`, width and levels of `Tiny`
@@ -311,6 +354,7 @@ def build(
     if name == 'tiny':
         if weights is not None: raise UserError("The network 'tiny' has no ImageNet weights: leave weights out.")
         return Tiny(joints, **kw)
+    if name.startswith('fpn:'): return Pyramid(name.removeprefix('fpn:'), joints, weights, **kw)
     if name not in NETS and not name.startswith('timm:'):
-        raise UserError(f"There is no network '{name}': choose one of {', '.join(NETS)}, or 'timm:<name>' for any other of timm's.")
+        raise UserError(f"There is no network '{name}': choose one of {', '.join(NETS)}, 'timm:<name>' for any other of timm's, or 'fpn:<name>' for a feature pyramid.")
     return SimpleBaseline(name, joints, weights, **kw)

@@ -1,0 +1,241 @@
+"Laws of teaching: who is pulled, by whom, in which picture, and how much"
+import pytest, torch
+from dataclasses import replace
+from torch.testing import assert_close
+from types import SimpleNamespace as NS
+from semipose.codecs import Gaussian, argmax
+from semipose.geometry import move, roomy
+from semipose.losses import mse, Terms
+from semipose.methods import METHODS, method, table
+from semipose.nets.peers import Peers
+from semipose.nets.simple import Tiny
+from semipose.skeletons import COCO17
+from semipose.teaching import Average, BothWays, Confident, Draws, Frozen, Method, Peer, Self, Teaching, TeachingLoss, one_batch
+from semipose.views import A30, A60, JointCutout, carry
+
+SIZE, CODEC, K = (32, 32), Gaussian(sigma=1.5, stride=2), 17
+
+def net(seed):
+    torch.manual_seed(seed)
+    n = Tiny(width=8, levels=3)
+    torch.nn.init.normal_(n.final.weight, std=.05)   # large enough answers to teach with
+    return n
+
+def peers(n=1, seed=0, **kw): return Peers([net(seed+i) for i in range(n)], **kw)
+
+@pytest.fixture(scope='module')
+def batch():
+    g = torch.Generator().manual_seed(0)
+    H, W = roomy(SIZE)
+    x = {k: torch.randint(0, 255, (6, 3, H, W), dtype=torch.uint8, generator=g) for k in ('labeled', 'unlabeled')}
+    return x, dict(xy=torch.rand(6, K, 2, generator=g)*24 + 12, vis=torch.randint(0, 3, (6, K), generator=g))
+
+def teach(m, supervised=None, seed=0, step=0): return Teaching(m, CODEC, SIZE, COCO17, torch.ones(K) if supervised is None else supervised, seed=seed, step=step)
+
+def gradient(loss, module): return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p,g in zip(module.parameters(), torch.autograd.grad(loss, list(module.parameters()), allow_unused=True, retain_graph=True))])
+
+def terms(m, model, batch, **kw):
+    t = teach(m, **kw)
+    images, labels, pred, total = one_batch(t, model, *batch)
+    return t, images, labels, pred, total
+
+# gradient
+
+@pytest.mark.parametrize('name', ['posecons', 'posecons_jc', 'mean_teacher'])
+def test_a_constant_teacher_is_not_pulled(name, batch):
+    model = peers(ema=METHODS[name].decay is not None)
+    t, images, labels, pred, total = terms(METHODS[name], model, batch)
+    assert 'teacher' not in pred
+    assert all(not h.requires_grad for per_net in labels['teach'] for h,_ in per_net)
+
+def test_plain_consistency_pulls_both_ways_and_alike(batch):
+    "BothWays: the same loss as Self in value; its gradient is Self's plus the teacher's share"
+    naive, cons = METHODS['naive'], METHODS['posecons']
+    assert replace(naive, teacher=Self()) == cons
+    outs = {}
+    for key,m in dict(naive=naive, cons=cons).items():
+        model = peers().eval()                                              # running statistics: both passes see the same network
+        t, images, labels, pred, total = terms(replace(m, sup=0.), model, batch)
+        outs[key] = total, gradient(total, model), pred, labels
+    assert_close(outs['naive'][0], outs['cons'][0], rtol=1e-5, atol=1e-9)
+    assert (outs['naive'][1] - outs['cons'][1]).abs().max() > 1e-6
+    pull = torch.autograd.grad(outs['naive'][0], outs['naive'][2]['teacher'][0])[0]
+    assert pull.abs().max() > 0
+
+def test_a_peer_is_pulled_by_its_own_loss_only(batch):
+    "the unlabelled loss of network 1 does not move network 2, and the other way round"
+    model = peers(2).eval()
+    t, images, labels, pred, _ = terms(METHODS['posedual_jc'], model, batch)
+    for i in range(2):
+        (target, w), = labels['teach'][i]
+        u = mse(pred['student'][i][0], target, w)
+        assert gradient(u, model.nets[i]).abs().max() > 0
+        assert gradient(u, model.nets[1-i]).abs().max() == 0
+
+def test_frozen_and_average_teachers_answer_from_their_copies(batch):
+    for teacher, kind in ((Frozen(), 'frozen'), (Average(.9), 'ema')):
+        model = peers(ema=kind == 'ema', frozen=kind == 'frozen').eval()
+        copy = getattr(model, kind)[0]
+        with torch.no_grad(): copy.final.bias += .5
+        t, images, labels, pred, _ = terms(Method(teacher, A30, (A60,)), model, batch)
+        with torch.no_grad(): want = carry(copy(t.ask.images[0]), t.easy, t.views[0][0], 2, COCO17.flip_index)
+        assert_close(labels['teach'][0][0][0], want, atol=1e-5, rtol=0)
+
+# what is taught
+
+def test_the_teacher_of_network_1_is_network_2(batch):
+    model = peers(2).eval()
+    t, images, labels, pred, _ = terms(METHODS['posedual'], model, batch)
+    for i in range(2):
+        with torch.no_grad(): want = carry(model.nets[1-i](t.ask.images[0]), t.easy, t.views[i][0], 2, COCO17.flip_index)
+        assert_close(labels['teach'][i][0][0], want, atol=1e-6, rtol=0)
+
+def test_swapping_the_networks_swaps_their_losses(batch):
+    a, b = peers(2).eval(), peers(2).eval()
+    b.nets[0], b.nets[1] = b.nets[1], b.nets[0]
+    loss = TeachingLoss(METHODS['posedual_jc'])
+    seen = []
+    for model in (a, b):
+        t, images, labels, pred, _ = terms(METHODS['posedual_jc'], model, batch)
+        loss(pred, labels); seen.append(dict(loss.seen))
+    for x in ('sup', 'cons'):
+        assert_close(seen[0][x+'1'], seen[1][x+'2'], rtol=1e-5, atol=1e-9)
+        assert_close(seen[0][x+'2'], seen[1][x+'1'], rtol=1e-5, atol=1e-9)
+        assert abs(seen[0][x+'1'] - seen[0][x+'2']) > 1e-7
+
+def test_both_networks_share_the_matrices_and_differ_only_in_what_is_hidden(batch):
+    model = peers(2)
+    t, images, labels, pred, _ = terms(METHODS['posedual_jc'], model, batch)
+    (d1,), (d2,) = t.views
+    assert torch.equal(d1.M, d2.M) and torch.equal(d1.flip, d2.flip)
+    assert not torch.equal(d1.holes[0][0][...,:2], d2.holes[0][0][...,:2])
+    assert torch.equal(d1.holes[0][0][...,2:], d2.holes[0][0][...,2:])
+    t, images, *_ = terms(METHODS['posedual'], model, batch)
+    assert torch.equal(images['student'][0][0], images['student'][1][0])
+
+def test_joint_cutout_hides_where_the_students_teacher_looked(batch):
+    m = Method(Peer(), A30, (JointCutout(5, jitter=0.) >> A60,), nets=2, sup=.5)
+    model = peers(2).eval()
+    t, *_ = terms(m, model, batch)
+    for i in range(2):
+        with torch.no_grad(): found = argmax(model.nets[1-i](t.ask.images[0]), 2)[0]
+        box, frame = t.views[i][0].holes[0]
+        gap = (box[:,:,None,:2] - found[:,None]).norm(dim=-1).amin(-1)      # the frame of the holes is the easy crop
+        assert gap.max() < 1e-3
+
+def test_unsupervised_channels_are_taught_nothing(batch):
+    "labels for six joints only: no gradient reaches the other channels, from either side, and they are never hidden"
+    supervised = torch.zeros(K); supervised[5:11] = 1
+    x, y = batch
+    y = dict(y, vis=y['vis']*supervised.long())
+    model = peers(2)
+    t, images, labels, pred, total = terms(METHODS['posedual_jc'], model, (x, y), supervised=supervised)
+    for n in model.nets:
+        g = torch.autograd.grad(total, n.final.bias, retain_graph=True)[0]
+        assert (g[supervised == 0] == 0).all() and (g[supervised == 1] != 0).all()
+    with torch.no_grad(): found = argmax(t.ask('net', 1), 2)[0]
+    gap = lambda k: None
+    box, frame = t.views[0][0].holes[0]
+    assert box.shape[1] == 5
+
+# the loss, written again with loops
+
+def test_loss_equals_the_formula_written_with_loops(batch):
+    model = peers(2)
+    m = METHODS['posedual_jc']
+    t, images, labels, pred, total = terms(m, model, batch)
+    def slow(H, T, w):
+        H, T = H.double(), T.double()
+        s = 0.
+        for k in range(K):
+            d = 0.
+            for b in range(len(H)):
+                wk = float(w[b,k] if w.dim() == 2 else w[k])
+                d += float(((wk*H[b,k] - wk*T[b,k])**2).sum())
+            s += .5*d/(len(H)*H[0,0].numel())
+        return s/K
+    S = [slow(h, labels['target'], labels['weight']) for h in pred['labeled']]
+    U = [slow(pred['student'][i][0], *labels['teach'][i][0]) for i in range(2)]
+    assert abs(float(total) - (.5*(S[0] + S[1]) + U[0] + U[1])) < 1e-8
+    assert abs(float(TeachingLoss(m, lam=3.)(pred, labels)) - (.5*(S[0] + S[1]) + 3*(U[0] + U[1]))) < 1e-7
+
+def test_several_student_views_sum(batch):
+    m = Method(Self(), A30, (A60, JointCutout(3) >> A60))
+    model = peers().eval()
+    t, images, labels, pred, total = terms(replace(m, sup=0.), model, batch)
+    parts = [mse(h, *labels['teach'][0][v]) for v,h in enumerate(pred['student'][0])]
+    assert len(parts) == 2 and not torch.equal(t.views[0][0].M, t.views[0][1].M)
+    assert_close(total, sum(parts))
+
+def test_several_teacher_views_are_averaged_in_the_first_views_frame(batch):
+    model = peers().eval()
+    t, images, labels, pred, _ = terms(Method(Self(), (A30, A60), (A60,)), model, batch)
+    with torch.no_grad(): h = [model.nets[0](im) for im in t.ask.images]
+    want = (h[0] + carry(h[1], t.ask.draws[1], t.ask.draws[0], 2, COCO17.flip_index))/2
+    assert_close(t.ask('net', 0), want, atol=1e-6, rtol=0)
+
+def test_weights_count_exactly_the_declared_joints_and_pixels(batch):
+    model = peers().eval()
+    with torch.no_grad(): model.nets[0].final.bias.copy_(torch.linspace(-.5, .5, K))
+    t, images, labels, pred, _ = terms(Method(Self(), A30, (A60,), weight=Confident(.2)), model, batch)
+    heat, w = labels['teach'][0][0]
+    assert torch.equal(w, (heat.amax((-1,-2)) > .2).float()) and 0 < w.mean() < 1
+    class Foreground:
+        def __call__(self, heat): return (heat > .1).float()
+    t, images, labels, pred, total = terms(Method(Self(), A30, (A60,), weight=Foreground(), sup=0.), model, batch)
+    heat, w = labels['teach'][0][0]
+    assert w.shape == heat.shape
+    assert_close(total, .5*((pred['student'][0][0] - heat)[heat > .1]**2).sum()/heat.numel())
+
+# draws
+
+def test_the_same_seed_shows_every_method_the_same_easy_pictures(batch):
+    seen = {}
+    for name in ('naive', 'posecons', 'posecons_jc', 'posedual', 'posedual_jc'):
+        t, images, labels, *_ = terms(METHODS[name], peers(METHODS[name].nets), batch, seed=4, step=7)
+        seen[name] = images['labeled'], labels['target'], t.ask.images[0]
+    for v in seen.values():
+        for a, b in zip(v, seen['naive']): assert torch.equal(a, b)
+    other, *_ = terms(METHODS['naive'], peers(), batch, seed=4, step=8)
+    assert not torch.equal(other.ask.images[0], seen['naive'][2])
+
+def test_hard_easy_is_the_published_pair_the_other_way_round():
+    d = Draws(5, SIZE, generator=torch.Generator().manual_seed(0))
+    teacher, student = d(A60), d(A30)
+    assert student is d.base and not torch.equal(teacher.M, student.M) and torch.equal(teacher.flip, student.flip)
+
+def test_a_student_on_the_base_view_is_the_same_for_both_networks(batch):
+    t, images, *_ = terms(Method(Peer(), A60, (A30,), nets=2), peers(2), batch)
+    assert torch.equal(images['student'][0][0], images['student'][1][0])
+
+# methods, losses
+
+def test_methods_differ_where_their_lines_differ():
+    assert METHODS['naive'].teacher == BothWays() and METHODS['supervised'].student_views == ()
+    assert METHODS['posedual_jc'].sup == .5 and METHODS['posedual_jc'].cons == 1.
+    assert {r['name'] for r in table()} == set(METHODS)
+    with pytest.raises(ValueError, match='did you mean posedual_jc'): method('posedual-jc')
+
+def test_supervised_needs_no_unlabelled_pictures(batch):
+    x, y = batch
+    images, labels, pred, total = one_batch(teach(METHODS['supervised']), peers(), {'labeled': x['labeled']}, y)
+    assert_close(total, mse(pred['labeled'][0], labels['target'], labels['weight']))
+
+def test_absent_joints_still_count_in_the_mean():
+    H, T = torch.ones(2, 4, 3, 3), torch.zeros(2, 4, 3, 3)
+    assert_close(mse(H, T, torch.tensor([1., 1., 0., 0.])), torch.tensor(.25))
+    assert_close(mse(H, T, torch.full((4,), .5)), torch.tensor(.125))        # the weight is inside the square
+
+def test_terms_remember_without_the_factor():
+    p = torch.tensor(2., requires_grad=True)
+    t = Terms().add('a', p, .5)
+    assert float(t.total) == 1. and float(t.seen['a']) == 2. and not t.seen['a'].requires_grad
+
+def test_average_moves_after_the_step_and_by_its_decay():
+    model = peers(ema=True)
+    before = [p.clone() for p in model.ema.parameters()]
+    with torch.no_grad():
+        for p in model.nets.parameters(): p += 1.
+    t = teach(METHODS['mean_teacher_99']); t.learn = NS(model=model, training=True)
+    t.after_step()
+    for b, a, p in zip(before, model.ema.parameters(), model.nets.parameters()): assert_close(a, .99*b + .01*p)
