@@ -1,27 +1,29 @@
 """`import semipose` and `semipose --help` answer at once: they do not load PyTorch."""
-import subprocess, sys, time
+import resource, subprocess, sys, time
 from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "torchvision", "fastai", "kornia", "timm", "matplotlib", "pandas", "scipy")
 LIGHT = ("semipose", "semipose.errors", "semipose.skeletons", "semipose.protocols")  # rooms that a person's first command passes through
 
 
-def seconds(command: list[str], runs: int = 4) -> float:
-    "The quickest of a few runs, so that another program on the machine is not measured too"
+def seconds(command: list[str], runs: int = 5) -> tuple[float, float]:
+    "Seconds on the clock and seconds of the processor, each the least of a few runs: other programs on the machine count little"
     def once():
-        start = time.perf_counter()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        return time.perf_counter() - start
+        clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        return clock, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-    return min(once() for _ in range(runs))
+    return tuple(map(min, zip(*[once() for _ in range(runs)])))
 
 
-def exists(module: str) -> bool:
-    path = TOP / module.replace(".", "/")
-    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+def check(what: str, command: list[str], record_property) -> None:
+    "Print both; fail on processor time alone, and not before twice the 0.5 s that is promised, since a busy machine slows that down too"
+    clock, processor = seconds(command)
+    record_property(f"`{what}` ({processor:.2f} s of processor time)", f"{clock:.2f} s")
+    assert processor < 1, f"`{what}` takes {processor:.2f} s of processor time; it should take under 0.5 s"
 
 
 def loaded(code: str) -> list[str]:
@@ -35,19 +37,11 @@ def loaded(code: str) -> list[str]:
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_import_is_light(module, record_property):
-    if not exists(module):
-        pytest.skip(f"{module} is not there yet")
     assert loaded(f"import {module}") == [], f"`import {module}` loads more than it needs"
-    took = seconds([sys.executable, "-c", f"import {module}"])
-    record_property(f"import {module}", f"{took:.2f} s")
-    assert took < 2, f"`import {module}` takes {took:.2f} s; it should take under 0.5 s"
+    check(f"import {module}", [sys.executable, "-c", f"import {module}"], record_property)
 
 
 def test_help_is_light(record_property):
-    if not exists("semipose.cli"):
-        pytest.skip("semipose.cli is not there yet")
     code = "import sys; sys.argv = ['semipose', '--help']\nfrom semipose.cli import main\nmain()"
     assert loaded(code) == [], "`semipose --help` loads more than it needs"
-    took = seconds([str(Path(sys.executable).parent / "semipose"), "--help"])
-    record_property("semipose --help", f"{took:.2f} s")
-    assert took < 2, f"`semipose --help` takes {took:.2f} s; it should take under 0.5 s"
+    check("semipose --help", [str(Path(sys.executable).parent / "semipose"), "--help"], record_property)

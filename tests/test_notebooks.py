@@ -8,10 +8,11 @@ from execute import TOP, NotebookFailed, notebooks, run
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: str(path.relative_to(TOP / "nbs")))
 def test_notebook_runs(path, record_property):
-    start = time.perf_counter()
+    start, failure = time.perf_counter(), None
     try:
         run(path)
     except NotebookFailed as error:
-        pytest.fail(str(error), pytrace=False)
-    finally:
-        record_property(str(path.relative_to(TOP)), f"{time.perf_counter() - start:.1f} s")
+        failure = str(error)
+    record_property(str(path.relative_to(TOP)), f"{time.perf_counter() - start:.1f} s")
+    if failure:
+        pytest.fail(failure, pytrace=False)
