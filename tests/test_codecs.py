@@ -1,7 +1,7 @@
 "Laws of the codecs: decode inverts encode, within the error that each decoder admits"
 import pytest, torch
 from torch.testing import assert_close
-from semipose.codecs import DARK, Gaussian, argmax, encode, patches, peaks
+from semipose.codecs import DARK, Gaussian, argmax, patches, peaks
 
 
 def joints(codec, size, B=8, K=17, seed=0, border=4.):
@@ -141,6 +141,14 @@ def test_dark_never_runs_away():
                  -torch.rand(2, 3, 16, 12, generator=g), torch.rand(2, 3, 16, 12, generator=g).bfloat16()):
         xy, _ = DARK(stride=1).decode(heat)
         assert xy.isfinite().all() and (xy - argmax(heat, 1)[0]).abs().max() <= 1
+
+
+def test_dark_climbs_hills_only():
+    "A lone spike in the valley between two broad bumps: smoothed, it is a saddle, and Newton would run to the saddle's middle"
+    heat, _ = DARK(stride=1).encode(torch.tensor([[[10., 14.], [22., 14.]]]), torch.ones(1, 2), (28, 32))
+    heat = .9 * heat.amax(1, keepdim=True)
+    heat[0, 0, 14, 15] = 1
+    assert DARK(stride=1).decode(heat)[0].tolist() == [[[15., 14.]]]
 
 
 def test_dark_ignores_height():

@@ -22,7 +22,8 @@ def test_oks_is_pycocotools(noise):
     guess = xy[::-1] * .02 + xy * .98 + noise * np.random.default_rng(1).standard_normal(xy.shape)
     flat = lambda p, v: np.concatenate([p, np.asarray(v)[..., None]], -1).reshape(-1).tolist()
     gt = dict(images=[dict(id=1)], categories=[dict(id=1, name="person")], annotations=[
-        dict(id=i + 1, image_id=1, category_id=1, bbox=[0, 0, 200, 200], area=area[i], iscrowd=0, keypoints=flat(xy[i], vis[i]), num_keypoints=int((vis[i] > 0).sum()))
+        dict(id=i + 1, image_id=1, category_id=1, bbox=[0, 0, 200, 200], area=area[i], iscrowd=0,
+             keypoints=flat(xy[i], vis[i]), num_keypoints=int((vis[i] > 0).sum()))
         for i in range(len(xy))])
     dt = [dict(image_id=1, category_id=1, keypoints=flat(guess[i], np.ones(17)), score=1 - .01 * i) for i in range(len(xy))]
     with contextlib.redirect_stdout(io.StringIO()):
