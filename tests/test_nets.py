@@ -77,7 +77,7 @@ def test_tiny_is_cheap():
 # ---- the contract of a network
 
 
-@pytest.mark.parametrize("name,size", [("tiny", (64, 48)), ("resnet18", (64, 96)), ("tf_efficientnet_lite0", (96, 64))])
+@pytest.mark.parametrize("name,size", [("tiny", (64, 48)), ("resnet18", (64, 96)), ("tf_efficientnet_lite0", (96, 64)), ("fpn:tf_efficientnet_lite0", (96, 64)), ("fpn:resnet18", (64, 64))])
 def test_contract(name, size):
     "Heatmaps at the stated stride, near zero at the start, float32 under autocast too, the same in either memory layout, one crop at a time or many"
     torch.manual_seed(0)
@@ -95,7 +95,7 @@ def test_contract(name, size):
     assert (low != low.bfloat16().float()).float().mean() > 0.9, "the last layer ran in bfloat16"
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet18", "tf_efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["tiny", "resnet18", "tf_efficientnet_lite0", "fpn:tf_efficientnet_lite0"])
 def test_every_parameter_learns(name):
     torch.manual_seed(0)
     net = build(name, joints=3)
@@ -165,8 +165,7 @@ def classifier(name):
     return scrambled(torchvision.models.get_model(name) if name in simple.RESNETS else timm.create_model(name.removeprefix("timm:"), pretrained=False)).eval()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "timm:resnet18", "tf_efficientnet_lite0", "timm:convnext_atto"])
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("name,suffix", [("resnet18", ".pth"), ("tf_efficientnet_lite0", ".safetensors"), ("timm:convnext_atto", ".pth")])
 def test_a_classifiers_state_dict_fills_the_encoder(name, suffix, tmp_path):
     "Its features are those of the full classifier; the classifier itself, whatever its number of classes, is left out"
     full, path = classifier(name), tmp_path / f"weights{suffix}"
@@ -328,17 +327,16 @@ def test_lite_translation_is_exact(tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "lite.pth")
     net = build("tf_efficientnet_lite0", joints=2, weights=tmp_path / "lite.pth").eval()
     with torch.no_grad():
-        for size in ((96, 64), (75, 91)):
-            x = torch.rand(2, 3, *size)
+        for size in ((64, 64), (75, 59)):
+            x = torch.rand(1, 3, *size)
             torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(net.encoder(net.normalise(x)), theirs.features((x * 255 - 127) / 128), rtol=1e-4, atol=1e-4)
 
 
 def test_lite_weights_fit_no_other_network(tmp_path):
     torch.save(Lite0().state_dict(), tmp_path / "lite.pth")
-    for name in ("tf_efficientnet_lite1", "resnet18"):
-        with pytest.raises(UserError, match="does not fit"):
-            build(name if name in NETS else f"timm:{name}", weights=tmp_path / "lite.pth")
+    with pytest.raises(UserError, match="does not fit"):
+        build("timm:tf_efficientnet_lite1", weights=tmp_path / "lite.pth")
 
 
 def installed():
@@ -367,9 +365,9 @@ def test_the_package_knows_photographs():
 
     full = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     full.load_state_dict(from_lite(simple.read_tensors(simple.package_weights(PACKAGE)), full.state_dict()), strict=True)
-    files = sorted((PHOTOS / "images").glob("*.jpg"))[:16] or sorted(PHOTOS.rglob("*.jpg"))[:16]
+    files = sorted((PHOTOS / "images").glob("*.jpg"))[:6] or sorted(PHOTOS.rglob("*.jpg"))[:6]
     pictures = torch.stack([torchvision.transforms.functional.to_tensor(Image.open(f).convert("RGB").resize((224, 224))) for f in files])
     with torch.no_grad():
         sure = full((pictures - LITE[0][0]) / LITE[1][0]).softmax(-1).amax(-1)
-        noise = full(torch.randn(16, 3, 224, 224)).softmax(-1).amax(-1)
+        noise = full(torch.randn(6, 3, 224, 224)).softmax(-1).amax(-1)
     assert sure.mean() > 0.35 and sure.mean() > 1.5 * noise.mean()

@@ -123,6 +123,7 @@ def test_copies_do_not_learn(who):
 
 def test_freeze_makes_and_remakes():
     peers = tiny(n=1)
+    learn(peers.nets[0])
     assert peers.frozen is None
     peers.freeze()
     early = peers.answer(0, X, who="frozen")

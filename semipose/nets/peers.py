@@ -34,9 +34,7 @@ class Peers(nn.Module):
         self.frozen = self._copy() if frozen else None
 
     def _copy(self)->nn.ModuleList:
-        copies = deepcopy(self.nets).requires_grad_(False).train(self.train_copies and self.training)
-        for p in copies.parameters(): p.grad = None
-        return copies
+        return deepcopy(self.nets).requires_grad_(False).train(self.train_copies and self.training)
 
     def __len__(self): return len(self.nets)
 
