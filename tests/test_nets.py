@@ -77,7 +77,9 @@ def test_tiny_is_cheap():
 # ---- the contract of a network
 
 
-@pytest.mark.parametrize("name,size", [("tiny", (64, 48)), ("resnet18", (64, 96)), ("tf_efficientnet_lite0", (96, 64)), ("fpn:tf_efficientnet_lite0", (96, 64)), ("fpn:resnet18", (64, 64))])
+@pytest.mark.parametrize("name,size", [
+    ("tiny", (64, 48)), ("resnet18", (64, 96)), ("tf_efficientnet_lite0", (96, 64)), ("fpn:tf_efficientnet_lite0", (96, 64)), ("fpn:resnet18", (64, 64)),
+])
 def test_contract(name, size):
     "Heatmaps at the stated stride, near zero at the start, float32 under autocast too, the same in either memory layout, one crop at a time or many"
     torch.manual_seed(0)
@@ -260,7 +262,8 @@ def test_imagenet_by_name_is_strict_too(tmp_path, monkeypatch):
 
 # ---- EfficientNet-Lite0 from the package index
 
-LITE0 = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]  # repeat, kernel, stride, expand, channels
+# repeat, kernel, stride, expand, channels
+LITE0 = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]
 
 
 class Same(nn.Conv2d):
@@ -360,7 +363,7 @@ def test_the_package_itself():
 
 @pytest.mark.skipif(not installed() or not PHOTOS.exists(), reason=f"needs {PACKAGE} and ../shared/data/coco-mini")
 def test_the_package_knows_photographs():
-    "On photographs the classifier is sure of itself; the same photographs with the colours outside its range, or the blocks renamed wrongly, would leave it guessing among 1000"
+    "On photographs the classifier is sure of itself: weights in the wrong places would leave it guessing among 1000"
     from PIL import Image
 
     full = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()

@@ -146,7 +146,7 @@ def test_modes_are_restored_submodule_by_submodule_even_after_an_error():
     assert [m.training for m in net.modules()] == before and torch.is_grad_enabled()
     with pytest.raises(ZeroDivisionError), evaluating(net):
         assert not any(m.training for m in net.modules()) and not torch.is_grad_enabled()
-        1 / 0
+        raise ZeroDivisionError
     assert [m.training for m in net.modules()] == before and torch.is_grad_enabled()
 
 

@@ -285,7 +285,7 @@ class Tiny(nn.Module):
     "A small encoder-decoder with skip connections, for small crops on a CPU"
     def __init__(self,
         joints:int=17,   # K
-        width:int=32,    # channels at half the crop's resolution; cost grows with its square
+        width:int=32,    # channels at half the crop's resolution, more than K; cost grows with its square
         levels:int=4,    # how often the crop is halved; the crop must be a multiple of 2**levels
     ):
         super().__init__()
