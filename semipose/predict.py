@@ -48,7 +48,8 @@ def as_crops(
     device=None,                    # where the network is
 )->Tensor:                          # (B,3,H,W) float in [0,1]
     "Plain crops as a network wants them; the plain crop is the middle of the roomy one, pixel for pixel"
-    if crops.dim() != 4 or crops.shape[1] != 3: raise UserError(f'Crops are (B,3,H,W) pictures, and these are {tuple(crops.shape)}: add the batch axis, or put the colours second.')
+    if crops.dim() != 4 or crops.shape[1] != 3:
+        raise UserError(f'Crops are (B,3,H,W) pictures, and these are {tuple(crops.shape)}: add the batch axis, or put the colours second.')
     if size is not None:
         dx, dy = (-window(size)[0,:2,2]).round().int().tolist()
         h, w = crops.shape[-2:]
@@ -107,7 +108,8 @@ def look(
 def mean_heat(heats:list[Tensor])->Tensor:
     "The ensemble's heatmap"
     if len({h.shape for h in heats}) > 1:
-        raise UserError(f'Networks whose heatmaps differ in shape ({", ".join(str(tuple(h.shape[1:])) for h in heats)}) have no mean: predict with one at a time.')
+        shapes = ', '.join(str(tuple(h.shape[1:])) for h in heats)
+        raise UserError(f'Networks whose heatmaps differ in shape ({shapes}) have no mean: predict with one at a time.')
     return torch.stack([h.to(heats[0].device) for h in heats]).mean(0) if len(heats) > 1 else heats[0]
 
 def decode(
@@ -118,7 +120,8 @@ def decode(
     "Read the joints off a heatmap"
     h, w = heat.shape[-2:]
     if (h*codec.stride, w*codec.stride) != tuple(size):
-        raise UserError(f'The codec reads heatmaps of stride {codec.stride}, but a crop of {size[0]}x{size[1]} came out as {h}x{w}: give the codec stride={size[0]//h}.')
+        raise UserError(f'The codec reads heatmaps of stride {codec.stride}, but a crop of {size[0]}x{size[1]} came out as {h}x{w}: '
+                        f'give the codec stride={size[0]//h}.')
     return Prediction(*codec.decode(heat), heat)
 
 # %% ../nbs/35_predict.ipynb #9a514d12

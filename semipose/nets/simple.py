@@ -47,7 +47,8 @@ def check_crop(
     h, w = x.shape[-2:]
     if h % divisor or w % divisor or not h or not w:
         near = tuple(max(divisor, round(s/divisor)*divisor) for s in (h, w))
-        raise UserError(f'{name} needs a crop whose height and width are multiples of {divisor}, and this one is {h}x{w}: use {near[0]}x{near[1]}, for example.')
+        raise UserError(f'{name} needs a crop whose height and width are multiples of {divisor}, and this one is {h}x{w}: '
+                        f'use {near[0]}x{near[1]}, for example.')
 
 # %% ../../nbs/30_nets.simple.ipynb #506639ac
 def last_layer(x:Tensor, conv:nn.Conv2d)->Tensor:
@@ -150,7 +151,8 @@ def read_tensors(
             sd = load_file(path)
         else: sd = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:
-        raise UserError(f"'{path.name}' is not a plain state dict that can be read safely ({type(e).__name__}): save it with torch.save(model.state_dict(), path) or as safetensors.") from e
+        raise UserError(f"'{path.name}' is not a plain state dict that can be read safely ({type(e).__name__}): "
+                        f"save it with torch.save(model.state_dict(), path) or as safetensors.") from e
     for key in ('state_dict', 'model'):
         if isinstance(sd, dict) and isinstance(sd.get(key), dict): sd = sd[key]
     if not isinstance(sd, dict) or not sd or not all(isinstance(v, Tensor) for v in sd.values()):
@@ -212,7 +214,8 @@ def download(
         prefix = m.group(1) if check and (m := re.search(r'-([a-f0-9]{8,})\.', base)) else None
         torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
     except Exception as e:
-        raise UserError(f"The ImageNet weights of '{name}' could not be downloaded ({type(e).__name__}): give weights= the path of a local state dict, or train from weights=None.") from e
+        raise UserError(f"The ImageNet weights of '{name}' could not be downloaded ({type(e).__name__}): "
+                        f"give weights= the path of a local state dict, or train from weights=None.") from e
     return path
 
 # %% ../../nbs/30_nets.simple.ipynb #9a797842
@@ -241,8 +244,9 @@ def load_encoder(
     wrong = [k for k in need if flat(k) in have and have[flat(k)].shape != need[k].shape]
     extra = [k for k in sd if flat(k) not in {flat(k) for k in (*need, *full.state_dict())}]
     if lost or wrong or extra:
-        raise UserError(f"'{Path(path).name}' does not fit {name}: of the encoder's {len(need)} tensors {len(lost)} are missing and {len(wrong)} have another shape, "
-                        f"and {len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); give the state dict of this very network.")
+        raise UserError(f"'{Path(path).name}' does not fit {name}: of the encoder's {len(need)} tensors {len(lost)} are missing "
+                        f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it "
+                        f"(first: {(lost+wrong+extra)[0]}); give the state dict of this very network.")
     inner.load_state_dict({k:(have[flat(k)] if k not in count else need[k]) for k in need}, strict=True)
     return LITE if lite else None
 
@@ -264,7 +268,8 @@ class SimpleBaseline(nn.Module):
         self.normalise = Normalise(*norm)
         head = []
         for i in range(depth):
-            head += [nn.ConvTranspose2d(width if i else ch, width, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            up = nn.ConvTranspose2d(width if i else ch, width, 4, stride=2, padding=1, bias=False)
+            head += [up, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         self.head, self.final = nn.Sequential(*head), nn.Conv2d(width if depth else ch, joints, 1)
         for m in (*self.head, self.final):
             if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.normal_(m.weight, std=.001)
@@ -323,7 +328,8 @@ class Pyramid(nn.Module):
         super().__init__()
         self.name = encoder
         self.encoder, _, reduction, norm = image_encoder(encoder, 4)
-        if reduction != 32: raise UserError(f"'{encoder}' ends at stride {reduction}: a pyramid needs feature maps at strides 4, 8, 16 and 32.")
+        if list(getattr(self.encoder, 'reductions', (4,8,16,32))) != [4,8,16,32]:
+            raise UserError(f"'{encoder}' ends at stride {reduction} by other steps than 4, 8, 16, 32, which a pyramid needs: choose another encoder.")
         self.stride, self.divisor = 4, reduction
         if weights is not None: norm = load_encoder(self.encoder, encoder, weights) or norm
         self.normalise = Normalise(*norm)
@@ -356,5 +362,6 @@ def build(
         return Tiny(joints, **kw)
     if name.startswith('fpn:'): return Pyramid(name.removeprefix('fpn:'), joints, weights, **kw)
     if name not in NETS and not name.startswith('timm:'):
-        raise UserError(f"There is no network '{name}': choose one of {', '.join(NETS)}, 'timm:<name>' for any other of timm's, or 'fpn:<name>' for a feature pyramid.")
+        raise UserError(f"There is no network '{name}': choose one of {', '.join(NETS)}, "
+                        "'timm:<name>' for any other of timm's, or 'fpn:<name>' for a feature pyramid.")
     return SimpleBaseline(name, joints, weights, **kw)
