@@ -20,7 +20,8 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Seed', 'Calm', 'main', 'known', 'parse_size', 'parse_batch',
-           'build_protocol', 'show_table', 'demo', 'synth', 'methods', 'run_name', 'train', 'evaluate', 'report']
+           'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'run_name', 'train', 'evaluate',
+           'report']
 
 # %% ../nbs/73_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -68,7 +69,8 @@ def parse_batch(
     "Labelled and unlabelled people in a step"
     if text is None: return None
     l, plus, u = text.partition('+')
-    if not (l.isdigit() and (u.isdigit() or not plus) and int(l)): raise UserError(f'--batch {text}: write one number for both, as in 32, or labelled+unlabelled, as in 16+48.')
+    if not (l.isdigit() and (u.isdigit() or not plus) and int(l)):
+        raise UserError(f'--batch {text}: write one number for both, as in 32, or labelled+unlabelled, as in 16+48.')
     return int(l), int(u) if plus else int(l)
 
 def build_protocol(
@@ -86,6 +88,14 @@ def build_protocol(
     return protocol(name, **typed)
 
 # %% ../nbs/73_cli.ipynb #7b331b90
+def cell(
+    v,      # a value of a row
+)->str:
+    "How a value is printed"
+    if v is None: return ''
+    if isinstance(v, bool): return 'yes' if v else 'no'
+    return f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else str(v)
+
 def show_table(
     rows:list[dict],      # one dict per row; the keys of the first are the heads
     title:str|None=None,
@@ -95,14 +105,18 @@ def show_table(
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
-    cell = lambda v: '' if v is None else 'yes' if v is True else 'no' if v is False else f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else str(v)
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify='left', title_style='bold', header_style='bold', pad_edge=False, padding=(0,1,0,0))
-    for k in rows[0]: table.add_column(k, justify='right' if any(number(r[k]) for r in rows) else 'left', no_wrap=len(rows)==0 or max(len(cell(r[k])) for r in rows) < 16 and k != 'loss', overflow='fold')
+    for k in rows[0]:
+        right, short = any(isinstance(r[k], (int, float)) for r in rows), max(len(cell(r[k])) for r in rows) < 16
+        table.add_column(k, justify='right' if right else 'left', no_wrap=short and k != 'loss', overflow='fold')
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     (out or Console()).print(table)
 
 # %% ../nbs/73_cli.ipynb #c8eb0222
+def names(choices)->dict:
+    "What a shell offers for an option"
+    return dict(autocompletion=lambda incomplete: [n for n in choices if n.startswith(incomplete)])
+
 Seed = Annotated[int, typer.Option(min=0, help='Everything random follows from it.')]
 
 @app.command(epilog='Example:  semipose demo --seed 0')
@@ -125,15 +139,14 @@ def synth(
     train:Annotated[int, typer.Option(min=1, help='Training pictures.')]=4000,
     val:Annotated[int, typer.Option(min=0, help='Validation pictures.')]=500,
     seed:Seed=0,
-    size:Annotated[Optional[str], typer.Option(metavar='HxW', help='Height x width of a picture, px.  [dim]\\[default: 96x72][/dim]', show_default=False)]=None,
-    difficulty:Annotated[str, typer.Option(help='easy, medium or hard.', autocompletion=lambda incomplete: [n for n in DIFFICULTY_NAMES if n.startswith(incomplete)])]='easy',
+    size:Annotated[str, typer.Option(metavar='HxW', help='Height x width of a picture, px.')]='96x72',
+    difficulty:Annotated[str, typer.Option(help='easy, medium or hard.', **names(DIFFICULTY_NAMES))]='easy',
     people:Annotated[int, typer.Option(min=1, help='People in a picture.')]=1,
 ):
     "Draw people and write them as a COCO folder."
     known(difficulty, DIFFICULTY_NAMES, 'difficulty')
-    size = parse_size(size) or (96, 72)
     from semipose.data.synth import DIFFICULTIES, write_synth
-    write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, progress=True)
+    write_synth(out, train=train, val=val, seed=seed, size=parse_size(size), difficulty=DIFFICULTIES[difficulty], people=people, progress=True)
     typer.echo(f'{train:,} training and {val:,} validation pictures are in {out}. Next: semipose train posedual_jc --data {out} --labels 40')
 
 # %% ../nbs/73_cli.ipynb #e4a2447d
@@ -143,7 +156,7 @@ def methods():
     from semipose.methods import table
     show_table([{'name': r['name'], 'teacher': r['teacher'], 'it sees': r['teacher_view'], 'student sees': r['student_views'].replace('JointCutout', 'JC'),
                  'counts': r['counts'].replace('Everything', 'all'), 'nets': r['nets'], 'loss': r['loss']} for r in table()])
-    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view), JC(5) hides five joints before. S: supervised loss, U: unlabelled loss.')
+    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view), JC(5) hides five joints first. S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/73_cli.ipynb #c1b83b04
 def run_name(
@@ -157,15 +170,15 @@ def run_name(
 
 @app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200')
 def train(
-    method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', autocompletion=lambda incomplete: [n for n in METHOD_NAMES if n.startswith(incomplete)])],
+    method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', **names(METHOD_NAMES))],
     data:Annotated[Path, typer.Option(help='A folder with COCO keypoint files; data/README.md says which layouts are understood.')],
     labels:Annotated[Optional[int], typer.Option(min=1, help='How many people may be used with their joints; the rest count as unlabelled.')]=None,
     unlabeled:Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people.')]=None,
-    protocol:Annotated[str, typer.Option(help='Where the settings below begin: ' + ', '.join(PROTOCOLS) + '.', autocompletion=lambda incomplete: [n for n in PROTOCOLS if n.startswith(incomplete)])]='folder',
+    protocol:Annotated[str, typer.Option(help=f'Where the settings below begin: {", ".join(PROTOCOLS)}.', **names(PROTOCOLS))]='folder',
     seed:Seed=0,
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
-    net:Annotated[Optional[str], typer.Option(help=', '.join(NET_NAMES) + ', or timm:NAME.', autocompletion=lambda incomplete: [n for n in NET_NAMES if n.startswith(incomplete)])]=None,
+    net:Annotated[Optional[str], typer.Option(help=f'{", ".join(NET_NAMES)}, or timm:NAME.', **names(NET_NAMES))]=None,
     weights:Annotated[Optional[str], typer.Option(help="The encoder's: imagenet, pip:PACKAGE, or a file.")]=None,
     size:Annotated[Optional[str], typer.Option(metavar='HxW', help='Height x width of a crop, px.')]=None,
     steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of the method.')]=None,
@@ -179,7 +192,8 @@ def train(
     "Train one method on your data. What is not typed, the protocol decides."
     known(method, METHOD_NAMES, 'method')
     if net is not None and not net.startswith('timm:'): known(net, NET_NAMES, 'network')
-    p = build_protocol(protocol, labels=labels, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps, batch=parse_batch(batch), lr=lr, lam=lam, every=every)
+    p = build_protocol(protocol, labels=labels, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
+                       batch=parse_batch(batch), lr=lr, lam=lam, every=every)
     folder = out/(name or run_name(method, data, p.labels, seed))
     if folder.exists() and any(folder.iterdir()): raise UserError(f'The run folder {folder} exists: choose another --name, or remove it.')
     from semipose.methods import METHODS

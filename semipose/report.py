@@ -5,7 +5,7 @@
 # %% ../nbs/72_report.ipynb #fc9d7545
 from __future__ import annotations
 import base64, io, json, os, re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 import numpy as np
@@ -14,84 +14,108 @@ from matplotlib.figure import Figure
 from PIL import Image
 from .errors import UserError
 from .draw import heat_overlay
-from .methods import METHODS, TITLES, table
+from .methods import METHODS, table, title
 
 # %% auto #0
-__all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES', 'VARIABLES', 'CSS', 'PEOPLE', 'HEAT', 'Told',
-           'Compared', 'read_json', 'read_run', 'read_demo', 'color', 'spread', 'name_lines', 'finish', 'ap_axes',
-           'peak_axes', 'ap_figure', 'peak_figure', 'histogram_figure', 'people_picture', 'row_height', 'strip_axes',
-           'strip_figure', 'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'finding', 'summary_rows',
-           'result_rows', 'svg', 'jpeg', 'write_page', 'tint', 'people_html', 'table_html', 'demo_table', 'facts_html',
-           'equal', 'origin', 'section', 'footnote', 'demo_report', 'run_report']
+__all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES', 'CSS', 'VARIABLES', 'DASHED', 'SPREAD', 'HEAT',
+           'PEOPLE', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'color', 'spread', 'name_lines',
+           'curve', 'ap_axes', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes', 'histogram_figure',
+           'people_picture', 'row_height', 'strip_axes', 'strip_figure', 'curve_figure', 'demo_figure', 'run_figure',
+           'teaches', 'told', 'finding', 'numbers', 'entries', 'summary_rows', 'result_rows', 'write_page', 'svg',
+           'jpeg', 'section', 'tinted', 'facts', 'html_table', 'people_html', 'demo_table', 'footnote', 'equal',
+           'origin', 'headline', 'demo_report', 'run_report']
 
 # %% ../nbs/72_report.ipynb #d9af7ecd
 @dataclass(frozen=True)
-class Told:
+class Run:
     "A run, as its folder tells it"
-    name:str                      # of the method
-    title:str                     # as in print
-    rows:list[dict]               # one per measurement
-    histograms:list               # shares of the unlabelled peaks in 20 bins, one list per row
-    recipe:dict                   # recipe.json
-    result:dict                   # result.json
-    strip:dict|None = None        # crops (n,3,H,W) uint8, heat (T,n,h,w) uint8, steps (T,)
+    name:str                # of the method
+    title:str               # as in print
+    rows:list[dict]         # one per measurement
+    histograms:list         # shares of the unlabelled peaks in bins of [0,1], one list per row
+    recipe:dict             # recipe.json
+    result:dict             # result.json
+    strip:dict|None = None  # crops (n,3,H,W) uint8, heat (T,n,h,w) uint8, steps (T,); None before the run is done
 
-    def column(self, key:str)->np.ndarray: return np.array([r.get(key, np.nan) for r in self.rows], dtype=float)
+    def column(self, key:str)->np.ndarray:
+        "One number along training; NaN where it was not measured"
+        return np.array([np.nan if row.get(key) is None else row[key] for row in self.rows], dtype=float)
     @property
-    def times(self)->list[int]:
-        "Which rows are shown as start, middle and end"
-        last = len(self.rows)-1
-        return sorted({0, last//2, last})
+    def last(self)->dict: return self.rows[-1]
+    @property
+    def collapsed(self)->bool: return bool(self.result.get('collapsed'))
+    @property
+    def moments(self)->list[tuple[str,int]]:
+        "Start, middle and end: a word and the number of the row"
+        n = len(self.rows)
+        return [('start', 0), ('middle', (n-1)//2), ('end', n-1)] if n > 2 else [(f'step {row["step"]}', i) for i,row in enumerate(self.rows)]
 
 @dataclass(frozen=True)
-class Compared:
+class Demo:
     "A supervised start and the methods that left from it"
-    summary:dict                  # summary.json
-    start:Told|None               # the supervised run that all began with
-    runs:list[Told] = field(default_factory=list)   # finished methods, in the order they ran
-    @property
-    def missing(self)->int: return max(0, len(self.summary.get('order', self.runs)) - len(self.runs)) if self.summary.get('state') != 'done' else 0
+    summary:dict            # summary.json
+    start:Run|None          # the supervised run that all began with
+    runs:list[Run]          # finished methods, in the order they ran
 
-def read_json(path)->dict:   # UserError if it is not there or damaged
+    @property
+    def done(self)->bool: return self.summary.get('state') == 'done'
+    @property
+    def dashed(self)->dict: return self.summary.get('dashed') or {}
+    @property
+    def protocol(self)->dict: return self.summary.get('protocol') or {}
+    def run(self, name:str)->Run|None: return next((r for r in self.runs if r.name == name), None)
+
+# %% ../nbs/72_report.ipynb #0767608a
+def read_json(
+    path,       # *.json
+)->dict:        # UserError if it is not there or damaged
     "A JSON object from a run folder"
-    try: d = json.loads(Path(path).read_text())
-    except FileNotFoundError: raise UserError(f'{path} is not there: is {Path(path).parent} the folder of a run that has begun?') from None
+    path = Path(path)
+    try: d = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError): raise UserError(f'{path} is not there: is {path.parent} the folder of a run that has begun?') from None
     except ValueError: d = None
     if not isinstance(d, dict): raise UserError(f'{path} is damaged: it does not hold a JSON object.')
     return d
 
+def read_strip(
+    path,           # strip.npz
+)->dict|None:       # None if there is none yet; UserError if it is damaged
+    "The same few people and their heatmaps along training"
+    if not Path(path).exists(): return None
+    try:
+        with np.load(path, allow_pickle=False) as f: return {k: f[k] for k in ('crops', 'heat', 'steps')}
+    except Exception: raise UserError(f'{path} is damaged: remove it, and the report leaves the pictures out.') from None
+
 def read_run(
     folder,     # a run folder
-)->Told:        # UserError names a missing or damaged file
+)->Run:         # UserError names a missing or damaged file
     "Everything a run folder tells"
     folder = Path(folder)
-    result, recipe = read_json(folder/'result.json'), read_json(folder/'recipe.json')
+    result, recipe, strip = read_json(folder/'result.json'), read_json(folder/'recipe.json'), read_strip(folder/'strip.npz')
     if not result.get('rows'): raise UserError(f'{folder/"result.json"} has no rows: the run has measured nothing yet.')
-    strip = None
-    if (folder/'strip.npz').exists():
-        try:
-            with np.load(folder/'strip.npz', allow_pickle=False) as f: strip = {k: f[k] for k in ('crops', 'heat', 'steps')}
-        except (ValueError, KeyError, OSError, EOFError): raise UserError(f'{folder/"strip.npz"} is damaged: remove it, and the report leaves the pictures out.') from None
+    if strip is not None and len(strip['heat']) != len(result['rows']): strip = None   # of an earlier run in this folder
     name = result.get('method', folder.name)
-    return Told(name, result.get('title') or TITLES.get(name, name), result['rows'], result.get('histograms', []), recipe, result, strip)
+    return Run(name, result.get('title') or title(name), result['rows'], result.get('histograms') or [], recipe, result, strip)
 
 def read_demo(
-    folder,         # of a demo: summary.json, start/, one folder per method
-)->Compared:
+    folder,     # of a demo: summary.json, start/, one run folder per method
+)->Demo:        # UserError names a missing or damaged file
     "A demo, finished or not"
     folder = Path(folder)
     summary = read_json(folder/'summary.json')
     start = read_run(folder/'start') if (folder/'start'/'result.json').exists() else None
-    return Compared(summary, start, [read_run(folder/name) for name in summary.get('methods', {})])
+    return Demo(summary, start, [read_run(folder/name) for name in summary.get('methods', {})])
 
 # %% ../nbs/72_report.ipynb #3dc29d6a
 INK, MUTED, GRID = '#1b1f24', '#6a717b', '#e3e6ea'
 COLORS = dict(supervised='#6b6f76', naive='#d1490c', posecons='#009e73', posedual_jc='#0072b2')
-SPARE = ('#cc79a7', '#e69f00', '#56b4e9', '#8c6d31', '#7b5ea7', '#4d7c0f')
-STYLE = {'font.size': 10, 'font.family': 'DejaVu Sans', 'text.color': INK, 'axes.edgecolor': MUTED, 'axes.labelcolor': MUTED, 'axes.linewidth': .8, 'axes.titlesize': 10.5,
-         'axes.titlelocation': 'left', 'axes.titlepad': 12, 'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False, 'axes.grid': True, 'axes.grid.axis': 'y',
-         'grid.color': GRID, 'grid.linewidth': .9, 'axes.axisbelow': True, 'xtick.color': MUTED, 'ytick.color': MUTED, 'ytick.left': False, 'xtick.major.size': 3,
-         'lines.linewidth': 2.2, 'lines.solid_capstyle': 'round', 'svg.fonttype': 'none', 'svg.hashsalt': 'semipose', 'figure.dpi': 100}
+SPARE = ('#cc79a7', '#b8860b', '#56b4e9', '#7b5ea7', '#8c6d31', '#4d7c0f')
+STYLE = {
+    'font.size': 10, 'font.family': 'DejaVu Sans', 'text.color': INK, 'axes.labelcolor': MUTED, 'xtick.color': MUTED, 'ytick.color': MUTED,
+    'axes.edgecolor': MUTED, 'axes.linewidth': .8, 'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False,
+    'axes.titlesize': 10.5, 'axes.titlelocation': 'left', 'axes.titlepad': 12, 'axes.titlecolor': INK, 'axes.axisbelow': True,
+    'axes.grid': True, 'axes.grid.axis': 'y', 'grid.color': GRID, 'grid.linewidth': .9, 'ytick.left': False, 'xtick.major.size': 3,
+    'lines.linewidth': 2.2, 'lines.solid_capstyle': 'round', 'svg.fonttype': 'none', 'svg.hashsalt': 'semipose', 'figure.dpi': 100}
 
 def color(
     name:str,   # of a method
@@ -102,167 +126,182 @@ def color(
 
 # %% ../nbs/72_report.ipynb #8f0ae6f7
 def spread(
-    at,            # wanted heights
-    gap:float,     # smallest distance between two
-    low:float, high:float,
-)->np.ndarray:     # heights in the same order, at least `gap` apart, as near as possible to what was wanted
+    at,             # wanted heights
+    gap:float,      # smallest distance between two
+    low:float,      # the range to stay in
+    high:float,
+)->np.ndarray:      # heights, in the order of `at`
     "Move labels apart, each cluster about its own middle"
     order = np.argsort(at, kind='stable')
-    groups = [[float(at[i]), 1] for i in order]   # middle, how many
-    i = 0
+    inside = lambda middle, n: max(min(middle, high - gap*(n-1)/2), low + gap*(n-1)/2)
+    groups, i = [(inside(float(at[k]), 1), 1) for k in order], 0   # middle, how many
     while i < len(groups)-1:
-        (a, n), (b, m) = groups[i], groups[i+1]
-        if b - a < gap*(n+m)/2 - 1e-12: groups[i:i+2] = [[(a*n+b*m)/(n+m), n+m]]; i = max(0, i-1)
+        (a, n), (b, m) = groups[i:i+2]
+        if b - a < gap*(n+m)/2*(1-1e-9):
+            groups[i:i+2] = [(inside((a*n + b*m)/(n+m), n+m), n+m)]
+            i = max(0, i-1)
         else: i += 1
-    out, k = np.empty(len(at)), 0
-    for middle, n in groups:
-        middle = min(max(middle, low+gap*(n-1)/2), high-gap*(n-1)/2)
-        for j in range(n): out[order[k]] = middle + (j-(n-1)/2)*gap; k += 1
+    out = np.empty(len(at))
+    out[order] = [middle + (j - (n-1)/2)*gap for middle, n in groups for j in range(n)]
     return out
 
 def name_lines(
-    ax,            # axes whose limits are set
-    ends:list,     # (x, y, text, color) of each line's end
-    height:float=13,  # of a line of text, points
+    ax,                 # axes whose limits are set
+    ends:list,          # (x, y, text, color) of each line's end
+    height:float=13.,   # of a line of text, points
 ):
     "Write each line's name at its end"
-    if not ends: return
-    low, high = ax.get_ylim()
     wide, tall = ax.get_position().size*ax.figure.get_size_inches()*72   # points
-    ys = spread([y for _,y,_,_ in ends], (high-low)*height/tall, low, high)
-    for (x, y, text, c), at in zip(ends, ys):
-        ax.annotate(text, (x, y), (1+8/wide, at), textcoords=('axes fraction', 'data'), annotation_clip=False, color=c, va='center', ha='left', fontweight='bold',
-                    arrowprops=dict(arrowstyle='-', color=c, lw=.7, alpha=.6, shrinkA=1, shrinkB=2) if abs(at-y) > (high-low)*.012 else None)
+    low, high = ax.get_ylim()
+    heights = spread([y for _,y,_,_ in ends], (high-low)*height/tall, low, high)
+    for (x, y, text, c), at in zip(ends, heights):
+        moved = abs(at-y) > .012*(high-low)
+        ax.annotate(text, (x, y), (1 + 8/wide, at), textcoords=('axes fraction', 'data'), annotation_clip=False, va='center', color=c, fontweight='bold',
+                    arrowprops=dict(arrowstyle='-', color=c, lw=.7, alpha=.6, shrinkA=1, shrinkB=2) if moved else None)
 
 # %% ../nbs/72_report.ipynb #ba2d2e63
-def finish(ax, title:str, xlabel='steps'):
-    ax.set_title(title, color=INK); ax.set_xlabel(xlabel, loc='right', fontsize=9)
+def curve(
+    ax, run:Run,
+    key:str,            # which number of the rows
+    digits:int,         # of the value at the line's end
+)->tuple:               # the line's end, for `name_lines`
+    "One method's line, in its colour"
+    x, y, c = run.column('step'), run.column(key), color(run.name)
+    ax.plot(x, y, color=c, zorder=3)
+    ax.plot(x[-1], y[-1], 'o', ms=5, color=c, zorder=4, clip_on=False)
+    return x[-1], y[-1], f'{run.title}  {y[-1]:.{digits}f}', c
 
 def ap_axes(
-    ax,                    # where to draw
-    demo:Compared,
+    ax, demo:Demo,
     before:bool=True,      # also the supervised start, left of step 0
-    names:bool=True,       # names and last values at the lines' ends
 ):
     "Accuracy over steps, against the dashed line"
-    dashed, ends = (demo.summary.get('dashed') or {}).get('ap'), []
-    last = max([r.rows[-1]['step'] for r in demo.runs] or [demo.summary.get('protocol', {}).get('steps', 1)])
+    last = max((run.last['step'] for run in demo.runs), default=demo.protocol.get('steps', 1))
+    left, ends = 0, []
     if before and demo.start:
-        x, y = demo.start.column('step'), demo.start.column('ap1')
-        y = np.where(np.isnan(y), demo.start.column('ap'), y)
-        ax.plot(x-x[-1], y, color=MUTED, lw=1.6)
+        x, y = demo.start.column('step'), demo.start.column('ap1' if 'ap1' in demo.start.last else 'ap')
+        left = -x[-1]
+        ax.plot(x+left, y, color=MUTED, lw=1.6)
         ax.axvline(0, color=GRID, lw=1)
-        ax.annotate('supervised start', (-x[-1]/2, np.interp(x[-1]/2, x, y)), (6, -10), textcoords='offset points', color=MUTED, fontsize=9, va='top')
-    if dashed is not None:
-        ax.plot([0, last], [dashed]*2, color=MUTED, lw=1.4, ls=(0,(5,4)))
-        ends.append((last, dashed, f'start  {dashed:.1f}', MUTED))
-    for run in demo.runs:
-        ax.plot(run.column('step'), run.column('ap'), color=color(run.name), zorder=3)
-        ax.plot(run.rows[-1]['step'], run.rows[-1]['ap'], 'o', ms=5, color=color(run.name), zorder=4, clip_on=False)
-        ends.append((run.rows[-1]['step'], run.rows[-1]['ap'], f'{run.title}  {run.rows[-1]["ap"]:.1f}', color(run.name)))
-    ax.set(xlim=(-demo.start.rows[-1]['step'] if before and demo.start else 0, last), ylim=(0, max(ax.get_ylim()[1], 1)))
-    finish(ax, f'AP on {demo.summary.get("protocol", {}).get("val", "")} unseen people, %')
-    if names: name_lines(ax, ends)
+        ax.annotate('supervised start', (left/2, np.interp(-left/2, x, y)), (8, -12), textcoords='offset points', color=MUTED, fontsize=9, va='top')
+    if demo.dashed:
+        ax.plot([0, last], [demo.dashed['ap']]*2, color=MUTED, lw=1.4, ls=(0,(5,4)))
+        ends.append((last, demo.dashed['ap'], f'start  {demo.dashed["ap"]:.1f}', MUTED))
+    ends += [curve(ax, run, 'ap', 1) for run in demo.runs]
+    ax.set(xlim=(left, last), ylim=(0, max(ax.get_ylim()[1], 1)), title=f'AP on {demo.protocol.get("val", "")} unseen people, %')
+    ax.set_xlabel('steps', loc='right', fontsize=9)
+    name_lines(ax, ends)
 
 def peak_axes(
-    ax, demo:Compared,
+    ax, demo:Demo,
     people:str='unlabeled',   # or 'labeled'
-    names:bool=True,
 ):
     "Mean peak of the heatmaps over steps"
-    key, ends = f'peak_{people}', []
-    for run in demo.runs:
-        x, y = run.column('step'), run.column(key)
-        ax.plot(x, y, color=color(run.name), zorder=3); ax.plot(x[-1], y[-1], 'o', ms=5, color=color(run.name), zorder=4, clip_on=False)
-        ends.append((x[-1], y[-1], f'{run.title}  {y[-1]:.2f}', color(run.name)))
-    last = max([e[0] for e in ends] or [1])
-    ax.set(xlim=(0, last), ylim=(0, 1))
-    start = (demo.summary.get('dashed') or {}).get(key)
-    if start is not None and people == 'unlabeled':
-        ax.axhline(start/3, color=MUTED, lw=1.2, ls=(0,(1,2.5)))
-        ax.annotate('a third of the start', (0, start/3), (4, -4), textcoords='offset points', color=MUTED, fontsize=8.5, va='top')
-    finish(ax, f'Mean peak on {"un" if people == "unlabeled" else ""}labelled people')
-    if names: name_lines(ax, ends)
+    ends = [curve(ax, run, f'peak_{people}', 2) for run in demo.runs]
+    ax.set(xlim=(0, max((x for x,*_ in ends), default=1)), ylim=(0, 1), title=f'Mean peak on {"un" if people == "unlabeled" else ""}labelled people')
+    ax.set_xlabel('steps', loc='right', fontsize=9)
+    if demo.dashed and people == 'unlabeled':
+        third = demo.dashed['peak_unlabeled']/3
+        ax.axhline(third, color=MUTED, lw=1.2, ls=(0,(1,2.5)))
+        ax.annotate('a third of the start', (0, third), (4, -4), textcoords='offset points', color=MUTED, fontsize=8.5, va='top')
+    name_lines(ax, ends)
 
-def ap_figure(demo:Compared)->Figure:
+# %% ../nbs/72_report.ipynb #f4f9b998
+def ap_figure(demo:Demo)->Figure:
     "Accuracy alone, wide"
     with rc_context(STYLE):
-        fig = Figure(figsize=(10.4, 3.9)); ap_axes(fig.add_axes([.045, .13, .735, .75]), demo)
+        fig = Figure(figsize=(10.4, 3.9))
+        ap_axes(fig.add_axes([.045, .13, .735, .75]), demo)
         return fig
 
-def peak_figure(demo:Compared)->Figure:
+def peak_figure(demo:Demo)->Figure:
     "Peaks on unlabelled and on labelled people, side by side"
     with rc_context(STYLE):
         fig = Figure(figsize=(10.4, 3.3))
         for left, people in ((.045, 'unlabeled'), (.55, 'labeled')): peak_axes(fig.add_axes([left, .155, .245, .70]), demo, people)
         return fig
 
-# %% ../nbs/72_report.ipynb #0b8b57b4
+# %% ../nbs/72_report.ipynb #34bd5f42
+def histogram_axes(
+    ax, run:Run,
+    i:int,              # which row
+    top:float,          # share of the joints at the axes' top; a higher bar is cut and says so
+    alpha:float=1.,     # opacity of the bars
+):
+    "One histogram of peaks, and their mean"
+    h, mean = np.asarray(run.histograms[i]), run.rows[i]['peak_unlabeled']
+    ax.bar(np.arange(len(h))/len(h), h, width=.92/len(h), align='edge', color=color(run.name), alpha=alpha)
+    ax.axvline(mean, color=INK, lw=1)
+    ax.annotate(f'{mean:.2f}', (1, 1), (-2, 0), xycoords='axes fraction', textcoords='offset points', fontsize=9, va='top', ha='right')
+    if h.max() > top: ax.annotate(f'{100*h.max():.0f} % in one bar', (1, .74), (-2, 0), xycoords='axes fraction', textcoords='offset points', fontsize=8,
+                                  va='top', ha='right', color=MUTED)
+    ax.set(xlim=(0, 1), ylim=(0, 1.05*top), yticks=[])
+    ax.set_xticks([0, .5, 1], ['0', '0.5', '1'])
+
 def histogram_figure(
-    runs:list[Told],        # one column each
+    runs:list[Run],         # a column each; start, middle and end of a single run stand side by side
 )->Figure:
     "How the unlabelled peaks are spread, at start, middle and end"
+    alone, n = len(runs) == 1, len(runs)
+    rows = max(len(run.moments) for run in runs)
     with rc_context({**STYLE, 'axes.grid': False, 'axes.titlepad': 6}):
-        n, alone = len(runs), len(runs) == 1   # one run: start, middle and end side by side
-        fig = Figure(figsize=(10.4, 1.7 if alone else 3.1))
-        axs = fig.subplots(*((1,3) if alone else (3,n)), sharex=True, sharey=True, squeeze=False).reshape(3, n)
-        left = .015 if alone else .085
-        fig.subplots_adjust(left, .27 if alone else .14, .985 if alone else left+(.985-left)*n/max(n, 3), .84 if alone else .9, .12, .25)
-        top = max(max(run.histograms[t]) for run in runs for t in run.times)
+        fig = Figure(figsize=(10.4, 1.7 if alone else .25 + .95*rows))
+        axs = fig.subplots(*((1, rows) if alone else (rows, n)), sharex=True, sharey=True, squeeze=False).reshape(rows, n)
+        left, right = (.015, .985) if alone else (.085, .085 + .9*n/max(n, 3))
+        fig.subplots_adjust(left, .27 if alone else .14, right, .84 if alone else .9, .12, .25)
+        top = min(.25, max(max(run.histograms[i]) for run in runs for _,i in run.moments))
         for j,run in enumerate(runs):
-            for i,t in enumerate(run.times):
-                ax, h, when = axs[i,j], np.asarray(run.histograms[t]), ('start', 'middle', 'end')[i] if len(run.times) == 3 else f'step {run.rows[t]["step"]}'
-                mean = run.rows[t]['peak_unlabeled']
-                ax.bar(np.arange(len(h))/len(h), h, width=.92/len(h), align='edge', color=color(run.name), alpha=(.4,.65,1.)[i])
-                ax.axvline(mean, color=INK, lw=1)
-                ax.annotate(f'{mean:.2f}', (1, 1), (-2, 0), xycoords='axes fraction', textcoords='offset points', fontsize=9, va='top', ha='right')
-                ax.set(xlim=(0,1), ylim=(0, top*1.05), yticks=[]); ax.set_xticks([0,.5,1], ['0','0.5','1'])
-                if alone: ax.set_title(when, color=color(run.name), fontweight='bold')
-                elif j==0: ax.set_ylabel(when, rotation=0, ha='right', va='center', labelpad=8, color=INK)
-            for ax in axs[len(run.times):,j]: ax.set_visible(False)
+            for k,(when, i) in enumerate(run.moments):
+                histogram_axes(axs[k,j], run, i, top, (.4, .65, 1.)[k-len(run.moments)])
+                if alone: axs[k,j].set_title(when, color=color(run.name), fontweight='bold')
+                elif j == 0: axs[k,j].set_ylabel(when, rotation=0, ha='right', va='center', labelpad=8, color=INK)
             if not alone: axs[0,j].set_title(run.title, color=color(run.name), fontweight='bold')
-        axs[0 if alone else len(runs[0].times)-1,0].set_xlabel('peak of a joint', loc='left', fontsize=9)
+        axs[0 if alone else -1, 0].set_xlabel('peak of a joint', loc='left', fontsize=9)
         return fig
 
 # %% ../nbs/72_report.ipynb #da8fc1c8
 def people_picture(
-    strip:dict,             # of a Told
-    at:int|None,            # which measurement; None: the people alone
-    n:int=4,                # people, the first of the strip
-    height:int=168,         # of the picture, px
-    gap:int=4,              # white px between two people
-)->np.ndarray:              # (height, width, 3) uint8
-    "A few people side by side, with or without their heatmaps"
-    crops, tiles = strip['crops'][:n], []
-    for i,crop in enumerate(crops):
-        a = np.round(255*heat_overlay(crop, strip['heat'][at,i]/255.)).astype(np.uint8) if at is not None else np.ascontiguousarray(crop.transpose(1,2,0))
+    strip:dict,         # of a Run
+    i:int,              # which measurement
+    n:int=4,            # people, the first of the strip
+    height:int=168,     # of the picture, px
+    gap:int=4,          # white px between two people
+)->np.ndarray:          # (height,W,3) uint8
+    "A few people side by side, with their heatmaps"
+    tiles = []
+    for crop, heat in zip(strip['crops'][:n], strip['heat'][i]):
+        a = np.round(255*heat_overlay(crop, heat/255.)).astype(np.uint8)
         tiles.append(np.asarray(Image.fromarray(a).resize((round(height*a.shape[1]/a.shape[0]), height), Image.Resampling.BICUBIC)))
-    white = np.full((height, gap, 3), 255, np.uint8)
-    return np.concatenate([t for i,tile in enumerate(tiles) for t in ([white, tile] if i else [tile])], 1)
+        tiles.append(np.full((height, gap, 3), 255, np.uint8))
+    return np.concatenate(tiles[:-1], 1)
 
-HEAD = .48   # inches above each row of people, for its words
+HEAD = .48   # inches above a row of people, for its words
 
-def row_height(runs:list[Told], width:float, n:int)->float:
-    "Inches that a row of people needs, words included, if start, middle and end share `width` inches"
-    H, W = runs[0].strip['crops'].shape[-2:]
-    return HEAD + .32*width*H/(W*min(n, len(runs[0].strip['crops'])))
+def row_height(
+    run:Run,            # with a strip
+    width:float,        # inches that start, middle and end share
+    n:int,              # people
+)->float:
+    "Inches that a row of people needs, words included"
+    crops = run.strip['crops']
+    return HEAD + .32*width*crops.shape[-2]/(crops.shape[-1]*min(n, len(crops)))
 
 def strip_axes(
-    fig, runs:list[Told],   # one row each; all have a strip
-    left:float, top:float,  # of the first row, inches from the figure's left and top
-    width:float,            # of a row, inches
-    n:int=3,                # people
+    fig:Figure,
+    runs:list[Run],     # one row each; all have a strip
+    left:float,         # inches from the figure's left
+    width:float,        # inches of a row
+    n:int,              # people
 ):
-    "Rows of people: start, middle, end"
+    "Rows of people: start, middle, end; from the figure's top down"
     w, h = fig.get_size_inches()
-    row = row_height(runs, width, n)
-    for i,run in enumerate(runs):
-        for j,t in enumerate(run.times):
-            ax = fig.add_axes([(left+j*.34*width)/w, 1-(top+(i+1)*row)/h, .32*width/w, (row-HEAD)/h]); ax.axis('off')
-            ax.imshow(people_picture(run.strip, t, n), interpolation='lanczos', aspect='auto')
-            word = ('start', 'middle', 'end')[j] if len(run.times)==3 else f'step {run.rows[t]["step"]}'
-            ax.set_title(f'{word}: peak {run.rows[t]["peak_unlabeled"]:.2f}', fontsize=9, pad=3, color=MUTED)
-            if j==0: ax.annotate(run.title, (0,1), (0, 17), xycoords='axes fraction', textcoords='offset points', color=color(run.name), fontweight='bold')
+    for k,run in enumerate(runs):
+        row = row_height(run, width, n)
+        for j,(when, i) in enumerate(run.moments):
+            ax = fig.add_axes([(left + .34*j*width)/w, 1 - (k+1)*row/h, .32*width/w, (row-HEAD)/h])
+            ax.imshow(people_picture(run.strip, i, n), interpolation='lanczos', aspect='auto'); ax.axis('off')
+            ax.set_title(f'{when}: peak {run.rows[i]["peak_unlabeled"]:.2f}', fontsize=9, pad=3, color=MUTED)
+            if j == 0: ax.annotate(run.title, (0, 1), (0, 17), xycoords='axes fraction', textcoords='offset points', color=color(run.name), fontweight='bold')
 
 def strip_figure(
     folder,             # of a demo or a run
@@ -271,11 +310,11 @@ def strip_figure(
 )->Figure:              # UserError if there are no pictures yet
     "The same unlabelled people along training"
     runs = read_demo(folder).runs if (Path(folder)/'summary.json').exists() else [read_run(folder)]
-    runs = [r for r in runs if r.strip is not None and (methods is None or r.name in methods)]
+    runs = [run for run in runs if run.strip is not None and (methods is None or run.name in methods)]
     if not runs: raise UserError(f'{folder} has no strip.npz yet: the pictures are written when a run is done.')
     with rc_context(STYLE):
-        fig = Figure(figsize=(10.4, len(runs)*row_height(runs, 10.4, n)))
-        strip_axes(fig, runs, 0, 0, 10.4, n)
+        fig = Figure(figsize=(10.4, len(runs)*row_height(runs[0], 10.4, n)))
+        strip_axes(fig, runs, 0, 10.4, n)
         return fig
 
 # %% ../nbs/72_report.ipynb #7c319314
@@ -291,288 +330,344 @@ def curve_figure(
         return fig
 
 def demo_figure(
-    folder,                                             # of a demo
-    methods=('naive', 'posecons', 'posedual_jc'),       # whose people are shown
-    n:int=2,                                            # people
-)->Figure:
+    folder,                                         # of a demo
+    methods=('naive', 'posecons', 'posedual_jc'),   # whose people are shown
+    n:int=2,                                        # people
+)->Figure:                                          # UserError if none of these methods is done
     "The finding in one picture: curves left, people right"
     demo = read_demo(folder)
-    runs = [r for r in demo.runs if r.name in methods and r.strip is not None]
+    runs = [run for run in demo.runs if run.name in methods and run.strip is not None]
     if not runs: raise UserError(f'{folder} has no pictures of {", ".join(methods)} yet: wait until the demo has finished one of them.')
     with rc_context(STYLE):
-        tall = max(3, len(runs))*row_height(runs, 7., n)
-        fig = Figure(figsize=(12.6, tall))
-        for i, draw in enumerate((lambda ax: ap_axes(ax, demo, before=False), lambda ax: peak_axes(ax, demo))):
-            draw(fig.add_axes([.028, .585-.5*i, .22, .335]))
-        strip_axes(fig, runs, 5.5, 0, 7., n)
+        fig = Figure(figsize=(12.6, max(3, len(runs))*row_height(runs[0], 7., n)))
+        ap_axes(fig.add_axes([.028, .585, .22, .335]), demo, before=False)
+        peak_axes(fig.add_axes([.028, .085, .22, .335]), demo)
+        strip_axes(fig, runs, 5.5, 7., n)
         return fig
 
 # %% ../nbs/72_report.ipynb #39ce229e
 def run_figure(
     folder,         # a run folder
 )->Figure:
-    "Accuracy, peaks and losses of one run"
+    "Accuracy, peaks and loss terms of one run"
     run = read_run(folder)
-    x, c, last = run.column('step'), color(run.name), run.rows[-1]
-    aps = [k for k in last if re.fullmatch(r'ap\d+', k)]
-    groups = [('AP on validation, %', [(k, f'network {k[2:]}', c, 1.3 if len(aps) > 1 else 2.2) for k in aps] + ([('ap_ensemble', 'ensemble', INK, 2.2)] if len(aps) > 1 else []), '.1f'),
-              ('Mean peak', [('peak_unlabeled', 'unlabelled', c, 2.2), ('peak_labeled', 'labelled', MUTED, 1.6)], '.2f'),
-              ('Loss terms', [(k, k, MUTED if k.startswith('sup') else c, 1.6) for k in last if re.match(r'(sup|cons)', k)], None)]
+    c, nets = color(run.name), [k for k in run.last if re.fullmatch(r'ap\d+', k)]
+    ap = [(k, f'network {k[2:]}', c, 1.3) for k in nets] + [('ap_ensemble', 'ensemble', INK, 2.2)] if len(nets) > 1 else [('ap', 'network', c, 2.2)]
+    losses = [(k, k, MUTED if k.startswith('sup') else c, 1.6) for k in run.last if re.match('sup|cons', k)]
+    panels = [(.035, 'AP, %', ap, '.1f'), (.375, 'Mean peak', [('peak_unlabeled', 'unlabelled', c, 2.2), ('peak_labeled', 'labelled', MUTED, 1.6)], '.2f'),
+              (.755, 'Loss terms', losses, '')]
     with rc_context(STYLE):
         fig = Figure(figsize=(10.4, 2.9))
-        for i,(title, lines, form) in enumerate(groups):
-            ax, ends = fig.add_axes([(.035, .375, .755)[i], .17, .175, .66]), []
-            for key, text, colour, width in lines:
-                y = run.column(key); ax.plot(x, y, color=colour, lw=width); ends.append((x[-1], y[-1], f'{text} {y[-1]:{form}}' if form else text, colour))
-            ax.set_xlim(x[0], max(x[-1], x[0]+1)); ax.set_ylim(0, 1 if title == 'Mean peak' else max(ax.get_ylim()[1], 1e-6)); finish(ax, title); name_lines(ax, ends)
+        for left, head, lines, form in panels:
+            ax, x, ends = fig.add_axes([left, .17, .175, .66]), run.column('step'), []
+            for key, name, colour, width in lines:
+                y = run.column(key)
+                ax.plot(x, y, color=colour, lw=width)
+                ends.append((x[-1], y[-1], f'{name}  {y[-1]:{form}}' if form else name, colour))
+            ax.set(xlim=(x[0], max(x[-1], x[0]+1)), ylim=(0, 1 if head == 'Mean peak' else max(ax.get_ylim()[1], 1e-6)), title=head)
+            ax.set_xlabel('steps', loc='right', fontsize=9)
+            name_lines(ax, ends)
         return fig
 
-# %% ../nbs/72_report.ipynb #196e71ce
-TEACHES = dict(Nobody='nobody', BothWays='both views pull on each other', Self='the network itself, on the easy view', Peer='the other network, on the easy view',
-               Average='its moving average, on the easy view', Frozen='its frozen start, on the easy view')
+# %% ../nbs/72_report.ipynb #57a3a0ca
+TEACHES = dict(Nobody='nobody', BothWays='both views pull on each other', Self='the network itself, on the easy view',
+               Peer='the other network, on the easy view', Average='its moving average, on the easy view', Frozen='its frozen start, on the easy view')
 
 def teaches(
     name:str,   # of a method
-)->str:         # plain words
+)->str:         # plain words, '' for a method that is no longer in the table
     "Who teaches"
-    m = METHODS.get(name)
-    return TEACHES.get(type(m.teacher).__name__, type(m.teacher).__name__) if m else ''
+    kind = type(METHODS[name].teacher).__name__ if name in METHODS else ''
+    return TEACHES.get(kind, kind)
+
+def told(runs:list[Run])->str:
+    "Runs in half a sentence"
+    return ' and '.join(f'{r.title} (peak {r.rows[0]["peak_unlabeled"]:.2f} to {r.last["peak_unlabeled"]:.2f}, AP {r.last["ap"]:.1f})' for r in runs)
 
 def finding(
-    demo:Compared,
-)->list[str]:       # sentences
+    demo:Demo,
+)->list[str]:   # one or two sentences
     "What was found, from the numbers alone"
-    dashed, runs = demo.summary.get('dashed') or {}, {r.name: r for r in demo.runs}
-    peaks = lambda r: f'from {r.rows[0]["peak_unlabeled"]:.2f} to {r.rows[-1]["peak_unlabeled"]:.2f}'
-    ap, lost = lambda r: r.rows[-1]['ap'], lambda r: bool(r.result.get('collapsed'))
-    out, naive = [], runs.get('naive')
+    if not demo.runs:
+        if not demo.dashed: return ['The supervised start is learning.']
+        return [f'The supervised start reached AP {demo.dashed["ap"]:.1f}; the first method learns from there.']
+    out, naive, supervised = [], demo.run('naive'), demo.run('supervised')
     if naive:
-        side = 'below' if ap(naive) < dashed.get('ap', 0) else 'not below'
+        ap, start = naive.last['ap'], demo.dashed.get('ap', naive.rows[0]['ap'])
         out.append(f'{naive.title}, which lets the predictions on two views of an unlabelled person pull on each other, '
-                   + ('collapsed' if lost(naive) else 'did not collapse in this run')
-                   + f': the mean peak of its heatmaps went {peaks(naive)}, and it ended at AP {ap(naive):.1f}, {side} the {dashed.get("ap", float("nan")):.1f} it started from.')
-    taught = [r for r in demo.runs if r.name not in ('naive', 'supervised') and METHODS.get(r.name) and METHODS[r.name].student_views]
+                   f'{"collapsed" if naive.collapsed else "did not collapse in this run"}: the mean peak of its heatmaps went '
+                   f'from {naive.rows[0]["peak_unlabeled"]:.2f} to {naive.last["peak_unlabeled"]:.2f}, '
+                   f'and it ended at AP {ap:.1f}, {"below" if ap < start else "not below"} the {start:.1f} it started from.')
+    taught = [r for r in demo.runs if r is not naive and r.name in METHODS and METHODS[r.name].student_views]
+    kept, gone = [r for r in taught if not r.collapsed], [r for r in taught if r.collapsed]
     if taught:
-        kept, gone = [r for r in taught if not lost(r)], [r for r in taught if lost(r)]
-        told = lambda rs: ' and '.join(f'{r.title} (peak {peaks(r)}, AP {ap(r):.1f})' for r in rs)
-        s = 'When only the prediction on the easy view teaches the one on the hard view, ' + (f'the network stays alive: {told(kept)}' if kept else 'it collapsed all the same: ' + told(gone))
-        if kept and gone: s += f'; but {told(gone)} collapsed'
-        sup = runs.get('supervised')
-        out.append(s + (f'; the same steps without unlabelled people gave AP {ap(sup):.1f}.' if sup else '.'))
-    if not out: out.append(f'The supervised start reached AP {dashed["ap"]:.1f}; the first method is learning from here.' if dashed else 'The supervised start is still learning.')
+        fate = [f'the network stays alive: {told(kept)}'] if kept else []
+        fate += [f'{"but " if kept else ""}the network collapsed all the same: {told(gone)}'] if gone else []
+        other = f'; the same steps without unlabelled people gave AP {supervised.last["ap"]:.1f}.' if supervised else '.'
+        out.append('When only the prediction on the easy view teaches the one on the hard view, ' + '; '.join(fate) + other)
     return out
 
 # %% ../nbs/72_report.ipynb #8866355a
+def numbers(d:dict)->dict:
+    "What every table shows of a measurement"
+    two = lambda key: f'{d[key]:.2f}'
+    return {'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], 'peak lab.': two('peak_labeled'), 'peak unl.': two('peak_unlabeled')}
+
+def entries(summary:dict)->list[tuple]:
+    "(name, numbers, peak as a share of the start's) of the start, then of every method"
+    dashed = summary.get('dashed')
+    found = [('', dict(dashed, title='Start (dashed line)'))] if dashed else []
+    share = lambda d: d['peak_unlabeled']/dashed['peak_unlabeled'] if dashed and dashed['peak_unlabeled'] else float('nan')
+    return [(name, d, share(d)) for name, d in found + list(summary.get('methods', {}).items())]
+
 def summary_rows(
     summary:dict,       # summary.json
-)->list[dict]:          # for a terminal's table
-    "The final table: the start, then every method"
-    dashed, rows = summary.get('dashed'), []
-    for name, d in ([('start', dict(dashed, title='Start (dashed line)'))] if dashed else []) + list(summary.get('methods', {}).items()):
-        share = d['peak_unlabeled']/dashed['peak_unlabeled'] if dashed and dashed['peak_unlabeled'] else float('nan')
-        rows.append({'method': d['title'], 'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], 'peak lab.': f'{d["peak_labeled"]:.2f}', 'peak unl.': f'{d["peak_unlabeled"]:.2f}',
-                     'of start': f'{share:.2f}', 'steps': d['steps'], 'seconds': round(d['seconds']), 'collapsed': d.get('collapsed')})
-    return rows
+)->list[dict]:
+    "The final table of a demo"
+    return [{'method': d['title'], **numbers(d), 'of start': f'{share:.2f}', 'steps': d['steps'], 'seconds': round(d['seconds']),
+             'collapsed': d.get('collapsed')} for _, d, share in entries(summary)]
 
 def result_rows(
     result:dict,        # result.json
-)->list[dict]:          # for a terminal's table
+)->list[dict]:
     "Last and best measurement of a run"
-    def row(what, r): return {'checkpoint': what, 'step': r['step'], 'AP': r['ap'], 'AP ens.': r['ap_ensemble'], 'PCK': r['pck'], 'peak lab.': f'{r["peak_labeled"]:.2f}', 'peak unl.': f'{r["peak_unlabeled"]:.2f}'}
     best = result.get('best')
-    return [row('last', result['last'])] + ([row(f'best, chosen on {best["chosen_on"]}', best)] if best else [])
+    found = [('last', result['last'])] + ([(f'best, chosen on {best["chosen_on"]}', best)] if best else [])
+    return [{'checkpoint': what, 'step': row['step'], **numbers(row)} for what, row in found]
 
 # %% ../nbs/72_report.ipynb #8f1f3b90
-VARIABLES = {INK: '--ink', MUTED: '--muted', GRID: '--grid', **{c: f'--{n}' for n,c in COLORS.items()}}
 CSS = '''
-:root{--paper:#fff;--soft:#f5f6f8;--ink:#1b1f24;--muted:#6a717b;--grid:#e3e6ea;--supervised:#6b6f76;--naive:#d1490c;--posecons:#008a65;--posedual_jc:#0072b2}
-@media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;--paper:#14171b;--soft:#1d2126;--ink:#e8eaed;--muted:#9aa1ab;--grid:#2e343b;--supervised:#a9afb8;--naive:#ff7a3d;--posecons:#2cc79b;--posedual_jc:#5ab0f0}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1120px;margin:0 auto;padding:2.5rem 1.5rem 4rem}
-h1{font-size:2rem;line-height:1.2;margin:0 0 .3rem;letter-spacing:-.015em;text-wrap:balance}
-h2{font-size:1.25rem;margin:3rem 0 .2rem;letter-spacing:-.01em}
-p{margin:.4rem 0;max-width:46rem}
-.lead{font-size:1.12rem;margin:.7rem 0}
-.small,figcaption{color:var(--muted);font-size:.86rem}
-.running{display:inline-block;background:var(--soft);border-left:4px solid var(--naive);padding:.45rem .9rem;margin:.8rem 0}
-.wide{overflow-x:auto;margin:.8rem 0 0}
-td .small{white-space:nowrap}
-.wide table.many{min-width:54rem}.many td:nth-child(2){min-width:8.5rem}
-.wide svg{display:block;width:100%;height:auto;min-width:600px}
-svg text{font-family:inherit!important}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem;width:100%}
-th,td{padding:.45rem .45rem;text-align:right;border-bottom:1px solid var(--grid);vertical-align:top}
-th{color:var(--muted);font-weight:500;vertical-align:bottom;line-height:1.25}
-th:first-child,td:first-child,.left{text-align:left!important}
-td:first-child{font-weight:650}
-td:not(.left),td:first-child{white-space:nowrap}
-td b{font-weight:650}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.2rem;font-size:.93rem;max-width:60rem}
-dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}
-code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--soft);padding:.08em .3em;border-radius:3px}
-.people{display:grid;grid-template-columns:9.5rem repeat(3,1fr);gap:1rem .9rem;align-items:start;margin-top:.9rem}
-.people h3{font-size:1rem;line-height:1.3;margin:0 0 .15rem}.people .small{display:block;line-height:1.35}
-.people figure{margin:0}
-.people img{display:block;width:100%;height:auto;border-radius:3px}
-@media (max-width:760px){.people{grid-template-columns:1fr;gap:.5rem}.people>div{margin-top:1rem}main{padding:1.5rem 1rem 3rem}h1{font-size:1.6rem}}
-@media print{.wide table.many{min-width:0}.many td:nth-child(2){min-width:5rem}body{font-size:10.5pt}main{max-width:none;padding:0}h2{margin-top:1.6rem;break-after:avoid}.wide{overflow:visible}.wide svg{min-width:0}section,.wide,.people,dl,tr{break-inside:avoid}.wide svg{width:92%}.small,td .small{font-size:7.5pt}
-table{font-size:8pt}th,td{padding:.3rem .35rem}.people{grid-template-columns:7rem repeat(3,1fr)}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}@page{margin:14mm}}
+:root { --paper:#fff; --soft:#f5f6f8; --ink:#1b1f24; --muted:#6a717b; --grid:#e3e6ea;
+  --supervised:#6b6f76; --naive:#d1490c; --posecons:#008a65; --posedual_jc:#0072b2 }
+@media screen and (prefers-color-scheme:dark) { :root { color-scheme:dark; --paper:#14171b; --soft:#1d2126; --ink:#e8eaed; --muted:#9aa1ab; --grid:#2e343b;
+  --supervised:#a9afb8; --naive:#ff7a3d; --posecons:#2cc79b; --posedual_jc:#5ab0f0 } }
+* { box-sizing:border-box }
+body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif }
+main { max-width:1120px; margin:0 auto; padding:2.5rem 1.5rem 4rem }
+h1 { font-size:2rem; line-height:1.2; margin:0 0 .3rem; letter-spacing:-.015em; text-wrap:balance }
+h2 { font-size:1.25rem; margin:3rem 0 .2rem; letter-spacing:-.01em }
+p { margin:.4rem 0; max-width:46rem }
+.lead { font-size:1.12rem; margin:.7rem 0 }
+.small, figcaption { color:var(--muted); font-size:.86rem }
+.running { display:inline-block; background:var(--soft); border-left:4px solid var(--naive); padding:.45rem .9rem; margin:.8rem 0 }
+.wide { overflow-x:auto; margin:.8rem 0 0 }
+.wide svg { display:block; width:100%; height:auto; min-width:600px }
+svg text { font-family:inherit !important }
+table { border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.9rem; width:100% }
+th, td { padding:.45rem; text-align:right; border-bottom:1px solid var(--grid); vertical-align:top }
+th { color:var(--muted); font-weight:500; vertical-align:bottom; line-height:1.25 }
+th:first-child, td:first-child, .left { text-align:left !important }
+td:first-child { font-weight:650 }
+td:not(.left), td:first-child, td .small { white-space:nowrap }
+.many { min-width:54rem } .many td:nth-child(2) { min-width:8.5rem }
+dl { display:grid; grid-template-columns:max-content 1fr; gap:.3rem 1.2rem; font-size:.93rem; max-width:60rem }
+dt { color:var(--muted) } dd { margin:0; overflow-wrap:anywhere }
+code { font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; background:var(--soft); padding:.08em .3em; border-radius:3px }
+.people { display:grid; grid-template-columns:9.5rem repeat(3,1fr); gap:1rem .9rem; align-items:start; margin-top:.9rem }
+.people h3 { font-size:1rem; line-height:1.3; margin:0 0 .15rem } .people .small { display:block; line-height:1.35 }
+.people div { grid-column-start:1 } .people figure { margin:0 }
+.people img { display:block; width:100%; height:auto; border-radius:3px }
+@media screen and (max-width:760px) { main { padding:1.5rem 1rem 3rem } h1 { font-size:1.6rem }
+  .people { grid-template-columns:1fr; gap:.5rem } .people div { margin-top:1rem } }
+@media print { @page { margin:14mm } * { print-color-adjust:exact; -webkit-print-color-adjust:exact }
+  body { font-size:10.5pt } main { max-width:none; padding:0 } h2 { margin-top:1.6rem } section, tr { break-inside:avoid }
+  .wide { overflow:visible } .wide svg { min-width:0; width:92% } table { font-size:8pt } .many { min-width:0 } .many td:nth-child(2) { min-width:5rem }
+  th, td { padding:.3rem .35rem } .small, figcaption { font-size:7.5pt } .people { grid-template-columns:7rem repeat(3,1fr) } }
 '''
-
-def svg(
-    fig:Figure,
-    label:str,        # what it shows, for those who cannot see it
-)->str:               # inline SVG
-    "A figure as part of a page: its colours are the page's variables, its words are text"
-    out = io.StringIO()
-    with rc_context(STYLE): fig.savefig(out, format='svg', transparent=True, metadata={k: None for k in ('Date', 'Creator', 'Format', 'Type')})
-    text = out.getvalue()[out.getvalue().index('<svg'):]
-    text = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', text, flags=re.S)
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', lambda m: f'<svg viewBox="{m[1]}" role="img" aria-label="{escape(label)}">', text, count=1)
-    for c, name in VARIABLES.items(): text = text.replace(f': {c}', f': var({name})')
-    return f'<div class="wide">{text}</div>'
-
-def jpeg(
-    picture:np.ndarray,   # (H,W,3) uint8
-    alt:str,
-)->str:                   # <img> with the picture inside
-    "A picture as part of a page"
-    out = io.BytesIO(); Image.fromarray(picture).save(out, 'JPEG', quality=86, subsampling=0)
-    return f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}">'
 
 def write_page(
     path,               # *.html
-    title:str,
+    head:str,           # the browser's title
     body:str,           # HTML
     refresh:int=0,      # seconds after which a browser reads it again; 0 = never
 )->Path:
     "Write a page, whole or not at all"
     again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ''
-    html = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">{again}<title>{escape(title)}</title><style>{CSS}</style></head><body><main>{body}</main></body></html>'
-    path = Path(path); part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    part.write_text(html, encoding='utf-8'); os.replace(part, path)
+    html = ('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+            f'{again}<title>{escape(head)}</title><style>{CSS}</style></head><body><main>{body}</main></body></html>')
+    path = Path(path)
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        part.write_text(html, encoding='utf-8')
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)
     return path
 
-# %% ../nbs/72_report.ipynb #2657a141
-def tint(name:str)->str: return f'style="color:{f"var(--{name})" if name in COLORS else color(name)}"'
+# %% ../nbs/72_report.ipynb #d31b1ede
+VARIABLES = {INK: 'ink', MUTED: 'muted', GRID: 'grid', **{c: name for name,c in COLORS.items()}}   # colours that the page may change
 
-def people_html(
-    runs:list[Told],
-    n:int=4,            # people
+def svg(
+    fig:Figure,
+    label:str,        # what it shows, for those who cannot see it
 )->str:
-    "The strip: a row per method, start, middle and end"
-    out = []
-    for run in runs:
-        if run.strip is None: continue
-        out.append(f'<div><h3 {tint(run.name)}>{escape(run.title)}</h3><span class="small">{escape(teaches(run.name))}{" teaches" if run.name not in ("naive", "supervised") else ""}</span></div>')
-        for t in run.times:
-            row = run.rows[t]
-            alt = f'{run.title}, step {row["step"]}: heatmaps over the same people'
-            out.append(f'<figure>{jpeg(people_picture(run.strip, t, n), alt)}<figcaption>step {row["step"]:,}: mean peak {row["peak_unlabeled"]:.2f}</figcaption></figure>')
-    return f'<div class="people">{"".join(out)}</div>' if out else ''
+    "A figure as a part of the page"
+    out = io.StringIO()
+    with rc_context(STYLE): fig.savefig(out, format='svg', transparent=True, metadata={k: None for k in ('Date', 'Creator', 'Format', 'Type')})
+    text = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', out.getvalue()[out.getvalue().index('<svg'):], flags=re.S)
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', lambda m: f'<svg viewBox="{m[1]}" role="img" aria-label="{escape(label)}">', text, count=1)
+    for c, name in VARIABLES.items(): text = text.replace(f': {c}', f': var(--{name})')
+    return f'<div class="wide">{text}</div>'
 
-def table_html(
-    heads:list[str],
-    rows:list[list[str]],       # cells, HTML
-    left:tuple=(0,),            # columns of words
+def jpeg(
+    picture:np.ndarray,   # (H,W,3) uint8
+    label:str,            # what it shows
 )->str:
-    "A table that scrolls sideways on a narrow screen"
-    line = lambda tag, cells: '<tr>' + ''.join(f'<{tag}{" class=left" if i in left else ""}>{c}</{tag}>' for i,c in enumerate(cells)) + '</tr>'
-    return f'<div class="wide"><table{" class=many" if len(heads) > 8 else ""}><thead>{line("th", heads)}</thead><tbody>{"".join(line("td", r) for r in rows)}</tbody></table></div>'
+    "A picture as a part of the page"
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, 'JPEG', quality=86, subsampling=0)
+    return f'<img alt="{escape(label)}" src="data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}">'
 
-def demo_table(demo:Compared)->str:
-    "The final table"
-    s, rows = demo.summary, []
-    dashed = s.get('dashed')
-    entries = ([('', dict(dashed, title='Start (dashed line)'))] if dashed else []) + list(s.get('methods', {}).items())
-    for name, d in entries:
-        share = f'{100*d["peak_unlabeled"]/dashed["peak_unlabeled"]:.0f} %' if dashed and dashed['peak_unlabeled'] else ''
-        best = d.get('best')
-        rows.append([f'<span {tint(name)}>{escape(d["title"])}</span>' if name else escape(d['title']), escape(teaches(name)) if name else 'nobody', f'<b>{d["ap"]:.1f}</b>', f'{d["ap_ensemble"]:.1f}', f'{d["pck"]:.1f}',
-                     f'{d["peak_labeled"]:.2f}', f'{d["peak_unlabeled"]:.2f}', share, {True: f'<b {tint("naive")}>yes</b>', False: 'no'}.get(d.get('collapsed'), ''),
-                     f'{best["ap"]:.1f} <span class="small">at {best["step"]:,}</span>' if best else '', f'{d["steps"]:,}', f'{d["seconds"]:.0f}'])
-    return table_html(['method', 'who teaches', 'AP', 'AP of the ensemble', 'PCK', 'peak, labelled', 'peak, unlabelled', 'share of the start', 'collapsed?', 'best AP', 'steps', 'seconds'], rows, (0, 1))
-
-def facts_html(facts:dict)->str:
-    "Name and value, one a line"
-    return '<dl>' + ''.join(f'<dt>{escape(k)}</dt><dd>{v}</dd>' for k,v in facts.items() if v) + '</dl>'
-
-def equal(demo:Compared)->dict:
-    "What was held equal, and what differed"
-    p, s = demo.summary.get('protocol', {}), demo.summary
-    batch = p.get('batch') or ('?', '?')
-    lines = {r['name']: r for r in table()}
-    differs = '<br>'.join(f'<b {tint(r.name)}>{escape(r.title)}</b>: teacher <code>{escape(str(l["teacher"]))}</code>'
-                          + (f', sees <code>{escape(str(l["teacher_view"]))}</code>; student sees <code>{escape(str(l["student_views"]))}</code>' if l['student_views'] else '')
-                          + f'; {l["nets"]} network{"s" if l["nets"] > 1 else ""}, loss <code>{escape(str(l["loss"]))}</code>' for r in demo.runs if (l := lines.get(r.name)))
-    return {'equal': f'The start (single methods take its first network), the {p.get("labels")} labelled and {p.get("unlabeled") or "all"} unlabelled people, {p.get("steps"):,} steps of {batch[0]} labelled + {batch[1]} unlabelled people in the same order, '
-                     f'learning rate {p.get("lr"):g} ({escape(str(p.get("schedule")))}, {escape(str(p.get("optimiser")))}), weight {p.get("lam"):g} of the unlabelled loss, {p["size"][0]}x{p["size"][1]} crops, network {escape(str(p.get("net")))}.' if p else '',
-            'different': differs}
-
-def origin(d:dict)->dict:
-    "Where the numbers come from"
-    versions = ', '.join(f'{k} {v}' for k,v in d.get('versions', {}).items()) if isinstance(d.get('versions'), dict) else str(d.get('versions', ''))
-    return {'command': f'<code>{escape(str(d.get("command", "")))}</code>', 'seed': str(d.get('seed', '')), 'hardware': escape(str(d.get('hardware', ''))), 'versions': escape(versions),
-            'started': escape(str(d.get('started') or d.get('begun') or '')), 'took': f'{d["seconds"]/60:.1f} minutes' if d.get('seconds') else ''}
-
-# %% ../nbs/72_report.ipynb #abef04e9
 def section(
-    head:str,
+    head:str,       # text
     text:str,       # HTML; '' = none
     content:str,    # HTML
 )->str:
     "A part of the page that paper keeps together"
-    return f'<section><h2>{head}</h2>{f"<p>{text}</p>" if text else ""}{content}</section>'
+    return f'<section><h2>{escape(head)}</h2>{f"<p>{text}</p>" if text else ""}{content}</section>'
+
+def tinted(
+    name:str,       # of a method; '' = no colour
+    text:str,
+    tag:str='b',
+)->str:
+    "Text in the method's colour"
+    paint = f'var(--{name})' if name in COLORS else color(name)
+    return f'<{tag} style="color:{paint}">{escape(text)}</{tag}>' if name else f'<{tag}>{escape(text)}</{tag}>'
+
+def facts(
+    d:dict,         # name -> HTML; what is empty is left out
+)->str:
+    "A name and a value on each line"
+    return '<dl>' + ''.join(f'<dt>{escape(k)}</dt><dd>{v}</dd>' for k,v in d.items() if v) + '</dl>'
+
+def html_table(
+    heads:list[str],        # text
+    rows:list[list[str]],   # HTML
+    left:tuple=(0,),        # columns of words
+)->str:
+    "A table that scrolls sideways on a narrow screen"
+    def line(tag, cells): return '<tr>' + ''.join(f'<{tag}{" class=left" if i in left else ""}>{c}</{tag}>' for i,c in enumerate(cells)) + '</tr>'
+    many, head, body = ' class=many' if len(heads) > 8 else '', line('th', map(escape, heads)), ''.join(line('td', r) for r in rows)
+    return f'<div class="wide"><table{many}><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+
+# %% ../nbs/72_report.ipynb #2657a141
+DASHED = 'The dashed line is the supervised network that every method starts from. A method that ends below it has unlearned.'
+SPREAD = 'How the peaks of all joints of the unlabelled people are spread; the thin line and the number are their mean.'
+HEAT = 'A heatmap says, pixel by pixel, how sure the network is that the joint is there; its <b>peak</b> is the largest of these numbers. '
+PEOPLE = 'The first people of the unlabelled set, not chosen. Bright is where the network sees a joint, on one fixed scale.'
+
+def people_html(
+    runs:list[Run],
+    n:int=4,            # people
+)->str:                 # '' if no run has pictures
+    "The strip: a row per method; start, middle and end"
+    out = []
+    for run in runs:
+        if run.strip is None: continue
+        out.append(f'<div>{tinted(run.name, run.title, "h3")}<span class="small">teacher: {escape(teaches(run.name))}</span></div>')
+        for when, i in run.moments:
+            picture = jpeg(people_picture(run.strip, i, n), f'{run.title}, {when}: heatmaps over the same people')
+            out.append(f'<figure>{picture}<figcaption>step {run.rows[i]["step"]:,}: mean peak {run.rows[i]["peak_unlabeled"]:.2f}</figcaption></figure>')
+    return f'<div class="people">{"".join(out)}</div>' if out else ''
+
+def demo_table(
+    summary:dict,       # summary.json
+)->str:
+    "The final table"
+    rows = []
+    for name, d, share in entries(summary):
+        best, gone = d.get('best'), d.get('collapsed')
+        rows.append({
+            'method': tinted(name, d['title'], 'span'), 'who teaches': escape(teaches(name)) if name else 'nobody', 'AP': f'<b>{d["ap"]:.1f}</b>',
+            'AP of the ensemble': f'{d["ap_ensemble"]:.1f}', 'PCK': f'{d["pck"]:.1f}', 'peak, labelled': f'{d["peak_labeled"]:.2f}',
+            'peak, unlabelled': f'{d["peak_unlabeled"]:.2f}', 'share of the start': f'{100*share:.0f} %',
+            'collapsed?': '' if gone is None else tinted('naive', 'yes') if gone else 'no',
+            'best AP': f'{best["ap"]:.1f} <span class="small">at {best["step"]:,}</span>' if best else '',
+            'steps': f'{d["steps"]:,}', 'seconds': f'{d["seconds"]:.0f}'})
+    return html_table(list(rows[0]), [list(row.values()) for row in rows], (0, 1)) + f'<p class="small">{footnote(summary)}</p>'
 
 def footnote(
-    summary:dict,   # summary.json
+    summary:dict,       # summary.json
 )->str:
-    "What the table's columns mean, and on what the best checkpoint was chosen"
-    chosen = sorted({d['best']['chosen_on'] for d in summary['methods'].values() if d.get('best')})
-    return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso's size, %. Collapsed: the unlabelled peak ended under a third of where it started. "
-            + (f'Best AP: the best checkpoint, chosen on {escape(" and ".join(chosen))}' + (', and so a little too good. ' if 'validation' in chosen else '. ') if chosen else '') + 'Everything else is the last checkpoint.')
+    "What the columns mean, and on what the best checkpoint was chosen"
+    chosen = sorted({d['best']['chosen_on'] for d in summary.get('methods', {}).values() if d.get('best')})
+    flattered = ', and so a little too good' if 'validation' in chosen else ''
+    best = f'Best AP is of the best checkpoint, chosen on {escape(" and ".join(chosen))}{flattered}. ' if chosen else ''
+    return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso's size, %. "
+            f'Collapsed: the unlabelled peak ended under a third of where it started. {best}Everything else is the last checkpoint.')
 
-PEOPLE = 'The first people of the unlabelled set, not chosen. Bright is where the network sees a joint, on one fixed scale.'
-HEAT = 'A heatmap says, pixel by pixel, how sure the network is that the joint is there; its <b>peak</b> is the largest of these numbers. '
+# %% ../nbs/72_report.ipynb #a5c307b3
+def equal(
+    demo:Demo,
+)->dict:        # for `facts`
+    "What was held equal, and the one line in which methods differ"
+    p, lines = demo.protocol, {row['name']: row for row in table()}
+    same = (f'The start (a method with one network takes the first); {p["labels"]} labelled and {p.get("unlabeled", "all")} unlabelled people; '
+            f'{p["steps"]:,} steps of {p["batch"][0]} labelled + {p["batch"][1]} unlabelled people, in the same order; '
+            f'learning rate {p["lr"]:g} ({p["schedule"]}, {p["optimiser"]}); weight {p["lam"]:g} of the unlabelled loss; '
+            f'{p["size"][0]}x{p["size"][1]} crops; network {p["net"]}.') if p else ''
+    def differs(name):
+        row = lines[name]
+        code = lambda key: f'<code>{escape(row[key])}</code>'
+        views = f', sees {code("teacher_view")}; student sees {code("student_views")}' if row['student_views'] else ''
+        return f': teacher {code("teacher")}{views}; {row["nets"]} network{"s" if row["nets"] > 1 else ""}, loss {code("loss")}'
+    return {'equal': escape(same), 'different': '<br>'.join(tinted(r.name, r.title) + differs(r.name) for r in demo.runs if r.name in lines)}
+
+def origin(
+    d:dict,     # summary.json or recipe.json
+)->dict:        # for `facts`
+    "Where the numbers come from"
+    text = lambda *keys: escape(next((str(d[k]) for k in keys if d.get(k) is not None), ''))
+    return {'command': f'<code>{text("command")}</code>', 'seed': text('seed'), 'hardware': text('hardware'), 'started': text('started', 'begun'),
+            'took': f'{d["seconds"]/60:.1f} minutes' if d.get('seconds') else '',
+            'versions': escape(', '.join(f'{k} {v}' for k,v in (d.get('versions') or {}).items()))}
+
+# %% ../nbs/72_report.ipynb #abef04e9
+def headline(
+    demo:Demo,
+)->str:
+    "The finding as a title; a neutral one where it was not found"
+    naive, kept = demo.run('naive'), [r for r in demo.runs if r.name.startswith('pose') and not r.collapsed]
+    if not (naive and naive.collapsed): return 'Learning pose from unlabelled people'
+    return 'Plain consistency erases a pose network' + ('; easy-to-hard teaching keeps it' if kept else '')
 
 def demo_report(
     folder,         # of a demo, finished or not
 )->Path:            # report.html in it
     "The demo as one page that needs nothing else"
     demo, folder = read_demo(folder), Path(folder)
-    s, runs = demo.summary, demo.runs
-    missing, total = demo.missing, len(demo.summary.get('order', demo.runs))
-    collapsed = any(r.name == 'naive' and r.result.get('collapsed') for r in runs)
-    title = 'Plain consistency erases a pose network; easy-to-hard teaching keeps it' if collapsed and any(r.name.startswith('pose') and not r.result.get('collapsed') for r in runs) else \
-            'Plain consistency erases a pose network' if collapsed else 'Learning pose from unlabelled people'
-    body = [f'<h1>{title}</h1>']
-    if s.get('state') != 'done': body.append(f'<p class="running">Still running: {total-missing} of {total} methods are done after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again every 10 seconds.</p>')
-    body += [f'<p class="lead">{escape(t)}</p>' for t in finding(demo)]
-    body.append(section('Accuracy against the dashed line', 'The dashed line is the supervised network that every method starts from. A method that ends below it has unlearned.',
-                        svg(ap_figure(demo), 'AP over steps. ' + ' '.join(finding(demo)))))
+    s, runs, words = demo.summary, demo.runs, finding(demo)
+    body = [f'<h1>{headline(demo)}</h1>']
+    if not demo.done:
+        body.append(f'<p class="running">Still running: {len(runs)} of {max(len(s.get("order", ())), len(runs))} methods are done '
+                    f'after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again every 10 seconds.</p>')
+    body += [f'<p class="lead">{escape(sentence)}</p>' for sentence in words]
+    body.append(section('Accuracy against the dashed line', DASHED, svg(ap_figure(demo), 'AP over steps. ' + ' '.join(words))))
     if runs:
-        body.append(section('What gives a collapse away: the peaks', HEAT + 'Measured on plain crops, averaged over people and joints.', svg(peak_figure(demo), 'Mean peak of heatmaps over steps, on unlabelled and on labelled people')))
-        if all(r.histograms for r in runs): body.append(section('Every joint, not only the mean', 'How the peaks of all joints of the unlabelled people are spread; the thin line and the number are their mean.',
-                                                                svg(histogram_figure(runs), 'Histograms of unlabelled peaks at start, middle and end')))
+        body.append(section('What gives a collapse away: the peaks', HEAT + 'Measured on plain crops, averaged over people and joints.',
+                            svg(peak_figure(demo), 'Mean peak of heatmaps over steps, on unlabelled and on labelled people')))
+        if all(r.histograms for r in runs):
+            body.append(section('Every joint, not only the mean', SPREAD, svg(histogram_figure(runs), 'Histograms of unlabelled peaks')))
         if pictures := people_html(runs): body.append(section('The same people, again and again', PEOPLE, pictures))
-        body += [section('The table', '', demo_table(demo) + f'<p class="small">{footnote(s)}</p>'), section('Equal, and different', '', facts_html(equal(demo)))]
-    body.append(section('Where this comes from', '', facts_html(origin(s))))
-    return write_page(folder/'report.html', f'semipose demo, seed {s.get("seed")}', ''.join(body), refresh=0 if s.get('state') == 'done' else 10)
+        body += [section('The table', '', demo_table(s)), section('Equal, and different', '', facts(equal(demo)))]
+    body.append(section('Where this comes from', '', facts(origin(s))))
+    return write_page(folder/'report.html', f'semipose demo, seed {s.get("seed")}', ''.join(body), refresh=0 if demo.done else 10)
 
-# %% ../nbs/72_report.ipynb #10863543
+# %% ../nbs/72_report.ipynb #0a7ffc27
 def run_report(
-    folder,         # a run folder
+    folder,         # a run folder, finished or not
 )->Path:            # report.html in it
     "One run as one page"
     run, folder = read_run(folder), Path(folder)
-    done = run.result.get('state') == 'done'
-    rows = [[str(v) if not isinstance(v, float) else f'{v:.1f}' for v in r.values()] for r in result_rows(run.result)]
-    body = [f'<h1 {tint(run.name)}>{escape(run.title)}</h1><p class="lead">{escape(run.recipe.get("sentence", ""))}</p>']
-    if not done: body.append(f'<p class="running">Still running: step {run.rows[-1]["step"]:,}.</p>')
-    if run.result.get('collapsed'): body.append('<p><b>It collapsed</b>: the mean peak on unlabelled people ended under a third of where it started.</p>')
-    body += [table_html([escape(k) for k in result_rows(run.result)[0]], rows), section('Along training', '', svg(run_figure(folder), f'AP, peaks and losses of {run.title} over steps'))]
-    if run.histograms: body.append(section('Peaks of unlabelled people', HEAT, svg(histogram_figure([run]), 'Histograms of unlabelled peaks at start, middle and end')))
+    done, rows = run.result.get('state') == 'done', result_rows(run.result)
+    cell = lambda v: f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else escape(v)
+    body = [tinted(run.name, run.title, 'h1'), f'<p class="lead">{escape(run.recipe.get("sentence", ""))}</p>']
+    if not done: body.append(f'<p class="running">Still running: step {run.last["step"]:,}.</p>')
+    if run.collapsed: body.append('<p><b>It collapsed</b>: the mean peak on unlabelled people is under a third of where it started.</p>')
+    body.append(html_table(list(rows[0]), [[cell(v) for v in row.values()] for row in rows]))
+    body.append(section('Along training', '', svg(run_figure(folder), f'AP, peaks and loss terms of {run.title} over steps')))
+    if run.histograms: body.append(section('Peaks of unlabelled people', HEAT, svg(histogram_figure([run]), 'Histograms of unlabelled peaks')))
     if pictures := people_html([run]): body.append(section('The same people, again and again', PEOPLE, pictures))
-    body.append(section('Where this comes from', '', facts_html({'who teaches': escape(teaches(run.name)), 'data': escape(str(run.recipe.get('data', ''))), **origin(run.recipe)})))
+    where = {'who teaches': escape(teaches(run.name)), 'data': escape(str(run.recipe.get('data', ''))), **origin(run.recipe)}
+    body.append(section('Where this comes from', '', facts(where)))
     return write_page(folder/'report.html', f'semipose: {run.title}', ''.join(body), refresh=0 if done else 10)
