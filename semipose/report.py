@@ -106,9 +106,9 @@ def read_demo(
     start = read_run(folder/'start') if (folder/'start'/'result.json').exists() else None
     return Demo(summary, start, [read_run(folder/name) for name in summary.get('methods', {})])
 
-# %% ../nbs/72_report.ipynb #3dc29d6a
+# %% ../nbs/72_report.ipynb #49d203c4
 INK, MUTED, GRID = '#1b1f24', '#6a717b', '#e3e6ea'
-COLORS = dict(supervised='#6b6f76', naive='#d1490c', posecons='#009e73', posedual_jc='#0072b2')
+COLORS = dict(supervised='#4a4d53', naive='#d1490c', posecons='#00936b', posedual_jc='#0072b2')
 SPARE = ('#cc79a7', '#b8860b', '#56b4e9', '#7b5ea7', '#8c6d31', '#4d7c0f')
 STYLE = {
     'font.size': 10, 'font.family': 'DejaVu Sans', 'text.color': INK, 'axes.labelcolor': MUTED, 'xtick.color': MUTED, 'ytick.color': MUTED,
@@ -435,12 +435,12 @@ def result_rows(
     found = [('last', result['last'])] + ([(f'best, chosen on {best["chosen_on"]}', best)] if best else [])
     return [{'checkpoint': what, 'step': row['step'], **numbers(row)} for what, row in found]
 
-# %% ../nbs/72_report.ipynb #8f1f3b90
+# %% ../nbs/72_report.ipynb #c0e01591
 CSS = '''
 :root { --paper:#fff; --soft:#f5f6f8; --ink:#1b1f24; --muted:#6a717b; --grid:#e3e6ea;
-  --supervised:#6b6f76; --naive:#d1490c; --posecons:#008a65; --posedual_jc:#0072b2 }
+  --supervised:#4a4d53; --naive:#d1490c; --posecons:#00936b; --posedual_jc:#0072b2 }
 @media screen and (prefers-color-scheme:dark) { :root { color-scheme:dark; --paper:#14171b; --soft:#1d2126; --ink:#e8eaed; --muted:#9aa1ab; --grid:#2e343b;
-  --supervised:#a9afb8; --naive:#ff7a3d; --posecons:#2cc79b; --posedual_jc:#5ab0f0 } }
+  --supervised:#c3c8cf; --naive:#ff7a3d; --posecons:#2cc79b; --posedual_jc:#5ab0f0 } }
 * { box-sizing:border-box }
 body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif }
 main { max-width:1120px; margin:0 auto; padding:2.5rem 1.5rem 4rem }

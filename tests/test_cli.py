@@ -1,0 +1,182 @@
+"""The command line is thin: it reads what was typed, calls one public function, and tells mistakes in one sentence."""
+import os, signal, subprocess, sys, time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import semipose.cli as cli
+from semipose.errors import UserError
+from semipose.protocols import PROTOCOLS
+
+HEAVY = ("torch", "fastai", "matplotlib", "kornia", "timm", "pandas")
+VERBS = ("demo", "synth", "methods", "train", "eval", "report")
+
+
+def typed(*args):
+    return CliRunner().invoke(cli.app, [str(a) for a in args], env=dict(COLUMNS="200"))
+
+
+def fresh(code, **kw):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **kw)
+
+
+# ---- light ----
+
+@pytest.mark.parametrize("args", [["--help"], *([verb, "--help"] for verb in VERBS), ["train", "posedaul", "--data", "x"], ["synth", "x", "--size", "big"]])
+def test_help_and_typing_mistakes_load_nothing_heavy(args):
+    code = f"import sys; sys.argv = ['semipose', *{args!r}]\nfrom semipose.cli import main\ntry: main()\nexcept SystemExit: pass\n" \
+           f"print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
+    assert fresh(code).stdout.splitlines()[-1] == "LOADED"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_that_can_be_typed(verb):
+    out = typed(verb, "--help").output
+    example = next(line for line in out.splitlines() if "Example:" in line).split("Example:")[1].split()
+    assert example[:2] == ["semipose", verb]
+    command = cli.typer.main.get_command(cli.app).commands[verb]
+    command.make_context(verb, example[2:])     # raises where an option does not exist
+
+
+def test_constants_repeat_the_tables():
+    from semipose.data.synth import DIFFICULTIES
+    from semipose.methods import METHODS
+    from semipose.nets.simple import NETS
+    assert cli.METHOD_NAMES == tuple(METHODS), "set METHOD_NAMES in nbs/73_cli.ipynb"
+    assert cli.DIFFICULTY_NAMES == tuple(DIFFICULTIES)
+    assert set(cli.NET_NAMES) == {n for n in NETS if ":" not in n}
+
+
+def test_shell_completion_offers_methods():
+    code = "import sys; sys.argv = ['semipose']; from semipose.cli import main; main()"
+    asked = {"_SEMIPOSE_COMPLETE": "complete_bash", "COMP_WORDS": "semipose train posed", "COMP_CWORD": "2"}
+    done = fresh(code, env={**os.environ, **asked})
+    assert done.stdout.split() == ["posedual", "posedual_jc"]
+
+
+# ---- mistakes ----
+
+@pytest.mark.parametrize("args, told", [
+    (["train", "posedaul_jc", "--data", "x"], "did you mean posedual_jc?"),
+    (["train", "zzz", "--data", "x"], "choose one of supervised, naive"),
+    (["train", "naive", "--data", "x", "--protocol", "lsp200"], "did you mean lsp-200?"),
+    (["train", "naive", "--data", "x", "--net", "resnet19"], "did you mean resnet18?"),
+    (["train", "naive", "--data", "x", "--size", "256"], "as in 256x192"),
+    (["train", "naive", "--data", "x", "--batch", "16+"], "as in 16+48"),
+    (["synth", "x", "--difficulty", "hrad"], "did you mean hard?"),
+    (["eval", "x", "--weights", "lst"], "did you mean last?"),
+    (["report", "nowhere"], "nowhere/result.json is not there"),
+    (["eval", "nowhere"], "nowhere"),
+])
+def test_a_mistake_is_one_sentence_and_exit_2(args, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = typed(*args)
+    assert done.exit_code == 2 and told in done.stderr and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "a mistake leaves nothing behind"
+
+
+def test_an_existing_run_is_not_written_over(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "weights.safetensors").write_text("precious")
+    done = typed("train", "naive", "--data", "x", "--out", tmp_path, "--name", "mine")
+    assert done.exit_code == 2 and "exists: choose another --name" in done.stderr
+
+
+def test_faults_of_ours_keep_their_traceback(monkeypatch):
+    import semipose.methods
+    monkeypatch.setattr(semipose.methods, "table", lambda: 1 / 0)
+    assert isinstance(typed("methods").exception, ZeroDivisionError)
+
+
+def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
+    code = f"import sys; sys.argv = ['semipose', 'report', {str(tmp_path)!r}]\nimport semipose.cli as cli, types, time\n" \
+           "def slow(run): print('begun', flush=True); time.sleep(30)\n" \
+           "sys.modules['semipose.report'] = types.SimpleNamespace(demo_report=slow, run_report=slow)\ncli.main()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and told.strip() == "Stopped. What had been written so far is kept."
+
+
+# ---- what is typed arrives ----
+
+def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
+    import semipose.report, semipose.run
+    calls = []
+    result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
+    monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
+    args = "--labels 7 --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2 --steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
+    done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--out", tmp_path, "--device", "cpu", *args)
+    assert done.exit_code == 0, done.output
+    (first, start), (second, kw) = calls
+    method, p, data, folder = second
+    assert (method, data, folder) == ("posedual_jc", Path("some/photos"), tmp_path / "posedual_jc-photos-7-seed3")
+    assert (p.labels, p.size, p.batch, p.lr, p.lam, p.net, p.weights) == (7, (64, 48), (4, 12), .01, 2, "tiny", "w.pth")
+    assert (p.steps, p.start_steps, p.every) == (60, 40, 20)
+    assert kw["seed"] == 3 and kw["unlabeled"] == Path("more") and kw["device"] == "cpu"
+    assert first[:2] == ("supervised", p) and start["steps"] == 40 and start["nets"] == 2, "two networks start"
+    assert kw["start"] == first[3], "and the method begins from them"
+
+
+def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
+    import semipose.report, semipose.run
+    calls = []
+    result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
+    monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
+    assert typed("train", "naive", "--data", "d", "--out", tmp_path).exit_code == 0
+    assert len(calls) == 1 and calls[0][1]["start"] is None and calls[0][0][1] == PROTOCOLS["folder"]
+
+
+def test_demo_renews_its_page_and_prints_the_table(tmp_path, monkeypatch):
+    import semipose.report, semipose.run
+    from fakes import fake_demo
+    pages = []
+    def demo(folder, seed, progress, on_update):
+        assert seed == 4 and progress
+        for n in (1, 4):
+            summary = fake_demo(folder, methods=("naive", "posecons", "supervised", "posedual_jc")[:n], state="done" if n == 4 else "running", pictures=False)
+            on_update(folder)
+            pages.append((folder / "report.html").read_text())
+        return summary
+    monkeypatch.setattr(semipose.run, "demo", demo)
+    done = typed("demo", "--seed", 4, "--out", tmp_path / "d")
+    assert done.exit_code == 0, done.output
+    assert "Still running: 1 of 4" in pages[0] and "Still running" not in pages[1]
+    row = next(line for line in done.stdout.splitlines() if line.strip().startswith("Plain consistency"))
+    assert row.split()[2:] == ["9.3", "9.3", "49.3", "0.10", "0.07", "0.12", "480", "120", "yes"]
+
+
+def test_synth_writes_a_folder_that_is_read_again(tmp_path):
+    from semipose.data.coco import find_coco, read_coco
+    done = typed("synth", tmp_path / "d", "--train", 3, "--val", 2, "--size", "48x40", "--people", 1)
+    assert done.exit_code == 0, done.output
+    assert [len(read_coco(*find_coco(tmp_path / "d", split))) for split in ("train", "val")] == [3, 2]
+
+
+def test_methods_are_all_listed():
+    out = typed("methods").stdout
+    assert all(f" {name} " in out for name in cli.METHOD_NAMES)
+
+
+# ---- reading ----
+
+def test_steps_without_every_are_divided():
+    for steps, every in ((300, 100), (50, 50), (1000, 200)):
+        assert cli.build_protocol("folder", steps=steps).every == every
+    assert cli.build_protocol("folder", steps=300, every=30).every == 30
+    with pytest.raises(UserError, match="whole number of stretches"): cli.build_protocol("folder", steps=997)
+
+
+def test_sizes_and_batches():
+    assert cli.parse_size("256x192") == (256, 192) and cli.parse_size("64×48") == (64, 48) and cli.parse_size(None) is None
+    assert cli.parse_batch("8") == (8, 8) and cli.parse_batch("8+0") == (8, 0)
+    for wrong in ("x", "0x4", "-3x4", "64x", "6 4x3"):
+        with pytest.raises(UserError): cli.parse_size(wrong)
+    for wrong in ("0", "+4", "a", "4+b"):
+        with pytest.raises(UserError): cli.parse_batch(wrong)

@@ -1,0 +1,240 @@
+"""Pages and figures tell what the run folders hold, whatever that is, and need nothing else."""
+import json, re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from fakes import ENDS, ORDER, fake_demo, fake_run, heatmaps, people
+from semipose.errors import UserError
+from semipose.methods import METHODS
+from semipose.report import (COLORS, color, curve_figure, demo_figure, demo_report, finding, people_picture, read_demo, read_run, result_rows,
+                             run_figure, run_report, spread, strip_figure, summary_rows, write_page)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "demo"
+    return folder, fake_demo(folder)
+
+
+@pytest.fixture(scope="module")
+def page(demo):
+    "Its page, as it was written"
+    return demo_report(demo[0])
+
+
+class Page(HTMLParser):
+    "The words of a page, its cells, and whatever in it would make a browser fetch something"
+    def __init__(self, path):
+        super().__init__()
+        self.words, self.fetched, self.open, self.cells, self.images = [], [], [], [], 0
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(self.words)
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img", "br", "input"): self.open.append(tag)
+        if tag == "td": self.cells.append("")
+        self.images += tag == "img"
+        self.fetched += [tag] if tag in ("script", "link", "iframe") else []
+        self.fetched += [v for k, v in attrs if k in ("src", "href", "xlink:href", "srcset", "poster") and v and not v.startswith(("data:", "#"))]
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in ("meta", "img", "br", "input"): self.open.pop()
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "style": return
+        self.words.append(data.strip())
+        if "td" in self.open: self.cells[-1] += data
+
+
+# ---- the page ----
+
+def test_page_needs_nothing_but_itself(page):
+    parsed, text = Page(page), page.read_text()
+    assert parsed.open == [], "every tag is closed"
+    assert parsed.fetched == [] and "url(http" not in text and "@import" not in text
+    assert page.stat().st_size < 1.5e6
+    assert "refresh" not in text, "a finished page stays still"
+
+
+def test_table_holds_the_summary_s_numbers(demo, page):
+    summary, cells = demo[1], Page(page).cells
+    rows = [cells[i:i + 12] for i in range(0, len(cells), 12)]
+    assert [row[0] for row in rows] == ["Start (dashed line)", *(d["title"] for d in summary["methods"].values())]
+    for row, d in zip(rows[1:], summary["methods"].values()):
+        share = 100 * d["peak_unlabeled"] / summary["dashed"]["peak_unlabeled"]
+        assert row[2:6] == [f"{d['ap']:.1f}", f"{d['ap_ensemble']:.1f}", f"{d['pck']:.1f}", f"{d['peak_labeled']:.2f}"]
+        assert row[6:9] == [f"{d['peak_unlabeled']:.2f}", f"{share:.0f} %", "yes" if d["collapsed"] else "no"]
+        assert row[9].startswith(f"{d['best']['ap']:.1f}") and row[9].endswith(f"at {d['best']['step']}")
+    assert [r["of start"] for r in summary_rows(summary)][:2] == ["1.00", f"{ENDS['naive'][1] / .6:.2f}"]
+
+
+def test_page_says_what_was_equal_and_where_it_comes_from(page):
+    text = Page(page).text
+    for told in ("480 steps of 24 labelled + 24 unlabelled", "weight 2 of the unlabelled loss", "learning rate 0.003", "semipose demo --seed 0",
+                 "torch 2.15.0", "a small processor", "chosen on validation, and so a little too good", "BothWays", "JointCutout(5)"):
+        assert told in text, told
+
+
+@pytest.mark.parametrize("done", [(), ORDER[:1], ORDER[:2]])
+def test_a_running_demo_has_a_page_and_says_so(tmp_path, done):
+    fake_demo(tmp_path, methods=done, state="running", pictures=bool(done))
+    path = demo_report(tmp_path)
+    page = Page(path)
+    assert f"Still running: {len(done)} of 4 methods" in page.text
+    assert 'http-equiv="refresh"' in path.read_text()
+    assert page.images == 3 * len(done), "start, middle and end of each finished method"
+
+
+def test_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    page = write_page(tmp_path / "a.html", "first", "<p>first</p>")
+    before = page.read_text()
+    monkeypatch.setattr("semipose.report.os.replace", lambda *a: (_ for _ in ()).throw(OSError("the disk is full")))
+    with pytest.raises(OSError): write_page(page, "second", "<p>second</p>")
+    assert page.read_text() == before and list(tmp_path.iterdir()) == [page]
+
+
+def test_what_a_file_says_is_text_not_html(tmp_path):
+    fake_demo(tmp_path, methods=ORDER[:1], pictures=False)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps(summary | dict(command="<script>alert(1)</script>", hardware="a & b")))
+    page = Page(demo_report(tmp_path))
+    assert page.fetched == [] and "<script>alert(1)</script>" in page.text and "a & b" in page.text
+
+
+def test_run_page_tells_last_and_best(demo):
+    folder, result = demo[0] / "posedual_jc", json.loads((demo[0] / "posedual_jc" / "result.json").read_text())
+    page = Page(run_report(folder))
+    assert page.fetched == [] and page.open == [] and page.images == 3
+    assert page.cells[:3] == ["last", "480", f"{result['last']['ap']:.1f}"] and page.cells[7] == "best, chosen on validation"
+    assert result_rows(result)[1]["AP"] == max(row["ap"] for row in result["rows"])
+
+
+def test_a_collapsed_run_says_so(demo):
+    assert "It collapsed" in Page(run_report(demo[0] / "naive")).text
+    assert "It collapsed" not in Page(run_report(demo[0] / "posecons")).text
+
+
+# ---- the sentences ----
+
+def test_finding_follows_the_numbers(tmp_path):
+    fake_demo(tmp_path / "a", pictures=False)
+    first, second = finding(read_demo(tmp_path / "a"))
+    assert "collapsed" in first and "from 0.60 to 0.07" in first and "AP 9.3, below the 24.1" in first
+    assert "stays alive: PoseCons (peak 0.60 to 0.55, AP 26.9) and PoseDual + JC" in second and "without unlabelled people gave AP 25.7" in second
+    fake_demo(tmp_path / "b", pictures=False, ends=ENDS | dict(naive=(28., .5), posecons=(3., .01)))
+    first, second = finding(read_demo(tmp_path / "b"))
+    assert "did not collapse" in first and "not below the 24.1" in first
+    assert "alive: PoseDual + JC" in second and "collapsed all the same: PoseCons" in second
+    assert "erases" not in Page(demo_report(tmp_path / "b")).text
+
+
+# ---- the figures ----
+
+def line_of(figure, colour):
+    "The curves of a figure in one colour, axes by axes"
+    return [line.get_xydata() for ax in figure.axes for line in ax.lines if line.get_color() == colour and len(line.get_xydata()) > 2]
+
+
+def test_curves_are_the_rows(demo):
+    figure = curve_figure(demo[0])
+    for run in read_demo(demo[0]).runs:
+        ap, peak = line_of(figure, color(run.name))
+        np.testing.assert_allclose(ap, [(row["step"], row["ap"]) for row in run.rows])
+        np.testing.assert_allclose(peak, [(row["step"], row["peak_unlabeled"]) for row in run.rows])
+    dashed = [line for line in figure.axes[0].lines if line.is_dashed()]
+    assert len(dashed) == 1 and set(dashed[0].get_ydata()) == {demo[1]["dashed"]["ap"]}
+
+
+def test_every_line_carries_its_name_inside_the_figure(demo):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+    for figure in (curve_figure(demo[0]), demo_figure(demo[0]), run_figure(demo[0] / "posedual_jc")):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        page = figure.bbox
+        for ax in figure.axes:
+            names = [t for t in ax.texts if t.get_fontweight() == "bold"]
+            boxes = [Text.get_window_extent(t, renderer) for t in names]   # of the words alone, without the leading line
+            for t, box in zip(names, boxes):
+                assert box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1 and box.y0 >= page.y0 - 1, f"{t.get_text()!r} runs out of the figure"
+            for i, a in enumerate(boxes):
+                for b in boxes[:i]: assert a.y0 >= b.y1 - 4 or b.y0 >= a.y1 - 4, "two names overlap"
+
+
+def test_colours_are_told_apart_by_everyone():
+    "Under simulated lack of one kind of cone (Vienot, Brettel and Mollon 1999), the demo's colours keep their distance"
+    deficient = dict(normal=np.eye(3), protan=[[.11238, .88762, 0], [.11238, .88762, 0], [.00401, -.00401, 1]],
+                     deutan=[[.29275, .70725, 0], [.29275, .70725, 0], [-.02234, .02234, 1]])
+    linear = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in COLORS.values()]) ** 2.2
+    for kind, matrix in deficient.items():
+        seen = (linear @ np.array(matrix).T).clip(0, 1)
+        y = seen @ [.2126, .7152, .0722]
+        xyz = seen @ np.array([[.4124, .3576, .1805], [.2126, .7152, .0722], [.0193, .1192, .9505]]).T / [.9505, 1, 1.089]
+        f = np.cbrt(xyz.clip(1e-6))
+        lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+        apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[np.triu_indices(len(lab), 1)]
+        assert apart.min() > 20, f"{kind}: two methods look alike"
+        assert ((1.05 / (y + .05)) > 3).all(), "text in a method's colour can be read on white"
+    assert len({color(name) for name in METHODS}) == len(METHODS), "no two methods share a colour"
+
+
+def test_people_fade_as_their_heatmaps_do():
+    crops, xy = people(2)
+    strip = dict(crops=crops, heat=np.stack([heatmaps(xy, peak) for peak in (.9, .3, 0.)]))
+    pictures = [people_picture(strip, i, n=2).astype(float) for i in range(3)]
+    warmth = [(p[..., 0] - p[..., 2]).max() for p in pictures]      # a dimmed grey picture has none
+    assert warmth[0] > warmth[1] > warmth[2] and warmth[2] == 0
+    assert pictures[0].shape == (168, 2 * 126 + 4, 3)
+
+
+def test_strip_shows_the_same_people_at_start_middle_and_end(demo):
+    figure = strip_figure(demo[0], n=4)
+    assert len(figure.axes) == 3 * 4
+    titles = [ax.get_title(loc="left") for ax in figure.axes[:3]]
+    rows = read_demo(demo[0]).runs[0].rows
+    assert titles == [f"{when}: peak {rows[i]['peak_unlabeled']:.2f}" for when, i in (("start", 0), ("middle", 4), ("end", 8))]
+
+
+def test_labels_move_apart_and_no_further():
+    r = np.random.default_rng(0)
+    for _ in range(200):
+        at = r.uniform(0, 10, r.integers(1, 8))
+        out = spread(at, 1., 0., 10.)
+        ordered = np.sort(out)
+        assert (np.diff(ordered) > 1 - 1e-6).all() and ordered[0] >= -1e-9 and ordered[-1] <= 10 + 1e-9
+        assert (np.argsort(out, kind="stable") == np.argsort(at, kind="stable")).all(), "the order of the lines stays"
+    np.testing.assert_allclose(spread([1., 5., 9.], 1., 0., 10.), [1, 5, 9])
+    np.testing.assert_allclose(spread([5., 5.], 1., 0., 10.), [4.5, 5.5])
+
+
+# ---- what is missing or damaged ----
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="result.json is not there"): read_run(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="summary.json is not there"): read_demo(tmp_path)
+    fake_run(tmp_path / "run", "naive")
+    (tmp_path / "run" / "strip.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(UserError, match=r"strip.npz is damaged"): read_run(tmp_path / "run")
+    (tmp_path / "run" / "strip.npz").unlink()
+    assert read_run(tmp_path / "run").strip is None
+    with pytest.raises(UserError, match="no strip.npz yet"): strip_figure(tmp_path / "run")
+    (tmp_path / "run" / "result.json").write_text('{"rows": ')
+    with pytest.raises(UserError, match="result.json is damaged"): run_report(tmp_path / "run")
+    (tmp_path / "run" / "result.json").write_text('{"rows": []}')
+    with pytest.raises(UserError, match="has measured nothing yet"): run_report(tmp_path / "run")
+
+
+def test_a_strip_of_objects_is_refused(tmp_path):
+    "An array of Python objects could run code when it is read"
+    fake_run(tmp_path, "naive", pictures=False)
+    np.savez(tmp_path / "strip.npz", crops=np.array([{}], dtype=object), heat=np.zeros(1), steps=np.zeros(1))
+    with pytest.raises(UserError, match="damaged"): read_run(tmp_path)
+
+
+def test_two_measurements_are_enough(tmp_path):
+    fake_run(tmp_path, "posecons", steps=60, every=60)
+    page = Page(run_report(tmp_path))
+    assert page.images == 2 and re.search("step 60", page.text)
