@@ -48,8 +48,14 @@ def test_what_is_written_is_read(tmp_path, folk):
 
 def test_unannotated_joints_have_no_place(tmp_path, folk):
     folk.xy[folk.vis == 0] = 99
-    got = read_coco(write_coco(tmp_path, "train", folk), keep_all=True)
-    assert (got.xy[got.vis == 0] == 0).all()
+    d = to_coco(folk)
+    keys = np.array([a["keypoints"] for a in d["annotations"]]).reshape(6, 17, 3)
+    assert (keys[..., :2][keys[..., 2] == 0] == 0).all()  # neither on paper
+    for a in d["annotations"]:
+        a["keypoints"] = [99 if i % 3 < 2 and not a["keypoints"][i // 3 * 3 + 2] else v for i, v in enumerate(a["keypoints"])]
+    (tmp_path / "x.json").write_text(json.dumps(d))
+    got = read_coco(tmp_path / "x.json", keep_all=True)
+    assert (got.xy[got.vis == 0] == 0).all() and (got.xy[got.vis > 0] != 0).any()  # nor in memory, where another tool wrote something
 
 
 def test_training_leaves_out_crowds_and_people_without_joints(tmp_path, folk):
@@ -187,11 +193,17 @@ def test_a_split_that_is_not_there_is_said(tmp_path, folk):
         find_coco(tmp_path / "nowhere", "val")
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
+def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_json(path, [1])
     with pytest.raises(TypeError):
         write_json(path, [2, {3}])  # a set has no JSON
+
+    def full(*_):
+        raise OSError("disk full")
+    monkeypatch.setattr("semipose.data.coco.os.replace", full)
+    with pytest.raises(OSError):
+        write_json(path, [2])
     assert json.loads(path.read_text()) == [1] and [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 

@@ -165,6 +165,27 @@ def test_a_double_costs_precision_unless_suppressed():
     assert evaluate_results(p, results(0.9))["AP"] == pytest.approx(1)
 
 
+def test_doubles_are_told_by_the_joints_that_count_and_within_a_picture():
+    p = crowdless(24)
+    p.vis[:, :5], p.vis[:, 5] = 0, 2
+    twice = p.subset(np.repeat(np.arange(24), 2))
+    xy, score = twice.xy.copy(), np.tile(np.array([[1.0], [0.9]]), (24, 17))
+    xy[:, :5] = np.random.default_rng(0).uniform(0, 9000, (48, 5, 2))  # the two differ where nobody was taught
+    assert len(to_results(twice, xy, score)) == 24
+    alike = p.subset(np.arange(0, 24, 3))  # one to a picture
+    assert len(to_results(alike, np.repeat(alike.xy[:1], 8, 0), np.ones((8, 17)))) == 8
+
+
+def test_a_wrong_detection_on_a_crowd_is_ignored():
+    p = crowdless(25)
+    p.vis[24], p.xy[24], p.box[24], p.image[24], p.crowd[24] = 0, 0, [5000, 5000, 900, 900], 0, True
+    xy, score = p.xy.copy(), np.ones(p.vis.shape)
+    xy[0], score[1:] = 5400, 0.5  # the first person, ranked highest, is looked for in the crowd
+    alone = p.subset(np.arange(24))
+    with_crowd, without = coco_eval(p, xy, score, nms=None), coco_eval(alone, xy[:24], score[:24], nms=None)
+    assert with_crowd["AP"] == pytest.approx(96 / 101) and without["AP"] == pytest.approx(23 / 24 * 96 / 101)
+
+
 def test_crop_area_has_the_networks_shape():
     assert crop_area(np.array([[0, 0, 30.0, 100.0], [0, 0, 150.0, 100.0]])) == pytest.approx([75 * 100 * 1.5625, 150 * 200 * 1.5625])
 
