@@ -122,7 +122,7 @@ POSES = dict( # name -> (level, how often, ranges in degrees)
                              hip_b=(-22,-8), knee_b=(8,30), flex_b=(15,32), elbow_b=(15,45), point_b=(0,15))),
     run     = (.3, 1.2, dict(_both(elbow=(75,105), twist=(5,35)), hip_a=(45,78), knee_a=(65,105), flex_a=(-58,-28),
                              hip_b=(-28,-5), knee_b=(25,85), flex_b=(28,58), point_b=(5,35), pitch=(5,14), twine=(-14,14))),
-    knee_up = (.3, 0.7, dict(_both(abd=(10,40), elbow=(30,80), twist=(0,50)), hip_a=(60,95), knee_a=(60,110), point_a=(10,40))),
+    kneeup  = (.3, 0.7, dict(_both(abd=(10,40), elbow=(30,80), twist=(0,50)), hip_a=(60,95), knee_a=(60,110), point_a=(10,40))),
     sit     = (.4, 1.0, dict(_both(hip=(78,95), spread=(6,20), knee=(78,98), flex=(12,40), elbow=(25,75), twist=(0,30)), bend=(0,15))),
     jump    = (.4, 0.8, _both(hip=(20,75), spread=(8,32), knee=(50,115), point=(15,45), abd=(95,165), elbow=(5,60))),
     lunge   = (.4, 0.7, dict(_both(flex=(0,60), elbow=(20,90)), hip_a=(55,80), knee_a=(65,95), hip_b=(-32,-12), knee_b=(15,50), point_b=(5,25))),
@@ -133,7 +133,7 @@ POSES = dict( # name -> (level, how often, ranges in degrees)
     dance   = (.6, 1.0, dict(_both(flex=(-30,90), abd=(20,130), elbow=(10,100), twist=(-60,60), hip=(-15,40), spread=(4,40), knee=(0,60)),
                              side=(-20,20), twine=(-25,25))),
     wheel   = (.8, 0.6, dict(_both(abd=(80,120), elbow=(0,15), spread=(25,50), point=(10,40)), roll=(60,120))),
-    onhands = (.8, 0.6, dict(_both(abd=(155,175), elbow=(0,12), spread=(4,45), hip=(-15,15), knee=(0,40), point=(20,45)), pitch=(168,192))),
+    handstand = (.8, 0.6, dict(_both(abd=(155,175), elbow=(0,12), spread=(4,45), hip=(-15,15), knee=(0,40), point=(20,45)), pitch=(168,192))),
     split   = (.8, 0.6, dict(_both(abd=(60,120), elbow=(0,30)), spread_a=(60,95), point_a=(20,45), side=(-25,-10), roll=(10,35))),
     dive    = (.9, 0.6, dict(_both(flex=(120,175), elbow=(0,20), hip=(-20,10), knee=(0,50), point=(20,45)), pitch=(70,100))),
 )
