@@ -159,7 +159,7 @@ def methods():
                  'counts': r['counts'].replace('Everything', 'all'), 'nets': r['nets'], 'loss': r['loss']} for r in table()])
     typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view), JC(5) hides five joints first. S: supervised, U: unlabelled loss.')
 
-# %% ../nbs/73_cli.ipynb #c1b83b04
+# %% ../nbs/73_cli.ipynb #142b7371
 def run_name(
     method:str,        # a name in METHODS
     data:Path,         # the folder
@@ -204,7 +204,7 @@ def train(
     start, same = None, dict(seed=seed, unlabeled=unlabeled, device=device)
     if p.start_steps:
         start = folder.with_name(f'{folder.name}-start')
-        run_train('supervised', p, data, start, steps=p.start_steps, every=p.start_every, nets=METHODS[method].nets, replace=True, **same)
+        run_train('supervised', p, data, start, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=METHODS[method].nets, replace=True, **same)
     result = run_train(method, p, data, folder, start=start, **same)
     show_table(result_rows(result))
     typer.echo(f'Run: {folder}\nReport: {run_report(folder)}\nNext: semipose eval {folder}')
