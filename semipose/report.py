@@ -594,13 +594,14 @@ def footnote(
     return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso's size, %. "
             f'Collapsed: the unlabelled peak ended under a third of where it started. {best}Everything else is the last checkpoint.')
 
-# %% ../nbs/72_report.ipynb #a5c307b3
+# %% ../nbs/72_report.ipynb #58a42895
 def equal(
     demo:Demo,
 )->dict:        # for `facts`
     "What was held equal, and the one line in which methods differ"
     p, lines = demo.protocol, {row['name']: row for row in table()}
-    same = (f'The start (a method with one network takes the first); {p["labels"]} labelled and {p.get("unlabeled", "all")} unlabelled people; '
+    same = (f'The start, {p.get("start_steps", 0):,} supervised steps (a method with one network takes the first); '
+            f'{p.get("labels") or "all"} labelled and {p.get("unlabeled", "all")} unlabelled people; '
             f'{p["steps"]:,} steps of {p["batch"][0]} labelled + {p["batch"][1]} unlabelled people, in the same order; '
             f'learning rate {p["lr"]:g} ({p["schedule"]}, {p["optimiser"]}); weight {p["lam"]:g} of the unlabelled loss; '
             f'{p["size"][0]}x{p["size"][1]} crops; network {p["net"]}.') if p else ''
@@ -620,7 +621,7 @@ def origin(
             'took': f'{d["seconds"]/60:.1f} minutes' if d.get('seconds') else '',
             'versions': escape(', '.join(f'{k} {v}' for k,v in (d.get('versions') or {}).items()))}
 
-# %% ../nbs/72_report.ipynb #abef04e9
+# %% ../nbs/72_report.ipynb #3a14dba4
 def headline(
     demo:Demo,
 )->str:
@@ -635,7 +636,8 @@ def demo_report(
     "The demo as one page that needs nothing else"
     demo, folder = read_demo(folder), Path(folder)
     s, runs, words = demo.summary, demo.runs, finding(demo)
-    body = [f'<h1>{headline(demo)}</h1>']
+    what = f'{demo.protocol.get("title", "")}, seed {s.get("seed", "")}'
+    body = [f'<h1>{headline(demo)}</h1><p class="small">{escape(what)}</p>']
     if not demo.done:
         body.append(f'<p class="running">Still running: {len(runs)} of {max(len(s.get("order", ())), len(runs))} methods are done '
                     f'after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again every 10 seconds.</p>')
@@ -649,7 +651,7 @@ def demo_report(
         if pictures := people_html(runs): body.append(section('The same people, again and again', PEOPLE, pictures))
         body += [section('The table', '', demo_table(s)), section('Equal, and different', '', facts(equal(demo)))]
     body.append(section('Where this comes from', '', facts(origin(s))))
-    return write_page(folder/'report.html', f'semipose demo, seed {s.get("seed")}', ''.join(body), refresh=0 if demo.done else 10)
+    return write_page(folder/'report.html', f'semipose: {what}', ''.join(body), refresh=0 if demo.done else 10)
 
 # %% ../nbs/72_report.ipynb #0a7ffc27
 def run_report(

@@ -10,7 +10,7 @@ from semipose.errors import UserError
 from semipose.protocols import PROTOCOLS
 
 HEAVY = ("torch", "fastai", "matplotlib", "kornia", "timm", "pandas")
-VERBS = ("demo", "synth", "methods", "train", "eval", "report")
+VERBS = ("demo", "synth", "methods", "train", "compare", "eval", "report")
 
 
 def typed(*args):
@@ -150,6 +150,22 @@ def test_demo_renews_its_page_and_prints_the_table(tmp_path, monkeypatch):
     assert "Still running: 1 of 4" in pages[0] and "Still running" not in pages[1]
     row = next(line for line in done.stdout.splitlines() if line.strip().startswith("Plain consistency"))
     assert row.split()[2:] == ["9.3", "9.3", "49.3", "0.10", "0.07", "0.12", "480", "120", "yes"]
+
+
+def test_compare_hands_over_what_was_typed(tmp_path, monkeypatch):
+    import semipose.run
+    from fakes import fake_demo
+    calls = []
+    monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append((a, kw)) or fake_demo(tmp_path / "fake", pictures=False))
+    args = ["naive", "posecons_jc", "--data", "photos", "--protocol", "lsp-200", "--seed", 2, "--steps", 50, "--start-steps", 20, "--every", 10]
+    done = typed("compare", *args, "--out", tmp_path / "c")
+    assert done.exit_code == 0, done.output
+    methods, p, data, folder, seed = calls[0][0][:5]
+    assert (list(methods), data, folder, seed) == (["naive", "posecons_jc"], Path("photos"), tmp_path / "c", 2)
+    assert (p.name, p.steps, p.start_steps, p.every) == ("lsp-200", 50, 20, 10)
+    assert calls[0][1]["on_update"].__name__ == "demo_report", "the page renews itself"
+    told = typed("compare", "naive", "--data", "photos")
+    assert told.exit_code == 2 and "give --start-steps" in told.stderr, "a comparison without a common start is none"
 
 
 def test_synth_writes_a_folder_that_is_read_again(tmp_path):
