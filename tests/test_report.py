@@ -208,6 +208,7 @@ def test_labels_move_apart_and_no_further():
         assert (np.argsort(out, kind="stable") == np.argsort(at, kind="stable")).all(), "the order of the lines stays"
     np.testing.assert_allclose(spread([1., 5., 9.], 1., 0., 10.), [1, 5, 9])
     np.testing.assert_allclose(spread([5., 5.], 1., 0., 10.), [4.5, 5.5])
+    np.testing.assert_allclose(spread([5., 5., 5.6], 1., 0., 10.), [4.2, 5.2, 6.2])   # about the mean of all three
 
 
 # ---- what is missing or damaged ----
