@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 TOP = Path(__file__).resolve().parent.parent
+QUIET = "ignore::FutureWarning:torch.jit._script"  # kornia's way of importing, nothing that a reader could act on
 MARKS = ("slow", "cuda", "data", "eval")  # eval: the cells that say `#| eval: false`
 
 
@@ -62,7 +63,7 @@ def run(path: Path, timeout: int = 600) -> nbformat.NotebookNode:
                     extra_arguments=["--IPKernelApp.log_level=ERROR"])
     with tempfile.TemporaryDirectory() as profile:  # nobody's IPython settings, and no history that two kernels would share
         try:
-            reader.execute(env={**os.environ, "IPYTHONDIR": profile})
+            reader.execute(env={"PYTHONWARNINGS": QUIET, **os.environ, "IPYTHONDIR": profile})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise NotebookFailed(f"{path.relative_to(TOP)}: {explain(nb, error)}") from None
     return nb
