@@ -20,8 +20,8 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Seed', 'Calm', 'main', 'known', 'parse_size', 'parse_batch',
-           'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'run_name', 'train', 'evaluate',
-           'report']
+           'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'run_name', 'train', 'compare',
+           'evaluate', 'report']
 
 # %% ../nbs/73_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -179,7 +179,7 @@ def train(
     seed:Seed=0,
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
-    net:Annotated[Optional[str], typer.Option(help=f'{", ".join(NET_NAMES)}, or timm:NAME.', **names(NET_NAMES))]=None,
+    net:Annotated[Optional[str], typer.Option(help=f'{", ".join(NET_NAMES)}, timm:NAME or fpn:NAME.', **names(NET_NAMES))]=None,
     weights:Annotated[Optional[str], typer.Option(help="The encoder's: imagenet, pip:PACKAGE, or a file.")]=None,
     size:Annotated[Optional[str], typer.Option(metavar='HxW', help='Height x width of a crop, px.')]=None,
     steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of the method.')]=None,
@@ -192,7 +192,7 @@ def train(
 ):
     "Train one method on your data. What is not typed, the protocol decides."
     known(method, METHOD_NAMES, 'method')
-    if net is not None and not net.startswith('timm:'): known(net, NET_NAMES, 'network')
+    if net is not None and not net.startswith(('timm:', 'fpn:')): known(net, NET_NAMES, 'network')
     p = build_protocol(protocol, labels=labels, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every)
     folder = out/(name or run_name(method, data, p.labels, seed))
@@ -208,6 +208,36 @@ def train(
     result = run_train(method, p, data, folder, start=start, **same)
     show_table(result_rows(result))
     typer.echo(f'Run: {folder}\nReport: {run_report(folder)}\nNext: semipose eval {folder}')
+
+# %% ../nbs/73_cli.ipynb #52536831
+@app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data data/lsp')
+def compare(
+    methods:Annotated[list[str], typer.Argument(help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
+    data:Annotated[Path, typer.Option(help='A folder with COCO keypoint files.')],
+    protocol:Annotated[str, typer.Option(help=f'What is held equal: {", ".join(PROTOCOLS)}.', **names(PROTOCOLS))]='folder',
+    labels:Annotated[Optional[int], typer.Option(min=1, help='How many people may be used with their joints.')]=None,
+    unlabeled:Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people.')]=None,
+    seed:Seed=0,
+    out:Annotated[Optional[Path], typer.Option(help='Folder of the comparison; runs/PROTOCOL-seedSEED if not given.', show_default=False)]=None,
+    start_steps:Annotated[Optional[int], typer.Option(min=1, help='Supervised steps before the methods part.')]=None,
+    steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of each method.')]=None,
+    every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
+    keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers, without weights and pictures, into this folder.', show_default=False)]=None,
+    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+):
+    "Train several methods from one supervised start, everything else equal."
+    for name in methods: known(name, METHOD_NAMES, 'method')
+    p = build_protocol(protocol, labels=labels, steps=steps, start_steps=start_steps, every=every)
+    if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
+    folder = out or Path('runs')/f'{p.name}-seed{seed}'
+    if folder.exists() and any(folder.iterdir()): raise UserError(f'The folder {folder} exists: choose another --out, or remove it.')
+    from semipose.run import compare as run_compare, keep_numbers
+    from semipose.report import demo_report, summary_rows
+    typer.echo(f'Protocol {p.name}: {p.sentence()}')
+    summary = run_compare(methods, p, data, folder, seed, device, on_update=demo_report, unlabeled=unlabeled)
+    show_table(summary_rows(summary))
+    if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
+    typer.echo(f'Report: {folder/"report.html"}')
 
 # %% ../nbs/73_cli.ipynb #ebb15cfb
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 import torch
 from torch import nn
-from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import Learner
@@ -117,6 +116,8 @@ def load_weights(
     except SafetensorError as e: raise UserError(f'The weights file {path} cannot be read ({e}): it is damaged or not a safetensors file.') from None
     own = model.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape] + [k for k in state if k not in own]
-    if wrong: raise UserError(f'The weights in {path} are for another network: {len(wrong)} entries do not fit, the first is {wrong[0]!r}; use the network that the run names in recipe.json.')
+    if wrong:
+        raise UserError(f'The weights in {path} are for another network: {len(wrong)} entries do not fit, the first is {wrong[0]!r}; '
+                        'use the network that the run names in recipe.json.')
     model.load_state_dict(state)
     return model

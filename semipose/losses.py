@@ -4,7 +4,6 @@
 
 # %% ../nbs/40_losses.ipynb #ad239550
 from __future__ import annotations
-import torch
 from torch import Tensor
 
 # %% auto #0

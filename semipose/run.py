@@ -4,7 +4,7 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import csv, json, os, platform, shutil, sys, time
+import csv, json, os, platform, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,24 +14,23 @@ from fastai.callback.core import Callback
 from .errors import UserError
 from .skeletons import Skeleton
 from .codecs import Gaussian, DARK
-from .geometry import window
 from .metrics import pck, torso
 from .data.core import People, Crops
 from .data.coco import read_coco, find_coco, write_json
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
-from .predict import as_list, look, predict_all
+from .predict import look, predict_all
 from .methods import METHODS, method as find_method, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights
-from .evaluate.coco import coco_eval, STATS
+from .evaluate.coco import coco_eval
 from .protocols import Protocol, protocol, HEADLINE
 
 # %% auto #0
 __all__ = ['CACHE', 'FILES', 'Data', 'prepare', 'codec_of', 'peers_of', 'Evaluate', 'versions', 'hardware', 'pick_device',
-           'command', 'open_run', 'Log', 'Progress', 'train', 'begin_from', 'save_strip', 'compare', 'demo',
-           'read_recipe', 'load_run', 'evaluate_run']
+           'command', 'open_run', 'Log', 'Progress', 'train', 'begin_from', 'save_strip', 'compare', 'keep_numbers',
+           'demo', 'read_recipe', 'load_run', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -108,7 +107,8 @@ class Evaluate:
     def __call__(self, model)->dict:
         each = predict_all(model, self.val, self.p.size, self.codec, self.batch, 'all', flip=self.flip)
         row = self.accuracy(each, self.val.people, self.data.val, self.rows)
-        lab, unl = (torch.stack([a.score for a in predict_all(model, c, self.p.size, self.codec, self.batch, 'each')])[..., self.keep] for c in (self.labeled, self.unlabeled))
+        def peaks(crops): return torch.stack([a.score for a in predict_all(model, crops, self.p.size, self.codec, self.batch, 'each')])[..., self.keep]
+        lab, unl = peaks(self.labeled), peaks(self.unlabeled)
         row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()))
         if self.held is not None:
             found = predict_all(model, self.held, self.p.size, self.codec, self.batch, 'all', flip=self.flip)
@@ -211,7 +211,8 @@ class Progress(Callback):
         console = Console()
         self.plain = not console.is_terminal
         if self.plain: return
-        self.bar = Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'), console=console, transient=True)
+        self.bar = Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'),
+                       console=console, transient=True)
         self.bar.start(); self.task = self.bar.add_task(self.label, total=self.steps, note=self.note())
     def after_batch(self):
         if self.bar and self.training: self.bar.update(self.task, advance=1, note=self.note())
@@ -265,7 +266,8 @@ def train(
     def on_row(row): log(row); bar.show(row); write_result('running')
     def write_result(state):
         best = dict(watch.best, chosen_on=on) if watch.best else None
-        out = dict(method=method, title=title(method), seed=seed, state=state, last=log.rows[-1], best=best, rows=log.rows, histograms=evaluate.histograms, collapsed=collapsed(log.rows))
+        out = dict(method=method, title=title(method), seed=seed, state=state, last=log.rows[-1], best=best, rows=log.rows,
+                   histograms=evaluate.histograms, collapsed=collapsed(log.rows))
         write_json(folder/'result.json', out)
         return out
     watch = Watch(evaluate, on_row, key, lambda model, row: save_weights(model, folder/'best.safetensors', dict(step=row['step'], chosen_on=on)))
@@ -337,7 +339,7 @@ def compare(
         if on_update: on_update(folder)
     kw = dict(device=device, amp=amp, progress=progress, replace=True)
     start = train('supervised', p, data, folder/'start', seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=n, **kw)
-    one = dict(start['last'], ap=start['last']['ap1'])   # the first network: what every single method starts from
+    # the first network: what every single method starts from
     summary['dashed'] = dict(_digest(start), ap=start['last']['ap1'], ap_all=start['last']['ap'])
     update()
     for name in methods:
@@ -350,6 +352,22 @@ def _digest(result:dict)->dict:
     "The last row, as a summary tells it"
     row = result['last']
     return dict({k: round(row[k], 4) for k in ('ap', 'ap_ensemble', 'pck', 'peak_labeled', 'peak_unlabeled')}, steps=row['step'], seconds=row['seconds'])
+
+# %% ../nbs/71_run.ipynb #ea9fdbb4
+def keep_numbers(
+    folder,     # of a comparison
+    into,       # folder for summary.json and one METHOD.json each
+)->Path:        # into
+    "The numbers of a comparison without weights or pictures: what a results folder in a repository holds"
+    folder, into = Path(folder), Path(into)
+    try: summary = json.loads((folder/'summary.json').read_text())
+    except FileNotFoundError: raise UserError(f'{folder} is not a comparison: it has no summary.json.') from None
+    into.mkdir(parents=True, exist_ok=True)
+    for name in ('start', *summary['methods']):
+        result = json.loads((folder/name/'result.json').read_text())
+        write_json(into/f'{name}.json', {k: result[k] for k in ('method', 'title', 'seed', 'state', 'last', 'best', 'collapsed', 'rows')})
+    write_json(into/'summary.json', summary)
+    return into
 
 # %% ../nbs/71_run.ipynb #801c8662
 def demo(
@@ -424,5 +442,6 @@ def evaluate_run(
         xy, score = np.zeros((len(truth), len(sk), 2)), np.zeros((len(truth), len(sk)))
         xy[rows], score[rows] = f.xy.numpy(), f.score.numpy()
         hits, w = pck(f.xy, torch.from_numpy(people.xy), vis, norm, .2)
-        out[name] = {**{k: 100*v if v >= 0 else v for k,v in coco_eval(scored, xy, score).items()}, 'PCK@0.2': 100*float((hits.sum()/w.sum())), 'peak': float(f.score[:, keep].mean()), 'people': len(rows)}
+        ten = {k: 100*v if v >= 0 else v for k,v in coco_eval(scored, xy, score).items()}
+        out[name] = {**ten, 'PCK@0.2': 100*float((hits.sum()/w.sum())), 'peak': float(f.score[:, keep].mean()), 'people': len(rows)}
     return out

@@ -1,5 +1,5 @@
 "Laws of watch and loop: measuring changes nothing, one seed is one run, equal start means equal start, files are whole"
-import json, math, pytest, torch
+import math, pytest, torch
 from torch.testing import assert_close
 from semipose.codecs import Gaussian
 from semipose.errors import UserError

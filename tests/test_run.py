@@ -3,11 +3,12 @@ import csv, json, numpy as np, pytest, torch
 from dataclasses import replace
 from pathlib import Path
 from semipose.errors import UserError
-from semipose.protocols import PROTOCOLS, Protocol, protocol
-from semipose.run import Data, compare, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train
+from semipose.protocols import Protocol, protocol
+from semipose.run import compare, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
-SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4), start_steps=4, start_every=2, steps=4, every=2)
+SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
+                start_steps=4, start_every=2, steps=4, every=2)
 
 @pytest.fixture(scope='module')
 def data(): return prepare(SMALL, SAMPLE, 0, progress=False)
@@ -16,7 +17,8 @@ def data(): return prepare(SMALL, SAMPLE, 0, progress=False)
 def done(data, tmp_path_factory):
     "A start and three methods, each a few steps"
     folder, calls = tmp_path_factory.mktemp('runs')/'cmp', []
-    s = compare(['naive', 'posecons', 'posedual_jc'], SMALL, data, folder, seed=0, device='cpu', progress=False, on_update=lambda f: calls.append(json.loads((f/'summary.json').read_text())['state']))
+    def saw(f): calls.append(json.loads((f/'summary.json').read_text())['state'])
+    s = compare(['naive', 'posecons', 'posedual_jc'], SMALL, data, folder, seed=0, device='cpu', progress=False, on_update=saw)
     return folder, s, calls
 
 def rows(folder): return list(csv.DictReader(open(folder/'log.csv')))
@@ -116,5 +118,6 @@ def test_a_single_start_cannot_start_two_networks(done, data, tmp_path):
 
 def test_protocols_import_nothing_heavy():
     import subprocess, sys
-    out = subprocess.run([sys.executable, '-c', "import sys, semipose.protocols; print([m for m in ('torch', 'fastai', 'numpy') if m in sys.modules])"], capture_output=True, text=True)
+    code = "import sys, semipose.protocols; print([m for m in ('torch', 'fastai', 'numpy') if m in sys.modules])"
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert out.stdout.strip() == '[]', out

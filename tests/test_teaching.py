@@ -4,7 +4,7 @@ from dataclasses import replace
 from torch.testing import assert_close
 from types import SimpleNamespace as NS
 from semipose.codecs import Gaussian, argmax
-from semipose.geometry import move, roomy
+from semipose.geometry import roomy
 from semipose.losses import mse, Terms
 from semipose.methods import METHODS, method, table
 from semipose.nets.peers import Peers
@@ -32,7 +32,10 @@ def batch():
 
 def teach(m, supervised=None, seed=0, step=0): return Teaching(m, CODEC, SIZE, COCO17, torch.ones(K) if supervised is None else supervised, seed=seed, step=step)
 
-def gradient(loss, module): return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p,g in zip(module.parameters(), torch.autograd.grad(loss, list(module.parameters()), allow_unused=True, retain_graph=True))])
+def gradient(loss, module):
+    params = list(module.parameters())
+    grads = torch.autograd.grad(loss, params, allow_unused=True, retain_graph=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p,g in zip(params, grads)])
 
 def terms(m, model, batch, **kw):
     t = teach(m, **kw)
@@ -124,7 +127,7 @@ def test_joint_cutout_hides_where_the_students_teacher_looked(batch):
         assert gap.max() < 1e-3
 
 def test_unsupervised_channels_are_taught_nothing(batch):
-    "labels for six joints only: no gradient reaches the other channels, from either side, and they are never hidden"
+    "labels for six joints only: no gradient reaches the other channels, from either side"
     supervised = torch.zeros(K); supervised[5:11] = 1
     x, y = batch
     y = dict(y, vis=y['vis']*supervised.long())
@@ -133,10 +136,6 @@ def test_unsupervised_channels_are_taught_nothing(batch):
     for n in model.nets:
         g = torch.autograd.grad(total, n.final.bias, retain_graph=True)[0]
         assert (g[supervised == 0] == 0).all() and (g[supervised == 1] != 0).all()
-    with torch.no_grad(): found = argmax(t.ask('net', 1), 2)[0]
-    gap = lambda k: None
-    box, frame = t.views[0][0].holes[0]
-    assert box.shape[1] == 5
 
 # the loss, written again with loops
 
