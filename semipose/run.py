@@ -42,6 +42,7 @@ class Data:
     crops:Crops             # of all training people
     val_crops:Crops         # of all validation people
     others:Crops|None       # unlabelled people from another folder
+    folder:Path             # where train and val come from
 
     @property
     def skeleton(self)->Skeleton: return self.train.skeleton
@@ -72,7 +73,8 @@ def prepare(
         if crops is None: return None
         small = len(crops)*3*crops.room[0]*crops.room[1] <= CACHE
         return crops.cache(progress) if small else crops
-    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others))
+    if progress: print(f'People: {split}')
+    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), Path(data))
 
 def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
@@ -249,7 +251,7 @@ def train(
     "Train a method under a protocol and write a run folder"
     m, dev = find_method(method), pick_device(device)
     n, steps, every = nets or m.nets, steps or p.steps, every or p.every
-    where = data if not isinstance(data, Data) else data.train.folder
+    where = data.folder if isinstance(data, Data) else data
     recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n,
                   lr=lr or p.lr, start=_short(start) if start else None, data=_short(where), command=command(), versions=versions(), hardware=hardware(dev),
                   begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
@@ -305,10 +307,8 @@ def save_strip(path, evaluate:Evaluate, steps)->None:
     os.replace(part, path)
 
 def _short(path)->str:
-    "A path as it may be written down: below the working folder, else its last two parts"
-    path = Path(path).resolve()
-    try: return str(path.relative_to(Path.cwd()))
-    except ValueError: return str(Path(*path.parts[-2:]))
+    "A path as a run writes it down: from the working folder, so that the same command finds it again"
+    return os.path.relpath(path)
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
 def compare(

@@ -76,6 +76,11 @@ def test_evaluating_a_run_again_gives_its_last_row(done):
     for key, name in (('ap1', 'net 1'), ('ap2', 'net 2'), ('ap_ensemble', 'ensemble')): assert abs(out[name]['AP'] - last[key]) < 1e-6
     assert abs((out['net 1']['PCK@0.2'] + out['net 2']['PCK@0.2'])/2 - last['pck']) < 1e-4
 
+def test_a_run_remembers_where_its_people_are(done):
+    "without --data, the folder in the recipe is used, also when the crops were prepared once for many runs"
+    a, b = (evaluate_run(done[0]/'naive', data, device='cpu', progress=False) for data in (None, SAMPLE))
+    assert a == b
+
 def test_labels_and_held_out_people_never_meet():
     d = prepare(replace(SMALL, labels=10, heldout=.3), SAMPLE, 0, progress=False)
     assert len(d.split.heldout) == 3 and len(d.split.labeled) == 7
