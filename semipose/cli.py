@@ -21,7 +21,7 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Seed', 'Calm', 'main', 'known', 'parse_size', 'parse_batch',
            'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'run_name', 'train', 'compare',
-           'evaluate', 'report']
+           'evaluate', 'runs', 'report']
 
 # %% ../nbs/73_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -29,7 +29,7 @@ class Calm(TyperGroup):
     def invoke(self, ctx):
         try: return super().invoke(ctx)
         except UserError as e: self.end(str(e), 2)
-        except KeyboardInterrupt: self.end('Stopped. What had been written so far is kept.', 130)
+        except KeyboardInterrupt: self.end('Stopped. What was measured so far is kept: the same command with --resume goes on from there.', 130)
     def end(self, sentence, code):
         typer.echo(sentence, err=True)
         raise typer.Exit(code)
@@ -189,6 +189,7 @@ def train(
     lam:Annotated[Optional[float], typer.Option(min=0, help='Weight of the unlabelled loss.')]=None,
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    resume:Annotated[bool, typer.Option('--resume', help='Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.')]=False,
 ):
     "Train one method on your data. What is not typed, the protocol decides."
     known(method, METHOD_NAMES, 'method')
@@ -196,15 +197,15 @@ def train(
     p = build_protocol(protocol, labels=labels, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every)
     folder = out/(name or run_name(method, data, p.labels, seed))
-    if folder.exists() and any(folder.iterdir()): raise UserError(f'The run folder {folder} exists: choose another --name, or remove it.')
     from semipose.methods import METHODS
-    from semipose.run import train as run_train
+    from semipose.run import train as run_train, refuse_existing
     from semipose.report import result_rows, run_report
+    if not resume: refuse_existing(folder)
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    start, same = None, dict(seed=seed, unlabeled=unlabeled, device=device)
+    start, same = None, dict(seed=seed, unlabeled=unlabeled, device=device, resume=resume)
     if p.start_steps:
         start = folder.with_name(f'{folder.name}-start')
-        run_train('supervised', p, data, start, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=METHODS[method].nets, replace=True, **same)
+        run_train('supervised', p, data, start, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=METHODS[method].nets, replace=not resume, **same)
     result = run_train(method, p, data, folder, start=start, **same)
     show_table(result_rows(result))
     typer.echo(f'Run: {folder}\nReport: {run_report(folder)}\nNext: semipose eval {folder}')
@@ -224,17 +225,18 @@ def compare(
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers, without weights and pictures, into this folder.', show_default=False)]=None,
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
 ):
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, METHOD_NAMES, 'method')
     p = build_protocol(protocol, labels=labels, steps=steps, start_steps=start_steps, every=every)
     if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
-    if folder.exists() and any(folder.iterdir()): raise UserError(f'The folder {folder} exists: choose another --out, or remove it.')
+    if not resume and folder.exists() and any(folder.iterdir()): raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
     from semipose.run import compare as run_compare, keep_numbers
     from semipose.report import demo_report, summary_rows
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    summary = run_compare(methods, p, data, folder, seed, device, on_update=demo_report, unlabeled=unlabeled)
+    summary = run_compare(methods, p, data, folder, seed, device, on_update=demo_report, unlabeled=unlabeled, resume=resume)
     show_table(summary_rows(summary))
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
     typer.echo(f'Report: {folder/"report.html"}')
@@ -254,6 +256,17 @@ def evaluate(
     found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, progress=True)
     show_table([dict(network=k, **{n: float(v) for n,v in numbers.items()}) for k,numbers in found.items()],
                title=f'{run}, {weights} checkpoint, {split}' + (', flip test' if flip else ''))
+
+# %% ../nbs/73_cli.ipynb #0580d964
+@app.command(epilog='Example:  semipose runs')
+def runs(
+    out:Annotated[Path, typer.Argument(help='Folder of all runs.')]=Path('runs'),
+):
+    "List what has been trained: method, data, AP, and whether it is done, running or stopped."
+    from semipose.run import list_runs
+    rows = list_runs(out)
+    if not rows: raise UserError(f'There are no runs in {out}: `semipose train` and `semipose demo` make them.')
+    show_table(rows)
 
 # %% ../nbs/73_cli.ipynb #5f3b888d
 @app.command(epilog='Example:  semipose report runs/demo')
