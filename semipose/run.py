@@ -492,15 +492,15 @@ def list_runs(
     "What has been trained here; folders within folders too, such as a comparison's"
     rows = []
     for path in sorted(Path(out).rglob('recipe.json'), key=lambda f: f.stat().st_mtime):
-        row = dict(run=str(path.parent), method='', data='', labels='', seed='', step='', AP=None, peak=None, state='damaged')
+        row = dict(run=str(path.parent.relative_to(out)), method='', data='', labels='', seed='', step='', AP=None, state='damaged')
         try: recipe, result = read_recipe(path.parent), read_result(path.parent)
         except UserError:
             rows.append(row)
             continue
         last = (result or {}).get('last', {})
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
-        rows.append(dict(row, method=recipe['title'] if 'title' in recipe else recipe['method'], data=recipe.get('data', ''), labels=str(recipe['protocol'].get('labels') or 'all'),
-                         seed=recipe['seed'], step=f'{last.get("step", 0):,} of {recipe.get("steps", 0):,}', AP=last.get('ap'), peak=last.get('peak_unlabeled'), state=state))
+        rows.append(dict(row, method=recipe['method'], data=recipe.get('data', ''), labels=str(recipe['protocol'].get('labels') or 'all'),
+                         seed=recipe['seed'], step=f'{last.get("step", 0):,} of {recipe.get("steps", 0):,}', AP=last.get('ap'), state=state))
     return rows
 
 def load_run(
