@@ -5,7 +5,7 @@
 # %% ../../nbs/12_data.synth.ipynb #c34fe7ff
 from __future__ import annotations
 import json, math, os, shutil, zlib
-from dataclasses import dataclass, asdict, replace
+from dataclasses import dataclass, asdict
 from functools import lru_cache
 from pathlib import Path
 import torch
@@ -16,10 +16,10 @@ from ..errors import UserError
 from ..skeletons import COCO17
 
 # %% auto #0
-__all__ = ['EASY', 'MEDIUM', 'HARD', 'DEMO', 'LEAN', 'DIFFICULTIES', 'SIDE', 'CORE', 'EASE', 'POSES', 'SKIN', 'HAIR', 'CLOTH',
-           'COOL', 'WARM', 'WALL', 'FLOOR', 'COVER', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build',
-           'bones', 'Parts', 'Shapes', 'sample_dress', 'Scene', 'arrange', 'raster', 'shade', 'backdrop', 'compose',
-           'Drawn', 'render', 'draw_people', 'write_synth']
+__all__ = ['EASY', 'MEDIUM', 'HARD', 'DEMO', 'DIFFICULTIES', 'SIDE', 'CORE', 'EASE', 'POSES', 'SKIN', 'HAIR', 'CLOTH', 'COOL',
+           'WARM', 'WALL', 'FLOOR', 'COVER', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build', 'bones',
+           'Parts', 'Shapes', 'sample_dress', 'Scene', 'arrange', 'raster', 'shade', 'backdrop', 'compose', 'Drawn',
+           'render', 'draw_people', 'write_synth']
 
 # %% ../../nbs/12_data.synth.ipynb #7407874b
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class Difficulty:
     "What makes drawn people hard to read; every field has its own scale"
     pose:float=.2                         # 0 standing and waving .. 1 acrobatics
     yaw:float=30.                         # largest turn of the body away from the camera, degrees; 180 = any way
-    lean:float=0.                         # largest lean of the whole person to one side, degrees; 90 = lying
     cues:float=1.                         # part of the people (0-1) whose left limbs are cool and right limbs warm
     clutter:float=.15                     # chance (0-1) of each of three limb-like things behind
     occlusion:float=0.                    # chance (0-1) of each of two things in front
@@ -46,8 +45,7 @@ EASY   = Difficulty()
 MEDIUM = Difficulty(pose=.5, yaw=75., cues=.5, clutter=.5, occlusion=.25, texture=.6, contrast=.75, scale=(.65,.95), shift=.06, noise=.015)
 HARD   = Difficulty(pose=1., yaw=180., cues=0., clutter=1., occlusion=.6, texture=1., contrast=.4, scale=(.5,1.15), shift=.1, noise=.02)
 DEMO   = Difficulty(pose=.3, yaw=40., clutter=.4, texture=.6, contrast=.9, scale=(.5,.58))
-LEAN   = replace(DEMO, lean=60., occlusion=.2)
-DIFFICULTIES = dict(easy=EASY, medium=MEDIUM, hard=HARD, demo=DEMO, lean=LEAN, lean2=replace(DEMO, lean=60.), lean3=replace(DEMO, lean=90., occlusion=.3, clutter=.3))
+DIFFICULTIES = dict(easy=EASY, medium=MEDIUM, hard=HARD, demo=DEMO)
 
 # %% ../../nbs/12_data.synth.ipynb #b613ddf7
 def _mix(z:Tensor)->Tensor:
@@ -175,9 +173,9 @@ def sample_build(dice:Dice)->dict[str,Tensor]:
 
 _SIDES = ((1,'_l'), (-1,'_r'))                                       # x is positive on the person's left
 
-def _frames(g, yaw, view, lean):
+def _frames(g, yaw, view):
     "Rotation of every part, (N,3,3): columns are its left, up and front"
-    F = dict(pelvis=_mm(_mm(_mm(turn('z', lean), turn('x', view)), turn('y', yaw)), _mm(turn('z', g['roll']), turn('x', g['pitch']))))
+    F = dict(pelvis=_mm(_mm(turn('x', view), turn('y', yaw)), _mm(turn('z', g['roll']), turn('x', g['pitch']))))
     F['chest'] = _mm(F['pelvis'], _mm(turn('y', g['twine']), _mm(turn('z', g['side']), turn('x', g['bend']))))
     F['head'] = _mm(F['chest'], _mm(turn('y', g['look']), _mm(turn('z', g['tilt']), turn('x', g['nod'] - .5*g['bend']))))
     for s, side in _SIDES:
@@ -193,10 +191,9 @@ def bones(
     build:dict[str,Tensor],   # from `sample_build`
     yaw:Tensor,               # (N,) turn of the body, degrees; 0 looks at the camera
     view:Tensor,              # (N,) camera above the person, degrees
-    lean:Tensor|None=None,    # (N,) turn in the picture's plane, degrees; None: upright
 )->tuple[dict,dict]:          # points: name -> (N,3), frames: name -> (N,3,3); body heights, x right, y up, z towards the camera
     "Joint angles become joints in 3D, the pelvis at 0"
-    g, h, F = angle, build, _frames(angle, yaw, view, torch.zeros_like(yaw) if lean is None else lean)
+    g, h, F = angle, build, _frames(angle, yaw, view)
     p = dict(waist=_mv(F['pelvis'], 0., .095*h['trunk'], 0.))
     p['neck'] = p['waist'] + _mv(F['chest'], 0., .2*h['trunk'], -.005)
     p['head'] = p['neck'] + _mv(F['chest'], 0., .03, 0.) + _mv(F['head'], 0., .068*h['head'], .012)
@@ -392,7 +389,7 @@ def arrange(
     B, P, flip = len(index), people, torch.tensor([1.,-1.,-1.], dtype=torch.float64, device=index.device)     # to image axes
     dice, each = Dice(index, seed), Dice(index.repeat_interleave(P), seed, torch.arange(P, device=index.device).repeat(B))
     angle, h, d = sample_pose(each, difficulty.pose), sample_build(each), sample_dress(each, difficulty.cues)
-    p, F = bones(angle, h, each('yaw', -1., 1.)*difficulty.yaw, each('view', -2., 4. + 8*difficulty.pose), each('lean', -1., 1.)*difficulty.lean)
+    p, F = bones(angle, h, each('yaw', -1., 1.)*difficulty.yaw, each('view', -2., 4. + 8*difficulty.pose))
     S = Shapes(); _trunk(S, p, F, h, d); _head(S, p, F, h, d)
     for _, side in _SIDES: _arm(S, p, F, h, d, side); _leg(S, p, F, h, d, side)
     parts = S.stack(); parts.a, parts.b, parts.frame = parts.a*flip, parts.b*flip, parts.frame*flip[:,None]
