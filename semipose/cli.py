@@ -142,12 +142,13 @@ def synth(
     size:Annotated[str, typer.Option(metavar='HxW', help='Height x width of a picture, px.')]='96x72',
     difficulty:Annotated[str, typer.Option(help=f'{", ".join(DIFFICULTY_NAMES)}.', **names(DIFFICULTY_NAMES))]='easy',
     people:Annotated[int, typer.Option(min=1, help='People in a picture.')]=1,
+    face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as in Leeds Sports Pose.')]=True,
 ):
     "Draw people and write them as a COCO folder."
     known(difficulty, DIFFICULTY_NAMES, 'difficulty')
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
-    write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, progress=True)
+    write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, face=face, progress=True)
     typer.echo(f'{train:,} training and {val:,} validation pictures are in {out}. Next: semipose train posedual_jc --data {out} --labels 40')
 
 # %% ../nbs/73_cli.ipynb #e4a2447d

@@ -20,6 +20,7 @@ class Protocol:
     train_people:int|None = None        # drawn people only
     val_people:int|None = None          # drawn people only
     difficulty:str|None = None          # drawn people only: a name in data.synth.DIFFICULTIES
+    face:bool = True                    # drawn people only: are nose, eyes and ears annotated?
     labels:int|None = None              # labelled people; None = all of them
     choose:str = 'seeded'               # which: 'seeded' permutation, or the 'first' of the file (the paper's)
     heldout:float = 0.                  # share of the labels kept aside to choose the best checkpoint; 0 = chosen on validation, and said so

@@ -456,7 +456,7 @@ def demo(
     "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
     data = Path(data or Path('data')/'drawn'/f'{p.name}-{seed}')
-    write_synth(data, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty or 'easy'], progress=progress)
+    write_synth(data, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty or 'easy'], face=p.face, progress=progress)
     order = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods] + [m for m in methods if m not in HEADLINE]
     return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
 

@@ -163,3 +163,21 @@ def test_the_second_stream_is_the_unlabelled_people(data, tmp_path, monkeypatch,
     labeled, unlabeled = seen[0]
     assert list(labeled.people.ids) == list(data.train.ids[data.split.labeled])
     assert unlabeled is None if who is None else list(unlabeled.people.ids) == list(data.train.ids[data.split.unlabeled])
+
+def test_the_flip_test_and_the_first_of_the_file(tmp_path):
+    "flip averages with the mirror image; 'first' takes the people in file order, 'seeded' does not"
+    from semipose.run import Evaluate, codec_of, peers_of
+    a = prepare(replace(SMALL, choose='first'), SAMPLE, 3, progress=False)
+    assert list(a.split.labeled) == list(a.train.posed[:8])
+    assert list(prepare(SMALL, SAMPLE, 3, progress=False).split.labeled) != list(a.train.posed[:8])
+    assert Evaluate(a, replace(SMALL, flip=True), None).flip == a.skeleton.flip_index and Evaluate(a, SMALL, None).flip is None
+    peers = peers_of(SMALL, 17, 1, 0)
+    codec = codec_of(SMALL, peers.stride)
+    plain, both = (Evaluate(a, replace(SMALL, flip=f), codec) for f in (False, True))
+    import semipose.run as run
+    seen = []
+    real, run.predict_all = run.predict_all, lambda *args, **kw: seen.append(kw.get('flip')) or real(*args, **kw)
+    try:
+        for e in (plain, both): e.accuracy(peers, e.val, a.val, e.rows)
+    finally: run.predict_all = real
+    assert seen == [None, a.skeleton.flip_index]
