@@ -97,7 +97,7 @@ def test_cutout_hides_the_joints_it_chose_and_only_supervised_ones():
     xy = torch.stack([torch.linspace(14, 58, 17), torch.linspace(20, 76, 17)], -1).expand(6, 17, 2)
     weight = torch.zeros(17); weight[::3] = 1; weight[1] = 1
     d, base = cut(xy, weight, 5)
-    box, frame = d.holes[0]
+    box, frame = d.holes[0][:2]
     at = move(xy, frame)
     hits = ((box[:,:,None,:2] - at[:,None]).norm(dim=-1) < 1e-3)            # box b sits on joint k
     assert hits.any(2).all() and (hits.sum((1, 2)) == 5).all(), 'five different joints'
@@ -107,7 +107,7 @@ def test_cutout_with_fewer_joints_than_boxes_hides_what_there_is():
     weight = torch.zeros(17); weight[:2] = 1
     xy = torch.rand(4, 17, 2, generator=gen())*20 + 30
     d, _ = cut(xy, weight, 5)
-    box, _ = d.holes[0]
+    box = d.holes[0].box
     assert ((box[...,2] > 0).sum(1) == 2).all()
     image = torch.ones(4, 3, *roomy(SIZE))
     alone, _ = cut(xy[:,:2], torch.ones(2), 2)
@@ -135,7 +135,7 @@ def test_hidden_boxes_turn_with_the_picture():
     xy = torch.full((8, 3, 2), 40.) + torch.tensor([[0., 0.], [5., 9.], [-6., 12.]])
     easy = plain(8, SIZE)
     hard = (JointCutout(3) >> A60).sample(easy, SIZE, (xy, torch.ones(3)), gen(3))
-    box, frame = hard.holes[0]
+    box, frame = hard.holes[0][:2]
     mask = covered(box, compose(invert(hard.M), frame), SIZE)
     y, x = torch.meshgrid(torch.arange(64.), torch.arange(48.), indexing='ij')
     back = move(torch.stack([x, y], -1).view(1, -1, 2).expand(8, -1, -1), compose(invert(hard.M), easy.M))
