@@ -109,10 +109,10 @@ class Reweighted:
         heat:Tensor,    # (B,K,h,w) what teaches, in the student's frame
     )->Tensor:          # (B,K,h,w); without a factor its squares have mean 1, or 1/2 in a map of one class
         front = heat > self.t
-        if self.factor is not None: return torch.where(front, self.factor**.5, 1.).to(heat.dtype)
-        n = front.sum((-1,-2), keepdim=True)
+        if self.factor is not None: return torch.ones_like(heat).masked_fill(front, self.factor**.5)
+        n = front.sum((-1,-2), keepdim=True, dtype=heat.dtype)
         size = heat[0,0].numel()
-        return torch.where(front, size/(2*n.clamp(min=1)), size/(2*(size-n).clamp(min=1))).sqrt().to(heat.dtype)
+        return torch.where(front, size/(2*n.clamp(min=1)), size/(2*(size-n).clamp(min=1))).sqrt()
 
 # %% ../nbs/41_teaching.ipynb #56c161b7
 @dataclass(frozen=True)
