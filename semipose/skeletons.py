@@ -10,7 +10,7 @@ __all__ = ['SIGMAS', 'COCO17', 'DEFAULT_SIGMA', 'MPII16', 'AIC14', 'LSP14', 'UNI
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from .errors import UserError
+from .errors import UserError, told
 
 # %% ../nbs/00_skeletons.ipynb #88daa6b1
 def check_skeleton(
@@ -20,27 +20,23 @@ def check_skeleton(
     K, where = len(sk.joints), f"skeleton '{sk.name}'"
     if K==0: raise UserError(f"{where}: 'joints' is empty; name at least one joint.")
     for j in sk.joints:
-        if not isinstance(j, str) or not j.strip(): raise UserError(f"{where}: 'joints' holds {_told(j)}; every joint needs a name.")
+        if not isinstance(j, str) or not j.strip(): raise UserError(f"{where}: 'joints' holds {told(j)}; every joint needs a name.")
         if sk.joints.count(j)>1: raise UserError(f"{where}: 'joints' names '{j}' twice; every joint needs its own name.")
     for field in ('limbs','flips'):
         for p in getattr(sk, field):
             if len(p)!=2 or not all(isinstance(j, Integral) and not isinstance(j, bool) and 0<=j<K for j in p) or p[0]==p[1]:
-                raise UserError(f"{where}: '{field}' holds {_told(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
+                raise UserError(f"{where}: '{field}' holds {told(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
     used = [j for p in sk.flips for j in p]
     if len(set(used))<len(used):
         raise UserError(f"{where}: 'flips' uses joint {next(j for j in used if used.count(j)>1)} twice; a joint has one mirror image.")
     if len(sk.sigmas)!=K or not all(isinstance(s, Real) and 0<s<float('inf') for s in sk.sigmas):
-        raise UserError(f"{where}: 'sigmas' needs {K} positive numbers, one per joint; it holds {len(sk.sigmas)}: {_told(sk.sigmas)}.")
-
-def _told(v)->str:
-    "A value as a sentence can carry it"
-    return text if len(text := repr(v))<=60 else text[:57]+'...'
+        raise UserError(f"{where}: 'sigmas' needs {K} positive numbers, one per joint; it holds {len(sk.sigmas)}: {told(sk.sigmas)}.")
 
 def _listed(sk, field:str, pairs:bool=False)->tuple:
     "A field as a tuple (of tuples), whatever list it came as"
     v, plain = getattr(sk, field), lambda o: isinstance(o, (str, bytes, dict)) or not hasattr(o, '__iter__')
     bad = v if plain(v) else next((p for p in v if plain(p)), None) if pairs else None
-    if bad is not None: raise UserError(f"skeleton '{sk.name}': '{field}' holds {_told(bad)}; give a list{' of pairs of joints' if pairs else ''}.")
+    if bad is not None: raise UserError(f"skeleton '{sk.name}': '{field}' holds {told(bad)}; give a list{' of pairs of joints' if pairs else ''}.")
     return tuple(tuple(p) for p in v) if pairs else tuple(v)
 
 # %% ../nbs/00_skeletons.ipynb #22780db5
@@ -183,17 +179,17 @@ def skeleton_from_coco(
     flips=None,      # pairs (left, right), names or 0-based numbers; None: from the file, else of the known set, else found in the names
 )->Skeleton:         # UserError where the category has no joints or they do not fit together
     "Read a COCO category; a known list of joints gets its known name, sigmas and flips"
-    if not isinstance(category, dict): raise UserError(f"a category is {_told(category)}; COCO's have 'id', 'name', 'keypoints' and 'skeleton'.")
+    if not isinstance(category, dict): raise UserError(f"a category is {told(category)}; COCO's have 'id', 'name', 'keypoints' and 'skeleton'.")
     where, joints = f"category '{category.get('name','?')}'", category.get('keypoints')
     if not joints: raise UserError(f"{where} has no 'keypoints'; use a COCO *keypoint* file (person_keypoints_*.json).")
     if not isinstance(joints, (list,tuple)) or not all(isinstance(j, str) for j in joints):
-        raise UserError(f"{where}: 'keypoints' is {_told(joints)}; list the joints' names.")
+        raise UserError(f"{where}: 'keypoints' is {told(joints)}; list the joints' names.")
     joints, limbs = tuple(joints), _limbs(where, category.get('skeleton') or (), len(joints))
     known = next((s for s in SKELETONS.values() if s.joints==joints), None)
     if flips is None: flips = category.get('flips')
     if flips is None: flips = known.flips if known else find_flips(joints)
     if not isinstance(flips, (list,tuple)) or not all(isinstance(p, (list,tuple)) for p in flips):
-        raise UserError(f"{where}: 'flips' is {_told(flips)}; list pairs (left, right) of joints.")
+        raise UserError(f"{where}: 'flips' is {told(flips)}; list pairs (left, right) of joints.")
     if sigmas is None: sigmas = category.get('sigmas')
     if sigmas is None: sigmas = known.sigmas if known else tuple(SIGMAS.get(j, DEFAULT_SIGMA) for j in joints)
     if isinstance(sigmas, Real): sigmas = (sigmas,)*len(joints)
@@ -203,10 +199,10 @@ def skeleton_from_coco(
 def _limbs(where:str, limbs, K:int)->tuple[tuple[int,int],...]:
     "COCO's limbs, counted from 0"
     good = lambda j: isinstance(j, Integral) and not isinstance(j, bool) and 1<=j<=K
-    if not isinstance(limbs, (list,tuple)): raise UserError(f"{where}: 'skeleton' is {_told(limbs)}; list pairs of joint numbers, counted from 1.")
+    if not isinstance(limbs, (list,tuple)): raise UserError(f"{where}: 'skeleton' is {told(limbs)}; list pairs of joint numbers, counted from 1.")
     for p in limbs:
         if not isinstance(p, (list,tuple)) or len(p)!=2 or not all(map(good, p)) or p[0]==p[1]:
-            raise UserError(f"{where}: 'skeleton' holds {_told(p)}; its limbs are pairs of two different joints, counted from 1 to {K}.")
+            raise UserError(f"{where}: 'skeleton' holds {told(p)}; its limbs are pairs of two different joints, counted from 1 to {K}.")
     return tuple((a-1, b-1) for a,b in limbs)
 
 # %% ../nbs/00_skeletons.ipynb #26bad7a0
