@@ -153,7 +153,7 @@ def save_state(
     tensors.update({f'opt.{i}.{k}': torch.as_tensor(v) for i,p in enumerate(params) for k,v in torch_opt.state.get(p, {}).items()})
     tensors['random.torch'] = torch.get_rng_state()
     if torch.cuda.is_available(): tensors.update({f'random.cuda.{i}': v for i,v in enumerate(torch.cuda.get_rng_state_all())})
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  whoever draws from it, draws on
     state = dict(step=learn.teaching.step, python=random.getstate(), numpy=[kind, keys.tolist(), *rest])
     if hasattr(learn, 'scaler'): state['scaler'] = learn.scaler.state_dict()
     return save_tensors(path, {**tensors, **{f'extra.{k}': v for k,v in extra.items()}}, dict(state=state, note=note or {}))
@@ -184,4 +184,4 @@ class Restore(Callback):
         version, keys, gauss = self.state['python']
         random.setstate((version, tuple(keys), gauss))
         kind, keys, *rest = self.state['numpy']
-        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002

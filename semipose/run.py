@@ -17,7 +17,8 @@ from .skeletons import Skeleton
 from .codecs import Gaussian, DARK
 from .metrics import pck, torso
 from .data.core import People, Crops
-from .data.coco import read_coco, find_coco, write_json
+from .data.coco import read_coco, read_train_val, find_coco, write_json
+from .data.pictures import read_pictures
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
@@ -29,10 +30,10 @@ from .evaluate.coco import coco_eval
 from .protocols import Protocol, protocol, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'codec_of', 'peers_of', 'score', 'Evaluate', 'versions', 'hardware',
-           'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress', 'train', 'refuse_existing',
-           'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo', 'read_recipe', 'read_result',
-           'list_runs', 'load_run', 'evaluate_run']
+__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'read_unlabeled', 'codec_of', 'peers_of', 'score', 'Evaluate',
+           'versions', 'hardware', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress', 'train',
+           'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo',
+           'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -44,7 +45,7 @@ class Data:
     crops:Crops             # of all training people
     val_crops:Crops         # of all validation people
     others:Crops|None       # unlabelled people from another folder
-    folder:Path             # where train and val come from
+    source:dict             # where they come from: data, labels, unlabeled, boxes as given to `prepare`
 
     @property
     def skeleton(self)->Skeleton: return self.train.skeleton
@@ -61,22 +62,36 @@ CACHE = 4*2**30   # bytes of crops that are kept in memory
 
 def prepare(
     p:Protocol,             # what is held equal
-    data,                   # a COCO-style folder, see data.coco.find_coco
+    data=None,              # a COCO-style folder, see data.coco.find_coco, or the pictures of `labels`
     seed:int=0,             # of the labelled choice
-    unlabeled=None,         # another folder whose pictures are the unlabelled people
+    unlabeled=None,         # another folder whose pictures are the unlabelled people: COCO-style, or pictures alone
     progress:bool=True,     # bars for what takes over two seconds
-)->Data:
+    labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
+    boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
+)->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
-    train, val = (read_coco(*find_coco(data, s), keep_all=s == 'val') for s in ('train', 'val'))
+    train, val, note = read_train_val(data, labels)
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
-    others = Crops(read_coco(*find_coco(unlabeled, 'train'), keep_all=False).unlabeled(), p.size) if unlabeled else None
+    others = Crops(read_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
     def kept(crops):
         if crops is None: return None
         small = len(crops)*3*crops.room[0]*crops.room[1] <= CACHE
         return crops.cache(progress) if small else crops
-    if progress: print(f'People: {split}')
-    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), Path(data))
+    if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
+    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+
+def read_unlabeled(
+    folder,             # COCO-style, or pictures alone
+    skeleton:Skeleton,  # of the labelled people
+    boxes=None,         # a JSON of boxes
+)->People:              # without labels
+    "Another folder's people as pictures only"
+    if boxes is None:
+        try: found = find_coco(folder, 'train')
+        except UserError: found = None
+        if found: return read_coco(*found, keep_all=False).unlabeled()
+    return read_pictures(folder, skeleton, boxes)
 
 def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
@@ -206,7 +221,7 @@ def open_run(
     write_json(folder/'recipe.json', recipe)
     return folder
 
-EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'unlabeled')   # what must not change when a run is taken up
+EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes')   # what must not change when a run is taken up
 
 def same_recipe(
     folder,         # of a stopped run
@@ -275,6 +290,8 @@ def train(
     seed:int=0,             # of the split, the networks, the batches and the views
     start=None,             # start weights: the folder of a supervised run whose networks are taken, as many as the method needs
     unlabeled=None,         # another folder of unlabelled people
+    labels=None,            # as `prepare`
+    boxes=None,             # as `prepare`
     device='auto',          # 'auto', 'cpu', 'cuda', ...
     amp:bool=False,         # mixed precision
     progress:bool=True,     # a bar with the time left
@@ -288,22 +305,23 @@ def train(
     "Train a method under a protocol and write a run folder"
     m, dev = find_method(method), pick_device(device)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
-    where = data.folder if isinstance(data, Data) else data
+    source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
     recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
-                  lr=lr or p.lr, start=_short(start) if start else None, data=_short(where), unlabeled=_short(unlabeled) if unlabeled else None,
+                  lr=lr or p.lr, start=_short(start), **{k: _short(v) for k,v in source.items()},
                   command=command(), versions=versions(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     resume = resume and (folder/'recipe.json').exists()
     if resume:
         open_run(folder, recipe, resume=True)
         if (done := read_result(folder)) and done['state'] == 'done': return done
     elif not replace: refuse_existing(folder)
-    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress)
+    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
-    peers = peers_of(p, len(data.skeleton), n, seed, ema=bool(m.decay), frozen=m.frozen)
+    peers = peers_of(p, len(data.skeleton), n, seed, **m.copies)
     if start: begin_from(peers, start)
     if not resume: open_run(folder, recipe, replace)
     with only_writer(folder):
         if n != m.nets: m = dataclass_replace(m, nets=n)
+        m = m.paced(max(1, len(data.unlabeled)//p.batch[1]) if p.batch[1] else 1)
         return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume)
 
 def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume)->dict:
@@ -378,9 +396,9 @@ def save_strip(path, evaluate:Evaluate, steps)->None:
     with whole(path) as part, open(part, 'wb') as f:
         np.savez_compressed(f, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(evaluate.strips), steps=np.asarray(steps))
 
-def _short(path)->str:
+def _short(path)->str|None:
     "A path as a run writes it down: from the working folder, so that the same command finds it again"
-    return os.path.relpath(path)
+    return os.path.relpath(path) if path else None
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
 def compare(
@@ -396,11 +414,13 @@ def compare(
     note:dict|None=None,    # more facts for summary.json
     unlabeled=None,         # another folder of unlabelled people
     resume:bool=False,      # go on with what stopped, keep what is done
+    labels=None,            # as `prepare`
+    boxes=None,             # as `prepare`
 )->dict:                    # what summary.json holds
     "Train a supervised start, then every method from it, everything else equal"
     began, folder = time.perf_counter(), Path(folder)
     for name in methods: find_method(name)
-    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress)
+    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
     folder.mkdir(parents=True, exist_ok=True)
     n = max(METHODS[name].nets for name in methods)
     summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed)),
@@ -514,13 +534,13 @@ def load_run(
     p, m = Protocol.from_dict(r['protocol']), find_method(r['method'])
     p = dataclass_replace(p, weights=None)   # the run's own weights replace the encoder's
     sk = Skeleton.from_coco(r['skeleton'], sigmas=r.get('sigmas'))
-    peers = peers_of(p, len(sk), r['nets'], r['seed'], ema=bool(m.decay), frozen=m.frozen)
+    peers = peers_of(p, len(sk), r['nets'], r['seed'], **m.copies)
     load_weights(peers, Path(folder)/{'last': 'weights.safetensors', 'best': 'best.safetensors'}[weights])
     return peers.to(pick_device(device), memory_format=torch.channels_last).eval(), p, sk, r
 
 def evaluate_run(
     folder,                     # a run folder
-    data=None,                  # a COCO-style folder; None: the run's own
+    data=None,                  # a COCO-style folder or file; None: the people the run was measured on
     split:str='val',            # which part of it
     weights:str='last',         # 'last' or 'best'
     flip:bool=False,            # average with the mirror image
@@ -529,8 +549,9 @@ def evaluate_run(
 )->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers in percent, PCK@0.2, mean peak, people
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     peers, p, sk, r = load_run(folder, weights, device)
-    where = data or r['data']
-    truth = read_coco(*find_coco(where, split), keep_all=True)
+    where = data or r['data'] or r['labels']
+    if data or split != 'val': truth = read_coco(*find_coco(where, split), keep_all=True)
+    else: truth = read_train_val(r['data'], r.get('labels'))[1]   # the people it was measured on, set aside again where there is one file
     if len(truth.skeleton) != len(sk): raise UserError(f'The run has {len(sk)} joints and {where} has {len(truth.skeleton)}: evaluate on data with the same skeleton.')
     crops = Crops(truth, p.size)
     rows = truth.posed
