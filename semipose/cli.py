@@ -192,7 +192,8 @@ def run_name(
     "How a run's folder is called when nobody names it"
     return f'{method}-{data.resolve().name}-{labels or "all"}-seed{seed}'
 
-@app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\nExample:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
+@app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
+                    'Example:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
 def train(
     method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', **names(METHOD_NAMES))],
     data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.', show_default=False)]=None,

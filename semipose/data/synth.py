@@ -44,7 +44,7 @@ class Difficulty:
 EASY   = Difficulty()
 MEDIUM = Difficulty(pose=.5, yaw=75., cues=.5, clutter=.5, occlusion=.25, texture=.6, contrast=.75, scale=(.65,.95), shift=.06, noise=.015)
 HARD   = Difficulty(pose=1., yaw=180., cues=0., clutter=1., occlusion=.6, texture=1., contrast=.4, scale=(.5,1.15), shift=.1, noise=.02)
-DEMO   = Difficulty(pose=.3, yaw=40., clutter=.4, texture=.6, contrast=.9, scale=(.5,.58))
+DEMO   = Difficulty(pose=.3, yaw=40., clutter=1., texture=1., contrast=.5, scale=(.5,.58))
 DIFFICULTIES = dict(easy=EASY, medium=MEDIUM, hard=HARD, demo=DEMO)
 
 # %% ../../nbs/12_data.synth.ipynb #b613ddf7
