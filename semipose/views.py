@@ -14,9 +14,9 @@ from .geometry import affine, compose, invert, move, translate, warp, window, fl
 # %% auto #0
 __all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
            'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude', 'Cutout',
-           'CutMix', 'relabel', 'ramp', 'blend', 'gray', 'autocontrast', 'equalize', 'invert_colors', 'posterize',
-           'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View',
-           'as_view', 'render', 'piece', 'covered', 'joints_in', 'carry']
+           'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add',
+           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'render',
+           'piece', 'covered', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -208,31 +208,31 @@ def relabel(
     table = table.clamp(0, 255).to(torch.uint8).expand(len(x), 3, 256)
     return table.gather(2, x.flatten(2).long()).view_as(x)
 
-def ramp(x:Tensor)->Tensor: return torch.arange(256, device=x.device).view(1,1,256)   # the table that changes nothing
-def blend(a:Tensor, b:Tensor, f:Tensor)->Tensor: return a + f*(b - a)                 # f=1 is b; beyond 1 away from a
-def gray(x:Tensor)->Tensor: return ((x.long() * torch.tensor([19595, 38470, 7471], device=x.device).view(3,1,1)).sum(1, keepdim=True) + 32768) >> 16
+def _ramp(x:Tensor)->Tensor: return torch.arange(256, device=x.device).view(1,1,256)   # the table that changes nothing
+def _blend(a:Tensor, b:Tensor, f:Tensor)->Tensor: return a + f*(b - a)                 # f=1 is b; beyond 1 away from a
+def _gray(x:Tensor)->Tensor: return ((x.long() * torch.tensor([19595, 38470, 7471], device=x.device).view(3,1,1)).sum(1, keepdim=True) + 32768) >> 16
 
 def autocontrast(x, v):
     low, high = x.amin((2,3)).long()[...,None], x.amax((2,3)).long()[...,None]
-    return relabel(x, torch.where(high > low, (ramp(x) - low)*255 // (high - low).clamp(min=1), ramp(x)))
+    return relabel(x, torch.where(high > low, (_ramp(x) - low)*255 // (high - low).clamp(min=1), _ramp(x)))
 def equalize(x, v):
     B, H, W = len(x), *x.shape[2:]
     count = torch.bincount((x.flatten(0,1).flatten(1).long() + 256*torch.arange(3*B, device=x.device)[:,None]).flatten(), minlength=768*B).view(B,3,256)
     step = (H*W - count.gather(2, x.amax((2,3)).long()[...,None])) // 255
-    return relabel(x, torch.where(step > 0, (count.cumsum(2) - count + step//2) // step.clamp(min=1), ramp(x)))
+    return relabel(x, torch.where(step > 0, (count.cumsum(2) - count + step//2) // step.clamp(min=1), _ramp(x)))
 def invert_colors(x, v): return 255 - x
 def posterize(x, v): return x & (256 - 2**(8 - (4*v.abs()).int().clamp(min=1))).to(torch.uint8)
 def solarize(x, v): return torch.where(x < 256*v.abs(), x, 255 - x)
 def solarize_add(x, v): return torch.where(x < 128, (x + (110*v.abs()).int()).clamp(max=255).to(torch.uint8), x)
 
 # %% ../nbs/20_views.ipynb #06e8e119
-def saturate(x, v): return blend(gray(x).float(), x.float(), 1+.9*v).clamp(0, 255).to(torch.uint8)
-def contrast(x, v): return relabel(x, blend((gray(x).float().mean((1,2,3)) + .5).floor().view(-1,1,1), ramp(x).float(), 1+.9*v[:,0]))
-def brighten(x, v): return relabel(x, (1+.9*v[:,0])*ramp(x))
+def saturate(x, v): return _blend(_gray(x).float(), x.float(), 1+.9*v).clamp(0, 255).to(torch.uint8)
+def contrast(x, v): return relabel(x, _blend((_gray(x).float().mean((1,2,3)) + .5).floor().view(-1,1,1), _ramp(x).float(), 1+.9*v[:,0]))
+def brighten(x, v): return relabel(x, (1+.9*v[:,0])*_ramp(x))
 def sharpen(x, v):
     x, soft = x.float(), x.float()
     soft[...,1:-1,1:-1] = ((F.avg_pool2d(x, 3, 1)*9 + 4*x[...,1:-1,1:-1])/13 + .5).floor()
-    return blend(soft, x, 1+.9*v).clamp(0, 255).to(torch.uint8)
+    return _blend(soft, x, 1+.9*v).clamp(0, 255).to(torch.uint8)
 
 COLORS = (autocontrast, equalize, invert_colors, posterize, solarize, solarize_add, saturate, contrast, brighten, sharpen)  # (B,3,H,W) uint8, (B,1,1,1) in [-1,1] -> uint8
 
