@@ -27,7 +27,7 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Seed', 'Calm', 'main', 'known', 'parse_size', 'parse_batch',
            'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'run_name',
-           'train', 'compare', 'evaluate', 'predict', 'runs', 'report']
+           'train', 'compare', 'evaluate', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/73_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -318,6 +318,30 @@ def predict(
     found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, typed, out, flip=flip, joints=[s > 0 for s in recipe['supervised']],
                            every=every, replace=replace, progress=True)
     typer.echo(f'{len(found):,} people: {out/"predictions.json"}, and pictures beside it.')
+
+# %% ../nbs/73_cli.ipynb #4461b43a
+@app.command(epilog='Example:  semipose export runs/mine --to onnx')
+def export(
+    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    to:Annotated[str, typer.Option(help='onnx, torch, or both.', **names(('onnx', 'torch', 'both')))]='both',
+    net:Annotated[Optional[int], typer.Option(min=1, help='One network alone, 1 or 2; the ensemble if not given.', show_default=False)]=None,
+    out:Annotated[Optional[Path], typer.Option(help='Folder of the files; RUN/export if not given.', show_default=False)]=None,
+    weights:Annotated[str, typer.Option(help='last or best.')]='last',
+    joints:Annotated[bool, typer.Option('--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
+):
+    "Write the networks as files that run without semipose, each checked against the networks."
+    known(to, ('onnx', 'torch', 'both'), 'format')
+    known(weights, ('last', 'best'), 'checkpoint')
+    from semipose.export import export_onnx, export_torch
+    from semipose.run import load_run, codec_of
+    peers, p, skeleton, recipe = load_run(run, weights, 'cpu')
+    if net and net > len(peers): raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave --net away, or give a smaller one.')
+    which, rows = 'ensemble' if net is None else net-1, []
+    for kind, write, end in (('onnx', export_onnx, 'onnx'), ('torch', export_torch, 'pt2')):
+        if to not in (kind, 'both'): continue
+        done = write(peers, (out or run/'export')/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)
+        rows.append(dict(file=str(done.path), **{f'{k} differs by': f'{d:.1e}' for k,d in done.difference.items()}))
+    show_table(rows, title='Largest differences from the networks, on noise and on drawn people')
 
 # %% ../nbs/73_cli.ipynb #0580d964
 @app.command(epilog='Example:  semipose runs')

@@ -197,7 +197,7 @@ def pick_device(
 
 def command()->str:
     "What was typed, without the folders of this machine"
-    return ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and Path(sys.argv[0]).name == 'semipose' else 'semipose (as a library)'
+    return ' '.join([Path(sys.argv[0]).name, *(_short(a) if os.path.isabs(a) else a for a in sys.argv[1:])]) if sys.argv and Path(sys.argv[0]).name == 'semipose' else 'semipose (as a library)'
 
 def open_run(
     folder,                 # where the run goes
