@@ -4,7 +4,7 @@
 
 # %% ../nbs/73_cli.ipynb #fab2a7e8
 from __future__ import annotations
-import warnings
+import re, warnings
 from difflib import get_close_matches
 from math import gcd
 from pathlib import Path
@@ -21,13 +21,14 @@ METHOD_NAMES = (
     'foreground_04_equal', 'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal',
     'mean_teacher_99', 'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal',
     'easy_easy', 'hard_hard', 'hard_easy', 'multiaugs', 'multiaugs_dual', 'sspcm', 'posedual_released', 'posedual_jc_released', 'sspcm_released')
+SHORT = dict(JointCutout='JC', JointOcclude='JO', CutMix='CM', RandAugment='RA', Cutout='CO')   # in this order
 DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
 NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0')
 
 # %% auto #0
-__all__ = ['METHOD_NAMES', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Seed', 'Calm', 'main', 'known', 'parse_size', 'parse_batch',
-           'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'run_name',
-           'train', 'compare', 'evaluate', 'predict', 'export', 'runs', 'report']
+__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Seed', 'Calm', 'main', 'known', 'parse_size',
+           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods',
+           'run_name', 'train', 'compare', 'evaluate', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/73_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -174,13 +175,19 @@ def synth(
     typer.echo(f'{train:,} training and {val:,} validation pictures are in {out}. Next: semipose train posedual_jc --data {out} --labels 40')
 
 # %% ../nbs/73_cli.ipynb #e4a2447d
-@app.command(epilog='Example:  semipose methods')
-def methods():
+@app.command(epilog='Example:  semipose methods --group "the method"')
+def methods(
+    group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
+):
     "The table of methods: who teaches, what teacher and student see, what counts."
-    from semipose.methods import table
-    show_table([{'name': r['name'], 'teacher': r['teacher'], 'it sees': r['teacher_view'], 'student sees': r['student_views'].replace('JointCutout', 'JC'),
-                 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['nets'], 'loss': r['loss']} for r in table()])
-    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view), JC(5) hides five joints first. S: supervised, U: unlabelled loss.')
+    from semipose.methods import GROUPS, table
+    if group is not None: known(group, tuple(GROUPS), 'group of methods')
+    short = lambda text: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], text)
+    for name in GROUPS if group is None else (group,):
+        show_table([{'name': r['name'], 'labelled': short(r['labeled_view']), 'teacher': r['teacher'], 'it sees': short(r['teacher_view']), 'student sees': short(r['student_views']),
+                     'counts': r['counts'].replace('Everything', 'all'), 'nets': r['nets'], 'loss': r['loss']} for r in table(name)], title=name)
+    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five joints, JO covers two with patches, CO covers five places, '
+               'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/73_cli.ipynb #142b7371
 def run_name(

@@ -197,7 +197,8 @@ def pick_device(
 
 def command()->str:
     "What was typed, without the folders of this machine"
-    return ' '.join([Path(sys.argv[0]).name, *(_short(a) if os.path.isabs(a) else a for a in sys.argv[1:])]) if sys.argv and Path(sys.argv[0]).name == 'semipose' else 'semipose (as a library)'
+    if not sys.argv or Path(sys.argv[0]).name != 'semipose': return 'semipose (as a library)'
+    return ' '.join(['semipose', *(_short(a) if os.path.isabs(a) else a for a in sys.argv[1:])])
 
 def open_run(
     folder,                 # where the run goes
@@ -321,7 +322,7 @@ def train(
     if not resume: open_run(folder, recipe, replace)
     with only_writer(folder):
         if n != m.nets: m = dataclass_replace(m, nets=n)
-        m = m.paced(max(1, len(data.unlabeled)//p.batch[1]) if p.batch[1] else 1)
+        m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
         return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume)
 
 def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume)->dict:
