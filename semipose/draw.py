@@ -136,7 +136,7 @@ def paint_people(
         if xy.shape!=(K,2): raise ValueError(f"paint_people: a person has joints of shape {xy.shape}, skeleton '{skeleton.name}' needs ({K}, 2)")
         good = np.ones(K, bool) if scores is None else _array(scores)[n]>=sure
         extent = np.sqrt(np.prod(_array(boxes)[n][2:])) if boxes is not None else np.ptp(xy[joints], axis=0).max() if joints.any() else 0
-        r = size*max(1., np.clip(.008*extent, *(np.array((.0012, .006))*max(canvas.shape[:2]))))
+        r = size*max(1., np.clip(.011*extent, *(np.array((.0015, .0045))*max(canvas.shape[:2]))))
         if boxes is not None: corners(canvas, _array(boxes)[n], .45*r)
         limbs = [(a,b) for a,b in skeleton.limbs if joints[a] and joints[b]]
         for wide in (True, False):  # the rims of all limbs first, so that no rim crosses a limb

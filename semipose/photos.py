@@ -68,10 +68,11 @@ def list_photos(
 def number(photos:list[Photo], table)->list[Photo]:
     "Ids: those of the boxes' file, so that the results fit it; else from 1, in order"
     known = {k: o['id'] for k, o in table.items() if o['id'] is not None} if isinstance(table, dict) else {}
-    free = max(known.values(), default=0)
+    free, used = max(known.values(), default=0), set()
     for p in photos:
-        p.id = known.get(p.file, known.get(p.path.name, 0)) if p.frame is None else 0
-        if not p.id: p.id = free = free+1
+        p.id = known.get(p.file, known.get(p.path.name)) if p.frame is None else None
+        if p.id is None or p.id in used: p.id = free = free+1
+        used.add(p.id)
     return photos
 
 # %% ../nbs/55_photos.ipynb #21820dd1
@@ -242,6 +243,9 @@ def predict_photos(
             Path(out).parent.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=f'.{Path(out).name}.', dir=Path(out).parent))
         for seen in stream:
+            K = seen.score.shape[1] if len(seen.box) else len(skeleton)
+            if K != len(skeleton):
+                raise UserError(f'The networks answer with {K} joints and the skeleton {skeleton.name} has {len(skeleton)}; give the skeleton they were trained with.')
             results += entries(seen, joints)
             if show: _save(part, seen, skeleton, joints, sure, draw, heat)
         if out is not None:

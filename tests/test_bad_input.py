@@ -94,6 +94,7 @@ FIELDS = {
     "box negative": ((*A, "bbox"), [2, 2, -15, 10], '"bbox"', "negative"),
     "box flat": ((*A, "bbox"), [2, 2, 0, 10], '"bbox"', "without size"),
     "box outside": ((*A, "bbox"), [41, 2, 15, 10], '"bbox"', "outside its picture"),
+    "box below": ((*A, "bbox"), [2, 31, 15, 10], '"bbox"', "outside its picture"),
     "box above": ((*A, "bbox"), [2, -20, 15, 10], '"bbox"', "outside its picture"),
     "area text": ((*A, "area"), "70", '"area"', "'70'"),
     "area nan": ((*A, "area"), nan, '"area"'),
@@ -190,8 +191,8 @@ class Blank(torch.nn.Module):
     def forward(self, x): return x.new_zeros(len(x), 5, 16, 12)
 
 
-def see(p, *args, out=True, **kw):
-    return predict_photos(Blank(), Gaussian(2.0, 4), (64, 48), SK, *args, out=p / "out" if out is True else out, **kw)
+def see(p, *args, out=True, skeleton=SK, **kw):
+    return predict_photos(Blank(), Gaussian(2.0, 4), (64, 48), skeleton, *args, out=p / "out" if out is True else out, **kw)
 
 
 CALLS = {
@@ -256,6 +257,7 @@ CALLS = {
     "nothing to look at": (lambda p: see(p, []), "nothing"),
     "results over a file": (lambda p: see(p, p / "photos", out=p / "labels.json"), "labels.json", "is a file"),
     "results over something": (lambda p: see(p, p / "photos", out=p / "photos"), "photos", "not empty"),
+    "networks of another skeleton": (lambda p: see(p, p / "photos", skeleton=by_names("two", ["a", "b"], "a-b")), "5 joints", "two has 2"),
     "every 0th frame": (lambda p: see(p, p / "photos", every=0), "every=0"),
     "joints of another skeleton": (lambda p: see(p, p / "photos", joints=[True] * 4), "joints", "5"),
 }
