@@ -6,10 +6,10 @@
 __all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES', 'CSS', 'VARIABLES', 'DASHED', 'SPREAD', 'HEAT',
            'PEOPLE', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'color', 'spread', 'name_lines',
            'curve', 'ap_axes', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes', 'histogram_figure',
-           'people_picture', 'row_height', 'strip_axes', 'strip_figure', 'curve_figure', 'demo_figure', 'run_figure',
-           'teaches', 'told', 'finding', 'numbers', 'entries', 'summary_rows', 'result_rows', 'write_page', 'svg',
-           'jpeg', 'section', 'tinted', 'facts', 'html_table', 'people_html', 'demo_table', 'footnote', 'equal',
-           'origin', 'headline', 'demo_report', 'run_report']
+           'people_picture', 'row_height', 'strip_axes', 'with_people', 'strip_figure', 'curve_figure', 'demo_figure',
+           'run_figure', 'teaches', 'told', 'finding', 'numbers', 'entries', 'summary_rows', 'result_rows',
+           'write_page', 'svg', 'jpeg', 'section', 'tinted', 'facts', 'html_table', 'people_html', 'demo_table',
+           'footnote', 'equal', 'origin', 'headline', 'demo_report', 'run_report']
 
 # %% ../nbs/72_report.ipynb #4330221d
 import base64, io, json, os, re
@@ -155,7 +155,7 @@ def name_lines(
     for (x, y, text, c), at in zip(ends, heights):
         moved = abs(at-y) > .012*(high-low)
         ax.annotate(text, (x, y), (1 + 8/wide, at), textcoords=('axes fraction', 'data'), annotation_clip=False, va='center', color=c, fontweight='bold',
-                    arrowprops=dict(arrowstyle='-', color=c, lw=.7, alpha=.6, shrinkA=1, shrinkB=2) if moved else None)
+                    arrowprops=dict(arrowstyle='-', color=c, lw=.7, alpha=.6, shrinkA=1, shrinkB=2, relpos=(0,.5)) if moved else None)
 
 # %% ../nbs/72_report.ipynb #ba2d2e63
 def curve(
@@ -184,7 +184,7 @@ def ap_axes(
         ax.annotate('supervised start', (left/2, np.interp(-left/2, x, y)), (8, -12), textcoords='offset points', color=MUTED, fontsize=9, va='top')
     if demo.dashed:
         ax.plot([0, last], [demo.dashed['ap']]*2, color=MUTED, lw=1.4, ls=(0,(5,4)))
-        ends.append((last, demo.dashed['ap'], f'start  {demo.dashed["ap"]:.1f}', MUTED))
+        ends.append((last, demo.dashed['ap'], f'start, dashed  {demo.dashed["ap"]:.1f}', MUTED))
     ends += [curve(ax, run, 'ap', 1) for run in demo.runs]
     ax.set(xlim=(left, last), ylim=(0, max(ax.get_ylim()[1], 1)), title=f'AP on {demo.protocol.get("val", "")} unseen people, %')
     ax.set_xlabel('steps', loc='right', fontsize=9)
@@ -212,11 +212,14 @@ def ap_figure(demo:Demo)->Picture:
         ap_axes(fig.add_axes([.045, .13, .735, .75]), demo)
         return fig
 
-def peak_figure(demo:Demo)->Picture:
-    "Peaks on unlabelled and on labelled people, side by side"
+def peak_figure(
+    demo:Demo,
+    people:str='unlabeled',   # or 'labeled'
+)->Picture:
+    "Peaks on unlabelled or on labelled people; half a page wide"
     with rc_context(STYLE):
-        fig = Picture(figsize=(10.4, 3.3))
-        for left, people in ((.045, 'unlabeled'), (.55, 'labeled')): peak_axes(fig.add_axes([left, .155, .245, .70]), demo, people)
+        fig = Picture(figsize=(5.2, 3.3))
+        peak_axes(fig.add_axes([.09, .155, .49, .70]), demo, people)
         return fig
 
 # %% ../nbs/72_report.ipynb #adbf23ff
@@ -301,15 +304,24 @@ def strip_axes(
             ax.set_title(f'{when}: peak {run.rows[i]["peak_unlabeled"]:.2f}', fontsize=9, pad=3, color=MUTED)
             if j == 0: ax.annotate(run.title, (0, 1), (0, 17), xycoords='axes fraction', textcoords='offset points', color=color(run.name), fontweight='bold')
 
+def with_people(
+    runs:list[Run],
+    folder,             # where they come from, for the message
+    methods=None,       # names; None: all
+)->list[Run]:           # UserError if none is left
+    "Those runs that have pictures of people"
+    runs = [run for run in runs if run.strip is not None and (methods is None or run.name in methods)]
+    asked = f' of {", ".join(methods)}' if methods else ''
+    if not runs: raise UserError(f'{folder} has no strip.npz{asked} yet: the pictures are written when a run is done.')
+    return runs
+
 def strip_figure(
     folder,             # of a demo or a run
     n:int=4,            # people
     methods=None,       # names; None: all
 )->Picture:              # UserError if there are no pictures yet
     "The same unlabelled people along training"
-    runs = read_demo(folder).runs if (Path(folder)/'summary.json').exists() else [read_run(folder)]
-    runs = [run for run in runs if run.strip is not None and (methods is None or run.name in methods)]
-    if not runs: raise UserError(f'{folder} has no strip.npz yet: the pictures are written when a run is done.')
+    runs = with_people(read_demo(folder).runs if (Path(folder)/'summary.json').exists() else [read_run(folder)], folder, methods)
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, len(runs)*row_height(runs[0], 10.4, n)))
         strip_axes(fig, runs, 0, 10.4, n)
@@ -334,8 +346,7 @@ def demo_figure(
 )->Picture:                                          # UserError if none of these methods is done
     "The finding in one picture: curves left, people right"
     demo = read_demo(folder)
-    runs = [run for run in demo.runs if run.name in methods and run.strip is not None]
-    if not runs: raise UserError(f'{folder} has no pictures of {", ".join(methods)} yet: wait until the demo has finished one of them.')
+    runs = with_people(demo.runs, folder, methods)
     with rc_context(STYLE):
         fig = Picture(figsize=(12.6, max(3, len(runs))*row_height(runs[0], 7., n)))
         ap_axes(fig.add_axes([.028, .585, .22, .335]), demo, before=False)
@@ -450,6 +461,7 @@ p { margin:.4rem 0; max-width:46rem }
 .running { display:inline-block; background:var(--soft); border-left:4px solid var(--naive); padding:.45rem .9rem; margin:.8rem 0 }
 .wide { overflow-x:auto; margin:.8rem 0 0 }
 .wide svg { display:block; width:100%; height:auto; min-width:600px }
+.pair { display:flex; flex-wrap:wrap } .pair .wide { flex:1 1 350px } .pair svg { min-width:340px }
 svg text { font-family:inherit !important }
 table { border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.9rem; width:100% }
 th, td { padding:.45rem; text-align:right; border-bottom:1px solid var(--grid); vertical-align:top }
@@ -466,10 +478,13 @@ code { font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; backgrou
 .people div { grid-column-start:1 } .people figure { margin:0 }
 .people img { display:block; width:100%; height:auto; border-radius:3px }
 @media screen and (max-width:760px) { main { padding:1.5rem 1rem 3rem } h1 { font-size:1.6rem }
+  .wide { background:linear-gradient(90deg,var(--paper) 40%,transparent) 0 0/40px 100% no-repeat local,
+    linear-gradient(-90deg,var(--paper) 40%,transparent) 100% 0/40px 100% no-repeat local,
+    linear-gradient(90deg,#8886,transparent) 0 0/16px 100% no-repeat scroll, linear-gradient(-90deg,#8886,transparent) 100% 0/16px 100% no-repeat scroll }
   .people { grid-template-columns:1fr; gap:.5rem } .people div { margin-top:1rem } }
 @media print { @page { margin:14mm } * { print-color-adjust:exact; -webkit-print-color-adjust:exact }
   body { font-size:10.5pt } main { max-width:none; padding:0 } h2 { margin-top:1.6rem } section, tr { break-inside:avoid }
-  .wide { overflow:visible } .wide svg { min-width:0; width:92% } table { font-size:8pt } .many { min-width:0 } .many td:nth-child(2) { min-width:5rem }
+  .wide { overflow:visible } .wide svg { min-width:0; width:92% } .pair { flex-wrap:nowrap } .pair .wide { flex:1 1 0 } .pair svg { width:100% } table { font-size:8pt } .many { min-width:0 } .many td:nth-child(2) { min-width:5rem }
   th, td { padding:.3rem .35rem } .small, figcaption { font-size:7.5pt } .people { grid-template-columns:7rem repeat(3,1fr) } }
 '''
 
@@ -645,7 +660,8 @@ def demo_report(
     body.append(section('Accuracy against the dashed line', DASHED, svg(ap_figure(demo), 'AP over steps. ' + ' '.join(words))))
     if runs:
         body.append(section('What gives a collapse away: the peaks', HEAT + 'Measured on plain crops, averaged over people and joints.',
-                            svg(peak_figure(demo), 'Mean peak of heatmaps over steps, on unlabelled and on labelled people')))
+                            '<div class="pair">' + ''.join(svg(peak_figure(demo, who), f'Mean peak of heatmaps over steps, on {who} people')
+                                                           for who in ('unlabeled', 'labeled')) + '</div>'))
         if all(r.histograms for r in runs):
             body.append(section('Every joint, not only the mean', SPREAD, svg(histogram_figure(runs), 'Histograms of unlabelled peaks')))
         if pictures := people_html(runs): body.append(section('The same people, again and again', PEOPLE, pictures))
