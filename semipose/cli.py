@@ -130,8 +130,8 @@ def show_table(
     from rich.table import Table
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify='left', title_style='bold', header_style='bold', pad_edge=False, padding=(0,1,0,0))
     for k in rows[0]:
-        right, short = any(isinstance(r[k], (int, float)) for r in rows), max(len(cell(r[k])) for r in rows) < 16
-        table.add_column(k, justify='right' if right else 'left', no_wrap=short and k != 'loss', overflow='fold')
+        right = any(isinstance(r[k], (int, float)) for r in rows)
+        table.add_column(k, justify='right' if right else 'left', no_wrap=k == next(iter(rows[0])), overflow='fold')   # a narrow terminal folds heads, never the names
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     (out or Console()).print(table)
 

@@ -520,8 +520,8 @@ def list_runs(
             continue
         last = (result or {}).get('last', {})
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
-        rows.append(dict(row, method=recipe['method'], data=recipe.get('data', ''), labels=str(recipe['protocol'].get('labels') or 'all'),
-                         seed=recipe['seed'], step=f'{last.get("step", 0):,} of {recipe.get("steps", 0):,}', AP=last.get('ap'), state=state))
+        rows.append(dict(row, method=recipe['method'], data=Path(recipe.get('data') or recipe.get('labels') or '').name, labels=str(recipe['protocol'].get('labels') or 'all'),
+                         seed=recipe['seed'], step=f'{last.get("step", 0)}/{recipe.get("steps", 0)}', AP=last.get('ap'), state=state))
     return rows
 
 def load_run(

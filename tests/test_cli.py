@@ -126,7 +126,8 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
-    args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2 --steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
+    args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2".split()
+    args += "--steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
     done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--out", tmp_path, "--device", "cpu", *args)
     assert done.exit_code == 0, done.output
     (first, start), (second, kw) = calls

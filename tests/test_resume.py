@@ -11,6 +11,9 @@ from semipose.run import compare, list_runs, prepare, train
 
 TOP = Path(__file__).parents[1]
 SAMPLE = TOP/'data'/'sample'
+ONE = {**os.environ, 'OMP_NUM_THREADS': '1'}
+argv = [sys.executable, '-W', 'ignore', '-c']
+def python(code): return subprocess.run([*argv, code], capture_output=True, text=True, timeout=600, cwd=TOP, env=ONE)
 SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
                 start_steps=4, start_every=2, steps=8, every=2)
 
@@ -86,7 +89,7 @@ KILLS = """
 def test_twenty_kills_at_random_moments(unbroken, tmp_path):
     "kill -9, again and again, also while files are written: every run that is taken up ends in the same bits"
     code = textwrap.dedent(KILLS.format(tests=str(TOP/'tests'), folder=str(tmp_path)))
-    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=600, cwd=TOP, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    out = python(code)
     assert out.returncode == 0, out.stdout + out.stderr
     told = json.loads(out.stdout.strip().splitlines()[-1])
     assert told['kills'] == 20
@@ -170,19 +173,17 @@ def test_a_full_disk_loses_nothing(unbroken, tmp_path):
     try: train('posedual_jc', SMALL, d, {str(tmp_path/'r')!r}, device='cpu', progress=False)
     except UserError as e: print(e)
     """
-    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True, timeout=300, cwd=TOP, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    out = python(textwrap.dedent(code))
     assert 'The disk is full' in out.stdout and out.stdout.count('\n') == 1, out.stdout + out.stderr
     assert not list((tmp_path/'r').glob('.*.part'))
-    os.environ['OMP_NUM_THREADS'] = '1'
     train('posedual_jc', SMALL, SAMPLE, tmp_path/'r', device='cpu', progress=False, resume=True)
     assert_same(unbroken/'posedual_jc', tmp_path/'r')
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     "the command itself: exit code 130, one sentence, and the same command with --resume ends the run"
-    typed = [sys.executable, '-W', 'ignore', '-c', 'from semipose.cli import main; main()', 'train', 'posecons', '--data', str(SAMPLE), '--protocol', 'demo', '--labels', '8', '--size', '32x32',
-             '--batch', '4', '--start-steps', '4', '--steps', '400', '--every', '2', '--out', str(tmp_path), '--name', 'r', '--device', 'cpu']
-    env = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    p = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=env)
+    typed = [*argv, 'from semipose.cli import main; main()', 'train', 'posecons', '--data', str(SAMPLE), *'--protocol demo --labels 8 --size 32x32 --batch 4'.split(),
+             *'--start-steps 4 --steps 400 --every 2 --name r --device cpu'.split(), '--out', str(tmp_path)]
+    p = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=ONE)
     for _ in range(600):
         if (tmp_path/'r'/'state.safetensors').exists(): break
         time.sleep(.1)
@@ -192,7 +193,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert p.returncode == 130 and '--resume' in err and 'Traceback' not in err, err
     assert [r['state'] for r in list_runs(tmp_path)] == ['done', 'stopped']
     at = json.loads((tmp_path/'r'/'result.json').read_text())['last']['step']
-    p = subprocess.Popen([*typed, '--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=env)
+    p = subprocess.Popen([*typed, '--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=ONE)
     for _ in range(600):
         if json.loads((tmp_path/'r'/'result.json').read_text())['last']['step'] > at: break
         time.sleep(.1)
