@@ -32,12 +32,17 @@ def relink(text: str, folder: str) -> str:
 
 
 def to_markdown(notebook: Path) -> str:
-    "The notebook as markdown, stored outputs included, without the cells marked `#| hide` and without the directives"
+    "The notebook as markdown, stored outputs included, without the cells marked `#| hide`; of `#| hide_input` only what it shows"
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(notebook, as_version=4)
     nb.cells = [c for c in nb.cells if not re.search(r"^#\s*\|\s*(hide|export)", c.source, re.M)]
     for cell in nb.cells:
+        if re.search(r"^#\s*\|\s*hide_input", cell.source, re.M):  # only what it shows
+            shown = [out["data"]["text/markdown"] for out in cell.outputs if "text/markdown" in out.get("data", {})]
+            cell.update(cell_type="markdown", source="\n\n".join(text if isinstance(text, str) else "".join(text) for text in shown))
+            for gone in ("outputs", "execution_count"):
+                cell.pop(gone, None)
         cell.source = re.sub(r"^#\s*\|.*\n?", "", cell.source, flags=re.M)
     text, extra = MarkdownExporter().from_notebook_node(nb)
     if extra.get("outputs"):

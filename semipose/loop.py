@@ -4,21 +4,24 @@
 
 # %% ../nbs/44_loop.ipynb #d0cb19be
 from __future__ import annotations
-import json, os
+import json, random
 from functools import partial
 from pathlib import Path
+import numpy as np
 import torch
 from torch import nn
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
-from fastai.callback.core import TrainEvalCallback
+from fastai.callback.core import Callback, TrainEvalCallback
 from .errors import UserError
+from .files import whole
 from .teaching import Method, Teaching, TeachingLoss
 
 # %% auto #0
-__all__ = ['SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'learner', 'fit', 'save_weights', 'load_weights']
+__all__ = ['SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'learner', 'fit', 'save_weights', 'save_tensors', 'load_tensors',
+           'load_weights', 'save_state', 'Restore']
 
 # %% ../nbs/44_loop.ipynb #a56b0002
 class Stretches:
@@ -83,9 +86,12 @@ def fit(
     steps:int,                  # optimiser steps in all; a whole number of stretches
     schedule:str='onecycle',    # a name in SCHEDULES
 )->Learner:
-    "Train for so many steps"
+    "Train until so many steps are done; a learner that starts at a later step does the rest"
     if steps % learn.every: raise UserError(f'{steps} steps are not a whole number of stretches of {learn.every}: choose steps that {learn.every} divides.')
-    learn.fit(steps//learn.every, cbs=[ParamScheduler({'lr': SCHEDULES[schedule](learn.lr)})])
+    done, rest = divmod(learn.teaching.step, learn.every)
+    if rest: raise UserError(f'A run cannot be taken up at step {learn.teaching.step}: it stops and starts between stretches of {learn.every} steps.')
+    try: learn.fit(steps//learn.every, cbs=[ParamScheduler({'lr': SCHEDULES[schedule](learn.lr)})], start_epoch=done)
+    except UserError as e: raise UserError(str(e).rsplit('\n\t', 1)[-1]) from None   # fastai puts the callback's name before it
     return learn
 
 # %% ../nbs/44_loop.ipynb #6353a0d0
@@ -95,29 +101,87 @@ def save_weights(
     note:dict|None=None,    # short facts kept in the file's header
 )->Path:
     "Write a module's state; the old file is replaced only when the new one is whole"
-    from safetensors.torch import save_file
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    return save_tensors(path, model.state_dict(), note)
+
+def save_tensors(
+    path,                   # *.safetensors
+    tensors:dict,           # name -> tensor, on any device
+    note:dict|None=None,    # what JSON can hold, kept in the file's header
+)->Path:                    # UserError where the disk is full
+    "Write tensors, whole or not at all"
+    from safetensors.torch import save
+    with whole(path) as part:
+        part.write_bytes(save({k: v.detach().cpu().contiguous().clone() for k,v in tensors.items()}, metadata={k: json.dumps(v) for k,v in (note or {}).items()}))
+    return Path(path)
+
+def load_tensors(
+    path,                       # *.safetensors
+)->tuple[dict,dict]:            # tensors by name, note; UserError if the file is missing or damaged
+    "Read what `save_tensors` wrote"
+    from safetensors import safe_open, SafetensorError
+    if not Path(path).is_file(): raise UserError(f'There is no weights file {path}: give a run folder that has finished at least one stretch of training.')
     try:
-        save_file({k: v.detach().cpu().contiguous().clone() for k,v in model.state_dict().items()}, part, metadata={k: json.dumps(v) for k,v in (note or {}).items()})
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-    return path
+        with safe_open(str(path), framework='pt') as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, {k: json.loads(v) for k,v in (f.metadata() or {}).items()}
+    except (SafetensorError, ValueError, OSError) as e:
+        raise UserError(f'The weights file {path} cannot be read ({str(e).splitlines()[0]}): it is damaged or not a safetensors file; train again or restore a copy.') from None
 
 def load_weights(
     model:nn.Module,        # the module that the file was written from
     path,                   # *.safetensors
 )->nn.Module:
     "Read a module's state, every key accounted for (UserError names what does not fit)"
-    from safetensors.torch import load_file
-    from safetensors import SafetensorError
-    try: state = load_file(path)
-    except FileNotFoundError: raise UserError(f'There is no weights file {path}: give a run folder that has finished at least one stretch of training.') from None
-    except SafetensorError as e: raise UserError(f'The weights file {path} cannot be read ({e}): it is damaged or not a safetensors file.') from None
-    own = model.state_dict()
+    own, (state, _) = model.state_dict(), load_tensors(path)
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape] + [k for k in state if k not in own]
     if wrong:
         raise UserError(f'The weights in {path} are for another network: {len(wrong)} entries do not fit, the first is {wrong[0]!r}; '
                         'use the network that the run names in recipe.json.')
     model.load_state_dict(state)
     return model
+
+# %% ../nbs/44_loop.ipynb #49299ecf
+def save_state(
+    learn:Learner,          # between two stretches
+    path,                   # *.safetensors
+    note:dict|None=None,    # what else should come back
+    **extra,                # more tensors, by name
+)->Path:
+    "Write all that the next step depends on"
+    torch_opt = learn.opt.opt
+    tensors = {f'model.{k}': v for k,v in learn.model.state_dict().items()}
+    params = [p for group in torch_opt.param_groups for p in group['params']]
+    tensors.update({f'opt.{i}.{k}': torch.as_tensor(v) for i,p in enumerate(params) for k,v in torch_opt.state.get(p, {}).items()})
+    tensors['random.torch'] = torch.get_rng_state()
+    if torch.cuda.is_available(): tensors.update({f'random.cuda.{i}': v for i,v in enumerate(torch.cuda.get_rng_state_all())})
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  whoever draws from it, draws on
+    state = dict(step=learn.teaching.step, python=random.getstate(), numpy=[kind, keys.tolist(), *rest])
+    if hasattr(learn, 'scaler'): state['scaler'] = learn.scaler.state_dict()
+    return save_tensors(path, {**tensors, **{f'extra.{k}': v for k,v in extra.items()}}, dict(state=state, note=note or {}))
+
+class Restore(Callback):
+    "Put a saved state back once fastai has built what it belongs to"
+    order = MixedPrecision.order + 1   # after it, since it makes the gradient scaler; before Watch, which measures
+    def __init__(self, path):
+        self.path, (self.tensors, note) = Path(path), load_tensors(path)
+        if not {'state', 'note'} <= set(note): raise UserError(f'{path} is not the state of a run: remove it, and the run starts from the beginning.')
+        self.state, self.note = note['state'], note['note']
+        self.step, self.extra = self.state['step'], {k[6:]: v for k,v in self.tensors.items() if k.startswith('extra.')}
+
+    def before_fit(self):
+        part = lambda name: {k[len(name)+1:]: v for k,v in self.tensors.items() if k.startswith(name + '.')}
+        try: self.model.load_state_dict(part('model'))
+        except RuntimeError: raise UserError(f'The state in {self.path} is of other networks: take the run up with the settings in its recipe.json.') from None
+        torch_opt = self.opt.opt
+        params = [p for group in torch_opt.param_groups for p in group['params']]
+        for name, v in part('opt').items():
+            i, k = name.split('.', 1)
+            p = params[int(i)]   # the step counter stays where torch keeps it; moments lie in memory as their parameter does
+            torch_opt.state[p][k] = torch.empty_like(p, requires_grad=False).copy_(v) if k != 'step' else v
+        if 'scaler' in self.state and hasattr(self.learn, 'scaler'): self.learn.scaler.load_state_dict(self.state['scaler'])
+        torch.set_rng_state(self.tensors['random.torch'])
+        cuda = part('random.cuda')
+        if len(cuda) and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda): torch.cuda.set_rng_state_all([cuda[str(i)] for i in range(len(cuda))])
+        version, keys, gauss = self.state['python']
+        random.setstate((version, tuple(keys), gauss))
+        kind, keys, *rest = self.state['numpy']
+        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002

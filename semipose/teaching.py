@@ -4,20 +4,21 @@
 
 # %% ../nbs/41_teaching.ipynb #229eb8b9
 from __future__ import annotations
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 import torch
 from torch import Tensor
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
-from .geometry import invert, move
+from .geometry import compose, flip_joints, invert, move
 from .codecs import argmax, peaks
 from .views import A30, View, Draw, plain, render, carry, joints_in
 from .losses import mse, Terms
 
 # %% auto #0
-__all__ = ['Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Everything', 'Confident', 'Method', 'Draws',
-           'TeachingLoss', 'Asked', 'Teaching', 'mix', 'times', 'one_batch']
+__all__ = ['Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Everything', 'Confident', 'Foreground',
+           'Certain', 'Reweighted', 'Method', 'Draws', 'TeachingLoss', 'Asked', 'full', 'Teaching', 'mix', 'times',
+           'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
 @dataclass(frozen=True)
@@ -54,8 +55,22 @@ class Average:
 @dataclass(frozen=True)
 class Frozen:
     "Pseudo labels: the network as it was before semi-supervised training"
-    gradient = False
+    gradient, frozen = False, True
     def __call__(self, i, ask): return ask('frozen', i)
+
+# %% ../nbs/41_teaching.ipynb #b43f68f4
+@dataclass(frozen=True)
+class Closest:
+    "SSPCM: networks 1 and 2 teach each other, network 3 learns joint by joint from the pair that agrees best (Huang et al. 2023)"
+    every:int = 1000     # steps between two snapshots of the networks; published: an epoch, see `Method.paced`
+    gradient, frozen = False, True
+    def __call__(self, i, ask):
+        if i < 2: return ask('net', 1-i)
+        a, b = ([ask('net', j)] + ([ask('frozen', j)] if ask.step >= self.every else []) for j in (0, 1))
+        pairs = [(p, q) for q in b for p in a]
+        apart = torch.stack([(argmax(p, 1)[0] - argmax(q, 1)[0]).square().sum(-1) for p,q in pairs])   # (pairs,B,K); the first of equals
+        means = torch.stack([(p + q)/2 for p,q in pairs])
+        return means.gather(0, apart.argmin(0)[None,...,None,None].expand(1, *means.shape[1:]))[0]
 
 # %% ../nbs/41_teaching.ipynb #8aef772e
 @dataclass(frozen=True)
@@ -74,6 +89,33 @@ class Confident:
 
 # %% ../nbs/41_teaching.ipynb #24c0454a
 @dataclass(frozen=True)
+class Foreground:
+    "Only pixels where the teacher's response is above `t` (another reading of failed attempt A)"
+    t:float = .4
+    def __call__(self, heat:Tensor)->Tensor: return (heat > self.t).to(heat.dtype)   # (B,K,h,w) 0 or 1
+
+@dataclass(frozen=True)
+class Certain:
+    "Only pixels where max(p, 1-p) of the teacher's response is above `t`: the background counts too (a third reading of A)"
+    t:float = .8
+    def __call__(self, heat:Tensor)->Tensor: return (torch.maximum(heat, 1-heat) > self.t).to(heat.dtype)
+
+@dataclass(frozen=True)
+class Reweighted:
+    "Pixels where the teacher's response is above `t` count more (two readings of failed attempt C)"
+    factor:float|None = None    # times that a foreground pixel counts; None: foreground and background count alike in sum, in each joint's map
+    t:float = .1
+    def __call__(self,
+        heat:Tensor,    # (B,K,h,w) what teaches, in the student's frame
+    )->Tensor:          # (B,K,h,w); without a factor its squares have mean 1, or 1/2 in a map of one class
+        front = heat > self.t
+        if self.factor is not None: return torch.ones_like(heat).masked_fill(front, self.factor**.5)
+        n = front.sum((-1,-2), keepdim=True, dtype=heat.dtype)
+        size = heat[0,0].numel()
+        return torch.where(front, size/(2*n.clamp(min=1)), size/(2*(size-n).clamp(min=1))).sqrt()
+
+# %% ../nbs/41_teaching.ipynb #56c161b7
+@dataclass(frozen=True)
 class Method:
     "One line of the table: four answers, the number of networks and the factors of the loss"
     teacher:Any = Nobody()                    # who teaches: (i, ask) -> (B,K,h,w)
@@ -83,14 +125,30 @@ class Method:
     nets:int = 1                              # networks that learn together
     sup:float = 1.                            # factor of each network's supervised loss
     cons:float = 1.                           # factor of each network's consistency loss
-    labeled_view:View = A30                   # what labelled crops see
+    labeled_view:Any = A30                    # what labelled crops see: a View, or a tuple of views, all in one batch
+    drawn:bool = False                        # the teacher's joints are drawn anew as bumps (hard labels), not its heatmap as it is
+    together:bool = False                     # the student views share one draw of their last step
 
+    def __post_init__(self):
+        if self.together and len({v.steps[-1] for v in self.student_views}) != 1: raise ValueError('Student views are drawn together only if their last steps are equal.')
+        if self.teacher.gradient and (len(self.teacher_views) > 1 or self.drawn): raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only.')
     @property
     def teacher_views(self)->tuple: return self.teacher_view if isinstance(self.teacher_view, tuple) else (self.teacher_view,)
     @property
+    def labeled_views(self)->tuple: return self.labeled_view if isinstance(self.labeled_view, tuple) else (self.labeled_view,)
+    @property
     def decay(self)->float|None: return getattr(self.teacher, 'decay', None)
     @property
-    def frozen(self)->bool: return isinstance(self.teacher, Frozen)
+    def frozen(self)->bool: return getattr(self.teacher, 'frozen', False)
+    @property
+    def copies(self)->dict: return dict(ema=self.decay is not None, frozen=self.frozen)   # what `Peers` must hold besides the networks
+    @property
+    def every(self)->int|None: return getattr(self.teacher, 'every', None)                # steps between two snapshots
+    def paced(self,
+        epoch:int,      # steps of one pass over the unlabelled people
+    )->Method:          # itself where nothing is taken by the epoch
+        "The method with its snapshots taken at the end of every epoch"
+        return replace(self, teacher=replace(self.teacher, every=epoch)) if self.every else self
 
 # %% ../nbs/41_teaching.ipynb #7ca88b77
 class Draws:
@@ -114,6 +172,15 @@ class Draws:
             return self.base
         return view.sample(self.start, self.size, joints, self.generator)
 
+    def together(self,
+        views:tuple,            # Views that continue the base draw and have their last step in common, the only one that moves
+        joints=None,            # as above
+    )->list[Draw]:
+        "Several views that differ in what they hide, all turned by the same draw of their last step"
+        end = views[0].steps[-1](self.base, self.size, joints, self.generator)
+        hidden = [replace(v, steps=v.steps[:-1]).sample(self.base, self.size, joints, self.generator) for v in views]
+        return [replace(d, M=end.M, flip=end.flip, released=end.released) for d in hidden]
+
 # %% ../nbs/41_teaching.ipynb #06de6496
 class TeachingLoss:
     "sup * S + cons * lam * U, summed over networks and student views (Xie et al. 2021, Eq. 3-5)"
@@ -136,8 +203,8 @@ class TeachingLoss:
 # %% ../nbs/41_teaching.ipynb #ae6e4fff
 class Asked:
     "Answers to the teacher's views, computed once: ask(kind, j) is the heatmap of network j of a kind"
-    def __init__(self, peers, images, draws, stride, flip_index):
-        self.peers, self.images, self.draws, self.stride, self.flip_index, self.memo = peers, images, draws, stride, flip_index, {}
+    def __init__(self, peers, images, draws, stride, flip_index, step=0):
+        self.peers, self.images, self.draws, self.stride, self.flip_index, self.step, self.memo = peers, images, draws, stride, flip_index, step, {}
     @property
     def n(self): return len(self.peers.nets)
     def __call__(self,
@@ -146,10 +213,17 @@ class Asked:
     )->Tensor:          # (B,K,h,w) in the frame of the first teacher view; several views are averaged there
         if (kind, j) not in self.memo:
             net = dict(net=self.peers.nets, ema=self.peers.ema, frozen=self.peers.frozen)[kind][j]
-            heats = [carry(net(im).float(), d, self.draws[0], self.stride, self.flip_index) if k else net(im).float()
-                     for k,(im,d) in enumerate(zip(self.images, self.draws))]
-            self.memo[kind, j] = heats[0] if len(heats) == 1 else torch.stack(heats).mean(0)
+            heats = [full(net(im)) for im in self.images]
+            self.memo[kind, j] = heats[0] if len(heats) == 1 else self.mean(heats)
         return self.memo[kind, j]
+    def mean(self, heats):
+        "Of several views, each pixel by those that saw it"
+        seen = [(h, torch.ones_like(h[:,:1])) for h in heats]
+        seen = seen[:1] + [[carry(t, d, self.draws[0], self.stride, index) for t,index in zip(s, (self.flip_index, (0,)))] for s,d in zip(seen[1:], self.draws[1:])]
+        heat, cover = (sum(t) for t in zip(*seen))
+        return heat/cover
+
+def full(heat:Tensor)->Tensor: return heat if heat.dtype == torch.float64 else heat.float()   # at least float32
 
 class Teaching(Callback):
     "Make the views, ask the teachers, hand over pictures and targets"
@@ -167,6 +241,8 @@ class Teaching(Callback):
         self.heat_size = tuple(s//codec.stride for s in size)
         self.flip_index, self.supervised = skeleton.flip_index, torch.as_tensor(supervised).float()
 
+    def before_fit(self): self.model.copy(**self.method.copies)
+
     def before_batch(self):
         if not self.training: return
         x, y = self.x, self.y
@@ -180,9 +256,11 @@ class Teaching(Callback):
 
     def labeled(self, image, xy, vis):
         "What the labelled people look like and what the networks should say"
-        d = Draws(len(image), self.size, image.device, self.generator)(self.method.labeled_view)
-        target, weight = self.codec.encode(*joints_in(xy, vis, d, self.flip_index), self.heat_size)
-        return dict(labeled=render(image, d, self.size)), dict(target=target, weight=weight)
+        draws = Draws(len(image), self.size, image.device, self.generator)
+        seen = [draws(v, (xy, vis > 0)) for v in self.method.labeled_views]
+        self.shown = seen
+        target, weight = map(torch.cat, zip(*[self.codec.encode(*joints_in(xy, vis, d, self.flip_index), self.heat_size) for d in seen]))
+        return dict(labeled=torch.cat([render(image, d, self.size) for d in seen])), dict(target=target, weight=weight)
 
     def unlabeled(self, image, images):
         "What teacher and students see of the unlabelled people; teachers that are constants answer now"
@@ -190,7 +268,7 @@ class Teaching(Callback):
         draws = Draws(len(image), self.size, dev, self.generator)
         seen = [draws(v) for v in m.teacher_views]
         self.easy = seen[0]
-        self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec.stride, self.flip_index)
+        self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec.stride, self.flip_index, self.step)
         hides = any(v.needs_joints for v in m.student_views)
         if m.teacher.gradient: images['teacher'] = self.ask.images[0]
         if hides or not m.teacher.gradient:
@@ -199,27 +277,35 @@ class Teaching(Callback):
         for i in range(m.nets):     # the same matrices for every network; only what is hidden differs
             self.generator.set_state(again[0]); draws.used = again[1]
             joints = (move(argmax(taught[i], self.codec.stride)[0], invert(self.easy.M)), self.supervised.to(dev)) if hides else None
-            self.views.append([draws(v, joints) for v in m.student_views])
+            self.views.append(draws.together(m.student_views, joints) if m.together else [draws(v, joints) for v in m.student_views])
         images['student'] = [[render(image, d, self.size) for d in ds] for ds in self.views]
         return None if m.teacher.gradient else self.targets(taught)
 
     def targets(self, taught):
-        "Each teacher's heatmap in each student's frame, and what counts there"
-        out = []
-        for heat, views in zip(taught, self.views):
-            carried = [carry(heat, self.easy, d, self.codec.stride, self.flip_index) for d in views]
-            out.append([(h, times(self.supervised.to(h.device), self.method.weight(h.detach()))) for h in carried])
-        return out
+        "Each teacher's lesson in each student's frame, and what counts there"
+        return [[self.lesson(heat, d) for d in views] for heat, views in zip(taught, self.views)]
+
+    def lesson(self, heat, d):
+        "One teacher's heatmap as one view must see it, or its joints drawn there"
+        h, counts = carry(heat, self.easy, d, self.codec.stride, self.flip_index), self.supervised.to(heat.device)
+        weight = self.method.weight(h.detach())
+        if self.method.drawn:
+            xy = move(self.codec.decode(heat)[0], compose(invert(self.easy.M), d.M))
+            h, there = self.codec.encode(flip_joints(xy, self.easy.flip ^ d.flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
+            counts = counts*there
+        return h, times(counts, weight)
 
     def after_pred(self):
         if not (self.training and self.method.student_views and self.method.teacher.gradient): return
-        for i,heat in enumerate(self.pred['teacher']): self.ask.memo['net', i] = heat.float()
+        for i,heat in enumerate(self.pred['teacher']): self.ask.memo['net', i] = full(heat)
         self.learn.yb = ({**self.y, 'teach': self.targets([self.method.teacher(i, self.ask) for i in range(self.method.nets)])},)
 
     def after_step(self):
         if self.method.decay: self.model.update(self.method.decay)
     def after_batch(self):
-        if self.training: self.step += 1
+        if not self.training: return
+        self.step += 1
+        if self.method.every and self.step % self.method.every == 0: self.model.freeze()
 
 def mix(
     seed:int,   # of the run
@@ -228,11 +314,11 @@ def mix(
     return (seed*1_000_003 + step) % 2**63
 
 def times(
-    a:Tensor,           # (K,) which joints may count at all
+    a:Tensor,           # (K,) or (B,K): which joints may count at all
     b:Tensor|None,      # None, (B,K) or (B,K,h,w)
 )->Tensor:              # their product, of the larger shape
     if b is None: return a
-    return a*b if b.dim() == 2 else a[:,None,None]*b
+    return a*b if b.dim() == 2 else a[...,None,None]*b
 
 # %% ../nbs/41_teaching.ipynb #616e9f53
 def one_batch(
@@ -252,6 +338,7 @@ def one_batch(
     learn = Learn(xb=(x,), yb=(y,), model=model, training=True, pred=None)
     teaching.learn, old = learn, getattr(teaching, 'learn', None)
     try:
+        teaching.before_fit()
         teaching.before_batch()
         learn.pred = model(learn.x)
         teaching.after_pred()

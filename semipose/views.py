@@ -5,23 +5,37 @@
 # %% ../nbs/20_views.ipynb #6a0e5a34
 from __future__ import annotations
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 import torch
 from torch import Tensor
-from .geometry import affine, compose, invert, move, warp, window, flip_joints
+from torch.nn import functional as F
+from .geometry import affine, compose, invert, move, translate, warp, window, flip_joints
 
 # %% auto #0
-__all__ = ['MEAN', 'PLAIN', 'A30', 'A60', 'Draw', 'plain', 'Affine', 'JointCutout', 'View', 'as_view', 'render', 'covered',
-           'joints_in', 'carry']
+__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
+           'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude', 'Cutout',
+           'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add',
+           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'render',
+           'piece', 'covered', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
 
+class Hole(NamedTuple):
+    "Boxes that hide a part of every picture"
+    box:Tensor              # (B,n,4) x,y,half-width,half-height in the frame's px; a negative half is an empty box
+    frame:Tensor            # (B,3,3) roomy px -> frame px
+    other:Any = None        # (B,n) the picture of the batch that fills the box; None: the mean colour
+    shift:Any = None        # (B,n,2) how far that picture's pixels move, frame px
+
 @dataclass(frozen=True)
 class Draw:
     "One view of every picture in a batch, as numbers"
-    M:Tensor            # (B,3,3) roomy px -> crop px
-    flip:Tensor         # (B,) bool, the view is mirrored, so left and right joints trade channels
-    holes:tuple = ()    # pairs (box (B,n,4) as x,y,half-width,half-height in a frame's px; (B,3,3) roomy px -> that frame)
+    M:Tensor                # (B,3,3) roomy px -> crop px
+    flip:Tensor             # (B,) bool, the view is mirrored, so left and right joints trade channels
+    holes:tuple = ()        # of Hole, the later over the earlier
+    colors:tuple = ()       # pairs (which (B,), strength (B,) in [-1,1]) of colour changes, in order; see `recolor`
+    released:bool = False   # heatmaps move by pixel centres, as in released code; see `carry`
 
     def __len__(self): return len(self.flip)
 
@@ -41,6 +55,7 @@ class Affine:
     scale:float = .25   # standard deviation of the size, clipped at 1 -+ this
     p:float = 1.        # how often the picture is turned at all
     flip:float = 0.     # how often it is mirrored
+    released:bool = False  # turn in normalised coordinates, so not rigidly, and move heatmaps by pixel centres
 
     def __call__(self,
         draw:Draw,              # the view so far
@@ -54,9 +69,48 @@ class Affine:
         angle = (self.rotate*normal[0]).clamp(-2*self.rotate, 2*self.rotate) * (chance[0] < self.p)
         scale = (1 + self.scale*normal[1]).clamp(1-self.scale, 1+self.scale)
         flip  = chance[1] < self.flip
-        return replace(draw, M=compose(draw.M, affine(size, angle, scale, flip)), flip=draw.flip ^ flip)
+        M = affine(size, angle, scale, flip)
+        if self.released: M = compose(aspect(size), M, invert(aspect(size)))
+        return replace(draw, M=compose(draw.M, M), flip=draw.flip ^ flip, released=draw.released or self.released)
+
+def aspect(
+    size:tuple[int,int],   # crop (H,W), px
+)->Tensor:                 # (1,3,3)
+    "Stretch a crop about its centre to a square as wide as it is high"
+    (H, W), r = size, size[0]/size[1]
+    return compose(translate(-(W-1)/2, -(H-1)/2), torch.tensor([[[r,0.,0.],[0.,1.,0.],[0.,0.,1.]]]), translate((W-1)/2, (H-1)/2))
+
+@dataclass(frozen=True)
+class Zoom:
+    "Enlarge or shrink, and perhaps mirror, by a fixed amount: the views that Data Distillation averages"
+    scale:float = 1.    # above 1 enlarges the person
+    flip:bool = False   # mirror
+
+    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+        flip = torch.full_like(draw.flip, self.flip)
+        return replace(draw, M=compose(draw.M, affine(size, scale=self.scale, flip=flip)), flip=draw.flip ^ flip)
 
 # %% ../nbs/20_views.ipynb #b7ecfbda
+def choose(
+    weight:Tensor,          # (K,) or (B,K): 0 = never this joint
+    shape:tuple[int,int],   # (B,K)
+    n:int,                  # how many
+    generator=None,
+)->tuple[Tensor,Tensor]:    # (B,n) different joints; (B,n) bool, False where there were fewer than n
+    "A few joints of every picture"
+    value, pick = (torch.rand(shape, generator=generator, device=weight.device) * (weight > 0)).topk(min(n, shape[1]), dim=1)  # weight 0 sorts last
+    return pick, value > 0
+
+def halves(
+    shape:tuple[int,int],   # (B,n) boxes
+    low:float,              # px at 256 px crop height
+    high:float,             # px at 256 px crop height
+    size:tuple[int,int],    # crop (H,W), px
+    generator=None, device=None,
+)->Tensor:                  # (B,n,2) half-width and half-height, px
+    "How large boxes are: each side on its own"
+    return size[0]/256*(low + (high-low)*torch.rand(*shape, 2, generator=generator, device=device))
+
 @dataclass(frozen=True)
 class JointCutout:
     "Hide boxes around a few joints that the teacher found (Xie et al. 2021, Sec. 3.3; pixel sizes at 256 px crop height)"
@@ -64,23 +118,153 @@ class JointCutout:
     low:float = 10.       # smallest half-side, px
     high:float = 19.      # largest half-side, px
     jitter:float = 10.    # standard deviation of the box's centre about the joint, px
+    released:bool = False # height and width swapped at the border, joints with replacement from all channels
+    needs_joints = True
 
     def __call__(self, draw:Draw, size:tuple[int,int],
         joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here)
         generator=None)->Draw:
         if joints is None: raise ValueError('JointCutout needs the joints that a teacher found: use it in a student view.')
         xy, weight = joints
-        B, K = xy.shape[:2]
-        n, unit, dev = min(self.n, K), size[0]/256, xy.device
-        order = torch.rand(B, K, generator=generator, device=dev) * (weight > 0)      # weight 0 sorts last
-        value, pick = order.topk(n, dim=1)
+        (B, K), dev = xy.shape[:2], xy.device
+        pick, there = choose(weight, (B,K), self.n, generator)
+        if self.released: pick, there = torch.randint(K, (B,self.n), generator=generator, device=dev), torch.ones(B, self.n, dtype=torch.bool, device=dev)
+        n = pick.shape[1]
         centre = move(xy, draw.M).gather(1, pick[...,None].expand(B, n, 2))
-        centre = centre + self.jitter*unit*torch.randn(B, n, 2, generator=generator, device=dev)
-        half = unit*(self.low + (self.high-self.low)*torch.rand(B, n, 2, generator=generator, device=dev))
-        half = torch.where(value[...,None] > 0, half, -torch.ones_like(half))          # fewer joints than n: an empty box
-        return replace(draw, holes=draw.holes + ((torch.cat([centre, half], -1), draw.M),))
+        centre = centre + self.jitter*size[0]/256*torch.randn(B, n, 2, generator=generator, device=dev)
+        half = halves((B,n), self.low, self.high, size, generator, dev)
+        if self.released:
+            low, high = (centre-half).clamp(min=0), torch.minimum(centre+half, torch.tensor(size, device=dev, dtype=xy.dtype)-1)   # (H,W) against (x,y)
+            centre, half = (low+high)/2, (high-low)/2
+        half = torch.where(there[...,None], half, -torch.ones_like(half))          # fewer joints than n: an empty box
+        return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
 
-# %% ../nbs/20_views.ipynb #b77e281e
+# %% ../nbs/20_views.ipynb #3325364c
+def others(
+    B:int,                  # pictures in the batch
+    n:int,                  # patches in each
+    generator=None, device=None,
+)->Tensor:                  # (B,n) never the picture's own number, unless it is alone
+    "Another picture of the batch for every patch"
+    step = torch.randint(1, max(B,2), (B,n), generator=generator, device=device)
+    return (torch.arange(B, device=device)[:,None] + step) % B
+
+@dataclass(frozen=True)
+class JointOcclude:
+    "Paste pieces cut around joints of other people on joints of this one (MultiAugs; SSPCM)"
+    n:int = 2             # patches in each picture
+    low:float = 10.       # smallest half-side, px at 256 px crop height
+    high:float = 19.      # largest half-side, px at 256 px crop height
+    released:bool = False # x and y swapped on both sides, so the patches miss the joints
+    needs_joints = True
+
+    def __call__(self, draw:Draw, size:tuple[int,int],
+        joints=None,            # as JointCutout
+        generator=None)->Draw:
+        if joints is None: raise ValueError('JointOcclude needs the joints that a teacher found: use it in a student view.')
+        xy, weight = joints
+        (B, K), dev = xy.shape[:2], xy.device
+        at = move(xy, draw.M).flip(-1) if self.released else move(xy, draw.M)
+        (to, there), (cut, known) = (choose(weight, (B,K), self.n, generator) for _ in range(2))
+        n = to.shape[1]
+        other, slot = others(B, n, generator, dev), torch.arange(n, device=dev)
+        there = there & known[other, slot]
+        to, cut = (at.gather(1, pick[...,None].expand(B,n,2)) for pick in (to, cut))
+        half = halves((B,n), self.low, self.high, size, generator, dev)
+        half = torch.where(there[...,None], half, -torch.ones_like(half))
+        return replace(draw, holes=draw.holes + (Hole(torch.cat([to, half], -1), draw.M, other, to - cut[other, slot]),))
+
+# %% ../nbs/20_views.ipynb #536e6c3a
+@dataclass(frozen=True)
+class Cutout:
+    "Hide boxes anywhere (MultiAugs' CO; sizes are our reading)"
+    n:int = 5             # boxes in each picture
+    low:float = 10.       # smallest half-side, px at 256 px crop height
+    high:float = 19.      # largest half-side, px at 256 px crop height
+
+    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+        B, dev = len(draw), draw.M.device
+        centre = torch.rand(B, self.n, 2, generator=generator, device=dev) * torch.tensor(size[::-1], device=dev)
+        return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, halves((B,self.n), self.low, self.high, size, generator, dev)], -1), draw.M),))
+
+@dataclass(frozen=True)
+class CutMix:
+    "Paste pieces of other pictures where they were (MultiAugs' CM; sizes are our reading)"
+    n:int = 2             # pieces in each picture
+    low:float = 10.       # smallest half-side, px at 256 px crop height
+    high:float = 19.      # largest half-side, px at 256 px crop height
+
+    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+        hole = Cutout(self.n, self.low, self.high)(draw, size, joints, generator).holes[-1]
+        other = others(len(draw), self.n, generator, draw.M.device)
+        return replace(draw, holes=draw.holes + (hole._replace(other=other, shift=torch.zeros_like(hole.box[...,:2])),))
+
+# %% ../nbs/20_views.ipynb #b6ab6171
+def relabel(
+    x:Tensor,       # (B,3,H,W) uint8
+    table:Tensor,   # (B,3,256), 1 where it broadcasts; new values, cut to 0..255
+)->Tensor:
+    "Every value becomes its entry in a table"
+    table = table.clamp(0, 255).to(torch.uint8).expand(len(x), 3, 256)
+    return table.gather(2, x.flatten(2).long()).view_as(x)
+
+def _ramp(x:Tensor)->Tensor: return torch.arange(256, device=x.device).view(1,1,256)   # the table that changes nothing
+def _blend(a:Tensor, b:Tensor, f:Tensor)->Tensor: return a + f*(b - a)                 # f=1 is b; beyond 1 away from a
+def _gray(x:Tensor)->Tensor: return ((x.long() * torch.tensor([19595, 38470, 7471], device=x.device).view(3,1,1)).sum(1, keepdim=True) + 32768) >> 16
+
+def autocontrast(x, v):
+    low, high = x.amin((2,3)).long()[...,None], x.amax((2,3)).long()[...,None]
+    return relabel(x, torch.where(high > low, (_ramp(x) - low)*255 // (high - low).clamp(min=1), _ramp(x)))
+def equalize(x, v):
+    B, H, W = len(x), *x.shape[2:]
+    count = torch.bincount((x.flatten(0,1).flatten(1).long() + 256*torch.arange(3*B, device=x.device)[:,None]).flatten(), minlength=768*B).view(B,3,256)
+    step = (H*W - count.gather(2, x.amax((2,3)).long()[...,None])) // 255
+    return relabel(x, torch.where(step > 0, (count.cumsum(2) - count + step//2) // step.clamp(min=1), _ramp(x)))
+def invert_colors(x, v): return 255 - x
+def posterize(x, v): return x & (256 - 2**(8 - (4*v.abs()).int().clamp(min=1))).to(torch.uint8)
+def solarize(x, v): return torch.where(x < 256*v.abs(), x, 255 - x)
+def solarize_add(x, v): return torch.where(x < 128, (x + (110*v.abs()).int()).clamp(max=255).to(torch.uint8), x)
+
+# %% ../nbs/20_views.ipynb #06e8e119
+def saturate(x, v): return _blend(_gray(x).float(), x.float(), 1+.9*v).clamp(0, 255).to(torch.uint8)
+def contrast(x, v): return relabel(x, _blend((_gray(x).float().mean((1,2,3)) + .5).floor().view(-1,1,1), _ramp(x).float(), 1+.9*v[:,0]))
+def brighten(x, v): return relabel(x, (1+.9*v[:,0])*_ramp(x))
+def sharpen(x, v):
+    x, soft = x.float(), x.float()
+    soft[...,1:-1,1:-1] = ((F.avg_pool2d(x, 3, 1)*9 + 4*x[...,1:-1,1:-1])/13 + .5).floor()
+    return _blend(soft, x, 1+.9*v).clamp(0, 255).to(torch.uint8)
+
+COLORS = (autocontrast, equalize, invert_colors, posterize, solarize, solarize_add, saturate, contrast, brighten, sharpen)  # (B,3,H,W) uint8, (B,1,1,1) in [-1,1] -> uint8
+
+def recolor(
+    image:Tensor,       # (B,3,H,W) uint8, or float in [0,1]
+    colors:tuple,       # of `Draw`: pairs (which (B,) number in COLORS, beyond: nothing; strength (B,))
+)->Tensor:              # (B,3,H,W) uint8
+    "Change the colours of every picture in its own way, pictures of the same change together"
+    x = (image*255).round().clamp(0,255).to(torch.uint8) if image.is_floating_point() else image
+    for which, strength in colors:
+        x = x.clone()
+        for k, change in enumerate(COLORS):
+            i = (which == k).nonzero()[:,0]
+            if len(i): x[i] = change(x[i], strength[i].view(-1,1,1,1))
+    return x
+
+@dataclass(frozen=True)
+class RandAugment:
+    "n random colour changes or one square hole, per picture (Cubuk et al. 2020; ranges of Xie et al.'s released code, pixel sizes at 256 px crop height)"
+    n:int = 2           # changes in each picture, drawn with replacement
+    m:float = 20.       # strength, of 30
+    hole:float = 80.    # side of the largest hole, px
+
+    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+        B, dev, (H, W) = len(draw), draw.M.device, size
+        which = torch.randint(len(COLORS)+1, (self.n, B), generator=generator, device=dev)
+        sign = 1 - 2.*torch.randint(2, (self.n, B), generator=generator, device=dev)
+        centre = torch.rand(B, self.n, 2, generator=generator, device=dev) * torch.tensor([W, H], device=dev)
+        half = torch.where(which.T == len(COLORS), self.hole*self.m/30*H/256/2, -1.)[...,None].expand(-1,-1,2)
+        return replace(draw, colors=draw.colors + tuple(zip(which, sign*self.m/30)), holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
+
+# %% ../nbs/20_views.ipynb #423b05c2
 @dataclass(frozen=True)
 class View:
     "Steps that make a picture of a person easier or harder to read"
@@ -104,16 +288,20 @@ class View:
         for step in self.steps: start = step(start, size, joints, generator)
         return start
     @property
-    def needs_joints(self): return any(isinstance(s, JointCutout) for s in self.steps)
+    def needs_joints(self): return any(getattr(s, 'needs_joints', False) for s in self.steps)
     def __repr__(self): return self.name
 
 def as_view(v)->View:
     "A bare step as a view of its own"
-    return v if isinstance(v, View) else View(f'{type(v).__name__}({next(iter(vars(v).values()))})', (v,))
+    if isinstance(v, View): return v
+    return View(f'{type(v).__name__}({next(iter(vars(v).values()))}{", released" if getattr(v, "released", False) else ""})', (v,))
 
 PLAIN = View('plain', base=True)
 A30 = View('A30', (Affine(30, p=.6, flip=.5),), base=True)
 A60 = View('A60', (Affine(60, p=.8),))
+A60_RELEASED = View('A60(released)', (Affine(60, p=.8, released=True),))
+JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
+SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True) for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 
 # %% ../nbs/20_views.ipynb #b66d8eba
 def render(
@@ -121,13 +309,30 @@ def render(
     draw:Draw,              # the view
     size:tuple[int,int],    # crop (H,W), px
 )->Tensor:                  # (B,3,H,W) RGB in [0,1]
-    "Draw a view of every picture: one warp, then the hidden boxes filled with the mean colour"
+    "Draw a view of every picture: colours, one warp, then the hidden boxes"
+    if draw.colors: image = recolor(image, draw.colors)
     if not image.is_floating_point(): image = image.float()/255
     fill = torch.tensor(MEAN, device=image.device)
     out = warp(image, draw.M, size, fill=fill)
-    for box, frame in draw.holes:
-        out = torch.where(covered(box, compose(invert(draw.M), frame), size)[:,None], fill.view(3,1,1), out)
+    for hole in draw.holes:
+        back = compose(invert(draw.M), hole.frame)      # crop px -> the frame's px
+        if hole.other is None: out = torch.where(covered(hole.box, back, size)[:,None], fill.view(3,1,1), out)
+        else:
+            for j in range(hole.box.shape[1]): out = torch.where(covered(hole.box[:,j:j+1], back, size)[:,None], piece(image, hole, j, back, size), out)
     return out
+
+def piece(
+    image:Tensor,           # (B,3,Hr,Wr) roomy crops, float
+    hole:Hole,              # with `other` and `shift`
+    j:int,                  # which of its boxes
+    back:Tensor,            # (B,3,3) crop px -> the frame's px
+    size:tuple[int,int],    # crop (H,W), px
+)->Tensor:                  # (B,3,H,W) what the other picture shows there
+    "The other picture, moved to where a box of it is pasted"
+    shift = torch.eye(3, device=image.device).repeat(len(back), 1, 1)
+    shift[:,:2,2] = hole.shift[:,j]
+    M = compose(hole.frame[hole.other[:,j]], shift, invert(back))
+    return warp(image[hole.other[:,j]], M, size, fill=torch.tensor(MEAN, device=image.device))
 
 def covered(
     box:Tensor,             # (B,n,4) x,y,half-width,half-height in the frame's px
@@ -152,7 +357,7 @@ def joints_in(
     "Labels follow the picture: moved by the view's matrix, left and right traded where it is mirrored"
     return flip_joints(move(xy, draw.M), draw.flip, flip_index), flip_joints(vis, draw.flip, flip_index)
 
-# %% ../nbs/20_views.ipynb #78d7d5d4
+# %% ../nbs/20_views.ipynb #18bb47bb
 def carry(
     heat:Tensor,            # (B,K,h,w) heatmaps of the first view
     src:Draw,               # the first view
@@ -161,5 +366,7 @@ def carry(
     flip_index,             # K ints, each joint's mirror partner
 )->Tensor:                  # (B,K,h,w) the same heatmaps as the second view must see them; 0 outside
     "Warp heatmaps from one view of a picture to another: M_dst M_src^-1 (facts: the teacher's map is used raw, not redrawn)"
-    moved = warp(heat, compose(invert(src.M), dst.M), heat.shape[-2:], stride=stride)
+    M = compose(invert(src.M), dst.M)
+    if src.released or dst.released: M = compose(translate(*2*[(stride-1)/2]), M, translate(*2*[(1-stride)/2]))
+    moved = warp(heat, M, heat.shape[-2:], stride=stride)
     return flip_joints(moved, src.flip ^ dst.flip, flip_index)

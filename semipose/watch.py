@@ -54,7 +54,7 @@ class Watch(Callback):
         first:bool=True,            # also measure before the first step
     ):
         self.evaluate, self.on_row, self.select, self.on_best, self.first = evaluate, on_row, select, on_best, first
-        self.rows, self.sums, self.count, self.best = [], {}, 0, None
+        self.rows, self.sums, self.count, self.best, self.spent = [], {}, 0, None, 0.
 
     def before_fit(self):
         self.began, self.busy = time.perf_counter(), 0.
@@ -64,7 +64,15 @@ class Watch(Callback):
         self.count += 1
         for k,v in self.loss_func.seen.items(): self.sums[k] = self.sums.get(k, 0.) + v
         if self.loss.device.type == 'cpu' or self.count % 20 == 0: check_finite(self.loss_func.seen, self.steps + 1)
-    def after_epoch(self): self.measure()
+    def after_epoch(self):
+        if not self.rows or self.rows[-1]['step'] != self.steps: self.measure()   # a run taken up again skips what was measured before
+
+    def take_up(self,
+        rows:list[dict],    # of the run so far
+        best:dict|None,     # the best of them
+    ):
+        "Go on where a stopped run was"
+        self.rows, self.best, self.spent = list(rows), best, rows[-1]['seconds'] if rows else 0.
 
     @property
     def steps(self)->int: return self.learn.teaching.step
@@ -76,7 +84,7 @@ class Watch(Callback):
         self.model.train(was)
         row.update({k: float(v)/max(self.count,1) for k,v in self.sums.items()})
         self.busy += time.perf_counter() - start
-        row['seconds'] = round(time.perf_counter() - self.began - self.busy, 2)   # of training alone
+        row['seconds'] = round(self.spent + time.perf_counter() - self.began - self.busy, 2)   # of training alone
         self.sums, self.count = {}, 0
         self.rows.append(row)
         if self.select in row and (self.best is None or row[self.select] > self.best[self.select]):

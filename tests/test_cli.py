@@ -10,7 +10,7 @@ from semipose.errors import UserError
 from semipose.protocols import PROTOCOLS
 
 HEAVY = ("torch", "fastai", "matplotlib", "kornia", "timm", "pandas")
-VERBS = ("demo", "synth", "methods", "train", "compare", "eval", "report")
+VERBS = ("demo", "synth", "methods", "train", "compare", "eval", "predict", "export", "runs", "report")
 
 
 def typed(*args):
@@ -52,7 +52,7 @@ def test_shell_completion_offers_methods():
     code = "import sys; sys.argv = ['semipose']; from semipose.cli import main; main()"
     asked = {"_SEMIPOSE_COMPLETE": "complete_bash", "COMP_WORDS": "semipose train posed", "COMP_CWORD": "2"}
     done = fresh(code, env={**os.environ, **asked})
-    assert done.stdout.split() == ["posedual", "posedual_jc"]
+    assert done.stdout.split() == [n for n in cli.METHOD_NAMES if n.startswith("posed")] and "posedual_jc" in done.stdout
 
 
 # ---- mistakes ----
@@ -68,6 +68,21 @@ def test_shell_completion_offers_methods():
     (["eval", "x", "--weights", "lst"], "did you mean last?"),
     (["report", "nowhere"], "nowhere/result.json is not there"),
     (["eval", "nowhere"], "nowhere"),
+    (["train", "naive"], "give --data with a folder, or --labels"),
+    (["train", "naive", "--data", "x", "--labels", "0"], "at least one labelled person"),
+    (["train", "naive", "--data", "x", "--labels", "-3"], "at least one labelled person"),
+    (["train", "naive", "--data", "x", "--labels", "labels.json"], "--labels labels.json: there is no such file"),
+    (["train", "naive", "--data", "x", "--labels", "3", "--labels", "4"], "given twice"),
+    (["train", "naive", "--data", "x", "--device", "cuda:77"], "device 'cuda:77' is not there"),
+    (["compare", "naive", "posecons"], "give --data with a folder, or --labels"),
+    (["predict", "nowhere", "a.jpg"], "no run folder nowhere"),
+    (["predict", "nowhere", "a.jpg", "--box", "1,2,3"], "as in --box 120,40,200,380"),
+    (["predict", "nowhere", "a.jpg", "--box", "1,2,3,4", "--boxes", "b.json"], "both given"),
+    (["predict", "nowhere", "a.jpg", "--weights", "bset"], "did you mean best?"),
+    (["export", "nowhere"], "no run folder nowhere"),
+    (["export", "nowhere", "--to", "onx"], "did you mean onnx?"),
+    (["runs", "nowhere"], "no runs in nowhere"),
+    (["runs"], "no runs in runs"),
 ])
 def test_a_mistake_is_one_sentence_and_exit_2(args, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -99,18 +114,20 @@ def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
     time.sleep(.1)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and told.strip() == "Stopped. What had been written so far is kept."
+    assert process.returncode == 130 and told.strip() == "Stopped. What was measured so far is kept: the same command with --resume goes on from there."
 
 
 # ---- what is typed arrives ----
 
 def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
+    (tmp_path / "l.json").write_text("{}")
     import semipose.report, semipose.run
     calls = []
     result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
-    args = "--labels 7 --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2 --steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
+    args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2".split()
+    args += "--steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
     done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--out", tmp_path, "--device", "cpu", *args)
     assert done.exit_code == 0, done.output
     (first, start), (second, kw) = calls
@@ -118,7 +135,7 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert (method, data, folder) == ("posedual_jc", Path("some/photos"), tmp_path / "posedual_jc-photos-7-seed3")
     assert (p.labels, p.size, p.batch, p.lr, p.lam, p.net, p.weights) == (7, (64, 48), (4, 12), .01, 2, "tiny", "w.pth")
     assert (p.steps, p.start_steps, p.every) == (60, 40, 20)
-    assert kw["seed"] == 3 and kw["unlabeled"] == Path("more") and kw["device"] == "cpu"
+    assert kw["seed"] == 3 and kw["unlabeled"] == Path("more") and kw["device"] == "cpu" and kw["labels"] == tmp_path / "l.json" and kw["boxes"] == Path("b.json")
     assert first[:2] == ("supervised", p) and start["steps"] == 40 and start["nets"] == 2, "two networks start"
     assert kw["start"] == first[3], "and the method begins from them"
 
@@ -196,3 +213,38 @@ def test_sizes_and_batches():
         with pytest.raises(UserError): cli.parse_size(wrong)
     for wrong in ("0", "+4", "a", "4+b"):
         with pytest.raises(UserError): cli.parse_batch(wrong)
+
+
+# ---- a stranger's afternoon ----
+
+def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
+    "own labels, own pictures, a folder of others: train, stop, list, evaluate, predict, through the command line alone"
+    import json, shutil
+    from semipose.run import read_recipe
+    sample = Path(__file__).parents[1] / "data" / "sample"
+    mine = tmp_path / "mine"
+    shutil.copytree(sample / "images" / "train", mine / "people")
+    shutil.copy(sample / "person_keypoints_train.json", mine / "labels.json")
+    shutil.copytree(sample / "images" / "val", tmp_path / "more")
+    monkeypatch.chdir(tmp_path)
+    settings = "--protocol demo --size 32x32 --batch 4 --start-steps 2 --steps 4 --every 2 --device cpu --name r".split()
+    args = ["train", "posedual_jc", "--data", "mine/people", "--labels", "mine/labels.json", "--labels", 8, "--unlabeled", "more", *settings]
+    done = typed(*args)
+    assert done.exit_code == 0, done.output
+    recipe = read_recipe("runs/r")
+    assert (recipe["data"], recipe["labels"], recipe["unlabeled"]) == ("mine/people", "mine/labels.json", "more")
+    again = typed(*args, "--resume")
+    assert again.exit_code == 0 and "done" in typed("runs").stdout
+    refused = typed(*args)
+    assert refused.exit_code == 2 and "take it up with --resume" in refused.stderr
+    out = typed("eval", "runs/r", "--device", "cpu", "--keep", "numbers.json")
+    assert out.exit_code == 0 and "PCK@0.2" in out.stdout, out.output
+    numbers = json.loads(Path("numbers.json").read_text())
+    last = json.loads(Path("runs/r/result.json").read_text())["last"]
+    assert set(numbers) == {"net 1", "net 2", "ensemble"} and abs(numbers["ensemble"]["AP"] - last["ap_ensemble"]) < 1e-6, "the people set aside are the same ones"
+    photo = next((tmp_path / "more").iterdir())
+    out = typed("predict", "runs/r", photo, "--box", "4,4,50,70", "--box", "10,10,40,60", "--device", "cpu")
+    assert out.exit_code == 0, out.output
+    found = json.loads(Path("runs/r/predictions/predictions.json").read_text())
+    assert len(found) == 2 and len(found[0]["keypoints"]) == 51 and list(Path("runs/r/predictions").glob("*.png"))
+    assert typed("predict", "runs/r", photo, "--device", "cpu").exit_code == 2, "an earlier prediction is not written over"

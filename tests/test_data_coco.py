@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semipose.data.coco import find_coco, read_coco, to_coco, write_coco, write_json
+from semipose.data.coco import find_coco, read_coco, read_train_val, to_coco, write_coco, write_json
 from semipose.data.core import Crops, People
 from semipose.errors import UserError
 from semipose.skeletons import COCO17, LSP14
@@ -138,8 +138,10 @@ def test_other_defects(tmp_path, folk):
         read_coco(path, skeleton=LSP14)
     with pytest.raises(UserError, match="no such picture folder"):
         read_coco(path, tmp_path / "nowhere")
+    assert read_coco(path, tmp_path).folder == tmp_path / "images/train"  # inside the folder given
+    (tmp_path / "elsewhere").mkdir()
     with pytest.raises(UserError, match='does not hold "a.jpg"'):
-        read_coco(path, tmp_path)
+        read_coco(path, tmp_path / "elsewhere")
     with pytest.raises(UserError, match="nobody in it has 18"):
         read_coco(path, min_joints=18)
     two = to_coco(folk)
@@ -221,6 +223,60 @@ def test_many_people_load_in_seconds(tmp_path, folk):
     t = time.process_time()
     assert len(read_coco(tmp_path / "x.json")) == 20_000
     assert time.process_time() - t < 4  # 150,000 people: below 30 s even on a slow core
+
+
+LAMP = dict(id=3, name="lamp", keypoints=["base", "elbow", "head", "left_rim", "right_rim"], skeleton=[[1, 2], [2, 3], [3, 4], [3, 5]])
+
+
+def lamps(folder, name="labels.json", n=10, pictures="photos", **changes):
+    "A labelling tool's export: no area, no sigmas, no flips, two lamps in a picture"
+    images = [dict(id=i, file_name=f"{i}.png", width=40, height=30) for i in range(n)]
+    keys = [[x, 3, 2, x + 6, 9, 2, x + 9, 4, 1, 0, 0, 0, x + 12, 5, 2] for x in (3, 18)]
+    notes = [dict(id=i, image_id=i // 2, category_id=3, bbox=[2 + 15 * (i % 2), 2, 15, 10], keypoints=keys[i % 2]) for i in range(2 * n)]
+    (folder / pictures).mkdir(parents=True, exist_ok=True)
+    for o in images:
+        from PIL import Image
+        Image.new("RGB", (40, 30), (20 * o["id"], 99, 99)).save(folder / pictures / o["file_name"])
+    (folder / name).write_text(json.dumps(dict(images=images, annotations=notes, categories=[LAMP | changes])))
+    return folder / name
+
+
+def test_one_file_of_labels_anywhere_becomes_two_sets(tmp_path):
+    labels = lamps(tmp_path / "a")
+    labels = labels.rename(tmp_path / "labels of mine.json")
+    train, val, note = read_train_val(tmp_path / "a/photos", labels, share=.3, seed=2)
+    assert (len(train), len(val)) == (14, 6) and not set(train.image) & set(val.image)
+    assert "6 of its 20 labelled people (3 pictures, a choice with seed 2)" in note and "labels of mine.json" in note
+    assert train.skeleton.name == "lamp" and train.skeleton.flips == ((3, 4),) and train.skeleton.sigmas == (.05, .05, .026, .05, .05)
+    assert np.allclose(val.area, .53 * 150) and Crops(train, (32, 24)).batch([0, 13])["image"].shape[0] == 2
+    again = read_train_val(tmp_path / "a", labels, share=.3, seed=2)[0]  # the pictures are inside the folder that is given
+    assert again.ids.tolist() == train.ids.tolist() and again.folder == train.folder
+    other = read_train_val(tmp_path / "a", labels, share=.3, seed=3)[1]
+    assert other.ids.tolist() != val.ids.tolist()
+
+
+def test_two_files_of_labels_stay_two(tmp_path):
+    a, b = lamps(tmp_path / "a", n=4), lamps(tmp_path / "b", "val.json", n=3)
+    train, val, note = read_train_val(labels=a, val=b)
+    assert (len(train), len(val), train.folder, val.folder) == (8, 6, tmp_path / "a/photos", tmp_path / "b/photos") and "val.json" in note
+    lamps(tmp_path / "c", "val.json", keypoints=["1", "2", "3", "4", "5"])
+    with pytest.raises(UserError, match="val.json.*same joints"):
+        read_train_val(labels=a, val=tmp_path / "c/val.json")
+
+
+def test_what_is_passed_goes_before_what_the_file_says(tmp_path):
+    people = read_train_val(labels=lamps(tmp_path, sigmas=[.1] * 5), sigmas=.04, flips=[("right_rim", "left_rim")])[0]
+    assert set(people.skeleton.sigmas) == {.04} and people.skeleton.flips == ((4, 3),)
+
+
+@pytest.mark.parametrize("pictures", ["photos", ".", "images", "images/labels", "labels"])
+def test_a_lone_file_of_any_name_is_found_with_its_pictures(tmp_path, pictures):
+    path = lamps(tmp_path, pictures=pictures)
+    assert read_coco(*find_coco(tmp_path, "train")).path(0).exists()
+    assert find_coco(tmp_path, "val")[0] == path and read_train_val(tmp_path)[0].path(0).exists()
+    (tmp_path / "more.json").write_text("{}")
+    with pytest.raises(UserError, match="labels.json, more.json"):
+        find_coco(tmp_path, "train")
 
 
 @real

@@ -145,7 +145,7 @@ def test_a_subset_of_memory_is_the_same_people_and_copies_nothing(folder):
 
 def test_a_picture_of_several_people_is_read_once(folder, monkeypatch):
     read = []
-    monkeypatch.setattr(core, "read_picture", lambda path: read.append(path.name) or read_picture(path))
+    monkeypatch.setattr(core, "read_picture", lambda path, *how: read.append(path.name) or read_picture(path, *how))
     Crops(folder, (32, 24)).batch([0, 1, 3, 6, 5, 0])
     assert sorted(read) == ["0.png", "2.png"]
     read.clear()
@@ -196,11 +196,79 @@ def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
     assert (np.asarray(read_picture(tmp_path / "a.png")) == 30000 // 257).all()
 
 
-def test_the_rotation_flag_is_ignored_as_in_coco(tmp_path):
+UPRIGHT = np.arange(20 * 10 * 3, dtype=np.uint8).reshape(10, 20, 3)  # 20 wide, 10 high
+STORED = {1: UPRIGHT, 2: UPRIGHT[:, ::-1], 3: UPRIGHT[::-1, ::-1], 4: UPRIGHT[::-1], 5: UPRIGHT.transpose(1, 0, 2),
+          6: np.rot90(UPRIGHT, 1), 7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(UPRIGHT, -1)}  # by EXIF's table: where row 0, column 0 are
+
+
+def flagged(path, a, flag):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_picture(tmp_path / "a.jpg").size == (20, 10)
+    exif[0x0112] = flag
+    Image.fromarray(np.ascontiguousarray(a)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("flag", STORED)
+def test_the_camera_flag_is_obeyed_when_asked_and_else_ignored_as_in_coco(tmp_path, flag):
+    path = flagged(tmp_path / "a.png", STORED[flag], flag)
+    assert np.array_equal(np.asarray(read_picture(path)), STORED[flag])
+    assert np.array_equal(np.asarray(read_picture(path, upright=True)), UPRIGHT)
+
+
+def test_the_annotated_size_says_which_pixels_were_annotated(tmp_path):
+    path = flagged(tmp_path / "a.png", STORED[6], 6)  # stored 10 wide, 20 high
+    assert np.array_equal(np.asarray(read_picture(path, size=(20, 10))), STORED[6])
+    assert np.array_equal(np.asarray(read_picture(path, size=(10, 20))), UPRIGHT)
+    with pytest.raises(UserError, match="20 px wide and 10 px high.*40 x 20.*width"):
+        read_picture(path, size=(20, 40))
+    with pytest.raises(UserError, match="say 10 x 20"):
+        read_picture(path, upright=True, size=(20, 10))  # upright it is 20 x 10, and nothing else will do
+
+
+def test_people_labelled_upright_are_cut_from_the_upright_picture(tmp_path):
+    flagged(tmp_path / "a.png", np.rot90(np.asarray(spot((37, 12), (60, 80), 3)), 1), 6)
+    xy = np.zeros((1, 17, 2))
+    xy[0, 5] = 37, 12
+    who = people(tmp_path, ["a.png"], [0], [(20, 0, 30, 40)], xy)
+    for sizes, upright, found in ((np.array([[60, 80]]), False, True), (None, True, True), (np.array([[80, 60]]), False, False), (None, False, False)):
+        who.sizes, who.upright = sizes, upright
+        crop = Crops(who, (64, 48)).cache(progress=False)[0]
+        x, y = crop["xy"][5].round().int().tolist()
+        assert (crop["image"][0, y, x] > 230) == found
+
+
+def test_a_damaged_flag_is_no_flag(tmp_path, monkeypatch):
+    Image.fromarray(UPRIGHT).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "getexif", lambda self: 1 / 0)
+    assert read_picture(tmp_path / "a.png", upright=True).size == (20, 10)
+
+
+def test_white_shows_through_what_is_transparent(tmp_path):
+    a = np.full((8, 8, 4), 200, np.uint8)
+    a[:, :4, 3], a[:, 4:, 3] = 0, 255
+    Image.fromarray(a).save(tmp_path / "a.png")
+    got = np.asarray(read_picture(tmp_path / "a.png"))
+    assert (got[:, :4] == 255).all() and (got[:, 4:] == 200).all()
+    Image.fromarray(a).quantize(4).save(tmp_path / "p.png")  # a palette with transparent entries
+    got = np.asarray(read_picture(tmp_path / "p.png")).astype(int)
+    assert (got[:, :4] > 250).all() and abs(got[:, 4:] - 200).max() < 4
+
+
+def test_hold_out_sets_whole_pictures_aside_whatever_their_order():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 30, 100)
+    who = people(".", [f"{i}.jpg" for i in range(30)], image, np.tile([0, 0, 9, 9], (100, 1)))
+    train, val = core.hold_out(who, .25, seed=3)
+    assert not set(train.image) & set(val.image) and sorted([*train.ids, *val.ids]) == who.ids.tolist()
+    assert 25 <= len(val) <= 32  # at least the share, and not a picture more than needed
+    o = rng.permutation(100)
+    assert sorted(core.hold_out(who.subset(o), .25, seed=3)[1].ids) == val.ids.tolist()
+    assert sorted(core.hold_out(who, .25, seed=4)[1].ids) != val.ids.tolist()
+    for share in (.001, .999):
+        assert all(map(len, core.hold_out(who, share)))  # never nobody
+    who.vis[who.image % 2 > 0] = 0  # only people with joints count, and only their pictures are set aside
+    train, val = core.hold_out(who, .5, seed=0)
+    assert set(val.image % 2) == {0} and len(val) >= len(who.posed) / 2
 
 
 def test_a_bad_picture_is_one_sentence(tmp_path, folder):

@@ -126,10 +126,9 @@ def test_weights_round_trip_and_are_whole_or_absent(tmp_path, monkeypatch):
     load_weights(b, file)
     assert same(a.state_dict(), b.state_dict())
     old = file.read_bytes()
-    import safetensors.torch
-    def half(tensors, path, metadata=None): open(path, 'wb').write(b'half'); raise OSError('disk full')
-    monkeypatch.setattr(safetensors.torch, 'save_file', half)
-    with pytest.raises(OSError): save_weights(a, file)
+    def full(*a): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr('semipose.files.os.replace', full)
+    with pytest.raises(UserError, match='The disk is full: .*w.safetensors could not be written, and the older one is kept'): save_weights(a, file)
     assert file.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ['w.safetensors']
 
 @pytest.mark.parametrize('damage, says', [(lambda f: f.unlink(), 'no weights file'), (lambda f: f.write_bytes(b'x'*99), 'cannot be read')])
@@ -142,3 +141,19 @@ def test_weights_of_another_network_name_the_first_misfit(tmp_path):
     file = save_weights(Peers([Tiny(width=8)]), tmp_path/'w.safetensors')
     with pytest.raises(UserError, match='for another network'): load_weights(Peers([Tiny(width=16)]), file)
     with pytest.raises(UserError, match='for another network'): load_weights(Peers([Tiny(width=8)], ema=True), file)
+
+def test_weight_decay_shrinks_and_none_does_not():
+    "AdamW's decay: with a gradient of zero, a weight loses lr*wd of itself at each step"
+    for wd, kept in ((0., 1.), (.1, 1 - 1e-2*.1)):
+        learn = make('supervised', lr=1e-2, optimiser='adamw', wd=wd)
+        learn.create_opt()
+        p = learn.model.nets[0].stem[0].weight
+        before, p.grad = p.detach().clone(), torch.zeros_like(p)
+        learn.opt.set_hypers(lr=1e-2)
+        learn.opt.step()
+        assert_close(p.detach(), before*kept)
+
+def test_a_loss_that_is_no_number_names_step_and_term():
+    "one sentence, without what fastai puts before it"
+    with pytest.raises(UserError, match=r"^The loss term 'sup1' is (nan|inf) at step [2-9]: lower the learning rate"):
+        fit(make('supervised', every=10, lr=1e30, cbs=[Watch(lambda m: dict(ap=0.))]), 10, 'constant')

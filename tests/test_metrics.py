@@ -89,4 +89,7 @@ def test_torso_diagonals():
     got = torso(xy, vis)
     assert got[:3].tolist() == [50., 100., 50.] and got[3].isnan()
     assert torso(torch.rand(2, 14, 2), torch.ones(2, 14), AIC14).isfinite().all(), "joints are found by name"
-    with pytest.raises(ValueError, match="left_hip|right_hip|shoulder"): torso(torch.rand(1, 1, 2), torch.ones(1, 1), Skeleton("dot", ("dot",), (), (), (.1,)))
+    dot = Skeleton("dot", ("a", "b", "c"), (), (), (.1,) * 3)
+    xy = torch.tensor([[[5., 5.], [5., 35.], [45., 5.]]]).repeat(3, 1, 1)
+    got = torso(xy, torch.tensor([[1, 2, 2], [2, 2, 0], [0, 0, 2]]), dot)
+    assert got[:2].tolist() == pytest.approx([50 / 3, 10.]) and got[2].isnan(), "no torso: a third of the annotated joints' extent"

@@ -206,3 +206,25 @@ def test_mistakes_say_what_to_do():
 def test_peers_of_different_kinds():
     pair = build_peers(("tiny", "tiny"), joints=2, n=2)
     assert len(pair) == 2 and pair.stride == 2 and build("tiny").stride == 2
+
+
+def test_unlike_peers_need_one_heatmap_size_and_may_have_their_own_arguments():
+    with pytest.raises(UserError, match="strides 2, 4"):
+        build_peers(("tiny", "resnet18"), joints=2, n=2)
+    with pytest.raises(UserError, match="2 peers need 2 names, 2 weights and 2 nets"):
+        build_peers("tiny", n=2, net=(dict(width=8),))
+    pair = build_peers("tiny", joints=3, n=2, net=(dict(width=8), dict(width=16, levels=2)))
+    same(pair.nets[0].stem[0].weight, tiny(n=1).nets[0].stem[0].weight)
+    a, b = pair.eval()(X)
+    assert a.shape == b.shape and pair.nets[1].final.in_channels == 16 and pair.nets[0].final.in_channels == 8
+
+
+def test_copies_are_made_once():
+    peers = tiny(n=1)
+    peers.copy()
+    assert peers.ema is None and peers.frozen is None
+    peers.copy(ema=True, frozen=True)
+    ema, frozen = peers.ema, peers.frozen
+    learn(peers.nets[0])
+    peers.copy(ema=True, frozen=True)
+    assert peers.ema is ema and peers.frozen is frozen and (frozen[0].final.weight != peers.nets[0].final.weight).any()

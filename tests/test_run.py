@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from semipose.errors import UserError
 from semipose.protocols import Protocol, protocol
-from semipose.run import compare, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train
+from semipose.run import compare, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
 SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
@@ -126,3 +126,58 @@ def test_protocols_import_nothing_heavy():
     code = "import sys, semipose.protocols; print([m for m in ('torch', 'fastai', 'numpy') if m in sys.modules])"
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert out.stdout.strip() == '[]', out
+
+def test_joints_that_nobody_labelled_are_not_asked_for(data):
+    "garbage in a joint that the networks never learned costs nothing; in a learned one it does"
+    from semipose.predict import Prediction
+    truth = data.val
+    rows, keep = truth.posed, np.ones(17)
+    people = truth.subset(rows)
+    xy = torch.from_numpy(people.xy.copy())
+    xy[:, 9] += 50
+    found = Prediction(xy, torch.ones(len(rows), 17))
+    assert score(truth, rows, found, keep)['AP'] < 99 and score(truth, rows, found, keep)['PCK@0.2'] < 99
+    keep[9] = 0
+    assert score(truth, rows, found, keep)['AP'] == score(truth, rows, found, keep)['PCK@0.2'] == 100
+
+def test_ap_is_the_mean_over_networks(data, monkeypatch):
+    "one network perfect, one lost, the ensemble perfect: ap is half way, the ensemble has its own column"
+    import semipose.run as run
+    from semipose.predict import Prediction
+    rows = data.val.posed
+    right = Prediction(torch.from_numpy(data.val.subset(rows).xy.copy()), torch.ones(len(rows), 17))
+    wrong = right._replace(xy=right.xy + 500)
+    monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [right, wrong, right])
+    r = run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)
+    assert (r['ap'], r['ap1'], r['ap2'], r['ap_ensemble'], r['pck'], r['pck1'], r['pck2']) == (50, 100, 0, 100, 50, 100, 0)
+
+@pytest.mark.parametrize('method, who', [('posecons', 'the unlabelled'), ('supervised', None)])
+def test_the_second_stream_is_the_unlabelled_people(data, tmp_path, monkeypatch, method, who):
+    import semipose.run as run
+    seen, real = [], run.Streams
+    def spy(labeled, unlabeled, *a):
+        seen.append((labeled, unlabeled))
+        return real(labeled, unlabeled, *a)
+    monkeypatch.setattr(run, 'Streams', spy)
+    train(method, SMALL, data, tmp_path/'r', steps=2, device='cpu', progress=False)
+    labeled, unlabeled = seen[0]
+    assert list(labeled.people.ids) == list(data.train.ids[data.split.labeled])
+    assert unlabeled is None if who is None else list(unlabeled.people.ids) == list(data.train.ids[data.split.unlabeled])
+
+def test_the_flip_test_and_the_first_of_the_file(tmp_path):
+    "flip averages with the mirror image; 'first' takes the people in file order, 'seeded' does not"
+    from semipose.run import Evaluate, codec_of, peers_of
+    a = prepare(replace(SMALL, choose='first'), SAMPLE, 3, progress=False)
+    assert list(a.split.labeled) == list(a.train.posed[:8])
+    assert list(prepare(SMALL, SAMPLE, 3, progress=False).split.labeled) != list(a.train.posed[:8])
+    assert Evaluate(a, replace(SMALL, flip=True), None).flip == a.skeleton.flip_index and Evaluate(a, SMALL, None).flip is None
+    peers = peers_of(SMALL, 17, 1, 0)
+    codec = codec_of(SMALL, peers.stride)
+    plain, both = (Evaluate(a, replace(SMALL, flip=f), codec) for f in (False, True))
+    import semipose.run as run
+    seen = []
+    real, run.predict_all = run.predict_all, lambda *args, **kw: seen.append(kw.get('flip')) or real(*args, **kw)
+    try:
+        for e in (plain, both): e.accuracy(peers, e.val, a.val, e.rows)
+    finally: run.predict_all = real
+    assert seen == [None, a.skeleton.flip_index]

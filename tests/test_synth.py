@@ -336,3 +336,15 @@ def test_the_committed_sample_is_what_is_drawn_today():
         assert np.abs(pixels - d.image[i].permute(1, 2, 0).numpy()).mean() < 5
         assert np.abs(np.array(coco["annotations"][6*i]["keypoints"]).reshape(17, 3)[:, :2] - d.xy[i, 0].numpy()).max() < .006
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 300_000
+
+
+def test_without_face_only_the_annotation_changes(tmp_path):
+    "the same pictures; nose, eyes and ears are not annotated, everything else is; a folder with faces is not mistaken for one without"
+    a, b = (write_synth(tmp_path/name, train=3, val=1, seed=7, size=SMALL, face=face) for name, face in (("a", True), ("b", False)))
+    for split in ("train", "val"):
+        x, y = (json.loads((f/f"person_keypoints_{split}.json").read_text())["annotations"] for f in (a, b))
+        for p, q in zip(x, y):
+            assert q["keypoints"] == [0]*15 + p["keypoints"][15:] and q["num_keypoints"] == sum(v > 0 for v in q["keypoints"][2::3]) and q["bbox"] == p["bbox"]
+        assert [f.read_bytes() for f in sorted((a/"images"/split).iterdir())] == [f.read_bytes() for f in sorted((b/"images"/split).iterdir())]
+    for folder, face in ((a, False), (b, True)):
+        with pytest.raises(UserError, match="differs in face"): write_synth(folder, train=3, val=1, seed=7, size=SMALL, face=face)

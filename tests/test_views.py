@@ -1,10 +1,12 @@
 "Laws of views: what moves a picture moves its joints and its heatmaps; what is hidden is hidden where the teacher looked"
-import pytest, torch
+import numpy as np, pytest, torch
+from PIL import Image, ImageEnhance, ImageOps
 from torch.testing import assert_close
 from semipose.codecs import Gaussian
 from semipose.geometry import compose, invert, move, roomy
 from semipose.skeletons import COCO17
-from semipose.views import A30, A60, PLAIN, Affine, Draw, JointCutout, View, carry, covered, joints_in, plain, render
+from semipose.views import (A30, A60, A60_RELEASED, CM, CO, COLORS, JC, JO, MEAN, PLAIN, RA, SCALES, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment,
+                            View, Zoom, carry, covered, joints_in, plain, recolor, render)
 
 SIZE = (64, 48)
 FLIP = COCO17.flip_index
@@ -97,7 +99,7 @@ def test_cutout_hides_the_joints_it_chose_and_only_supervised_ones():
     xy = torch.stack([torch.linspace(14, 58, 17), torch.linspace(20, 76, 17)], -1).expand(6, 17, 2)
     weight = torch.zeros(17); weight[::3] = 1; weight[1] = 1
     d, base = cut(xy, weight, 5)
-    box, frame = d.holes[0]
+    box, frame = d.holes[0][:2]
     at = move(xy, frame)
     hits = ((box[:,:,None,:2] - at[:,None]).norm(dim=-1) < 1e-3)            # box b sits on joint k
     assert hits.any(2).all() and (hits.sum((1, 2)) == 5).all(), 'five different joints'
@@ -107,7 +109,7 @@ def test_cutout_with_fewer_joints_than_boxes_hides_what_there_is():
     weight = torch.zeros(17); weight[:2] = 1
     xy = torch.rand(4, 17, 2, generator=gen())*20 + 30
     d, _ = cut(xy, weight, 5)
-    box, _ = d.holes[0]
+    box = d.holes[0].box
     assert ((box[...,2] > 0).sum(1) == 2).all()
     image = torch.ones(4, 3, *roomy(SIZE))
     alone, _ = cut(xy[:,:2], torch.ones(2), 2)
@@ -135,7 +137,7 @@ def test_hidden_boxes_turn_with_the_picture():
     xy = torch.full((8, 3, 2), 40.) + torch.tensor([[0., 0.], [5., 9.], [-6., 12.]])
     easy = plain(8, SIZE)
     hard = (JointCutout(3) >> A60).sample(easy, SIZE, (xy, torch.ones(3)), gen(3))
-    box, frame = hard.holes[0]
+    box, frame = hard.holes[0][:2]
     mask = covered(box, compose(invert(hard.M), frame), SIZE)
     y, x = torch.meshgrid(torch.arange(64.), torch.arange(48.), indexing='ij')
     back = move(torch.stack([x, y], -1).view(1, -1, 2).expand(8, -1, -1), compose(invert(hard.M), easy.M))
@@ -149,3 +151,222 @@ def test_words_read_in_the_order_things_happen():
     with pytest.raises(ValueError, match='starts from the plain crop'): A60 >> A30
     with pytest.raises(ValueError, match='joints that a teacher found'): v.sample(plain(2, SIZE), SIZE)
     assert isinstance(PLAIN, View)
+
+# Affine, Zoom
+
+def parts(M):
+    "(B,3,3) rigid motions -> angle in degrees, size, mirrored"
+    a, b, c, d = M[:,0,0], M[:,0,1], M[:,1,0], M[:,1,1]
+    mirrored = a*d - b*c < 0
+    return torch.atan2(b, torch.where(mirrored, d, a)).rad2deg(), (a*d - b*c).abs().sqrt(), mirrored
+
+@pytest.mark.parametrize('view, deviation, p, flip', [(A30, 30, .6, .5), (A60, 60, .8, 0.)], ids=['A30', 'A60'])
+def test_ranges_of_the_affine_are_the_published_ones(view, deviation, p, flip):
+    n = 20000
+    d = view.sample(plain(n, SIZE), SIZE, generator=gen(2))
+    angle, size, mirrored = parts(d.M)
+    assert torch.equal(mirrored, d.flip) and abs(float(mirrored.float().mean()) - flip) < .015
+    assert abs(float((angle.abs() > 1e-3).float().mean()) - p) < .015 and abs(angle.abs().max() - 2*deviation) < .1
+    within = angle[angle.abs() > 1e-3].abs()
+    assert abs(float((within < deviation).float().mean()) - .6827) < .02 and abs(float(angle.mean())) < 1.5, 'normal, as often to the left as to the right'
+    assert abs(size.min() - .75) < 1e-3 and abs(size.max() - 1.25) < 1e-3 and abs(float(size.median()) - 1) < .01
+    assert abs(float(((size > .7501) & (size < 1.2499)).float().mean()) - .6827) < .02
+
+def test_the_scales_of_data_distillation_are_fixed():
+    for v, (s, f) in zip(SCALES, [(s, f) for s in (.9, .7, 1.1, 1.3) for f in (False, True)]):
+        a, b = (v.sample(plain(2, SIZE), SIZE, generator=gen(i)) for i in (0, 1))
+        assert torch.equal(a.M, b.M) and bool(a.flip.all()) == f == bool(a.flip.any())
+        middle = torch.tensor([[[23.5 + 12, 31.5 + 16], [33.5 + 12, 31.5 + 16]]]).expand(2, -1, -1)     # the crop's centre, and 10 px to its right
+        assert_close(move(middle, a.M)[0], torch.tensor([[23.5, 31.5], [23.5 + (-10 if f else 10)*s, 31.5]]), atol=1e-4, rtol=0)
+    assert len(SCALES) == 8
+
+# what released code did
+
+def test_the_released_affine_is_rigid_in_a_square_only():
+    d = A60_RELEASED.sample(plain(500, (256, 192)), (256, 192), generator=gen(0))
+    right = A60.sample(plain(500, (256, 192)), (256, 192), generator=gen(0))
+    D = torch.diag(torch.tensor([1/192, 1/256, 1.]))
+    L, R = (D @ d.M @ torch.linalg.inv(D))[:,:2,:2], right.M[:,:2,:2]
+    assert_close(L, R, atol=1e-4, rtol=1e-4)                                         # in normalised coordinates: the rotation that was meant
+    assert d.released and not right.released
+    stretch = torch.linalg.svdvals(d.M[:,:2,:2]) / parts(right.M)[1][:,None]
+    sixty = (parts(right.M)[0].abs() - 60).abs() < 2
+    assert sixty.any() and ((stretch[sixty] - torch.tensor([1.28, .78])).abs() < .02).all()
+    centre = torch.tensor([[[95.5 + 48, 127.5 + 64]]]).expand(500, 1, 2)
+    assert_close(move(centre, d.M), torch.tensor([95.5, 127.5]).expand(500, 1, 2), atol=1e-3, rtol=0)
+    square = [v.sample(plain(9, (64, 64)), (64, 64), generator=gen(0)).M for v in (A60, A60_RELEASED)]
+    assert_close(*square, atol=1e-4, rtol=1e-4)
+
+def test_released_heatmaps_turn_about_pixel_centres():
+    "a bump carried into a released view lies where heatmap pixel i were at crop pixel 4i+1.5"
+    n, codec, size = 64, Gaussian(sigma=2, stride=4), (256, 192)
+    xy = torch.tensor([96., 128.]) + 80*(torch.rand(n, 1, 2, generator=gen(1)) - .5)
+    easy = plain(n, size)
+    for view, c in ((A60, 0.), (A60_RELEASED, 1.5)):
+        hard = view.sample(easy, size, generator=gen(4))
+        heat, _ = codec.encode(xy, torch.full((n, 1), 2), (64, 48))
+        M = compose(invert(easy.M), hard.M)
+        want = move(xy + c, M) - c
+        inside = ((want > 26) & (want < torch.tensor([192., 256.]) - 30)).all(-1)[:,0]
+        got = centre_of_mass(carry(heat, easy, hard, 4, (0,)))*4
+        assert inside.sum() > 20
+        assert_close(got[inside], want[inside], atol=.1, rtol=0)
+
+def test_released_cutout_spares_what_is_low_in_a_tall_crop():
+    "measured of the released code: 2,100 hidden px for a joint at row 100, 2 px at row 230"
+    def hidden(row, released):
+        at = torch.tensor([[[96. + 48, row + 64.]]]).expand(20, 5, 2)
+        d = JointCutout(5, released=released)(plain(20, (256, 192)), (256, 192), (at, torch.ones(5)), gen(0))
+        return float(covered(d.holes[0].box, torch.eye(3).expand(20, 3, 3), (256, 192)).sum())/20
+    assert abs(hidden(100, True) - hidden(100, False)) < 200 and 1900 < hidden(100, True) < 2400
+    assert hidden(230, True) < 20 and hidden(230, False) > 1900
+    xy, weight = torch.arange(24.)[None,:,None].expand(200, 24, 2)*3 + 10, torch.zeros(24)
+    weight[:17] = 1
+    at = lambda released: ((JointCutout(5, 1., 2., 0., released)(plain(200, SIZE), SIZE, (xy, weight), gen(0)).holes[0].box[...,0] - 10 + 12)/3)
+    known, any_ = at(False), at(True)
+    assert known.max() < 16.6 and all(len(set(r.tolist())) == 5 for r in known.round())
+    assert (any_ > 16.6).float().mean() > .1 and any(len(set(r.tolist())) < 5 for r in any_.round()), 'with replacement, from all channels'
+
+# patches of other pictures
+
+def numbered(n=5, size=SIZE):
+    "Pictures whose every pixel says which picture it is (red) and where (green x, blue y), roomy px"
+    H, W = roomy(size)
+    y, x = torch.meshgrid(torch.arange(H)/H, torch.arange(W)/W, indexing='ij')
+    return torch.stack([torch.stack([torch.full_like(x, i/n), x, y]) for i in range(n)])
+
+@pytest.mark.parametrize('easy', [PLAIN, A30], ids=str)
+def test_patches_land_on_the_joint_and_come_from_a_joint_of_another(easy):
+    n, (H, W) = 5, roomy(SIZE)
+    xy = torch.rand(n, 17, 2, generator=gen(3))*torch.tensor([30., 46.]) + torch.tensor([21., 25.])
+    weight = torch.ones(17); weight[::2] = 0
+    base = easy.sample(plain(n, SIZE), SIZE, generator=gen(6))
+    base = JointOcclude(3)(base, SIZE, (xy, weight), gen(7))
+    hole, image = base.holes[0], render(numbered(), base, SIZE)
+    other, inframe = hole.other, move(xy, base.M)
+    assert (other != torch.arange(n)[:,None]).all() and len(other.unique()) > 2
+    seen = 0
+    for b in range(n):
+        for j in (2,):                                                          # the last patch: nothing lies over it
+            to = hole.box[b,j,:2]
+            k = (inframe[b] - to).norm(dim=-1).argmin()
+            assert (inframe[b,k] - to).norm() < 1e-3 and weight[k] > 0, 'pasted on a joint of this picture'
+            o = other[b,j]
+            gaps = (inframe[o] - (to - hole.shift[b,j])).norm(dim=-1)
+            assert gaps.min() < 1e-3 and weight[gaps.argmin()] > 0, 'cut around a joint of the other picture'
+            u, v = to.round().long().tolist()
+            if 0 <= u < 48 and 0 <= v < 64 and (torch.tensor([u, v]) - to).abs().max() < hole.box[b,j,2:].min():
+                i, x, y = image[b,:,v,u].tolist()
+                back = move((torch.tensor([u, v]) - hole.shift[b,j])[None,None], invert(base.M[o:o+1]))[0,0]
+                assert abs(i - o/n) < 1e-3, 'the pixels are the other picture'
+                assert abs(x*W - back[0]) < .1 and abs(y*H - back[1]) < .1, 'from where its joint is'
+                seen += 1
+    assert seen >= 3
+
+def test_patches_turn_with_the_hard_view_and_hide_nothing_else():
+    xy = torch.rand(5, 17, 2, generator=gen(3))*30 + 25
+    easy = plain(5, SIZE)
+    d = (JointOcclude(2) >> A60).sample(easy, SIZE, (xy, torch.ones(17)), gen(2))
+    bare = render(numbered(), Draw(d.M, d.flip), SIZE)
+    full = render(numbered(), d, SIZE)
+    hit = covered(d.holes[0].box, compose(invert(d.M), d.holes[0].frame), SIZE)
+    assert torch.equal(full.movedim(1,-1)[~hit], bare.movedim(1,-1)[~hit]) and hit.any()
+    last = covered(d.holes[0].box[:,1:], compose(invert(d.M), d.holes[0].frame), SIZE)
+    for b in range(5):
+        red = full[b,0][last[b]]
+        assert ((red - d.holes[0].other[b,1]/5).abs() < 1e-3).float().mean() > .8 if len(red) else True   # the rest lay outside the other picture
+
+def test_released_patches_miss():
+    xy = torch.tensor([[20., 30.]]).expand(4, 1, 2) + torch.tensor([12., 16.])     # crop (20, 30)
+    at = lambda released: JointOcclude(1, released=released)(plain(4, SIZE), SIZE, (xy, torch.ones(1)), gen(0)).holes[0].box[:,0,:2]
+    assert_close(at(False), torch.tensor([20., 30.]).expand(4, 2)); assert_close(at(True), torch.tensor([30., 20.]).expand(4, 2))
+
+def test_who_has_no_joint_gets_and_gives_no_patch():
+    weight = torch.ones(3, 17); weight[1] = 0
+    d = JointOcclude(2)(plain(3, SIZE), SIZE, (torch.full((3, 17, 2), 40.), weight), gen(0)).holes[0]
+    empty = (d.box[...,2:] < 0).all(-1)
+    assert empty[1].all() and torch.equal(empty[[0, 2]], d.other[[0, 2]] == 1)
+
+def test_alone_in_a_batch_a_picture_borrows_from_itself():
+    d = CutMix(2)(plain(1, SIZE), SIZE, generator=gen(0))
+    assert (d.holes[0].other == 0).all()
+
+def test_cutmix_keeps_the_place_and_cutout_hides_anywhere():
+    d = CutMix(2)(plain(5, SIZE), SIZE, generator=gen(5))
+    image, clean = (render(numbered(), o, SIZE) for o in (d, plain(5, SIZE)))
+    hit = covered(d.holes[0].box, torch.eye(3).expand(5, 3, 3), SIZE)
+    assert (image[:,1:] - clean[:,1:]).abs().max() < 1e-5, 'green and blue say where: the same place'
+    assert ((image[:,0] - clean[:,0]).abs() > .1).equal(hit) and hit.any()
+    box = Cutout(5)(plain(2000, SIZE), SIZE, generator=gen(0)).holes[0].box
+    for c, n in ((0, 48), (1, 64)): assert abs(float(box[...,c].mean()) - n/2) < 1 and box[...,c].min() < .5 and box[...,c].max() > n - .5
+    assert box[...,2:].min() >= 2.5 - 1e-4 and box[...,2:].max() <= 4.75 + 1e-4
+
+def test_later_steps_lie_over_earlier_ones():
+    xy = torch.full((4, 17, 2), 40.)
+    for first, second in ((JO, CO), (JC, CM)):
+        d = (first >> second).sample(plain(4, SIZE), SIZE, (xy, torch.ones(17)), gen(0))
+        assert [h.box.shape[1] for h in d.holes] == [{JO: 2, JC: 5}[first], {CO: 5, CM: 2}[second]]
+        over = covered(d.holes[1].box, torch.eye(3).expand(4, 3, 3), SIZE)
+        alone = render(numbered(4), Draw(d.M, d.flip, d.holes[1:]), SIZE)
+        assert torch.equal(render(numbered(4), d, SIZE).movedim(1,-1)[over], alone.movedim(1,-1)[over])
+
+# RandAugment
+
+def noise(n, size=(40, 30)): return torch.randint(0, 256, (n, 3, *size), dtype=torch.uint8, generator=gen(n))
+
+def by_pillow(picture, k, v):
+    "One colour change of one picture, by the library that the published code used"
+    f = 1 + .9*v
+    def add(p): a = np.asarray(p).astype(int); return np.where(a < 128, np.minimum(a + int(110*abs(v)), 255), a)
+    change = (ImageOps.autocontrast, ImageOps.equalize, ImageOps.invert, lambda p: ImageOps.posterize(p, max(1, int(4*abs(v)))), lambda p: ImageOps.solarize(p, 256*abs(v)), add,
+              *(lambda p, E=E: E(p).enhance(f) for E in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness, ImageEnhance.Sharpness)))[k]
+    return torch.from_numpy(np.asarray(change(Image.fromarray(picture.permute(1, 2, 0).numpy()))).astype(np.int64)).permute(2, 0, 1)
+
+@pytest.mark.parametrize('k', range(len(COLORS)), ids=lambda k: COLORS[k].__name__)
+def test_colours_are_pillows(k):
+    "pictures of different contrast and colour in one batch, each at its own strength: within one step of 255 of Pillow, one picture at a time"
+    x = noise(6)
+    x[1] = x[1]//4 + 60; x[2,0] = 17; x[3] = 99; x[4] = (x[4].float()**2/255).byte(); x[5] = x[5,:1]
+    v = torch.tensor([2/3, -2/3, 1/3, -1., .9, -.1])
+    got = recolor(x, ((torch.full((6,), k), v),)).long()
+    for b in range(6): assert (got[b] - by_pillow(x[b], k, float(v[b]))).abs().max() <= 1, (b, float(v[b]))
+    assert got.ne(x.long()).any() and len(COLORS) == 10
+
+def test_colours_follow_one_another_and_leave_others_alone():
+    x = noise(4)
+    which, v = torch.tensor([2, 6, len(COLORS), 4]), torch.full((4,), 2/3)
+    once = recolor(x, ((which, v),))
+    assert torch.equal(once[2], x[2]), 'the eleventh choice is a hole, no colour'
+    for b in (0, 1, 3): assert torch.equal(once[b:b+1], recolor(x[b:b+1], ((which[b:b+1], v[b:b+1]),)))
+    second = torch.tensor([6, 2, 7, 1])
+    twice = recolor(x, ((which, v), (second, -v)))
+    assert torch.equal(twice, recolor(once, ((second, -v),))) and not torch.equal(twice, recolor(recolor(x, ((second, -v),)), ((which, v),)))
+    assert torch.equal(recolor(x.float()/255, ((which, v),)), once) and torch.equal(x, noise(4)), 'the batch itself is not written to'
+
+def test_randaugment_draws_per_picture_with_replacement_and_sign():
+    n, H = 20000, 256
+    d = RandAugment(2, 20)(plain(n, (256, 192)), (256, 192), generator=gen(0))
+    (a, va), (b, vb) = d.colors
+    counts = torch.bincount(torch.cat([a, b]), minlength=11)/(2*n)
+    assert ((counts - 1/11).abs() < .006).all() and abs(float((a == b).float().mean()) - 1/11) < .01
+    for v in (va, vb): assert_close(v.abs(), torch.full_like(v, 2/3)); assert abs(float((v > 0).float().mean()) - .5) < .015
+    half, hole = d.holes[0].box[...,2:], torch.stack([a, b], 1) == 10
+    assert_close(half[hole], torch.full_like(half[hole], 80*20/30/2)); assert (half[~hole] < 0).all()
+    assert abs(float(d.holes[0].box[...,0].mean()) - 96) < 1 and abs(float(d.holes[0].box[...,1].mean()) - 128) < 1
+    small = RandAugment(2, 20)(plain(n, SIZE), SIZE, generator=gen(0)).holes[0].box[...,2]
+    assert abs(float(small.max()) - 80*20/30/2*SIZE[0]/H) < 1e-4
+
+def test_what_is_outside_and_hidden_keeps_the_mean_colour():
+    "colours change before the warp: an inverted picture is not surrounded by an inverted fill"
+    d = Zoom(.5)(plain(8, SIZE), SIZE)
+    white = torch.full((8, 3, *roomy(SIZE)), 255, dtype=torch.uint8)
+    image = render(white, Draw(d.M, d.flip, colors=((torch.full((8,), 2), torch.ones(8)),)), SIZE)
+    assert image[:,:,30:34,22:26].abs().max() < 1e-6
+    clean = render(white, d, SIZE)
+    outside = (clean - torch.tensor(MEAN).view(3,1,1)).abs().amax(1) < 1e-6
+    assert outside.any() and (image - torch.tensor(MEAN).view(3,1,1)).abs().amax(1)[outside].max() < 1e-6
+    v = (RA >> A60).sample(plain(64, SIZE), SIZE, generator=gen(3))
+    hole = torch.stack([w for w, _ in v.colors], 1) == 10
+    hit = covered(v.holes[0].box, compose(invert(v.M), v.holes[0].frame), SIZE)
+    assert hit.any() and not hit.flatten(1).any(1)[~hole.any(1)].any(), 'a hole where one was drawn and nowhere else'
+    assert_close(render(noise(64, roomy(SIZE)), v, SIZE).movedim(1,-1)[hit], torch.tensor(MEAN).expand(int(hit.sum()), 3))

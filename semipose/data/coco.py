@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
+from ..errors import UserError, told
 from ..skeletons import Skeleton
-from .core import People
+from .core import People, hold_out
 
 # %% auto #0
-__all__ = ['read_json', 'write_json', 'read_coco', 'find_coco', 'to_coco', 'write_coco']
+__all__ = ['FILL', 'read_json', 'write_json', 'read_coco', 'find_coco', 'read_train_val', 'to_coco', 'write_coco']
 
 # %% ../../nbs/11_data.coco.ipynb #a7a13316
 def read_json(
@@ -27,10 +27,15 @@ def read_json(
     "Read JSON, large files too"
     collecting = gc.isenabled()
     gc.disable()
-    try: return json.loads(Path(path).read_bytes())
+    try:
+        text = Path(path).read_bytes()
+        if not text.strip(): raise UserError(f'{path} is empty; was the download or the export cut short?')
+        return json.loads(text)
+    except UserError: raise
     except FileNotFoundError: raise UserError(f'{path}: there is no such file; pass the path of a JSON file (COCO\'s are person_keypoints_*.json).') from None
     except IsADirectoryError: raise UserError(f'{path} is a folder; pass the JSON file inside it, or use find_coco.') from None
-    except ValueError as e: raise UserError(f'{path} is not JSON ({str(e)[:60]}); was the download cut short?') from None
+    except OSError as e: raise UserError(f'{path} cannot be read ({e.strerror}); check the path and its permissions.') from None
+    except (ValueError, RecursionError) as e: raise UserError(f'{path} is not JSON ({str(e)[:60]}); was the download cut short?') from None
     finally:
         if collecting: gc.enable()
 
@@ -48,12 +53,16 @@ def write_json(
 
 # %% ../../nbs/11_data.coco.ipynb #3500413c
 def _load(path:Path)->dict:
-    "A COCO file's three lists"
+    "A COCO file's three lists, each of dicts"
     d = read_json(path)
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(d, dict) or not isinstance(d.get(key), list):
             raise UserError(f'{path} is not a COCO annotation file: it has no list "{key}"; COCO\'s are called person_keypoints_*.json.')
+        bad = next((i for i, o in enumerate(d[key]) if not isinstance(o, dict)), None)
+        if bad is not None: raise UserError(f'{path}: entry {bad+1} of "{key}" is {told(d[key][bad])}; every entry is an object with fields in braces.')
     return d
+
+def _whole(v)->bool: return type(v) is int and abs(v) < 2**63
 
 def _category(path:Path, d:dict)->dict:
     "The one kind of thing in the file that has joints"
@@ -62,23 +71,40 @@ def _category(path:Path, d:dict)->dict:
         raise UserError(f'{path}: no category has "keypoints", so there are no joints; use person_keypoints_*.json rather than instances_*.json.')
     named = [c for c in having if c.get('name') == 'person'] if len(having) > 1 else having
     if len(named) != 1:
-        raise UserError(f'{path}: {len(having)} categories have "keypoints" ({", ".join(str(c.get("name")) for c in having)}); keep one of them.')
+        raise UserError(f'{path}: {len(having)} categories have "keypoints" ({", ".join(str(c.get("name"))[:20] for c in having[:5])}); keep one of them.')
     return named[0]
+
+def _of_category(path:Path, d:dict, cat:dict)->list:
+    "The annotations of one category; one that belongs to no category is told"
+    ids = [c.get('id') for c in d['categories']]
+    bad = next((i for i in ids if i is not None and not _whole(i)), None)
+    if bad is not None: raise UserError(f'{path}: "id" of a category is {told(bad)}; give it a whole number.')
+    if len(set(ids)) < len(ids): raise UserError(f'{path}: two "categories" have the same "id"; give every category its own.')
+    mine = []
+    for a in d['annotations']:
+        c = a.get('category_id', cat.get('id'))
+        if c not in ids or isinstance(c, bool):
+            raise UserError(f'{path}: annotation {told(a.get("id"))} has "category_id" {told(c)}, and "categories" has {told(ids)}; name one of these.')
+        if c == cat.get('id'): mine.append(a)
+    return mine
 
 # %% ../../nbs/11_data.coco.ipynb #b91d79f6
 def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarray:
     "One field of every annotation as an array (N, width), or one sentence about the first annotation where it does not fit"
     rows = [a.get(field, default) for a in anns]
+    good = lambda r: isinstance(r, list) and len(r) == width and set(map(type, r)) <= {int, float}
     try:
-        if all(len(r) == width for r in rows): return np.fromiter(chain.from_iterable(rows), np.float64, width*len(rows)).reshape(-1, width)
-    except (TypeError, ValueError): pass
+        if set(map(type, rows)) <= {list} and set(map(len, rows)) <= {width} and set(map(type, chain.from_iterable(rows))) <= {int, float}:
+            return np.fromiter(chain.from_iterable(rows), np.float64, width*len(rows)).reshape(-1, width)
+    except OverflowError: pass
     for a, r in zip(anns, rows):
-        if r is None: raise UserError(f'{path}: annotation {a.get("id")} has no "{field}"; add it or remove the annotation.')
-        if not isinstance(r, (list, tuple)) or len(r) != width or not all(isinstance(v, (int, float)) for v in r):
-            needs = f'{width} numbers' + (f' (x, y, v for each of {width//3} joints)' if field == 'keypoints' else '')
-            has = f'{len(r)} entries' if isinstance(r, (list, tuple)) else repr(r)[:40]
-            raise UserError(f'{path}: "{field}" of annotation {a.get("id")} has {has} and needs {needs}; mend or remove the annotation.')
-    raise UserError(f'{path}: "{field}" cannot be read as numbers; check its entries.')
+        if r is None: raise UserError(f'{path}: annotation {told(a.get("id"))} has no "{field}"; add it or remove the annotation.')
+        if not good(r):
+            needs = f'{width} numbers' + (f' (x, y, v for each of {width//3} joints)' if field == 'keypoints' else ' (x, y, width, height)')
+            odd = next((v for v in r if type(v) not in (int, float)), None) if isinstance(r, list) else r
+            has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{told(odd)} in it' if isinstance(r, list) else told(r)
+            raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} has {has} and needs {needs}; mend or remove the annotation.')
+    raise UserError(f'{path}: a number in "{field}" is too large; its entries are in pixels.')
 
 def _refuse(path:Path, ids:np.ndarray, bad:np.ndarray, what:str, remedy:str):
     "UserError about the first bad annotation, with the number of the others"
@@ -89,20 +115,28 @@ def _refuse(path:Path, ids:np.ndarray, bad:np.ndarray, what:str, remedy:str):
 # %% ../../nbs/11_data.coco.ipynb #05e7991e
 def _images(path:Path, images:list)->tuple[np.ndarray,list[str],np.ndarray|None]:
     "Ids, names and (where the file says) sizes of the pictures"
-    try: ids, files = np.array([o['id'] for o in images], dtype=np.int64), [str(o['file_name']) for o in images]
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f'{path}: every entry of "images" needs a whole number "id" and a "file_name"; add what is missing.') from None
+    side = lambda v: type(v) in (int, float) and 1 <= v < 1e7
+    for i, o in enumerate(images):
+        if not _whole(o.get('id')): raise UserError(f'{path}: "id" of entry {i+1} of "images" is {told(o.get("id"))}; give every picture a whole number.')
+        if not isinstance(o.get('file_name'), str) or not o['file_name'].strip('\0 /.'):
+            raise UserError(f'{path}: "file_name" of entry {i+1} of "images" is {told(o.get("file_name"))}; name the picture.')
+        if (o.get('height') or o.get('width')) and not (side(o.get('height')) and side(o.get('width'))):
+            raise UserError(f'{path}: "height" and "width" of {o["file_name"]} in "images" are {told(o.get("height"))} and {told(o.get("width"))}; give both in px, or neither.')
+    ids, files = np.array([o['id'] for o in images], dtype=np.int64), [o['file_name'] for o in images]
     if len(np.unique(ids)) != len(ids): raise UserError(f'{path}: two entries of "images" have the same "id"; give every picture its own.')
     sized = len(images) > 0 and all(o.get('height') and o.get('width') for o in images)
     return ids, files, np.array([(o['height'], o['width']) for o in images], dtype=np.int64) if sized else None
 
 def _numbers(path:Path, anns:list)->tuple[np.ndarray,np.ndarray,np.ndarray]:
     "Annotation ids, picture ids, areas (NaN where there is none)"
-    try:
-        return (np.array([a.get('id', i + 1) for i, a in enumerate(anns)], dtype=np.int64), np.array([a['image_id'] for a in anns], dtype=np.int64),
-                np.array([a.get('area', np.nan) for a in anns], dtype=np.float64))
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f'{path}: every annotation needs a whole number "image_id" (and "id", "area" as numbers); add what is missing.') from None
+    number = lambda v: v is None or type(v) in (int, float) and 0 <= v < 1e14
+    for i, a in enumerate(anns):
+        for field, good, needs in (('id', a.get('id', i+1), 'a whole number'), ('image_id', a.get('image_id'), "the \"id\" of its picture, a whole number"),):
+            if not _whole(good): raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} (number {i+1} in the file) is {told(a.get(field))}; it should be {needs}.')
+        if not number(a.get('area')): raise UserError(f'{path}: "area" of annotation {a.get("id", i+1)} is {told(a["area"])}; give the silhouette\'s, in px squared.')
+        if a.get('iscrowd', 0) not in (0, 1): raise UserError(f'{path}: "iscrowd" of annotation {a.get("id", i+1)} is {told(a["iscrowd"])}; it is 0 or 1.')
+    area = np.array([np.nan if a.get('area') is None else a['area'] for a in anns], dtype=np.float64)
+    return np.array([a.get('id', i+1) for i, a in enumerate(anns)], dtype=np.int64), np.array([a['image_id'] for a in anns], dtype=np.int64), area
 
 def _places(wanted:np.ndarray, image_ids:np.ndarray)->np.ndarray:
     "Which picture each annotation is in; -1 where there is no such picture"
@@ -112,7 +146,7 @@ def _places(wanted:np.ndarray, image_ids:np.ndarray)->np.ndarray:
     return np.where(image_ids[at] == wanted, at, -1)
 
 # %% ../../nbs/11_data.coco.ipynb #bcc36699
-def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool)->People:
+def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool, fill:float|None)->People:
     "Columns from annotations"
     K, f = len(skeleton), np.float32
     image_ids, files, sizes = _images(path, images)
@@ -123,17 +157,24 @@ def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool)
     for bad, what, remedy in (
         (at < 0, 'points to a picture ("image_id") that is not among "images"', 'add the picture or remove the annotation'),
         (np.isin(ids, twice[count > 1]), 'shares its "id" with another', 'give every annotation its own'),
-        (~np.isfinite(box).all(1) | (box[:,2:] < 0).any(1), 'has a "bbox" with a negative or missing size', 'COCO\'s boxes are x, y, width, height'),
+        (~(np.abs(box) < 1e7).all(1) | (box[:,2:] < 0).any(1), 'has a "bbox" with a negative or missing size', 'COCO\'s boxes are x, y, width, height'),
+        (_outside(box, at, sizes), 'has a "bbox" that lies outside its picture', 'COCO\'s boxes are x, y, width, height in px of the picture'),
         (~np.isin(keys[...,2], (0, 1, 2)).all(1), 'has a joint in "keypoints" whose v is not 0, 1 or 2', 'keypoints are triples x, y, v'),
-        ((seen & ~np.isfinite(keys[...,:2]).all(2)).any(1), 'has an annotated joint in "keypoints" without a place', 'set its v to 0'),
-        (keep_all & np.isnan(area) & seen.any(1), 'has no "area", which OKS is measured against',
+        ((seen & ~(np.abs(keys[...,:2]) < 1e7).all(2)).any(1), 'has an annotated joint in "keypoints" without a place', 'set its v to 0'),
+        (keep_all & (fill is None) & np.isnan(area) & seen.any(1), 'has no "area", which OKS is measured against',
          'add the silhouette\'s, in px squared (0.53 x the box is a fair stand-in)'),
     ): _refuse(path, ids, bad, what, remedy)
     o = np.argsort(at, kind='stable')  # COCO's order: picture by picture, as listed
     return People(skeleton, path.parent, files, at[o].astype(np.int64), image_ids, ids[o], box[o].astype(f),
                   np.where(seen[...,None], keys[...,:2], 0)[o].astype(f), keys[o,:,2].astype(np.uint8),
-                  np.where(np.isnan(area), box[:,2]*box[:,3], area)[o].astype(f),
+                  np.where(np.isnan(area), (1. if fill is None else fill)*box[:,2]*box[:,3], area)[o].astype(f),
                   np.array([bool(a.get('iscrowd', 0)) for a in anns], dtype=bool)[o], sizes)
+
+def _outside(box:np.ndarray, at:np.ndarray, sizes:np.ndarray|None)->np.ndarray:
+    "Boxes that have an inside and share nothing with their picture"
+    if sizes is None: return np.zeros(len(box), bool)
+    (h, w), (x, y, bw, bh) = sizes[at].T, box.T  # a picture that is not there (-1) has been refused before
+    return (bw > 0) & (bh > 0) & ((x >= w) | (y >= h) | (x + bw <= 0) | (y + bh <= 0))
 
 # %% ../../nbs/11_data.coco.ipynb #90bf0455
 def read_coco(
@@ -142,17 +183,20 @@ def read_coco(
     skeleton:Skeleton|None=None,     # what the joints are; None: read from the file's category
     min_joints:int=1,                # leave out people with fewer annotated joints
     keep_all:bool=False,             # for evaluation: crowds and people without joints too
+    sigmas=None,                     # (K,) spreads of the joints, or one for all; None: see `skeleton_from_coco`
+    flips=None,                      # pairs (left, right) of joints, names or 0-based numbers; None: see `skeleton_from_coco`
+    fill:float|None=None,            # share of the box that stands in for a missing "area"; None: evaluation refuses, training takes the box
 )->People:                           # in COCO's order; UserError (file, field, remedy) if the file is unsound
     "Read people from a COCO keypoint file, and check them"
     path = Path(json)
     d = _load(path)
     cat = _category(path, d)
-    if skeleton is None: skeleton = Skeleton.from_coco(cat)
+    if skeleton is None: skeleton = _skeleton(path, cat, sigmas, flips)
     elif len(skeleton) != len(cat['keypoints']):
         raise UserError(f'{path}: its people have {len(cat["keypoints"])} joints and the skeleton {skeleton.name} has {len(skeleton)}; '
                         'leave skeleton=None to use the file\'s own.')
-    mine = [a for a in d['annotations'] if a.get('category_id', cat.get('id')) == cat.get('id') and (keep_all or not a.get('iscrowd', 0))]
-    people = _people(path, mine, skeleton, d['images'], keep_all)
+    mine = [a for a in _of_category(path, d, cat) if keep_all or a.get('iscrowd', 0) != 1]
+    people = _people(path, mine, skeleton, d['images'], keep_all, fill)
     if not keep_all:
         people = people.subset((people.vis > 0).sum(1) >= max(min_joints, 0))
         if not len(people):
@@ -162,24 +206,33 @@ def read_coco(
     people.folder = _picture_folder(path, images, people)
     return people
 
+def _skeleton(path:Path, cat:dict, sigmas, flips)->Skeleton:
+    "The file's own skeleton; what is wrong with it is told with the file's name"
+    try: return Skeleton.from_coco(cat, sigmas, flips)
+    except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
+
 # %% ../../nbs/11_data.coco.ipynb #b08f633b
 def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
-    "The folder that holds the pictures: the one given, or the usual places beside the file"
+    "The folder that holds the pictures: the one given or one inside it, or the usual places beside the file"
     first = people.files[people.image[0]] if len(people) else people.files[0] if people.files else ''
+    split = path.stem.removeprefix('person_keypoints').strip('_')
     if images is not None:
         if not Path(images).is_dir(): raise UserError(f'{images}: there is no such picture folder (for {path.name}); pass the folder that holds "{first}".')
-        if not (Path(images)/first).exists(): raise UserError(f'{images} does not hold "{first}", the first picture of {path.name}; pass the folder that does.')
-        return Path(images)
-    split = path.stem.removeprefix('person_keypoints').strip('_')
+        if (Path(images)/first).is_file(): return Path(images)
+        inside = {str(p)[:-len(first)-1] for p in Path(images).rglob(Path(first).name) if p.as_posix().endswith(f'/{first}')}
+        named = {p for p in inside if split and Path(p).name == split} or inside
+        if len(named) == 1: return Path(named.pop())
+        if inside: raise UserError(f'{images} holds "{first}", the first picture of {path.name}, in {len(inside)} folders; pass the one that is meant.')
+        raise UserError(f'{images} does not hold "{first}", the first picture of {path.name}; pass the folder that does.')
     top = path.parent.parent if path.parent.name == 'annotations' else path.parent
-    places = [top/'images'/split, top/'images', top/split, path.parent]
-    return next((p for p in places if first and (p/first).exists()), top/'images')
+    places = [top/'images'/split, top/'images', top/split, path.parent, top, *sorted(p for p in path.parent.iterdir() if p.is_dir())]
+    return next((p for p in places if first and (p/first).is_file()), top/'images')
 
 # %% ../../nbs/11_data.coco.ipynb #18d3fd9e
 def find_coco(
     folder:Path|str,     # a data folder (or the JSON file itself)
-    split:str='train',   # 'train' or 'val'; a folder with one person_keypoints.json gives the same people for both
-)->tuple[Path,Path]:     # the annotation file and the folder of its pictures; UserError that lists the places looked at
+    split:str='train',   # 'train' or 'val'; a folder with one file (person_keypoints.json, or any name) gives the same people for both
+)->tuple[Path,Path]:     # the annotation file and the folder of its pictures, or one that holds it; UserError that lists the places looked at
     "Find a split in a folder"
     folder = Path(folder)
     if folder.suffix == '.json' and folder.is_file(): return folder, _beside(folder, split)
@@ -187,15 +240,51 @@ def find_coco(
         raise UserError(f'{folder}: there is no such data folder; data/README.md says where data sets go, and `semipose synth` draws one.')
     names = [f'person_keypoints_{split}.json', f'annotations/person_keypoints_{split}2017.json', f'annotations/person_keypoints_{split}.json',
              f'person_keypoints_{split}2017.json', 'person_keypoints.json']
-    for name in names:
-        if (folder/name).is_file(): return folder/name, _beside(folder/name, split)
-    raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[-1]}, with pictures in images/ or {split}2017/.')
+    others = [p for p in sorted([*folder.glob('*.json'), *folder.glob('annotations/*.json')]) if not p.name.startswith(('instances_', 'captions_'))]
+    if any(p.name.startswith('person_keypoints') for p in others): others = []  # a known layout: what lies beside it is something else
+    mine = [p for p in others if split in p.stem] or others
+    for path in [*(folder/name for name in names), *mine[:len(mine) == 1]]:
+        if path.is_file(): return path, _beside(path, split)
+    several = f'; it holds {", ".join(p.name for p in others[:4])}: pass one of them as the file of labels' if others else ''
+    raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[-1]}, with pictures in images/ or {split}2017/{several}.')
 
 def _beside(path:Path, split:str)->Path:
     "The picture folder that belongs to an annotation file, without opening it"
     top = path.parent.parent if path.parent.name == 'annotations' else path.parent
     places = [top/'images'/split, top/f'{split}2017', top/'images'/f'{split}2017', top/'images', top/split]
-    return next((p for p in places if p.is_dir()), top/'images')
+    return next((p for p in places if p.is_dir()), top)
+
+# %% ../../nbs/11_data.coco.ipynb #1ba9d161
+FILL = .53  # of a box is silhouette: stands in for a missing "area"
+
+def read_train_val(
+    data:Path|str|None=None,    # a COCO-style folder, or the pictures of `labels`; None: they are looked for beside `labels`
+    labels:Path|str|None=None,  # a COCO keypoint file, anywhere; None: found in `data`
+    val:Path|str|None=None,     # another such file to validate on; None: found in `data`, else `share` of the labelled people
+    share:float=.2,             # of the labelled people set aside where there is one file, as `hold_out`
+    seed:int=0,                 # of that choice
+    sigmas=None,                # as `read_coco`
+    flips=None,                 # as `read_coco`
+)->tuple[People,People,str]:    # people to train on; people to validate on, with all that COCO ignores; where they come from, in a sentence
+    "Training and validation people, from two files or from one"
+    if labels is None and data is None: raise UserError('There are no labels to read: pass a COCO keypoint file as labels, or a folder that holds one as data.')
+    kw = dict(sigmas=sigmas, flips=flips, fill=FILL)
+    first, pictures = (Path(labels), data) if labels is not None else find_coco(data, 'train')
+    if val is None and labels is None:
+        try: val, val_pictures = find_coco(data, 'val')
+        except UserError: val, val_pictures = first, pictures
+    else: val, val_pictures = (first if val is None else Path(val)), data
+    if Path(val).resolve() != first.resolve():
+        train, other = read_coco(first, pictures, **kw), read_coco(val, val_pictures, keep_all=True, **kw)
+        if other.skeleton.joints != train.skeleton.joints:
+            raise UserError(f'{val}: "keypoints" of its category are {len(other.skeleton)} joints, other than the {len(train.skeleton)} of {first.name}; '
+                        'validate on people with the same joints.')
+        return train, other, f'Validation people come from {Path(val).name}.'
+    read_coco(first, pictures, **kw)  # what training refuses is refused before anything is set aside
+    train, other = hold_out(read_coco(first, pictures, keep_all=True, **kw), share, seed)
+    note = (f'{first.name} is the only file of labels: {len(other.posed):,} of its {len(train.posed)+len(other.posed):,} labelled people '
+            f'({len(np.unique(other.image)):,} pictures, a choice with seed {seed}) are set aside for validation.')
+    return train.subset(train.posed), other, note
 
 # %% ../../nbs/11_data.coco.ipynb #d5e5b625
 def to_coco(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,7 +20,7 @@ from ..skeletons import Skeleton
 from ..geometry import crop_matrix, compose, invert, move, roomy, window
 
 # %% auto #0
-__all__ = ['GREY', 'Person', 'People', 'read_picture', 'cut', 'Crops', 'CachedCrops']
+__all__ = ['GREY', 'Person', 'People', 'hold_out', 'turning', 'read_picture', 'cut', 'Crops', 'CachedCrops']
 
 # %% ../../nbs/10_data.core.ipynb #7ccc4fab
 @dataclass
@@ -51,6 +51,7 @@ class People:
     area:np.ndarray        # (N,) float32, image px squared
     crowd:np.ndarray       # (N,) bool
     sizes:np.ndarray|None = None  # (n_files,2) int64 height, width of the pictures, where the file says so
+    upright:bool = False   # places are in the picture as its camera flag turns it; False: as it is stored, unless `sizes` says otherwise
 
     def __len__(self): return len(self.ids)
 
@@ -62,6 +63,11 @@ class People:
     def path(self, i:int)->Path:
         "The picture of person `i`"
         return Path(self.folder)/self.files[self.image[i]]
+
+    def picture(self, i:int)->Image.Image:  # RGB; UserError if it cannot be read, or has not the size that the annotations were made on
+        "The photograph of person `i`, in the pixels in which its joints and its box are given"
+        size = None if self.sizes is None else tuple(self.sizes[self.image[i]].tolist())
+        return read_picture(self.path(i), self.upright, size)
 
     def subset(self,
         rows,  # indices, a slice or a mask
@@ -85,7 +91,7 @@ class People:
         return np.flatnonzero((self.vis > 0).any(1) & (self.box[:,2:] > 0).all(1) & ~self.crowd)
 
     def __repr__(self):
-        return (f'{len(self):,} people in {len(self.files):,} pictures, {int(self.supervised.sum())} of {len(self.skeleton)} joints annotated '
+        return (f'{len(self):,} people in {len(np.unique(self.image)):,} pictures, {int(self.supervised.sum())} of {len(self.skeleton)} joints annotated '
                 f'({self.skeleton.name})')
 
 def _index(rows, n:int)->np.ndarray:
@@ -99,24 +105,64 @@ def _index(rows, n:int)->np.ndarray:
     return rows
 
 # %% ../../nbs/10_data.core.ipynb #4774f532
+def hold_out(
+    people:People,     # labelled people
+    share:float=.2,    # of the people one can be tested on, at least this part; whole pictures
+    seed:int=0,
+)->tuple[People,People]:  # training people, validation people; UserError if one of them would be empty
+    "Set some labelled pictures aside for validation: no picture is in both"
+    posed = people.posed
+    if not 0 < share < 1: raise UserError(f'{people.folder}: share={share}; the share of the labelled people set aside for validation is between 0 and 1, 0.2 for example.')
+    ids, count = np.unique(people.image_ids[people.image[posed]], return_counts=True)
+    if len(ids) < 2:
+        raise UserError(f'{people.folder}: labelled people are in {len(ids)} picture{"s"[:len(ids)!=1]}, and setting some aside for validation needs two or more; '
+                        'label another picture, or give a validation file.')
+    order = np.random.default_rng(seed).permutation(len(ids))
+    n = min(int(np.searchsorted(count[order].cumsum(), share*count.sum() - 1e-9)) + 1, len(ids) - 1)
+    aside = np.isin(people.image_ids[people.image], ids[order[:n]])
+    return people.subset(~aside), people.subset(aside)
+
+# %% ../../nbs/10_data.core.ipynb #e8177377
+_TURNS = dict(zip(range(2, 9), (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
+                                Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)))
+
+def turning(
+    im:Image.Image,          # as opened
+)->Image.Transpose|None:     # what sets it upright; None: nothing to do
+    "The camera's flag (EXIF orientation); a damaged one counts as none"
+    try: return _TURNS.get(im.getexif().get(0x0112))
+    except Exception: return None  # whatever is wrong inside the flag, the pixels are there
+
 def read_picture(
-    path:Path|str,  # a picture file
-)->Image.Image:     # RGB, 8 bits; UserError naming the file if it cannot be read
-    "Any picture as 8-bit RGB, as it is stored"
+    path:Path|str,                  # a picture file
+    upright:bool=False,             # turn it as its camera flag (EXIF orientation) says; False: as it is stored
+    size:tuple[int,int]|None=None,  # (H,W) of the picture that its annotations were made on, stored or turned
+)->Image.Image:                     # RGB, 8 bits; UserError naming the file if it cannot be read or has another size
+    "Any picture as 8-bit RGB"
     try:
         im = Image.open(path)
+        way = turning(im)
         im.load()
+        im = _rgb(im)
     except FileNotFoundError:
         raise UserError(f'{path}: there is no such picture; check the picture folder and "file_name" in the annotations.') from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        why = 'not a picture' if type(e).__name__ == 'UnidentifiedImageError' else (str(e) or type(e).__name__).splitlines()[0]
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
+        why = 'not a picture' if isinstance(e, UnidentifiedImageError) else (str(e) or type(e).__name__).splitlines()[0].replace(str(path), 'it')
         raise UserError(f'{path}: this picture cannot be read ({why}); replace the file or remove its entry.') from None
+    if way is not None and (upright or size is not None and size != (im.height, im.width)): im = im.transpose(way)
+    if size is None or size == (im.height, im.width): return im
+    raise UserError(f'{path}: the picture is {im.width} px wide and {im.height} px high, and its annotations say {size[1]} x {size[0]}; put the picture back that was '
+                    'labelled (or remove "width" and "height" if the joints do fit this one).')
+
+def _rgb(im:Image.Image)->Image.Image:
+    "8-bit RGB; white shows through what is transparent"
     if im.mode.startswith('I'):  # 16 bits: PIL would cut them off at 255 instead of scaling them
         a = np.asarray(im).astype(np.int64).clip(0)
         im = Image.fromarray((a//257 if a.max() > 255 else a).clip(0, 255).astype(np.uint8))
-    elif im.mode == 'F':
-        raise UserError(f'{path}: a picture of floating-point numbers has no agreed brightness; save it with 8 or 16 bits.')
-    if im.mode == 'P' and 'transparency' in im.info: im = im.convert('RGBA')
+    elif im.mode == 'F': raise ValueError('floating-point numbers have no agreed brightness, save it with 8 or 16 bits')
+    if im.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in im.info:
+        im = im.convert('RGBA')
+        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im if im.mode == 'RGB' else im.convert('RGB')
 
 # %% ../../nbs/10_data.core.ipynb #7e68ee4a
@@ -166,7 +212,7 @@ class Crops(torch.utils.data.Dataset):
         rows, done, file = _index(indices, len(self)), {}, self.people.image
         for f in dict.fromkeys(file[rows].tolist()):
             mine = [i for i in dict.fromkeys(rows.tolist()) if file[i] == f]
-            picture = read_picture(self.people.path(mine[0]))
+            picture = self.people.picture(mine[0])
             for i in mine: done[i] = torch.from_numpy(cut(picture, self.M[i].numpy(), self.room).transpose(2, 0, 1).copy())
         return [dict(image=done[i], xy=self.xy[i], vis=self.vis[i], index=i) for i in rows.tolist()]
 
@@ -218,7 +264,7 @@ def _cut_all(crops:Crops, progress:bool, workers:int|None)->Tensor:
     order = np.argsort(people.image, kind='stable')
     groups = np.split(order, np.flatnonzero(np.diff(people.image[order])) + 1) if len(order) else []
     def one(rows):
-        picture = read_picture(people.path(rows[0]))
+        picture = people.picture(rows[0])
         for i in rows: into[i] = cut(picture, crops.M[i].numpy(), crops.room).transpose(2, 0, 1)
         return len(rows)
     with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=not progress, leave=False) as bar, \

@@ -17,9 +17,9 @@ from ..skeletons import COCO17
 
 # %% auto #0
 __all__ = ['EASY', 'MEDIUM', 'HARD', 'DEMO', 'DIFFICULTIES', 'SIDE', 'CORE', 'EASE', 'POSES', 'SKIN', 'HAIR', 'CLOTH', 'COOL',
-           'WARM', 'WALL', 'FLOOR', 'COVER', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build', 'bones',
-           'Parts', 'Shapes', 'sample_dress', 'Scene', 'arrange', 'raster', 'shade', 'backdrop', 'compose', 'Drawn',
-           'render', 'draw_people', 'write_synth']
+           'WARM', 'WALL', 'FLOOR', 'COVER', 'FACE', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build',
+           'bones', 'Parts', 'Shapes', 'sample_dress', 'Scene', 'arrange', 'raster', 'shade', 'backdrop', 'compose',
+           'Drawn', 'render', 'draw_people', 'write_synth']
 
 # %% ../../nbs/12_data.synth.ipynb #7407874b
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Difficulty:
 EASY   = Difficulty()
 MEDIUM = Difficulty(pose=.5, yaw=75., cues=.5, clutter=.5, occlusion=.25, texture=.6, contrast=.75, scale=(.65,.95), shift=.06, noise=.015)
 HARD   = Difficulty(pose=1., yaw=180., cues=0., clutter=1., occlusion=.6, texture=1., contrast=.4, scale=(.5,1.15), shift=.1, noise=.02)
-DEMO   = Difficulty(pose=.3, yaw=40., clutter=.4, texture=.6, contrast=.9, scale=(.5,.58))
+DEMO   = Difficulty(pose=.3, yaw=40., clutter=1., texture=1., contrast=.5, scale=(.5,.58))
 DIFFICULTIES = dict(easy=EASY, medium=MEDIUM, hard=HARD, demo=DEMO)
 
 # %% ../../nbs/12_data.synth.ipynb #b613ddf7
@@ -670,6 +670,7 @@ def draw_people(
 # %% ../../nbs/12_data.synth.ipynb #67ddd322
 _DRAWING = 2            # goes up when the pictures change, so that an old folder is not mistaken for a new one
 _FIRST = dict(train=0, val=2**40)
+FACE = [k for k,j in enumerate(COCO17.joints) if j.endswith(('nose', 'eye', 'ear'))]
 
 def _records(d:Drawn, first:int, offset:int):
     "COCO's image and annotation records of a batch; a joint outside the picture is 0,0,0"
@@ -687,7 +688,9 @@ def _write_split(folder, split, n, recipe, device, bar, batch=96):
     for first in range(0, n, batch):
         index = torch.arange(first, min(n, first+batch)) + _FIRST[split]
         d = draw_people(index, recipe['seed'], recipe['size'], Difficulty(**recipe['difficulty']), recipe['people'], device)
-        d = Drawn(*(v.cpu() for v in d.__dict__.values())); im, an = _records(d, first + 1, 0 if split=='train' else 10_000_000)
+        d = Drawn(*(v.cpu() for v in d.__dict__.values()))
+        if not recipe.get('face', True): d.vis[..., FACE] = 0
+        im, an = _records(d, first + 1, 0 if split=='train' else 10_000_000)
         for record, pixels in zip(im, d.image.permute(0,2,3,1).numpy()): Image.fromarray(pixels).save(pictures/record['file_name'], quality=recipe['quality'])
         images += im; notes += an; bar.update(len(index))
     person = dict(id=1, name='person', supercategory='person', keypoints=list(COCO17.joints), skeleton=[[a+1, b+1] for a,b in COCO17.limbs])
@@ -700,7 +703,7 @@ def _already(folder:Path, recipe:dict)->bool:
     try: there = json.loads((folder/'synth.json').read_text())
     except (OSError, ValueError): raise UserError(f'{folder} already exists and has no readable synth.json, so it is not ours; choose another.') from None
     if there == recipe: return True
-    differ = ', '.join(k for k in recipe if not isinstance(there, dict) or there.get(k) != recipe[k]) or 'more fields'
+    differ = ', '.join(k for k in {**recipe, **there} if there.get(k) != recipe.get(k)) if isinstance(there, dict) else 'everything'
     raise UserError(f'{folder} already holds drawn people of another recipe (synth.json differs in {differ}); choose another folder or remove it.')
 
 # %% ../../nbs/12_data.synth.ipynb #cad21779
@@ -711,6 +714,7 @@ def write_synth(
     size:tuple[int,int]=(96,72),         # picture (H,W), px
     difficulty:Difficulty=EASY,
     people:int=1,                        # in each picture
+    face:bool=True,                      # annotate nose, eyes and ears; without them their visibility is 0, as in Leeds Sports Pose
     quality:int=92,                      # of the JPEG files
     progress:bool=True,                  # a bar with the time left, when it takes over two seconds
     device=None,                         # where to draw
@@ -718,12 +722,12 @@ def write_synth(
     "Draw a data set: images/{train,val}/000001.jpg, person_keypoints_{train,val}.json, and its recipe in synth.json"
     if min(train, val) < 0: raise UserError(f"write_synth: 'train' is {train} and 'val' is {val}; give numbers of pictures.")
     folder, recipe = Path(folder), dict(drawing=_DRAWING, train=train, val=val, seed=seed, size=list(size), people=people, quality=quality)
-    recipe = json.loads(json.dumps(recipe | dict(difficulty=asdict(difficulty))))
+    recipe = json.loads(json.dumps(recipe | dict(difficulty=asdict(difficulty)) | ({} if face else dict(face=False))))
     if _already(folder, recipe): return folder
     part = folder.parent/f'.{folder.name}.part{os.getpid()}'
     try:
         part.mkdir(parents=True)
-        with tqdm(total=train+val, desc='drawing people', unit='', delay=2, disable=not progress, leave=False) as bar:
+        with tqdm(total=train+val, desc='drawing people', unit='', delay=2, disable=None if progress else True, leave=False) as bar:
             for split, n in (('train', train), ('val', val)): _write_split(part, split, n, recipe, device, bar)
         (part/'synth.json').write_text(json.dumps(recipe, indent=1))
         try: os.rename(part, folder)                                                            # replaces an empty folder, never a full one

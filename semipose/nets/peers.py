@@ -29,9 +29,16 @@ class Peers(nn.Module):
         nets = list(nets)
         if not nets: raise UserError('Peers needs at least one network.')
         if len({id(n) for n in nets}) < len(nets): raise UserError('Peers got the same network twice: build each peer on its own (see build_peers).')
+        strides = [getattr(n, 'stride', None) for n in nets]
+        if len(set(strides)) > 1: raise UserError(f'Peers of strides {", ".join(map(str, strides))} cannot teach each other: choose networks whose heatmaps have one size.')
         self.nets, self.joined, self.train_copies = nn.ModuleList(nets), joined, train_copies
-        self.ema    = self._copy() if ema else None
-        self.frozen = self._copy() if frozen else None
+        self.ema = self.frozen = None
+        self.copy(ema, frozen)
+
+    def copy(self, ema:bool=False, frozen:bool=False)->None:
+        "Make the copies that are asked for and not there yet, from the networks as they are now"
+        if ema and self.ema is None: self.ema = self._copy()
+        if frozen and self.frozen is None: self.frozen = self._copy()
 
     def _copy(self)->nn.ModuleList:
         return deepcopy(self.nets).requires_grad_(False).train(self.train_copies and self.training)
@@ -94,7 +101,7 @@ class Peers(nn.Module):
     @torch.no_grad()
     def freeze(self)->None:
         "Take (or retake) the frozen copies from the networks as they are now"
-        if self.frozen is None: self.frozen = self._copy()
+        if self.frozen is None: self.copy(frozen=True)
         else: self.frozen.load_state_dict(self.nets.state_dict())
 
 # %% ../../nbs/33_nets.peers.ipynb #5e541dcf
@@ -104,16 +111,17 @@ def build_peers(
     n:int=1,         # how many
     seed:int=0,      # peer i starts from (seed, i) alone: the first of two peers is the one of a single
     weights=None,    # ImageNet weights as `SimpleBaseline` takes them, or a tuple of n of them
-    net:dict|None=None,  # further arguments of `build`, such as width
+    net=None,        # further arguments of `build`, such as dict(width=64), or a tuple of n dicts
     **kw,            # of `Peers`: ema, frozen, joined
 )->Peers:
     "n networks that start differently; torch's global random state is left as it was"
     each = lambda o: tuple(o) if isinstance(o, (tuple, list)) else (o,)*n
-    names, files = each(name), each(weights)
-    if len(names) != n or len(files) != n: raise UserError(f'{n} peers need {n} names and {n} weights (or one for all), and got {len(names)} and {len(files)}.')
+    names, files, more = each(name), each(weights), each(net)
+    if {len(names), len(files), len(more)} != {n}:
+        raise UserError(f'{n} peers need {n} names, {n} weights and {n} nets (or one for all), and got {len(names)}, {len(files)} and {len(more)}.')
     nets = []
     with torch.random.fork_rng(devices=[]):
         for i in range(n):
             torch.default_generator.manual_seed(int(np.random.SeedSequence((seed, i)).generate_state(1)[0]))
-            nets.append(build(names[i], joints, files[i], **(net or {})))
+            nets.append(build(names[i], joints, files[i], **(more[i] or {})))
     return Peers(nets, **kw)

@@ -1,0 +1,223 @@
+"Laws of stopped runs: whatever ends a run, `resume` gives the numbers and the weights of a run that nothing ended, to the last bit"
+import json, os, random, signal, subprocess, sys, textwrap, time
+from dataclasses import replace
+from pathlib import Path
+import numpy as np, pytest, torch
+from safetensors.torch import load_file
+from semipose.errors import UserError
+from semipose.files import is_held, only_writer, whole
+from semipose.protocols import protocol
+from semipose.run import compare, list_runs, prepare, train
+
+TOP = Path(__file__).parents[1]
+SAMPLE = TOP/'data'/'sample'
+ONE = {**os.environ, 'OMP_NUM_THREADS': '1'}
+argv = [sys.executable, '-W', 'ignore', '-c']
+def python(code): return subprocess.run([*argv, code], capture_output=True, text=True, timeout=600, cwd=TOP, env=ONE)
+SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
+                start_steps=4, start_every=2, steps=8, every=2)
+
+@pytest.fixture(scope='module')
+def data(): return prepare(SMALL, SAMPLE, 0, progress=False)
+
+@pytest.fixture(scope='module')
+def unbroken(data, tmp_path_factory):
+    "The runs that nothing ended"
+    folder = tmp_path_factory.mktemp('unbroken')
+    for name in ('posedual_jc', 'mean_teacher_99', 'naive'): train(name, SMALL, data, folder/name, device='cpu', progress=False)
+    return folder
+
+def rows(folder): return [{k: v for k,v in r.items() if k != 'seconds'} for r in json.loads((folder/'result.json').read_text())['rows']]
+
+def assert_same(a, b):
+    assert rows(a) == rows(b)
+    for file in ('weights.safetensors', 'best.safetensors'):
+        x, y = load_file(a/file), load_file(b/file)
+        assert x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x), file
+    x, y = (np.load(f/'strip.npz') for f in (a, b))
+    assert all(np.array_equal(x[k], y[k]) for k in x.files)
+    assert [r.split(',')[0] for r in (b/'log.csv').read_text().split()] == ['step', '0', '2', '4', '6', '8']
+    x, y = (json.loads((f/'result.json').read_text()) for f in (a, b))
+    assert x['histograms'] == y['histograms'] and {k: v for k,v in x['best'].items() if k != 'seconds'} == {k: v for k,v in y['best'].items() if k != 'seconds'}
+    assert {f.name for f in a.iterdir()} == {f.name for f in b.iterdir()}, 'nothing half-written, no state of a run that is done'
+
+class Stop(Exception): pass
+
+@pytest.mark.parametrize('name', ['posedual_jc', 'mean_teacher_99', 'naive'])
+@pytest.mark.parametrize('at', [1, 4, 5, 7])
+def test_stopped_at_a_step(unbroken, data, tmp_path, monkeypatch, name, at):
+    "an error in the middle of step `at`; the rest is trained later, from another global random state"
+    from semipose.teaching import Teaching
+    real = Teaching.before_batch
+    def breaks(self):
+        if self.step == at: raise Stop('here')
+        real(self)
+    monkeypatch.setattr(Teaching, 'before_batch', breaks)
+    with pytest.raises(Stop): train(name, SMALL, data, tmp_path/'r', device='cpu', progress=False)
+    monkeypatch.undo()
+    torch.manual_seed(99); random.seed(99); np.random.seed(99)
+    r = train(name, SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
+    assert r['state'] == 'done'
+    assert_same(unbroken/name, tmp_path/'r')
+
+KILLS = """
+    import os, random, signal, sys, time, json
+    import torch; torch.set_num_threads(1)
+    sys.path.insert(0, {tests!r})
+    from pathlib import Path
+    from semipose.run import prepare, train
+    from test_resume import SMALL, SAMPLE
+    data, folder, dice, kills, tries = prepare(SMALL, SAMPLE, 0, progress=False), Path({folder!r}), random.Random(0), 0, 0
+    def child(k):
+        pid = os.fork()
+        if pid: return pid
+        try: train('posedual_jc', SMALL, data, folder/str(k), device='cpu', progress=False, resume=True)
+        except BaseException as e: print(repr(e), flush=True); os._exit(1)
+        os._exit(0)
+    began = time.time(); os.waitpid(child('timed'), 0); whole = time.time() - began
+    k = 0
+    while kills < 20:
+        pid = child(k); time.sleep(dice.uniform(0, .6*whole)); os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status): kills += 1
+        else: assert status == 0; k += 1
+    _, status = os.waitpid(child(k), 0); assert status == 0
+    print(json.dumps(dict(kills=kills, runs=k+1)))
+"""
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_twenty_kills_at_random_moments(unbroken, tmp_path):
+    "kill -9, again and again, also while files are written: every run that is taken up ends in the same bits"
+    code = textwrap.dedent(KILLS.format(tests=str(TOP/'tests'), folder=str(tmp_path)))
+    out = python(code)
+    assert out.returncode == 0, out.stdout + out.stderr
+    told = json.loads(out.stdout.strip().splitlines()[-1])
+    assert told['kills'] == 20
+    for k in range(told['runs']): assert_same(unbroken/'posedual_jc', tmp_path/str(k))
+
+def test_a_run_that_is_done_is_left_alone(unbroken, data, tmp_path):
+    before = (unbroken/'naive'/'result.json').stat().st_mtime_ns
+    r = train('naive', SMALL, data, unbroken/'naive', device='cpu', progress=False, resume=True)
+    assert r['state'] == 'done' and (unbroken/'naive'/'result.json').stat().st_mtime_ns == before
+
+def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
+    names = ['naive', 'posecons']
+    whole = compare(names, SMALL, data, tmp_path/'a', device='cpu', progress=False)
+    from semipose.teaching import Teaching
+    real = Teaching.before_batch
+    def breaks(self):
+        if self.step == 5 and type(self.method.teacher).__name__ == 'Self': raise Stop('here')
+        real(self)
+    monkeypatch.setattr(Teaching, 'before_batch', breaks)
+    with pytest.raises(Stop): compare(names, SMALL, data, tmp_path/'b', device='cpu', progress=False)
+    monkeypatch.undo()
+    made = (tmp_path/'b'/'naive'/'weights.safetensors').stat().st_mtime_ns
+    again = compare(names, SMALL, data, tmp_path/'b', device='cpu', progress=False, resume=True)
+    drop = lambda s: {n: {k: v for k,v in m.items() if k != 'seconds'} for n,m in {**s['methods'], 'dashed': s['dashed']}.items()}
+    assert drop(whole) == drop(again) and again['state'] == 'done'
+    assert (tmp_path/'b'/'naive'/'weights.safetensors').stat().st_mtime_ns == made, 'what was done is not trained again'
+
+@pytest.mark.parametrize('change, says', [
+    (dict(method='posecons'), "begun with method='naive' and is asked to go on with method='posecons'"),
+    (dict(seed=1), 'begun with seed=0'), (dict(steps=12), 'steps=8'), (dict(lr=.5), 'lr='), (dict(amp=True), 'amp=False'),
+    (dict(p=replace(SMALL, lam=3.)), 'lam=1.0'), (dict(p=replace(SMALL, labels=6)), 'labels=8'),
+])
+def test_a_run_goes_on_as_it_was_begun(unbroken, data, change, says):
+    args = dict(method='naive', p=SMALL, seed=0, device='cpu', progress=False, resume=True) | change
+    with pytest.raises(UserError, match=says): train(data=data, folder=unbroken/'naive', **args)
+
+def stopped(data, folder, monkeypatch, at=5):
+    from semipose.teaching import Teaching
+    real = Teaching.before_batch
+    def breaks(self):
+        if self.step == at: raise Stop('here')
+        real(self)
+    with monkeypatch.context() as mp:
+        mp.setattr(Teaching, 'before_batch', breaks)
+        with pytest.raises(Stop): train('naive', SMALL, data, folder, device='cpu', progress=False)
+
+@pytest.mark.parametrize('damage, says', [
+    (lambda f: (f/'state.safetensors').write_bytes(b'\0'*100), 'state.safetensors cannot be read'),
+    (lambda f: (f/'state.safetensors').write_bytes((f/'state.safetensors').read_bytes()[:-9]), 'state.safetensors cannot be read'),
+    (lambda f: (f/'state.safetensors').write_bytes((f/'best.safetensors').read_bytes()), 'is not the state of a run'),
+    (lambda f: (f/'recipe.json').write_text('{'), 'recipe.json is damaged'),
+    (lambda f: (f/'recipe.json').write_text('{"method": "naive"}'), "the field 'protocol' is missing"),
+    (lambda f: (f/'result.json').write_text('[]'), 'result.json is damaged'),
+    (lambda f: (f/'split.json').write_text('{"labeled": [1]}'), '"heldout" is missing'),
+    (lambda f: (f/'split.json').write_text((f/'split.json').read_text().replace('"labeled": [', '"labeled": [987654, ')), 'not in this data set'),
+])
+def test_a_damaged_run_is_told_in_a_sentence(data, tmp_path, monkeypatch, damage, says):
+    stopped(data, tmp_path/'r', monkeypatch)
+    damage(tmp_path/'r')
+    with pytest.raises(UserError, match=says) as e: train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
+    assert '\n' not in str(e.value)
+    assert not (tmp_path/'r'/'weights.safetensors').exists()
+
+def test_other_labelled_people_are_noticed(data, tmp_path, monkeypatch):
+    stopped(data, tmp_path/'r', monkeypatch)
+    d = json.loads((tmp_path/'r'/'split.json').read_text())
+    d['labeled'] = d['labeled'][::-1]
+    (tmp_path/'r'/'split.json').write_text(json.dumps(d))
+    with pytest.raises(UserError, match='labeled people are not those the run was begun with'):
+        train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='file size limits')
+def test_a_full_disk_loses_nothing(unbroken, tmp_path):
+    "no file may grow over 60 KB: the run ends in a sentence, leaves no half file, and goes on once there is room"
+    code = f"""
+    import resource, signal, sys; sys.path.insert(0, {str(TOP/'tests')!r})
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    from test_resume import *
+    d = prepare(SMALL, SAMPLE, 0, progress=False)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+    try: train('posedual_jc', SMALL, d, {str(tmp_path/'r')!r}, device='cpu', progress=False)
+    except UserError as e: print(e)
+    """
+    out = python(textwrap.dedent(code))
+    assert 'The disk is full' in out.stdout and out.stdout.count('\n') == 1, out.stdout + out.stderr
+    assert not list((tmp_path/'r').glob('.*.part'))
+    train('posedual_jc', SMALL, SAMPLE, tmp_path/'r', device='cpu', progress=False, resume=True)
+    assert_same(unbroken/'posedual_jc', tmp_path/'r')
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    "the command itself: exit code 130, one sentence, and the same command with --resume ends the run"
+    typed = [*argv, 'from semipose.cli import main; main()', 'train', 'posecons', '--data', str(SAMPLE), *'--protocol demo --labels 8 --size 32x32 --batch 4'.split(),
+             *'--start-steps 4 --steps 400 --every 2 --name r --device cpu'.split(), '--out', str(tmp_path)]
+    p = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=ONE)
+    for _ in range(600):
+        if (tmp_path/'r'/'state.safetensors').exists(): break
+        time.sleep(.1)
+    assert [r['state'] for r in list_runs(tmp_path)] == ['done', 'running']
+    p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=120)
+    assert p.returncode == 130 and '--resume' in err and 'Traceback' not in err, err
+    assert [r['state'] for r in list_runs(tmp_path)] == ['done', 'stopped']
+    at = json.loads((tmp_path/'r'/'result.json').read_text())['last']['step']
+    p = subprocess.Popen([*typed, '--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=ONE)
+    for _ in range(600):
+        if json.loads((tmp_path/'r'/'result.json').read_text())['last']['step'] > at: break
+        time.sleep(.1)
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=120)
+    r = json.loads((tmp_path/'r'/'result.json').read_text())
+    steps = [x['step'] for x in r['rows']]
+    assert steps == list(range(0, steps[-1] + 1, 2)) and steps[-1] > at
+
+def test_two_processes_do_not_share_a_folder(data, tmp_path, monkeypatch):
+    stopped(data, tmp_path/'r', monkeypatch)
+    with only_writer(tmp_path/'r'):
+        assert is_held(tmp_path/'r')
+        with pytest.raises(UserError, match='written by another process'): train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
+    assert not is_held(tmp_path/'r')
+
+def test_whole_or_not_at_all(tmp_path):
+    path = tmp_path/'a'/'x'
+    with whole(path) as f: f.write_text('old')
+    for error in (KeyboardInterrupt, ValueError, OSError(5, 'Input/output error')):
+        with pytest.raises(BaseException):  # noqa: B017
+            with whole(path) as f:
+                f.write_text('ne')
+                raise error
+        assert path.read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['x']
+    with pytest.raises(UserError, match='one of its folders is a file'):
+        with whole(path/'y') as f: f.write_text('')
