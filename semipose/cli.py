@@ -59,7 +59,8 @@ def known(
     "Check a name before anything heavy is loaded"
     if name in names: return name
     near = get_close_matches(name, names, n=1, cutoff=.5)
-    raise UserError(f'There is no {what} named {name!r}: ' + (f'did you mean {near[0]}?' if near else f'choose one of {", ".join(names)}.'))
+    some = ', '.join(names) if len(names) <= 12 else f'{", ".join(names[:8])} and others; `semipose {what}s` lists all'
+    raise UserError(f'There is no {what} named {name!r}: ' + (f'did you mean {near[0]}?' if near else f'choose one of {some}.'))
 
 def parse_size(
     text:str|None,             # '256x192'
@@ -175,7 +176,7 @@ def synth(
     typer.echo(f'{train:,} training and {val:,} validation pictures are in {out}. Next: semipose train posedual_jc --data {out} --labels 40')
 
 # %% ../nbs/73_cli.ipynb #e4a2447d
-@app.command(epilog='Example:  semipose methods --group "the method"')
+@app.command(epilog='Example:  semipose methods --group supervised')
 def methods(
     group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
 ):
@@ -233,8 +234,9 @@ def train(
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.methods import METHODS
-    from semipose.run import train as run_train, refuse_existing
+    from semipose.run import train as run_train, refuse_existing, pick_device
     from semipose.report import result_rows, run_report
+    pick_device(device)
     if not resume: refuse_existing(folder)
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
     start, same = None, dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, resume=resume)

@@ -292,4 +292,4 @@ def _hand_over(part:Path, out:Path):
 def _bar(stream, photos, progress):
     if not progress: return stream
     from tqdm import tqdm
-    return tqdm(stream, desc='photos', total=None if any(p.frame is not None for p in photos) else len(photos), delay=2, leave=False)
+    return tqdm(stream, desc='photos', total=None if any(p.frame is not None for p in photos) else len(photos), delay=2, leave=False, disable=None)

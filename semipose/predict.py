@@ -173,4 +173,4 @@ def predict_all(
 def _bar(parts, progress):
     if not progress: return parts
     from tqdm import tqdm
-    return tqdm(parts, desc='predict', delay=2, leave=False)
+    return tqdm(parts, desc='predict', delay=2, leave=False, disable=None)

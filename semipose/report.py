@@ -487,7 +487,8 @@ code { font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; backgrou
   .people { grid-template-columns:1fr; gap:.5rem } .people div { margin-top:1rem } }
 @media print { @page { margin:14mm } * { print-color-adjust:exact; -webkit-print-color-adjust:exact }
   body { font-size:10.5pt } main { max-width:none; padding:0 } h2 { margin-top:1.6rem } section, tr { break-inside:avoid }
-  .wide { overflow:visible } .wide svg { min-width:0; width:92% } .pair { flex-wrap:nowrap } .pair .wide { flex:1 1 0 } .pair svg { width:100% } table { font-size:8pt } .many { min-width:0 } .many td:nth-child(2) { min-width:5rem }
+  .wide { overflow:visible } .wide svg { min-width:0; width:92% } .pair { flex-wrap:nowrap } .pair .wide { flex:1 1 0 } .pair svg { width:100% }
+  table { font-size:8pt } .many { min-width:0 } .many td:nth-child(2) { min-width:5rem }
   th, td { padding:.3rem .35rem } .small, figcaption { font-size:7.5pt } .people { grid-template-columns:7rem repeat(3,1fr) } }
 '''
 

@@ -59,7 +59,7 @@ def test_shell_completion_offers_methods():
 
 @pytest.mark.parametrize("args, told", [
     (["train", "posedaul_jc", "--data", "x"], "did you mean posedual_jc?"),
-    (["train", "zzz", "--data", "x"], "choose one of supervised, naive"),
+    (["train", "zzz", "--data", "x"], "`semipose methods` lists all"),
     (["train", "naive", "--data", "x", "--protocol", "lsp200"], "did you mean lsp-200?"),
     (["train", "naive", "--data", "x", "--net", "resnet19"], "did you mean resnet18?"),
     (["train", "naive", "--data", "x", "--size", "256"], "as in 256x192"),
@@ -101,14 +101,14 @@ def test_an_existing_run_is_not_written_over(tmp_path):
 
 def test_faults_of_ours_keep_their_traceback(monkeypatch):
     import semipose.methods
-    monkeypatch.setattr(semipose.methods, "table", lambda: 1 / 0)
+    monkeypatch.setattr(semipose.methods, "table", lambda group: 1 / 0)
     assert isinstance(typed("methods").exception, ZeroDivisionError)
 
 
 def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
     code = f"import sys; sys.argv = ['semipose', 'report', {str(tmp_path)!r}]\nimport semipose.cli as cli, types, time\n" \
            "def slow(run): print('begun', flush=True); time.sleep(30)\n" \
-           "sys.modules['semipose.report'] = types.SimpleNamespace(demo_report=slow, run_report=slow)\ncli.main()"
+           "sys.modules['semipose.report'] = types.SimpleNamespace(demo_figure=None, demo_report=slow, run_report=slow)\ncli.main()"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "begun\n"
     time.sleep(.1)

@@ -267,7 +267,7 @@ def _cut_all(crops:Crops, progress:bool, workers:int|None)->Tensor:
         picture = people.picture(rows[0])
         for i in rows: into[i] = cut(picture, crops.M[i].numpy(), crops.room).transpose(2, 0, 1)
         return len(rows)
-    with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=not progress, leave=False) as bar, \
+    with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=None if progress else True, leave=False) as bar, \
          ThreadPoolExecutor(workers or min(8, torch.get_num_threads())) as pool:
         for n in pool.map(one, groups): bar.update(n)
     return out
