@@ -36,7 +36,7 @@ def to_markdown(notebook: Path) -> str:
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(notebook, as_version=4)
-    nb.cells = [c for c in nb.cells if not re.search(r"^#\s*\|\s*(hide|export)", c.source, re.M)]
+    nb.cells = [c for c in nb.cells if not re.search(r"^#\s*\|\s*(hide\b|export)", c.source, re.M)]
     for cell in nb.cells:
         if re.search(r"^#\s*\|\s*hide_input", cell.source, re.M):  # only what it shows
             shown = [out["data"]["text/markdown"] for out in cell.outputs if "text/markdown" in out.get("data", {})]

@@ -366,7 +366,13 @@ def runs(
 @app.command(epilog='Example:  semipose report runs/demo')
 def report(
     run:Annotated[Path, typer.Argument(help='The folder of a run, or of a demo.')],
+    figure:Annotated[Optional[Path], typer.Option(help='Of a demo: also save the finding in one picture, a PNG.', show_default=False)]=None,
 ):
     "Write the report of a run or a demo once more: one HTML page."
-    from semipose.report import demo_report, run_report
+    from semipose.report import demo_figure, demo_report, run_report
+    if figure:
+        demo_figure(run).savefig(figure, dpi=100)
+        from PIL import Image
+        with Image.open(figure) as im: small = im.convert('RGB').quantize(160, dither=Image.Dither.NONE)
+        small.save(figure, optimize=True)
     typer.echo((demo_report if (run/'summary.json').exists() else run_report)(run))
