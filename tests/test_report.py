@@ -7,8 +7,8 @@ import pytest
 
 from fakes import ENDS, ORDER, fake_demo, fake_run, heatmaps, people
 from semipose.errors import UserError
-from semipose.report import (COLORS, color, curve_figure, demo_figure, demo_report, finding, people_picture, read_demo, read_run, result_rows,
-                             run_figure, run_report, spread, strip_figure, summary_rows, write_page)
+from semipose.report import (COLORS, ap_figure, color, curve_figure, demo_figure, demo_report, finding, histogram_figure, peak_figure, people_picture, read_demo,
+                             read_run, result_rows, run_figure, run_report, spread, strip_figure, summary_rows, write_page)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,7 @@ def test_finding_follows_the_numbers(tmp_path):
     assert "did not collapse" in first and "not below the 24.1" in first
     assert "alive: PoseDual + JC" in second and "collapsed all the same: PoseCons" in second
     assert "erases" not in Page(demo_report(tmp_path / "b")).text
+    assert Page(demo_report(tmp_path / "a")).text.count("Plain consistency erases a pose network; easy-to-hard teaching keeps it") == 1
 
 
 # ---- the figures ----
@@ -161,6 +162,45 @@ def test_every_line_carries_its_name_inside_the_figure(demo):
                 assert box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1 and box.y0 >= page.y0 - 1, f"{t.get_text()!r} runs out of the figure"
             for i, a in enumerate(boxes):
                 for b in boxes[:i]: assert a.y0 >= b.y1 - 4 or b.y0 >= a.y1 - 4, "two names overlap"
+            for t, box in ((t, b) for t, b in zip(names, boxes) if t.arrow_patch is not None):
+                assert t.arrow_patch.get_window_extent(renderer).x1 <= box.x0 + 1, f"the leading line crosses {t.get_text()!r}"
+
+
+def test_the_start_stands_left_of_step_0(demo):
+    figure, rows = ap_figure(read_demo(demo[0])), read_demo(demo[0]).start.rows
+    first = next(line.get_xydata() for line in figure.axes[0].lines if line.get_xydata()[:, 0].min() < 0)
+    np.testing.assert_allclose(first, [(row["step"] - rows[-1]["step"], row["ap1"]) for row in rows])
+
+
+@pytest.mark.parametrize("who, key", [("unlabeled", "peak_unlabeled"), ("labeled", "peak_labeled")])
+def test_peaks_stand_against_a_third_of_the_start(demo, who, key):
+    figure = peak_figure(read_demo(demo[0]), who)
+    for run in read_demo(demo[0]).runs:
+        np.testing.assert_allclose(line_of(figure, color(run.name))[0], [(row["step"], row[key]) for row in run.rows])
+    third = [line.get_ydata()[0] for line in figure.axes[0].lines if line.is_dashed()]
+    assert third == ([demo[1]["dashed"]["peak_unlabeled"] / 3] if who == "unlabeled" else [])
+
+
+def test_the_page_shows_both_kinds_of_people(page):
+    told = re.findall(r"Mean peak on (\w+) people", page.read_text())
+    assert told == ["unlabelled", "labelled"]
+
+
+def test_a_histogram_carries_its_mean_and_says_what_was_cut(demo):
+    run = read_demo(demo[0]).run("naive")
+    figure = histogram_figure([run])
+    for ax, (_, i) in zip(figure.axes, run.moments):
+        bars, mean = np.array([p.get_height() for p in ax.patches]), run.rows[i]["peak_unlabeled"]
+        np.testing.assert_allclose(bars, run.histograms[i])
+        assert [line.get_xdata()[0] for line in ax.lines] == [mean]
+        cut = [t.get_text() for t in ax.texts if "in one bar" in t.get_text()]
+        assert cut == ([f"{100 * bars.max():.0f} % in one bar"] if bars.max() > ax.get_ylim()[1] / 1.05 + 1e-9 else [])
+    assert any("in one bar" in t.get_text() for t in figure.axes[-1].texts), "a collapsed histogram is cut"
+
+
+def test_a_run_of_two_networks_shows_both_and_their_ensemble(demo):
+    ax, rows = run_figure(demo[0] / "posedual_jc").axes[0], read_run(demo[0] / "posedual_jc").rows
+    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[row[k] for row in rows] for k in ("ap1", "ap2", "ap_ensemble")])
 
 
 def test_colours_are_told_apart_by_everyone():
@@ -187,11 +227,15 @@ def test_people_fade_as_their_heatmaps_do():
     warmth = [(p[..., 0] - p[..., 2]).max() for p in pictures]      # a dimmed grey picture has none
     assert warmth[0] > warmth[1] > warmth[2] and warmth[2] == 0
     assert pictures[0].shape == (168, 2 * 126 + 4, 3)
+    weak = dict(strip, heat=strip["heat"] // 2)
+    assert people_picture(weak, 0, n=2).astype(float).sum() != pictures[0].sum(), "one fixed scale, not each picture's own"
 
 
 def test_strip_shows_the_same_people_at_start_middle_and_end(demo):
     figure = strip_figure(demo[0], n=4)
     assert len(figure.axes) == 3 * 4
+    assert len(strip_figure(demo[0], n=4, methods=("naive",)).axes) == 3 and len(demo_figure(demo[0], methods=("naive",)).axes) == 2 + 3
+    with pytest.raises(UserError, match="no strip.npz of sspcm yet"): strip_figure(demo[0], methods=("sspcm",))
     titles = [ax.get_title(loc="left") for ax in figure.axes[:3]]
     rows = read_demo(demo[0]).runs[0].rows
     assert titles == [f"{when}: peak {rows[i]['peak_unlabeled']:.2f}" for when, i in (("start", 0), ("middle", 4), ("end", 8))]
@@ -232,6 +276,23 @@ def test_a_strip_of_objects_is_refused(tmp_path):
     fake_run(tmp_path, "naive", pictures=False)
     np.savez(tmp_path / "strip.npz", crops=np.array([{}], dtype=object), heat=np.zeros(1), steps=np.zeros(1))
     with pytest.raises(UserError, match="damaged"): read_run(tmp_path)
+
+
+def test_pictures_of_an_earlier_run_are_not_shown(tmp_path):
+    "A strip with another number of measurements than the rows belongs to what was in the folder before"
+    fake_run(tmp_path, "naive", steps=480, every=60)
+    result = json.loads((tmp_path / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps(result | dict(rows=result["rows"][:3], histograms=result["histograms"][:3])))
+    assert read_run(tmp_path).strip is None and Page(run_report(tmp_path)).images == 0
+
+
+def test_paper_is_white_and_keeps_parts_together(page):
+    "Dark colours are for screens, and no section or row of a table is cut by the end of a page"
+    css = re.search(r"<style>(.*?)</style>", page.read_text(), re.S)[1]
+    assert all("screen" in query for query in re.findall(r"@media([^{]*prefers-color-scheme:dark[^{]*)", css)) and "prefers-color-scheme:dark" in css
+    paper = css[css.index("@media print"):]
+    assert re.search(r"section[^{]*\{[^}]*break-inside:avoid", paper) and re.search(r"\btr\b[^{]*\{[^}]*break-inside:avoid", paper)
+    assert re.search(r"\.wide[^{]*\{[^}]*overflow:visible", paper), "nothing is left in a box that scrolls"
 
 
 def test_two_measurements_are_enough(tmp_path):
