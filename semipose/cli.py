@@ -347,9 +347,11 @@ def export(
     peers, p, skeleton, recipe = load_run(run, weights, 'cpu')
     if net and net > len(peers): raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave --net away, or give a smaller one.')
     which, rows = 'ensemble' if net is None else net-1, []
+    folder = out or run/'export'
+    folder.mkdir(parents=True, exist_ok=True)
     for kind, write, end in (('onnx', export_onnx, 'onnx'), ('torch', export_torch, 'pt2')):
         if to not in (kind, 'both'): continue
-        done = write(peers, (out or run/'export')/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)
+        done = write(peers, folder/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)
         rows.append(dict(file=str(done.path), **{f'{k} differs by': f'{d:.1e}' for k,d in done.difference.items()}))
     show_table(rows, title='Largest differences from the networks, on noise and on drawn people')
 

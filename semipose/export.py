@@ -117,7 +117,7 @@ def whole(
         os.replace(note, path.with_name(path.name+'.json'))
         os.replace(part, path)
     finally:
-        pass
+        for p in (part, note): p.unlink(missing_ok=True)
 
 def ready(nets, path, suffix, size, codec, skeleton, joints, which, pad)->tuple[Path,Answer,dict]:
     "What both exports check and prepare; UserError names what does not fit"

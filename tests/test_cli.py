@@ -248,3 +248,6 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     found = json.loads(Path("runs/r/predictions/predictions.json").read_text())
     assert len(found) == 2 and len(found[0]["keypoints"]) == 51 and list(Path("runs/r/predictions").glob("*.png"))
     assert typed("predict", "runs/r", photo, "--device", "cpu").exit_code == 2, "an earlier prediction is not written over"
+    out = typed("export", "runs/r")
+    assert out.exit_code == 0 and {p.name for p in Path("runs/r/export").iterdir()} >= {"model.onnx", "model.pt2"}, out.output
+    assert typed("export", "runs/r", "--net", 3).exit_code == 2
