@@ -4,7 +4,7 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import csv, io, json, os, platform, sys, time
+import csv, io, json, os, platform, subprocess, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,8 +31,8 @@ from .protocols import Protocol, protocol, HEADLINE
 
 # %% auto #0
 __all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'read_unlabeled', 'codec_of', 'peers_of', 'score', 'Evaluate',
-           'versions', 'hardware', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress', 'train',
-           'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo',
+           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress',
+           'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo',
            'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
@@ -185,6 +185,16 @@ def hardware(device='cpu')->str:
     except OSError: pass
     return f'{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
 
+def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
+    "Which semipose ran"
+    here = Path(__file__).resolve().parent
+    if not (here.parent/'.git').exists(): return None
+    def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, timeout=20)
+    try:
+        head, changed = git('rev-parse', '--short', 'HEAD'), git('status', '--porcelain', '--', '*.py')
+        return None if head.returncode else head.stdout.strip() + ('+' if changed.stdout.strip() else '')
+    except (OSError, subprocess.TimeoutExpired): return None
+
 def pick_device(
     device:str='auto',  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
 )->torch.device:        # UserError if it is not there
@@ -309,7 +319,7 @@ def train(
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
     recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
                   lr=lr or p.lr, start=_short(start), **{k: _short(v) for k,v in source.items()},
-                  command=command(), versions=versions(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+                  command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     resume = resume and (folder/'recipe.json').exists()
     if resume:
         open_run(folder, recipe, resume=True)
