@@ -9,7 +9,8 @@ import torch
 from semipose.data.coco import read_coco, to_coco, write_json
 from semipose.data.core import People
 from semipose.errors import UserError
-from semipose.evaluate.coco import STATS, coco_eval, coco_eval_files, crop_area, evaluate_results, oks_nms, rescore, to_results
+from semipose.evaluate.coco import (STATS, Matches, ap_of, coco_eval, coco_eval_files, coco_results, crop_area, evaluate_results, judge, matches, oks_nms, rescore,
+                                    to_results)
 from semipose.metrics import oks
 from semipose.skeletons import COCO17, SKELETONS
 
@@ -224,6 +225,124 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
         with pytest.raises(UserError, match=said) as e:
             call()
         assert "\n" not in str(e.value) and str(e.value).endswith(".")
+
+
+# ---- what was decided in each picture, and AP of resampled pictures ----
+
+def hard(seed=0, n=40, pictures=14, ties=True):
+    "Crowds, people without joints, a picture without people, one without detections, equal scores, over 20 detections in a picture"
+    rng = np.random.default_rng(seed)
+    p = crowdless(n, per=1)
+    p = People(**{**p.__dict__, "files": p.files[:pictures], "image": np.sort(rng.integers(0, pictures - 1, n)), "image_ids": rng.permutation(900)[:pictures]})
+    p.crowd[::9], p.vis[::9] = True, 0
+    p.vis[4], p.xy[4] = 0, 0
+    results = []
+    for i in list(range(n)) * 2 + [3] * 25:
+        if p.image[i] == 5: continue
+        xy = p.xy[i] + rng.normal(0, rng.choice([1, 5, 9]), (17, 2))
+        score = rng.integers(0, 6) / 6 if ties else rng.uniform()
+        results.append(dict(image_id=int(p.image_ids[p.image[i]]), category_id=1, keypoints=np.c_[xy, np.ones(17)].reshape(-1).tolist(), score=float(score)))
+    results.append(dict(results[0], image_id=int(p.image_ids[-1])))  # where nobody is
+    return p, results
+
+
+def repeated(p, results, rows):
+    "The data set in which those pictures are really there, each copy with an id of its own; rows of pictures in the order of their ids"
+    order, ids, keep, dets = np.argsort(p.image_ids), [], [], []
+    of = {}
+    for r in results: of.setdefault(r["image_id"], []).append(r)
+    for new, row in enumerate(np.sort(rows)):
+        here = order[row]
+        mine = np.flatnonzero(p.image == here)
+        keep.append(mine)
+        ids += [new] * len(mine)
+        dets += [dict(r, image_id=new) for r in of.get(int(p.image_ids[here]), [])]
+    keep = np.concatenate(keep).astype(int)
+    q = p.subset(keep)
+    return People(**{**q.__dict__, "files": [f"{i}.jpg" for i in range(len(rows))], "image": np.array(ids, dtype=int), "image_ids": np.arange(len(rows)),
+                     "ids": np.arange(len(keep))}), dets
+
+
+@pytest.mark.parametrize("seed, ties", [(0, True), (1, True), (2, False)])
+def test_ap_of_all_pictures_is_pycocotools(seed, ties):
+    p, results = hard(seed, ties=ties)
+    ten, found = judge(p, results)
+    assert ten == evaluate_results(p, results) and .05 < ten["AP"] < .95
+    assert abs(ap_of(found) - ten["AP"]) < 1e-12
+    assert abs(ap_of(found, thresholds=[0]) - ten["AP50"]) < 1e-12 and abs(ap_of(found, thresholds=[5]) - ten["AP75"]) < 1e-12
+    assert abs(ap_of(found, np.random.default_rng(0).permutation(14)) - ten["AP"]) < 1e-12  # a multiset has no order
+
+
+@pytest.mark.parametrize("seed, ties", [(0, True), (1, True), (3, False)])
+def test_a_resample_s_ap_is_pycocotools_with_the_pictures_repeated(seed, ties):
+    p, results = hard(seed, ties=ties)
+    draws = np.random.default_rng(seed).integers(0, 14, (12, 14))
+    draws[0] = 5  # a picture without detections, fourteen times
+    draws[1] = 3
+    got = ap_of(matches(p, results), draws)
+    want = [evaluate_results(*repeated(p, results, d))["AP"] for d in draws]
+    assert got == pytest.approx(want, abs=1e-12) and len(set(want)) > 6
+    assert ap_of(matches(p, results), draws[4]) == got[4]
+    nobody = np.flatnonzero(np.sort(p.image_ids) == p.image_ids[13])  # a picture without people, and something found there
+    assert ap_of(matches(p, results), nobody) == -1
+
+
+def test_resamples_may_be_longer_shorter_and_many():
+    p, results = hard(2)
+    found, rng = matches(p, results), np.random.default_rng(0)
+    short, long = rng.integers(0, 14, (3, 5)), rng.integers(0, 14, (2, 60))
+    for draws in (short, long):
+        assert ap_of(found, draws) == pytest.approx([evaluate_results(*repeated(p, results, d))["AP"] for d in draws], abs=1e-12)
+    many = rng.integers(0, 14, (30000, 14))  # in several parts
+    assert (ap_of(found, many)[[0, 29999]] == ap_of(found, many[[0, 29999]])).all()
+
+
+def test_matches_survive_json_and_are_small_whole_numbers():
+    p, results = hard(1)
+    found = matches(p, results)
+    text = json.dumps(found.to_dict())
+    back = Matches.from_dict(json.loads(text))
+    assert all((getattr(back, k) == getattr(found, k)).all() for k in ("image", "rank", "matched", "ignored", "truths"))
+    assert len(text) < 100 + 20 * len(found.rank) + 6 * len(found.truths)
+    assert np.bincount(found.image).max() == 20 and (np.diff(found.image) >= 0).all() and found.truths.sum() == len(p.posed)
+    assert found.ignored.max() == 1023 and ap_of(back) == ap_of(found)
+
+
+def test_nothing_found_is_zero_and_a_row_too_far_is_one_sentence():
+    p, results = hard(0)
+    none = matches(p, [])
+    assert ap_of(none) == 0 and (ap_of(none, [[0, 1], [2, 3]]) == 0).all() and len(ap_of(none, np.zeros((0, 14), int))) == 0
+    for rows in ([14], [-1]):
+        with pytest.raises(UserError, match="there are 14 pictures, 0 to 13"): ap_of(none, rows)
+
+
+def test_the_evaluation_s_two_halves_are_the_whole():
+    p = crowdless(24)
+    xy, score = noisy(p)
+    twelve = np.arange(17) >= 5
+    truth, results = coco_results(p, xy, score, box_score=np.linspace(.5, 1, 24), joints=twelve)
+    ten, found = judge(truth, results)
+    assert ten == coco_eval(p, xy, score, box_score=np.linspace(.5, 1, 24), joints=twelve) and ap_of(found) == pytest.approx(ten["AP"], abs=1e-12)
+
+
+@real
+def test_ap_of_the_official_detections():
+    people, results = read_coco(REAL / "gt.json", keep_all=True), json.loads((REAL / "dt.json").read_text())
+    found = matches(people, results)
+    assert abs(ap_of(found) - json.loads((REAL / "expected.json").read_text())["AP"]) < 1e-12
+    assert found.truths.sum() == len(people.posed) and len(found.rank) == 20
+    assert ap_of(found, [0, 0, 0]) == pytest.approx(evaluate_results(*repeated(people, results, [0, 0, 0]))["AP"], abs=1e-12)
+
+
+@real
+def test_ap_of_resamples_of_val2017():
+    people = read_coco(REAL / "val2017-subset.json", keep_all=True)
+    xy, score = noisy(people, px=4)
+    truth, results = coco_results(people, xy, score.round(1))
+    ten, found = judge(truth, results)
+    assert abs(ap_of(found) - ten["AP"]) < 1e-12 and .05 < ten["AP"] < .95
+    draws = np.random.default_rng(0).integers(0, len(people.files), (2, len(people.files)))
+    assert ap_of(found, draws) == pytest.approx([evaluate_results(*repeated(truth, results, d))["AP"] for d in draws], abs=1e-12)
 
 
 @real

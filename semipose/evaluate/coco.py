@@ -5,7 +5,8 @@
 # %% ../../nbs/51_evaluate.coco.ipynb #d7dc96a3
 from __future__ import annotations
 import contextlib, io
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from ..data.coco import read_json, to_coco
 STATS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 
 # %% auto #0
-__all__ = ['STATS', 'rescore', 'crop_area', 'oks_nms', 'to_results', 'evaluate_results', 'coco_eval', 'coco_eval_files']
+__all__ = ['STATS', 'rescore', 'crop_area', 'oks_nms', 'to_results', 'evaluate_results', 'coco_results', 'coco_eval',
+           'coco_eval_files', 'Matches', 'judge', 'matches', 'ap_of']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b310eda9
 def rescore(
@@ -93,11 +95,11 @@ def to_results(
     return [dict(image_id=image[i], category_id=1, keypoints=keys[i], score=float(sure[i])) for i in np.flatnonzero(keep)]
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b2dbc168
-def _ten(
+def _judged(
     truth:dict,           # COCO annotations
     results:list[dict],   # COCO results
     sigmas,               # (K,)
-)->dict[str,float]:
+):                        # pycocotools' COCOeval, all its work done
     "pycocotools, without its printing"
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -112,7 +114,17 @@ def _ten(
         ev = COCOeval(gt, dt, 'keypoints')
         ev.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         ev.evaluate(); ev.accumulate(); ev.summarize()
-    return dict(zip(STATS, map(float, ev.stats)))
+    return ev
+
+def _ten(ev)->dict[str,float]: return dict(zip(STATS, map(float, ev.stats)))
+
+def _truth(people:People)->dict:
+    "People as COCO's lists, for pycocotools alone"
+    truth, keys = to_coco(people), np.concatenate([people.xy, people.vis[...,None]], -1).reshape(len(people), -1).tolist()
+    # numbers as read, not rounded for a file; ids from 1, because pycocotools takes id 0 for "nobody"
+    for i, (a, box, area, k) in enumerate(zip(truth['annotations'], people.box.tolist(), people.area.tolist(), keys)):
+        a.update(id=i+1, bbox=box, area=area, keypoints=k)
+    return truth
 
 # %% ../../nbs/51_evaluate.coco.ipynb #69f447ad
 def evaluate_results(
@@ -120,13 +132,9 @@ def evaluate_results(
     results:list[dict],   # COCO results, of `to_results` or of anybody
 )->dict[str,float]:       # the ten numbers
     "Any detections (on a detector's boxes too) against people in memory"
-    truth, keys = to_coco(people), np.concatenate([people.xy, people.vis[...,None]], -1).reshape(len(people), -1).tolist()
-    # numbers as read, not rounded for a file; ids from 1, because pycocotools takes id 0 for "nobody"
-    for i, (a, box, area, k) in enumerate(zip(truth['annotations'], people.box.tolist(), people.area.tolist(), keys)):
-        a.update(id=i+1, bbox=box, area=area, keypoints=k)
-    return _ten(truth, results, people.skeleton.sigmas)
+    return _ten(_judged(_truth(people), results, people.skeleton.sigmas))
 
-def coco_eval(
+def coco_results(
     people:People,        # the truth, read with keep_all=True
     xy,                   # (N,K,2) predicted joints, image px: of all these people, or of `people.posed`
     score,                # (N,K)
@@ -134,15 +142,27 @@ def coco_eval(
     rescore_threshold:float=.2, # joints under it do not count in the person's score
     nms:float|None=.9,    # OKS over which the less sure detection goes; None: all stay
     joints=None,          # (K,) bool, joints that count, e.g. those the network was taught; None: all that are annotated
-)->dict[str,float]:       # the ten numbers
-    "COCO's keypoint evaluation with true boxes"
+)->tuple[People,list[dict]]:  # the truth as it is asked, and COCO results: for `evaluate_results` and `matches`
+    "What COCO's evaluation with true boxes compares"
     if joints is not None: people = replace(people, vis=people.vis*np.asarray(joints, dtype=np.uint8))
     rows = people.posed
     xy, score, box_score = _array(xy), _array(score), _array(box_score)
     if len(xy) == len(people): xy, score, box_score = xy[rows], score[rows], np.broadcast_to(box_score, len(people))[rows]
     elif len(xy) != len(rows):
         raise UserError(f'xy: {len(xy):,} predictions for {len(people):,} people of whom {len(rows):,} are posed; predict all of them, or people.posed.')
-    return evaluate_results(people, to_results(people.subset(rows), xy, score, box_score, rescore_threshold, nms))
+    return people, to_results(people.subset(rows), xy, score, box_score, rescore_threshold, nms)
+
+def coco_eval(
+    people:People,        # the truth, read with keep_all=True
+    xy,                   # (N,K,2) predicted joints, image px: of all these people, or of `people.posed`
+    score,                # (N,K)
+    box_score=1.,         # as `coco_results`
+    rescore_threshold:float=.2, # as `coco_results`
+    nms:float|None=.9,    # as `coco_results`
+    joints=None,          # as `coco_results`
+)->dict[str,float]:       # the ten numbers
+    "COCO's keypoint evaluation with true boxes"
+    return evaluate_results(*coco_results(people, xy, score, box_score, rescore_threshold, nms, joints))
 
 # %% ../../nbs/51_evaluate.coco.ipynb #15a41fdf
 def coco_eval_files(
@@ -154,4 +174,94 @@ def coco_eval_files(
     truth, results = read_json(gt), read_json(dt)
     if not isinstance(results, list) or not all(isinstance(r, dict) and 'keypoints' in r and 'image_id' in r for r in results):
         raise UserError(f'{dt} is not a COCO results file; it should be a list of image_id, category_id, keypoints, score.')
-    return _ten(truth, results, COCO17.sigmas if sigmas is None else sigmas)
+    return _ten(_judged(truth, results, COCO17.sigmas if sigmas is None else sigmas))
+
+# %% ../../nbs/51_evaluate.coco.ipynb #0ce06a81
+@dataclass(frozen=True)
+class Matches:
+    "What pycocotools decided in each picture, people of all sizes, at most 20 detections a picture"
+    image:np.ndarray     # (D,) which picture, ascending; pictures are in the order of their ids
+    rank:np.ndarray      # (D,) 0 = the surest; detections of equal score share a rank; ascending within a picture
+    matched:np.ndarray   # (D,) bit t set: at OKS .50 + .05 t it found somebody
+    ignored:np.ndarray   # (D,) bit t set: there it counts neither way
+    truths:np.ndarray    # (n,) people who count, of each picture
+
+    def to_dict(self)->dict:
+        "Lists of small whole numbers, for JSON"
+        each = np.bincount(self.image, minlength=len(self.truths))
+        return dict(found=each.tolist(), **{k: getattr(self, k).tolist() for k in ('rank', 'matched', 'ignored', 'truths')})
+
+    @classmethod
+    def from_dict(cls, d:dict)->Matches:
+        "Back from JSON"
+        return cls(np.repeat(np.arange(len(d['found'])), d['found']), *(np.array(d[k], dtype=np.int64) for k in ('rank', 'matched', 'ignored', 'truths')))
+
+def _matches(ev)->Matches:
+    "Of a COCOeval that has evaluated"
+    ids = ev._paramsEval.imgIds
+    each = [(i, e) for i, e in enumerate(ev.evalImgs[:len(ids)]) if e is not None]   # its first block: people of all sizes
+    truths = np.zeros(len(ids), dtype=np.int64)
+    for i, e in each: truths[i] = np.count_nonzero(e['gtIgnore'] == 0)
+    each = [(i, e) for i, e in each if len(e['dtScores'])]
+    none = np.zeros(0, dtype=np.int64)
+    bits = lambda name: np.concatenate([none, *((1 << np.arange(10)) @ (e[name] != 0) for _, e in each)])
+    rank = np.unique(-np.concatenate([none, *(e['dtScores'] for _, e in each)]), return_inverse=True)[1]
+    image = np.concatenate([none, *(np.full(len(e['dtScores']), i) for i, e in each)])
+    return Matches(image, rank, bits('dtMatches'), bits('dtIgnore'), truths)
+
+def judge(
+    people:People,        # the truth, as `evaluate_results`
+    results:list[dict],   # COCO results
+)->tuple[dict[str,float],Matches]:  # the ten numbers, and what they were made of
+    "`evaluate_results` and `matches` for the price of one"
+    ev = _judged(_truth(people), results, people.skeleton.sigmas)
+    return _ten(ev), _matches(ev)
+
+def matches(people:People, results:list[dict])->Matches:
+    "Which detection finds whom, at each threshold; arguments as `evaluate_results`"
+    return judge(people, results)[1]
+
+# %% ../../nbs/51_evaluate.coco.ipynb #6c51c68d
+def ap_of(
+    found:Matches,                          # of one data set
+    images=None,                            # (n,) or (R,n) pictures, rows of `found.truths`, any of them any number of times; None: all, once
+    thresholds:Sequence[int]=range(10),     # OKS thresholds averaged: 0 is .50, 5 is .75
+)->np.ndarray|float:                        # (R,) or one number in [0,1]; -1 where nobody counts
+    "AP of the whole or of resamples, as pycocotools has it if the pictures were really there that often (in the order of their ids)"
+    n, D = len(found.truths), len(found.rank)
+    rows = np.arange(n)[None] if images is None else np.sort(np.atleast_2d(np.asarray(images, dtype=np.int64)), 1)
+    if rows.size and not (0 <= rows.min() and rows.max() < n): raise UserError(f'images: rows go from {rows.min()} to {rows.max()}, and there are {n} pictures, 0 to {n-1}.')
+    step = max(1, int(2e6*n/(rows.shape[1]*max(D, n) + 1)))  # resamples at a time: some 2 million detections
+    out = np.concatenate([_aps(found, rows[i:i+step], thresholds) for i in range(0, len(rows), step)] or [np.zeros(0)])
+    return out if np.ndim(images) == 2 else float(out[0])
+
+def _aps(m:Matches, rows:np.ndarray, thresholds)->np.ndarray:
+    "(R,n) pictures -> (R,)"
+    count = np.bincount(m.image, minlength=len(m.truths))
+    each, R, D = count[rows], len(rows), len(m.rank)
+    L = each.sum(1)
+    flat, W = each.ravel(), int(L.max(initial=0)) + 1
+    det = np.arange(flat.sum()) + np.repeat((count.cumsum() - count)[rows].ravel() - (flat.cumsum() - flat), flat)  # picture by picture
+    row = np.repeat(np.arange(R), L)
+    det = det[np.argsort(row*(D + 1) + m.rank[det], kind='stable')]                                                 # each resample by rank
+    at = row*W + np.arange(len(det)) - np.repeat(L.cumsum() - L, L)
+    people, recalls = m.truths[rows].sum(1), np.linspace(0, 1, 101)
+    need = _least(recalls, np.maximum(people, 1)[:,None])                                                           # (R,101) people
+    total = np.zeros(R)
+    for t in thresholds:
+        right, wrong = (np.zeros(R*W, dtype=np.int32) for _ in range(2))
+        ok = (m.matched >> t & 1)[det]
+        counts = 1 - (m.ignored >> t & 1)[det]
+        right[at], wrong[at] = ok*counts, (1 - ok)*counts
+        tp, fp = right.reshape(R, W).cumsum(1), wrong.reshape(R, W).cumsum(1)
+        best = np.maximum.accumulate((tp/(fp + tp + np.spacing(1)))[:,::-1], 1)[:,::-1]
+        base = np.arange(R)[:,None]*(W + 1)
+        first = np.searchsorted((tp + base).ravel(), need + base)    # of all rows at once: `base` keeps them apart
+        total += np.where(need <= tp[:,-1:], best.ravel()[first.clip(max=R*W - 1)], 0).sum(1)
+    return np.where(people > 0, total/(101*len(thresholds)), -1.)
+
+def _least(share:np.ndarray, n:np.ndarray)->np.ndarray:
+    "The smallest whole m with m/n >= share, in floating point as pycocotools compares"
+    m = np.ceil(share*n)
+    m = np.where((m - 1)/n >= share, m - 1, m)
+    return np.where(m/n < share, m + 1, m).astype(np.int64)
