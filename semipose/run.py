@@ -27,7 +27,7 @@ from .methods import METHODS, method as find_method, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import coco_eval, matches, to_results
-from .protocols import Protocol, protocol, HEADLINE
+from .protocols import Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
 __all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'read_unlabeled', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate',
@@ -70,6 +70,7 @@ def prepare(
     boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
+    unlabeled, boxes = p.places(data, unlabeled, boxes).values()
     train, val, note = read_train_val(data, labels)
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
@@ -268,7 +269,7 @@ def same_recipe(
 )->None:            # UserError names the first setting that differs
     "A run is gone on with as it was begun, or not at all"
     old = read_recipe(folder)
-    old['protocol'] = json.loads(json.dumps(Protocol.from_dict(old['protocol']).as_dict()))   # fields that came after it was begun
+    old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
     for k in EQUAL:
         if old.get(k) == json.loads(json.dumps(recipe.get(k))): continue
         a, b, what = old.get(k), recipe.get(k), k
@@ -344,6 +345,10 @@ def train(
 )->dict:                    # what result.json holds
     "Train a method under a protocol and write a run folder"
     m, dev = find_method(method), pick_device(device)
+    if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
+    if p.budget and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
+        if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
+        p = with_budget(method, p, len(data.unlabeled), every)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
     networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
@@ -394,7 +399,7 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     stream = Streams(data.labeled, data.unlabeled if m.student_views else None, p.batch, steps, seed)
     learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr, p.lam, p.optimiser, p.wd, seed, dev, amp, first,
                     cbs=[watch, bar, *([old] if old else [])])
-    try: fit(learn, steps, p.schedule)
+    try: fit(learn, steps, p.schedule, p.milestones)
     finally: bar.close()
     save_weights(peers, folder/'weights.safetensors', dict(step=steps))
     with torch.no_grad(): write_json(folder/'people.json', evaluate.people(peers.eval()))

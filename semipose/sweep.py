@@ -21,20 +21,21 @@ from .protocols import Protocol, protocol
 from .run import Data, Evaluate, codec_of, kinds, load_run, prepare, read_recipe, read_result, train
 
 # %% auto #0
-__all__ = ['BUDGET', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'find_people', 'turn', 'drawn_people', 'starts', 'sweep',
-           'first_of']
+__all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'find_people', 'turn', 'drawn_people', 'starts',
+           'sweep', 'first_of']
 
 # %% ../nbs/72_sweep.ipynb #6de13834
-BUDGET = ('steps', 'every', 'milestones', 'epochs')                                 # fields that a method may have of its own
+BUDGET = ('steps', 'every', 'milestones', 'epochs', 'budget')                       # fields that a method may have of its own
+OTHER = ('other', 'other_width', 'other_weights')                                   # what only unlike pairs look at
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
-DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name != 'name'}
+DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name', 'title')}
 
 def terms_of(
     p:Protocol,         # what is held equal
     source:dict,        # data, labels, unlabeled, boxes: only their last folder's name counts
 )->str:                 # six hexadecimal digits, see ledger.settings_key
     "What must be equal for two methods to stand in one table"
-    settings = {k: v for k,v in p.as_dict().items() if k not in BUDGET}
+    settings = {k: v for k,v in p.as_dict().items() if k not in BUDGET + OTHER}
     return settings_key(settings, DEFAULTS, **{f'from {k}': Path(v).resolve().name for k,v in source.items() if v and p.data != 'drawn'})
 
 def entry_of(
@@ -50,8 +51,9 @@ def entry_of(
     short = lambda row: {k: round(v, ROUNDED.get(k.rstrip('123'), 6)) if isinstance(v, float) else v for k,v in row.items()}
     terms = terms_of(p, source)
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
-                 key=settings_key(dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones), dict(milestones=DEFAULTS['milestones'])),
-                 settings=p.as_dict(), labeled=len(split['labeled']), unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
+                 key=settings_key(dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones,
+                 **{k: v for k,v in p.as_dict().items() if k in OTHER and m.networks}), dict(milestones=DEFAULTS['milestones'])),
+                 settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']), unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
                  begun=recipe['begun'], sentence=recipe['sentence'], people=people)
@@ -134,14 +136,16 @@ def sweep(
 )->dict:                    # new: entries; there: how many were in the ledger; elsewhere: runs of other processes; failed: name -> why
     "Train what the ledger lacks and record it"
     for name in methods: find_method(name)
+    for name in methods:
+        if 'other' in kinds(METHODS[name], METHODS[name].nets) and not p.other: raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
     out = dict(new=[], there=0, elsewhere=[], failed={})
     for seed in seeds:
-        source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
+        source = dict(data=data, labels=labels, **({} if p.data == 'drawn' else p.places(data, unlabeled, boxes)))
         terms = terms_of(p, source)
         def missing():
             done = {(e.method, e.steps) for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms}
-            return [name for name in methods if not any(m == name and (p.steps in (s, None)) for m,s in done)]
+            return [name for name in methods if not any(m == name and (p.budget or p.steps == s) for m,s in done)]
         todo = missing()
         out['there'] += len(methods) - len(todo)
         if not todo: continue

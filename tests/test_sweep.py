@@ -115,10 +115,9 @@ def test_seeds_choose_other_people_and_stand_apart(tmp_path):
     a, b = (entries(tmp_path)['supervised', s] for s in (0, 1))
     assert curve(a) != curve(b) and a.terms == b.terms and a.val == b.val
 
-def test_other_settings_are_trained_anew(tmp_path):
+def test_other_settings_do_not_pass_for_the_same(tmp_path):
     run(tmp_path, ['supervised'])
-    out = run(tmp_path, ['supervised'], p=replace(SMALL, steps=2))
-    assert len(out['failed']) == 1 and 'steps' in str(out['failed']), 'the old run folder is in the way and says so'
+    with pytest.raises(UserError, match='begun with steps=4'): run(tmp_path, ['supervised'], p=replace(SMALL, steps=2))
     e = read_ledger(tmp_path/'results')[0]
     assert len(e) == 1
     assert terms_of(SMALL, dict(data='a/lsp')) == terms_of(replace(SMALL, steps=2, every=1, name='x', title='y'), dict(data='b/lsp'))
