@@ -15,12 +15,13 @@ from .errors import UserError
 from .protocols import PROTOCOLS, Protocol, protocol, protocol_names
 
 METHOD_NAMES = (
-    'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc',
-    'posedual_ra', 'pseudopose', 'pseudopose_soft', 'data_distillation', 'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06',
-    'foreground_06', 'certain_06', 'threshold_08', 'foreground_08', 'certain_08', 'threshold_02_equal', 'foreground_02_equal', 'threshold_04_equal',
-    'foreground_04_equal', 'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal',
-    'mean_teacher_99', 'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal',
-    'easy_easy', 'hard_hard', 'hard_easy', 'supervised_other', 'posedual_other', 'posedual_unlike', 'multiaugs', 'multiaugs_dual', 'sspcm', 'posedual_released', 'posedual_jc_released', 'sspcm_released')
+    'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc', 'posedual_ra',
+    'pseudopose', 'pseudopose_soft', 'data_distillation', 'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06', 'foreground_06',
+    'certain_06', 'threshold_08', 'foreground_08', 'certain_08', 'threshold_02_equal', 'foreground_02_equal', 'threshold_04_equal', 'foreground_04_equal',
+    'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal', 'mean_teacher_99',
+    'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal', 'easy_easy', 'hard_hard',
+    'hard_easy', 'supervised_other', 'posedual_other', 'posedual_unlike', 'multiaugs', 'multiaugs_dual', 'sspcm', 'posedual_released', 'posedual_jc_released',
+    'sspcm_released')
 SHORT = dict(JointCutout='JC', JointOcclude='JO', CutMix='CM', RandAugment='RA', Cutout='CO')   # in this order
 DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
 NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0')
@@ -297,7 +298,8 @@ def sweep(
     if found['elsewhere']: typer.echo(f'Being trained by another process: {"; ".join(found["elsewhere"])}.')
     from semipose.ledger import read_ledger
     from semipose.tables import table_rows
-    show_table(table_rows([e for e in read_ledger(results, p.name)[0] if e.seed in many], everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
+    mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
+    show_table(table_rows(mine, everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
     typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {results}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 

@@ -118,13 +118,15 @@ def read_entry(
     except (ValueError, UnicodeDecodeError): raise UserError(f'{path} is damaged: it is not JSON; restore it, or run the sweep again.') from None
     except OSError as e: raise UserError(f'{path} cannot be read ({e.strerror}).') from None
     if not isinstance(d, dict) or 'format' not in d: raise UserError(f'{path} is not an entry of the ledger: it has no field "format".')
-    if not isinstance(d['format'], int) or d['format'] > FORMAT: raise UserError(f'{path} has format {d["format"]!r}, newer than this semipose reads ({FORMAT}): update semipose.')
+    if not isinstance(d['format'], int) or d['format'] > FORMAT:
+        raise UserError(f'{path} has format {d["format"]!r}, newer than this semipose reads ({FORMAT}): update semipose.')
     known = {f.name: f for f in fields(Entry)}
     need = [n for n in known if n not in ('people', 'format', 'revision')]
     if gone := [n for n in need if n not in d]: raise UserError(f'{path} is not a whole entry: the field {gone[0]!r} is missing.')
     e = Entry(**{k: v for k,v in d.items() if k in known})
     for n, kind in KINDS.items():
-        if not isinstance(getattr(e, n), kind) or isinstance(getattr(e, n), bool) and kind is not bool: raise UserError(f'{path}: the field {n!r} is {getattr(e, n)!r}, which it cannot be.')
+        v = getattr(e, n)
+        if not isinstance(v, kind) or isinstance(v, bool) and kind is not bool: raise UserError(f'{path}: the field {n!r} is {v!r}, which it cannot be.')
     if not e.curve: raise UserError(f'{path}: the field "curve" is empty.')
     for i,row in enumerate(e.curve):
         for k in ('step', 'ap', 'ap_ensemble', 'peak_unlabeled'):
@@ -132,8 +134,8 @@ def read_entry(
             if not isinstance(v, (int, float)) or not np.isfinite(v): raise UserError(f'{path}: row {i+1} of the field "curve" has no number {k!r}.')
     return e
 
-KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list, best=dict, collapsed=bool,
-             seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)))
+KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
+             best=dict, collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)))
 
 def read_ledger(
     results='results',              # the ledger's folder

@@ -14,15 +14,13 @@ from .errors import UserError
 from .files import is_held, only_writer
 from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, method as find_method
-from .data.core import Crops
-from .data.streams import Split
 from .data.synth import DIFFICULTIES, write_synth
-from .protocols import Protocol, protocol
+from .protocols import Protocol
 from .run import Data, Evaluate, codec_of, kinds, load_run, prepare, read_recipe, read_result, train
 
 # %% auto #0
 __all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'find_people', 'turn', 'drawn_people', 'starts',
-           'sweep', 'first_of']
+           'lacking', 'sweep', 'first_of']
 
 # %% ../nbs/72_sweep.ipynb #6de13834
 BUDGET = ('steps', 'every', 'milestones', 'epochs', 'budget')                       # fields that a method may have of its own
@@ -50,10 +48,11 @@ def entry_of(
     people = json.loads((Path(folder)/'people.json').read_text()) if (Path(folder)/'people.json').exists() else None
     short = lambda row: {k: round(v, ROUNDED.get(k.rstrip('123'), 6)) if isinstance(v, float) else v for k,v in row.items()}
     terms = terms_of(p, source)
+    more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
+    if m.networks: more.update({k: getattr(p, k) for k in OTHER})
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
-                 key=settings_key(dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones,
-                 **{k: v for k,v in p.as_dict().items() if k in OTHER and m.networks}), dict(milestones=DEFAULTS['milestones'])),
-                 settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']), unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
+                 key=settings_key(more, dict(milestones=DEFAULTS['milestones'])), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
+                 unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
                  begun=recipe['begun'], sentence=recipe['sentence'], people=people)
@@ -119,6 +118,17 @@ def starts(
             train(name, p, data, out[kind], seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=n, replace=more, resume=not more, **kw)
     return out
 
+def lacking(
+    p:Protocol,
+    methods:Sequence[str],
+    seed:int,
+    terms:str,              # of `terms_of`
+    results,                # the ledger
+)->list[str]:
+    "The methods of which the ledger has no entry of this seed, these terms and this many steps"
+    done = {e.method for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and (p.budget or e.steps == p.steps)}
+    return [name for name in methods if name not in done]
+
 def sweep(
     p:Protocol,             # what is held equal
     methods:Sequence[str],  # names in METHODS, in the order in which they are trained
@@ -137,16 +147,13 @@ def sweep(
     "Train what the ledger lacks and record it"
     for name in methods: find_method(name)
     for name in methods:
-        if 'other' in kinds(METHODS[name], METHODS[name].nets) and not p.other: raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
+        if 'other' in METHODS[name].networks and not p.other:
+            raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
     out = dict(new=[], there=0, elsewhere=[], failed={})
     for seed in seeds:
         source = dict(data=data, labels=labels, **({} if p.data == 'drawn' else p.places(data, unlabeled, boxes)))
-        terms = terms_of(p, source)
-        def missing():
-            done = {(e.method, e.steps) for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms}
-            return [name for name in methods if not any(m == name and (p.budget or p.steps == s) for m,s in done)]
-        todo = missing()
+        todo = lacking(p, methods, seed, terms_of(p, source), results)
         out['there'] += len(methods) - len(todo)
         if not todo: continue
         here = Path(folder)/p.name/f'seed{seed}'
@@ -154,7 +161,7 @@ def sweep(
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
         start = starts(p, d, here, seed, methods, **kw)
         for name in todo:
-            if name not in missing(): continue
+            if not lacking(p, [name], seed, terms_of(p, source), results): continue   # another sweep was faster
             if is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}'); continue
             try:
                 train(name, p, d, here/name, seed, start=first_of(name, start, here), resume=True, **kw)

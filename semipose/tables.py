@@ -14,8 +14,8 @@ from .errors import UserError
 from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, PAPER, title
-from .protocols import PROTOCOLS, published, PUBLISHED_ORDER
-from .report import GRID, INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
+from .protocols import PROTOCOLS, published
+from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
 __all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'PAINT', 'FAILED', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method', 'group_of',
@@ -127,9 +127,9 @@ def gains_figure(
     "Every method's gain over supervised training"
     some = sorted([r for r in some if r['gain'] and (groups is None or r['group'] in groups)], key=lambda r: r['gain']['difference'])
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
-        fig = Picture(figsize=(8.6, .9 + .215*len(some)))
-        high = 1 - .75/(.9 + .215*len(some))
-        ax = fig.add_axes([.30, .5/(.9 + .215*len(some)), .66, high - .0/(1)])
+        tall = 1 + .215*len(some)   # inches; half of one below the axes, half above
+        fig = Picture(figsize=(8.6, tall))
+        ax = fig.add_axes([.30, .5/tall, .66, 1 - 1/tall])
         for i,r in enumerate(some):
             g, c = r['gain'], paint(r['group'])
             if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5, alpha=.35, solid_capstyle='butt')
@@ -143,8 +143,8 @@ def gains_figure(
         return fig
 
 # %% ../nbs/73_tables.ipynb #570e6a64
-ATTEMPTS = (('A: joints, peak > t', 'threshold'), ('A: pixels, response > t', 'foreground'), ('A: pixels, max(p, 1-p) > t', 'certain'),
-            ('B: mean teacher', 'mean_teacher'), ('C: classes', ('balanced', 'foreground_x10')), ('D: pairs', ('easy_easy', 'hard_hard', 'hard_easy')))
+ATTEMPTS = (('A: joints, peak > t', ('threshold_',)), ('A: pixels, response > t', ('foreground_0',)), ('A: pixels, max(p, 1-p) > t', ('certain_',)),
+            ('B: mean teacher', ('mean_teacher',)), ('C: classes', ('balanced',)), ('D: pairs', ('easy_easy', 'hard_hard', 'hard_easy')))
 SHADES = ('#88ccee', '#44aa99', '#117733', '#332288', '#aa4499')
 
 def short(name:str)->str:   # e.g. 't = 0.4'
@@ -170,7 +170,8 @@ def failed_figure(
         for ax, (head, what) in zip(axs.flat, ATTEMPTS):
             ax.set_title(head)
             ax.axhline(dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
-            plain = [n for n in methods if not n.endswith('_equal') and (n in what if isinstance(what, tuple) else n.startswith(what + '_0') or n.startswith('mean') and what == 'mean_teacher')]
+            plain = [n for n in methods if not n.endswith('_equal') and n.startswith(what) and n != 'foreground_x10']
+            if 'balanced' in what: plain += [n for n in ('foreground_x10',) if n in methods]
             for c, name in zip(SHADES, plain):
                 for end, ls in (('', '-'), ('_equal', (0,(1,1.4)))):
                     mine = methods.get(name + end)
@@ -183,7 +184,8 @@ def failed_figure(
             else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
             ax.set(ylim=(0, top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
-        fig.text(.045, .965, f'AP over training. Dashed: the supervised start ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair. Thin: PoseCons (green), plain consistency (red).', color=MUTED, fontsize=9.5)
+        fig.text(.045, .965, f'AP over training. Dashed: the supervised start ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair. '
+                             'Thin: PoseCons (green), plain consistency (red).', color=MUTED, fontsize=9.5)
         return fig
 
 def mean_curve(
@@ -244,7 +246,8 @@ def labels_figure(
         ax.set_xscale('log')
         ticks = sorted({v for v in at.values() if v})
         ax.set_xticks(ticks, [f'{t:,}' for t in ticks]); ax.minorticks_off()
-        ax.set(ylim=(0, None), title='AP over labelled people' + (' (squares, dotted: published)' if paper and any(published(m, n) for m in methods for n in names) else ''))
+        public = paper and any(published(m, n) for m in methods for n in names)
+        ax.set(ylim=(0, None), title='AP over labelled people' + ' (squares, dotted: published)'*public)
         ax.set_xlabel('labelled people', loc='right', fontsize=9)
         if ends: name_lines(ax, ends)
         return fig
@@ -282,11 +285,13 @@ def protocol_html(
             group = r['group']
             lines.append([f'<i style="color:{paint(group)}">{escape(group or "others")}</i>', *['']*(len(heads)-1)])
         lines.append([escape(r['title']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['gain'], html=True), pm(r['ensemble']), f'{100*r["peak"]:.0f} %', pm(r['fall']),
-                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f}k / {r["backward"]/1e3:.0f}k', f'{r["minutes"]:.1f}', pm(r['published'])])
+                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f}k / {r["backward"]/1e3:.0f}k',
+                      f'{r["minutes"]:.1f}', pm(r['published'])])
     gaps = [title(n) for n in METHODS if n not in {r['method'] for r in some}]
     e = mine[0]
     out = section(f'{e.protocol}', escape(e.sentence), html_table(heads, lines)
-                  + f'<p class="small">AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. Gain: paired difference and 95 % bootstrap interval, bold where it excludes zero. '
+                  + f'<p class="small">AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. Gain: paired difference and 95 % bootstrap interval, '
+                    f'bold where it excludes zero. '
                     f'Peak: of the unlabelled people, share of the start. Pictures: forward / backward in all. {"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
                     f'{f"{others} entries with other settings are left out." if others else ""}</p>')
     if any(r['gain'] for r in some): out += section('Gains', '', svg(gains_figure(some), 'gain of every method over supervised training'))

@@ -32,10 +32,12 @@ def test_what_is_written_is_read(tmp_path):
     assert len(read_ledger(tmp_path)[0]) == 2, 'other settings take another file'
 
 BROKEN = {
-    'not JSON': (lambda d: '{"format": 1, ', 'not JSON'), 'empty': (lambda d: '', 'not JSON'), 'a list': (lambda d: '[]', '"format"'), 'foreign': (lambda d: '{"AP": 3}', '"format"'),
+    'not JSON': (lambda d: '{"format": 1, ', 'not JSON'), 'empty': (lambda d: '', 'not JSON'),
+    'a list': (lambda d: '[]', '"format"'), 'foreign': (lambda d: '{"AP": 3}', '"format"'),
     'newer': (lambda d: json.dumps(dict(d, format=99)), 'update semipose'), 'no curve': (lambda d: json.dumps({k: v for k, v in d.items() if k != 'curve'}), "'curve' is missing"),
     'empty curve': (lambda d: json.dumps(dict(d, curve=[])), '"curve" is empty'), 'a curve of words': (lambda d: json.dumps(dict(d, curve=['a'])), "no number 'step'"),
-    'NaN': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap=float('nan'))])), "no number 'ap'"), 'seed is a word': (lambda d: json.dumps(dict(d, seed='one')), "'seed' is 'one'"),
+    'NaN': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap=float('nan'))])), "no number 'ap'"),
+    'seed is a word': (lambda d: json.dumps(dict(d, seed='one')), "'seed' is 'one'"),
     'seed is true': (lambda d: json.dumps(dict(d, seed=True)), "'seed' is True"), 'cost is a number': (lambda d: json.dumps(dict(d, cost=3)), "'cost' is 3"),
     'no method': (lambda d: json.dumps(dict(d, method=None)), "'method' is None"), 'people is a list': (lambda d: json.dumps(dict(d, people=[])), "'people' is []"),
 }

@@ -93,7 +93,8 @@ def test_unlike_pairs_start_each_from_its_own_kind(tmp_path):
     pair = load_run(seed/'posedual_unlike', device='cpu')[0]
     assert wide(pair) == [8, 12] and wide(start) == [8, 8] and wide(other) == [12, 12]
     e = entries(tmp_path)
-    assert e['posedual_unlike', 0].first['ap1'] == e['posedual', 0].first['ap1'] and e['posedual_unlike', 0].first['ap2'] == e['posedual_other', 0].first['ap1'] == e['supervised_other', 0].first['ap1']
+    pair = e['posedual_unlike', 0].first
+    assert pair['ap1'] == e['posedual', 0].first['ap1'] and pair['ap2'] == e['posedual_other', 0].first['ap1'] == e['supervised_other', 0].first['ap1']
 
 def test_an_unlike_pair_needs_a_second_network(tmp_path):
     out = run(tmp_path, ['naive'], p=replace(SMALL, other=None))
@@ -147,7 +148,9 @@ run(Path({folder!r}), {methods!r}, seeds=(0, 1))
 '''
 METHODS = ['supervised', 'naive', 'posecons', 'posedual']
 
-def process(folder): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', CODE.format(tests=str(TOP/'tests'), folder=str(folder), methods=METHODS)], cwd=TOP, env=dict(os.environ, OMP_NUM_THREADS='1'))
+def process(folder):
+    code = CODE.format(tests=str(TOP/'tests'), folder=str(folder), methods=METHODS)
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], cwd=TOP, env=dict(os.environ, OMP_NUM_THREADS='1'))
 
 def test_killed_anywhere_and_shared_by_two(tmp_path):
     "killed four times at odd moments, then two sweeps at once: the entries are those of an unbroken sweep, and every run was trained to the end once"
