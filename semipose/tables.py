@@ -14,13 +14,14 @@ from .errors import UserError
 from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, PAPER, title
-from .protocols import PROTOCOLS, published
+from .protocols import PROTOCOLS, PUBLISHED_ORDER, published
 from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
 __all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'PAINT', 'FAILED', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method', 'group_of',
            'rows', 'at_work', 'between', 'pm', 'table_rows', 'paint', 'gains_figure', 'short', 'failed_figure',
-           'mean_curve', 'compute_figure', 'labels_figure', 'family_table', 'protocol_html', 'ledger_report']
+           'mean_curve', 'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'protocol_html',
+           'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -252,6 +253,23 @@ def labels_figure(
         if ends: name_lines(ax, ends)
         return fig
 
+# %% ../nbs/73_tables.ipynb #80c83d60
+def order_rows(
+    entries:Sequence[Entry],        # of one protocol and terms
+    resample:Resamples|None=None,
+    order:Sequence[str]=PUBLISHED_ORDER,    # methods, lowest first
+    at:str='coco-1k',               # the protocol whose published numbers are shown
+)->list[dict]:                      # one per step of the order of which both ran: from, to, published, ours, verdict
+    "Does our order agree with the published one?"
+    resample, methods, out = resample or Resamples(), by_method(entries), []
+    have = [m for m in order if m in methods]
+    for a, b in zip(have, have[1:]):
+        d = paired(methods[a], methods[b], resample)
+        if d is None: continue
+        verdict = 'not decided' if not d['sure'] else 'agrees' if d['difference'] > 0 else 'the other way round'
+        out.append({'from': title(a), 'to': title(b), 'published': f'{published(b, at) - published(a, at):+.1f}', 'ours': between(d), 'seeds': d['n'], 'verdict': verdict})
+    return out
+
 # %% ../nbs/73_tables.ipynb #2c1fe2cc
 def family_table(
     entries:Sequence[Entry],        # of any protocols
@@ -294,6 +312,8 @@ def protocol_html(
                     f'bold where it excludes zero. '
                     f'Peak: of the unlabelled people, share of the start. Pictures: forward / backward in all. {"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
                     f'{f"{others} entries with other settings are left out." if others else ""}</p>')
+    if steps := order_rows(mine, resample):
+        out += section('The published order', 'Published: COCO, 1K labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
     if any(r['gain'] for r in some): out += section('Gains', '', svg(gains_figure(some), 'gain of every method over supervised training'))
     if any(n.startswith('threshold') for n in by_method(mine)): out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))
     if len(some) > 2: out += section('What it costs', '', svg(compute_figure(mine), 'AP against work'))

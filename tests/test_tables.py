@@ -8,7 +8,7 @@ from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import published
 from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gains_figure, labels_figure, ledger_report, mean_curve, one_terms,
-                             pm, rows, table_rows)
+                             order_rows, pm, rows, table_rows)
 
 FAST = Resamples(60)
 
@@ -81,7 +81,7 @@ def test_failed_attempts_have_their_panels():
     legends = {ax.get_title(loc='left'): [t.get_text() for t in ax.get_legend().get_texts()] for ax in fig.axes}
     assert legends == {'A: joints, peak > t': ['t = 0.2', 't = 0.8'], 'A: pixels, response > t': ['t = 0.4'], 'A: pixels, max(p, 1-p) > t': ['t = 0.8'],
                        'B: mean teacher': ['0.99', '0.999'], 'C: classes': ['balanced', 'x 10'], 'D: pairs': ['easy-easy', 'hard-hard', 'hard-easy']}
-    assert [len(ax.lines) for ax in fig.axes[:2]] == [6, 4], 'dashed, two thresholds and one of them on the equal pair, PoseCons, plain consistency; one threshold less, no equal pair'
+    assert [len(ax.lines) for ax in fig.axes[:2]] == [6, 4], 'dashed, PoseCons, plain consistency, two thresholds, one of them on the equal pair too; and one threshold'
     with pytest.raises(UserError, match='dashed'): failed_figure([entry('threshold_02')])
     assert sum('not run' in t for t in texts(failed_figure([entry('supervised')]))) == 6
 
@@ -114,3 +114,10 @@ def test_work_is_drawn():
     ends = sorted(l.get_xdata()[0] for l in ax.lines if l.get_marker() == 'o' and len(np.atleast_1d(l.get_xdata())) == 1)
     assert ends == pytest.approx([200*48/1e3, 200*144/1e3, 200*144/1e3])
     assert any('PoseCons' in t for t in texts(ax.figure)) and not any('balanced' in t for t in texts(ax.figure))
+
+def test_the_published_order_is_checked_step_by_step():
+    es = [entry('supervised', 0), entry('pseudopose', 0, 1, 50., gain=.2), entry('posecons', 0, 1, 40., gain=.1), entry('posedual', 0, 1, 40.1, gain=.1001), entry('balanced', 0)]
+    out = order_rows(es, FAST)
+    assert [(r['from'], r['to']) for r in out] == [('Supervised', 'PseudoPose'), ('PseudoPose', 'PoseCons'), ('PoseCons', 'PoseDual')]
+    assert [r['verdict'] for r in out] == ['agrees', 'the other way round', 'not decided'] and [r['published'] for r in out] == ['+5.7', '+1.3', '+3.0']
+    assert order_rows(es[:1], FAST) == []
