@@ -1,0 +1,123 @@
+"Laws of the tables: what stands in them is what the ledger says, gaps stay gaps, published numbers are the paper's, cost is counted"
+import re
+from dataclasses import replace
+import numpy as np
+import pytest
+from semipose.errors import UserError
+from semipose.ledger import Resamples, example_entry, record
+from semipose.methods import METHODS
+from semipose.protocols import published
+from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gains_figure, labels_figure, ledger_report, mean_curve, one_terms,
+                             order_rows, pm, rows, table_rows)
+
+FAST = Resamples(60)
+
+def curve(*ap, every=100): return [dict(step=i*every, ap=a, ap1=a, ap_ensemble=a + 1, peak_unlabeled=.6 - .01*i, seconds=float(i)) for i, a in enumerate(ap)]
+def entry(method, seed=0, *ap, protocol='coco-1k', gain=0., **more):
+    ap = ap or (30., 31., 32.)
+    return replace(example_entry(method, seed, gain, protocol=protocol), curve=curve(*ap), steps=100*(len(ap) - 1), **more)
+
+def test_a_row_is_its_entries():
+    es = [entry('supervised', s, 30, 40, 35 + s) for s in (0, 1)] + [entry('posedual', s, 30, 20, 41 + 3*s, gain=.1) for s in (0, 1)]
+    a, b = rows(es, FAST)
+    assert (a['method'], a['n'], a['ap'], a['gain'], a['published']) == ('supervised', 2, 35.5, None, 31.5)
+    assert (b['method'], b['n'], b['ap'], b['published']) == ('posedual', 2, 42.5, 41.5) and b['sd'] == pytest.approx(np.std([41, 44], ddof=1))
+    assert b['gain']['difference'] == pytest.approx(7) and b['gain']['by_seed'] == {0: 6., 1: 8.}
+    assert b['fall'] == 10. and a['fall'] == pytest.approx(4.5) and b['start'] == 30 and b['peak'] == pytest.approx(.58/.6) and b['ensemble'] == 43.5
+
+def test_cost_is_steps_times_pictures():
+    e = entry('posedual', 0, 30, 40, 44, cost=dict(forward=128, backward=80))
+    [r] = rows([e], FAST)
+    assert (r['forward'], r['backward'], r['work']) == (25600, 16000, 57600)
+    assert at_work(e, e.work) == 44 and at_work(e, e.work/2) == 40 and at_work(e, e.work/4) == 35 and at_work(e, 9*e.work) == 44
+    cheap = entry('posecons', 0, 30, 33, 36, cost=dict(forward=64, backward=40))
+    by = {r['method']: r for r in rows([e, cheap], FAST)}
+    assert by['posedual']['equal'] == 40 and by['posecons']['equal'] == 36
+
+def test_order_and_gaps():
+    es = [entry('posedual_jc'), entry('supervised'), entry('naive')]
+    assert list(by_method(es)) == ['supervised', 'naive', 'posedual_jc']
+    t = table_rows(es, FAST)
+    assert len(t) == len(METHODS) and sum(r['AP'] != '' for r in t) == 3 and len(table_rows(es, FAST, everything=False)) == 3
+    assert [r['method'] for r in table_rows([*es, entry('mine')], FAST, everything=False)][-1] == 'mine', 'a method that this semipose does not know stands at the end'
+
+def test_only_equal_terms_share_a_table():
+    es = [entry('supervised', s) for s in (0, 1)] + [entry('naive', 0)]
+    odd = entry('naive', 1, 90, 90, terms='000000')
+    kept, others = one_terms([*es, odd])
+    assert others == 1 and odd not in kept and len(kept) == 3
+    short = entry('naive', 0, 30, 99, key='111111')
+    kept, others = one_terms([*es, short])
+    assert others == 1 and [e.steps for e in kept if e.method == 'naive'] == [200], 'of two budgets the longer'
+    assert one_terms([]) == ([], 0)
+
+def test_words_of_a_difference():
+    gain = dict(difference=4.66, low=2.1, high=7.04, sure=True)
+    assert between(gain) == '+4.7 [+2.1, +7.0] *' and between(gain, html=True) == '<b>+4.7 [+2.1, +7.0]</b>'
+    assert between(dict(gain, sure=False)) == '+4.7 [+2.1, +7.0]' and between(dict(gain, low=None, high=None, sure=False)) == '+4.7' and between(None) == ''
+    assert (pm(1.25, .04), pm(3.), pm(None)) == ('1.2 ± 0.0', '3.0', '')
+
+def test_mean_curve_takes_common_steps():
+    a, b = entry('naive', 0, 10, 20, 30), replace(entry('naive', 1, 20, 40, 50), curve=curve(20, 40, 50)[::2])
+    x, y = mean_curve([a, b])
+    assert x.tolist() == [0, 200] and y.tolist() == [15, 40]
+
+def texts(fig): return [t.get_text() for ax in fig.axes for t in ax.findobj(lambda o: hasattr(o, 'get_text')) if t.get_text()]
+
+def test_gains_are_sorted_and_filled_only_where_sure():
+    es = [entry('supervised', 0)] + [entry('posecons', 0, 30, 30, 50, gain=.2), entry('naive', 0, 30, 10, 5, gain=-.3), entry('posedual', 0, 30, 31, 32.2, gain=.002)]
+    some = rows(es, FAST)
+    ax = gains_figure(some).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ['Plain consistency', 'PoseDual', 'PoseCons']
+    big = [l for l in ax.lines if l.get_marker() == 'o' and l.get_markersize() > 6]
+    sure = {r['title']: r['gain']['sure'] for r in some if r['gain']}
+    assert [l.get_markerfacecolor() != 'white' for l in big] == [sure[t] for t in ('Plain consistency', 'PoseDual', 'PoseCons')]
+    assert sure['PoseCons'] and sure['Plain consistency']
+
+def test_failed_attempts_have_their_panels():
+    names = ['supervised', 'naive', 'posecons', 'threshold_02', 'threshold_08', 'threshold_08_equal', 'foreground_04', 'certain_08', 'mean_teacher', 'mean_teacher_99', 'balanced',
+             'foreground_x10', 'easy_easy', 'hard_hard', 'hard_easy']
+    fig = failed_figure([entry(n) for n in names])
+    legends = {ax.get_title(loc='left'): [t.get_text() for t in ax.get_legend().get_texts()] for ax in fig.axes}
+    assert legends == {'A: joints, peak > t': ['t = 0.2', 't = 0.8'], 'A: pixels, response > t': ['t = 0.4'], 'A: pixels, max(p, 1-p) > t': ['t = 0.8'],
+                       'B: mean teacher': ['0.99', '0.999'], 'C: classes': ['balanced', 'x 10'], 'D: pairs': ['easy-easy', 'hard-hard', 'hard-easy']}
+    assert [len(ax.lines) for ax in fig.axes[:2]] == [6, 4], 'dashed, PoseCons, plain consistency, two thresholds, one of them on the equal pair too; and one threshold'
+    with pytest.raises(UserError, match='dashed'): failed_figure([entry('threshold_02')])
+    assert sum('not run' in t for t in texts(failed_figure([entry('supervised')]))) == 6
+
+def test_a_table_like_the_papers():
+    es = [entry('supervised', 0, 1, 29.5), entry('posedual_jc', 0, 1, 44.), entry('supervised', 0, 1, 45., protocol='coco-5k')]
+    html = family_table(es, 'COCO')
+    cells = [re.sub('<[^>]*>', ' ', r).split() for r in html.split('<tr>')]
+    assert ['Supervised', '29.5', '31.5', '45.0', '46.4'] in cells and ['PoseDual', '+', 'JC', '44.0', '44.6', '55.6'] in cells
+    assert family_table(es, 'drawn people') == '' and published('posedual_jc', 'coco-1k') == 44.6
+
+def test_labels_on_the_axis():
+    es = [entry('supervised', 0, 1, a, protocol=p, labeled=n) for p, n, a in (('lsp-100', 100, 5.), ('lsp-250', 250, 10.), ('lsp-500', 500, 20.))]
+    ax = labels_figure(es, 'Leeds Sports Pose').axes[0]
+    line = next(l for l in ax.lines if len(l.get_xdata()) == 3)
+    assert list(line.get_xdata()) == [100, 250, 500] and list(line.get_ydata()) == [5, 10, 20] and ax.get_xscale() == 'log'
+
+def test_a_page_of_all(tmp_path):
+    with pytest.raises(UserError, match='semipose sweep'): ledger_report(tmp_path)
+    for e in [entry(n, s) for n in ('supervised', 'naive', 'posecons', 'threshold_04') for s in (0, 1)] + [entry('supervised', protocol='demo')]: record(e, tmp_path)
+    (tmp_path/'coco-1k'/'naive-seed9-abcdef.json').write_text('{')
+    html = ledger_report(tmp_path, draws=30).read_text()
+    assert (tmp_path/'report.html').exists() and 'naive-seed9' in html and 'damaged' in html and html.count('<svg') >= 4
+    for word in ('Plain consistency', 'PoseCons', '31.5', 'Not run', 'made up', 'coco-1k', 'demo'): assert word in html, word
+    assert 'http' not in re.sub(r'http://www.w3.org\S*', '', html), 'a page asks nothing of the network'
+    assert ledger_report(tmp_path, tmp_path/'x.html', draws=30) == tmp_path/'x.html'
+
+def test_work_is_drawn():
+    es = [entry('supervised', cost=dict(forward=16, backward=16)), entry('posecons', cost=dict(forward=64, backward=40)), entry('balanced', cost=dict(forward=64, backward=40))]
+    ax = compute_figure(es).axes[0]
+    ends = sorted(l.get_xdata()[0] for l in ax.lines if l.get_marker() == 'o' and len(np.atleast_1d(l.get_xdata())) == 1)
+    assert ends == pytest.approx([200*48/1e3, 200*144/1e3, 200*144/1e3])
+    assert any('PoseCons' in t for t in texts(ax.figure)) and not any('balanced' in t for t in texts(ax.figure))
+
+def test_the_published_order_is_checked_step_by_step():
+    es = [entry('supervised', 0), entry('pseudopose', 0, 1, 50., gain=.2), entry('posecons', 0, 1, 40., gain=.1), entry('posedual', 0, 1, 40.1, gain=.1001), entry('balanced', 0)]
+    out = order_rows(es, FAST)
+    assert [(r['from'], r['to']) for r in out] == [('Supervised', 'PseudoPose'), ('PseudoPose', 'PoseCons'), ('PoseCons', 'PoseDual')]
+    assert [r['verdict'] for r in out] == ['agrees', 'the other way round', 'not decided'] and [r['published'] for r in out] == ['+5.7', '+1.3', '+3.0']
+    assert order_rows(es[:1], FAST) == []
