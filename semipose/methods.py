@@ -66,7 +66,7 @@ add('failed: pairs', 'hard_hard', 'Hard-hard', Method(Self(), A60, (A60,)), 'fai
 add('failed: pairs', 'hard_easy', 'Hard-easy', Method(Self(), A60, (A30,)), 'failed attempts, D3')
 
 # %% ../nbs/42_methods.ipynb #4c92229c
-add('unlike pairs', 'supervised_other', 'Supervised, other network', Method(Nobody(), networks=('other',)),                                     'Different networks, supervised W48')
+add('unlike pairs', 'supervised_other', 'Supervised, other network', Method(Nobody(), networks=('other',)),                                    'Different networks, supervised W48')
 add('unlike pairs', 'posedual_other',   'PoseDual, two others',      Method(Peer(), A30, (A60,), nets=2, sup=.5, networks=('other',)),         'Different networks, W48+W48')
 add('unlike pairs', 'posedual_unlike',  'PoseDual, unlike pair',     Method(Peer(), A30, (A60,), nets=2, sup=.5, networks=('net', 'other')),   'Different networks, R18+W48')
 

