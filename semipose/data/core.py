@@ -156,7 +156,8 @@ def to_skeleton(
     "The same people with another list of joints: matched by name, v = 0 where `people` has no such joint"
     if people.skeleton == skeleton: return people
     at = np.array(remap(people.skeleton, skeleton))
-    if (at < 0).all(): raise UserError(f"{people.folder}: none of its joints ({', '.join(people.skeleton.joints[:3])}, ...) is among those of '{skeleton.name}'; rename them alike.")
+    if (at < 0).all():
+        raise UserError(f"{people.folder}: none of its joints ({', '.join(people.skeleton.joints[:3])}, ...) is among those of '{skeleton.name}'; rename them alike.")
     there = (at >= 0)
     return replace(people, skeleton=skeleton, xy=people.xy[:,at]*there[:,None].astype(people.xy.dtype), vis=people.vis[:,at]*there.astype(people.vis.dtype))
 
