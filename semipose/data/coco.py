@@ -123,7 +123,7 @@ def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarra
             r = list(r) if type(r) is array else r
             needs = f'{width} numbers' + (f' (x, y, v for each of {width//3} joints)' if field == 'keypoints' else ' (x, y, width, height)')
             odd = [v for v in r if type(v) not in (int, float)] if isinstance(r, list) else [r]
-            if isinstance(r, list) and len(r) == width and not odd: raise UserError(f'{path}: a number in "{field}" is too large; its entries are in pixels.')
+            if isinstance(r, list) and len(r) == width and not odd: raise UserError(f'{path}: a number in "{field}" is too large; it should be px.')
             has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{told(odd[0])} in it' if isinstance(r, list) else told(r)
             raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} has {has} and needs {needs}; mend or remove the annotation.')
 
