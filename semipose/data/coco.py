@@ -281,7 +281,7 @@ def find_coco(
     for path in [*(folder/name for name in names), *mine[:len(mine) == 1]]:
         if is_there(path): return path, _beside(path, split)
     several = f'; it holds {", ".join(p.name for p in others[:4])}: pass one of them as the file of labels' if others else ''
-    raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[4]}, with pictures in images/, {split}2017/ or {split}2017.zip{several}.')
+    raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[4]}, with pictures in images/ or {split}2017/ (or .zip){several}.')
 
 def _beside(path:Path, split:str)->Path:
     "The picture folder that belongs to an annotation file, without opening it"
@@ -297,21 +297,22 @@ def read_detections(
     skeleton:Skeleton=COCO17,      # the joints that will be looked for
     min_score:float=0.,            # boxes of which the detector was less sure are left out
     category:int|None=1,           # which category_id is a person; None: every box is
-)->People:                         # without joints, with box_score; boxes without an inside are left out; UserError (file, field, remedy)
+)->People:                         # without joints, with box_score, ids as numbered in the list; boxes without an inside are left out; UserError (file, field, remedy)
     "People as a detector found them"
     path, number = Path(json), lambda v: type(v) in (int, float) and abs(v) < 1e7
     found = read_json(path, slim)
     if not isinstance(found, list) or not all(isinstance(o, dict) for o in found):
         raise UserError(f'{path} is not a COCO results file; it should be a list of {{"image_id", "category_id", "bbox", "score"}}.')
-    found = [o for o in found if category is None or o.get('category_id', category) == category]
-    for i, o in enumerate(found):
-        at = f'{path}: detection number {i+1} (of category {category})'
+    found = [(i, o) for i, o in enumerate(found, 1) if category is None or o.get('category_id', category) == category]
+    for i, o in found:
+        at = f'{path}: detection number {i}'
         if not _whole(o.get('image_id')): raise UserError(f'{at} has "image_id" {told(o.get("image_id"))}; it should be the "id" of its picture, a whole number.')
         if not number(o.get('score')): raise UserError(f'{at} has "score" {told(o.get("score"))}; it should be a number, how sure the detector is.')
         if type(b := o.get('bbox')) is not array or len(b) != 4 or not all(map(number, b)):
             raise UserError(f'{at} has "bbox" {told(list(b) if type(b) is array else b)}; it should be x, y, width, height in px.')
-    found = [o for o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0]
+    found = [(i, o) for i, o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0]
     if not found: raise UserError(f'{path}: no box of category {category} has a "score" of {min_score} or more; choose a lower min_score, or another category.')
+    rows, found = np.array([i for i, _ in found]), [o for _, o in found]
     wanted, score = np.array([o['image_id'] for o in found], dtype=np.int64), np.array([o['score'] for o in found], dtype=np.float32)
     if info is None: ids, files, sizes = np.unique(wanted), [f'{i:012d}.jpg' for i in np.unique(wanted).tolist()], None
     else: ids, files, sizes = _images(Path(info), _list_of_images(Path(info)))
@@ -320,7 +321,7 @@ def read_detections(
     out = np.flatnonzero(_outside(box, at, sizes))
     if len(out): raise UserError(f'{path}: {len(out):,} "bbox", the first in picture {wanted[out[0]]}, lie outside their pictures; boxes are x, y, width, height in px.')
     o, f = np.argsort(at, kind='stable'), np.float32
-    people = People(skeleton, path.parent, files, at[o].astype(np.int64), ids, np.arange(1, n+1)[o], box[o].astype(f), np.zeros((n, K, 2), f), np.zeros((n, K), np.uint8),
+    people = People(skeleton, path.parent, files, at[o].astype(np.int64), ids, rows[o], box[o].astype(f), np.zeros((n, K, 2), f), np.zeros((n, K), np.uint8),
                     (FILL*box[:,2]*box[:,3])[o].astype(f), np.zeros(n, bool), sizes, box_score=score[o])
     people.folder = _picture_folder(Path(info or json), images, people)
     return people
