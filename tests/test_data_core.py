@@ -379,3 +379,43 @@ def test_scores_and_heads_stay_with_their_people(folder):
     folder.box_score, folder.head = np.arange(7, dtype=np.float32), np.arange(28, dtype=np.float32).reshape(7, 4)
     some = folder.subset([5, 2])
     assert some.box_score.tolist() == [5, 2] and some.head[:, 0].tolist() == [20, 8] and folder.unlabeled().box_score is folder.box_score
+
+
+# ---- halves ----
+
+def half_people(n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.uniform(10, 60, (n, 17, 2))).float(), torch.full((n, 17), 2)
+
+
+def test_a_half_body_is_centred_on_its_joints_and_half_as_large_again():
+    xy, vis = half_people()
+    upper = torch.tensor([True, False] * 3)
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48))
+    there = move(xy, M)
+    for i in range(6):
+        part = there[i, :11] if upper[i] else there[i, 11:]  # COCO's first eleven joints are above the hips
+        assert torch.allclose(part.mean(0), torch.tensor([24.0, 32.0]), atol=1e-3)
+        e = part.amax(0) - part.amin(0)
+        assert torch.isclose(torch.maximum(e[0] / 48, e[1] / 64) * 1.5, torch.tensor(1.0), atol=1e-4)
+
+
+def test_half_bodies_are_for_people_with_joints_enough():
+    from semipose.geometry import window
+    xy, vis = half_people()
+    upper, plain = torch.ones(6, dtype=torch.bool), window((64, 48))[0]
+    vis[0, 8:] = 0  # eight joints: stays whole
+    vis[1, :9], vis[1, 9:] = 0, 2  # eight again, of both halves
+    vis[2, 2:11] = 0  # two of the upper half, so the lower one is shown
+    vis[3] = 0
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48), least=7)
+    assert not torch.equal(M[1], plain) and not torch.equal(M[0], plain)
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48))
+    assert torch.equal(M[0], plain) and torch.equal(M[1], plain) and torch.equal(M[3], plain)
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48), least=6)
+    assert torch.allclose(move(xy, M)[2, 11:].mean(0), torch.tensor([24.0, 32.0]), atol=1e-3)
+    assert torch.isfinite(M).all()
+    for names in (("a", "b"), ("left_hip", "right_hip")):
+        from semipose.skeletons import Skeleton
+        with pytest.raises(UserError, match="no halves"):
+            core.half_body(xy[:, :2], vis[:, :2], upper, Skeleton("x", names, (), (), (.1, .1)), (64, 48))

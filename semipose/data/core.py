@@ -20,8 +20,9 @@ from ..skeletons import Skeleton, UNION24, remap
 from ..geometry import crop_matrix, compose, invert, move, roomy, window
 
 # %% auto #0
-__all__ = ['FILL', 'GREY', 'Person', 'People', 'hold_out', 'mix', 'to_skeleton', 'joint_box', 'in_archive', 'archive',
-           'read_bytes', 'is_there', 'find_inside', 'turning', 'read_picture', 'cut', 'Crops', 'CachedCrops']
+__all__ = ['FILL', 'GREY', 'LEGS', 'Person', 'People', 'hold_out', 'mix', 'to_skeleton', 'joint_box', 'in_archive', 'archive',
+           'read_bytes', 'is_there', 'find_inside', 'turning', 'read_picture', 'cut', 'Crops', 'half_body',
+           'CachedCrops']
 
 # %% ../../nbs/10_data.core.ipynb #7ccc4fab
 @dataclass
@@ -369,6 +370,33 @@ class Crops(torch.utils.data.Dataset):
     )->CachedCrops:              # UserError if they do not fit into memory
         "The same crops, cut now and held in memory as one uint8 tensor"
         return CachedCrops(self, _cut_all(self, progress, workers))
+
+# %% ../../nbs/10_data.core.ipynb #0e02b444
+LEGS = ('hip', 'knee', 'ankle', 'pelvis')  # names of the lower half
+
+def half_body(
+    xy:Tensor,               # (B,K,2) joints, roomy px
+    vis:Tensor,              # (B,K) 0 = not annotated
+    upper:Tensor,            # (B,) bool, which half is wanted; the other one is taken where this one has fewer than 3 joints
+    skeleton:Skeleton,       # whose joints of the lower half are called hip, knee, ankle or pelvis
+    size:tuple[int,int],     # (H,W) of the crop
+    least:int=8,             # people with no more annotated joints than this stay whole
+    pad:float=1.5,           # how much larger than the joints' extent the crop is
+)->Tensor:                   # (B,3,3) roomy px -> crop px; the plain `window` where a person stays whole
+    "The crop around one half of a person (HRNet's half-body transform; off in the paper)"
+    low = torch.tensor([any(part in j for part in LEGS) for j in skeleton.joints])
+    if low.all() or not low.any(): raise UserError(f"skeleton '{skeleton.name}': no joint of it is called {', '.join(LEGS)}, or all are, so there are no halves.")
+    seen, upper = vis > 0, torch.as_tensor(upper).view(-1, 1)
+    above, below = seen & ~low, seen & low
+    wanted = torch.where(upper, above, below)
+    other = torch.where(upper, below, above)
+    part = torch.where(wanted.sum(1, keepdim=True) > 2, wanted, other)[...,None]
+    whole = (seen.sum(1) <= least) | (part.sum((1, 2)) < 2)
+    mean = (xy*part).sum(1)/part.sum(1).clamp(min=1)
+    extent = torch.where(part, xy, -math.inf).amax(1) - torch.where(part, xy, math.inf).amin(1)
+    extent = torch.where(whole[:,None], torch.ones_like(extent), extent).clamp(min=1)
+    M = crop_matrix(torch.cat([mean - extent/2, extent], 1), size, pad)
+    return torch.where(whole.view(-1, 1, 1), window(size), M)
 
 # %% ../../nbs/10_data.core.ipynb #2656f705
 def _free_memory()->float:
