@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semipose.data.coco import find_coco, read_coco, read_train_val, to_coco, write_coco, write_json
+from semipose.data.coco import find_coco, read_coco, read_detections, read_train_val, slim, to_coco, write_coco, write_json
 from semipose.data.core import Crops, People
 from semipose.errors import UserError
 from semipose.skeletons import COCO17, LSP14
@@ -292,3 +292,147 @@ def test_coco_itself_is_read_as_documented():
     assert (len(mini), len(mini.files)) == (167, 72) and all(mini.path(i).exists() for i in range(len(mini)))
     every = read_coco(REAL / "coco-eval/val2017-subset.json", keep_all=True)
     assert (len(every), len(every.posed), every.crowd.sum(), len(every.files)) == (2213, 1354, 49, 538)
+
+
+# ---- archives, detectors, size ----
+
+def packed(path, folder, inside):
+    import zipfile
+    with zipfile.ZipFile(path, "w") as z:
+        for f in sorted(Path(folder).iterdir()):
+            z.write(f, f"{inside}/{f.name}")
+        z.writestr(f"{inside}/", "")
+    return path
+
+
+def test_cocos_archives_are_read_in_place(tmp_path, folk):
+    write_coco(tmp_path / "made", "train2017", folk, pictures())
+    (tmp_path / "made/annotations").mkdir()
+    (tmp_path / "made/person_keypoints_train2017.json").rename(tmp_path / "made/annotations/person_keypoints_train2017.json")
+    plain = read_coco(tmp_path / "made/annotations/person_keypoints_train2017.json", tmp_path / "made/images/train2017")
+    for top in ("all", "mixed"):
+        (tmp_path / top).mkdir()
+        packed(tmp_path / top / "train2017.zip", tmp_path / "made/images/train2017", "train2017")
+    packed(tmp_path / "all/annotations_trainval2017.zip", tmp_path / "made/annotations", "annotations")
+    (tmp_path / "made/annotations").rename(tmp_path / "mixed/annotations")
+    for top in ("all", "mixed"):
+        people = read_coco(*find_coco(tmp_path / top, "train"))
+        assert people.folder == tmp_path / top / "train2017.zip/train2017"
+        assert np.array_equal(np.asarray(people.picture(2)), np.asarray(plain.picture(2))) and people.ids.tolist() == plain.ids.tolist()
+        assert read_coco(find_coco(tmp_path / top, "train")[0]).folder == people.folder  # looked for
+        assert read_coco(find_coco(tmp_path / top, "train")[0], tmp_path / top / "train2017.zip").folder == people.folder  # given
+    (tmp_path / "other").mkdir()
+    empty = packed(tmp_path / "other.zip", tmp_path / "other", "other")
+    with pytest.raises(UserError, match='other.zip does not hold "a.jpg"'):
+        read_coco(find_coco(tmp_path / "mixed", "train")[0], empty)
+
+
+def detected(tmp_path, folk, **changes):
+    "A detector's results on the three pictures of `folk`, not in their order"
+    write_coco(tmp_path, "val", folk, pictures())
+    rows = [dict(image_id=i, category_id=c, bbox=b, score=s) for i, c, b, s in (
+        (20, 1, [1.5, 2, 20, 30], .9), (30, 1, [0, 0, 10, 12], .4), (30, 1, [5, 5, 30, 20], .8), (30, 3, [5, 5, 30, 20], .99), (10, 1, [5, 5, 0, 20], .7))]
+    if changes:
+        rows[2] |= changes
+    (tmp_path / "dt.json").write_text(json.dumps(rows))
+    return tmp_path / "dt.json", tmp_path / "person_keypoints_val.json"
+
+
+def test_a_detectors_boxes_become_people_with_scores(tmp_path, folk):
+    dt, info = detected(tmp_path, folk)
+    people = read_detections(dt, info)
+    assert people.image_ids.tolist() == [30, 10, 20] and people.ids.tolist() == [2, 3, 1]  # by picture, then as listed; a box without inside is left out
+    assert people.box.tolist() == [[0, 0, 10, 12], [5, 5, 30, 20], [1.5, 2, 20, 30]] and np.allclose(people.box_score, [.4, .8, .9])
+    assert [p.file for p in people] == ["a.jpg", "a.jpg", "c.jpg"] and not people.vis.any() and people.skeleton == COCO17
+    assert np.allclose(people.area, .53 * people.box[:, 2] * people.box[:, 3])
+    assert read_detections(dt, info, min_score=.8).ids.tolist() == [3, 1] and read_detections(dt, info, category=3).ids.tolist() == [4]
+    assert len(read_detections(dt, info, category=None)) == 4 and len(read_detections(dt, info, skeleton=LSP14).skeleton) == 14
+    assert Crops(people, (32, 24)).batch([0, 2])["image"].shape == (2, 3, 48, 36)
+
+
+def test_without_names_pictures_are_called_as_cocos(tmp_path, folk):
+    dt, _ = detected(tmp_path, folk)
+    (tmp_path / "unlabeled2017").mkdir()
+    for i in (10, 20, 30):
+        (tmp_path / f"unlabeled2017/{i:012d}.jpg").touch()
+    people = read_detections(dt, images=tmp_path / "unlabeled2017")
+    assert people.path(0) == tmp_path / "unlabeled2017/000000000020.jpg" and people.sizes is None and len(people.files) == 2
+    people = read_detections(dt, images=packed(tmp_path / "unlabeled2017.zip", tmp_path / "unlabeled2017", "unlabeled2017"))
+    assert people.path(2) == tmp_path / "unlabeled2017.zip/unlabeled2017/000000000030.jpg"
+
+
+def test_cocos_unlabelled_pictures_are_found_by_their_own_list(tmp_path, folk):
+    from semipose.data.sets import read_any_unlabeled
+    dt, info = detected(tmp_path, folk)
+    d = json.loads(info.read_text())
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/image_info_unlabeled2017.json").write_text(json.dumps(dict(images=d["images"], categories=[])))
+    packed(tmp_path / "unlabeled2017.zip", tmp_path / "images/val", "unlabeled2017")
+    people = read_any_unlabeled(tmp_path / "unlabeled2017.zip", LSP14, dt, min_score=.5)
+    assert people.skeleton == LSP14 and people.ids.tolist() == [3, 1] and people.picture(0).size == (50, 40) and people.sizes.tolist()[0] == [40, 50]
+
+
+def test_how_sure_the_detector_was_reaches_evaluation(tmp_path, folk):
+    from semipose.evaluate.coco import evaluate_results, to_results
+    folk.vis[:], folk.crowd[:] = 2, False
+    folk.image[:] = 0
+    write_coco(tmp_path, "val", folk, pictures())
+    truth = read_coco(tmp_path / "person_keypoints_val.json", keep_all=True)
+    right, wrong = np.linspace(.9, .6, 6).tolist(), np.linspace(.5, .2, 6).tolist()
+    rows = [dict(image_id=30, category_id=1, bbox=[1, 1, 20, 20], score=s) for s in [*right, *wrong]]
+    (tmp_path / "dt.json").write_text(json.dumps(rows))
+    people = read_detections(tmp_path / "dt.json", tmp_path / "person_keypoints_val.json")
+    xy = np.concatenate([truth.xy, truth.xy + 9000])  # the second six are nowhere near anybody
+    results = to_results(people, xy, np.full((12, 17), .5), people.box_score, nms=None)
+    assert np.allclose([r["score"] for r in results], .5 * people.box_score)
+    sure = evaluate_results(truth, results)["AP"]
+    people.box_score = 1 - people.box_score
+    assert sure > evaluate_results(truth, to_results(people, xy, np.full((12, 17), .5), people.box_score, nms=None))["AP"] + .2
+
+
+@pytest.mark.parametrize("changes, words", [
+    (dict(image_id="30"), ['number 3', '"image_id"', "whole number"]), (dict(image_id=77), ['"image_id" 77', "person_keypoints_val.json"]),
+    (dict(score=None), ["number 3", '"score"']), (dict(score=float("nan")), ["number 3", '"score"']), (dict(bbox=[1, 2, 3]), ["number 3", '"bbox"', "[1.0, 2.0, 3.0]"]),
+    (dict(bbox=[1, 2, True, 3]), ["number 3", '"bbox"']), (dict(bbox=None), ["number 3", '"bbox"']), (dict(bbox=[900, 2, 30, 3]), ['"bbox"', "picture 30", "outside"]),
+])
+def test_a_bad_detection_is_one_sentence(tmp_path, folk, changes, words):
+    dt, info = detected(tmp_path, folk, **changes)
+    with pytest.raises(UserError) as e:
+        read_detections(dt, info)
+    assert "dt.json" in str(e.value) and "\n" not in str(e.value) and all(w in str(e.value) for w in words), e.value
+
+
+def test_other_bad_results(tmp_path, folk):
+    dt, info = detected(tmp_path, folk)
+    with pytest.raises(UserError, match="no box of category 1 has a \"score\" of 0.95"):
+        read_detections(dt, info, min_score=.95)
+    with pytest.raises(UserError, match="not a COCO results file"):
+        read_detections(info, info)
+    with pytest.raises(UserError, match='no list "images"'):
+        read_detections(dt, dt)
+
+
+def test_outlines_change_nothing_and_cost_nothing(tmp_path, folk):
+    path = write_coco(tmp_path, "train", folk, pictures())
+    plain, d = read_coco(path, keep_all=True), json.loads(path.read_text())
+    tricky = 'a "segmentation": [1, 2], in a \\ name'
+    d["images"][0]["file_name"] = d["images"][0]["coco_url"] = tricky
+    shapes = [[[1.5, 2, 3e1, -4, 5, 6]], [], dict(counts=[1, 2, 3], size=[4, 5]), [[1, 2, 3], [4, 5, 6]], [[7]], None]
+    d["annotations"] = [(dict(segmentation=s) | a if i % 2 else a | dict(segmentation=s)) for i, (a, s) in enumerate(zip(d["annotations"], shapes))]  # the first field, or the last
+    for indent in (None, 1):
+        path.write_text(json.dumps(d, indent=indent))
+        got = read_coco(path, keep_all=True)
+        assert got.files[0] == tricky
+        for k in ("image", "ids", "xy", "vis", "box", "area", "crowd"):
+            assert np.array_equal(getattr(got, k), getattr(plain, k)), k
+
+
+def test_annotations_that_are_not_people_keep_no_outlines():
+    a = slim(dict(segmentation=[1], coco_url="x", id=3, bbox=[1, 2, 3, 4.5], keypoints=[1, 2, True]))
+    assert set(a) == {"id", "bbox", "keypoints"} and list(a["bbox"]) == [1, 2, 3, 4.5] and a["keypoints"] == [1, 2, True]  # True is no number: told later
+
+
+def test_a_size_that_is_not_known_is_not_written(folk):
+    folk.sizes = np.array([[40, 50], [0, 0], [42, 50]])
+    images = to_coco(folk)["images"]
+    assert ["width" in o for o in images] == [True, False, True] and images[2]["height"] == 42

@@ -284,3 +284,138 @@ def test_a_bad_picture_is_one_sentence(tmp_path, folder):
     folder.files[2] = "gone.png"
     with pytest.raises(UserError, match="gone.png"):
         Crops(folder, (32, 24)).cache(progress=False)
+
+
+# ---- archives and boxes from joints ----
+
+def zipped(folder, name="p.zip", inside="p/"):
+    import zipfile
+    with zipfile.ZipFile(folder.folder / name, "w") as z:
+        for f in folder.files:
+            z.write(folder.folder / f, inside + f)
+    return folder.folder / name
+
+
+def in_zip(folder):
+    from dataclasses import replace
+    return replace(folder, folder=core.find_inside(zipped(folder), folder.files[0])[0])
+
+
+def test_pictures_in_an_archive_are_the_pictures(folder):
+    packed = in_zip(folder)
+    assert packed.folder.parts[-2:] == ("p.zip", "p")
+    a, b = Crops(folder, (32, 24)), Crops(packed, (32, 24))
+    assert same(a.batch(range(7)), b.batch(range(7))) and same(a.batch([3]), b.cache(progress=False, workers=3).batch([3]))
+    assert core.is_there(packed.path(0)) and not core.is_there(packed.folder / "none.png") and core.read_bytes(packed.path(0)) == folder.path(0).read_bytes()
+
+
+def test_workers_read_an_archive_at_once(folder):
+    import pickle
+    from semipose.data.streams import Streams
+    packed = pickle.loads(pickle.dumps(in_zip(folder)))
+    packed.picture(0)  # the archive is open in this process before others are begun
+    plain = list(Streams(Crops(folder, (32, 24)), None, (3, 0), steps=24))
+    read = list(Streams(Crops(packed, (32, 24)), None, (3, 0), steps=24, num_workers=3))
+    assert all(torch.equal(a[0]["labeled"], b[0]["labeled"]) for a, b in zip(plain, read)) and len(read) == 24
+
+
+def test_every_process_opens_an_archive_for_itself(folder, monkeypatch):
+    path = zipped(folder)
+    mine = core.archive(path)
+    assert core.archive(path) is mine
+    monkeypatch.setattr(core.os, "getpid", lambda: -1)
+    assert core.archive(path) is not mine
+
+
+def test_an_archive_that_changed_is_opened_again(folder):
+    import zipfile
+    path = zipped(folder)
+    assert not core.is_there(path / "new.txt")
+    with zipfile.ZipFile(path, "a") as z:
+        z.writestr("new.txt", "here")
+    assert core.read_bytes(path / "new.txt") == b"here"
+
+
+def test_a_bad_archive_is_one_sentence(folder):
+    packed = in_zip(folder)
+    with pytest.raises(UserError, match=r"p.zip/p/gone.png: there is no such picture.*\.$"):
+        read_picture(packed.folder / "gone.png")
+    data = bytearray((folder.folder / "p.zip").read_bytes())
+    at = data.index(folder.path(0).read_bytes()[30:200])
+    data[at:at + 50] = b"x" * 50
+    (folder.folder / "q.zip").write_bytes(data)
+    with pytest.raises(UserError, match=r"0.png is damaged inside its archive .*fetch q.zip again\.$"):
+        read_picture(folder.folder / "q.zip/p/0.png")
+    (folder.folder / "r.zip").write_bytes(data[:500])
+    with pytest.raises(UserError, match=r"r.zip is not a whole zip archive"):
+        read_picture(folder.folder / "r.zip/p/0.png")
+    (folder.folder / "plain.zip").mkdir()  # a folder may be called so
+    Image.new("RGB", (5, 5)).save(folder.folder / "plain.zip/a.png")
+    assert read_picture(folder.folder / "plain.zip/a.png").size == (5, 5) and core.in_archive(folder.folder / "plain.zip/a.png") is None
+
+
+def test_files_are_found_in_folders_and_archives(tmp_path):
+    import zipfile
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        for n in ("x/1.jpg", "y/z/1.jpg", "y/11.jpg", "1.jpg"):
+            z.writestr(n, "")
+    with zipfile.ZipFile(tmp_path / "a.zip") as z:
+        z.extractall(tmp_path / "a")
+    for top in (tmp_path / "a.zip", tmp_path / "a"):
+        assert core.find_inside(top, "1.jpg") == [top, top / "x", top / "y/z"]
+        assert core.find_inside(top / "y", "1.jpg") == [top / "y/z"] and core.find_inside(top, "z/1.jpg") == [top / "y"] and core.find_inside(top, "2.jpg") == []
+
+
+def test_a_box_is_drawn_around_the_joints_that_are_known():
+    xy = np.zeros((2, 17, 2), np.float32)
+    xy[0, 3:6] = (10, 20), (40, 80), (500, 900)
+    vis = np.zeros((2, 17), np.uint8)
+    vis[0, 3:5] = 2, 1
+    assert np.allclose(core.joint_box(xy, vis), [[10 - 4.5, 20 - 9, 30 * 1.3, 60 * 1.3], [0, 0, 0, 0]])
+    assert np.allclose(core.joint_box(xy, vis, 0)[0], [10, 20, 30, 60])
+
+
+def test_scores_and_heads_stay_with_their_people(folder):
+    folder.box_score, folder.head = np.arange(7, dtype=np.float32), np.arange(28, dtype=np.float32).reshape(7, 4)
+    some = folder.subset([5, 2])
+    assert some.box_score.tolist() == [5, 2] and some.head[:, 0].tolist() == [20, 8] and folder.unlabeled().box_score is folder.box_score
+
+
+# ---- halves ----
+
+def half_people(n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.uniform(10, 60, (n, 17, 2))).float(), torch.full((n, 17), 2)
+
+
+def test_a_half_body_is_centred_on_its_joints_and_half_as_large_again():
+    xy, vis = half_people()
+    upper = torch.tensor([True, False] * 3)
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48))
+    there = move(xy, M)
+    for i in range(6):
+        part = there[i, :11] if upper[i] else there[i, 11:]  # COCO's first eleven joints are above the hips
+        assert torch.allclose(part.mean(0), torch.tensor([24.0, 32.0]), atol=1e-3)
+        e = part.amax(0) - part.amin(0)
+        assert torch.isclose(torch.maximum(e[0] / 48, e[1] / 64) * 1.5, torch.tensor(1.0), atol=1e-4)
+
+
+def test_half_bodies_are_for_people_with_joints_enough():
+    from semipose.geometry import window
+    xy, vis = half_people()
+    upper, plain = torch.ones(6, dtype=torch.bool), window((64, 48))[0]
+    vis[0, 8:] = 0  # eight joints: stays whole
+    vis[1, :9], vis[1, 9:] = 0, 2  # eight again, of both halves
+    vis[2, 2:11] = 0  # two of the upper half, so the lower one is shown
+    vis[3] = 0
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48), least=7)
+    assert not torch.equal(M[1], plain) and not torch.equal(M[0], plain)
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48))
+    assert torch.equal(M[0], plain) and torch.equal(M[1], plain) and torch.equal(M[3], plain)
+    M = core.half_body(xy, vis, upper, COCO17, (64, 48), least=6)
+    assert torch.allclose(move(xy, M)[2, 11:].mean(0), torch.tensor([24.0, 32.0]), atol=1e-3)
+    assert torch.isfinite(M).all()
+    for names in (("a", "b"), ("left_hip", "right_hip")):
+        from semipose.skeletons import Skeleton
+        with pytest.raises(UserError, match="no halves"):
+            core.half_body(xy[:, :2], vis[:, :2], upper, Skeleton("x", names, (), (), (.1, .1)), (64, 48))

@@ -4,7 +4,8 @@
 
 # %% ../../nbs/11_data.coco.ipynb #4a4c6908
 from __future__ import annotations
-import gc, json, os
+import gc, json, os, re
+from array import array
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
@@ -14,23 +15,28 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError, told
-from ..skeletons import Skeleton
-from .core import People, hold_out
+from ..skeletons import COCO17, Skeleton
+from .core import FILL, People, find_inside, hold_out, in_archive, is_there, read_bytes
 
 # %% auto #0
-__all__ = ['FILL', 'read_json', 'write_json', 'read_coco', 'find_coco', 'read_train_val', 'to_coco', 'write_coco']
+__all__ = ['OUTLINES', 'UNUSED', 'read_json', 'write_json', 'slim', 'read_coco', 'find_coco', 'read_detections', 'read_train_val',
+           'to_coco', 'write_coco']
 
 # %% ../../nbs/11_data.coco.ipynb #a7a13316
 def read_json(
-    path:Path|str,  # a JSON file
+    path:Path|str,  # a JSON file, also one in a zip archive
+    hook=None,      # called with every object in braces as soon as it is read; what it returns takes the object's place
+    without=None,   # a compiled pattern of bytes: what it matches is taken out of the text first
 ):                  # what it holds; UserError if it is not there or not JSON
     "Read JSON, large files too"
     collecting = gc.isenabled()
     gc.disable()
     try:
-        text = Path(path).read_bytes()
+        text = read_bytes(path)
         if not text.strip(): raise UserError(f'{path} is empty; was the download or the export cut short?')
-        return json.loads(text)
+        if without is not None: text = without.sub(b'', text)
+        text = text.decode(json.detect_encoding(text))  # not the bytes and the text while the objects are made
+        return json.loads(text, object_hook=hook)
     except UserError: raise
     except FileNotFoundError: raise UserError(f'{path}: there is no such file; pass the path of a JSON file (COCO\'s are person_keypoints_*.json).') from None
     except IsADirectoryError: raise UserError(f'{path} is a folder; pass the JSON file inside it, or use find_coco.') from None
@@ -52,9 +58,26 @@ def write_json(
     finally: part.unlink(missing_ok=True)
 
 # %% ../../nbs/11_data.coco.ipynb #3500413c
+OUTLINES = re.compile(rb'"segmentation"\s*:\s*\[[][0-9eE+\-.,\s]*\]\s*,')   # a key can stand nowhere else: inside a string its quotes would carry backslashes
+UNUSED = ('segmentation', 'coco_url', 'flickr_url', 'date_captured', 'license')
+
+def slim(
+    o:dict,  # an annotation or an entry of "images", as read
+)->dict:     # the same object
+    "Without what nobody here looks at, and with joints and box packed where they are plain numbers"
+    for k in UNUSED: o.pop(k, None)
+    for k in ('keypoints', 'bbox'):
+        v = o.get(k)
+        if type(v) is list and v and _plain(v):
+            try: o[k] = array('d', v)
+            except OverflowError: pass
+    return o
+
+def _plain(v)->bool: return set(map(type, v)) <= {int, float}
+
 def _load(path:Path)->dict:
     "A COCO file's three lists, each of dicts"
-    d = read_json(path)
+    d = read_json(path, slim, OUTLINES)
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(d, dict) or not isinstance(d.get(key), list):
             raise UserError(f'{path} is not a COCO annotation file: it has no list "{key}"; COCO\'s are called person_keypoints_*.json.')
@@ -92,19 +115,17 @@ def _of_category(path:Path, d:dict, cat:dict)->list:
 def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarray:
     "One field of every annotation as an array (N, width), or one sentence about the first annotation where it does not fit"
     rows = [a.get(field, default) for a in anns]
-    good = lambda r: isinstance(r, list) and len(r) == width and set(map(type, r)) <= {int, float}
-    try:
-        if set(map(type, rows)) <= {list} and set(map(len, rows)) <= {width} and set(map(type, chain.from_iterable(rows))) <= {int, float}:
-            return np.fromiter(chain.from_iterable(rows), np.float64, width*len(rows)).reshape(-1, width)
-    except OverflowError: pass
+    packed = lambda r: type(r) is array and len(r) == width
+    if all(map(packed, rows)): return np.frombuffer(b''.join(rows)).reshape(-1, width)
     for a, r in zip(anns, rows):
         if r is None: raise UserError(f'{path}: annotation {told(a.get("id"))} has no "{field}"; add it or remove the annotation.')
-        if not good(r):
+        if not packed(r):
+            r = list(r) if type(r) is array else r
             needs = f'{width} numbers' + (f' (x, y, v for each of {width//3} joints)' if field == 'keypoints' else ' (x, y, width, height)')
-            odd = next((v for v in r if type(v) not in (int, float)), None) if isinstance(r, list) else r
-            has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{told(odd)} in it' if isinstance(r, list) else told(r)
+            odd = [v for v in r if type(v) not in (int, float)] if isinstance(r, list) else [r]
+            if isinstance(r, list) and len(r) == width and not odd: raise UserError(f'{path}: a number in "{field}" is too large; it should be px.')
+            has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{told(odd[0])} in it' if isinstance(r, list) else told(r)
             raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} has {has} and needs {needs}; mend or remove the annotation.')
-    raise UserError(f'{path}: a number in "{field}" is too large; its entries are in pixels.')
 
 def _refuse(path:Path, ids:np.ndarray, bad:np.ndarray, what:str, remedy:str):
     "UserError about the first bad annotation, with the number of the others"
@@ -130,13 +151,19 @@ def _images(path:Path, images:list)->tuple[np.ndarray,list[str],np.ndarray|None]
 def _numbers(path:Path, anns:list)->tuple[np.ndarray,np.ndarray,np.ndarray]:
     "Annotation ids, picture ids, areas (NaN where there is none)"
     number = lambda v: v is None or type(v) in (int, float) and 0 <= v < 1e14
-    for i, a in enumerate(anns):
+    for i, a in enumerate(anns if not _sound(anns) else ()):
         for field, good, needs in (('id', a.get('id', i+1), 'a whole number'), ('image_id', a.get('image_id'), "the \"id\" of its picture, a whole number"),):
             if not _whole(good): raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} (number {i+1} in the file) is {told(a.get(field))}; it should be {needs}.')
         if not number(a.get('area')): raise UserError(f'{path}: "area" of annotation {a.get("id", i+1)} is {told(a["area"])}; give the silhouette\'s, in px squared.')
         if a.get('iscrowd', 0) not in (0, 1): raise UserError(f'{path}: "iscrowd" of annotation {a.get("id", i+1)} is {told(a["iscrowd"])}; it is 0 or 1.')
     area = np.array([np.nan if a.get('area') is None else a['area'] for a in anns], dtype=np.float64)
     return np.array([a.get('id', i+1) for i, a in enumerate(anns)], dtype=np.int64), np.array([a['image_id'] for a in anns], dtype=np.int64), area
+
+def _sound(anns:list)->bool:
+    "Are all numbers of a usual file what they should be? Where not, somebody looks at them one by one"
+    ids, images, areas = ([a.get(k) for a in anns] for k in ('id', 'image_id', 'area'))
+    return (set(map(type, chain(ids, images))) <= {int} and set(map(type, areas)) <= {int, float} and set(a.get('iscrowd', 0) for a in anns) <= {0, 1}
+            and (not anns or -2**63 < min(min(ids), min(images)) and max(max(ids), max(images)) < 2**63 and all(0 <= v < 1e14 for v in areas)))
 
 def _places(wanted:np.ndarray, image_ids:np.ndarray)->np.ndarray:
     "Which picture each annotation is in; -1 where there is no such picture"
@@ -151,7 +178,7 @@ def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool,
     K, f = len(skeleton), np.float32
     image_ids, files, sizes = _images(path, images)
     ids, wanted, area = _numbers(path, anns)
-    keys = _column(path, anns, 'keypoints', 3*K, default=[0]*3*K if keep_all else None).reshape(-1, K, 3)
+    keys = _column(path, anns, 'keypoints', 3*K, default=array('d', [0]*3*K) if keep_all else None).reshape(-1, K, 3)
     box, at, seen = _column(path, anns, 'bbox', 4), _places(wanted, image_ids), keys[...,2] > 0
     twice, count = np.unique(ids, return_counts=True)
     for bad, what, remedy in (
@@ -215,18 +242,26 @@ def _skeleton(path:Path, cat:dict, sigmas, flips)->Skeleton:
 def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
     "The folder that holds the pictures: the one given or one inside it, or the usual places beside the file"
     first = people.files[people.image[0]] if len(people) else people.files[0] if people.files else ''
-    split = path.stem.removeprefix('person_keypoints').strip('_')
+    split = path.stem.removeprefix('person_keypoints').removeprefix('image_info').strip('_')
     if images is not None:
-        if not Path(images).is_dir(): raise UserError(f'{images}: there is no such picture folder (for {path.name}); pass the folder that holds "{first}".')
-        if (Path(images)/first).is_file(): return Path(images)
-        inside = {str(p)[:-len(first)-1] for p in Path(images).rglob(Path(first).name) if p.as_posix().endswith(f'/{first}')}
-        named = {p for p in inside if split and Path(p).name == split} or inside
-        if len(named) == 1: return Path(named.pop())
+        if not Path(images).is_dir() and not in_archive(images):
+            raise UserError(f'{images}: there is no such picture folder or zip archive (for {path.name}); pass the one that holds "{first}".')
+        if is_there(Path(images)/first): return Path(images)
+        inside = find_inside(images, first)
+        named = [p for p in inside if split and p.name == split] or inside
+        if len(named) == 1: return named[0]
         if inside: raise UserError(f'{images} holds "{first}", the first picture of {path.name}, in {len(inside)} folders; pass the one that is meant.')
         raise UserError(f'{images} does not hold "{first}", the first picture of {path.name}; pass the folder that does.')
-    top = path.parent.parent if path.parent.name == 'annotations' else path.parent
-    places = [top/'images'/split, top/'images', top/split, path.parent, top, *sorted(p for p in path.parent.iterdir() if p.is_dir())]
-    return next((p for p in places if first and (p/first).is_file()), top/'images')
+    top, beside = _top(path), (in_archive(path) or (path,))[0].parent
+    places = [top/'images'/split, top/'images', top/split, beside, top, *sorted(p for p in beside.iterdir() if p.is_dir())]
+    archives = (found for p in (top/f'{split}.zip', top/'images'/f'{split}.zip', top/'images.zip') if first and in_archive(p) for found in find_inside(p, first))
+    return next((p for p in places if first and (p/first).is_file()), next(archives, top/'images'))
+
+def _top(path:Path)->Path:
+    "The data folder that an annotation file belongs to"
+    inside = in_archive(path)
+    if inside: path = inside[0]
+    return path.parent.parent if path.parent.name == 'annotations' else path.parent
 
 # %% ../../nbs/11_data.coco.ipynb #18d3fd9e
 def find_coco(
@@ -239,24 +274,66 @@ def find_coco(
     if not folder.is_dir():
         raise UserError(f'{folder}: there is no such data folder; data/README.md says where data sets go, and `semipose synth` draws one.')
     names = [f'person_keypoints_{split}.json', f'annotations/person_keypoints_{split}2017.json', f'annotations/person_keypoints_{split}.json',
-             f'person_keypoints_{split}2017.json', 'person_keypoints.json']
+             f'person_keypoints_{split}2017.json', 'person_keypoints.json', f'annotations_trainval2017.zip/annotations/person_keypoints_{split}2017.json']
     others = [p for p in sorted([*folder.glob('*.json'), *folder.glob('annotations/*.json')]) if not p.name.startswith(('instances_', 'captions_'))]
     if any(p.name.startswith('person_keypoints') for p in others): others = []  # a known layout: what lies beside it is something else
     mine = [p for p in others if split in p.stem] or others
     for path in [*(folder/name for name in names), *mine[:len(mine) == 1]]:
-        if path.is_file(): return path, _beside(path, split)
+        if is_there(path): return path, _beside(path, split)
     several = f'; it holds {", ".join(p.name for p in others[:4])}: pass one of them as the file of labels' if others else ''
-    raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[-1]}, with pictures in images/ or {split}2017/{several}.')
+    raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[4]}, with pictures in images/ or {split}2017/ (or .zip){several}.')
 
 def _beside(path:Path, split:str)->Path:
     "The picture folder that belongs to an annotation file, without opening it"
-    top = path.parent.parent if path.parent.name == 'annotations' else path.parent
+    top = _top(path)
     places = [top/'images'/split, top/f'{split}2017', top/'images'/f'{split}2017', top/'images', top/split]
-    return next((p for p in places if p.is_dir()), top)
+    return next((p for p in [*places, *(p.with_name(f'{p.name}.zip') for p in places)] if p.is_dir() or in_archive(p)), top)
+
+# %% ../../nbs/11_data.coco.ipynb #976ae4de
+def read_detections(
+    json:Path|str,                 # COCO results with boxes: a list of image_id, category_id, bbox, score
+    info:Path|str|None=None,       # a COCO file whose "images" name the pictures; None: 000000000009.jpg is picture 9
+    images:Path|str|None=None,     # their folder or zip archive; None: looked for beside `info`, else beside `json`
+    skeleton:Skeleton=COCO17,      # the joints that will be looked for
+    min_score:float=0.,            # boxes of which the detector was less sure are left out
+    category:int|None=1,           # which category_id is a person; None: every box is
+)->People:                         # without joints, with box_score, ids as numbered in the list; boxes without an inside are left out; UserError (file, field, remedy)
+    "People as a detector found them"
+    path, number = Path(json), lambda v: type(v) in (int, float) and abs(v) < 1e7
+    found = read_json(path, slim)
+    if not isinstance(found, list) or not all(isinstance(o, dict) for o in found):
+        raise UserError(f'{path} is not a COCO results file; it should be a list of {{"image_id", "category_id", "bbox", "score"}}.')
+    found = [(i, o) for i, o in enumerate(found, 1) if category is None or o.get('category_id', category) == category]
+    for i, o in found:
+        at = f'{path}: detection number {i}'
+        if not _whole(o.get('image_id')): raise UserError(f'{at} has "image_id" {told(o.get("image_id"))}; it should be the "id" of its picture, a whole number.')
+        if not number(o.get('score')): raise UserError(f'{at} has "score" {told(o.get("score"))}; it should be a number, how sure the detector is.')
+        if type(b := o.get('bbox')) is not array or len(b) != 4 or not all(map(number, b)):
+            raise UserError(f'{at} has "bbox" {told(list(b) if type(b) is array else b)}; it should be x, y, width, height in px.')
+    found = [(i, o) for i, o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0]
+    if not found: raise UserError(f'{path}: no box of category {category} has a "score" of {min_score} or more; choose a lower min_score, or another category.')
+    rows, found = np.array([i for i, _ in found]), [o for _, o in found]
+    wanted, score = np.array([o['image_id'] for o in found], dtype=np.int64), np.array([o['score'] for o in found], dtype=np.float32)
+    if info is None: ids, files, sizes = np.unique(wanted), [f'{i:012d}.jpg' for i in np.unique(wanted).tolist()], None
+    else: ids, files, sizes = _images(Path(info), _list_of_images(Path(info)))
+    at, box, n, K = _places(wanted, ids), np.frombuffer(b''.join(o['bbox'] for o in found)).reshape(-1, 4), len(found), len(skeleton)
+    if (at < 0).any(): raise UserError(f'{path}: "image_id" {wanted[at < 0][0]} is not among the "images" of {Path(info).name}; pass the file of the split that was searched.')
+    out = np.flatnonzero(_outside(box, at, sizes))
+    if len(out): raise UserError(f'{path}: {len(out):,} "bbox", the first in picture {wanted[out[0]]}, lie outside their pictures; boxes are x, y, width, height in px.')
+    o, f = np.argsort(at, kind='stable'), np.float32
+    people = People(skeleton, path.parent, files, at[o].astype(np.int64), ids, rows[o], box[o].astype(f), np.zeros((n, K, 2), f), np.zeros((n, K), np.uint8),
+                    (FILL*box[:,2]*box[:,3])[o].astype(f), np.zeros(n, bool), sizes, box_score=score[o])
+    people.folder = _picture_folder(Path(info or json), images, people)
+    return people
+
+def _list_of_images(path:Path)->list:
+    "The pictures of a COCO file of any kind"
+    d = read_json(path, slim, OUTLINES)
+    if not isinstance(d, dict) or not isinstance(d.get('images'), list) or not all(isinstance(o, dict) for o in d['images']):
+        raise UserError(f'{path} has no list "images" that names the pictures; pass image_info_*.json, instances_*.json or person_keypoints_*.json of the split.')
+    return d['images']
 
 # %% ../../nbs/11_data.coco.ipynb #1ba9d161
-FILL = .53  # of a box is silhouette: stands in for a missing "area"
-
 def read_train_val(
     data:Path|str|None=None,    # a COCO-style folder, or the pictures of `labels`; None: they are looked for beside `labels`
     labels:Path|str|None=None,  # a COCO keypoint file, anywhere; None: found in `data`
@@ -294,7 +371,7 @@ def to_coco(
     "People as COCO's three lists"
     images = [dict(id=int(i), file_name=f) for i, f in zip(people.image_ids, people.files)]
     if people.sizes is not None:
-        for o, (h, w) in zip(images, people.sizes.tolist()): o.update(width=w, height=h)
+        for o, (h, w) in zip(images, people.sizes.tolist()): o.update(dict(width=w, height=h) if h and w else {})
     seen, n = people.vis > 0, len(people)
     keys = np.concatenate([np.where(seen[...,None], people.xy, 0), people.vis[...,None]], -1).reshape(n, -1)
     plain = lambda a: [[int(v) if v == int(v) else v for v in r] for r in a.astype(np.float64).round(2).tolist()]

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/10_data.core.ipynb #b861f68d
 from __future__ import annotations
-import math
+import io, math, os, zipfile, zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..skeletons import Skeleton
+from ..skeletons import Skeleton, UNION24, remap
 from ..geometry import crop_matrix, compose, invert, move, roomy, window
 
 # %% auto #0
-__all__ = ['GREY', 'Person', 'People', 'hold_out', 'turning', 'read_picture', 'cut', 'Crops', 'CachedCrops']
+__all__ = ['FILL', 'GREY', 'LEGS', 'Person', 'People', 'hold_out', 'mix', 'to_skeleton', 'joint_box', 'in_archive', 'archive',
+           'read_bytes', 'is_there', 'find_inside', 'turning', 'read_picture', 'cut', 'Crops', 'half_body',
+           'CachedCrops']
 
 # %% ../../nbs/10_data.core.ipynb #7ccc4fab
 @dataclass
@@ -40,7 +42,7 @@ class Person:
 class People:
     "Annotated people as columns"
     skeleton:Skeleton      # what the K joints are
-    folder:Path            # where the pictures lie
+    folder:Path            # where the pictures lie: a folder, a zip archive, or a folder in one
     files:list[str]        # one name per picture, inside `folder`
     image:np.ndarray       # (N,) int64, which of `files` the person is in
     image_ids:np.ndarray   # (n_files,) int64, the pictures' ids
@@ -50,8 +52,10 @@ class People:
     vis:np.ndarray         # (N,K) uint8, COCO's 0 not annotated, 1 hidden, 2 seen
     area:np.ndarray        # (N,) float32, image px squared
     crowd:np.ndarray       # (N,) bool
-    sizes:np.ndarray|None = None  # (n_files,2) int64 height, width of the pictures, where the file says so
+    sizes:np.ndarray|None = None  # (n_files,2) int64 height, width of the pictures, where the file says so; 0 for one that it does not know
     upright:bool = False   # places are in the picture as its camera flag turns it; False: as it is stored, unless `sizes` says otherwise
+    box_score:np.ndarray|None = None  # (N,) float32, how sure a detector was of the box; None: true boxes
+    head:np.ndarray|None = None       # (N,4) float32 x, y, width, height of the head's box, image px, NaN where unknown: PCKh is measured against it
 
     def __len__(self): return len(self.ids)
 
@@ -67,14 +71,14 @@ class People:
     def picture(self, i:int)->Image.Image:  # RGB; UserError if it cannot be read, or has not the size that the annotations were made on
         "The photograph of person `i`, in the pixels in which its joints and its box are given"
         size = None if self.sizes is None else tuple(self.sizes[self.image[i]].tolist())
-        return read_picture(self.path(i), self.upright, size)
+        return read_picture(self.path(i), self.upright, size if size and all(size) else None)
 
     def subset(self,
         rows,  # indices, a slice or a mask
     )->People:
         "The same data set with only these rows (the list of pictures stays, so picture numbers stay valid)"
         rows = _index(rows, len(self))
-        return replace(self, **{k: getattr(self, k)[rows] for k in ('image','ids','box','xy','vis','area','crowd')})
+        return replace(self, **{k: v[rows] for k in _ROWS if (v := getattr(self, k)) is not None})
 
     def unlabeled(self)->People:
         "The same people with every label forgotten: no joint is annotated any more"
@@ -93,6 +97,8 @@ class People:
     def __repr__(self):
         return (f'{len(self):,} people in {len(np.unique(self.image)):,} pictures, {int(self.supervised.sum())} of {len(self.skeleton)} joints annotated '
                 f'({self.skeleton.name})')
+
+_ROWS = ('image', 'ids', 'box', 'xy', 'vis', 'area', 'crowd', 'box_score', 'head')  # the columns with one row per person
 
 def _index(rows, n:int)->np.ndarray:
     "Indices from indices (negative ones too), a slice or a mask"
@@ -123,6 +129,127 @@ def hold_out(
     return people.subset(~aside), people.subset(aside)
 
 # %% ../../nbs/10_data.core.ipynb #e8177377
+def mix(
+    *sets:People,               # people of different data sets, one or more
+    skeleton:Skeleton=UNION24,  # the joints of the mixture
+)->People:                      # one after another; UserError if a set and the skeleton share no joint
+    "Several data sets as one, each joint in its place by name and v = 0 where a set does not know it"
+    if not sets: raise UserError('mix: there is nothing to mix; pass one data set or more.')
+    sets = [to_skeleton(p, skeleton) for p in sets]
+    if len({p.upright for p in sets}) > 1:
+        odd = next(p for p in sets if p.upright)
+        raise UserError(f'{odd.folder}: its people are placed in upright pictures and others in pictures as stored; mix sets that are placed alike.')
+    start = np.cumsum([0] + [len(p.files) for p in sets])
+    folder, files = _one_folder(sets)
+    def column(k, empty):
+        have = [getattr(p, k) for p in sets]
+        if all(v is None for v in have): return None
+        return np.concatenate([empty(p) if v is None else v for p, v in zip(sets, have)])
+    return People(skeleton, folder, files, np.concatenate([p.image + a for p, a in zip(sets, start)]), _apart([p.image_ids for p in sets]), _apart([p.ids for p in sets]),
+                  *(np.concatenate([getattr(p, k) for p in sets]) for k in ('box', 'xy', 'vis', 'area', 'crowd')),
+                  column('sizes', lambda p: np.zeros((len(p.files), 2), np.int64)), sets[0].upright,
+                  column('box_score', lambda p: np.ones(len(p), np.float32)), column('head', lambda p: np.full((len(p), 4), np.nan, np.float32)))
+
+def to_skeleton(
+    people:People,
+    skeleton:Skeleton,   # the joints wanted
+)->People:               # UserError if there is none of them
+    "The same people with another list of joints: matched by name, v = 0 where `people` has no such joint"
+    if people.skeleton == skeleton: return people
+    at = np.array(remap(people.skeleton, skeleton))
+    if (at < 0).all():
+        raise UserError(f"{people.folder}: none of its joints ({', '.join(people.skeleton.joints[:3])}, ...) is among those of '{skeleton.name}'; rename them alike.")
+    there = (at >= 0)
+    return replace(people, skeleton=skeleton, xy=people.xy[:,at]*there[:,None].astype(people.xy.dtype), vis=people.vis[:,at]*there.astype(people.vis.dtype))
+
+def _apart(ids:list)->np.ndarray:
+    "Ids of several sets: as they are if no two share one, else every set counts on behind those before it"
+    every = np.concatenate(ids)
+    if len(np.unique(every)) == len(every) or len(ids) == 1: return every
+    out, top = [], 0
+    for v in ids:
+        out.append(v - min(int(v.min(initial=0)), 0) + top)
+        top = int(out[-1].max(initial=top - 1)) + 1
+    return np.concatenate(out)
+
+def _one_folder(sets:list)->tuple[Path,list[str]]:
+    "The folder above all sets, and every picture's name in it"
+    try: top = Path(os.path.commonpath([os.path.abspath(p.folder) for p in sets]))
+    except ValueError: top = None  # on different drives: full names
+    if all(p.folder == sets[0].folder for p in sets): top, inside = sets[0].folder, ['']*len(sets)
+    else: inside = [os.path.abspath(p.folder) if top is None else os.path.relpath(os.path.abspath(p.folder), top) for p in sets]
+    return top or Path('.'), [os.path.join(d, f) if d not in ('', '.') else f for p, d in zip(sets, inside) for f in p.files]
+
+# %% ../../nbs/10_data.core.ipynb #344f7862
+FILL = .53  # of a box is silhouette: stands in for a missing area
+
+def joint_box(
+    xy:np.ndarray,       # (N,K,2) joints, image px
+    vis:np.ndarray,      # (N,K) 0 = not annotated
+    margin:float=.15,    # of the joints' extent, added on each side
+)->np.ndarray:           # (N,4) x, y, width, height, image px; zeros where nobody has a joint
+    "The box around the annotated joints"
+    seen = (np.asarray(vis) > 0)[...,None]
+    low, high = np.where(seen, xy, np.inf).min(1), np.where(seen, xy, -np.inf).max(1)
+    some = seen.any(1)
+    low, high = np.where(some, low, 0), np.where(some, high, 0)
+    return np.concatenate([low - margin*(high - low), (1 + 2*margin)*(high - low)], 1).astype(np.float32)
+
+# %% ../../nbs/10_data.core.ipynb #1be4cb62
+_ARCHIVES = {}  # (process, path, size, time) -> open archive
+
+def in_archive(
+    path:Path|str,                  # 'train2017.zip/train2017/000000000009.jpg', or a plain path
+)->tuple[Path,str]|None:            # the archive and the name inside it ('' for the archive itself); None: the path leads into no archive
+    "Does a path lead into a zip archive?"
+    path = Path(path)
+    if not any(part.lower().endswith('.zip') for part in path.parts): return None
+    found = next((p for p in (path, *path.parents) if p.suffix.lower() == '.zip' and p.is_file()), None)
+    return None if found is None else (found, '' if path == found else path.relative_to(found).as_posix())
+
+def archive(
+    path:Path,             # a zip file
+)->zipfile.ZipFile:        # UserError if it is damaged
+    "An archive, opened once by each process"
+    about = path.stat()
+    key = os.getpid(), str(path), about.st_size, about.st_mtime_ns
+    if key not in _ARCHIVES:
+        try: _ARCHIVES.setdefault(key, zipfile.ZipFile(path))
+        except zipfile.BadZipFile: raise UserError(f'{path} is not a whole zip archive; was the download cut short? Fetch it again.') from None
+    return _ARCHIVES[key]
+
+def read_bytes(
+    path:Path|str,   # a file, or a name in a zip archive
+)->bytes:            # OSError as any file's; UserError if the archive is damaged
+    "What a file holds, wherever it lies"
+    inside = in_archive(path)
+    if inside is None or not inside[1]: return Path(path).read_bytes()
+    try: return archive(inside[0]).read(inside[1])
+    except KeyError: raise FileNotFoundError(f'{path} is not in the archive') from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as e: raise UserError(f'{path} is damaged inside its archive ({e}); fetch {inside[0].name} again.') from None
+    except (RuntimeError, NotImplementedError) as e: raise UserError(f'{path} cannot be read from its archive ({e}); unpack {inside[0].name}.') from None
+
+def is_there(
+    path:Path|str,   # a file, or a name in a zip archive
+)->bool:
+    "Is there such a file, in a folder or in an archive?"
+    inside = in_archive(path)
+    return Path(path).is_file() if inside is None else not inside[1] or inside[1] in archive(inside[0]).NameToInfo
+
+def find_inside(
+    place:Path|str,   # a folder or a zip archive
+    name:str,         # of a file, as annotations name it: 'a.jpg' or 'b/a.jpg'
+)->list[Path]:        # the folders in `place` (or `place` itself) that hold it, sorted; paths into an archive where it is one
+    "Where in a folder a file lies"
+    place, inside = Path(place), in_archive(place)
+    if inside is None:
+        found = {Path(str(p)[:-len(name)-1]) for p in place.rglob(Path(name).name) if p.as_posix().endswith(f'/{name}')} if place.is_dir() else set()
+    else:
+        top = f'{inside[1]}/' if inside[1] else ''
+        found = {inside[0]/n[:-len(name)] for n in archive(inside[0]).NameToInfo if n.startswith(top) and (n == name or n.endswith(f'/{name}'))}
+    return sorted(found)
+
+# %% ../../nbs/10_data.core.ipynb #a14ddad3
 _TURNS = dict(zip(range(2, 9), (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
                                 Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)))
 
@@ -140,12 +267,13 @@ def read_picture(
 )->Image.Image:                     # RGB, 8 bits; UserError naming the file if it cannot be read or has another size
     "Any picture as 8-bit RGB"
     try:
-        im = Image.open(path)
+        im = Image.open(path if in_archive(path) is None else io.BytesIO(read_bytes(path)))
         way = turning(im)
         im.load()
         im = _rgb(im)
     except FileNotFoundError:
         raise UserError(f'{path}: there is no such picture; check the picture folder and "file_name" in the annotations.') from None
+    except UserError: raise
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         why = 'not a picture' if isinstance(e, UnidentifiedImageError) else (str(e) or type(e).__name__).splitlines()[0].replace(str(path), 'it')
         raise UserError(f'{path}: this picture cannot be read ({why}); replace the file or remove its entry.') from None
@@ -242,6 +370,33 @@ class Crops(torch.utils.data.Dataset):
     )->CachedCrops:              # UserError if they do not fit into memory
         "The same crops, cut now and held in memory as one uint8 tensor"
         return CachedCrops(self, _cut_all(self, progress, workers))
+
+# %% ../../nbs/10_data.core.ipynb #0e02b444
+LEGS = ('hip', 'knee', 'ankle', 'pelvis')  # names of the lower half
+
+def half_body(
+    xy:Tensor,               # (B,K,2) joints, roomy px
+    vis:Tensor,              # (B,K) 0 = not annotated
+    upper:Tensor,            # (B,) bool, which half is wanted; the other one is taken where this one has fewer than 3 joints
+    skeleton:Skeleton,       # whose joints of the lower half are called hip, knee, ankle or pelvis
+    size:tuple[int,int],     # (H,W) of the crop
+    least:int=8,             # people with no more annotated joints than this stay whole
+    pad:float=1.5,           # how much larger than the joints' extent the crop is
+)->Tensor:                   # (B,3,3) roomy px -> crop px; the plain `window` where a person stays whole
+    "The crop around one half of a person (HRNet's half-body transform; off in the paper)"
+    low = torch.tensor([any(part in j for part in LEGS) for j in skeleton.joints])
+    if low.all() or not low.any(): raise UserError(f"skeleton '{skeleton.name}': no joint of it is called {', '.join(LEGS)}, or all are, so there are no halves.")
+    seen, upper = vis > 0, torch.as_tensor(upper).view(-1, 1)
+    above, below = seen & ~low, seen & low
+    wanted = torch.where(upper, above, below)
+    other = torch.where(upper, below, above)
+    part = torch.where(wanted.sum(1, keepdim=True) > 2, wanted, other)[...,None]
+    whole = (seen.sum(1) <= least) | (part.sum((1, 2)) < 2)
+    mean = (xy*part).sum(1)/part.sum(1).clamp(min=1)
+    extent = torch.where(part, xy, -math.inf).amax(1) - torch.where(part, xy, math.inf).amin(1)
+    extent = torch.where(whole[:,None], torch.ones_like(extent), extent).clamp(min=1)
+    M = crop_matrix(torch.cat([mean - extent/2, extent], 1), size, pad)
+    return torch.where(whole.view(-1, 1, 1), window(size), M)
 
 # %% ../../nbs/10_data.core.ipynb #2656f705
 def _free_memory()->float:
