@@ -17,8 +17,8 @@ from .skeletons import Skeleton
 from .codecs import Gaussian, DARK
 from .metrics import pck, torso
 from .data.core import People, Crops
-from .data.coco import read_coco, read_train_val, find_coco, write_json
-from .data.pictures import read_pictures
+from .data.coco import write_json
+from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
@@ -30,10 +30,10 @@ from .evaluate.coco import coco_eval, matches, to_results
 from .protocols import Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'read_unlabeled', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate',
-           'val_key', 'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log',
-           'Progress', 'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers',
-           'demo', 'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
+__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate', 'val_key',
+           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress',
+           'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo',
+           'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -62,7 +62,7 @@ CACHE = 4*2**30   # bytes of crops that are kept in memory
 
 def prepare(
     p:Protocol,             # what is held equal
-    data=None,              # a COCO-style folder, see data.coco.find_coco, or the pictures of `labels`
+    data=None,              # a folder of COCO, MPII, AI Challenger or Leeds Sports Pose, see data.sets, or the pictures of `labels`
     seed:int=0,             # of the labelled choice
     unlabeled=None,         # another folder whose pictures are the unlabelled people: COCO-style, or pictures alone
     progress:bool=True,     # bars for what takes over two seconds
@@ -71,28 +71,16 @@ def prepare(
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
-    train, val, note = read_train_val(data, labels)
+    train, val, note = read_any_train_val(data, labels)
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
-    others = Crops(read_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
+    others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
     def kept(crops):
         if crops is None: return None
         small = len(crops)*3*crops.room[0]*crops.room[1] <= CACHE
         return crops.cache(progress) if small else crops
     if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
     return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
-
-def read_unlabeled(
-    folder,             # COCO-style, or pictures alone
-    skeleton:Skeleton,  # of the labelled people
-    boxes=None,         # a JSON of boxes
-)->People:              # without labels
-    "Another folder's people as pictures only"
-    if boxes is None:
-        try: found = find_coco(folder, 'train')
-        except UserError: found = None
-        if found: return read_coco(*found, keep_all=False).unlabeled()
-    return read_pictures(folder, skeleton, boxes)
 
 def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
@@ -346,7 +334,7 @@ def train(
     "Train a method under a protocol and write a run folder"
     m, dev = find_method(method), pick_device(device)
     if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
-    if p.budget and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
+    if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
         if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
         p = with_budget(method, p, len(data.unlabeled), every)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
@@ -606,8 +594,8 @@ def evaluate_run(
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     peers, p, sk, r = load_run(folder, weights, device)
     where = data or r['data'] or r['labels']
-    if data or split != 'val': truth = read_coco(*find_coco(where, split), keep_all=True)
-    else: truth = read_train_val(r['data'], r.get('labels'))[1]   # the people it was measured on, set aside again where there is one file
+    if data or split != 'val': truth = read_any(where, split, keep_all=True)
+    else: truth = read_any_train_val(r['data'], r.get('labels'))[1]   # the people it was measured on, set aside again where there is one file
     if len(truth.skeleton) != len(sk): raise UserError(f'The run has {len(sk)} joints and {where} has {len(truth.skeleton)}: evaluate on data with the same skeleton.')
     crops = Crops(truth, p.size)
     rows = truth.posed
