@@ -6,7 +6,7 @@
 from __future__ import annotations
 import zlib
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 import torch
 from torch import Tensor
 from .errors import UserError
@@ -20,7 +20,8 @@ from .methods import A90, METHODS, NOTHING
 
 # %% auto #0
 __all__ = ['LADDERS', 'OTHERS', 'RULES', 'Spoilt', 'what', 'all_views', 'home', 'in_sight', 'one_look', 'Measured', 'people_of',
-           'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers', 'pairs']
+           'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers', 'pairs', 'ranks',
+           'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'choose']
 
 # %% ../nbs/61_easiness.ipynb #09d15bf9
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def alone_ap(
     score:Tensor,   # (...,N) how sure it is
 )->Tensor:          # (...,) in [0,1]
     "COCO's AP where everybody is alone in a picture: precision at 101 recalls, mean over OKS .5 to .95"
-    o = oks.double().gather(-1, score.argsort(-1, descending=True, stable=True))
+    o = oks.double().gather(-1, score.sort(dim=-1, descending=True, stable=True).indices)
     right = (o[...,None,:] >= torch.linspace(.5, .95, 10, dtype=torch.float64)[:,None]).cumsum(-1)
     n = o.shape[-1]
     precision = (right/torch.arange(1, n+1)).flip(-1).cummax(-1).values.flip(-1)
@@ -275,3 +276,83 @@ def pairs()->dict:      # name -> (teacher's view, student's view)
     "The rows of the table that differ in nothing but their pair: one network teaches itself, everything counts"
     return {n: (m.teacher_view, m.student_views[0]) for n,m in METHODS.items()
             if isinstance(m.teacher, Self) and isinstance(m.weight, Everything) and m.nets == len(m.student_views) == len(m.teacher_views) == 1}
+
+# %% ../nbs/61_easiness.ipynb #2b23e2d6
+def ranks(
+    x:Tensor,       # (...,n)
+)->Tensor:          # (...,n) from 1; equal values share their mean rank
+    "Places in order of size"
+    less, same = x[...,:,None] > x[...,None,:], x[...,:,None] == x[...,None,:]
+    return less.sum(-1) + (same.sum(-1) + 1)/2
+
+def spearman(
+    x:Tensor,       # (...,n)
+    y:Tensor,       # (...,n); broadcasts against `x`
+)->Tensor:          # (...) in [-1,1]; 0 where all values are equal
+    "Correlation of ranks"
+    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(x).double(), ranks(y).double()))
+    return (a*b).sum(-1)/(a.norm(dim=-1)*b.norm(dim=-1)).clamp(min=1e-12)
+
+def kendall(
+    x:Tensor,       # (n,)
+    y:Tensor,       # (n,)
+)->Tensor:          # () in [-1,1]; 0 where all values are equal
+    "Pairs in the same order less pairs in the other, over all that are in any (tau-b)"
+    a, b = ((v[:,None] - v[None]).sign() for v in (x.double(), y.double()))
+    return (a*b).sum()/(a.square().sum()*b.square().sum()).sqrt().clamp(min=1e-12)
+
+def left_out(
+    x:Tensor,       # (n,) what the rule says
+    y:Tensor,       # (n,) what happened
+)->Tensor:          # () at most 1
+    "A line through all but one, asked for that one: 1 - its squared error / that of the others' mean"
+    x, y, n = x.double(), y.double(), len(x)
+    dx, dy = x - x.mean(), y - y.mean()
+    spread = dx.square().sum()
+    slope = (dx*dy).sum()/spread if spread > 0 else spread
+    pull = 1/n + (dx.square()/spread if spread > 0 else 0.)       # how much a point draws the line to itself
+    return 1 - ((dy - slope*dx)/(1 - pull)).square().sum()/(dy*n/(n-1)).square().sum()
+
+def said(
+    pairs:list[dict],   # of `numbers`
+    rules=None,         # name -> rule; None: RULES
+)->Tensor:              # (rules,pairs)
+    "What every rule says of every pair"
+    return torch.tensor([[float(rule(p)) for p in pairs] for rule in (RULES if rules is None else rules).values()], dtype=torch.float64)
+
+def judge(
+    pairs:list[dict],   # of `numbers`
+    gained,             # of each pair, e.g. AP over the start
+    rules=None,         # name -> rule; None: RULES
+)->list[dict]:          # rule, spearman, kendall, left_out; best order first
+    "Every rule against what the pairs gained"
+    rules, y = RULES if rules is None else rules, torch.as_tensor(gained, dtype=torch.float64)
+    if len(pairs) < 4: raise UserError(f'{len(pairs)} pairs are too few to judge a rule by: train at least 4.')
+    rows = [dict(rule=name, spearman=float(spearman(x, y)), kendall=float(kendall(x, y)), left_out=float(left_out(x, y))) for name, x in zip(rules, said(pairs, rules))]
+    return sorted(rows, key=lambda r: -r['spearman'])
+
+def luck(
+    pairs:list[dict],   # of `numbers`
+    gained,             # of each pair
+    rules=None,         # name -> rule; None: RULES
+    times:int=5000,     # how often the gains are dealt out anew
+    seed:int=0,
+)->float:               # in (0,1]
+    "How often some rule orders the pairs as well as the best one did, when there is nothing to find"
+    x, y, g = said(pairs, rules), torch.as_tensor(gained, dtype=torch.float64), torch.Generator().manual_seed(seed)
+    dealt = y[torch.rand(times, len(y), generator=g).argsort(-1)]
+    best = spearman(x[:,None], dealt[None]).max(0).values
+    return (1 + int((best >= spearman(x, y[None]).max() - 1e-9).sum()))/(1 + times)
+
+# %% ../nbs/61_easiness.ipynb #8a8279f1
+def choose(
+    m:Measured,         # of your network on your people
+    teachers,           # views a teacher may see; those that hide joints need a teacher themselves and are left out
+    students,           # views a student may see
+    rule='gap x student',   # a name in RULES, or a function of `numbers`
+)->list[dict]:          # every pair with its numbers and what the rule says, best first
+    "Pairs of views for a network, by measured accuracy"
+    if isinstance(rule, str) and rule not in RULES: raise UserError(f'There is no rule {rule!r}: choose one of {", ".join(RULES)}.')
+    says = RULES[rule] if isinstance(rule, str) else rule
+    rows = [dict(teacher_view=t, student_view=s, **numbers(m, t, s)) for t in teachers if not t.needs_joints for s in students]
+    return sorted([dict(r, says=float(says(r))) for r in rows], key=lambda r: -r['says'])
