@@ -7,6 +7,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
+import numpy as np
 import torch
 from torch import Tensor
 from .errors import UserError
@@ -109,7 +110,7 @@ def one_look(
     joints, out = None, []
     if any(v.needs_joints for v in views): joints = map_back(argmax(read(A30, base), codec.stride)[0].to(image.device), base.M), keep
     for v in views:
-        d = base if v.base and v.steps == A30.steps else v.sample(start if v.base else base, size, joints, dice(v))
+        d = base if v.base and v.steps == A30.steps else v.sample(start if v.base else base, size, joints, dice(getattr(v, 'view', v)))
         p = decode(read(v, d), codec, size)
         out.append((home(p.xy.to(image.device), d, size, flip_index), flip_joints(p.score.to(image.device), d.flip, flip_index), in_sight(xy, d, size)))
     return tuple(map(torch.stack, zip(*out)))
@@ -205,10 +206,10 @@ def alone_ap(
 )->Tensor:          # (...,) in [0,1]
     "COCO's AP where everybody is alone in a picture: precision at 101 recalls, mean over OKS .5 to .95"
     o = oks.double().gather(-1, score.sort(dim=-1, descending=True, stable=True).indices)
-    right = (o[...,None,:] >= torch.linspace(.5, .95, 10, dtype=torch.float64)[:,None]).cumsum(-1)
+    right = (o[...,None,:] >= torch.from_numpy(np.linspace(.5, .95, 10))[:,None]).double().cumsum(-1)
     n = o.shape[-1]
     precision = (right/torch.arange(1, n+1)).flip(-1).cummax(-1).values.flip(-1)
-    recall = torch.linspace(0, 1, 101, dtype=torch.float64)
+    recall = torch.from_numpy(np.linspace(0, 1, 101))
     at = torch.searchsorted(right/n, recall.expand(*right.shape[:-1], 101).contiguous())
     return torch.where(at < n, precision.gather(-1, at.clamp(max=n-1)), 0.).mean((-1, -2))
 
