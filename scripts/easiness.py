@@ -15,22 +15,22 @@ import torch
 
 from semipose.data.coco import read_train_val, write_json
 from semipose.data.core import Crops
-from semipose.easiness import accuracy, again, all_views, alone_ap, gaps, interval, measure, numbers, pairs, people_of
+from semipose.easiness import accuracy, again, all_views, alone_ap, fresh_statistics, gaps, interval, measure, numbers, pairs, people_of
 from semipose.errors import UserError
-from semipose.methods import NOTHING, JC, RA, JO, CO, CM, A30, A60, PLAIN, JointCutout
-from semipose.methods import A90, title
+from semipose.methods import A90, NOTHING, title
 from semipose.run import codec_of, hardware, load_run, read_recipe, read_result, revision, versions
-from semipose.views import Cutout
+from semipose.views import A30, A60, CO, JC, PLAIN, RA, Cutout, JointCutout
 
 MATRIX = (PLAIN, A30, A60, A90, JC, CO, RA, JC >> A60, RA >> A60, A30 >> Cutout(20), JointCutout(17) >> A60, NOTHING)
 
 
 def opened(run, data=None):
-    "A run's first network, and the people it is measured on"
+    "A run's first network, the people it is measured on, pictures of 500 whom it was trained on"
     peers, p, sk, recipe = load_run(run)
-    truth = read_train_val(data or recipe["data"], recipe.get("labels"))[1]
+    train, truth, _ = read_train_val(data or recipe["data"], recipe.get("labels"))
     truth = truth.subset(truth.posed)
-    return peers.nets[0], p, sk, recipe, codec_of(p, peers.stride), people_of(Crops(truth, p.size).cache(False))
+    train = Crops(train.subset(np.arange(min(500, len(train)))), p.size).batch(range(min(500, len(train))))["image"]
+    return peers.nets[0], p, sk, recipe, codec_of(p, peers.stride), people_of(Crops(truth, p.size).cache(False)), train
 
 
 def rounded(x):
@@ -47,7 +47,7 @@ def origin(recipe):
 
 def views(args):
     "Accuracy, gaps and pairs of one network"
-    net, p, sk, recipe, codec, people = opened(args.run, args.data)
+    net, p, sk, recipe, codec, people, _ = opened(args.run, args.data)
     m = measure(net, people, all_views(), codec, p.size, sk, recipe["supervised"], args.rounds, args.seed, progress=True)
     g = gaps(m, MATRIX)
     both = {name: dict(title=title(name), teacher_view=str(t), student_view=str(s), **numbers(m, t, s)) for name, (t, s) in pairs().items()}
@@ -55,24 +55,24 @@ def views(args):
 
 
 def gained(args):
-    "What each pair gained: the protocol's AP, and an interval from AP over people drawn again"
+    "What each pair gained: the protocol's AP, and an interval from AP over people drawn again; also with batch statistics of A30 pictures"
     folder = Path(args.run)
     names = ["start", "supervised", *(n for n in pairs() if (folder / n / "result.json").exists() and read_result(folder / n)["state"] == "done")]
-    seen, ap = {}, {}
+    seen, rows, who = {}, {}, None
     for name in names:
-        net, p, sk, recipe, codec, people = opened(folder / name, args.data)
-        m = measure(net, people, (PLAIN,), codec, p.size, sk, recipe["supervised"], rounds=1)
-        seen[name], ap[name] = m, read_result(folder / name)["last"]["ap1"]
-    who = [torch.repeat_interleave(torch.arange(len(n)), n.long()) for n in again(len(seen["start"].asked), args.times)]
-    drawn = {n: torch.tensor([100 * float(alone_ap(m.oks[0, 0][w], m.score[0, 0][w])) for w in who]) for n, m in seen.items()}
-    rows = {}
-    for name in names:
-        row = rows[name] = dict(title=title(recipe_title(name)), ap=ap[name], pck=100 * float(seen[name].hits.sum() / seen[name].asked.sum()))
+        net, p, sk, recipe, codec, people, train = opened(folder / name, args.data)
+        looks = [measure(n, people, (PLAIN,), codec, p.size, sk, recipe["supervised"], rounds=1) for n in (net, fresh_statistics(net, train, p.size))]
+        if who is None: who = [torch.repeat_interleave(torch.arange(len(n)), n.long()) for n in again(len(looks[0].asked), args.times)]
+        seen[name] = [torch.tensor([100 * float(alone_ap(m.oks[0, 0][w], m.score[0, 0][w])) for w in who]) for m in looks]
+        pck, fresh_pck = (100 * float(m.hits.sum() / m.asked.sum()) for m in looks)
+        fresh_ap = 100 * float(alone_ap(looks[1].oks[0, 0], looks[1].score[0, 0]))
+        row = rows[name] = dict(title=title(recipe_title(name)), ap=read_result(folder / name)["last"]["ap1"], pck=pck, fresh_ap=fresh_ap, fresh_pck=fresh_pck)
         for other in ("start", "supervised"):
             if name in ("start", other): continue
-            low, high = interval(drawn[name] - drawn[other])
-            row[f"over_{other}"] = dict(ap=ap[name] - ap[other], low=float(low), high=float(high))
-    return dict(run=origin(read_recipe(folder / names[-1])), folder=args.run, people=len(seen["start"].asked), times=args.times, rows=rows)
+            for kind, key, i in (("over", "ap", 0), ("fresh_over", "fresh_ap", 1)):
+                low, high = interval(seen[name][i] - seen[other][i])
+                row[f"{kind}_{other}"] = dict(ap=row[key] - rows[other][key], low=float(low), high=float(high))
+    return dict(run=origin(read_recipe(folder / names[-1])), folder=args.run, people=len(people["vis"]), times=args.times, rows=rows)
 
 
 def recipe_title(name): return "supervised" if name == "start" else name

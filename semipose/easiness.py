@@ -5,6 +5,7 @@
 # %% ../nbs/61_easiness.ipynb #55b05212
 from __future__ import annotations
 import zlib
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import NamedTuple
 import numpy as np
@@ -22,7 +23,7 @@ from .methods import A90, METHODS, NOTHING
 # %% auto #0
 __all__ = ['LADDERS', 'OTHERS', 'RULES', 'Spoilt', 'what', 'all_views', 'home', 'in_sight', 'one_look', 'Measured', 'people_of',
            'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers', 'pairs', 'ranks',
-           'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'choose']
+           'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose']
 
 # %% ../nbs/61_easiness.ipynb #09d15bf9
 @dataclass(frozen=True)
@@ -344,6 +345,25 @@ def luck(
     dealt = y[torch.rand(times, len(y), generator=g).argsort(-1)]
     best = spearman(x[:,None], dealt[None]).max(0).values
     return (1 + int((best >= spearman(x, y[None]).max() - 1e-9).sum()))/(1 + times)
+
+# %% ../nbs/61_easiness.ipynb #1a7177e2
+def fresh_statistics(
+    net,                    # a network
+    image:Tensor,           # (N,3,Hr,Wr) uint8 roomy crops of people, labels not needed
+    size:tuple[int,int],    # crop (H,W), px
+    batch:int=50,           # people at once
+    seed:int=0,             # of the views
+):                          # a copy in evaluation mode; its weights are those of `net`
+    "The same weights with batch statistics of A30 pictures: their plain mean over these people"
+    net = deepcopy(net)
+    for m in net.modules():
+        if isinstance(m, torch.nn.modules.batchnorm._BatchNorm): m.reset_running_stats(); m.momentum = None
+    dev = next(net.parameters()).device
+    g = torch.Generator(dev).manual_seed(seed)
+    with torch.no_grad():
+        for x in image.split(batch):
+            if len(x) > 1 or len(image) == 1: net.train()(render(x.to(dev), A30.sample(plain(len(x), size, dev), size, generator=g), size))
+    return net.eval()
 
 # %% ../nbs/61_easiness.ipynb #8a8279f1
 def choose(

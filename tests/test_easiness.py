@@ -9,7 +9,7 @@ from semipose.codecs import Gaussian
 from semipose.data.core import Crops
 from semipose.data.synth import write_synth, DIFFICULTIES
 from semipose.data.coco import read_train_val
-from semipose.easiness import (LADDERS, OTHERS, RULES, Measured, Spoilt, accuracy, again, all_views, alone_ap, choose, gaps, home, in_sight, interval, judge, kendall,
+from semipose.easiness import (LADDERS, OTHERS, RULES, Measured, Spoilt, accuracy, again, all_views, alone_ap, choose, fresh_statistics, gaps, home, in_sight, interval, judge, kendall,
                                left_out, luck, measure, numbers, one_look, pairs, people_of, ranks, said, spearman, what)
 from semipose.errors import UserError
 from semipose.evaluate.coco import coco_eval
@@ -19,7 +19,7 @@ from semipose.metrics import oks, pck, torso
 from semipose.nets.peers import build_peers
 from semipose.predict import predict_all
 from semipose.skeletons import COCO17
-from semipose.views import A30, A60, PLAIN, Affine, Cutout, CutMix, Draw, Hole, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, plain
+from semipose.views import A30, A60, PLAIN, Affine, Cutout, CutMix, Draw, Hole, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, plain, render
 
 SIZE, CODEC, K = (64, 48), Gaussian(sigma=1.5, stride=2), 17
 LEVELS = torch.tensor([0, 90, 180, 255])/255
@@ -103,6 +103,13 @@ def test_home_undoes_the_flip_and_the_matrix():
     at = move(room, M)
     at[1::2] = at[1::2][:,list(COCO17.flip_index)]         # what a network says of a mirrored picture
     assert_close(home(at, d, SIZE, COCO17.flip_index), true, atol=1e-3, rtol=0)
+
+def test_peaks_trade_names_with_their_joints():
+    class Loud(nn.Module):
+        def forward(self, x): return (torch.arange(1., K+1)/20).view(1, K, 1, 1).expand(len(x), K, 32, 24)
+    _, peak, _ = one_look(Loud(), PEOPLE['image'], PEOPLE['xy'], RIGID[:3], CODEC, SIZE, COCO17.flip_index, torch.ones(K), 'loud')
+    loud = torch.arange(1., K+1)/20
+    assert_close(peak[0], loud.expand(24, K)); assert_close(peak[2], loud[list(COCO17.flip_index)].expand(24, K))
 
 # ---- plain is plain
 
@@ -243,6 +250,15 @@ def test_the_interval_covers():
         hit += row['low'] <= 60 <= row['high']
     assert .9 <= hit/300 <= .98
 
+def test_people_with_many_joints_count_for_more():
+    m = fake(.6, torch.Generator().manual_seed(0))
+    known = torch.arange(10)[None] < torch.arange(1, 81)[:,None] % 10 + 1
+    row = accuracy(m._replace(known=known, found=torch.ones_like(m.found)))[0]
+    assert row['pck'] == pytest.approx(100) == row['low'] == row['high'], 'all found is all found, whoever is drawn'
+    many = known.all(1)
+    row = accuracy(m._replace(known=known, found=many[None,None,:,None].expand_as(m.found)))[0]
+    assert row['pck'] == pytest.approx(100*float(10*many.sum()/known.sum())) and row['low'] < row['pck'] < row['high']
+
 def test_more_people_narrow_the_interval():
     g = torch.Generator().manual_seed(0)
     wide, narrow = (accuracy(fake(.6, g, n))[0] for n in (50, 800))
@@ -339,3 +355,22 @@ def test_choosing():
     assert len(rows) == 8 and rows[0]['student_view'] is NOTHING and [r['says'] for r in rows] == sorted((r['says'] for r in rows), reverse=True), 'teachers that need a teacher are left out'
     assert choose(m, (A30,), (A60, NOTHING), lambda p: p['student'])[0]['student_view'] is A60
     with pytest.raises(UserError, match='no rule'): choose(m, (A30,), (A60,), 'gab')
+
+# ---- batch statistics
+
+def test_fresh_statistics_are_those_of_easy_pictures_and_weights_stay():
+    net = build_peers('tiny', K, 1, seed=1, net={'width': 8}).nets[0].train()
+    for _ in range(3): net(torch.full((8, 3, *SIZE), .46) + .01*torch.randn(8, 3, *SIZE, generator=torch.Generator().manual_seed(0)))    # a student who sees nothing
+    new = fresh_statistics(net, PEOPLE['image'], SIZE, batch=12)
+    assert net.training and not any(m.training for m in new.modules())
+    for (k, a), (_, b) in zip(net.named_parameters(), new.named_parameters()): assert torch.equal(a, b), k
+    first = next(m for m in new.modules() if isinstance(m, nn.BatchNorm2d))
+    seen, hook = [], first.register_forward_pre_hook(lambda m, x: seen.append(x[0]))
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for x in PEOPLE['image'].split(12): new(render(x, A30.sample(plain(12, SIZE), SIZE, generator=g), SIZE))
+    hook.remove()
+    assert_close(first.running_mean, torch.stack([x.mean((0,2,3)) for x in seen]).mean(0), atol=1e-5, rtol=1e-4)
+    assert_close(first.running_var, torch.stack([x.movedim(1, 0).flatten(1).var(1) for x in seen]).mean(0), atol=1e-5, rtol=1e-4)
+    old = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert not torch.equal(old.running_mean, first.running_mean), 'the network itself is left alone'
