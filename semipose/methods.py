@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 import torch
 from .errors import UserError
-from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, JointCutout, JointOcclude
+from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout, JointOcclude, View
 from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, Foreground, Certain, Reweighted
 
 GROUPS, TITLES, PAPER = {}, {}, {}   # group -> name -> Method; how a method is called in print; where the paper shows it
@@ -24,8 +24,9 @@ def add(
     GROUPS.setdefault(group, {})[name], TITLES[name], PAPER[name] = m, title, paper
 
 # %% auto #0
-__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'add', 'method', 'title',
-           'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
+__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'add',
+           'method', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost',
+           'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -75,6 +76,15 @@ FOUR = (JO >> CO >> A60, JC >> CM >> A60, JC >> A60, JO >> A60)
 add('later methods', 'multiaugs',      'MultiAugs',      Method(Self(), A30, FOUR, together=True), 'MultiAugs single (2024)')
 add('later methods', 'multiaugs_dual', 'MultiAugs dual', Method(Peer(), A30, FOUR, nets=2, sup=.5, together=True), 'MultiAugs dual (2024)')
 add('later methods', 'sspcm',          'SSPCM',          Method(Closest(), A30, (JO >> A60,), nets=3, sup=.5, weight=Confident(.1)), 'SSPCM (CVPR 2023)')
+
+# %% ../nbs/42_methods.ipynb #9412fb97
+A90, NOTHING = View('A90', (Affine(90, p=.8),)), View('nothing', (Cutout(1, 1e4, 1e4),))
+for n in (2, 10, 17): add('pairs', f'pair_jc{n}', f'A30 to {n} joints hidden, A60', Method(Self(), A30, (JointCutout(n) >> A60,)))
+add('pairs', 'pair_a90',       'A30 to A90',           Method(Self(), A30, (A90,)))
+add('pairs', 'pair_plain_a30', 'Plain to A30',         Method(Self(), PLAIN, (A30,)))
+add('pairs', 'pair_plain_a60', 'Plain to A60',         Method(Self(), PLAIN, (A60,)))
+add('pairs', 'pair_co_a30',    '20 holes to A30',      Method(Self(), A30 >> Cutout(20), (A30,)))
+add('pairs', 'pair_nothing',   'A30 to nothing',       Method(Self(), A30, (NOTHING,)))
 
 # %% ../nbs/42_methods.ipynb #b92eb121
 JC_RELEASED, JO_RELEASED = JointCutout(5, released=True), JointOcclude(2, released=True)
