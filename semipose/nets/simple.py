@@ -13,7 +13,7 @@ from ..errors import UserError
 # %% auto #0
 __all__ = ['IMAGENET', 'RESNETS', 'LITE', 'NETS', 'Normalise', 'check_crop', 'last_layer', 'cost', 'ResNet', 'Timm',
            'image_encoder', 'read_tensors', 'from_lite', 'package_weights', 'download', 'load_encoder',
-           'SimpleBaseline', 'conv_bn', 'Tiny', 'Pyramid', 'build']
+           'SimpleBaseline', 'conv_bn', 'Tiny', 'Pyramid']
 
 # %% ../../nbs/30_nets.simple.ipynb #4c49a3e7
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # torchvision's and most of timm's mean and std of RGB in [0,1]
@@ -348,20 +348,4 @@ class Pyramid(nn.Module):
         return last_layer(self.up[-1](x), self.final)
 
 # %% ../../nbs/30_nets.simple.ipynb #f8306988
-NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # names for `build`; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any of them
-
-def build(
-    name:str,               # one of `NETS`, 'timm:<name>', or 'fpn:' and any of them but tiny; UserError otherwise
-    joints:int=17,          # K
-    weights:str|None=None,  # see `SimpleBaseline`
-    **kw,                   # width and depth of `SimpleBaseline`, width and levels of `Tiny`
-)->nn.Module:
-    "A network by name"
-    if name == 'tiny':
-        if weights is not None: raise UserError("The network 'tiny' has no ImageNet weights: leave weights out.")
-        return Tiny(joints, **kw)
-    if name.startswith('fpn:'): return Pyramid(name.removeprefix('fpn:'), joints, weights, **kw)
-    if name not in NETS and not name.startswith('timm:'):
-        raise UserError(f"There is no network '{name}': choose one of {', '.join(NETS)}, "
-                        "'timm:<name>' for any other of timm's, or 'fpn:<name>' for a feature pyramid.")
-    return SimpleBaseline(name, joints, weights, **kw)
+NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # of this room; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any encoder
