@@ -60,6 +60,7 @@ UNUSED = ('stage4.2.fuse_layers.1', 'stage4.2.fuse_layers.2', 'stage4.2.fuse_lay
 class HRNet(nn.Module):
     "Deep High-Resolution Representation Learning for Human Pose Estimation (arXiv 1902.09212), under the published key names"
     stride, divisor = 4, 32
+    imagenet = 'conv', 'bn', 'layer', 'transition', 'stage'   # how the names begin that ImageNet weights fill
     def __init__(self,
         name:str='hrnet_w32',     # one of `HRNETS`; UserError otherwise
         joints:int=17,            # K, channels of the answer

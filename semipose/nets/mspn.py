@@ -95,7 +95,8 @@ class MSPN(nn.Module):
         super().__init__()
         if encoder not in RESNETS: raise UserError(f"MSPN is made of ResNets, not of '{encoder}': choose one of {', '.join(RESNETS)}.")
         if stages < 1: raise UserError(f'MSPN needs at least one stage, not {stages}.')
-        self.name, top = f'mspn ({stages} x {encoder})', ResNet(encoder)
+        self.name, self.encoder, top = f'mspn ({stages} x {encoder})', encoder, ResNet(encoder)
+        self.imagenet = 'top.', *(f'stages.{i}.down.' for i in range(stages))   # how the names begin that ImageNet weights fill
         self.normalise = Normalise()
         self.top = nn.Sequential(top.conv1, top.bn1, top.relu, top.maxpool)
         self.stages = nn.ModuleList(Stage(encoder, width, joints, i < stages-1) for i in range(stages))
@@ -104,15 +105,18 @@ class MSPN(nn.Module):
         sigma = [.3*((k-1)/2 - 1) + .8 for k in KERNELS]
         self.widths = tuple(s/sigma[-1] for i in range(stages) for s in (sigma[1:] if i == stages-1 else sigma[:-1]))   # of the targets, coarse to fine; the last is 1
         self.shares = (.25, .25, .25, 1.)*stages                                                                        # how much each answer counts
-        if weights is not None: self.load_imagenet(encoder, weights)
+        if weights is not None: self.load_imagenet(weights)
 
-    def load_imagenet(self, encoder:str, weights:str)->None:
+    def load_imagenet(self,
+        weights:str,       # as `SimpleBaseline` takes it
+    )->tuple[str,...]:     # names of the file's tensors that a pose network has no use for
         "The same ImageNet weights in the top and in every stage's way down"
-        net = ResNet(encoder)
-        load_encoder(net, encoder, weights)
+        net = ResNet(self.encoder)
+        load_encoder(net, self.encoder, weights)
         for mine, theirs in zip((self.top[0], self.top[1]), (net.conv1, net.bn1)): mine.load_state_dict(theirs.state_dict())
         for s in self.stages:
             for name, layer in s.down.items(): layer.load_state_dict(getattr(net, name).state_dict())
+        return net.dropped
 
     def forward(self,
         x:Tensor,          # (B,3,H,W) RGB in [0,1]; H and W multiples of 32
