@@ -83,8 +83,7 @@ class HRNet(nn.Module):
             self.add_module(stage, nn.Sequential(*[Exchange([c*2**i for i in range(branches)], end, widen) for end in ends]))
         self.final_layer = nn.Conv2d(c*widen, joints, 1)
         for m in self.modules():
-            if isinstance(m, nn.Conv2d): nn.init.kaiming_normal_(m.weight, mode='fan_out', nonlinearity='relu')
-        nn.init.normal_(self.final_layer.weight, std=.001)
+            if isinstance(m, nn.Conv2d): nn.init.normal_(m.weight, std=.001)
         nn.init.zeros_(self.final_layer.bias)
         if weights is not None: self.load_imagenet(weights)
 
