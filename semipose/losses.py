@@ -7,7 +7,7 @@ from __future__ import annotations
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['mse', 'spread', 'Terms']
+__all__ = ['mse', 'spread', 'deep', 'Terms']
 
 # %% ../nbs/40_losses.ipynb #4583b5ff
 def mse(
@@ -26,6 +26,19 @@ def spread(
     "A weight per joint, or per joint and picture, beside heatmaps"
     if weight.dim() == 1: return weight.view(1,-1,1,1)
     return weight[...,None,None] if weight.dim() == 2 else weight
+
+# %% ../nbs/40_losses.ipynb #570eacc2
+def deep(
+    pred,                        # (B,K,h,w) heatmaps, or a list of them, coarse to fine
+    target,                      # (B,K,h,w) for all, or as many as there are answers
+    weight:Tensor|None=None,     # as `mse`
+    shares=None,                 # how much each of several answers counts; None: alike
+)->Tensor:                       # scalar
+    "`mse` of one heatmap, or the weighted mean of it over several"
+    if isinstance(pred, Tensor): return mse(pred, target, weight)
+    targets = [target]*len(pred) if isinstance(target, Tensor) else target
+    shares = shares or (1,)*len(pred)
+    return sum(s*mse(p, t, weight) for p,t,s in zip(pred, targets, shares, strict=True))/sum(shares)
 
 # %% ../nbs/40_losses.ipynb #e5e54875
 class Terms:

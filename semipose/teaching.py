@@ -13,7 +13,7 @@ from fastai.callback.fp16 import MixedPrecision
 from .geometry import compose, flip_joints, invert, move
 from .codecs import argmax, peaks
 from .views import A30, View, Draw, plain, render, carry, joints_in
-from .losses import mse, Terms
+from .losses import deep, Terms
 
 # %% auto #0
 __all__ = ['Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Everything', 'Confident', 'Foreground',
@@ -191,14 +191,15 @@ class TeachingLoss:
         lam:float=1.,       # weight of the unlabelled loss, of the protocol (published: 1)
     ): self.method, self.lam, self.seen = method, lam, {}
     def __call__(self,
-        pred:dict,          # labeled: [ (B,K,h,w) ] per network; student: [[ (Bu,K,h,w) ]] per network and view
-        y:dict,             # target, weight of the labelled; teach: [[ (heat, weight) ]] per network and view
+        pred:dict,          # labeled: [ (B,K,h,w) ] per network; student: [[ (Bu,K,h,w) ]] per network and view; for either, a list of heatmaps where the network answers with several
+        y:dict,             # target, weight of the labelled; teach: [[ (heat, weight) ]] per network and view; levels: {i: (targets, shares)} of networks with several answers
     )->Tensor:              # scalar; its terms are in `seen`
         t = Terms()
         for i,heat in enumerate(pred['labeled']):
-            t.add(f'sup{i+1}', mse(heat, y['target'], y['weight']), self.method.sup)
+            target, shares = y.get('levels', {}).get(i, (y['target'], None))
+            t.add(f'sup{i+1}', deep(heat, target, y['weight'], shares), self.method.sup)
             for view,(target,weight) in zip(pred.get('student', {i:()})[i], y.get('teach', {i:()})[i]):
-                t.add(f'cons{i+1}', mse(view, target, weight), self.method.cons*self.lam)
+                t.add(f'cons{i+1}', deep(view, target, weight, shares), self.method.cons*self.lam)
         self.seen = t.seen
         return t.total
 
@@ -225,7 +226,11 @@ class Asked:
         heat, cover = (sum(t) for t in zip(*seen))
         return heat/cover
 
-def full(heat:Tensor)->Tensor: return heat if heat.dtype == torch.float64 else heat.float()   # at least float32
+def full(
+    heat,           # (B,K,h,w), or a list of them, coarse to fine
+)->Tensor:          # the last, at least in float32
+    heat = heat if isinstance(heat, Tensor) else heat[-1]
+    return heat if heat.dtype == torch.float64 else heat.float()
 
 class Teaching(Callback):
     "Make the views, ask the teachers, hand over pictures and targets"
@@ -261,8 +266,15 @@ class Teaching(Callback):
         draws = Draws(len(image), self.size, image.device, self.generator)
         seen = [draws(v, (xy, vis > 0)) for v in self.method.labeled_views]
         self.shown = seen
-        target, weight = map(torch.cat, zip(*[self.codec.encode(*joints_in(xy, vis, d, self.flip_index), self.heat_size) for d in seen]))
-        return dict(labeled=torch.cat([render(image, d, self.size) for d in seen])), dict(target=target, weight=weight)
+        joints = [joints_in(xy, vis, d, self.flip_index) for d in seen]
+        target, weight = map(torch.cat, zip(*[self.codec.encode(*j, self.heat_size) for j in joints]))
+        return dict(labeled=torch.cat([render(image, d, self.size) for d in seen])), dict(target=target, weight=weight, **self.levels(joints))
+
+    def levels(self, joints):
+        "For networks with several answers, coarse to fine: the same joints as bumps of each answer's own width"
+        several = {i: net for i,net in enumerate(self.model.nets) if hasattr(net, 'widths')}
+        drawn = {w: torch.cat([replace(self.codec, sigma=self.codec.sigma*w).encode(*j, self.heat_size)[0] for j in joints]) for w in {w for net in several.values() for w in net.widths}}
+        return dict(levels={i: ([drawn[w] for w in net.widths], net.shares) for i,net in several.items()}) if several else {}
 
     def unlabeled(self, image, images):
         "What teacher and students see of the unlabelled people; teachers that are constants answer now"

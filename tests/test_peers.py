@@ -7,8 +7,8 @@ import torchvision
 from torch import nn
 
 from semipose.errors import UserError
-from semipose.nets.peers import Peers, build_peers
-from semipose.nets.simple import Tiny, build
+from semipose.nets.peers import Peers, build, build_peers
+from semipose.nets.simple import Tiny
 
 X = torch.rand(4, 3, 64, 48, generator=torch.Generator().manual_seed(0))
 

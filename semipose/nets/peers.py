@@ -6,16 +6,40 @@
 from __future__ import annotations
 from copy import deepcopy
 from collections.abc import Sequence
+from difflib import get_close_matches
 import numpy as np
 import torch
 from torch import nn, Tensor
 from ..errors import UserError
-from .simple import build
+from .hrnet import HRNETS, HRNet
+from .mspn import MSPN, MSPNS
+from .simple import NETS as SIMPLE, Pyramid, SimpleBaseline, Tiny
 
 # %% auto #0
-__all__ = ['Peers', 'build_peers']
+__all__ = ['NETS', 'build', 'Peers', 'build_peers']
 
 # %% ../../nbs/33_nets.peers.ipynb #ba1d8e11
+NETS = (*SIMPLE, *HRNETS, *MSPNS)  # names for `build`; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any encoder
+
+def build(
+    name:str,               # one of `NETS`, 'timm:<name>', or 'fpn:' and an encoder; UserError otherwise, with the nearest name
+    joints:int=17,          # K, channels of the answer (a codec with several channels a joint needs as many times more)
+    weights:str|None=None,  # ImageNet weights, see `SimpleBaseline`
+    **kw,                   # further arguments of the class: width, depth, levels, stages, ...
+)->nn.Module:
+    "A network by name"
+    if name == 'tiny':
+        if weights is not None: raise UserError("The network 'tiny' has no ImageNet weights: leave weights out.")
+        return Tiny(joints, **kw)
+    if name in HRNETS: return HRNet(name, joints, weights, **kw)
+    if name in MSPNS: return MSPN(joints, weights, **dict(stages=MSPNS[name]) | kw)
+    if name.startswith('fpn:'): return Pyramid(name.removeprefix('fpn:'), joints, weights, **kw)
+    if name in SIMPLE or name.startswith('timm:'): return SimpleBaseline(name, joints, weights, **kw)
+    near = get_close_matches(name.lower(), NETS, n=1)
+    raise UserError(f"There is no network '{name}'{f': did you mean {near[0]}?' if near else '.'} Choose one of {', '.join(NETS)}, "
+                    "'timm:<name>' for any other of timm's, or 'fpn:<name>' for a feature pyramid.")
+
+# %% ../../nbs/33_nets.peers.ipynb #a392a792
 class Peers(nn.Module):
     "k networks, and where asked their moving averages and frozen copies; one state dict holds them all"
     def __init__(self,
@@ -65,7 +89,8 @@ class Peers(nn.Module):
         if nets is None: raise UserError(f"These peers have no '{who}' networks: build them with {who}=True.")
         if isinstance(x, Tensor): return nets[i](x)
         if self.joined if joined is None else joined:
-            return list(nets[i](torch.cat(list(x))).split([len(o) for o in x]))
+            out, parts = nets[i](torch.cat(list(x))), [len(o) for o in x]
+            return list(out.split(parts)) if isinstance(out, Tensor) else [list(part) for part in zip(*(o.split(parts) for o in out))]
         return [nets[i](o) for o in x]
 
     def forward(self, *args, **kw):
@@ -76,7 +101,7 @@ class Peers(nn.Module):
 
     def lesson(self,
         x:dict,  # name -> (B,3,H,W) for every network, or one list of such batches per network
-    )->dict:     # name -> one answer per network: (B,K,h,w), or a list of them
+    )->dict:     # name -> one answer per network: (B,K,h,w), or a list of them (a network that answers coarse to fine has its list in place of each)
         "What training shows the networks, by name; the answers come back under the same names"
         out = {name: [] for name in x}
         for i in range(len(self)):
@@ -106,7 +131,7 @@ class Peers(nn.Module):
 
 # %% ../../nbs/33_nets.peers.ipynb #5e541dcf
 def build_peers(
-    name,            # network name (see `semipose.nets.simple.NETS`), or a tuple of n of them
+    name,            # network name (see `NETS`), or a tuple of n of them
     joints:int=17,   # K
     n:int=1,         # how many
     seed:int=0,      # peer i starts from (seed, i) alone: the first of two peers is the one of a single

@@ -12,8 +12,8 @@ from ..errors import UserError
 
 # %% auto #0
 __all__ = ['IMAGENET', 'RESNETS', 'LITE', 'NETS', 'Normalise', 'check_crop', 'last_layer', 'cost', 'ResNet', 'Timm',
-           'image_encoder', 'read_tensors', 'from_lite', 'package_weights', 'download', 'load_encoder',
-           'SimpleBaseline', 'conv_bn', 'Tiny', 'Pyramid', 'build']
+           'image_encoder', 'read_tensors', 'from_lite', 'package_weights', 'download', 'load_encoder', 'Encoded',
+           'SimpleBaseline', 'conv_bn', 'Tiny', 'Pyramid']
 
 # %% ../../nbs/30_nets.simple.ipynb #4c49a3e7
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # torchvision's and most of timm's mean and std of RGB in [0,1]
@@ -224,10 +224,10 @@ def load_encoder(
     name:str,        # as `image_encoder` takes it
     weights:str,     # 'imagenet', 'pip:PACKAGE', or the path of a local state dict
 )->tuple|None:       # (mean, std) if the weights bring their own
-    "Fill an encoder from ImageNet weights, strictly; UserError says how many tensors did not fit"
+    "Fill an encoder from ImageNet weights, strictly; UserError says how many tensors did not fit. What it leaves out, a classifier, is named in `net.dropped`"
     weights = str(weights)
     path = download(name) if weights=='imagenet' else package_weights(weights[4:]) if weights.startswith('pip:') else weights
-    sd = read_tensors(path)
+    names = list(sd := read_tensors(path))
     inner = net.net if isinstance(net, Timm) else net
     with torch.device('meta'):
         if name in RESNETS: full = torchvision.models.get_model(name, weights=None)
@@ -248,10 +248,21 @@ def load_encoder(
                         f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it "
                         f"(first: {(lost+wrong+extra)[0]}); give the state dict of this very network.")
     inner.load_state_dict({k:(have[flat(k)] if k not in count else need[k]) for k in need}, strict=True)
+    net.dropped = tuple(theirs for theirs, k in zip(names, sd) if flat(k) not in {flat(k) for k in need})
     return LITE if lite else None
 
 # %% ../../nbs/30_nets.simple.ipynb #1f9dbefe
-class SimpleBaseline(nn.Module):
+class Encoded(nn.Module):
+    "A network on an image encoder, which ImageNet weights can fill"
+    imagenet = 'encoder.',   # how the names begin that they fill
+    def load_imagenet(self,
+        weights:str,       # 'imagenet', 'pip:PACKAGE', or the path of a local state dict
+    )->tuple[str,...]:     # names of the file's tensors that a pose network has no use for: its classifier
+        norm = load_encoder(self.encoder, self.name, weights)
+        if norm: self.normalise.set(*norm)
+        return self.encoder.dropped
+
+class SimpleBaseline(Encoded):
     "An image encoder and `depth` transposed convolutions (Simple Baselines for Human Pose Estimation and Tracking, arXiv 1804.06208, section 2)"
     def __init__(self,
         encoder:str='resnet18',   # 'resnet18' ... 'resnet152' (torchvision), a timm name, or 'timm:<name>'
@@ -264,8 +275,8 @@ class SimpleBaseline(nn.Module):
         self.name = encoder
         self.encoder, ch, reduction, norm = image_encoder(encoder)
         self.stride, self.divisor = reduction // 2**depth, reduction
-        if weights is not None: norm = load_encoder(self.encoder, encoder, weights) or norm
         self.normalise = Normalise(*norm)
+        if weights is not None: self.load_imagenet(weights)
         head = []
         for i in range(depth):
             up = nn.ConvTranspose2d(width if i else ch, width, 4, stride=2, padding=1, bias=False)
@@ -317,7 +328,7 @@ class Tiny(nn.Module):
         return last_layer(x, self.final)
 
 # %% ../../nbs/30_nets.simple.ipynb #bc66db3c
-class Pyramid(nn.Module):
+class Pyramid(Encoded):
     "An image encoder and a feature pyramid (Feature Pyramid Networks, arXiv 1612.03144, section 3), heatmaps at stride 4"
     def __init__(self,
         encoder:str='resnet18',   # as `SimpleBaseline`
@@ -331,8 +342,8 @@ class Pyramid(nn.Module):
         if list(getattr(self.encoder, 'reductions', (4,8,16,32))) != [4,8,16,32]:
             raise UserError(f"'{encoder}' ends at stride {reduction} by other steps than 4, 8, 16, 32, which a pyramid needs: choose another encoder.")
         self.stride, self.divisor = 4, reduction
-        if weights is not None: norm = load_encoder(self.encoder, encoder, weights) or norm
         self.normalise = Normalise(*norm)
+        if weights is not None: self.load_imagenet(weights)
         self.side = nn.ModuleList(nn.Conv2d(c, width, 1) for c in self.encoder.channels)
         self.up = nn.ModuleList(conv_bn(width, width) for c in self.encoder.channels)
         self.final = nn.Conv2d(width, joints, 1)
@@ -348,20 +359,4 @@ class Pyramid(nn.Module):
         return last_layer(self.up[-1](x), self.final)
 
 # %% ../../nbs/30_nets.simple.ipynb #f8306988
-NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # names for `build`; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any of them
-
-def build(
-    name:str,               # one of `NETS`, 'timm:<name>', or 'fpn:' and any of them but tiny; UserError otherwise
-    joints:int=17,          # K
-    weights:str|None=None,  # see `SimpleBaseline`
-    **kw,                   # width and depth of `SimpleBaseline`, width and levels of `Tiny`
-)->nn.Module:
-    "A network by name"
-    if name == 'tiny':
-        if weights is not None: raise UserError("The network 'tiny' has no ImageNet weights: leave weights out.")
-        return Tiny(joints, **kw)
-    if name.startswith('fpn:'): return Pyramid(name.removeprefix('fpn:'), joints, weights, **kw)
-    if name not in NETS and not name.startswith('timm:'):
-        raise UserError(f"There is no network '{name}': choose one of {', '.join(NETS)}, "
-                        "'timm:<name>' for any other of timm's, or 'fpn:<name>' for a feature pyramid.")
-    return SimpleBaseline(name, joints, weights, **kw)
+NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # of this room; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any encoder
