@@ -20,12 +20,14 @@ def bumps(
     center:Tensor,         # (B,K,2) heatmap px
     size:tuple[int,int],   # heatmap (H,W)
     sigma:float,           # width, heatmap px
-)->Tensor:                 # (B,K,H,W) in [0,1]
+    height=1.,             # of the bumps: a number or (B,K)
+)->Tensor:                 # (B,K,H,W) in [0,height]
     "exp(-d^2 / 2 sigma^2) inside the +-3 sigma window, 0 outside: one outer product of a column and a row"
     def side(c, n):
         d = torch.arange(n, device=c.device, dtype=c.dtype)-c.unsqueeze(-1)
         return torch.exp(-d**2/(2*sigma**2))*(d.abs()<=3*sigma)
-    return side(center[...,1], size[0]).unsqueeze(-1)*side(center[...,0], size[1]).unsqueeze(-2)
+    height = torch.as_tensor(height, device=center.device).unsqueeze(-1)
+    return (side(center[...,1], size[0])*height).unsqueeze(-1)*side(center[...,0], size[1]).unsqueeze(-2)
 
 # %% ../nbs/02_codecs.ipynb #0a650859
 def encode(
@@ -43,7 +45,7 @@ def encode(
     if rounded: c = torch.floor(c+.5)
     x, y, r = c[...,0], c[...,1], 3*sigma
     weight = (known & (x>=-r) & (x<=W-1+r) & (y>=-r) & (y<=H-1+r)).float()
-    return bumps(c, size, sigma)*weight[...,None,None], weight
+    return bumps(c, size, sigma, weight), weight
 
 # %% ../nbs/02_codecs.ipynb #9cc8405e
 def peaks(
