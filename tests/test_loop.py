@@ -1,6 +1,7 @@
 "Laws of watch and loop: measuring changes nothing, one seed is one run, equal start means equal start, files are whole"
 import math, pytest, torch
 from torch.testing import assert_close
+from fastai.callback.core import Callback
 from semipose.codecs import Gaussian
 from semipose.errors import UserError
 from semipose.geometry import roomy
@@ -157,3 +158,14 @@ def test_a_loss_that_is_no_number_names_step_and_term():
     "one sentence, without what fastai puts before it"
     with pytest.raises(UserError, match=r"^The loss term 'sup1' is (nan|inf) at step [2-9]: lower the learning rate"):
         fit(make('supervised', every=10, lr=1e30, cbs=[Watch(lambda m: dict(ap=0.))]), 10, 'constant')
+
+def test_milestones_are_the_budgets():
+    "70 and 90 of 100 epochs: the learning rate falls with the first step after each, and nowhere else"
+    learn, seen = make(every=2), []
+    class See(Callback):
+        def after_batch(self): seen.append(round(self.opt.hypers[-1]['lr']/learn.lr, 6))
+    learn.add_cb(See())
+    fit(learn, 20, 'milestones', (.7, .9))
+    assert seen == [1.]*14 + [.1]*4 + [.01]*2
+    assert [round(SCHEDULES['milestones'](1., (.5,))(p), 6) for p in (.49, .5, 1.)] == [1., .1, .1]
+    for s in ('constant', 'onecycle'): assert SCHEDULES[s](1., (.1,))(.3) == SCHEDULES[s](1.)(.3), 'milestones are of one schedule only'

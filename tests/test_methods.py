@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from semipose.codecs import Gaussian
 from semipose.geometry import compose, invert, move, roomy
 from semipose.losses import mse
-from semipose.methods import GROUPS, METHODS, PAPER, formula, method, table, title
+from semipose.methods import GROUPS, METHODS, PAPER, cost, equal_compute, formula, method, table, title
 from semipose.nets.peers import Peers, build_peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
@@ -31,6 +31,7 @@ def declared():
                 pseudopose=('frozen drawn', ['plain'], [['A30']]), pseudopose_soft=('frozen', ['plain'], [['A30']]), data_distillation=('frozen drawn', scales, [['A30']]),
                 easy_easy=('self', easy, [['A30']]), hard_hard=('self', ['A60'], hard), hard_easy=('self', ['A60'], [['A30']]),
                 multiaugs=('self', easy, four), multiaugs_dual=('peer', easy, four, 'all', 2, .5), sspcm=('closest', easy, [['JO', 'A60']], ('joint', .1), 3, .5),
+                supervised_other=('nobody', [], []), posedual_other=('peer', easy, hard, 'all', 2, .5), posedual_unlike=('peer', easy, hard, 'all', 2, .5),
                 posedual_released=('peer', easy, [['A60r']], 'all', 2, .5), posedual_jc_released=('peer', easy, [['JCr', 'A60r']], 'all', 2, .5),
                 sspcm_released=('closest', easy, [['JOr', 'A60']], ('joint', .1), 3, .5))
     for end, student in (('', hard), ('_equal', [['A30']])):
@@ -216,7 +217,7 @@ def test_the_table_is_what_was_asked_for():
     assert set(METHODS) == set(DECLARED) and [r['name'] for r in table()] == list(METHODS)
     assert [n for rows in GROUPS.values() for n in rows] == list(METHODS)
     assert len({title(n) for n in METHODS}) == len(METHODS) and all(title(n) != n for n in METHODS)
-    shown = [tuple(r[c] for c in ('teacher', 'teacher_view', 'student_views', 'counts', 'nets', 'loss', 'labeled_view')) for r in table()]
+    shown = [tuple(r[c] for c in ('teacher', 'teacher_view', 'student_views', 'counts', 'nets', 'loss', 'labeled_view', 'networks')) for r in table()]
     twins = {(a, b) for i, a in enumerate(METHODS) for j, b in enumerate(METHODS) if i < j and shown[i] == shown[j]}
     assert twins == set(), 'two rows that print alike'
     assert all(PAPER[n] for n in ('supervised', 'posecons', 'posedual_ra', 'data_distillation', 'hard_easy', 'sspcm')) and not PAPER['naive_equal']
@@ -446,3 +447,43 @@ def test_unlike_networks_teach_each_other():
         want = slow_carry(model.nets[1-i](r.t.ask.images[0]).detach(), r.t.easy, r.t.views[i][0])
         assert_close(r.labels['teach'][i][0][0], want.float(), atol=1e-5, rtol=0)
         assert model.nets[i].final.weight.grad.abs().max() > 0
+
+def test_unlike_pairs_name_the_protocols_networks():
+    "three rows and no others; each is a row of the one architecture with the networks exchanged"
+    assert {n: m.networks for n, m in METHODS.items() if m.networks} == dict(supervised_other=('other',), posedual_other=('other',), posedual_unlike=('net', 'other'))
+    for name, like in (('supervised_other', 'supervised'), ('posedual_other', 'posedual'), ('posedual_unlike', 'posedual')):
+        assert replace(METHODS[name], networks=()) == METHODS[like]
+    assert {r['name']: r['networks'] for r in table('unlike pairs')} == dict(supervised_other='other', posedual_other='other', posedual_unlike='net + other')
+    for wrong in (('other', 'net', 'net'), ('resnet50',), ('net', 'others')):
+        with pytest.raises(ValueError, match="'net' or 'other'"): replace(METHODS['posedual'], networks=wrong)
+
+# ---- what a step costs
+
+def counted(m, known, unknown):
+    "pictures forward, and of these the ones whose network then gets a gradient from them, counted at the networks while one batch passes"
+    model, seen = peers(m), dict(forward=0, backward=0)
+    def forward(net, args, out):
+        seen['forward'] += len(out)
+        if out.requires_grad: out.register_hook(lambda g: seen.update(backward=seen['backward'] + len(g)))
+    for net in [*model.nets, *(model.ema or ()), *(model.frozen or ())]: net.register_forward_hook(forward)
+    xk, yk = batch(known)
+    x = dict(labeled=xk['labeled'], unlabeled=batch(unknown)[0]['unlabeled'])
+    one_batch(Teaching(m, CODEC, SIZE, COCO17, SUPERVISED, seed=2, step=1000), model, x, yk)[-1].backward()
+    return seen['forward'], seen['backward']
+
+@pytest.mark.parametrize('name', ONCE)
+def test_the_cost_of_a_step_is_what_the_networks_see(name):
+    m = METHODS[name]
+    assert cost(m, (3, 5)) == counted(m, 3, 5) and cost(name, NS(batch=(3, 5))) == cost(m, (3, 5))
+
+@pytest.mark.parametrize('m', [replace(METHODS['naive'], student_views=(JointCutout(5) >> A60,)), replace(METHODS['sspcm'], labeled_view=METHODS['supervised_both'].labeled_view),
+                               replace(METHODS['posecons'], nets=3), replace(METHODS['multiaugs_dual'], teacher_view=METHODS['data_distillation'].teacher_view)],
+                         ids=['naive that hides joints', 'labels under two views', 'three that teach themselves', 'a mean of views teaches four'])
+def test_the_cost_holds_beyond_the_table(m): assert cost(m, (3, 5)) == counted(m, 3, 5)
+
+def test_equal_compute_is_equal_work():
+    for name in ('supervised', 'posecons', 'multiaugs_dual'):
+        a, b = cost(name, (32, 32)), cost('posedual_jc', (32, 32))
+        steps = equal_compute(name, 'posedual_jc', (32, 32), 3000)
+        assert abs(steps*(a.forward + 2*a.backward) - 3000*(b.forward + 2*b.backward)) <= (a.forward + 2*a.backward)/2
+    assert equal_compute('posecons', 'posecons', (7, 9), 123) == 123 and equal_compute('supervised', 'posedual_jc', (32, 32), 1000) == 4667
