@@ -4,7 +4,7 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import csv, io, json, os, platform, subprocess, sys, time
+import csv, hashlib, io, json, os, platform, subprocess, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,14 +26,14 @@ from .predict import look, predict_all
 from .methods import METHODS, method as find_method, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
-from .evaluate.coco import coco_eval
+from .evaluate.coco import coco_eval, matches, to_results
 from .protocols import Protocol, protocol, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'read_unlabeled', 'codec_of', 'peers_of', 'score', 'Evaluate',
-           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress',
-           'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo',
-           'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
+__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'read_unlabeled', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate',
+           'val_key', 'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log',
+           'Progress', 'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers',
+           'demo', 'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -97,9 +97,21 @@ def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
     return {'gaussian': Gaussian, 'dark': DARK}[p.decode](sigma=p.sigma, stride=stride)
 
-def peers_of(p:Protocol, joints:int, n:int, seed:int, **kw)->Peers:
-    "The protocol's networks: net i starts from (seed, i), so PoseDual's two start differently"
-    return build_peers(p.net, joints, n, seed=seed, weights=p.weights, net={'width': p.width} if p.width else None, joined=p.joined, **kw)
+def kinds(
+    m,          # Method
+    n:int,      # networks
+)->tuple:       # n times 'net' or 'other'
+    "Which of the protocol's architectures each network has"
+    named = m.networks or ('net',)
+    return (named + named[-1:]*n)[:n]
+
+def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->Peers:
+    "The protocol's networks: net i starts from (seed, i), so PoseDual's two start differently; `networks` as of `kinds`, () = all 'net'"
+    networks = tuple(networks) or ('net',)*n
+    if 'other' in networks and not p.other: raise UserError(f'The protocol {p.name} names one network, and this method needs a second: set the field other, e.g. --other resnet34.')
+    each = dict(net=(p.net, p.weights, p.width), other=(p.other, p.other_weights, p.other_width))
+    name, weights, width = zip(*(each[k] for k in networks))
+    return build_peers(name, joints, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
 
 # %% ../nbs/71_run.ipynb #21a50c9e
 def score(
@@ -159,14 +171,30 @@ class Evaluate:
         each = {f'{k}{i+1}': n[name] for k,name in (('ap', 'AP'), ('pck', 'PCK@0.2')) for i,n in enumerate(nets)}
         return dict(ap=float(np.mean([n['AP'] for n in nets])), pck=float(np.mean([n['PCK@0.2'] for n in nets])), ap_ensemble=both['AP'], **each)
 
+    def people(self, model)->dict:
+        "What COCO's evaluation makes of each validation person, for each network: enough to compare two runs person by person"
+        truth = dataclass_replace(self.data.val, vis=(self.data.val.vis*self.keep).astype(self.data.val.vis.dtype))
+        each = predict_all(model, self.val, self.p.size, self.codec, self.batch, 'each', flip=self.flip)
+        found = [matches(truth, to_results(truth.subset(self.rows), f.xy, f.score)).to_dict() for f in each]
+        return dict(val=val_key(truth), nets=found)
+
     def state(self)->tuple[dict,dict]:
         "What a stopped run needs to go on: numbers, and pictures as tensors"
         return dict(histograms=self.histograms), {f'strip.{i}': torch.from_numpy(s) for i,s in enumerate(self.strips)}
     def take_up(self, note:dict, extra:dict):
         self.histograms, self.strips = list(note['histograms']), [extra[f'strip.{i}'].numpy() for i in range(len(note['histograms']))]
 
+# %% ../nbs/71_run.ipynb #354a0c81
+def val_key(
+    people:People,  # of validation
+)->str:             # six hexadecimal digits
+    "Which validation people: two runs are compared person by person only if this is equal"
+    h = hashlib.sha256()
+    for a in (people.box.round(2), people.xy.round(2), people.vis): h.update(np.ascontiguousarray(a).tobytes())
+    return h.hexdigest()[:6]
+
 # %% ../nbs/71_run.ipynb #18d1ee94
-FILES = ('recipe.json', 'split.json', 'log.csv', 'result.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
+FILES = ('recipe.json', 'split.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def versions()->dict[str,str]:
     "What ran"
@@ -240,6 +268,7 @@ def same_recipe(
 )->None:            # UserError names the first setting that differs
     "A run is gone on with as it was begun, or not at all"
     old = read_recipe(folder)
+    old['protocol'] = json.loads(json.dumps(Protocol.from_dict(old['protocol']).as_dict()))   # fields that came after it was begun
     for k in EQUAL:
         if old.get(k) == json.loads(json.dumps(recipe.get(k))): continue
         a, b, what = old.get(k), recipe.get(k), k
@@ -299,7 +328,7 @@ def train(
     data,                   # Data of `prepare`, or a folder
     folder,                 # the run folder to make
     seed:int=0,             # of the split, the networks, the batches and the views
-    start=None,             # start weights: the folder of a supervised run whose networks are taken, as many as the method needs
+    start=None,             # start weights: the folder of a supervised run whose networks are taken, as many as the method needs; or dict(net=folder, other=folder)
     unlabeled=None,         # another folder of unlabelled people
     labels=None,            # as `prepare`
     boxes=None,             # as `prepare`
@@ -316,9 +345,10 @@ def train(
     "Train a method under a protocol and write a run folder"
     m, dev = find_method(method), pick_device(device)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
+    networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
     recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
-                  lr=lr or p.lr, start=_short(start), **{k: _short(v) for k,v in source.items()},
+                  lr=lr or p.lr, start={k: _short(v) for k,v in start.items()} if isinstance(start, dict) else _short(start), **{k: _short(v) for k,v in source.items()},
                   command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     resume = resume and (folder/'recipe.json').exists()
     if resume:
@@ -327,8 +357,8 @@ def train(
     elif not replace: refuse_existing(folder)
     if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
-    peers = peers_of(p, len(data.skeleton), n, seed, **m.copies)
-    if start: begin_from(peers, start)
+    peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
+    if start: begin_from(peers, start, networks)
     if not resume: open_run(folder, recipe, replace)
     with only_writer(folder):
         if n != m.nets: m = dataclass_replace(m, nets=n)
@@ -367,6 +397,7 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     try: fit(learn, steps, p.schedule)
     finally: bar.close()
     save_weights(peers, folder/'weights.safetensors', dict(step=steps))
+    with torch.no_grad(): write_json(folder/'people.json', evaluate.people(peers.eval()))
     save_strip(folder/'strip.npz', evaluate, [r['step'] for r in log.rows])
     out = write_result('done')
     (folder/'state.safetensors').unlink(missing_ok=True)
@@ -386,13 +417,22 @@ def same_split(path:Path, data:Data)->None:
             raise UserError(f'{path}: the {k} people are not those the run was begun with, so the data have changed since: give the old data, or choose another --name.')
 
 
-def begin_from(peers:Peers, start)->Peers:
+def begin_from(
+    peers:Peers,
+    start,              # the folder of a finished run, or one for each kind of network: dict(net=folder, other=folder)
+    networks:tuple=(),  # of each peer, see `kinds`; () = all 'net'
+)->Peers:               # UserError if there are too few networks, or other ones
     "Take the networks of a finished run; the first peers of a larger set, copies included"
-    path = Path(start)/'weights.safetensors'
-    if not path.exists(): raise UserError(f'There are no weights in {start}: give the folder of a finished run as start.')
-    state = {k: v for k,v in load_tensors(path)[0].items() if k.startswith('nets.')}
-    for i,net in enumerate(peers.nets):
-        mine = {k[len(f'nets.{i}.'):]: v for k,v in state.items() if k.startswith(f'nets.{i}.')}
+    folders, networks, used = start if isinstance(start, dict) else dict(net=start, other=start), tuple(networks) or ('net',)*len(peers), {}
+    def weights(start):
+        path = Path(start)/'weights.safetensors'
+        if not path.exists(): raise UserError(f'There are no weights in {start}: give the folder of a finished run as start.')
+        return {k: v for k,v in load_tensors(path)[0].items() if k.startswith('nets.')}
+    states = {kind: weights(folders[kind]) for kind in set(networks)}
+    for kind, net in zip(networks, peers.nets):
+        i, start = used.setdefault(kind, 0), folders[kind]
+        used[kind] += 1
+        mine = {k[len(f'nets.{i}.'):]: v for k,v in states[kind].items() if k.startswith(f'nets.{i}.')}
         if not mine: raise UserError(f'The run {start} has no network {i+1}, and this method needs {len(peers.nets)}: start from a run with as many.')
         try: net.load_state_dict(mine)
         except RuntimeError: raise UserError(f'The networks of the run {start} are not those of this protocol: start from a run of the same protocol.') from None
@@ -543,9 +583,9 @@ def load_run(
     if weights not in ('last', 'best'): raise UserError(f"weights={weights!r}: it is 'last' or 'best'.")
     r = read_recipe(folder)
     p, m = Protocol.from_dict(r['protocol']), find_method(r['method'])
-    p = dataclass_replace(p, weights=None)   # the run's own weights replace the encoder's
+    p = dataclass_replace(p, weights=None, other_weights=None)   # the run's own weights replace the encoder's
     sk = Skeleton.from_coco(r['skeleton'], sigmas=r.get('sigmas'))
-    peers = peers_of(p, len(sk), r['nets'], r['seed'], **m.copies)
+    peers = peers_of(p, len(sk), r['nets'], r['seed'], kinds(m, r['nets']), **m.copies)
     load_weights(peers, Path(folder)/{'last': 'weights.safetensors', 'best': 'best.safetensors'}[weights])
     return peers.to(pick_device(device), memory_format=torch.channels_last).eval(), p, sk, r
 

@@ -43,7 +43,7 @@ def test_constants_repeat_the_tables():
     from semipose.data.synth import DIFFICULTIES
     from semipose.methods import METHODS
     from semipose.nets.simple import NETS
-    assert cli.METHOD_NAMES == tuple(METHODS), "set METHOD_NAMES in nbs/73_cli.ipynb"
+    assert cli.METHOD_NAMES == tuple(METHODS), "set METHOD_NAMES in nbs/79_cli.ipynb"
     assert cli.DIFFICULTY_NAMES == tuple(DIFFICULTIES)
     assert set(cli.NET_NAMES) == {n for n in NETS if ":" not in n}
 

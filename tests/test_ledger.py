@@ -1,0 +1,141 @@
+"Laws of the ledger: what is written is read, what is broken is told and left out, a difference comes with an interval that covers"
+import json
+import numpy as np
+import pytest
+from dataclasses import replace
+from semipose.errors import UserError
+from semipose.evaluate.coco import Matches, ap_of
+from semipose.ledger import Entry, Resamples, example_entry, largest_fall, paired, read_entry, read_ledger, record, settings_key, summarise
+
+def test_key_is_of_what_differs():
+    usual = dict(lr=1e-3, size=(256, 192), labels=None, new=None)
+    key = settings_key(dict(name='a', title='A', lr=2e-3, size=[256, 192]), usual, steps=10)
+    assert key == settings_key(dict(name='b', title='B', lr=2e-3, size=(256, 192), labels=None), usual, steps=10) == settings_key(dict(steps=10, lr=2e-3), usual)
+    for change in (dict(lr=3e-3), dict(lr=2e-3, size=(192, 256)), dict(lr=2e-3, labels=5), dict(lr=2e-3, new=0)):
+        assert settings_key(change, usual, steps=10) != key, change
+    assert settings_key(dict(lr=2e-3), usual, steps=11) != key
+
+def test_largest_fall_is_the_worst_of_all_pairs():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 5, 30):
+        ap = rng.uniform(0, 60, n)
+        assert largest_fall(ap) == pytest.approx(max(ap[i] - ap[j] for i in range(n) for j in range(i, n)))
+
+def test_what_is_written_is_read(tmp_path):
+    e = example_entry('posedual_jc', 3, .1)
+    path = record(e, tmp_path)
+    assert path == tmp_path/'example'/'posedual_jc-seed3-abcdef.json' and read_entry(path) == e
+    assert path.stat().st_size < 20_000 and list(path.parent.iterdir()) == [path]
+    later = replace(e, curve=[*e.curve[:-1], dict(e.last, ap=99.)])
+    assert record(later, tmp_path) == path and read_entry(path).ap == 99.
+    record(replace(e, key='123456'), tmp_path)
+    assert len(read_ledger(tmp_path)[0]) == 2, 'other settings take another file'
+
+BROKEN = {
+    'not JSON': (lambda d: '{"format": 1, ', 'not JSON'), 'empty': (lambda d: '', 'not JSON'), 'a list': (lambda d: '[]', '"format"'), 'foreign': (lambda d: '{"AP": 3}', '"format"'),
+    'newer': (lambda d: json.dumps(dict(d, format=99)), 'update semipose'), 'no curve': (lambda d: json.dumps({k: v for k, v in d.items() if k != 'curve'}), "'curve' is missing"),
+    'empty curve': (lambda d: json.dumps(dict(d, curve=[])), '"curve" is empty'), 'a curve of words': (lambda d: json.dumps(dict(d, curve=['a'])), "no number 'step'"),
+    'NaN': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap=float('nan'))])), "no number 'ap'"), 'seed is a word': (lambda d: json.dumps(dict(d, seed='one')), "'seed' is 'one'"),
+    'seed is true': (lambda d: json.dumps(dict(d, seed=True)), "'seed' is True"), 'cost is a number': (lambda d: json.dumps(dict(d, cost=3)), "'cost' is 3"),
+    'no method': (lambda d: json.dumps(dict(d, method=None)), "'method' is None"), 'people is a list': (lambda d: json.dumps(dict(d, people=[])), "'people' is []"),
+}
+
+@pytest.mark.parametrize('name', BROKEN)
+def test_a_broken_file_is_told_and_left_out(tmp_path, name):
+    make, says = BROKEN[name]
+    good = [record(example_entry(m), tmp_path) for m in ('naive', 'supervised')]
+    bad = tmp_path/'example'/'posecons-seed0-abcdef.json'
+    bad.write_text(make(example_entry('posecons').as_dict()))
+    entries, skipped = read_ledger(tmp_path)
+    assert [e.method for e in entries] == ['naive', 'supervised'] and len(skipped) == 1
+    assert says in skipped[0] and str(bad) in skipped[0] and '\n' not in skipped[0], skipped
+    with pytest.raises(UserError): read_entry(bad)
+    assert all(p.exists() for p in good)
+
+def test_other_files_of_a_results_folder_are_not_its_business(tmp_path):
+    record(example_entry(), tmp_path)
+    (tmp_path/'demo-seed10').mkdir()
+    for name in ('summary.json', 'posecons.json'): (tmp_path/'demo-seed10'/name).write_text('{}')
+    assert [len(x) for x in read_ledger(tmp_path)] == [1, 0]
+    assert read_ledger(tmp_path/'nothing') == ([], [])
+    assert len(read_ledger(tmp_path, 'example')[0]) == 1 and not read_ledger(tmp_path, 'demo')[0]
+
+def test_mean_and_spread():
+    es = [replace(example_entry('x', s), curve=[dict(step=0, ap=a, ap_ensemble=a, peak_unlabeled=1.)]) for s, a in enumerate((10., 20., 60.))]
+    s = summarise(es)
+    assert (s['n'], s['mean'], s['low'], s['high']) == (3, 30., 10., 60.) and s['sd'] == pytest.approx(np.std([10, 20, 60], ddof=1)) and s['values'] == {0: 10., 1: 20., 2: 60.}
+    assert summarise(es[:1])['sd'] is None
+
+def test_nothing_is_better_than_itself_and_a_difference_turns_round():
+    a, b = ([example_entry(m, s, g) for s in (0, 1, 2)] for m, g in (('a', 0.), ('b', .06)))
+    r = Resamples(400)
+    same, there, back = paired(a, a, r), paired(a, b, r), paired(b, a, r)
+    assert (same['difference'], same['low'], same['high'], same['sure']) == (0, 0, 0, False)
+    assert there['sure'] and there['low'] > 0 and there['difference'] == pytest.approx(-back['difference'])
+    assert (there['low'], there['high']) == pytest.approx((-back['high'], -back['low']))
+    assert there['by_seed'] == pytest.approx({x.seed: y.ap - x.ap for x, y in zip(a, b)})
+
+def test_only_seeds_that_both_have_count():
+    a, b = [example_entry('a', s) for s in (0, 1)], [example_entry('b', s, .05) for s in (1, 2)]
+    d = paired(a, b, Resamples(50))
+    assert d['n'] == 1 and list(d['by_seed']) == [1] and d['difference'] == pytest.approx(b[0].ap - a[1].ap)
+    assert paired(a[:1], b, Resamples(50)) is None
+
+def test_no_interval_between_what_is_not_comparable():
+    a, b = example_entry('a'), example_entry('b', 0, .2)
+    for other in (replace(b, terms='000000'), replace(b, people=None), replace(b, people=dict(b.people, val='ffffff'))):
+        d = paired([a], [other], Resamples(50))
+        assert d['low'] is None and d['high'] is None and not d['sure'] and d['difference'] == pytest.approx(b.ap - a.ap)
+    assert paired([a], [replace(b, key='000000', steps=7)], Resamples(50))['low'] is not None, 'a budget of its own does not forbid the comparison'
+
+def test_both_methods_are_resampled_on_the_same_pictures():
+    "so that what makes a picture hard cancels: the difference is steadier than either, and than of unpaired draws"
+    a, b = example_entry('a', 0), example_entry('b', 0, .05)
+    r, other = Resamples(600), Resamples(600, seed=1)
+    assert np.std(r(b) - r(a)) < .7*np.std(r(b) - other(a))
+    assert r(a) is r(a) and np.array_equal(r(a), Resamples(600)(a)) and not np.array_equal(r(a), other(a))
+
+def test_one_seed_agrees_with_a_bootstrap_written_out():
+    a, b = example_entry('a', 0, people=60), example_entry('b', 0, .05, people=60)
+    d, rng = paired([a], [b], Resamples(1500)), np.random.default_rng(5)
+    def ap(e, rows):
+        m, parts, at = Matches.from_dict(e.people['nets'][0]), [], 0
+        for row in rows:
+            pick = m.image == row
+            parts.append((np.full(pick.sum(), at), m.rank[pick], m.matched[pick], m.ignored[pick])); at += 1
+        image, rank, matched, ignored = map(np.concatenate, zip(*parts))
+        return 100*ap_of(Matches(image, rank, matched, ignored, m.truths[rows]))
+    draws = []
+    for _ in range(600):
+        rows = rng.integers(60, size=60)
+        draws.append(ap(b, rows) - ap(a, rows))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    assert abs(low - d['low']) < 1. and abs(high - d['high']) < 1., (low, high, d)
+
+def test_the_interval_covers():
+    "of 80 validation sets drawn from one population, about 95 % give an interval that holds the true difference"
+    big = [example_entry(m, 999, g, people=40_000) for m, g in (('a', 0.), ('b', .03))]
+    true, inside = big[1].ap - big[0].ap, []
+    for s in range(80):
+        d = paired([example_entry('a', s)], [example_entry('b', s, .03)], Resamples(200))
+        inside.append(d['low'] <= true <= d['high'])
+    assert .85 <= np.mean(inside) <= 1., np.mean(inside)
+
+def test_several_seeds_widen_by_what_they_disagree():
+    "seeds are drawn too: where they contradict each other, pictures alone would make the interval too narrow"
+    a = [example_entry('a', s) for s in range(3)]
+    agree, quarrel = ([example_entry('b', s, g) for s, g in zip(range(3), gains)] for gains in ((.05, .05, .05), (-.05, .05, .15)))
+    r = Resamples(400)
+    width = lambda d: d['high'] - d['low']
+    assert width(paired(a, quarrel, r)) > 1.8*width(paired(a, agree, r))
+
+def test_an_entry_of_two_networks_means_their_aps():
+    e = example_entry('a')
+    two = replace(e, people=dict(e.people, nets=[e.people['nets'][0], example_entry('b', 0, .3).people['nets'][0]]))
+    r = Resamples(30)
+    each = [Resamples(30)(replace(e, people=dict(e.people, nets=[n]))) for n in two.people['nets']]
+    assert np.allclose(r(two), np.mean(each, 0))
+
+def test_fields_are_complete():
+    e = example_entry()
+    assert set(e.as_dict()) == set(Entry.__dataclass_fields__) and json.loads(json.dumps(e.as_dict())) == e.as_dict()

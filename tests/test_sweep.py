@@ -1,0 +1,190 @@
+"Laws of a sweep: only what is missing is trained, a kill loses nothing but the run in hand, two sweeps share the work, an entry is what the run was"
+import json, os, signal, subprocess, sys, time
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+import pytest
+import torch
+from semipose.errors import UserError
+from semipose.evaluate.coco import Matches, ap_of
+from semipose.ledger import read_entry, read_ledger
+from semipose.protocols import protocol
+from semipose.run import load_run, prepare, read_recipe, train
+from semipose.sweep import drawn_people, entry_of, find_people, starts, sweep, terms_of
+
+TOP = Path(__file__).parents[1]
+SAMPLE = TOP/'data'/'sample'
+SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, other='tiny', other_width=12, batch=(4,4),
+                start_steps=4, start_every=2, steps=4, every=2)
+KW = dict(device='cpu', progress=False)
+
+def run(folder, methods, seeds=(0,), p=SMALL, **kw): return sweep(p, methods, seeds, SAMPLE, folder/'runs', folder/'results', **KW, **kw)
+def curve(e): return [{k: v for k,v in r.items() if k != 'seconds'} for r in e.curve]
+def entries(folder): return {(e.method, e.seed): e for e in read_ledger(folder/'results')[0]}
+
+@pytest.fixture(scope='module')
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sweep')
+    return folder, run(folder, ['supervised', 'naive', 'posedual_jc', 'sspcm'])
+
+def test_all_rows_land(swept):
+    folder, out = swept
+    assert [e.method for e in out['new']] == ['supervised', 'naive', 'posedual_jc', 'sspcm'] and not out['failed'] and not out['elsewhere'] and out['there'] == 0
+    assert {m for m,_ in entries(folder)} == {'supervised', 'naive', 'posedual_jc', 'sspcm'}
+    assert {p.parent.name for p in (folder/'results').rglob('*.json')} == {'small'}
+
+def test_what_is_there_is_not_trained_again(swept, monkeypatch):
+    folder, _ = swept
+    monkeypatch.setattr('semipose.sweep.train', lambda *a, **k: pytest.fail('trained again'))
+    out = run(folder, ['supervised', 'naive', 'posedual_jc', 'sspcm'])
+    assert out['there'] == 4 and not out['new'] and not out['failed']
+
+def test_a_lost_entry_is_written_again_from_its_run(swept, tmp_path):
+    folder, out = swept
+    e = next(e for e in out['new'] if e.method == 'naive')
+    path = folder/'results'/'small'/e.name
+    path.unlink()
+    begun = read_recipe(folder/'runs'/'small'/'seed0'/'naive')['begun']
+    again = run(folder, ['naive'])
+    assert [x.method for x in again['new']] == ['naive'] and read_entry(path) == e and e.begun == begun
+
+def test_an_entry_is_what_the_run_was(swept):
+    folder, out = swept
+    for e in out['new']:
+        r = json.loads((folder/'runs'/'small'/'seed0'/e.method/'result.json').read_text())
+        assert e.ap == pytest.approx(r['last']['ap'], abs=1e-4) and len(e.curve) == len(r['rows']) and e.steps == 4 and e.labeled == 8 and e.protocol == 'small'
+        assert len(e.each) == {'posedual_jc': 2, 'sspcm': 3}.get(e.method, 1) == len(e.people['nets'])
+        assert np.mean(e.each) == pytest.approx(e.ap, abs=1e-3) and e.collapsed == r['collapsed']
+        assert e.hardware and e.versions['torch'] and e.begun and e.sentence
+    one = next(e for e in out['new'] if e.method == 'posedual_jc')
+    assert one.cost == dict(forward=2*(4+4)+2*4, backward=2*(4+4)) and one.seen == {k: 4*v for k,v in one.cost.items()}
+
+def test_people_of_an_entry_are_its_ap(swept):
+    "each network's AP comes out of what is kept of each person"
+    for e in swept[1]['new']:
+        assert [100*ap_of(Matches.from_dict(n)) for n in e.people['nets']] == pytest.approx(e.each, abs=1e-3)
+    assert len({e.val for e in swept[1]['new']}) == 1
+
+def test_a_run_of_an_earlier_version_is_asked_once_more(swept):
+    folder, _ = swept
+    path = folder/'runs'/'small'/'seed0'/'naive'/'people.json'
+    was = json.loads(path.read_text())
+    path.unlink()
+    find_people(path.parent, prepare(SMALL, SAMPLE, 0, progress=False))
+    assert json.loads(path.read_text()) == was
+
+def test_more_networks_in_the_start_leave_the_first_as_it_was(tmp_path):
+    "a sweep of single networks may be followed by one of pairs"
+    run(tmp_path, ['posecons'])
+    one = load_run(tmp_path/'runs'/'small'/'seed0'/'start', device='cpu')[0]
+    out = run(tmp_path, ['posedual', 'sspcm'])
+    three = load_run(tmp_path/'runs'/'small'/'seed0'/'start', device='cpu')[0]
+    assert (len(one), len(three)) == (1, 3) and len(out['new']) == 2
+    for a, b in zip(one.nets[0].state_dict().values(), three.nets[0].state_dict().values()): assert torch.equal(a, b)
+    first = {e.method: e.first for e in read_ledger(tmp_path/'results')[0]}
+    assert first['posecons']['ap1'] == first['posedual']['ap1'] == first['sspcm']['ap1']
+
+def test_unlike_pairs_start_each_from_its_own_kind(tmp_path):
+    out = run(tmp_path, ['posedual', 'posedual_unlike', 'posedual_other', 'supervised_other'])
+    assert len(out['new']) == 4, out
+    seed = tmp_path/'runs'/'small'/'seed0'
+    start, other = (load_run(seed/n, device='cpu')[0] for n in ('start', 'start-other'))
+    wide = lambda peers: [n.final.in_channels for n in peers.nets]
+    pair = load_run(seed/'posedual_unlike', device='cpu')[0]
+    assert wide(pair) == [8, 12] and wide(start) == [8, 8] and wide(other) == [12, 12]
+    e = entries(tmp_path)
+    assert e['posedual_unlike', 0].first['ap1'] == e['posedual', 0].first['ap1'] and e['posedual_unlike', 0].first['ap2'] == e['posedual_other', 0].first['ap1'] == e['supervised_other', 0].first['ap1']
+
+def test_an_unlike_pair_needs_a_second_network(tmp_path):
+    out = run(tmp_path, ['naive'], p=replace(SMALL, other=None))
+    assert len(out['new']) == 1
+    with pytest.raises(UserError, match='second'): run(tmp_path, ['posedual_unlike'], p=replace(SMALL, other=None))
+
+def test_one_bad_row_does_not_stop_the_others(tmp_path, monkeypatch):
+    from semipose import sweep as room
+    real = train
+    def sick(name, *a, **k):
+        if name == 'naive': raise UserError('step 3: the loss is not finite.')
+        return real(name, *a, **k)
+    monkeypatch.setattr(room, 'train', sick)
+    out = run(tmp_path, ['naive', 'posecons'], seeds=(0, 1))
+    assert sorted(out['failed']) == ['naive, seed 0', 'naive, seed 1'] and 'not finite' in out['failed']['naive, seed 0'] and len(out['new']) == 2
+
+def test_seeds_choose_other_people_and_stand_apart(tmp_path):
+    run(tmp_path, ['supervised'], seeds=(0, 1))
+    a, b = (entries(tmp_path)['supervised', s] for s in (0, 1))
+    assert curve(a) != curve(b) and a.terms == b.terms and a.val == b.val
+
+def test_other_settings_are_trained_anew(tmp_path):
+    run(tmp_path, ['supervised'])
+    out = run(tmp_path, ['supervised'], p=replace(SMALL, steps=2))
+    assert len(out['failed']) == 1 and 'steps' in str(out['failed']), 'the old run folder is in the way and says so'
+    e = read_ledger(tmp_path/'results')[0]
+    assert len(e) == 1
+    assert terms_of(SMALL, dict(data='a/lsp')) == terms_of(replace(SMALL, steps=2, every=1, name='x', title='y'), dict(data='b/lsp'))
+    assert terms_of(SMALL, dict(data='lsp')) != terms_of(SMALL, dict(data='mpii')) != terms_of(replace(SMALL, lr=1.), dict(data='mpii'))
+
+def test_pseudo_labels_without_a_start_come_from_the_supervised_run(tmp_path):
+    p = replace(SMALL, start_steps=0, start_every=None, start_lr=None)
+    out = run(tmp_path, ['pseudopose'], p=p)
+    assert 'put supervised before it' in out['failed']['pseudopose, seed 0'] and not out['new']
+    out = run(tmp_path, ['supervised', 'pseudopose'], p=p)
+    assert len(out['new']) == 2
+    e = entries(tmp_path)
+    assert e['pseudopose', 0].first['ap'] == e['supervised', 0].last['ap']
+
+def test_names_are_checked_before_anything_is_made(tmp_path):
+    with pytest.raises(UserError, match='did you mean posedual_jc'): run(tmp_path, ['supervised', 'posedual_cj'])
+    with pytest.raises(UserError, match='--data'): sweep(SMALL, ['naive'], [0], None, tmp_path/'runs', tmp_path/'results', **KW)
+    assert not list(tmp_path.iterdir())
+
+CODE = '''
+import sys, torch
+torch.set_num_threads(1)
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_sweep import run
+run(Path({folder!r}), {methods!r}, seeds=(0, 1))
+'''
+METHODS = ['supervised', 'naive', 'posecons', 'posedual']
+
+def process(folder): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', CODE.format(tests=str(TOP/'tests'), folder=str(folder), methods=METHODS)], cwd=TOP, env=dict(os.environ, OMP_NUM_THREADS='1'))
+
+def test_killed_anywhere_and_shared_by_two(tmp_path):
+    "killed four times at odd moments, then two sweeps at once: the entries are those of an unbroken sweep, and every run was trained to the end once"
+    torch.set_num_threads(1)
+    whole, broken = tmp_path/'whole', tmp_path/'broken'
+    run(whole, METHODS, seeds=(0, 1))
+    rng, kills = np.random.default_rng(0), 0
+    for _ in range(4):
+        p, n = process(broken), len(entries(broken))
+        end = time.time() + 120
+        while p.poll() is None and len(entries(broken)) <= n and time.time() < end: time.sleep(.02)   # wait for one more entry, then a little
+        time.sleep(rng.uniform(0, .8))
+        if p.poll() is None:
+            p.send_signal(signal.SIGKILL); kills += 1
+        p.wait()
+    assert kills, 'nothing was killed: the sweep is too short for this test'
+    two = [process(broken) for _ in range(2)]
+    assert [p.wait(timeout=300) for p in two] == [0, 0]
+    one = process(broken)
+    assert one.wait(timeout=300) == 0
+    a, b = entries(whole), entries(broken)
+    assert set(a) == set(b) == {(m, s) for m in METHODS for s in (0, 1)}
+    for k in a: assert curve(a[k]) == curve(b[k]) and a[k].people == b[k].people, k
+    assert not [p for p in broken.rglob('*.part')]
+
+def test_drawn_people_are_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    p = replace(protocol('demo'), name='few', train_people=12, val_people=4, size=(32,32))
+    a = drawn_people(p, 3, progress=False)
+    stamp = (a/'person_keypoints_train.json').stat().st_mtime_ns
+    assert drawn_people(replace(p, name='few-all', labels=None), 3, progress=False) == a and (a/'person_keypoints_train.json').stat().st_mtime_ns == stamp
+    assert drawn_people(p, 4, progress=False) != a
+
+def test_starts_are_made_only_where_the_protocol_has_one(tmp_path):
+    data = prepare(SMALL, SAMPLE, 0, progress=False)
+    assert starts(replace(SMALL, start_steps=0), data, tmp_path, 0, ['naive'], **KW) is None
+    assert starts(SMALL, data, tmp_path, 0, ['naive', 'posedual_unlike'], **KW) == dict(net=tmp_path/'start', other=tmp_path/'start-other')
+    assert (read_recipe(tmp_path/'start')['nets'], read_recipe(tmp_path/'start-other')['nets']) == (1, 1)
+    assert entry_of(tmp_path/'start').method == 'supervised'
