@@ -13,7 +13,8 @@ from .geometry import flip_joints, warp
 
 # %% auto #0
 __all__ = ['CODECS', 'bumps', 'encode', 'peaks', 'argmax_px', 'argmax', 'patches', 'quarter_shift', 'Gaussian', 'dark_step',
-           'DARK', 'steps', 'around', 'smooth', 'vote', 'UDP', 'response', 'moved', 'renamed', 'counts', 'build_codec']
+           'DARK', 'steps', 'around', 'smooth', 'vote', 'UDP', 'response', 'highest', 'moved', 'renamed', 'counts',
+           'build_codec']
 
 # %% ../nbs/02_codecs.ipynb #3ae35075
 def bumps(
@@ -261,6 +262,14 @@ def response(
 )->Tensor:         # (B,K,H,W)
     "The channels that say how sure: all of them, or the discs"
     return heat[:, :heat.shape[1]//codec.planes]
+
+def highest(
+    codec,         # whose heatmaps
+    heat:Tensor,   # (B,K*planes,H,W)
+)->Tensor:         # (B,K,2) crop px
+    "The highest pixel of each joint, with no step between the pixels"
+    x, y, _ = argmax_px(response(codec, heat))
+    return torch.stack([x,y], -1).float()*torch.tensor(codec.unit(heat.shape[-2:]), device=heat.device)
 
 def moved(
     codec,         # whose heatmaps

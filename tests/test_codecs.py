@@ -324,6 +324,66 @@ def test_a_batch_is_its_items_in_every_codec(codec):
         assert_close(s[0, 0], score[b, k])
 
 
+# ---- under every method ----
+
+def teaching(method, codec, size=(64, 48)):
+    import numpy as np
+    from semipose.skeletons import COCO17
+    from semipose.teaching import Teaching
+    supervised = np.ones(17)
+    supervised[0] = 0  # the nose: its own mirror image
+    return Teaching(method, codec, size, COCO17, supervised)
+
+
+@every_codec
+def test_a_perfect_teacher_s_lesson_is_the_truth_in_the_student_s_view(codec):
+    "Easy view to hard view, mirrored or not: what the teacher encoded, read by the student, is where the joints are"
+    from semipose.methods import METHODS
+    from semipose.skeletons import COCO17
+    from semipose.views import A30, A60, joints_in, plain
+    t = teaching(METHODS["posecons"], codec, (256, 192))
+    g = torch.Generator().manual_seed(1)
+    room = torch.rand(12, 17, 2, generator=g) * torch.tensor([80., 110.]) + torch.tensor([102., 137.])  # in the middle of the roomy crop
+    vis = torch.full((12, 17), 2)
+    t.easy = A30.sample(plain(12, (256, 192)), (256, 192), generator=g)
+    hard = A60.sample(t.easy, (256, 192), generator=g)
+    assert (t.easy.flip ^ hard.flip).any() or t.easy.flip.any()
+    seen, _ = joints_in(room, vis, t.easy, COCO17.flip_index)
+    there, _ = joints_in(room, vis, hard, COCO17.flip_index)
+    heat, weight = t.lesson(codec.encode(seen, vis, (64, 48))[0], hard)
+    error = (codec.decode(heat)[0] - there).norm(dim=-1)
+    far = ((seen > 40) & (seen < torch.tensor([150., 215.])) & (there > 40) & (there < torch.tensor([150., 215.]))).all(-1)
+    assert far.sum() > 100 and error[far].max() < (2.2 if isinstance(codec, Gaussian) else .6), error[far].max()
+    if codec.planes == 1: assert weight.tolist() == [0.] + [1.] * 16
+    else:
+        assert weight.shape == heat.shape and weight[:, 0::17].sum() == 0
+        assert (weight[:, 1:17] == 1).all() and torch.equal(weight[:, 17:34], weight[:, 34:]) and torch.equal(weight[:, 18], heat[:, 1].clamp(0, 1))
+
+
+def test_every_method_learns_offsets():
+    "One batch of each method of the table with three channels per joint: every network gets a gradient, and unsupervised joints none"
+    from semipose.methods import METHODS
+    from semipose.nets.peers import build_peers
+    from semipose.teaching import one_batch
+    codec = UDP(1.5, 2, offset=True)
+    g = torch.Generator().manual_seed(0)
+    x = dict(labeled=torch.randint(0, 256, (2, 3, 96, 72), generator=g, dtype=torch.uint8), unlabeled=torch.randint(0, 256, (2, 3, 96, 72), generator=g, dtype=torch.uint8))
+    y = dict(xy=torch.rand(2, 17, 2, generator=g) * 40 + 15, vis=torch.full((2, 17), 2))
+    y["vis"][:, 0] = 0
+    for name, method in METHODS.items():
+        if method.every: method = method.paced(1)
+        peers = build_peers("tiny", joints=51, n=method.nets, seed=0, net=dict(width=4), **method.copies).train()
+        t = teaching(method, codec)
+        t.step = 2
+        _, labels, pred, loss = one_batch(t, peers, x, y)
+        loss.backward()
+        for net in peers.nets:
+            last = [p for p in net.parameters() if p.shape[0] == 51][-1].grad
+            assert last.isfinite().all() and (last[[1, 18, 35]] != 0).all(), name
+            assert (last[[0, 17, 34]] == 0).all(), f"{name}: a joint that nobody supervises is taught"
+        assert labels["target"].shape[1] == 51
+
+
 # ---- gradients ----
 
 @every_codec
