@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 from .errors import UserError
-from .geometry import affine, compose, flip_joints, invert, move, warp, window
+from .geometry import affine, compose, invert, move, warp, window
+from .codecs import Gaussian, moved, renamed, response
 
 # %% auto #0
 __all__ = ['Prediction', 'as_list', 'evaluating', 'as_crops', 'heatmaps', 'seen', 'look', 'mean_heat', 'decode', 'predict',
@@ -21,7 +22,7 @@ class Prediction(NamedTuple):
     "Joints as read from a heatmap"
     xy:Tensor                # (B,K,2) crop px from `predict`, image px from `predict_all`
     score:Tensor             # (B,K) height of the peak
-    heat:Tensor|None = None  # (B,K,h,w) the heatmap they were read from; None from `predict_all`
+    heat:Tensor|None = None  # (B,K,h,w) the heatmap they were read from (of an offset encoding, the discs); None from `predict_all`
 
 # %% ../nbs/35_predict.ipynb #f3599808
 def as_list(nets)->list[nn.Module]:
@@ -66,12 +67,13 @@ def heatmaps(net:nn.Module, x:Tensor)->Tensor:
 
 # %% ../nbs/35_predict.ipynb #69fb8584
 def seen(
-    net:nn.Module,         # maps (B,3,H,W) to (B,K,h,w)
+    net:nn.Module,         # maps (B,3,H,W) to (B,C,h,w): K heatmaps, or what the codec makes of K joints
     x:Tensor,              # (B,3,H,W) plain crops, RGB in [0,1]
     flip=None,             # (K,) `Skeleton.flip_index`: also look in the mirror and average
     scales:Sequence[float]=(1.,),  # also look at the crop enlarged or shrunk by these factors
     shift:bool=False,      # the mirrored heatmap moves by a whole pixel, as in released code, not by the exact matrix
-)->Tensor:                 # (B,K,h,w)
+    codec=None,            # what the heatmaps mean, where that matters (`UDP`); None: pixel i lies at crop px stride*i
+)->Tensor:                 # (B,C,h,w)
     "The mean heatmap over the views, each brought back by the inverse of the matrix that made it"
     size, total, cover = tuple(x.shape[-2:]), 0., 0.
     for scale in scales:
@@ -79,14 +81,15 @@ def seen(
             zoom = affine(size, scale=scale).to(x.device)
             v = x if scale == 1 else warp(x, zoom, fill=.5)
             heat = heatmaps(net, v.flip(-1) if mirrored else v)
-            stride = size[0]/heat.shape[-2]
+            code = codec or Gaussian(stride=size[0]/heat.shape[-2])
             M = compose(zoom, affine(size, flip=mirrored).to(x.device))
-            if mirrored: heat = flip_joints(heat, torch.ones(len(x), dtype=torch.bool, device=x.device), flip)
+            if mirrored: heat = renamed(code, heat, torch.ones(len(x), dtype=torch.bool, device=x.device), flip)
             if scale == 1 and not mirrored: inside = torch.ones_like(heat[:1,:1])
             elif shift and scale == 1:
+                if code.unit(heat.shape[-2:])[0] != code.stride: raise UserError('shift mends a mirrored heatmap that is half a pixel off; with UDP it is exact: leave shift out.')
                 heat = heat.flip(-1)
                 heat, inside = torch.cat([heat[...,:1], heat[...,:-1]], -1), torch.ones_like(heat[:1,:1])
-            else: heat, inside = (warp(o, invert(M), stride=stride) for o in (heat, torch.ones_like(heat[:1,:1])))
+            else: heat, inside = moved(code, heat, invert(M)), response(code, moved(code, torch.ones_like(heat[:1]), invert(M)))[:,:1]
             total, cover = total + heat, cover + inside
     return total / cover.clamp(min=1e-6)
 
@@ -98,12 +101,13 @@ def look(
     shift:bool=False,               # see `seen`
     size:tuple[int,int]|None=None,  # (H,W) of the plain crop, if `crops` are roomy
     scales:Sequence[float]=(1.,),   # see `seen`
-)->list[Tensor]:                    # per network (B,K,h,w), float32
+    codec=None,                     # see `seen`
+)->list[Tensor]:                    # per network (B,C,h,w), float32
     "Each network's heatmaps, in evaluation mode and without gradient"
     nets, flip = as_list(nets), getattr(flip, 'flip_index', flip)
     with evaluating(*nets):
         where = [next((p.device for p in net.parameters()), crops.device) for net in nets]
-        return [seen(net, as_crops(crops, size, dev), flip, scales, shift) for net,dev in zip(nets, where)]
+        return [seen(net, as_crops(crops, size, dev), flip, scales, shift, codec) for net,dev in zip(nets, where)]
 
 def mean_heat(heats:list[Tensor])->Tensor:
     "The ensemble's heatmap"
@@ -113,8 +117,8 @@ def mean_heat(heats:list[Tensor])->Tensor:
     return torch.stack([h.to(heats[0].device) for h in heats]).mean(0) if len(heats) > 1 else heats[0]
 
 def decode(
-    heat:Tensor,            # (B,K,h,w)
-    codec,                  # `codecs.Gaussian` or `codecs.DARK`
+    heat:Tensor,            # (B,C,h,w)
+    codec,                  # one of `codecs.CODECS`
     size:tuple[int,int],    # (H,W) of the crop
 )->Prediction:              # xy in crop px; UserError if the codec's stride is not the network's
     "Read the joints off a heatmap"
@@ -122,20 +126,20 @@ def decode(
     if (h*codec.stride, w*codec.stride) != tuple(size):
         raise UserError(f'The codec reads heatmaps of stride {codec.stride}, but a crop of {size[0]}x{size[1]} came out as {h}x{w}: '
                         f'give the codec stride={size[0]//h}.')
-    return Prediction(*codec.decode(heat), heat)
+    return Prediction(*codec.decode(heat), response(codec, heat))
 
 # %% ../nbs/35_predict.ipynb #9a514d12
 def predict(
     nets,                           # a network, a list of them, or `Peers`: their mean heatmap answers
     crops:Tensor,                   # (B,3,H,W) plain crops, float RGB in [0,1] or uint8; roomy ones with `size`
-    codec,                          # reads heatmaps: `codecs.Gaussian` or `codecs.DARK`
+    codec,                          # reads heatmaps: one of `codecs.CODECS`
     flip=None,                      # a skeleton or its `flip_index`: average with the mirror image
     shift:bool=False,               # see `seen`
     size:tuple[int,int]|None=None,  # (H,W) of the plain crop, if `crops` are roomy
     scales:Sequence[float]=(1.,),   # see `seen`
 )->Prediction:                      # xy (B,K,2) crop px; score (B,K); heat (B,K,h,w)
     "Where the joints are in these crops"
-    return decode(mean_heat(look(nets, crops, flip, shift, size, scales)), codec, size or tuple(crops.shape[-2:]))
+    return decode(mean_heat(look(nets, crops, flip, shift, size, scales, codec)), codec, size or tuple(crops.shape[-2:]))
 
 def map_back(
     xy:Tensor,   # (B,K,2) crop px
@@ -161,7 +165,7 @@ def predict_all(
     if which not in ('ensemble', 'each', 'all'): raise UserError(f"which='{which}' is not a choice: use 'ensemble', 'each' or 'all'.")
     nets, found = as_list(nets), []
     for idx in _bar(torch.arange(len(crops)).split(batch), progress):
-        heats = look(nets, crops.batch(idx)['image'], flip, shift, size, scales)
+        heats = look(nets, crops.batch(idx)['image'], flip, shift, size, scales, codec)
         asked = (heats if which != 'ensemble' else []) + ([mean_heat(heats)] if which != 'each' else [])
         M = compose(crops.matrix(idx).cpu(), window(size))
         read = [decode(h, codec, size) for h in asked]

@@ -11,7 +11,7 @@ from torch import Tensor
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from .geometry import compose, flip_joints, invert, move
-from .codecs import argmax, peaks
+from .codecs import argmax, counts, highest, peaks, response
 from .views import A30, View, Draw, plain, render, carry, joints_in
 from .losses import deep, Terms
 
@@ -68,9 +68,11 @@ class Closest:
         if i < 2: return ask('net', 1-i)
         a, b = ([ask('net', j)] + ([ask('frozen', j)] if ask.step >= self.every else []) for j in (0, 1))
         pairs = [(p, q) for q in b for p in a]
-        apart = torch.stack([(argmax(p, 1)[0] - argmax(q, 1)[0]).square().sum(-1) for p,q in pairs])   # (pairs,B,K); the first of equals
+        where = lambda h: argmax(response(ask.codec, h), 1)[0]
+        apart = torch.stack([(where(p) - where(q)).square().sum(-1) for p,q in pairs])   # (pairs,B,K); the first of equals
         means = torch.stack([(p + q)/2 for p,q in pairs])
-        return means.gather(0, apart.argmin(0)[None,...,None,None].expand(1, *means.shape[1:]))[0]
+        best = apart.argmin(0).repeat(1, ask.codec.planes)                               # a joint's channels go together
+        return means.gather(0, best[None,...,None,None].expand(1, *means.shape[1:]))[0]
 
 # %% ../nbs/41_teaching.ipynb #8aef772e
 @dataclass(frozen=True)
@@ -206,8 +208,8 @@ class TeachingLoss:
 # %% ../nbs/41_teaching.ipynb #ae6e4fff
 class Asked:
     "Answers to the teacher's views, computed once: ask(kind, j) is the heatmap of network j of a kind"
-    def __init__(self, peers, images, draws, stride, flip_index, step=0):
-        self.peers, self.images, self.draws, self.stride, self.flip_index, self.step, self.memo = peers, images, draws, stride, flip_index, step, {}
+    def __init__(self, peers, images, draws, codec, flip_index, step=0):
+        self.peers, self.images, self.draws, self.codec, self.flip_index, self.step, self.memo = peers, images, draws, codec, flip_index, step, {}
     @property
     def n(self): return len(self.peers.nets)
     def __call__(self,
@@ -221,10 +223,10 @@ class Asked:
         return self.memo[kind, j]
     def mean(self, heats):
         "Of several views, each pixel by those that saw it"
-        seen = [(h, torch.ones_like(h[:,:1])) for h in heats]
-        seen = seen[:1] + [[carry(t, d, self.draws[0], self.stride, index) for t,index in zip(s, (self.flip_index, (0,)))] for s,d in zip(seen[1:], self.draws[1:])]
+        seen = [(h, torch.ones_like(h[:,:self.codec.planes])) for h in heats]
+        seen = seen[:1] + [[carry(t, d, self.draws[0], self.codec, index) for t,index in zip(s, (self.flip_index, (0,)))] for s,d in zip(seen[1:], self.draws[1:])]
         heat, cover = (sum(t) for t in zip(*seen))
-        return heat/cover
+        return heat/response(self.codec, cover)
 
 def full(
     heat,           # (B,K,h,w), or a list of them, coarse to fine
@@ -282,7 +284,7 @@ class Teaching(Callback):
         draws = Draws(len(image), self.size, dev, self.generator)
         seen = [draws(v) for v in m.teacher_views]
         self.easy = seen[0]
-        self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec.stride, self.flip_index, self.step)
+        self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec, self.flip_index, self.step)
         hides = any(v.needs_joints for v in m.student_views)
         if m.teacher.gradient: images['teacher'] = self.ask.images[0]
         if hides or not m.teacher.gradient:
@@ -290,7 +292,7 @@ class Teaching(Callback):
         self.views, again = [], (self.generator.get_state(), draws.used)
         for i in range(m.nets):     # the same matrices for every network; only what is hidden differs
             self.generator.set_state(again[0]); draws.used = again[1]
-            joints = (move(argmax(taught[i], self.codec.stride)[0], invert(self.easy.M)), self.supervised.to(dev)) if hides else None
+            joints = (move(highest(self.codec, taught[i]), invert(self.easy.M)), self.supervised.to(dev)) if hides else None
             self.views.append(draws.together(m.student_views, joints) if m.together else [draws(v, joints) for v in m.student_views])
         images['student'] = [[render(image, d, self.size) for d in ds] for ds in self.views]
         return None if m.teacher.gradient else self.targets(taught)
@@ -301,13 +303,13 @@ class Teaching(Callback):
 
     def lesson(self, heat, d):
         "One teacher's heatmap as one view must see it, or its joints drawn there"
-        h, counts = carry(heat, self.easy, d, self.codec.stride, self.flip_index), self.supervised.to(heat.device)
-        weight = self.method.weight(h.detach())
+        h, joints = carry(heat, self.easy, d, self.codec, self.flip_index), self.supervised.to(heat.device)
+        weight = self.method.weight(response(self.codec, h.detach()))
         if self.method.drawn:
             xy = move(self.codec.decode(heat)[0], compose(invert(self.easy.M), d.M))
             h, there = self.codec.encode(flip_joints(xy, self.easy.flip ^ d.flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
-            counts = counts*there
-        return h, times(counts, weight)
+            joints = joints*(there if there.dim() == 2 else response(self.codec, there)[...,0,0])
+        return h, counts(self.codec, times(joints, weight), h)
 
     def after_pred(self):
         if not (self.training and self.method.student_views and self.method.teacher.gradient): return

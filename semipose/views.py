@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from .geometry import affine, compose, invert, move, translate, warp, window, flip_joints
+from .codecs import Gaussian, moved, renamed
 
 # %% auto #0
 __all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
@@ -362,11 +363,11 @@ def carry(
     heat:Tensor,            # (B,K,h,w) heatmaps of the first view
     src:Draw,               # the first view
     dst:Draw,               # the second view
-    stride:float,           # crop px per heatmap px
+    codec,                  # what the heatmaps mean: offsets turn with the view; or a number, crop px per heatmap px of plain ones
     flip_index,             # K ints, each joint's mirror partner
 )->Tensor:                  # (B,K,h,w) the same heatmaps as the second view must see them; 0 outside
     "Warp heatmaps from one view of a picture to another: M_dst M_src^-1 (facts: the teacher's map is used raw, not redrawn)"
     M = compose(invert(src.M), dst.M)
-    if src.released or dst.released: M = compose(translate(*2*[(stride-1)/2]), M, translate(*2*[(1-stride)/2]))
-    moved = warp(heat, M, heat.shape[-2:], stride=stride)
-    return flip_joints(moved, src.flip ^ dst.flip, flip_index)
+    codec = codec if hasattr(codec, 'planes') else Gaussian(stride=codec)
+    if src.released or dst.released: M = compose(translate(*2*[(codec.stride-1)/2]), M, translate(*2*[(1-codec.stride)/2]))
+    return renamed(codec, moved(codec, heat, M), src.flip ^ dst.flip, flip_index)

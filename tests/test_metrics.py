@@ -1,8 +1,13 @@
 "Laws of the metrics: our OKS is pycocotools' OKS; PCK counts what is annotated and measured"
 import contextlib, io, math
 import numpy as np, pytest, torch
-from semipose.metrics import mean_pck, oks, pck, torso
+from pathlib import Path
+from semipose.metrics import by_facing, by_joint, by_visibility, mean_pck, oks, pck, shares, torso
 from semipose.skeletons import AIC14, COCO17, Skeleton
+
+
+REAL = Path(__file__).resolve().parents[2] / "shared/data/coco-eval"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the real annotations (shared/data/coco-eval beside the checkout) are not on this machine")
 
 
 def people(N, seed=0):
@@ -93,3 +98,54 @@ def test_torso_diagonals():
     xy = torch.tensor([[[5., 5.], [5., 35.], [45., 5.]]]).repeat(3, 1, 1)
     got = torso(xy, torch.tensor([[1, 2, 2], [2, 2, 0], [0, 0, 2]]), dot)
     assert got[:2].tolist() == pytest.approx([50 / 3, 10.]) and got[2].isnan(), "no torso: a third of the annotated joints' extent"
+
+
+@real
+def test_oks_is_pycocotools_on_val2017():
+    "Random detections on every picture of the subset: crowds, people without joints, equal scores, more than 20 in a picture"
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+    rng, t = np.random.default_rng(0), torch.as_tensor
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(REAL / "val2017-subset.json"))
+        found = []
+        for i, a in enumerate(truth.dataset["annotations"]):
+            for _ in range(1 if i % 40 else 25):
+                k = np.array(a["keypoints"], float).reshape(-1, 3)
+                x, y, w, h = a["bbox"]
+                near = np.where(k[:, 2:] > 0, k[:, :2], rng.uniform(-1, 2, (17, 2)) * [w, h] + [x, y]) + rng.normal(0, rng.choice([1, 10, 60]), (17, 2))
+                found.append(dict(image_id=a["image_id"], category_id=1, keypoints=np.c_[near, np.ones(17)].reshape(-1).tolist(), score=int(rng.integers(0, 5)) / 5))
+        ev = COCOeval(truth, truth.loadRes(found), "keypoints")
+        ev.evaluate()
+    pairs, no_joints, crowds, full, worst = 0, 0, 0, 0, 0.
+    for (image, cat), theirs in ev.ious.items():
+        gts, dts = ev._gts[image, cat], ev._dts[image, cat]
+        if not len(theirs): continue
+        dts = [dts[i] for i in np.argsort([-d["score"] for d in dts], kind="mergesort")[:20]]
+        key = np.array([g["keypoints"] for g in gts], float).reshape(-1, 17, 3)
+        guess = np.array([d["keypoints"] for d in dts], float).reshape(-1, 17, 3)[..., :2]
+        ours = oks(t(guess)[:, None], t(key[None, ..., :2]), t(key[None, ..., 2]), t(np.array([[g["area"] for g in gts]], float)), COCO17.sigmas,
+                   t(np.array([[g["bbox"] for g in gts]], float)))
+        worst = max(worst, np.abs(ours.numpy() - theirs).max())
+        pairs, no_joints, full = pairs + theirs.size, no_joints + (key[..., 2] == 0).all(1).sum() * len(dts), full + (len(dts) == 20)
+        crowds += sum(g["iscrowd"] for g in gts)
+    assert worst < 1e-9 and pairs > 10_000 and no_joints > 3000 and crowds > 40 and full > 30, (worst, pairs, no_joints, crowds, full)
+
+
+def test_shares_are_means_of_parts():
+    g = torch.Generator().manual_seed(0)
+    hits, vis, facing = torch.rand(30, 17, generator=g) > .4, torch.randint(0, 3, (30, 17), generator=g), torch.rand(30, generator=g) * 2 - 1
+    weight = (vis > 0).float()
+    parts = {**by_joint(COCO17), **by_visibility(vis), **by_facing(facing)}
+    got = shares(hits, weight, parts)
+    assert list(by_joint(COCO17)) == ["nose", "eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
+    want = {k: [0, 0] for k in got}
+    for b in range(30):
+        for k in range(17):
+            if vis[b, k] == 0: continue
+            names = [COCO17.joints[k].split("_")[-1], "seen" if vis[b, k] == 2 else "hidden",
+                     "from the front" if facing[b] > 1 / 3 else "from behind" if facing[b] < -1 / 3 else "sideways"]
+            for name in names: want[name] = [want[name][0] + int(hits[b, k]), want[name][1] + 1]
+    for name, (right, n) in want.items():
+        assert got[name][1] == n and got[name][0] == pytest.approx(right / n)
+    assert math.isnan(shares(hits, weight * 0, parts)["nose"][0]) and shares(hits, weight * 0, parts)["nose"][1] == 0

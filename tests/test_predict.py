@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from semipose.codecs import DARK, Gaussian
+from semipose.codecs import DARK, UDP, Gaussian
 from semipose.errors import UserError
 from semipose.geometry import crop_matrix, invert, move, roomy, window
 from semipose.nets.peers import build_peers
@@ -103,6 +103,47 @@ def test_scales_leave_joints_in_place():
     xy = DARK(2.0, 4).decode(many)[0]
     torch.testing.assert_close(xy, XY, rtol=0, atol=1.0)
     assert (many - plain).abs().max() > 0.01
+
+
+class OnUDP(Eye):
+    "The picture read on UDP's grid, whose ends meet the crop's; with `offset` it says the way to the middle of each dot"
+
+    def __init__(self, codec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x):
+        size = tuple(n // 4 for n in x.shape[-2:])
+        if self.codec.offset:
+            return self.codec.encode(mass(x, 1), torch.ones(x.shape[:2]), size)[0]
+        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+@pytest.mark.parametrize("codec", [UDP(2.0, 4), UDP(2.0, 4, offset=True)], ids=["plain", "offset"])
+def test_the_mirror_of_udp_is_exact(codec):
+    "On UDP's grid a mirrored heatmap is the flipped array, and mirrored offsets point the other way"
+    net, x, alike = OnUDP(codec), dots(XY, sigma=4.0), (0, 1, 2)
+    plain, both = predict(net, x, codec), predict(net, x, codec, flip=alike)
+    torch.testing.assert_close(both.heat, plain.heat, rtol=0, atol=1e-3)
+    torch.testing.assert_close(both.xy, plain.xy, rtol=0, atol=0.02)
+    torch.testing.assert_close(both.xy, XY, rtol=0, atol=0.3)
+    assert plain.heat.shape == (2, 3, 16, 12), "a heatmap per joint, whatever the channels"
+    if not codec.offset:
+        wrong = look(net, x, flip=alike)[0]  # as if pixel i lay at crop px 4i
+        assert (codec.decode(wrong)[0] - plain.xy).abs().max() > 0.3
+    swapped = predict(net, x, codec, flip=SWAP).heat
+    assert (swapped - plain.heat)[:, :2].abs().max() > 0.3 and (swapped - plain.heat)[:, 2].abs().max() < 1e-3
+    with pytest.raises(UserError, match="leave shift out"):
+        predict(net, x, codec, flip=alike, shift=True)
+
+
+@pytest.mark.parametrize("codec", [UDP(2.0, 4), UDP(2.0, 4, offset=True)], ids=["plain", "offset"])
+def test_scales_leave_udp_s_joints_in_place(codec):
+    x = dots(XY, sigma=4.0)
+    at = predict(OnUDP(codec), x, codec, scales=(1.0, 1.2)).xy
+    torch.testing.assert_close(at, XY, rtol=0, atol=1.0)
+    p = predict_all(OnUDP(codec), Album(), SIZE, codec, flip=(0, 1, 2))
+    assert ((p.xy - Album().xy).norm(dim=-1) / Album().box[:, None, 2:].amax(-1)).max() < 0.02
 
 
 # ---- several networks

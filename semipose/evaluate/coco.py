@@ -14,6 +14,7 @@ import torch
 
 from ..errors import UserError
 from ..skeletons import COCO17
+from ..geometry import crop_matrix, invert, move
 from ..metrics import oks
 from ..data.core import People
 from ..data.coco import read_json, to_coco
@@ -22,7 +23,7 @@ STATS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 
 # %% auto #0
 __all__ = ['STATS', 'rescore', 'crop_area', 'oks_nms', 'to_results', 'evaluate_results', 'coco_results', 'coco_eval',
-           'coco_eval_files', 'Matches', 'judge', 'matches', 'ap_of']
+           'along_the_road', 'coco_eval_files', 'Matches', 'judge', 'matches', 'ap_of']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b310eda9
 def rescore(
@@ -59,15 +60,28 @@ def oks_nms(
     "Of detections more alike than `threshold`, keep the surest (Papandreou et al., CVPR 2017, Sec. 3.3)"
     xy, score, area, group = _array(xy), _array(score), _array(area), np.asarray(group)
     joints = torch.ones(xy.shape[1]) if joints is None else torch.as_tensor(np.asarray(joints, dtype=float))
-    keep = np.ones(len(score), dtype=bool)
     order = np.lexsort((-score, group))  # by picture, surest first
-    for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []:
-        if len(rows) < 2: continue
-        p, a = torch.from_numpy(xy[rows]), torch.from_numpy(area[rows])
-        alike = oks(p[:,None], p[None], joints, (a[:,None] + a)/2, sigmas).numpy() > threshold
-        for i in range(len(rows)):
-            if keep[rows[i]]: keep[rows[i+1:][alike[i,i+1:]]] = False
+    i, j, place = _pairs(group[order])
+    p, a = torch.from_numpy(xy[order]), torch.from_numpy(area[order])
+    parts = (slice(k, k + 200_000) for k in range(0, len(i), 200_000))   # memory stays small with thousands of pictures
+    alike = np.concatenate([np.zeros(0, bool), *(oks(p[i[s]], p[j[s]], joints, (a[i[s]] + a[j[s]])/2, sigmas).numpy() > threshold for s in parts)])
+    i, j, stays = i[alike], j[alike], np.ones(len(score), dtype=bool)
+    for turn in range(place[i].max(initial=-1) + 1):                     # the surest of every picture at once, then all that come second, ...
+        mine = place[i] == turn
+        stays[j[mine][stays[i[mine]]]] = False
+    keep = np.empty_like(stays)
+    keep[order] = stays
     return keep
+
+def _pairs(group:np.ndarray)->tuple[np.ndarray,np.ndarray,np.ndarray]:
+    "Of rows sorted by group: all pairs (i, j), i before j, within groups, and each row's place in its group"
+    n = len(group)
+    first = np.flatnonzero(np.r_[True, group[1:] != group[:-1]]) if n else np.zeros(0, int)
+    size = np.diff(np.r_[first, n])
+    place = np.arange(n) - np.repeat(first, size)
+    later = np.repeat(size, size) - place - 1
+    i = np.repeat(np.arange(n), later)
+    return i, i + 1 + np.arange(len(i)) - np.repeat(later.cumsum() - later, later), place
 
 # %% ../../nbs/51_evaluate.coco.ipynb #1771c478
 def to_results(
@@ -163,6 +177,22 @@ def coco_eval(
 )->dict[str,float]:       # the ten numbers
     "COCO's keypoint evaluation with true boxes"
     return evaluate_results(*coco_results(people, xy, score, box_score, rescore_threshold, nms, joints))
+
+# %% ../../nbs/51_evaluate.coco.ipynb #fa678119
+def along_the_road(
+    people:People,                   # the truth
+    codec,                           # one of `codecs.CODECS`
+    size:tuple[int,int]=(256,192),   # crop (H,W), px
+    box=None,                        # (N,4) boxes that the crops are cut around, image px; None: the true ones
+)->tuple[np.ndarray,np.ndarray]:     # (N,K,2) joints, image px; (N,K) scores
+    "True joints through crop and heatmap and back: a perfect network's answer"
+    M = crop_matrix(torch.from_numpy(people.box if box is None else np.asarray(box, dtype=np.float32)), size)
+    found = []
+    for rows in torch.arange(len(people)).split(256):
+        heat, _ = codec.encode(move(torch.from_numpy(people.xy)[rows], M[rows]), torch.from_numpy(people.vis.astype(np.int64))[rows], tuple(s//codec.stride for s in size))
+        xy, score = codec.decode(heat)
+        found.append((move(xy, invert(M[rows])).numpy(), score.numpy()))
+    return tuple(np.concatenate(f) for f in zip(*found))
 
 # %% ../../nbs/51_evaluate.coco.ipynb #15a41fdf
 def coco_eval_files(
