@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 import torch
 from .errors import UserError
+from .codecs import Gaussian
 from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout, JointOcclude, View
 from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, Foreground, Certain, Reweighted
 
@@ -150,7 +151,7 @@ def asked(
 )->set:         # (kind, j): the networks, averages or frozen copies whose answer its teacher needs, each once a step
     "Whom a method's teacher asks"
     class Ask:
-        n, step = m.nets, float('inf')      # after the first snapshot
+        n, step, codec = m.nets, float('inf'), Gaussian()      # after the first snapshot
         def __init__(self): self.seen = set()
         def __call__(self, kind, j):
             self.seen.add((kind, j))

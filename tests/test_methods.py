@@ -13,7 +13,7 @@ from semipose.nets.peers import Peers, build_peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
 from semipose.teaching import BothWays, Self, Teaching, TeachingLoss, one_batch
-from semipose.views import A60, MEAN, Draw, JointCutout, covered, plain, render
+from semipose.views import A30, A60, MEAN, Draw, JointCutout, covered, plain, render
 
 SIZE, CODEC, K, B, LR = (32, 24), Gaussian(sigma=1.5, stride=2), 17, 4, 1e-3
 MIRROR = {a: b for l, r in COCO17.flips for a, b in ((l, r), (r, l))}
@@ -214,13 +214,21 @@ def slow_loss(r, s, model):
 # ---- the laws
 
 def test_the_table_is_what_was_asked_for():
-    assert set(METHODS) == set(DECLARED) and [r['name'] for r in table()] == list(METHODS)
+    assert set(METHODS) == set(DECLARED) | set(GROUPS['pairs']) and [r['name'] for r in table()] == list(METHODS)
     assert [n for rows in GROUPS.values() for n in rows] == list(METHODS)
     assert len({title(n) for n in METHODS}) == len(METHODS) and all(title(n) != n for n in METHODS)
     shown = [tuple(r[c] for c in ('teacher', 'teacher_view', 'student_views', 'counts', 'nets', 'loss', 'labeled_view', 'networks')) for r in table()]
     twins = {(a, b) for i, a in enumerate(METHODS) for j, b in enumerate(METHODS) if i < j and shown[i] == shown[j]}
     assert twins == set(), 'two rows that print alike'
     assert all(PAPER[n] for n in ('supervised', 'posecons', 'posedual_ra', 'data_distillation', 'hard_easy', 'sspcm')) and not PAPER['naive_equal']
+
+def test_pairs_are_posecons_with_other_views():
+    "the grid that easiness is asked to predict: nothing but the two views differs"
+    from dataclasses import replace
+    for n, m in GROUPS['pairs'].items():
+        assert replace(m, teacher_view=A30, student_views=(A60,)) == METHODS['posecons'] and m != METHODS['posecons'], n
+    views = {n: (str(m.teacher_view), str(m.student_views[0])) for n, m in GROUPS['pairs'].items()}
+    assert len(set(views.values())) == 8 and views['pair_plain_a30'] == ('plain', 'A30') and views['pair_nothing'][1] == 'nothing'
 
 def test_two_different_lines_are_two_different_methods():
     assert len(set(METHODS.values())) == len(METHODS)
@@ -414,7 +422,7 @@ def test_the_first_rows_draw_what_they_always_drew(name, seed, step):
 # ---- snapshots, copies, unlike pairs
 
 def test_copies_are_made_where_a_method_needs_them():
-    for name, m in METHODS.items():
+    for name, m in ((n, METHODS[n]) for n in DECLARED):
         bare_peers = Peers([Double(0) for _ in range(m.nets)])
         t = Teaching(m, CODEC, SIZE, COCO17, SUPERVISED); t.learn = NS(model=bare_peers)
         t.before_fit()
