@@ -324,7 +324,7 @@ def test_coco_protocols_train(coco, tmp_path):
         d = prepare(p, top, progress=False, **p.places(top))
         q = with_budget('posedual_jc', p, len(d.unlabeled))
         assert len(d.unlabeled) == people and (q.every, q.steps) == (epoch, epoch*(70 if name == 'coco-1k' else 400))
-        r = train('posedual_jc', replace(q, steps=2, every=1), d, tmp_path/name, device='cpu', progress=False)
+        r = train('posedual_jc', q, d, tmp_path/name, device='cpu', progress=False, steps=2, every=1)
         assert r['state'] == 'done' and r['last']['step'] == 2 and 0 <= r['last']['ap'] <= 100 and r['last']['cons2'] > 0
         recipe = json.loads((tmp_path/name/'recipe.json').read_text())
         assert Protocol.from_dict(recipe['protocol']).milestones == q.milestones and recipe['sentence'].startswith('As published by Xie et al. 2021 but for ')
