@@ -189,7 +189,7 @@ class TeachingLoss:
         lam:float=1.,       # weight of the unlabelled loss, of the protocol (published: 1)
     ): self.method, self.lam, self.seen = method, lam, {}
     def __call__(self,
-        pred:dict,          # labeled: [ (B,K,h,w) ] per network; student: [[ (Bu,K,h,w) ]] per network and view; for either, a list of heatmaps where the network answers with several
+        pred:dict,          # labeled: [ (B,K,h,w) ] per network; student: [[ (Bu,K,h,w) ]] per network and view; a list in place of each where a network answers with several
         y:dict,             # target, weight of the labelled; teach: [[ (heat, weight) ]] per network and view
                             # levels: {i: (targets, shares)} of networks with several answers
     )->Tensor:              # scalar; its terms are in `seen`

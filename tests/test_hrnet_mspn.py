@@ -405,7 +405,8 @@ def test_mspn_learns_under_methods_beside_a_resnet(name):
 
 def test_unlike_pairs_agree_on_heatmaps():
     x = torch.rand(1, 3, 64, 64)
-    for names, net in ((("tiny", "tiny"), (dict(width=24), dict(width=48))), (("resnet18", "hrnet_w48"), (dict(width=8), dict(width=8))), (("hrnet_w32", "mspn"), (dict(width=8), dict(stages=1, encoder="resnet18", width=8)))):
+    for names, net in ((("tiny", "tiny"), (dict(width=24), dict(width=48))), (("resnet18", "hrnet_w48"), (dict(width=8), dict(width=8))),
+                       (("hrnet_w32", "mspn"), (dict(width=8), dict(stages=1, encoder="resnet18", width=8)))):
         pair = build_peers(names, joints=2, n=2, net=net).eval()
         with torch.no_grad():
             a, b = (h[-1] if isinstance(h, list) else h for h in pair(x))

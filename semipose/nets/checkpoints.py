@@ -120,6 +120,7 @@ def open_checkpoint(
     for tensors in networks(read_tensors(path)):
         known = recognise(tensors)
         if not known:
-            raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here (its first name is {next(iter(tensors))}): build the network by name and use load_checkpoint.")
+            raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here "
+                            f"(its first name is {next(iter(tensors))}): build the network by name and use load_checkpoint.")
         made.append(build(known[0], known[1], **known[2]))
     return load_checkpoint(Peers(made), path, bgr=bgr).net.eval()

@@ -4,7 +4,6 @@
 
 # %% ../../nbs/31_nets.hrnet.ipynb #692595e5
 from __future__ import annotations
-import torch
 from torch import nn, Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..errors import UserError
