@@ -193,8 +193,9 @@ class TeachingLoss:
         lam:float=1.,       # weight of the unlabelled loss, of the protocol (published: 1)
     ): self.method, self.lam, self.seen = method, lam, {}
     def __call__(self,
-        pred:dict,          # labeled: [ (B,K,h,w) ] per network; student: [[ (Bu,K,h,w) ]] per network and view; for either, a list of heatmaps where the network answers with several
-        y:dict,             # target, weight of the labelled; teach: [[ (heat, weight) ]] per network and view; levels: {i: (targets, shares)} of networks with several answers
+        pred:dict,          # labeled: [ (B,K,h,w) ] per network; student: [[ (Bu,K,h,w) ]] per network and view; a list in place of each where a network answers with several
+        y:dict,             # target, weight of the labelled; teach: [[ (heat, weight) ]] per network and view
+                            # levels: {i: (targets, shares)} of networks with several answers
     )->Tensor:              # scalar; its terms are in `seen`
         t = Terms()
         for i,heat in enumerate(pred['labeled']):
@@ -275,7 +276,8 @@ class Teaching(Callback):
     def levels(self, joints):
         "For networks with several answers, coarse to fine: the same joints as bumps of each answer's own width"
         several = {i: net for i,net in enumerate(self.model.nets) if hasattr(net, 'widths')}
-        drawn = {w: torch.cat([replace(self.codec, sigma=self.codec.sigma*w).encode(*j, self.heat_size)[0] for j in joints]) for w in {w for net in several.values() for w in net.widths}}
+        codecs = {w: replace(self.codec, sigma=self.codec.sigma*w) for net in several.values() for w in net.widths}
+        drawn = {w: torch.cat([codec.encode(*j, self.heat_size)[0] for j in joints]) for w,codec in codecs.items()}
         return dict(levels={i: ([drawn[w] for w in net.widths], net.shares) for i,net in several.items()}) if several else {}
 
     def unlabeled(self, image, images):

@@ -68,8 +68,10 @@ def write(path, sd):
 def test_published_names():
     "Names as anybody can read them in the files, among as many as there must be"
     sb, hr = published(build("resnet50")), published(build("hrnet_w32", width=8))
-    assert {"conv1.weight", "bn1.running_var", "layer1.0.downsample.1.bias", "layer4.2.conv3.weight", "deconv_layers.0.weight", "deconv_layers.7.num_batches_tracked", "final_layer.bias"} <= set(sb)
-    assert {"conv2.weight", "layer1.0.downsample.0.weight", "transition1.0.1.weight", "transition1.1.0.0.weight", "transition2.2.0.1.bias", "stage2.0.branches.1.3.bn2.weight",
+    assert {"conv1.weight", "bn1.running_var", "layer1.0.downsample.1.bias", "layer4.2.conv3.weight",
+            "deconv_layers.0.weight", "deconv_layers.7.num_batches_tracked", "final_layer.bias"} <= set(sb)
+    assert {"conv2.weight", "layer1.0.downsample.0.weight",
+            "transition1.0.1.weight", "transition1.1.0.0.weight", "transition2.2.0.1.bias", "stage2.0.branches.1.3.bn2.weight",
             "stage3.0.fuse_layers.2.0.0.0.weight", "stage3.0.fuse_layers.2.0.1.1.running_mean", "stage4.2.fuse_layers.0.3.1.weight", "final_layer.weight"} <= set(hr)
     assert not any(k.startswith("stage4.2.fuse_layers.1") for k in hr) and not any("normalise" in k for k in (*sb, *hr))
     assert sb.keys() == PoseResNet("resnet50", 17).state_dict().keys() and hr.keys() == pose_hrnet()[0].keys()
@@ -203,12 +205,14 @@ def test_imagenet_files_name_what_is_dropped_and_what_stays_fresh(name, source, 
 
 
 @pytest.mark.parametrize("harm,says", [
-    (lambda sd: [sd.pop(k) for k in ("layer2.0.conv1.weight", "layer3.0.bn1.bias")], r"'w.pth' does not fit resnet18: of its 140 tensors 2 are missing and 0 have another shape, and 0 in .*first: layer2.0.conv1.weight"),
+    (lambda sd: [sd.pop(k) for k in ("layer2.0.conv1.weight", "layer3.0.bn1.bias")],
+     r"'w.pth' does not fit resnet18: of its 140 tensors 2 are missing and 0 have another shape, and 0 in .*first: layer2.0.conv1.weight"),
     (lambda sd: sd.update({"deconv_layers.9.weight": torch.zeros(1)}), r"0 are missing and 0 have another shape, and 1 in .*first: deconv_layers.9.weight"),
     (lambda sd: sd.update({"deconv_layers.0.weight": torch.zeros(512, 256, 3, 3)}), r"0 are missing and 1 have another shape, and 0 in .*first: deconv_layers.0.weight"),
     (lambda sd: sd.pop("final_layer.weight"), r"1 are missing .*first: final_layer.weight"),
     (lambda sd: sd.update({"fc.weight": torch.zeros(1000, 512)}), r"1 in the file belong to no part .*first: fc.weight"),
-    (lambda sd: sd.update({"final_layer.weight": torch.zeros(16, 256, 1, 1), "final_layer.bias": torch.zeros(16)}), r"answers with 16 heatmaps and this resnet18 with 5: build the network with joints=16"),
+    (lambda sd: sd.update({"final_layer.weight": torch.zeros(16, 256, 1, 1), "final_layer.bias": torch.zeros(16)}),
+     r"answers with 16 heatmaps and this resnet18 with 5: build the network with joints=16"),
 ])
 def test_a_file_that_half_fits_changes_nothing(harm, says, tmp_path):
     sd = dict(pose_resnet().state_dict())

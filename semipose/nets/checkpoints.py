@@ -80,8 +80,8 @@ def fitted(
     if lost or wrong or extra:
         known = recognise(tensors)
         hint = f'it looks like {known[0]} with joints={known[1]}.' if known and known[0] != what else 'give the state dict of this very network.'
-        raise UserError(f"'{file}' does not fit {what}: of its {len(names)} tensors {len(lost)} are missing and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it "
-                        f"(first: {(lost+wrong+extra)[0]}); {hint}")
+        raise UserError(f"'{file}' does not fit {what}: of its {len(names)} tensors {len(lost)} are missing and {len(wrong)} have another shape, "
+                        f"and {len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); {hint}")
     new = {**own, **{ours: tensors[k] for k, ours in names.items() if k in tensors}}
     if 'normalise.mean' not in tensors:
         new.update(zip(('normalise.mean', 'normalise.std'), (torch.tensor(v[::-1] if bgr else v).view(1,3,1,1) for v in IMAGENET)))
@@ -99,12 +99,14 @@ def load_checkpoint(
     tensors, file = read_tensors(path), Path(path).name
     found, nets = networks(tensors), list(net.nets) if isinstance(net, Peers) else [net]
     if len(found) == 2 and len(nets) == 1:
-        if which not in (0, 1): raise UserError(f"'{file}' holds two networks ({PAIR[0]}* and {PAIR[1]}*): say which=0 or which=1, or load it into two peers.")
+        if which not in (0, 1):
+            raise UserError(f"'{file}' holds two networks ({PAIR[0]}* and {PAIR[1]}*): say which=0 or which=1, or load it into two peers.")
         found = [found[which]]
     if len(found) != len(nets): raise UserError(f"'{file}' holds one network and these are {len(nets)} peers: load it into each of them (peers.nets[0], ...).")
     if not any(k.startswith(('final.', 'final_layer.weight', 'deconv_layers.', 'normalise.')) for k in found[0]) and hasattr(nets[0], 'load_imagenet'):
         filled = {k for k in nets[0].state_dict() if k.startswith(nets[0].imagenet)}
-        return Loaded(net, 'imagenet', nets[0].load_imagenet(path), tuple(k for k in nets[0].state_dict() if k not in filled and not k.startswith('normalise.')))
+        fresh = tuple(k for k in nets[0].state_dict() if k not in filled and not k.startswith('normalise.'))
+        return Loaded(net, 'imagenet', nets[0].load_imagenet(path), fresh)
     bgr = file.startswith('pose_resnet_') if bgr is None else bgr
     for n, state in zip(nets, [fitted(n, t, file, bgr) for n, t in zip(nets, found)]): n.load_state_dict(state, strict=True)
     return Loaded(net, 'pose', bgr=bgr)
@@ -117,6 +119,8 @@ def open_checkpoint(
     file, made = Path(path).name, []
     for tensors in networks(read_tensors(path)):
         known = recognise(tensors)
-        if not known: raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here (its first name is {next(iter(tensors))}): build the network by name and use load_checkpoint.")
+        if not known:
+            raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here "
+                            f"(its first name is {next(iter(tensors))}): build the network by name and use load_checkpoint.")
         made.append(build(known[0], known[1], **known[2]))
     return load_checkpoint(Peers(made), path, bgr=bgr).net.eval()

@@ -4,7 +4,6 @@
 
 # %% ../../nbs/31_nets.hrnet.ipynb #692595e5
 from __future__ import annotations
-import torch
 from torch import nn, Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..errors import UserError
@@ -55,7 +54,8 @@ class Exchange(nn.Module):
 # %% ../../nbs/31_nets.hrnet.ipynb #7b03a394
 HRNETS = dict(hrnet_w32=32, hrnet_w48=48)  # name -> channels of the finest branch
 STAGES = dict(stage2=1, stage3=4, stage4=3)  # exchanges
-UNUSED = ('stage4.2.fuse_layers.1', 'stage4.2.fuse_layers.2', 'stage4.2.fuse_layers.3', 'incre_modules', 'downsamp_modules', 'final_layer', 'classifier')  # what image classifiers have besides
+UNUSED = ('stage4.2.fuse_layers.1', 'stage4.2.fuse_layers.2', 'stage4.2.fuse_layers.3',
+          'incre_modules', 'downsamp_modules', 'final_layer', 'classifier')  # what image classifiers have besides
 
 class HRNet(nn.Module):
     "Deep High-Resolution Representation Learning for Human Pose Estimation (arXiv 1902.09212), under the published key names"
@@ -111,7 +111,8 @@ class HRNet(nn.Module):
         wrong = [k for k in need if k in have and have[k].shape != need[k].shape]
         extra = [k for k in have if k not in need and k not in dropped]
         if lost or wrong or extra:
-            raise UserError(f"'{str(path).rsplit('/', 1)[-1]}' does not fit {self.name}: of its {len(need)} tensors before the last layer {len(lost)} are missing and {len(wrong)} have "
-                            f"another shape, and {len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); give ImageNet weights of this very network.")
+            raise UserError(f"'{str(path).rsplit('/', 1)[-1]}' does not fit {self.name}: of its {len(need)} tensors before the last layer {len(lost)} are missing "
+                            f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); "
+                            f"give ImageNet weights of this very network.")
         self.load_state_dict({k: have.get(k, v) for k,v in need.items()}, strict=False)
         return dropped

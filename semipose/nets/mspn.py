@@ -4,7 +4,7 @@
 
 # %% ../../nbs/32_nets.mspn.ipynb #4fc43b08
 from __future__ import annotations
-import torch, torchvision
+import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..errors import UserError
