@@ -378,3 +378,12 @@ def test_coco_folders_are_read_as_before():
     a, b = read_any_train_val(sample), read_train_val(sample)
     assert a[2] == b[2] and all(np.array_equal(x.xy, y.xy) and x.ids.tolist() == y.ids.tolist() for x, y in zip(a[:2], b[:2]))
     assert a[0].skeleton == COCO17
+
+
+def test_validation_keeps_those_whom_training_leaves_out(tmp_path):
+    for split in ("train", "valid"):
+        t = pub.mpii_truth(4)
+        t["vis"][1] = 0
+        pub.mpii_json(tmp_path, t, split)
+    train, val, _ = read_any_train_val(tmp_path)
+    assert (len(train), len(val), len(val.posed)) == (3, 4, 3)

@@ -162,7 +162,7 @@ def _numbers(path:Path, anns:list)->tuple[np.ndarray,np.ndarray,np.ndarray]:
 def _sound(anns:list)->bool:
     "Are all numbers of a usual file what they should be? Where not, somebody looks at them one by one"
     ids, images, areas = ([a.get(k) for a in anns] for k in ('id', 'image_id', 'area'))
-    return (set(map(type, chain(ids, images))) <= {int} and set(map(type, areas)) <= {int, float} and set(a.get('iscrowd', 0) for a in anns) <= {0, 1}
+    return (set(map(type, chain(ids, images))) <= {int} and set(map(type, areas)) <= {int, float} and all(a.get('iscrowd', 0) in (0, 1) for a in anns)
             and (not anns or -2**63 < min(min(ids), min(images)) and max(max(ids), max(images)) < 2**63 and all(0 <= v < 1e14 for v in areas)))
 
 def _places(wanted:np.ndarray, image_ids:np.ndarray)->np.ndarray:
