@@ -13,7 +13,7 @@ from semipose.easiness import (LADDERS, OTHERS, RULES, Measured, Spoilt, accurac
                                left_out, luck, measure, numbers, one_look, pairs, people_of, ranks, said, spearman, what)
 from semipose.errors import UserError
 from semipose.evaluate.coco import coco_eval
-from semipose.geometry import affine, compose, move, roomy, window
+from semipose.geometry import affine, compose, invert, move, roomy, window
 from semipose.methods import METHODS, NOTHING
 from semipose.metrics import oks, pck, torso
 from semipose.nets.peers import build_peers
@@ -202,6 +202,16 @@ def test_what_does_not_start_from_the_plain_crop_continues_the_a30_of_its_round(
     m = seen((A30, View('nothing more'), Spoilt('hardly', A60, noise=1e-9), Spoilt('spoilt', A30, noise=1e-9), A60))
     assert torch.equal(m.oks[1], m.oks[0]) and torch.equal(m.found[1], m.found[0])
     assert_close(m.oks[2], m.oks[4]); assert_close(m.oks[3], m.oks[0])
+
+def test_a_turn_is_not_the_turn_of_the_a30_before_it(monkeypatch):
+    import semipose.easiness as room
+    draws = []
+    monkeypatch.setattr(room, 'render', lambda image, d, size: draws.append(d) or render(image, d, size))
+    people = dotted(60)
+    one_look(Oracle(), people['image'], people['xy'], (A30, View('turn', (Affine(30, p=.6, flip=.5),))), CODEC, SIZE, COCO17.flip_index, torch.ones(K), 'turn')
+    first, then = compose(invert(window(SIZE)), draws[0].M), compose(invert(draws[0].M), draws[1].M)
+    same = torch.corrcoef(torch.stack([first[:,0,1].abs(), then[:,0,1].abs()]))[0,1]
+    assert same < .5, 'independent draws'
 
 def test_blur_and_noise_are_what_they_say():
     g = torch.Generator().manual_seed(0)
