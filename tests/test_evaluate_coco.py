@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from semipose.codecs import CODECS, build_codec
 from semipose.data.coco import read_coco, to_coco, write_json
 from semipose.data.core import People
 from semipose.errors import UserError
-from semipose.evaluate.coco import (STATS, Matches, ap_of, coco_eval, coco_eval_files, coco_results, crop_area, evaluate_results, judge, matches, oks_nms, rescore,
+from semipose.evaluate.coco import (STATS, Matches, along_the_road, ap_of, coco_eval, coco_eval_files, coco_results, crop_area, evaluate_results, judge, matches, oks_nms, rescore,
                                     to_results)
 from semipose.metrics import oks
 from semipose.skeletons import COCO17, SKELETONS
@@ -352,3 +353,46 @@ def test_the_official_numbers_are_reproduced():
     assert coco_eval_files(REAL / "gt.json", REAL / "dt.json") == pytest.approx(want, abs=1e-12)
     people = read_coco(REAL / "gt.json", keep_all=True)
     assert evaluate_results(people, json.loads((REAL / "dt.json").read_text())) == pytest.approx(want, abs=1e-12)
+
+
+# ---- the road without a network ----
+
+@pytest.mark.parametrize("name", CODECS)
+def test_the_road_loses_less_than_half_a_point(name):
+    "Drawn people's true joints -> boxes -> crops -> heatmaps -> joints -> photo -> AP; and in px, what the codec admits and no more"
+    from semipose.data.synth import DIFFICULTIES, draw_people
+    d = draw_people(torch.arange(60), size=(96, 72), difficulty=DIFFICULTIES["hard"])
+    one = lambda t: t[:, 0].numpy().astype(np.float32)
+    p = People(COCO17, Path("."), [f"{i}.jpg" for i in range(60)], np.arange(60), np.arange(60), np.arange(60), 5 * one(d.box), 5 * one(d.xy) * (one(d.vis) > 0)[..., None],
+               one(d.vis).astype(np.uint8), 25 * one(d.area), np.zeros(60, bool))
+    xy, score = along_the_road(p, build_codec(name))
+    assert coco_eval(p, xy, score)["AP"] > 0.995
+    per_px = 1.25 * np.maximum(p.box[:, 2] / 192, p.box[:, 3] / 256)  # photo px per crop px
+    far = np.linalg.norm(xy - p.xy, axis=-1) / per_px[:, None]
+    inside = (p.vis > 0) & (p.xy > p.box[:, None, :2] + 2).all(-1) & (p.xy < p.box[:, None, :2] + p.box[:, None, 2:] - 2).all(-1)
+    assert inside.sum() > 700 and far[inside].max() < dict(gaussian=1.5, rounded=2.9).get(name, 0.05), "crop px"
+
+
+def test_a_box_elsewhere_costs_and_a_larger_one_does_not():
+    p = crowdless(24)
+    codec = build_codec("dark")
+    roomier = np.concatenate([p.box[:, :2] - 0.1 * p.box[:, 2:], 1.2 * p.box[:, 2:]], 1)
+    away = p.box + np.float32([1, 0, 0, 0]) * 1.5 * p.box[:, 2:3]
+    ap = lambda box: coco_eval(p, *along_the_road(p, codec, box=box))["AP"]
+    assert ap(roomier) == pytest.approx(1) and ap(away) < 0.3
+
+
+def test_suppression_of_nobody_and_of_many_pictures():
+    none = oks_nms(np.zeros((0, 17, 2)), [], [], [], COCO17.sigmas)
+    assert none.shape == (0,)
+    rng = np.random.default_rng(0)
+    n = 4500
+    group = rng.integers(0, 40, n)  # more pairs than fit in one part
+    assert (np.bincount(group) * (np.bincount(group) - 1)).sum() // 2 > 210_000
+    xy = rng.uniform(0, 100, (12, 17, 2))[rng.integers(0, 12, n)] + rng.normal(0, 1.3, (n, 17, 2))
+    score, area = rng.integers(0, 9, n) / 9, rng.uniform(2000, 6000, n)
+    got = oks_nms(xy, score, area, group, COCO17.sigmas)
+    for g in range(40):
+        rows = np.flatnonzero(group == g)
+        assert (oks_nms(xy[rows], score[rows], area[rows], np.zeros(len(rows)), COCO17.sigmas) == got[rows]).all()
+    assert 300 < got.sum() < 4000
