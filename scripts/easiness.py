@@ -7,7 +7,7 @@
 """
 from __future__ import annotations
 
-import argparse, json, sys
+import argparse, sys
 from pathlib import Path
 
 import numpy as np

@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 import typer
 from typer.core import TyperGroup
 from .errors import UserError
-from .protocols import PROTOCOLS, Protocol, protocol, protocol_names
+from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 
 METHOD_NAMES = (
     'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc', 'posedual_ra',
@@ -24,13 +24,13 @@ METHOD_NAMES = (
     'sspcm_released')
 SHORT = dict(JointCutout='JC', JointOcclude='JO', CutMix='CM', RandAugment='RA', Cutout='CO')   # in this order
 DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
-NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0')
+NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0', 'hrnet_w32', 'hrnet_w48', 'mspn', 'mspn2')
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Calm', 'main', 'known',
            'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'demo',
-           'synth', 'methods', 'run_name', 'train', 'parse_seeds', 'sweep', 'compare', 'evaluate', 'predict', 'export',
-           'runs', 'report']
+           'synth', 'methods', 'nets', 'run_name', 'train', 'parse_seeds', 'sweep', 'compare', 'evaluate', 'predict',
+           'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -189,12 +189,19 @@ def methods(
     short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
     for name in GROUPS if group is None else (group,):
         show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'], 'it sees': short(r, 'teacher_view'),
-                     'student sees': short(r, 'student_views'), 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['nets'], 'loss': r['loss']}
+                     'student sees': short(r, 'student_views'), 'counts': r['counts'].replace('Everything', 'all'), 'nets': (f'{r["nets"]}: ' + r['networks']) if r['networks'] else r['nets'], 'loss': r['loss']}
                     for r in table(name)], title=name)
     typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five joints, JO covers two with patches, CO covers five places, '
                'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/79_cli.ipynb #142b7371
+@app.command(epilog='Example:  semipose nets')
+def nets():
+    "Parameters and multiply-adds of every network, true and as published, beside the printed digits."
+    from semipose.nets.table import as_text, bills
+    typer.echo(as_text(bills()))
+
+# %% ../nbs/79_cli.ipynb #4f7f398d
 def run_name(
     method:str,        # a name in METHODS
     data:Path,         # the folder
@@ -224,6 +231,8 @@ def train(
     batch:Annotated[Optional[str], typer.Option(metavar='N[+M]', help='Labelled + unlabelled people in a step.')]=None,
     lr:Annotated[Optional[float], typer.Option(min=0, help='Largest learning rate.')]=None,
     lam:Annotated[Optional[float], typer.Option(min=0, help='Weight of the unlabelled loss.')]=None,
+    decode:Annotated[Optional[str], typer.Option(help=f'From joints to heatmaps and back: {", ".join(CODECS)}.', **names(CODECS))]=None,
+    other:Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net.', **names(NET_NAMES))]=None,
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
     resume:Annotated[bool, typer.Option('--resume', help='Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.')]=False,
@@ -231,11 +240,13 @@ def train(
 ):
     "Train one method on your data. What is not typed, the protocol decides."
     known(method, METHOD_NAMES, 'method')
-    if net is not None and not net.startswith(('timm:', 'fpn:')): known(net, NET_NAMES, 'network')
+    for n in (net, other):
+        if n is not None and not n.startswith(('timm:', 'fpn:')): known(n, NET_NAMES, 'network')
+    if decode is not None: known(decode, CODECS, 'codec')
     many, file = parse_labels(labels)
     if data is None and file is None: raise UserError('There is nothing to train on: give --data with a folder, or --labels with a COCO keypoint file.')
     p = build_protocol(protocol, labels=many, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
-                       batch=parse_batch(batch), lr=lr, lam=lam, every=every)
+                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.methods import METHODS
     from semipose.run import train as run_train, refuse_existing, pick_device

@@ -10,11 +10,13 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['AFFINE', 'HIDING', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE', 'PAIRED', 'OTHER', 'FULL',
+__all__ = ['CODECS', 'AFFINE', 'HIDING', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE', 'PAIRED', 'OTHER', 'FULL',
            'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV', 'Protocol', 'Budget', 'kind_of', 'budget_of',
            'with_budget', 'protocol_names', 'protocol', 'Published', 'published', 'published_entry']
 
 # %% ../nbs/70_protocols.ipynb #a1476abb
+CODECS = ('gaussian', 'rounded', 'dark', 'udp', 'udp_offset')   # ways from joints to heatmaps and back, see semipose.codecs
+
 @dataclass(frozen=True)
 class Protocol:
     "Data, labels, size, network, decoding, budget"
@@ -29,11 +31,11 @@ class Protocol:
     choose:str = 'seeded'               # which: 'seeded' permutation, or the 'first' of the file (the paper's)
     heldout:float = 0.                  # share of the labels kept aside to choose the best checkpoint; 0 = chosen on validation, and said so
     size:tuple[int,int] = (256, 192)    # crop (H,W), px
-    net:str = 'resnet18'                # see semipose.nets.simple.NETS
+    net:str = 'resnet18'                # see semipose.nets.peers.NETS
     width:int|None = None               # of the network's head (or of Tiny); None = as published
     weights:str|None = None             # of the encoder: None, 'imagenet', 'pip:PACKAGE' or a file
     sigma:float = 2.                    # of the Gaussian targets, heatmap px
-    decode:str = 'gaussian'             # 'gaussian' (quarter shift) or 'dark'
+    decode:str = 'gaussian'             # see CODECS: 'gaussian' is the published quarter shift
     batch:tuple[int,int] = (32, 32)     # labelled, unlabelled
     start_steps:int = 0                 # supervised steps before the methods part
     start_every:int|None = None         # steps between two measurements of the start; None = as `every`
@@ -67,7 +69,7 @@ class Protocol:
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
             raise UserError(f'protocol {self.name}: milestones={self.milestones}; they are growing shares of the steps between 0 and 1, such as 0.7, 0.9.')
         if self.boxes and not self.unlabeled: raise UserError(f'protocol {self.name}: boxes={self.boxes!r} without unlabeled; name the folder of the pictures that they are in.')
-        if self.decode not in ('gaussian', 'dark'): raise UserError(f"protocol {self.name}: decode={self.decode!r}; it is 'gaussian' or 'dark'.")
+        if self.decode not in CODECS: raise UserError(f'protocol {self.name}: decode={self.decode!r}; it is one of {", ".join(CODECS)}.')
 
     def sentence(self)->str:
         "The protocol in one sentence: whose settings, who is labelled, what is trained from which weights, for how long, and how the checkpoint is chosen"

@@ -14,7 +14,7 @@ from fastai.callback.core import Callback
 from .errors import UserError
 from .files import whole, only_writer, is_held
 from .skeletons import Skeleton
-from .codecs import Gaussian, DARK
+from .codecs import build_codec, response
 from .metrics import pck, torso
 from .data.core import People, Crops
 from .data.coco import write_json
@@ -84,7 +84,7 @@ def prepare(
 
 def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
-    return {'gaussian': Gaussian, 'dark': DARK}[p.decode](sigma=p.sigma, stride=stride)
+    return build_codec(p.decode, p.sigma, stride)
 
 def kinds(
     m,          # Method
@@ -100,7 +100,7 @@ def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->
     if 'other' in networks and not p.other: raise UserError(f'The protocol {p.name} names one network, and this method needs a second: set the field other, e.g. --other resnet34.')
     each = dict(net=(p.net, p.weights, p.width), other=(p.other, p.other_weights, p.other_width))
     name, weights, width = zip(*(each[k] for k in networks))
-    return build_peers(name, joints, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
+    return build_peers(name, joints*build_codec(p.decode).planes, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
 
 # %% ../nbs/71_run.ipynb #21a50c9e
 def score(
@@ -148,7 +148,7 @@ class Evaluate:
         row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()), **{f'peak_unlabeled{i+1}': float(v.mean()) for i,v in enumerate(unl)},
                    **{f'peak_labeled{i+1}': float(v.mean()) for i,v in enumerate(lab)})
         if self.held is not None: row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))['ap']
-        heats = torch.stack(look(model, self.crops, size=self.p.size)).mean(0).cpu()
+        heats = response(self.codec, torch.stack(look(model, self.crops, size=self.p.size)).mean(0)).cpu()
         row['foreground'] = foreground(heats, self.keep)
         self.histograms.append(peak_histogram(unl))
         self.strips.append((heats[:, self.keep].amax(1).clamp(0,1)*255).round().byte().numpy())
@@ -337,6 +337,7 @@ def train(
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
         if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
         p = with_budget(method, p, len(data.unlabeled), every)
+    elif p.budget and steps and steps != p.start_steps: p = dataclass_replace(p, steps=steps, every=every or p.every, budget=None, epochs=None)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
     networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)

@@ -42,7 +42,7 @@ def test_help_has_an_example_that_can_be_typed(verb):
 def test_constants_repeat_the_tables():
     from semipose.data.synth import DIFFICULTIES
     from semipose.methods import METHODS
-    from semipose.nets.simple import NETS
+    from semipose.nets.peers import NETS
     assert cli.METHOD_NAMES == tuple(METHODS), "set METHOD_NAMES in nbs/79_cli.ipynb"
     assert cli.DIFFICULTY_NAMES == tuple(DIFFICULTIES)
     assert set(cli.NET_NAMES) == {n for n in NETS if ":" not in n}

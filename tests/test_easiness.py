@@ -1,7 +1,6 @@
 "Laws of easiness: what a view does to accuracy is measured in the plain crop, and nothing else leaks in"
-import json, math, pytest, torch
+import pytest, torch
 from dataclasses import replace
-from pathlib import Path
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -19,7 +18,7 @@ from semipose.metrics import oks, pck, torso
 from semipose.nets.peers import build_peers
 from semipose.predict import predict_all
 from semipose.skeletons import COCO17
-from semipose.views import A30, A60, PLAIN, Affine, Cutout, CutMix, Draw, Hole, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, plain, render
+from semipose.views import A30, A60, PLAIN, Affine, Cutout, Draw, Hole, JointCutout, RandAugment, View, Zoom, as_view, plain, render
 
 SIZE, CODEC, K = (64, 48), Gaussian(sigma=1.5, stride=2), 17
 LEVELS = torch.tensor([0, 90, 180, 255])/255
@@ -241,7 +240,7 @@ def test_views_are_known_by_what_they_do():
 def test_people_drawn_again():
     n = again(50, 400, 0)
     assert (n.sum(1) == 50).all() and n.min() == 0 and torch.equal(n, again(50, 400, 0)) and not torch.equal(n, again(50, 400, 1))
-    assert_close(n.mean(0), torch.ones(50, dtype=torch.float64), atol=.25, rtol=0) 
+    assert_close(n.mean(0), torch.ones(50, dtype=torch.float64), atol=.25, rtol=0)
     assert n.var(0).mean() == pytest.approx(1 - 1/50, abs=.05)
     low, high = interval(torch.arange(1001).double())
     assert (float(low), float(high)) == pytest.approx((25, 975))
