@@ -189,7 +189,7 @@ def methods(
     short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
     for name in GROUPS if group is None else (group,):
         show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'], 'it sees': short(r, 'teacher_view'),
-                     'student sees': short(r, 'student_views'), 'counts': r['counts'].replace('Everything', 'all'), 'nets': (f'{r["nets"]}: ' + r['networks']) if r['networks'] else r['nets'], 'loss': r['loss']}
+                     'student sees': short(r, 'student_views'), 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'], 'loss': r['loss']}
                     for r in table(name)], title=name)
     typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five joints, JO covers two with patches, CO covers five places, '
                'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
