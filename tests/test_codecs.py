@@ -1,7 +1,7 @@
 "Laws of the codecs: decode inverts encode, within the error that each decoder admits"
 import pytest, torch
 from torch.testing import assert_close
-from semipose.codecs import CODECS, DARK, Gaussian, UDP, argmax, argmax_px, build_codec, counts, moved, patches, peaks, renamed, response, smooth, steps
+from semipose.codecs import CODECS, DARK, Gaussian, UDP, argmax, build_codec, counts, moved, patches, peaks, renamed, response, smooth, steps
 from semipose.errors import UserError
 from semipose.geometry import affine, flip_joints, move, warp
 
