@@ -175,7 +175,8 @@ def main():
     print(f"{'':<11}{'':>7} {'one by one':>11} {'numpy':>8} {'semipose':>9}   {'ratios':>13}")
     for r in rows:
         for d in ("encode", "decode"):
-            print(f"{r['codec'] if d == 'encode' else '':<11}{d:>7} {r[d + ' one']:>11.3f} {r[d + ' numpy']:>8.3f} {r[d]:>9.4f}   {r[d + ' ratio one']:>6.1f} {r[d + ' ratio numpy']:>6.1f}")
+            ms, ratio = (r[d + " one"], r[d + " numpy"], r[d]), (r[d + " ratio one"], r[d + " ratio numpy"])
+            print(f"{r['codec'] if d == 'encode' else '':<11}{d:>7} {ms[0]:>11.3f} {ms[1]:>8.3f} {ms[2]:>9.4f}   {ratio[0]:>6.1f} {ratio[1]:>6.1f}")
 
 
 if __name__ == "__main__": main()

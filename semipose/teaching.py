@@ -11,7 +11,7 @@ from torch import Tensor
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from .geometry import compose, flip_joints, invert, move
-from .codecs import argmax, counts, highest, peaks, response
+from .codecs import Gaussian, argmax, counts, highest, peaks, response
 from .views import A30, View, Draw, plain, render, carry, joints_in
 from .losses import deep, Terms
 
@@ -68,10 +68,11 @@ class Closest:
         if i < 2: return ask('net', 1-i)
         a, b = ([ask('net', j)] + ([ask('frozen', j)] if ask.step >= self.every else []) for j in (0, 1))
         pairs = [(p, q) for q in b for p in a]
-        where = lambda h: argmax(response(ask.codec, h), 1)[0]
+        codec = getattr(ask, 'codec', Gaussian)   # one channel per joint, unless told otherwise
+        where = lambda h: argmax(response(codec, h), 1)[0]
         apart = torch.stack([(where(p) - where(q)).square().sum(-1) for p,q in pairs])   # (pairs,B,K); the first of equals
         means = torch.stack([(p + q)/2 for p,q in pairs])
-        best = apart.argmin(0).repeat(1, ask.codec.planes)                               # a joint's channels go together
+        best = apart.argmin(0).repeat(1, codec.planes)                                   # a joint's channels go together
         return means.gather(0, best[None,...,None,None].expand(1, *means.shape[1:]))[0]
 
 # %% ../nbs/41_teaching.ipynb #8aef772e
