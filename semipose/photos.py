@@ -15,6 +15,7 @@ from PIL import Image
 
 from .errors import UserError, told
 from .skeletons import Skeleton
+from .codecs import response
 from .geometry import compose, crop_matrix, invert, roomy, warp, window
 from .draw import glow, paint_people
 from .data.core import cut, read_picture
@@ -185,7 +186,7 @@ def _parts(a:list, n:int): return (a[i:i+n] for i in range(0, len(a), n))
 
 def _ask(nets, codec, size, crops, flip):
     p = predict(nets, crops, codec, flip, size=size)
-    return p.xy.cpu(), p.score.cpu(), p.heat.cpu()
+    return p.xy.cpu(), p.score.cpu(), response(codec, p.heat).cpu()
 
 def _heat(heat, M, stride:float, zoom:float, size, joints)->np.ndarray:
     "Highest response at each shown pixel: heatmap px -> crop px -> image px -> shown px is one matrix"

@@ -10,7 +10,7 @@ from semipose.errors import UserError
 from semipose.protocols import PROTOCOLS
 
 HEAVY = ("torch", "fastai", "matplotlib", "kornia", "timm", "pandas")
-VERBS = ("demo", "synth", "methods", "train", "compare", "eval", "predict", "export", "runs", "report")
+VERBS = ("demo", "synth", "methods", "nets", "train", "sweep", "compare", "eval", "predict", "export", "runs", "report")
 
 
 def typed(*args):
@@ -75,6 +75,14 @@ def test_shell_completion_offers_methods():
     (["train", "naive", "--data", "x", "--labels", "3", "--labels", "4"], "given twice"),
     (["train", "naive", "--data", "x", "--device", "cuda:77"], "device 'cuda:77' is not there"),
     (["compare", "naive", "posecons"], "give --data with a folder, or --labels"),
+    (["sweep", "dmeo"], "did you mean demo?"),
+    (["sweep", "demo", "posecosn"], "did you mean posecons"),
+    (["sweep", "demo", "naive", "--seeds", "x"], "which, as in 10-12"),
+    (["sweep", "demo", "--group", "the methd"], "did you mean the method?"),
+    (["sweep", "demo", "naive", "--group", "supervised"], "both given"),
+    (["sweep", "lsp-100", "naive"], "needs pictures: give --data"),
+    (["train", "naive", "--data", "x", "--decode", "drak"], "did you mean dark?"),
+    (["train", "naive", "--data", "x", "--net", "hrnet_w84"], "did you mean hrnet_w48?"),
     (["predict", "nowhere", "a.jpg"], "no run folder nowhere"),
     (["predict", "nowhere", "a.jpg", "--box", "1,2,3"], "as in --box 120,40,200,380"),
     (["predict", "nowhere", "a.jpg", "--box", "1,2,3,4", "--boxes", "b.json"], "both given"),
@@ -121,16 +129,19 @@ def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
 
 def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     (tmp_path / "l.json").write_text("{}")
-    import semipose.report, semipose.run
+    import semipose.ledger, semipose.report, semipose.run, semipose.sweep
     calls = []
     result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: calls.append((entry, results)))
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2".split()
     args += "--steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
     done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--out", tmp_path, "--device", "cpu", *args)
     assert done.exit_code == 0, done.output
-    (first, start), (second, kw) = calls
+    (first, start), (second, kw), recorded = calls
+    assert recorded == ("posedual_jc-photos-7-seed3", Path("results")), "the finished run goes into the ledger"
     method, p, data, folder = second
     assert (method, data, folder) == ("posedual_jc", Path("some/photos"), tmp_path / "posedual_jc-photos-7-seed3")
     assert (p.labels, p.size, p.batch, p.lr, p.lam, p.net, p.weights) == (7, (64, 48), (4, 12), .01, 2, "tiny", "w.pth")
@@ -141,13 +152,15 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
 
 
 def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
-    import semipose.report, semipose.run
+    import semipose.ledger, semipose.report, semipose.run, semipose.sweep
     calls = []
     result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: calls.append((entry, results)))
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     assert typed("train", "naive", "--data", "d", "--out", tmp_path).exit_code == 0
-    assert len(calls) == 1 and calls[0][1]["start"] is None and calls[0][0][1] == PROTOCOLS["folder"]
+    assert len(calls) == 2 and calls[0][1]["start"] is None and calls[0][0][1] == PROTOCOLS["folder"]
 
 
 def test_demo_renews_its_page_and_prints_the_table(tmp_path, monkeypatch):
