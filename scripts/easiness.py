@@ -51,7 +51,8 @@ def views(args):
     m = measure(net, people, all_views(), codec, p.size, sk, recipe["supervised"], args.rounds, args.seed, progress=True)
     g = gaps(m, MATRIX)
     both = {name: dict(title=title(name), teacher_view=str(t), student_view=str(s), **numbers(m, t, s)) for name, (t, s) in pairs().items()}
-    return dict(run=origin(recipe), people=len(m.asked), rounds=args.rounds, seed=args.seed, views=accuracy(m), matrix=dict(names=g.names, gap=g.gap, low=g.low, high=g.high), pairs=both)
+    return dict(run=origin(recipe), people=len(m.asked), rounds=args.rounds, seed=args.seed, views=accuracy(m), pairs=both,
+                matrix=dict(names=g.names, gap=g.gap, low=g.low, high=g.high))
 
 
 def gained(args):
