@@ -49,6 +49,7 @@ for word, title, view in ((''   , ''     , A60), ('_jc', ' + JC', JointCutout(5)
 # %% ../nbs/42_methods.ipynb #dae9fb00
 add('pseudo labels', 'pseudopose',        'PseudoPose',            Method(Frozen(), PLAIN,  (A30,), drawn=True), 'PseudoPose, A')
 add('pseudo labels', 'pseudopose_soft',   'PseudoPose, soft',      Method(Frozen(), PLAIN,  (A30,)))
+add('pseudo labels', 'posecons_drawn',    'PoseCons, drawn anew',  Method(Self(), A30, (A60,), drawn=True))
 add('pseudo labels', 'data_distillation', 'Data Distillation',     Method(Frozen(), SCALES, (A30,), drawn=True), 'Data Distillation, A')
 
 # %% ../nbs/42_methods.ipynb #f93a4c1e
