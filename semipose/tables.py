@@ -330,7 +330,8 @@ def protocol_html(
                     f'Peak: of the unlabelled people, share of the start. Pictures: forward / backward in all. {"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
                     f'{f"{others} entries with other settings are left out." if others else ""}</p>')
     if steps := order_rows(mine, resample):
-        out += section('The published order', f'Published: COCO, {mine[0].protocol.removeprefix("coco-").upper() if mine[0].protocol in ("coco-5k", "coco-10k") else "1K"} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
+        at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
+        out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
     if any(r['gain'] for r in some): out += section('Gains', '', svg(gains_figure(some), 'gain of every method over supervised training'))
     if any(n.startswith('threshold') for n in by_method(mine)): out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))
     if len(some) > 2: out += section('What it costs', '', svg(compute_figure(mine), 'AP against work'))

@@ -142,7 +142,8 @@ def test_fields_are_complete():
     e = example_entry()
     assert set(e.as_dict()) == set(Entry.__dataclass_fields__) and json.loads(json.dumps(e.as_dict())) == e.as_dict()
 
-@pytest.mark.parametrize('change', [dict(people=dict(val='a')), dict(people=dict(val='a', nets=[])), dict(people=dict(val='a', nets=[dict(found=[1], rank=[], matched=[], ignored=[], truths=[1])])),
+@pytest.mark.parametrize('change', [dict(people=dict(val='a')), dict(people=dict(val='a', nets=[])),
+                                    dict(people=dict(val='a', nets=[dict(found=[1], rank=[], matched=[], ignored=[], truths=[1])])),
                                     dict(cost={}), dict(steps=0)])
 def test_what_a_table_would_stumble_over_is_left_out(tmp_path, change):
     bad = tmp_path/'example'/'posecons-seed0-abcdef.json'
@@ -189,4 +190,4 @@ def test_seeds_of_one_validation_set_share_its_pictures():
     one = width(paired([a], [b], r))
     assert width(paired(three(a), three(b), r)) == pytest.approx(one, rel=.1)
     other = lambda es: [replace(e, people=dict(e.people, val=f'{e.seed:06x}')) for e in es]
-    assert width(paired(other(three(a)), other(three(b)), r)) < .75*one
+    assert width(paired(other(three(a)), other(three(b)), r)) < .9*one

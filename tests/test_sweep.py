@@ -192,7 +192,7 @@ def test_starts_are_made_only_where_the_protocol_has_one(tmp_path):
     assert entry_of(tmp_path/'start').method == 'supervised'
 
 def test_a_trial_of_other_making_does_not_pass_for_a_row(tmp_path):
-    "`semipose train` writes into the same ledger: what lacks the shared start, or saw other people, or took steps of its own where a budget is published, is not what a sweep asks for"
+    "`semipose train` writes into the same ledger: without the shared start, on other people, or with steps of its own where a budget is published it is no row"
     from semipose.ledger import record
     from semipose.sweep import lacking
     (d := tmp_path/'runs').mkdir()
