@@ -14,17 +14,20 @@ import torch
 from .errors import UserError
 from .metrics import by_facing, by_joint, by_visibility, pck, shares, torso
 from .data.core import Crops, People, to_skeleton
+from .data.coco import read_coco, read_detections, write_json
 from .data.mpii import head_size
 from .data.sets import read_any, read_any_train_val
 from .data.synth import Difficulty, arrange
 from .draw import Picture, draw_person
+from .evaluate.coco import evaluate_results, to_results
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .diagnose import diagnose, draw_errors, kinds, worst
 from .predict import Prediction, predict_all
 from .run import codec_of, load_run
 
 # %% auto #0
-__all__ = ['FIRST_VAL', 'COLOR', 'facing_of', 'measures', 'tables', 'draw_worst', 'Answers', 'answers_of', 'detail', 'as_rows']
+__all__ = ['FIRST_VAL', 'COLOR', 'facing_of', 'measures', 'tables', 'draw_worst', 'Answers', 'answers_of', 'detail', 'as_rows',
+           'submit']
 
 # %% ../nbs/76_detail.ipynb #ea6f12a8
 FIRST_VAL = 10_000_000   # `write_synth` numbers validation pictures from here
@@ -138,3 +141,33 @@ def as_rows(
     out['joints found, %'] = [dict(joints=g, asked=n['joints'], **{m: t[g]['share'] for m, t in each.items()}) for g, n in next(iter(each.values())).items()]
     out['what each kind of error costs'] = [dict(errors=k, **of(v)) for k, v in table['errors'].items()]
     return out
+
+# %% ../nbs/76_detail.ipynb #879db3dd
+def submit(
+    folder,                 # a run folder
+    boxes,                  # a detector's JSON: a list of image_id, category_id, bbox, score
+    images=None,            # the pictures' folder or zip archive; None: looked for beside `info`, else beside `boxes`
+    info=None,              # a COCO file that names the pictures; None: 000000000009.jpg is picture 9
+    truth=None,             # a COCO keypoint file; None: there is none, as for test-dev
+    out=None,               # folder for one results file a network and one of the ensemble; None: nothing is written
+    weights:str='last',     # 'last' or 'best'
+    flip:bool=False,        # average with the mirror image
+    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
+    min_score:float=0.,     # boxes of which the detector was less sure are left out
+    nms:float|None=.9,      # OKS over which the less sure of two goes; None: all stay
+    device='auto',
+    progress:bool=True,
+)->dict[str,dict[str,float]]:  # 'net 1', ..., 'ensemble' -> people, and COCO's ten numbers in percent where `truth` is given
+    "A run's answers on a detector's boxes, as COCO's server takes them"
+    peers, p, skeleton, recipe = load_run(folder, weights, device)
+    people, true = read_detections(boxes, info, images, skeleton, min_score), truth and read_coco(truth, keep_all=True)
+    asked = dict(which='all', flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
+    found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), **asked)
+    told = {}
+    for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
+        results = to_results(people, f.xy, f.score, nms=nms, joints=np.asarray(recipe['supervised']) > 0)
+        if out is not None:
+            Path(out).mkdir(parents=True, exist_ok=True)
+            write_json(Path(out)/f'{name.replace(" ", "")}.json', results)
+        told[name] = dict(people=len(results), **({} if true is None else {k: 100*v if v >= 0 else v for k, v in evaluate_results(true, results).items()}))
+    return told

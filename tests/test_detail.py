@@ -9,7 +9,7 @@ import torch
 
 from semipose.data.coco import read_coco
 from semipose.data.synth import DIFFICULTIES, draw_people, write_synth
-from semipose.detail import Answers, answers_of, as_rows, detail, draw_worst, facing_of, measures, tables
+from semipose.detail import Answers, answers_of, as_rows, detail, draw_worst, facing_of, measures, submit, tables
 from semipose.errors import UserError
 from semipose.evaluate.mpii import lsp_pck, pckh
 from semipose.data.mpii import head_size
@@ -79,6 +79,23 @@ def test_groups_partition_the_joints_that_were_asked():
         tables(p, xy[:3])
 
 
+def on_boxes(folder):
+    "true boxes as a detector's, sure of all: the evaluation on true boxes; the detector's doubts change the ranking"
+    file = next(f for f in SAMPLE.rglob("person_keypoints_val*.json"))
+    truth, said = json.loads(file.read_text()), answers_of(folder / "run", device="cpu", progress=False)
+    found = [dict(image_id=a["image_id"], category_id=1, bbox=a["bbox"], score=1.) for a in truth["annotations"]]
+    (folder / "boxes.json").write_text(json.dumps(found))
+    kw = dict(images=said.people.folder, info=file, truth=file, device="cpu", progress=False)
+    sure, want = submit(folder / "run", folder / "boxes.json", out=folder / "out", **kw), evaluate_run(folder / "run", device="cpu", progress=False)
+    for net in want:
+        assert sure[net]["people"] == len(found) and all(sure[net][k] == pytest.approx(want[net][k], abs=1e-6) for k in ("AP", "AR", "AP50", "APL"))
+    half = [dict(f, score=.5) for f in found]
+    (folder / "boxes.json").write_text(json.dumps(half))
+    submit(folder / "run", folder / "boxes.json", out=folder / "half", **dict(kw, truth=None))
+    score = lambda where: np.array([r["score"] for r in json.loads((folder / where / "net1.json").read_text())])
+    assert np.allclose(score("half"), score("out") / 2) and {f.name for f in (folder / "out").iterdir()} == {"net1.json", "net2.json", "ensemble.json"}
+
+
 def test_a_run_in_detail_agrees_with_its_evaluation(tmp_path):
     small = replace(protocol("demo"), name="small", title="small", data=None, labels=8, size=(32, 32), width=8, batch=(4, 4), start_steps=4, start_every=2, steps=4, every=2)
     train("posedual_jc", small, prepare(small, SAMPLE, 0, progress=False), tmp_path / "run", 0, device="cpu", progress=False)
@@ -89,6 +106,7 @@ def test_a_run_in_detail_agrees_with_its_evaluation(tmp_path):
         for net, t in told.items():
             assert t["errors"]["as it is"]["AP"] == pytest.approx(want[net]["AP"], abs=1e-6)
             assert t["PCK@0.2"]["groups"]["all"]["share"] == pytest.approx(want[net]["PCK@0.2"], abs=1e-4)
+    on_boxes(tmp_path)
     assert json.loads(json.dumps(told)) == told and len(as_rows(told["net 1"])) == 3
     assert draw_worst(said.people.subset(said.rows), said.found["net 1"].xy, 3).axes[0].get_title().startswith("OKS 0.0")
 
