@@ -447,7 +447,8 @@ def report(
         from semipose.tables import ledger_report
         return typer.echo(ledger_report(run))
     if run.is_dir() and not any((run/name).exists() for name in ('summary.json', 'recipe.json')):
-        inside = f'{run} is one protocol of a ledger: give the folder above it.' if any(run.glob('*-seed*-*.json')) else f'{run} holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
+        one = any(run.glob('*-seed*-*.json'))
+        inside = f'{run} is one protocol of a ledger: give the folder above it.' if one else f'{run} holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
         raise UserError(inside)
     if figure:
         demo_figure(run).savefig(figure, dpi=100)

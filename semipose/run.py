@@ -265,7 +265,8 @@ def same_recipe(
         if isinstance(a, dict) and isinstance(b, dict):
             what = next(f for f in {**a, **b} if a.get(f) != json.loads(json.dumps(b.get(f))))
             a, b = a.get(what), b.get(what)
-        raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: give the old setting, or choose another --name (of a sweep: another --out).')
+        raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: '
+                        f'give the old setting, or choose another --name (of a sweep: another --out).')
 
 class Log:
     "log.csv, a row at a time; a column that appears later is added by writing the file anew"

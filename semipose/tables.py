@@ -187,7 +187,8 @@ def failed_figure(
                     mine = methods.get(name + end)
                     if not mine: continue
                     x, y = mean_curve(mine)
-                    ax.plot(x, y + lift(mine), color=c, lw=2 if not end else 1.7, ls=ls, label=short(name) if not end or name not in methods else None)
+                    ax.plot(x, y + lift(mine), color=c, lw=2 if not end else 1.7, ls=ls,
+                            label=short(name) if not end or name not in methods else None)
             for n, c in (('posecons', color('posecons')), ('naive', color('naive'))):
                 if n in methods:
                     x, y = mean_curve(methods[n])
