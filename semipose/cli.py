@@ -448,8 +448,8 @@ def report(
         return typer.echo(ledger_report(run))
     if run.is_dir() and not any((run/name).exists() for name in ('summary.json', 'recipe.json')):
         one = any(run.glob('*-seed*-*.json'))
-        inside = f'{run} is one protocol of a ledger: give the folder above it.' if one else f'{run} holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
-        raise UserError(inside)
+        inside = 'is one protocol of a ledger: give the folder above it.' if one else 'holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
+        raise UserError(f'{run} {inside}')
     if figure:
         demo_figure(run).savefig(figure, dpi=100)
         from PIL import Image

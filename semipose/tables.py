@@ -193,9 +193,9 @@ def failed_figure(
                 if n in methods:
                     x, y = mean_curve(methods[n])
                     ax.plot(x, y + lift(methods[n]), color=c, lw=1, alpha=.55, zorder=1)
-            if plain: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower left', handlelength=1.6, borderaxespad=.2)
+            if plain: ax.legend(frameon=False, fontsize=8, ncols=2, loc='upper right', handlelength=1.6, borderaxespad=.2)
             else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
-            ax.set(ylim=(0, top))
+            ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
         fig.text(.045, .965, f'AP over training. Dashed: the supervised start ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair. '
                              'Thin: PoseCons (green), plain consistency (red).', color=MUTED, fontsize=9.5)
@@ -231,7 +231,8 @@ def compute_figure(
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
         for g in dict.fromkeys(group_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
-        if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower left', title='dots: the end of other methods', title_fontsize=8, alignment='left')
+        if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower right',
+                                                          title='dots: the end of other methods', title_fontsize=8, alignment='left')
         return fig
 
 # %% ../nbs/73_tables.ipynb #a6c8e539
