@@ -169,6 +169,14 @@ def test_the_quick_ap_is_the_careful_one():
     rows = rng.integers(30, size=(60, 30))
     assert np.allclose(ap_resampled(one, rows), ap_of(one, rows), atol=1e-6)
 
+def test_several_detections_in_a_picture_take_the_careful_way():
+    from semipose.ledger import resampled
+    rng = np.random.default_rng(1)
+    found = rng.integers(1, 4, 25); D = found.sum()
+    m = Matches(np.repeat(np.arange(25), found), rng.permutation(D), rng.integers(0, 1024, D), np.zeros(D, int), found)
+    rows = rng.integers(25, size=(40, 25))
+    assert np.array_equal(resampled(m, rows), ap_of(m, rows)), 'exactly, whatever the order of copies'
+
 def test_three_seeds_cover_a_new_laboratory():
     "seeds differ far more than pictures do: of many laboratories with three seeds each, about 95 % have an interval that holds the true difference"
     rng, inside = np.random.default_rng(0), []
