@@ -204,7 +204,8 @@ def hardware(device='cpu')->str:
 
 def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
     "Which semipose ran"
-    here = Path(__file__).resolve().parent
+    import semipose
+    here = Path(semipose.__file__).resolve().parent
     if not (here.parent/'.git').exists(): return None
     def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, timeout=20)
     try:

@@ -129,5 +129,5 @@ def test_kinds_of_error_are_those_put_in(drawn):
     rows = p.posed
     told = detail(Answers(p, rows, {"net 1": Prediction(torch.from_numpy(xy[rows]), torch.ones(len(rows), 17))}))["net 1"]
     e = told["errors"]
-    assert e["miss"]["share"] == e["swap"]["share"] == 0 and e["inversion"]["share"] > 30 and e["jitter"]["share"] < 10   # narrow hips are near their partners
+    assert e["miss"]["share"] == e["swap"]["share"] == 0 and e["inversion"]["share"] > 30 and e["jitter"]["share"] < 20   # narrow hips are near their partners
     assert e["inversion"]["AP"] > 90 and e["inversion"]["gain"] > 30 and "from behind" in told["PCK@0.2"]["groups"]
