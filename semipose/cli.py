@@ -248,17 +248,14 @@ def train(
     p = build_protocol(protocol, labels=many, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.methods import METHODS
-    from semipose.run import train as run_train, refuse_existing, pick_device
+    from semipose.run import train as run_train, starts, first_of, refuse_existing, pick_device
     from semipose.report import result_rows, run_report
     pick_device(device)
     if not resume: refuse_existing(folder)
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    start, same = None, dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, resume=resume)
-    if p.start_steps:
-        start = folder.with_name(f'{folder.name}-start')
-        run_train('supervised', p, data, start, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=METHODS[method].nets, replace=not resume, **same)
-    result = run_train(method, p, data, folder, start=start, **same)
+    same = dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, resume=resume)
+    start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
+    result = run_train(method, p, data, folder, start=first_of(method, start, out/run_name('supervised', data or file.parent, p.labels, seed)), **same)
     show_table(result_rows(result))
     from semipose.ledger import record
     from semipose.sweep import entry_of

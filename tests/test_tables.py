@@ -121,3 +121,5 @@ def test_the_published_order_is_checked_step_by_step():
     assert [(r['from'], r['to']) for r in out] == [('Supervised', 'PseudoPose'), ('PseudoPose', 'PoseCons'), ('PoseCons', 'PoseDual')]
     assert [r['verdict'] for r in out] == ['agrees', 'the other way round', 'not decided'] and [r['published'] for r in out] == ['+5.7', '+1.3', '+3.0']
     assert order_rows(es[:1], FAST) == []
+    down = order_rows([entry('data_distillation', 0, 1, 50., gain=.2, protocol='coco-5k'), entry('posecons', 0, 1, 40., gain=.1, protocol='coco-5k')], FAST)
+    assert [(r['published'], r['verdict']) for r in down] == [('-1.1', 'agrees')], 'at 5,000 labels the published step goes down, and so does ours'
