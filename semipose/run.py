@@ -16,13 +16,13 @@ from .files import whole, only_writer, is_held
 from .skeletons import Skeleton
 from .codecs import build_codec, response
 from .metrics import pck, torso
-from .data.core import People, Crops
+from .data.core import People, Crops, to_skeleton
 from .data.coco import write_json
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
-from .predict import look, predict_all
+from .predict import Prediction, look, predict_all
 from .methods import METHODS, method as find_method, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
@@ -31,9 +31,10 @@ from .protocols import Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
 __all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate', 'val_key',
-           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress',
-           'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'starts', 'first_of', 'compare',
-           'keep_numbers', 'demo', 'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
+           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'read_recipe', 'read_result',
+           'same_recipe', 'Log', 'Progress', 'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip',
+           'starts', 'first_of', 'compare', 'keep_numbers', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
+           'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -250,6 +251,31 @@ def open_run(
     except OSError as e: raise UserError(f'The run folder {folder} cannot be made ({e.strerror}): choose another --out.') from None
     write_json(folder/'recipe.json', recipe)
     return folder
+
+def read_recipe(
+    folder,     # a run folder
+)->dict:        # UserError if it is not one
+    "What a run was"
+    folder = Path(folder)
+    if not folder.is_dir(): raise UserError(f'There is no run folder {folder}: `semipose train` makes one, under runs/.')
+    try: r = json.loads((folder/'recipe.json').read_text())
+    except FileNotFoundError: raise UserError(f'{folder} is not a run folder: it has no recipe.json.') from None
+    except ValueError: raise UserError(f'{folder/"recipe.json"} is damaged: it is not JSON.') from None
+    for k in ('method', 'protocol', 'seed', 'nets', 'skeleton'):
+        if not isinstance(r, dict) or k not in r: raise UserError(f'{folder/"recipe.json"} is damaged: the field {k!r} is missing.')
+    return r
+
+def read_result(
+    folder,         # a run folder
+)->dict|None:       # None if it has measured nothing yet; UserError if result.json is damaged
+    "What a run has come to so far"
+    path = Path(folder)/'result.json'
+    try: r = json.loads(path.read_text())
+    except FileNotFoundError: return None
+    except (ValueError, UnicodeDecodeError): r = None
+    if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
+        raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
+    return r
 
 EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes')   # what must not change when a run is taken up
 
@@ -570,31 +596,6 @@ def demo(
     return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
 
 # %% ../nbs/71_run.ipynb #ce8fb5f7
-def read_recipe(
-    folder,     # a run folder
-)->dict:        # UserError if it is not one
-    "What a run was"
-    folder = Path(folder)
-    if not folder.is_dir(): raise UserError(f'There is no run folder {folder}: `semipose train` makes one, under runs/.')
-    try: r = json.loads((folder/'recipe.json').read_text())
-    except FileNotFoundError: raise UserError(f'{folder} is not a run folder: it has no recipe.json.') from None
-    except ValueError: raise UserError(f'{folder/"recipe.json"} is damaged: it is not JSON.') from None
-    for k in ('method', 'protocol', 'seed', 'nets', 'skeleton'):
-        if not isinstance(r, dict) or k not in r: raise UserError(f'{folder/"recipe.json"} is damaged: the field {k!r} is missing.')
-    return r
-
-def read_result(
-    folder,         # a run folder
-)->dict|None:       # None if it has measured nothing yet; UserError if result.json is damaged
-    "What a run has come to so far"
-    path = Path(folder)/'result.json'
-    try: r = json.loads(path.read_text())
-    except FileNotFoundError: return None
-    except (ValueError, UnicodeDecodeError): r = None
-    if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
-        raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
-    return r
-
 def list_runs(
     out='runs',         # folder of all runs
 )->list[dict]:          # one row per run, newest last: run, method, data, labels, seed, steps, AP, state
@@ -627,23 +628,37 @@ def load_run(
     load_weights(peers, Path(folder)/{'last': 'weights.safetensors', 'best': 'best.safetensors'}[weights])
     return peers.to(pick_device(device), memory_format=torch.channels_last).eval(), p, sk, r
 
-def evaluate_run(
-    folder,                     # a run folder
-    data=None,                  # a COCO-style folder or file; None: the people the run was measured on
-    split:str='val',            # which part of it
-    weights:str='last',         # 'last' or 'best'
-    flip:bool=False,            # average with the mirror image
+@dataclass
+class Answers:
+    "What a run's networks say about people whose truth is known"
+    people:People                   # the truth with all that COCO ignores, v = 0 for joints that the networks have not learned
+    rows:np.ndarray                 # (n,) who of them was predicted
+    found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
+
+def answers_of(
+    folder,                 # a run folder
+    data=None,              # a data folder or file of any known kind; None: the people the run was measured on
+    split:str='val',        # which part of it
+    weights:str='last',     # 'last' or 'best'
+    flip:bool=False,        # average with the mirror image
     device='auto',
     progress:bool=True,
+)->Answers:                 # UserError if it is not a run, or the joints have no names in common
+    "Ask a run's networks"
+    peers, p, skeleton, recipe = load_run(folder, weights, device)
+    if data or split != 'val': people = read_any(data or recipe['data'] or recipe['labels'], split, keep_all=True)
+    else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[1]
+    if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
+    people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
+    rows = people.posed
+    if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
+    found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all', flip=skeleton.flip_index if flip else None, progress=progress)
+    return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)))
+
+def evaluate_run(
+    folder,                     # a run folder
+    *args, **kw,                # as `answers_of`
 )->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers in percent, PCK@0.2, mean peak, people
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
-    peers, p, sk, r = load_run(folder, weights, device)
-    where = data or r['data'] or r['labels']
-    if data or split != 'val': truth = read_any(where, split, keep_all=True)
-    else: truth = read_any_train_val(r['data'], r.get('labels'))[1]   # the people it was measured on, set aside again where there is one file
-    if len(truth.skeleton) != len(sk): raise UserError(f'The run has {len(sk)} joints and {where} has {len(truth.skeleton)}: evaluate on data with the same skeleton.')
-    crops = Crops(truth, p.size)
-    rows = truth.posed
-    found = predict_all(peers, crops.subset(rows), p.size, codec_of(p, peers.stride), which='all', flip=sk.flip_index if flip else None, progress=progress)
-    names = [*(f'net {i+1}' for i in range(len(peers))), 'ensemble']
-    return {name: dict(score(truth, rows, f, r['supervised'])[0], people=len(rows)) for name, f in zip(names, found)}
+    a = answers_of(folder, *args, **kw)
+    return {name: dict(score(a.people, a.rows, f, a.people.supervised)[0], people=len(a.rows)) for name, f in a.found.items()}
