@@ -29,8 +29,8 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Calm', 'main', 'known',
            'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'demo',
-           'synth', 'methods', 'nets', 'run_name', 'train', 'parse_seeds', 'sweep', 'compare', 'evaluate', 'detail',
-           'submit', 'predict', 'export', 'runs', 'report']
+           'synth', 'methods', 'nets', 'run_name', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate',
+           'detail', 'submit', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -350,6 +350,13 @@ def compare(
     typer.echo(f'Report: {folder/"report.html"}')
 
 # %% ../nbs/79_cli.ipynb #ebb15cfb
+def beside(
+    found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
+)->list[dict]:              # a row per measure
+    "Networks side by side, which fits a terminal"
+    shown = lambda k, v: int(v) if k == 'people' else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
+    return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in next(iter(found.values()))]
+
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
 def evaluate(
     run:Annotated[Path, typer.Argument(help='The folder of a run.')],
@@ -357,18 +364,18 @@ def evaluate(
     split:Annotated[str, typer.Option(help='Which people: val or train.')]='val',
     weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
     flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
+    shift:Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]=False,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers into this JSON file.', show_default=False)]=None,
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
 ):
     "COCO's ten numbers and PCK of a trained run: each network and their ensemble."
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.run import evaluate_run
-    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, device=device, progress=True)
+    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, device=device)
     if keep:
         from semipose.data.coco import write_json
         write_json(keep, found)
-    show_table([dict(network=k, **{n: float(v) for n,v in numbers.items()}) for k,numbers in found.items()],
-               title=f'{run}, {weights} checkpoint, {split}' + (', flip test' if flip else ''))
+    show_table(beside(found), title=f'{run}, {weights} checkpoint, {split}' + (', flip test' + ' with shift'*shift if flip else ''))
 
 # %% ../nbs/79_cli.ipynb #7f2494f3
 @app.command(epilog='Example:  semipose detail runs/posedual_jc-lsp-200-seed0 --worst worst.png')
@@ -378,7 +385,7 @@ def detail(
     split:Annotated[str, typer.Option(help='Which people: val or train.')]='val',
     weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
     flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
-    worst:Annotated[Optional[Path], typer.Option(help="Also draw the six people on whom the ensemble is farthest from the truth: a picture's name, as worst.png.", show_default=False)]=None,
+    worst:Annotated[Optional[Path], typer.Option(metavar='PNG', help='Also draw the six people on whom the ensemble is farthest from the truth.', show_default=False)]=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write every number into this JSON file.', show_default=False)]=None,
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
 ):
@@ -387,7 +394,7 @@ def detail(
     if worst is not None: known(worst.suffix.lower(), ('.png', '.jpg', '.svg', '.pdf'), 'kind of picture')
     from semipose.detail import detail as tell, as_rows, draw_worst
     from semipose.run import answers_of
-    answers = answers_of(run, data, split, weights, flip, device)
+    answers = answers_of(run, data, split, weights, flip, device=device)
     found = tell(answers)
     for title, rows in as_rows(found).items(): show_table(rows, title=title)
     if keep:
@@ -410,6 +417,7 @@ def submit(
     out:Annotated[Optional[Path], typer.Option(help='Folder of the results files; RUN/submission if not given.', show_default=False)]=None,
     weights:Annotated[str, typer.Option(help='last or best.')]='last',
     flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
+    shift:Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]=False,
     min_score:Annotated[float, typer.Option(help='Leave out boxes of which the detector was less sure.')]=0.,
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
 ):
@@ -417,8 +425,8 @@ def submit(
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.detail import submit as write_submission
     out = out or run/'submission'
-    found = write_submission(run, boxes, images, info, truth, out, weights, flip, min_score=min_score, device=device)
-    show_table([dict(network=k, **numbers) for k,numbers in found.items()], title=f'{run}, {weights} checkpoint' + (', flip test' if flip else ''))
+    found = write_submission(run, boxes, images, info, truth, out, weights, flip, shift, min_score, device=device)
+    show_table(beside(found), title=f'{run}, {weights} checkpoint' + (', flip test' + ' with shift'*shift if flip else ''))
     typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 
 # %% ../nbs/79_cli.ipynb #a1ea9668

@@ -108,7 +108,8 @@ def as_rows(
     of, first = lambda v: {k: float(x) for k, x in v.items()}, next(iter(told.values()))
     names = [m for m in first if m != 'errors']
     out = {'Joints found, published columns, %': [dict(network=n, measure=m, **of(t[m]['published'])) for n, t in told.items() for m in names]}
-    for m in names: out[f'Joints found, {m}, %'] = [dict(joints=g, asked=v['joints'], **{n: float(t[m]['groups'][g]['share']) for n, t in told.items()}) for g, v in first[m]['groups'].items()]
+    for m in names:
+        out[f'Joints found, {m}, %'] = [dict(joints=g, asked=v['joints'], **{n: float(t[m]['groups'][g]['share']) for n, t in told.items()}) for g, v in first[m]['groups'].items()]
     for title, k in (('Kinds of error, % of joints', 'share'), ('AP if one kind were mended', 'AP')):
         out[title] = [dict(errors='none' if e == 'as it is' and k == 'share' else e, **{n: float(t['errors'][e][k]) for n, t in told.items()}) for e in first['errors']]
     return out

@@ -23,7 +23,7 @@ from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all
-from .methods import METHODS, method as find_method, title
+from .methods import method as find_method, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, coco_results, judge
@@ -641,6 +641,7 @@ def answers_of(
     split:str='val',        # which part of it
     weights:str='last',     # 'last' or 'best'
     flip:bool=False,        # average with the mirror image
+    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
     device='auto',
     progress:bool=True,
 )->Answers:                 # UserError if it is not a run, or the joints have no names in common
@@ -652,7 +653,8 @@ def answers_of(
     people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
     rows = people.posed
     if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
-    found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all', flip=skeleton.flip_index if flip else None, progress=progress)
+    found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
+                        flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
     return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)))
 
 def evaluate_run(

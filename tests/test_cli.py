@@ -254,6 +254,10 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     assert again.exit_code == 0 and "done" in typed("runs").stdout
     refused = typed(*args)
     assert refused.exit_code == 2 and "take it up with --resume" in refused.stderr
+    for name, more in (("mirror", ()), ("moved", ("--shift",))):
+        out = typed("eval", "runs/r", "--device", "cpu", "--flip", *more, "--keep", f"{name}.json")
+        assert out.exit_code == 0, out.output
+    assert Path("mirror.json").read_text() != Path("moved.json").read_text(), "the shift reaches the heatmaps"
     out = typed("eval", "runs/r", "--device", "cpu", "--keep", "numbers.json")
     assert out.exit_code == 0 and "PCK@0.2" in out.stdout, out.output
     numbers = json.loads(Path("numbers.json").read_text())
@@ -279,3 +283,9 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     out = typed("export", "runs/r")
     assert out.exit_code == 0 and {p.name for p in Path("runs/r/export").iterdir()} >= {"model.onnx", "model.pt2"}, out.output
     assert typed("export", "runs/r", "--net", 3).exit_code == 2
+
+
+def test_networks_stand_side_by_side():
+    rows = cli.beside({"net 1": dict(AP=50.04, APM=-1.0, peak=.666, people=12), "ensemble": dict(AP=0.0, APM=-1.0, peak=.1, people=12)})
+    assert rows == [{"measure": "AP", "net 1": 50.04, "ensemble": 0.0}, {"measure": "APM", "net 1": "–", "ensemble": "–"},
+                    {"measure": "peak", "net 1": "0.67", "ensemble": "0.10"}, {"measure": "people", "net 1": 12, "ensemble": 12}]

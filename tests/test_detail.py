@@ -111,7 +111,8 @@ def test_a_run_in_detail_agrees_with_its_evaluation(tmp_path):
     shown = as_rows(told)
     assert [len(r) for r in shown.values()] == [3, len(told["net 1"]["PCK@0.2"]["groups"]), 6, 6]
     assert shown["AP if one kind were mended"][0] == dict(errors="as it is", **{n: t["errors"]["as it is"]["AP"] for n, t in told.items()})
-    assert shown["Joints found, PCK@0.2, %"][0] == dict(joints="all", asked=told["net 1"]["PCK@0.2"]["groups"]["all"]["joints"], **{n: t["PCK@0.2"]["groups"]["all"]["share"] for n, t in told.items()})
+    every = {n: t["PCK@0.2"]["groups"]["all"] for n, t in told.items()}
+    assert shown["Joints found, PCK@0.2, %"][0] == dict(joints="all", asked=every["net 1"]["joints"], **{n: g["share"] for n, g in every.items()})
     assert draw_worst(said.people.subset(said.rows), said.found["net 1"].xy, 3).axes[0].get_title().startswith("OKS 0.0")
 
 
