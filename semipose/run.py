@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv, hashlib, io, json, os, platform, subprocess, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 import numpy as np
 import torch
@@ -203,8 +204,9 @@ def hardware(device='cpu')->str:
     except OSError: pass
     return f'{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
 
+@cache
 def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
-    "Which semipose ran"
+    "Which semipose runs: asked once, because a process goes on with the code it has read"
     import semipose
     here = Path(semipose.__file__).resolve().parent
     if not (here.parent/'.git').exists(): return None
