@@ -157,6 +157,7 @@ def test_suppression_keeps_the_surest_of_each_picture():
     got = oks_nms(xy, score, area, group, COCO17.sigmas)
     assert np.flatnonzero(got).tolist() == sorted(kept) and 10 < got.sum() < 50
     assert oks_nms(xy, score, area, np.arange(n), COCO17.sigmas).all()  # alone in its picture, everybody stays
+    assert oks_nms(xy[:2] * 0, score[:2], area[:2], group[:2] * 0, COCO17.sigmas, threshold=1.).all()  # only more alike than the threshold, as in the released rule
 
 
 def test_a_double_costs_precision_unless_suppressed():
