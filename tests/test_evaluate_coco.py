@@ -167,6 +167,8 @@ def test_a_double_costs_precision_unless_suppressed():
     results = lambda nms: to_results(twice, twice.xy, score, nms=nms, joints=np.ones(17, bool))
     assert len(results(None)) == 48 and len(results(0.9)) == 24 and all(r["score"] == 1 for r in results(0.9))
     assert evaluate_results(p, results(0.9))["AP"] == pytest.approx(1)
+    found = lambda **kw: [r["score"] for r in coco_results(twice, twice.xy, score, **kw)[1]]   # the evaluation hands on what it is asked
+    assert len(found()) == 24 and len(found(nms=None)) == 48 and found(nms=None, rescore_threshold=0.95) == [1, 0] * 24
 
 
 def test_doubles_are_told_by_the_joints_that_count_and_within_a_picture():
