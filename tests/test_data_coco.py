@@ -1,7 +1,5 @@
 """Laws of reading and writing COCO: what is written is read, in COCO's order; what is wrong is said in one sentence."""
-import copy
 import json
-import time
 from pathlib import Path
 
 import numpy as np
