@@ -285,7 +285,7 @@ def _raise(e): raise e
 def sweep(
     protocol:Annotated[str, typer.Argument(help='What is held equal; README lists them.', **names(protocol_names()))],
     methods:Annotated[Optional[list[str]], typer.Argument(help='The rows to train, in this order; all of them if not given.', show_default=False, **names(METHOD_NAMES))]=None,
-    seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, or which.')]='1',
+    seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, 4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], typer.Option(help='A group of rows instead; `semipose methods` shows them.', show_default=False)]=None,
     data:Annotated[Optional[Path], typer.Option(help='A folder of people; not needed for drawn people.', show_default=False)]=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
@@ -300,7 +300,9 @@ def sweep(
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
-    chosen = methods or [n for g, rows in GROUPS.items() if group in (None, g) for n, m in rows.items() if p.other or 'other' not in m.networks]
+    chosen = list(dict.fromkeys(methods or ())) or [n for g, rows in GROUPS.items() if group in (None, g) for n, m in rows.items() if p.other or 'other' not in m.networks]
+    if not chosen: raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: choose another protocol or group.')
+    if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
     from semipose.run import pick_device
     from semipose.sweep import sweep as run_sweep
     pick_device(device)
@@ -310,7 +312,7 @@ def sweep(
     from semipose.ledger import read_ledger
     from semipose.tables import table_rows
     mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
-    show_table(table_rows(mine, everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
+    if mine: show_table(table_rows(mine, everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
     typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {results}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
@@ -444,6 +446,10 @@ def report(
     if not any((run/name).exists() for name in ('summary.json', 'recipe.json')) and any(run.glob('*/*-seed*-*.json')):
         from semipose.tables import ledger_report
         return typer.echo(ledger_report(run))
+    if run.is_dir() and not any((run/name).exists() for name in ('summary.json', 'recipe.json')):
+        one = any(run.glob('*-seed*-*.json'))
+        inside = 'is one protocol of a ledger: give the folder above it.' if one else 'holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
+        raise UserError(f'{run} {inside}')
     if figure:
         demo_figure(run).savefig(figure, dpi=100)
         from PIL import Image

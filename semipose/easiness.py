@@ -277,7 +277,7 @@ RULES = {
 def pairs()->dict:      # name -> (teacher's view, student's view)
     "The rows of the table that differ in nothing but their pair: one network teaches itself, everything counts"
     return {n: (m.teacher_view, m.student_views[0]) for n,m in METHODS.items()
-            if isinstance(m.teacher, Self) and isinstance(m.weight, Everything) and m.nets == len(m.student_views) == len(m.teacher_views) == 1}
+            if isinstance(m.teacher, Self) and isinstance(m.weight, Everything) and not m.drawn and m.nets == len(m.student_views) == len(m.teacher_views) == 1}
 
 # %% ../nbs/61_easiness.ipynb #2b23e2d6
 def ranks(

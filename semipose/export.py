@@ -59,9 +59,11 @@ def describe(
     (H, W), s = size, codec.stride
     across, down = codec.unit(size) if hasattr(codec, 'unit') else (s, s)
     offsets = f'; the first {len(skeleton)} channels are the discs, the others the ways to the joint, across and down' if codec.planes > 1 else ''
-    told = dict(heat=f'(B,{len(skeleton)*codec.planes},{H//s},{W//s}) heatmap{offsets}; its pixel (i,j) lies at crop pixel ({across:g}*i,{down:g}*j), counted from the centre of the first',
+    told = dict(heat=f'(B,{len(skeleton)*codec.planes},{H//s},{W//s}) heatmap{offsets}; its pixel (i,j) lies at crop pixel '
+                     f'({across:g}*i,{down:g}*j), counted from the centre of the first',
                 xy=f'(B,{len(skeleton)},2) x and y of each joint, crop px, read from the heatmap', score=f'(B,{len(skeleton)}) height of each joint\'s peak')
-    return dict(format='semipose 1', version=__version__, size=[H, W], stride=s, sigma=codec.sigma, codec=type(codec).__name__, codec_settings=asdict(codec), nets=nets, pad=pad, fill=list(GREY),
+    return dict(format='semipose 1', version=__version__, size=[H, W], stride=s, sigma=codec.sigma, codec=type(codec).__name__, codec_settings=asdict(codec),
+        nets=nets, pad=pad, fill=list(GREY),
         joints=list(skeleton.joints), limbs=[list(l) for l in skeleton.limbs], flips=[list(f) for f in skeleton.flips], oks_sigmas=list(skeleton.sigmas),
         skeleton=skeleton.name, input=f'crop: (B,3,{H},{W}) RGB in [0,1]; nothing else to normalise', output={k: told[k] for k in outputs},
         crop=f'A box x, y, w, h (image px) becomes scale = 1/({pad}*max(w/{W}, h/{H})); image point (u,v) lies at crop pixel '

@@ -10,13 +10,14 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 import numpy as np
+from scipy.stats import norm as normal_law, t as t_law
 from .errors import UserError
 from .files import whole
 from .evaluate.coco import Matches, ap_of
 
 # %% auto #0
-__all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'largest_fall', 'record', 'read_entry', 'read_ledger', 'example_entry',
-           'summarise', 'Resamples', 'paired']
+__all__ = ['FORMAT', 'KINDS', 'RECALLS', 'settings_key', 'Entry', 'largest_fall', 'record', 'read_entry', 'read_ledger',
+           'example_entry', 'summarise', 'Resamples', 'resampled', 'ap_resampled', 'spread_of', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
 FORMAT = 1   # of an entry; a reader refuses what is newer
@@ -132,7 +133,19 @@ def read_entry(
         for k in ('step', 'ap', 'ap_ensemble', 'peak_unlabeled'):
             v = row.get(k) if isinstance(row, dict) else None
             if not isinstance(v, (int, float)) or not np.isfinite(v): raise UserError(f'{path}: row {i+1} of the field "curve" has no number {k!r}.')
+    for k in ('forward', 'backward'):
+        if not isinstance(e.cost.get(k), (int, float)) or e.cost[k] < 0: raise UserError(f'{path}: the field "cost" has no number {k!r}.')
+    if e.steps < 1 or e.cost['forward'] <= 0: raise UserError(f'{path}: {e.steps} steps of {e.cost["forward"]} pictures are no training.')
+    if e.people and not _people_fit(e.people): raise UserError(f'{path}: the field "people" is damaged; without it (null) the entry counts, but has no intervals.')
     return e
+
+def _people_fit(people:dict)->bool:
+    "Can AP be computed from it?"
+    try:
+        nets = [Matches.from_dict(n) for n in people['nets']]
+        return isinstance(people['val'], str) and len(nets) > 0 and all(
+            len(m.image) == len(m.rank) == len(m.matched) == len(m.ignored) and 0 < len(m.truths) == len(n['found']) for m,n in zip(nets, people['nets']))
+    except (KeyError, TypeError, ValueError, AttributeError): return False
 
 KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
              best=dict, collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)))
@@ -181,7 +194,7 @@ def summarise(
 class Resamples:
     "APs of entries on resampled validation pictures: the same pictures for all entries of one validation set, each computed once"
     def __init__(self,
-        draws:int=1000,     # resamples
+        draws:int=400,      # resamples; several seeds mix theirs
         seed:int=0,
     ): self.draws, self.seed, self.memo = draws, seed, {}
     def __call__(self,
@@ -192,8 +205,46 @@ class Resamples:
             n = len(e.people['nets'][0]['truths'])
             rng = np.random.default_rng([self.seed, *e.val.encode()])
             rows = rng.integers(n, size=(self.draws, n))
-            self.memo[key] = 100*np.mean([ap_of(Matches.from_dict(net), rows) for net in e.people['nets']], 0)
+            self.memo[key] = 100*np.mean([resampled(Matches.from_dict(net), rows) for net in e.people['nets']], 0)
         return self.memo[key]
+
+RECALLS = np.linspace(0, 1, 101)
+
+def resampled(m:Matches, rows:np.ndarray)->np.ndarray:  # (R,)
+    "The quick way where it is exact, with one detection in a picture at most; else the careful one"
+    return ap_resampled(m, rows) if len(np.unique(m.image)) == len(m.image) else np.asarray(ap_of(m, rows))
+
+def ap_resampled(
+    m:Matches,              # of one data set
+    rows:np.ndarray,        # (R,n) pictures
+)->np.ndarray:              # (R,) in [0,1]; -1 where nobody counts
+    "`ap_of` with detections sorted once, a picture drawn three times being one that weighs three; copies of several detections may stand in another order"
+    n, order, out = len(m.truths), np.argsort(m.rank, kind='stable'), []
+    image, matched, ignored = m.image[order], m.matched[order], m.ignored[order]
+    step = max(1, 500_000//max(len(order), n, 1))                                   # resamples at a time: they stay in the processor's cache
+    for some in (rows[i:i+step] for i in range(0, len(rows), step)):
+        R = len(some)
+        times = np.bincount((some + n*np.arange(R)[:,None]).ravel(), minlength=R*n).reshape(R, n)
+        people, there, total = (times*m.truths).sum(1), times.astype(np.int32)[:,image], np.zeros(R)
+        sizes, mine = np.unique(people, return_inverse=True)
+        tables = [np.searchsorted(RECALLS, np.arange(p+1)/max(p, 1), 'right') for p in sizes]   # of so many found: how many recalls are reached, compared as pycocotools does
+        start, table = np.cumsum([0, *map(len, tables)])[mine][:,None], np.concatenate(tables).astype(np.float32)
+        for t in range(10):
+            off = (ignored >> t & 1).astype(bool)
+            counts = np.where(off, 0, there) if off.any() else there
+            if t == 0 or ignored.any(): all_ = np.maximum(counts.cumsum(1, dtype=np.int32), 1).astype(np.float32)
+            right = (counts*(matched >> t & 1).astype(np.int32)).cumsum(1, dtype=np.int32)
+            best = np.maximum.accumulate((right.astype(np.float32)/all_)[:,::-1], 1)[:,::-1]
+            total += np.einsum('ij,ij->i', best, np.diff(table[start + right], axis=1, prepend=np.float32(0)), dtype=np.float64)
+        out.append(np.where(people > 0, total/1010, -1.))
+    return np.concatenate(out)
+
+def spread_of(
+    seeds:int,          # how many, at least 2
+    level:float=.95,
+)->float:               # at least 1
+    "By how much the deviations of a few seeds are stretched, so that their bootstrap is as wide as Student's interval"
+    return float(t_law.ppf((1+level)/2, seeds-1)/normal_law.ppf((1+level)/2)*np.sqrt(seeds/(seeds-1)))
 
 def paired(
     a:Sequence[Entry],          # of one method
@@ -210,9 +261,13 @@ def paired(
     out = dict(n=len(pairs), difference=float(np.mean(list(by_seed.values()))), by_seed=by_seed, low=None, high=None, sure=False)
     if any(x.val is None or x.val != y.val or x.terms != y.terms for x,y in pairs): return out   # other settings or other validation people: no interval
     d = np.stack([resample(y) - resample(x) for x,y in pairs])                               # (seeds, draws)
-    if len(d) > 1:
+    S, draws = d.shape
+    if S > 1:
         rng = np.random.default_rng(resample.seed)
-        pick = lambda n: rng.integers(n, size=(d.shape[1]*4, len(d)))
-        d = d[pick(len(d)), pick(d.shape[1])].mean(1)
+        sets = np.unique([x.val for x,_ in pairs], return_inverse=True)[1]                      # seeds of one validation set are drawn the same pictures
+        seeds, pictures = rng.integers(S, size=(4*draws, S)), rng.integers(draws, size=(4*draws, sets.max()+1))
+        own = np.array(list(by_seed.values()))
+        apart = (own - own.mean())*(spread_of(S, level) - 1)                                     # a few seeds know too little of how far seeds go apart
+        d = (d[seeds, np.take_along_axis(pictures, sets[seeds], 1)] + apart[seeds]).mean(1)
     low, high = np.percentile(d, [50*(1-level), 50*(1+level)])
     return dict(out, low=float(low), high=float(high), sure=bool(low > 0 or high < 0))

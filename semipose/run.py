@@ -204,7 +204,8 @@ def hardware(device='cpu')->str:
 
 def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
     "Which semipose ran"
-    here = Path(__file__).resolve().parent
+    import semipose
+    here = Path(semipose.__file__).resolve().parent
     if not (here.parent/'.git').exists(): return None
     def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, timeout=20)
     try:
@@ -239,7 +240,8 @@ def open_run(
     if folder.exists() and any(f.name != '.lock' for f in folder.iterdir()):
         if not (replace or resume): raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove it.')
         if not (folder/'recipe.json').exists(): raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
-        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing
+        if not is_held(folder):
+            for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing; a living one is still at it
         if resume:
             same_recipe(folder, recipe)
             return folder
@@ -264,7 +266,8 @@ def same_recipe(
         if isinstance(a, dict) and isinstance(b, dict):
             what = next(f for f in {**a, **b} if a.get(f) != json.loads(json.dumps(b.get(f))))
             a, b = a.get(what), b.get(what)
-        raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: give the old setting, or choose another --name.')
+        raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: '
+                        f'give the old setting, or choose another --name (of a sweep: another --out).')
 
 class Log:
     "log.csv, a row at a time; a column that appears later is added by writing the file anew"

@@ -19,8 +19,8 @@ from .protocols import Protocol
 from .run import Data, Evaluate, codec_of, kinds, load_run, prepare, read_recipe, read_result, train
 
 # %% auto #0
-__all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'find_people', 'turn', 'drawn_people', 'starts',
-           'lacking', 'sweep', 'first_of']
+__all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_people',
+           'starts', 'lacking', 'sweep', 'first_of']
 
 # %% ../nbs/75_sweep.ipynb #6de13834
 BUDGET = ('steps', 'every', 'milestones', 'epochs', 'budget')                       # fields that a method may have of its own
@@ -31,10 +31,11 @@ DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name'
 def terms_of(
     p:Protocol,         # what is held equal
     source:dict,        # data, labels, unlabeled, boxes: only their last folder's name counts
+    **odd,              # what a run did otherwise than a sweep would; None: nothing
 )->str:                 # six hexadecimal digits, see ledger.settings_key
     "What must be equal for two methods to stand in one table"
     settings = {k: v for k,v in p.as_dict().items() if k not in BUDGET + OTHER}
-    return settings_key(settings, DEFAULTS, **{f'from {k}': Path(v).resolve().name for k,v in source.items() if v and p.data != 'drawn'})
+    return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': Path(v).resolve().name for k,v in source.items() if v and p.data != 'drawn'})
 
 def entry_of(
     folder,             # of a finished run
@@ -47,7 +48,10 @@ def entry_of(
     split = json.loads((Path(folder)/'split.json').read_text())
     people = json.loads((Path(folder)/'people.json').read_text()) if (Path(folder)/'people.json').exists() else None
     short = lambda row: {k: round(v, ROUNDED.get(k.rstrip('123'), 6)) if isinstance(v, float) else v for k,v in row.items()}
-    terms = terms_of(p, source)
+    other = lambda k, usual: None if recipe.get(k) in (None, usual) else recipe[k]   # a run without the shared start, on foreign people, ... stands in no table with the others
+    odd = dict(lr=recipe['lr']) if other('lr', p.lr) else {}
+    if p.data == 'drawn' and source['data'] and not is_drawn(p, recipe['seed'], source['data']): odd['people'] = Path(source['data']).resolve().name
+    terms = terms_of(p, source, amp=other('amp', False), nets=other('nets', METHODS[recipe['method']].nets), unstarted=bool(p.start_steps and not recipe['start']) or None, **odd)
     more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
     if m.networks: more.update({k: getattr(p, k) for k in OTHER})
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
@@ -56,6 +60,18 @@ def entry_of(
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
                  begun=recipe['begun'], sentence=recipe['sentence'], people=people)
+
+
+#| export
+def is_drawn(
+    p:Protocol,
+    seed:int,
+    data,               # a folder of people
+)->bool:
+    "Are these the people that the protocol draws for this seed? Told by the note that `write_synth` leaves"
+    try: note = json.loads((Path(data)/'synth.json').read_text())
+    except (OSError, ValueError): return Path(data).resolve().name == f'{p.name.removesuffix("-all")}-{seed}'
+    return note.get('seed') == seed and note.get('train', p.train_people) == p.train_people and note.get('val', p.val_people) == p.val_people
 
 # %% ../nbs/75_sweep.ipynb #f115ffff
 def find_people(
@@ -112,9 +128,8 @@ def starts(
     for kind, n in need.items():
         out[kind], name = folder/('start' if kind == 'net' else f'start-{kind}'), 'supervised' if kind == 'net' else 'supervised_other'
         with turn(folder):
-            here = read_result(out[kind]) if (out[kind]/'result.json').exists() else None
-            n = max(n, read_recipe(out[kind])['nets'] if here else 0)
-            more = here is not None and read_recipe(out[kind])['nets'] < n   # the first networks come out the same
+            had = read_recipe(out[kind])['nets'] if (out[kind]/'recipe.json').exists() else 0   # finished or stopped
+            n, more = max(n, had), 0 < had < n   # the first networks come out the same
             train(name, p, data, out[kind], seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=n, replace=more, resume=not more, **kw)
     return out
 
@@ -126,7 +141,7 @@ def lacking(
     results,                # the ledger
 )->list[str]:
     "The methods of which the ledger has no entry of this seed, these terms and this many steps"
-    done = {e.method for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and (p.budget or e.steps == p.steps)}
+    done = {e.method for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)}
     return [name for name in methods if name not in done]
 
 def sweep(
@@ -145,10 +160,13 @@ def sweep(
     boxes=None,             # as `train`
 )->dict:                    # new: entries; there: how many were in the ledger; elsewhere: runs of other processes; failed: name -> why
     "Train what the ledger lacks and record it"
+    methods = list(dict.fromkeys(methods))
+    if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
     for name in methods: find_method(name)
     for name in methods:
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
+    if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
     out = dict(new=[], there=0, elsewhere=[], failed={})
     for seed in seeds:
@@ -162,7 +180,7 @@ def sweep(
         start = starts(p, d, here, seed, methods, **kw)
         for name in todo:
             if not lacking(p, [name], seed, terms_of(p, source), results): continue   # another sweep was faster
-            if is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}'); continue
+            if is_held(here/name) or (not start and METHODS[name].frozen and is_held(here/'supervised')): out['elsewhere'].append(f'{name}, seed {seed}'); continue
             try:
                 train(name, p, d, here/name, seed, start=first_of(name, start, here), resume=True, **kw)
                 if not (here/name/'people.json').exists(): find_people(here/name, d)

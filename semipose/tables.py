@@ -14,14 +14,14 @@ from .errors import UserError
 from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, PAPER, title
-from .protocols import PROTOCOLS, PUBLISHED_ORDER, published
+from .protocols import PROTOCOLS, PUBLISHED_ORDER, published, published_entry
 from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
 __all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'PAINT', 'FAILED', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method', 'group_of',
-           'rows', 'at_work', 'between', 'pm', 'table_rows', 'paint', 'gains_figure', 'short', 'failed_figure',
-           'mean_curve', 'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'protocol_html',
-           'ledger_report']
+           'rows', 'beside', 'at_work', 'between', 'pm', 'table_rows', 'paint', 'gains_figure', 'short',
+           'failed_figure', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows', 'family_table',
+           'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -36,9 +36,11 @@ def one_terms(
     if not entries: return [], 0
     counts = Counter(e.terms for e in entries)
     terms = max(counts, key=lambda t: (counts[t], t))
-    kept = {}
-    for e in sorted(entries, key=lambda e: (e.terms == terms, e.steps)):   # of two budgets the longer
-        if e.terms == terms: kept[e.method, e.seed] = e
+    budget = lambda e: (e.settings.get('budget') or '', 0 if e.settings.get('budget') else e.steps)   # published: each method has its own steps; else all have the same
+    lengths = Counter(budget(e) for e in entries if e.terms == terms)
+    usual, kept = max(lengths, key=lambda b: (lengths[b], b)), {}
+    for e in sorted(entries, key=lambda e: e.begun):
+        if e.terms == terms and budget(e) == usual: kept[e.method, e.seed] = e
     return list(kept.values()), len(entries) - len(kept)
 
 def by_method(
@@ -71,8 +73,13 @@ def rows(
             start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean([e.peak_share for e in mine])), fall=float(np.mean([e.fall for e in mine])),
             collapsed=sum(e.collapsed for e in mine), steps=mine[0].steps, forward=mine[0].seen['forward'], backward=mine[0].seen['backward'], work=mine[0].work,
             equal=float(np.mean([at_work(e, work) for e in mine])) if work else None, minutes=float(np.mean([e.seconds for e in mine]))/60,
-            published=published(name, mine[0].protocol)))
+            published=beside(name, mine[0].protocol)))
     return out
+
+def beside(method:str, protocol:str)->float|None:
+    "The published AP; nothing where the paper prints another measure (MPII's PCKh)"
+    p = published_entry(method, protocol)
+    return None if p is None or 'PCKh' in p.source else p.value
 
 def at_work(
     e:Entry,
@@ -162,7 +169,9 @@ def failed_figure(
     methods = by_method(entries)
     shared = [e for n in ('posecons', 'naive', 'supervised') for e in methods.get(n, [])]
     if not shared: raise UserError('The picture of failed attempts needs supervised, naive or posecons, for the dashed line: sweep them first.')
-    dashed = float(np.mean([e.first['ap'] for e in {e.seed: e for e in shared}.values()]))
+    begin = {e.seed: e.first['ap'] for e in shared}
+    dashed = float(np.mean(list(begin.values())))
+    def lift(mine): return dashed - float(np.mean([begin.get(e.seed, dashed) for e in mine]))   # a method of fewer seeds is shown from the same dashed line
     top = max([row['ap'] for e in entries for row in e.curve], default=1.)*1.06
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 6.2))
@@ -171,19 +180,22 @@ def failed_figure(
         for ax, (head, what) in zip(axs.flat, ATTEMPTS):
             ax.set_title(head)
             ax.axhline(dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
-            plain = [n for n in methods if not n.endswith('_equal') and n.startswith(what) and n != 'foreground_x10']
-            if 'balanced' in what: plain += [n for n in ('foreground_x10',) if n in methods]
+            plain = list(dict.fromkeys(n.removesuffix('_equal') for n in methods if n.startswith(what)))
+            if 'balanced' in what: plain += [n for n in ('foreground_x10',) if {n, n + '_equal'} & set(methods)]
             for c, name in zip(SHADES, plain):
                 for end, ls in (('', '-'), ('_equal', (0,(1,1.4)))):
                     mine = methods.get(name + end)
                     if not mine: continue
                     x, y = mean_curve(mine)
-                    ax.plot(x, y, color=c, lw=2 if not end else 1.7, ls=ls, label=short(name) if not end else None)
+                    ax.plot(x, y + lift(mine), color=c, lw=2 if not end else 1.7, ls=ls,
+                            label=short(name) if not end or name not in methods else None)
             for n, c in (('posecons', color('posecons')), ('naive', color('naive'))):
-                if n in methods: ax.plot(*mean_curve(methods[n]), color=c, lw=1, alpha=.55, zorder=1)
-            if plain: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower left', handlelength=1.6, borderaxespad=.2)
+                if n in methods:
+                    x, y = mean_curve(methods[n])
+                    ax.plot(x, y + lift(methods[n]), color=c, lw=1, alpha=.55, zorder=1)
+            if plain: ax.legend(frameon=False, fontsize=8, ncols=2, loc='upper right', handlelength=1.6, borderaxespad=.2)
             else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
-            ax.set(ylim=(0, top))
+            ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
         fig.text(.045, .965, f'AP over training. Dashed: the supervised start ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair. '
                              'Thin: PoseCons (green), plain consistency (red).', color=MUTED, fontsize=9.5)
@@ -218,6 +230,9 @@ def compute_figure(
         ax.set(ylim=(0, None), xlim=(0, None), title='AP over work, all methods at the end of their steps')
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
+        for g in dict.fromkeys(group_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
+        if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower right',
+                                                          title='dots: the end of other methods', title_fontsize=8, alignment='left')
         return fig
 
 # %% ../nbs/73_tables.ipynb #a6c8e539
@@ -258,16 +273,19 @@ def order_rows(
     entries:Sequence[Entry],        # of one protocol and terms
     resample:Resamples|None=None,
     order:Sequence[str]=PUBLISHED_ORDER,    # methods, lowest first
-    at:str='coco-1k',               # the protocol whose published numbers are shown
+    at:str='coco-1k',               # whose published numbers are shown where the entries' own protocol has none
 )->list[dict]:                      # one per step of the order of which both ran: from, to, published, ours, verdict
     "Does our order agree with the published one?"
     resample, methods, out = resample or Resamples(), by_method(entries), []
     have = [m for m in order if m in methods]
+    own = entries[0].protocol if entries else at
+    where = lambda *both: own if all(beside(m, own) is not None for m in both) else at   # the protocol's own numbers where they are printed
     for a, b in zip(have, have[1:]):
         d = paired(methods[a], methods[b], resample)
         if d is None: continue
-        verdict = 'not decided' if not d['sure'] else 'agrees' if d['difference'] > 0 else 'the other way round'
-        out.append({'from': title(a), 'to': title(b), 'published': f'{published(b, at) - published(a, at):+.1f}', 'ours': between(d), 'seeds': d['n'], 'verdict': verdict})
+        theirs = published(b, where(a, b)) - published(a, where(a, b))
+        verdict = 'not decided' if not d['sure'] else 'agrees' if d['difference']*theirs > 0 else 'the other way round'
+        out.append({'from': title(a), 'to': title(b), 'published': f'{theirs:+.1f}', 'ours': between(d), 'seeds': d['n'], 'verdict': verdict})
     return out
 
 # %% ../nbs/73_tables.ipynb #2c1fe2cc
@@ -309,11 +327,13 @@ def protocol_html(
     e = mine[0]
     out = section(f'{e.protocol}', escape(e.sentence), html_table(heads, lines)
                   + f'<p class="small">AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. Gain: paired difference and 95 % bootstrap interval, '
-                    f'bold where it excludes zero. '
+                    f'bold where it excludes zero; of one seed it speaks of that training alone. Ensemble: the networks of a method together. '
+                    f'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all. '
                     f'Peak: of the unlabelled people, share of the start. Pictures: forward / backward in all. {"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
                     f'{f"{others} entries with other settings are left out." if others else ""}</p>')
     if steps := order_rows(mine, resample):
-        out += section('The published order', 'Published: COCO, 1K labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
+        at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
+        out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
     if any(r['gain'] for r in some): out += section('Gains', '', svg(gains_figure(some), 'gain of every method over supervised training'))
     if any(n.startswith('threshold') for n in by_method(mine)): out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))
     if len(some) > 2: out += section('What it costs', '', svg(compute_figure(mine), 'AP against work'))
@@ -323,7 +343,7 @@ def protocol_html(
 def ledger_report(
     results='results',      # the ledger's folder
     out=None,               # the page; None: report.html in that folder
-    draws:int=1000,         # bootstrap resamples
+    draws:int=400,          # bootstrap resamples
 )->Path:                    # UserError if there is no entry
     "One page of all that the ledger holds"
     entries, skipped = read_ledger(results)
@@ -331,6 +351,8 @@ def ledger_report(
                                     + (f' {skipped[0]}' if skipped else ''))
     resample, body = Resamples(draws), ''
     for family in FAMILIES:
+        here = {e.protocol for e in entries} & set(FAMILIES[family])
+        if len(here) < 2 and not any(published('supervised', n) for n in here): continue   # a family of one says nothing about labels
         if t := family_table(entries, family): body += section(f'The table, {family}', '', t) + svg(labels_figure(entries, family), f'AP against labels, {family}')
     for name in dict.fromkeys(e.protocol for e in entries): body += protocol_html([e for e in entries if e.protocol == name], resample)
     if skipped: body += section('Left out', '', '<ul>' + ''.join(f'<li>{escape(s)}</li>' for s in skipped) + '</ul>')

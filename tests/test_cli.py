@@ -117,7 +117,9 @@ def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
     code = f"import sys; sys.argv = ['semipose', 'report', {str(tmp_path)!r}]\nimport semipose.cli as cli, types, time\n" \
            "def slow(run): print('begun', flush=True); time.sleep(30)\n" \
            "sys.modules['semipose.report'] = types.SimpleNamespace(demo_figure=None, demo_report=slow, run_report=slow)\ncli.main()"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    (tmp_path / "recipe.json").write_text("{}")
+    heard = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a shell starts what runs in the background deaf to Ctrl-C
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heard)
     assert process.stdout.readline() == "begun\n"
     time.sleep(.1)
     process.send_signal(signal.SIGINT)

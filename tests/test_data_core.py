@@ -408,7 +408,9 @@ def test_half_bodies_are_for_people_with_joints_enough():
     vis[1, :9], vis[1, 9:] = 0, 2  # eight again, of both halves
     vis[2, 2:11] = 0  # two of the upper half, so the lower one is shown
     vis[3] = 0
+    vis[4, 3:11] = 0  # three are enough, and the middle is theirs alone
     M = core.half_body(xy, vis, upper, COCO17, (64, 48), least=7)
+    assert torch.allclose(move(xy, M)[4, :3].mean(0), torch.tensor([24.0, 32.0]), atol=1e-3)
     assert not torch.equal(M[1], plain) and not torch.equal(M[0], plain)
     M = core.half_body(xy, vis, upper, COCO17, (64, 48))
     assert torch.equal(M[0], plain) and torch.equal(M[1], plain) and torch.equal(M[3], plain)

@@ -141,7 +141,8 @@ def test_alone_ap_is_pycocotools(drawn):
 # ---- hiding
 
 def test_what_is_hidden_is_not_found_and_what_is_in_sight_is():
-    views = *map(as_view, (JointCutout(2, jitter=0.), JointCutout(8, jitter=0.), Cutout(20), JointCutout(17, low=12., jitter=0.))), JointCutout(5, low=14, jitter=0.) >> A60, NOTHING
+    hide = JointCutout(2, jitter=0.), JointCutout(8, jitter=0.), Cutout(20), JointCutout(17, low=12., jitter=0.)
+    views = *map(as_view, hide), JointCutout(5, low=14, jitter=0.) >> A60, NOTHING
     people = dotted(radius=1.6)
     m = seen((PLAIN, A30, *views), people)
     for i, v in enumerate(m.views[:-1]): assert (m.found[i] == m.sight[i]).float().mean() > (.98 if i < 2 else .9), v
@@ -230,7 +231,7 @@ def test_views_are_known_by_what_they_do():
     assert {what(v) for v in (*OTHERS, *(w for l in LADDERS.values() for w in l.values()))} == {what(v) for v in views}
     m = seen((PLAIN, as_view(JointCutout(3)), Spoilt('s', A30, noise=.1)))
     assert m.at(View('other name', (JointCutout(3),))) == 1 and m.at(Spoilt('t', A30, noise=.1)) == 2
-    for v in (as_view(JointCutout(4)), A30, Spoilt('s', A30, noise=.2)):
+    for v in (as_view(JointCutout(4)), A30, Spoilt('s', A30, noise=.2), Spoilt('s', A30, noise=.1, blur=1.), View('from plain', (JointCutout(3),), base=True)):
         with pytest.raises(UserError, match='not measured'): m.at(v)
     with pytest.raises(UserError, match='same'): seen((A60, View('again', A60.steps)))
     for t, s in pairs().values(): assert {what(t), what(s)} <= {what(v) for v in views}, 'the script measures every pair'

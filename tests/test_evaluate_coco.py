@@ -1,5 +1,6 @@
 """Laws of the road to AP: perfect joints score 1, our numbers are pycocotools', and what COCO ignores costs nothing."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,30 @@ def test_results_are_cocos_format():
     assert [set(x) for x in r] == [{"image_id", "category_id", "keypoints", "score"}] * 6 and json.loads(json.dumps(r)) == r
     assert [x["image_id"] for x in r] == [5, 5, 5, 6, 6, 6]
     assert np.allclose(np.array(r[4]["keypoints"]).reshape(17, 3), np.c_[xy[4], score[4]])
+
+
+def test_a_detectors_own_scores_count_unless_others_are_given():
+    p = crowdless(12)
+    xy, score = noisy(p)
+    p.vis[4], p.crowd[7] = 0, True
+    p.box_score = np.linspace(.1, 1, 12).astype(np.float32)
+    true = replace(p, box_score=None)
+    ranks = lambda q, **kw: [r["score"] for r in to_results(q, xy, score, nms=None, **kw)]
+    plain = np.array(ranks(true))
+    assert np.allclose(ranks(p), plain * p.box_score) and np.allclose(ranks(p, box_score=1), plain) and np.allclose(ranks(true, box_score=p.box_score), ranks(p))
+    rows = p.posed
+    sure = [r["score"] for r in coco_results(p, xy, score, nms=None)[1]]   # of all people, of those who are posed
+    assert np.allclose(sure, [r["score"] for r in coco_results(p, xy[rows], score[rows], nms=None)[1]]) and len(sure) == 10
+    assert np.allclose(sure, (plain * p.box_score)[rows])
+    assert np.allclose([r["score"] for r in coco_results(true, xy, score, p.box_score[rows], nms=None)[1]], sure)   # one for each who is posed
+    few = crowdless(24)
+    few.box_score = np.where(np.arange(24) < 12, 1, .1).astype(np.float32)
+    xy = few.xy.copy()
+    xy[few.box_score < 1] += 5000   # the unsure boxes are wrong
+    ones = np.ones(few.vis.shape)
+    assert coco_eval(few, xy, ones)["AP"] > coco_eval(few, xy, ones, box_score=1.1 - few.box_score)["AP"] + .1
+    with pytest.raises(UserError, match="box_score"):
+        to_results(p, xy[:12], score, box_score=np.ones(5))
 
 
 def test_it_is_silent_and_nothing_found_is_zero(capsys):

@@ -141,3 +141,61 @@ def test_an_entry_of_two_networks_means_their_aps():
 def test_fields_are_complete():
     e = example_entry()
     assert set(e.as_dict()) == set(Entry.__dataclass_fields__) and json.loads(json.dumps(e.as_dict())) == e.as_dict()
+
+@pytest.mark.parametrize('change', [dict(people=dict(val='a')), dict(people=dict(val='a', nets=[])),
+                                    dict(people=dict(val='a', nets=[dict(found=[1], rank=[], matched=[], ignored=[], truths=[1])])),
+                                    dict(cost={}), dict(steps=0)])
+def test_what_a_table_would_stumble_over_is_left_out(tmp_path, change):
+    bad = tmp_path/'example'/'posecons-seed0-abcdef.json'
+    bad.parent.mkdir()
+    bad.write_text(json.dumps(dict(example_entry('posecons').as_dict(), **change)))
+    entries, skipped = read_ledger(tmp_path)
+    assert not entries and len(skipped) == 1 and str(bad) in skipped[0]
+
+def test_the_quick_ap_is_the_careful_one():
+    "several people and detections to a picture, some that count neither way, ties of rank, pictures without anybody"
+    from semipose.ledger import ap_resampled
+    rng = np.random.default_rng(0)
+    for n in (3, 40):
+        found = rng.integers(0, 3, n)
+        D = found.sum()
+        m = Matches(np.repeat(np.arange(n), found), rng.permutation(D), rng.integers(0, 1024, D), rng.integers(0, 1024, D)*(rng.random(D) < .2), found + rng.integers(0, 2, n))
+        rows = rng.integers(n, size=(50, n))
+        # copies of a picture with several people stand together in one and take turns in the other: no more than that may differ
+        assert np.abs(ap_resampled(m, rows) - ap_of(m, rows)).max() < .06
+        each = np.stack([rng.permutation(n) for _ in range(4)])
+        assert np.allclose(ap_resampled(m, each), ap_of(m), atol=1e-6)
+    one = Matches(np.arange(30), rng.integers(0, 30, 30), rng.integers(0, 1024, 30), np.zeros(30, int), np.ones(30, int))
+    rows = rng.integers(30, size=(60, 30))
+    assert np.allclose(ap_resampled(one, rows), ap_of(one, rows), atol=1e-6)
+
+def test_several_detections_in_a_picture_take_the_careful_way():
+    from semipose.ledger import resampled
+    rng = np.random.default_rng(1)
+    found = rng.integers(1, 4, 25); D = found.sum()
+    m = Matches(np.repeat(np.arange(25), found), rng.permutation(D), rng.integers(0, 1024, D), np.zeros(D, int), found)
+    rows = rng.integers(25, size=(40, 25))
+    assert np.array_equal(resampled(m, rows), ap_of(m, rows)), 'exactly, whatever the order of copies'
+
+def test_three_seeds_cover_a_new_laboratory():
+    "seeds differ far more than pictures do: of many laboratories with three seeds each, about 95 % have an interval that holds the true difference"
+    rng, inside = np.random.default_rng(0), []
+    class Known(Resamples):
+        def __call__(self, e): return np.full(100, e.ap) + .01*rng.standard_normal(100)
+    def with_ap(m, s, a): return replace(example, method=m, seed=s, curve=[dict(example.curve[-1], ap=a)], people=dict(example.people, val=str(s)))
+    example = example_entry(people=5)
+    for _ in range(200):
+        d = paired([with_ap('a', s, 0.) for s in range(3)], [with_ap('b', s, 5 + 2*rng.standard_normal()) for s in range(3)], Known(100))
+        inside.append(d['low'] <= 5 <= d['high'])
+    assert .88 <= np.mean(inside) <= .995, np.mean(inside)
+
+def test_seeds_of_one_validation_set_share_its_pictures():
+    "pictures that all seeds share are not averaged away: three copies of one seed know no more than one"
+    a, b = example_entry('a', 0), example_entry('b', 0, .05)
+    three = lambda e: [replace(e, seed=s) for s in range(3)]
+    r = Resamples(500)
+    width = lambda d: d['high'] - d['low']
+    one = width(paired([a], [b], r))
+    assert width(paired(three(a), three(b), r)) == pytest.approx(one, rel=.1)
+    other = lambda es: [replace(e, people=dict(e.people, val=f'{e.seed:06x}')) for e in es]
+    assert width(paired(other(three(a)), other(three(b)), r)) < .9*one

@@ -190,3 +190,48 @@ def test_starts_are_made_only_where_the_protocol_has_one(tmp_path):
     assert starts(SMALL, data, tmp_path, 0, ['naive', 'posedual_unlike'], **KW) == dict(net=tmp_path/'start', other=tmp_path/'start-other')
     assert (read_recipe(tmp_path/'start')['nets'], read_recipe(tmp_path/'start-other')['nets']) == (1, 1)
     assert entry_of(tmp_path/'start').method == 'supervised'
+
+def test_a_trial_of_other_making_does_not_pass_for_a_row(tmp_path):
+    "`semipose train` writes into the same ledger: without the shared start, on other people, or with steps of its own where a budget is published it is no row"
+    from semipose.ledger import record
+    from semipose.sweep import lacking
+    (d := tmp_path/'runs').mkdir()
+    train('supervised', SMALL, prepare(SMALL, SAMPLE, 0, progress=False), d/'alone', 0, **KW)
+    e = entry_of(d/'alone')
+    source = dict(data=SAMPLE)
+    assert e.terms != terms_of(SMALL, source)
+    for more in (dict(data='drawn', train_people=99),):
+        r = json.loads((d/'alone'/'recipe.json').read_text())
+        r['protocol'].update(more); r['start'] = 'x'
+        (d/'alone'/'recipe.json').write_text(json.dumps(r))
+        p = replace(SMALL, **more)
+        assert entry_of(d/'alone').terms != terms_of(p, source), 'drawn people that nobody drew for it'
+        assert entry_of(d/'alone').terms == terms_of(p, source, people='sample')
+    p = replace(SMALL, budget='coco-1k')
+    record(replace(e, terms='aaaaaa'), tmp_path/'results')
+    assert lacking(p, ['supervised'], 0, 'aaaaaa', tmp_path/'results') == ['supervised'] and lacking(SMALL, ['supervised'], 0, 'aaaaaa', tmp_path/'results') == []
+
+def test_a_stopped_start_of_more_networks_is_gone_on_with(tmp_path):
+    data = prepare(SMALL, SAMPLE, 0, progress=False)
+    starts(SMALL, data, tmp_path, 0, ['posedual'], **KW)
+    (tmp_path/'start'/'result.json').unlink()   # as a kill before the first measurement leaves it
+    starts(SMALL, data, tmp_path, 0, ['naive'], **KW)
+    assert read_recipe(tmp_path/'start')['nets'] == 2 and (tmp_path/'start'/'result.json').exists()
+
+def test_a_living_writer_keeps_what_it_writes(tmp_path):
+    from semipose.files import only_writer
+    from semipose.run import open_run
+    recipe = dict(method='x', protocol={}, seed=0, nets=1, skeleton={})
+    open_run(tmp_path/'r', recipe)
+    part = tmp_path/'r'/'.result.json.1.part'
+    part.write_text('{')
+    with only_writer(tmp_path/'r'): open_run(tmp_path/'r', recipe, resume=True)
+    assert part.exists()
+    open_run(tmp_path/'r', recipe, resume=True)
+    assert not part.exists()
+
+def test_nothing_to_do_is_said(tmp_path):
+    with pytest.raises(UserError, match='no method'): run(tmp_path, [])
+    with pytest.raises(UserError, match='draws its own people'): run(tmp_path, ['naive'], p=protocol('demo'))
+    out = run(tmp_path, ['supervised', 'supervised'])
+    assert len(out['new']) == 1 and out['there'] == 0

@@ -84,11 +84,16 @@ def _pairs(group:np.ndarray)->tuple[np.ndarray,np.ndarray,np.ndarray]:
     return i, i + 1 + np.arange(len(i)) - np.repeat(later.cumsum() - later, later), place
 
 # %% ../../nbs/51_evaluate.coco.ipynb #1771c478
+def _of_boxes(people:People, box_score)->np.ndarray:
+    "How sure a detector was of each box: what is given, else what `people` knows, else 1"
+    if box_score is None: box_score = 1. if people.box_score is None else people.box_score
+    return _array(box_score)
+
 def to_results(
     people:People,        # whose pictures and boxes the detections are (true people, or a detector's boxes)
     xy,                   # (N,K,2) joints, image px
     score,                # (N,K)
-    box_score=1.,         # (N,) or one number
+    box_score=None,       # (N,) or one number; None: `people.box_score`, a detector's, and 1 where the boxes are true
     rescore_threshold:float=.2, # joints under it do not count in the person's score
     nms:float|None=.9,    # OKS over which the less sure detection goes; None: all stay
     joints=None,          # (K,) bool, joints that are supervised; None: those annotated in `people`, all if none is
@@ -101,6 +106,8 @@ def to_results(
         raise UserError('xy or score: some predictions are not finite numbers; check the network\'s output before evaluating.')
     if joints is None: joints = people.supervised if people.supervised.any() else np.ones(K, dtype=bool)
     joints = np.asarray(joints, dtype=bool)
+    box_score = _of_boxes(people, box_score)
+    if box_score.shape not in ((), (N,)): raise UserError(f'box_score {box_score.shape} does not fit {N:,} people; it is one number, or one each.')
     sure = rescore(score, box_score, rescore_threshold, joints)
     keep = np.ones(N, dtype=bool) if nms is None else oks_nms(xy, sure, crop_area(people.box), people.image, people.skeleton.sigmas, nms, joints)
     xy = np.where(joints[:,None], xy, xy[:,joints].mean(1, keepdims=True))
@@ -152,7 +159,7 @@ def coco_results(
     people:People,        # the truth, read with keep_all=True
     xy,                   # (N,K,2) predicted joints, image px: of all these people, or of `people.posed`
     score,                # (N,K)
-    box_score=1.,         # (N,) or one number
+    box_score=None,       # as `to_results`
     rescore_threshold:float=.2, # joints under it do not count in the person's score
     nms:float|None=.9,    # OKS over which the less sure detection goes; None: all stay
     joints=None,          # (K,) bool, joints that count, e.g. those the network was taught; None: all that are annotated
@@ -160,8 +167,9 @@ def coco_results(
     "What COCO's evaluation with true boxes compares"
     if joints is not None: people = replace(people, vis=people.vis*np.asarray(joints, dtype=np.uint8))
     rows = people.posed
-    xy, score, box_score = _array(xy), _array(score), _array(box_score)
-    if len(xy) == len(people): xy, score, box_score = xy[rows], score[rows], np.broadcast_to(box_score, len(people))[rows]
+    xy, score, box_score = _array(xy), _array(score), _of_boxes(people, box_score)
+    if np.size(box_score) == len(people): box_score = np.broadcast_to(box_score, len(people))[rows]
+    if len(xy) == len(people): xy, score = xy[rows], score[rows]
     elif len(xy) != len(rows):
         raise UserError(f'xy: {len(xy):,} predictions for {len(people):,} people of whom {len(rows):,} are posed; predict all of them, or people.posed.')
     return people, to_results(people.subset(rows), xy, score, box_score, rescore_threshold, nms)
@@ -170,7 +178,7 @@ def coco_eval(
     people:People,        # the truth, read with keep_all=True
     xy,                   # (N,K,2) predicted joints, image px: of all these people, or of `people.posed`
     score,                # (N,K)
-    box_score=1.,         # as `coco_results`
+    box_score=None,       # as `to_results`
     rescore_threshold:float=.2, # as `coco_results`
     nms:float|None=.9,    # as `coco_results`
     joints=None,          # as `coco_results`

@@ -1,0 +1,133 @@
+"Laws of the tables that tell where a run is right and wrong"
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semipose.data.coco import read_coco
+from semipose.data.synth import DIFFICULTIES, draw_people, write_synth
+from semipose.detail import Answers, answers_of, as_rows, detail, draw_worst, facing_of, measures, submit, tables
+from semipose.errors import UserError
+from semipose.evaluate.mpii import lsp_pck, pckh
+from semipose.data.mpii import head_size
+from semipose.predict import Prediction
+from semipose.protocols import protocol
+from semipose.run import evaluate_run, prepare, train
+from semipose.skeletons import COCO17, LSP14, MPII16, waving
+
+SAMPLE = Path(__file__).parents[1] / "data/sample"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return write_synth(tmp_path_factory.mktemp("d") / "drawn", 5, 20, seed=4, size=(96, 72), difficulty=DIFFICULTIES["hard"], people=2, progress=False)
+
+
+def some(skeleton, n=40, head=None, seed=0):
+    from semipose.data.core import People
+    rng = np.random.default_rng(seed)
+    true = np.tile(np.array(waving(skeleton)) * 300, (n, 1, 1)).astype(np.float32)
+    vis = rng.integers(0, 3, (n, len(skeleton))).astype(np.uint8)
+    return People(skeleton, Path("."), ["a.jpg"], np.zeros(n, int), np.ones(1, int), np.arange(n) + 1, np.tile([0., 0, 300, 300], (n, 1)), true * (vis > 0)[..., None], vis,
+                  np.full(n, 4e4), np.zeros(n, bool), head=head), rng
+
+
+def test_facing_is_that_of_the_drawing(drawn):
+    for split, n, first in (("train", 5, 0), ("val", 20, 2**40)):
+        people = read_coco(drawn / f"person_keypoints_{split}.json", drawn / "images" / split, keep_all=True)
+        want = draw_people(torch.arange(n) + first, 4, (96, 72), DIFFICULTIES["hard"], 2).facing.numpy().ravel()
+        assert np.allclose(facing_of(people), want) and np.abs(np.diff(want)).max() > .5
+        order = np.random.default_rng(0).permutation(len(people))
+        assert np.allclose(facing_of(people.subset(order)), want[order])
+    assert facing_of(read_coco(SAMPLE / "person_keypoints_val.json", SAMPLE)) is None or (SAMPLE / "synth.json").exists()
+
+
+def test_people_with_heads_are_measured_as_mpii_does():
+    head = np.tile([0., 0, 30, 40], (40, 1))
+    head[3] = np.nan
+    p, rng = some(MPII16, head=head)
+    xy = p.xy + rng.normal(0, 6, p.xy.shape)
+    got, want = tables(p, xy), pckh(xy, p.xy, p.vis, head_size(p))
+    assert {m: t["published"] for m, t in got.items()} == {m: pytest.approx(t) for m, t in want.items()} and set(got) == {"PCKh@0.5", "PCKh@0.1"}
+    assert got["PCKh@0.1"]["published"]["Mean"] < got["PCKh@0.5"]["published"]["Mean"] - 20
+    off = xy.copy()
+    off[:, [MPII16.joints.index("pelvis"), MPII16.joints.index("thorax")]] += 999   # in the groups, not in the mean
+    away = tables(p, off)["PCKh@0.5"]
+    assert away["published"]["Mean"] == got["PCKh@0.5"]["published"]["Mean"] and away["groups"]["pelvis"]["share"] == 0
+    assert set(measures(replace(p, head=None))) == {"PCK@0.2"} == set(measures(replace(p, head=np.full((40, 4), np.nan))))
+
+
+def test_groups_partition_the_joints_that_were_asked():
+    p, rng = some(LSP14)
+    facing = rng.uniform(-1, 1, 40)
+    xy = p.xy + rng.normal(0, 15, p.xy.shape)
+    table = tables(p, torch.from_numpy(xy), facing)["PCK@0.2"]
+    assert table["published"] == pytest.approx(lsp_pck(xy, p.xy, p.vis))
+    g = table["groups"]
+    hits = lambda names: sum(g[n]["share"] * g[n]["joints"] for n in names)
+    every = g["all"]["share"] * g["all"]["joints"]
+    for names in (("seen", "hidden"), ("from the front", "sideways", "from behind"), [n for n in g if n.split("_")[0] in " ".join(LSP14.joints)]):
+        assert hits(names) == pytest.approx(every) and sum(g[n]["joints"] for n in names) == g["all"]["joints"]
+    assert "from behind" not in tables(p, xy)["PCK@0.2"]["groups"]
+    seen = np.where((p.vis == 2)[..., None], p.xy, p.xy + 9999)
+    g = tables(p, seen)["PCK@0.2"]["groups"]
+    assert g["seen"]["share"] == 100 and g["hidden"]["share"] == 0
+    with pytest.raises(UserError, match="does not fit 40 people with 14 joints"):
+        tables(p, xy[:3])
+
+
+def on_boxes(folder):
+    "true boxes as a detector's, sure of all: the evaluation on true boxes; the detector's doubts change the ranking"
+    file = next(f for f in SAMPLE.rglob("person_keypoints_val*.json"))
+    truth, said = json.loads(file.read_text()), answers_of(folder / "run", device="cpu", progress=False)
+    found = [dict(image_id=a["image_id"], category_id=1, bbox=a["bbox"], score=1.) for a in truth["annotations"]]
+    (folder / "boxes.json").write_text(json.dumps(found))
+    kw = dict(images=said.people.folder, info=file, truth=file, device="cpu", progress=False)
+    sure, want = submit(folder / "run", folder / "boxes.json", out=folder / "out", **kw), evaluate_run(folder / "run", device="cpu", progress=False)
+    for net in want:
+        assert sure[net]["people"] == len(found) and all(sure[net][k] == pytest.approx(want[net][k], abs=1e-6) for k in ("AP", "AR", "AP50", "APL"))
+    half = [dict(f, score=.5) for f in found]
+    (folder / "boxes.json").write_text(json.dumps(half))
+    submit(folder / "run", folder / "boxes.json", out=folder / "half", **dict(kw, truth=None))
+    score = lambda where: np.array([r["score"] for r in json.loads((folder / where / "net1.json").read_text())])
+    assert np.allclose(score("half"), score("out") / 2) and {f.name for f in (folder / "out").iterdir()} == {"net1.json", "net2.json", "ensemble.json"}
+
+
+def test_a_run_in_detail_agrees_with_its_evaluation(tmp_path):
+    small = replace(protocol("demo"), name="small", title="small", data=None, labels=8, size=(32, 32), width=8, batch=(4, 4), start_steps=4, start_every=2, steps=4, every=2)
+    train("posedual_jc", small, prepare(small, SAMPLE, 0, progress=False), tmp_path / "run", 0, device="cpu", progress=False)
+    for kw in (dict(), dict(split="train", flip=True)):
+        said, want = answers_of(tmp_path / "run", device="cpu", progress=False, **kw), evaluate_run(tmp_path / "run", device="cpu", progress=False, **kw)
+        told = detail(said)
+        assert list(told) == list(want) == ["net 1", "net 2", "ensemble"] and len(said.rows) == want["net 1"]["people"]
+        for net, t in told.items():
+            assert t["errors"]["as it is"]["AP"] == pytest.approx(want[net]["AP"], abs=1e-6)
+            assert t["PCK@0.2"]["groups"]["all"]["share"] == pytest.approx(want[net]["PCK@0.2"], abs=1e-4)
+    on_boxes(tmp_path)
+    assert json.loads(json.dumps(told)) == told and len(as_rows(told["net 1"])) == 3
+    assert draw_worst(said.people.subset(said.rows), said.found["net 1"].xy, 3).axes[0].get_title().startswith("OKS 0.0")
+
+
+def test_other_joints_are_matched_by_name(tmp_path):
+    from semipose.skeletons import UNION24
+    p, rng = some(COCO17)
+    from semipose.data.core import to_skeleton
+    q = to_skeleton(p, UNION24)
+    xy = rng.uniform(0, 300, q.xy.shape)
+    at = [UNION24.joints.index(j) for j in COCO17.joints]
+    one, other = tables(q, xy)["PCK@0.2"]["groups"], tables(p, xy[:, at])["PCK@0.2"]["groups"]
+    assert one == {k: pytest.approx(v) for k, v in other.items()}
+
+
+def test_kinds_of_error_are_those_put_in(drawn):
+    p = read_coco(drawn / "person_keypoints_val.json", drawn / "images/val", keep_all=True)
+    mirror = list(COCO17.flip_index)
+    xy = np.where(p.vis[:, mirror, None] > 0, p.xy[:, mirror], p.xy).astype(np.float64)
+    rows = p.posed
+    told = detail(Answers(p, rows, {"net 1": Prediction(torch.from_numpy(xy[rows]), torch.ones(len(rows), 17))}))["net 1"]
+    e = told["errors"]
+    assert e["miss"]["share"] == e["swap"]["share"] == 0 and e["inversion"]["share"] > 30 and e["jitter"]["share"] < 20   # narrow hips are near their partners
+    assert e["inversion"]["AP"] > 90 and e["inversion"]["gain"] > 30 and "from behind" in told["PCK@0.2"]["groups"]
