@@ -6,17 +6,24 @@
 from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+import io
 import torch
 from torch import nn, Tensor
+from torch.nn.functional import pad
 from .errors import UserError
+from .codecs import peaks
+from .draw import Picture
+from .views import joints_in
 from .nets.peers import Peers
-from .teaching import Asked, Average, BothWays, Confident, Everything, Method, Nobody, Reweighted, Self, TeachingLoss, mix, times
+from .losses import mse, spread
+from .teaching import Asked, Average, BothWays, Certain, Confident, Everything, Foreground, Method, Nobody, Reweighted, Self, Teaching, TeachingLoss, mix, one_batch, times
 
 # %% auto #0
-__all__ = ['WHO', 'INK', 'COLOR', 'EASY', 'HARD', 'FAINT', 'LETTERS', 'Moved', 'Which', 'Blend', 'Free', 'Looks', 'Plane', 'Scan',
-           'who_teaches', 'Seen', 'lesson', 'Toy', 'met', 'settled', 'limit', 'pixels', 'pixel_figure', 'crowd',
-           'boundary', 'fates', 'draw_plane', 'boundary_figure', 'draw_strip', 'boundary_frames', 'before_after',
-           'limits', 'lines', 'heatmap', 'Only', 'pulls', 'heatmap_figure', 'directions', 'direction_figure']
+__all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'INK', 'COLOR', 'X', 'Y', 'LETTERS', 'Moved', 'strength',
+           'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'Seen', 'lesson', 'Toy', 'met', 'settled',
+           'limit', 'pixels', 'canvas', 'pixel_figure', 'crowd', 'Boundary', 'fates', 'crossing', 'draw_plane',
+           'draw_strip', 'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after',
+           'limits', 'band', 'limit_figure', 'around', 'frozen', 'heatmap_figure', 'directions', 'direction_figure']
 
 # %% ../nbs/60_collapse.ipynb #ec2ce765
 @dataclass(frozen=True)
@@ -24,14 +31,21 @@ class Moved:
     "A view of points: scattered, and faded towards the origin, where the background is"
     noise:float=0.      # standard deviation, in the points' unit
     fade:float=0.       # the largest share of itself that a point loses; the share is uniform in [0, fade]
-    whole:bool=False    # a picture fades as one, not pixel by pixel
     def __call__(self,
         x:Tensor,           # (B,C,h,w)
         generator=None,     # torch.Generator
     )->Tensor:              # (B,C,h,w)
-        size = (len(x),1,1,1) if self.whole else x[:,:1].shape
-        keep = 1 - self.fade*torch.rand(size, generator=generator)
+        keep = 1 - self.fade*torch.rand(x[:,:1].shape, generator=generator)
         return (x + self.noise*torch.randn(x.shape, generator=generator))*keep
+
+def strength(
+    s:float,    # 0 (a little scatter) to 1 (more scatter, and up to 90 % faded); UserError outside
+)->Moved:
+    "The plane's views on one scale"
+    if not 0 <= s <= 1: raise UserError(f'A view of strength {s} is not on the scale: choose 0 (easy) to 1 (hard).')
+    return Moved(.1 + .2*s, .9*s)
+
+EASY, HARD = strength(0.), strength(1.)
 
 @dataclass(frozen=True)
 class Which:
@@ -70,35 +84,26 @@ class Plane(nn.Module):
     stride = 1
     def __init__(self, gap=.75, x=(-2.25,4.5), y=(-2.25,2.25)):   # distance of the bumps, and where they stand
         super().__init__()
-        grid = torch.cartesian_prod(torch.arange(x[0], x[1]+1e-3, gap), torch.arange(y[0], y[1]+1e-3, gap))
-        self.register_buffer('at', grid)
-        self.gap, self.heights, self.ground = gap, nn.Parameter(torch.zeros(len(grid))), nn.Parameter(torch.tensor(-2.))
+        for name, (a, b) in dict(x=x, y=y).items(): self.register_buffer(name, torch.arange(a, b+1e-3, gap))
+        self.width, self.ground = 1.2*gap, nn.Parameter(torch.tensor(-2.))
+        self.heights = nn.Parameter(torch.zeros(len(self.x), len(self.y)))
     def forward(self, x):   # x (B,2,h,w) -> (B,1,h,w) in [0,1]
-        near = (-torch.cdist(x.movedim(1,-1).flatten(0,-2), self.at).square()/(2*(1.2*self.gap)**2)).exp()
-        return torch.sigmoid(near@self.heights + self.ground).view(len(x), 1, *x.shape[2:])
-
-class Scan(nn.Module):
-    "Two convolutions along a line; the answer is a heatmap"
-    stride = 1
-    def __init__(self, width=8, seed=0):
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            self.layers = nn.Sequential(nn.Conv2d(1, width, (1,9), padding=(0,4)), nn.ReLU(), nn.Conv2d(width, 1, (1,9), padding=(0,4)))
-    def forward(self, x): return self.layers(x)   # (B,1,1,w) -> (B,1,1,w)
+        near = lambda v, at: (-(v[...,None]-at).square()/(2*self.width**2)).exp()      # a bump is one along x times one along y
+        return torch.sigmoid(((near(x[:,0], self.x)@self.heights)*near(x[:,1], self.y)).sum(-1) + self.ground)[:,None]
 
 # %% ../nbs/60_collapse.ipynb #0c8a6355
 WHO = {   # name -> (teacher, what counts, does the easy view teach?)
-    'nobody':        (Nobody(),     Everything(),   True),
-    'both':          (BothWays(),   Everything(),   True),
-    'easy':          (Self(),       Everything(),   True),
-    'hard':          (Self(),       Everything(),   False),
-    'EMA':           (Average(.95), Everything(),   True),
-    'confident .2':  (Self(),       Confident(.2),  True),
-    'confident .4':  (Self(),       Confident(.4),  True),
-    'confident .6':  (Self(),       Confident(.6),  True),
-    'confident .8':  (Self(),       Confident(.8),  True),
-    're-weighted':   (Self(),       Reweighted(),   True)}
+    'nobody':  (Nobody(),     Everything(), True),
+    'both':    (BothWays(),   Everything(), True),
+    'easy':    (Self(),       Everything(), True),
+    'hard':    (Self(),       Everything(), False),
+    'EMA .9':  (Average(.9),  Everything(), True),
+    'EMA .99': (Average(.99), Everything(), True),
+    **{f'peak > {t}':  (Self(), Confident(t),  True) for t in (.2, .4, .6, .8)},
+    **{f'pixel > {t}': (Self(), Foreground(t), True) for t in (.2, .4, .6, .8)},
+    **{f'sure > {t}':  (Self(), Certain(t),    True) for t in (.6, .8)},
+    'classes balanced': (Self(), Reweighted(),    True),
+    'foreground x10':   (Self(), Reweighted(10.), True)}
 
 def who_teaches(
     who:str,        # a name in WHO
@@ -108,18 +113,18 @@ def who_teaches(
     "A line of the table, for points"
     if who not in WHO: raise UserError(f'Nobody is called {who!r} here: choose who teaches from {", ".join(WHO)}.')
     teacher, weight, right = WHO[who]
-    return Method(teacher, *((easy, (hard,)) if right else (hard, (easy,))), weight=weight, labeled_view=easy) if who != 'nobody' else Method(labeled_view=easy)
+    if who == 'nobody': return Method(labeled_view=easy)
+    return Method(teacher, *((easy, (hard,)) if right else (hard, (easy,))), weight=weight, labeled_view=easy)
 
 # %% ../nbs/60_collapse.ipynb #6b60476e
 @dataclass
 class Seen:
     "Everything of one step"
-    step:int                # before it
-    views:dict              # teacher, student: what was drawn (B,C,h,w)
-    answers:dict            # teacher, student: (B,1,h,w) heights that were given
+    views:dict      # teacher, student: what was drawn (B,C,h,w)
+    answers:dict    # teacher, student: (B,1,h,w) heights that were given
     weight:Tensor|None      # what counts, as the loss has it
-    pull:dict               # teacher, student: which way, and how much, the consistency loss of each answer pulls it (minus its gradient, of one pixel)
-    loss:dict               # sup1, cons1
+    pull:dict       # teacher, student: which way, and how much, the consistency loss of each answer pulls it (minus its gradient, of one pixel)
+    loss:dict       # sup1, cons1
     update:dict=field(default_factory=dict)   # parameter -> how it moved
 
 def lesson(
@@ -130,7 +135,7 @@ def lesson(
     lam:float=1.,       # weight of the unlabelled loss
     generator=None,     # torch.Generator of the views
     step:int=0,
-)->tuple:               # loss, ready for backward; pred; targets; what the teacher and the students saw
+)->tuple:               # loss, ready for backward; pred; targets; what teacher and students saw; the loss's terms
     "The mechanism on one crowd of points: views, teachers, what counts, the loss"
     if len(method.teacher_views) > 1 or method.drawn: raise UserError('A toy has one teacher view and teaches its raw answers: choose such a method.')
     ones, x = torch.ones(1), dict(labeled=method.labeled_view(labeled[0], generator))
@@ -147,8 +152,9 @@ def lesson(
     terms = TeachingLoss(method, lam)
     return terms(pred, y), pred, y, seen, terms.seen
 
+# %% ../nbs/60_collapse.ipynb #60f98dd3
 class Toy:
-    "A network that is taught one step at a time, with everything it did: step, back, reset"
+    "A network that is taught one step at a time, with everything it did: step, back, reset. `method` and `lam` may be changed between steps"
     def __init__(self,
         method:Method,      # of `who_teaches`, or your own
         net:nn.Module,      # how it starts; left as it is
@@ -163,7 +169,7 @@ class Toy:
         self.reset()
     def reset(self)->Toy:
         "Back to the start"
-        self.peers = Peers([deepcopy(self.start)], **self.method.copies)
+        self.peers = Peers([deepcopy(self.start)], ema=True, frozen=True)     # every copy that a method may ask for
         self.opt = (torch.optim.Adam if self.adam else torch.optim.SGD)(self.peers.nets.parameters(), self.lr)
         self.past = []
         return self
@@ -183,36 +189,36 @@ class Toy:
         k, m = len(self), self.method
         before = deepcopy((self.peers.state_dict(), self.opt.state_dict()))
         loss, pred, y, views, terms = lesson(m, self.peers, self.labeled, self.unlabeled, self.lam, torch.Generator().manual_seed(mix(self.seed, k)), k)
-        answers, weight, pull = {}, None, {}
+        both, weight = {}, None
         if views:
             student, (target, weight) = pred['student'][0][0], y['teach'][0][0]
-            both = dict(teacher=target, student=student)
-            for h in both.values():
-                if h.requires_grad: h.retain_grad()
-            answers = {n: h.detach() for n,h in both.items()}
-            views = dict(teacher=views['teacher'], student=views['student'][0])
+            views, both = dict(teacher=views['teacher'], student=views['student'][0]), dict(teacher=target, student=student)
+        for h in both.values():
+            if h.requires_grad: h.retain_grad()
         self.opt.zero_grad(); loss.backward()
-        if views: pull = {n: -h.grad*h.numel() if h.requires_grad else torch.zeros_like(h) for n,h in both.items()}
+        pull = {n: -h.grad*h.numel() if h.requires_grad else torch.zeros_like(h) for n,h in both.items()}
         self.opt.step()
-        if m.decay: self.peers.update(m.decay)
+        self.peers.update(m.decay or 0)     # where nobody asks for the average it is the network
         if m.every and (k+1) % m.every == 0: self.peers.freeze()
         update = {n: p.detach() - before[0][f'nets.0.{n}'] for n,p in self.net.named_parameters()}
-        self.past.append((Seen(k, views, answers, weight, pull, {n: float(v) for n,v in terms.items()}, update), before))
+        self.past.append((Seen(views, {n: h.detach() for n,h in both.items()}, weight, pull, {n: float(v) for n,v in terms.items()}, update), before))
 
-    def back(self)->Toy:
-        "Take the last step back; the next one will be the same again"
-        if not self.past: raise UserError('This toy stands at its start: there is no step to take back.')
-        _, (state, opt) = self.past.pop()
+    def back(self,
+        n:int=1,    # so many
+    )->Toy:
+        "Take the last steps back; made again they will be the same"
+        if n > len(self): raise UserError(f'This toy has made {len(self)} steps: there is no step to take back before that.')
+        if n < 1: return self
+        _, (state, opt) = self.past[-n]
         self.peers.load_state_dict(state); self.opt.load_state_dict(opt)
+        self.past = self.past[:-n]
         return self
-    @torch.no_grad()
-    def answer(self, x:Tensor)->Tensor: return self.net(x)   # (B,1,h,w) of the network as it is now
     def at(self,
         k:int,      # 0 is the start
     )->nn.Module:
         "The network as it was after k steps"
         if not 0 <= k <= len(self): raise UserError(f'This toy has made {len(self)} steps: there is no network after step {k}.')
-        net = deepcopy(self.net)
+        net = deepcopy(self.net).requires_grad_(False)
         if k < len(self): net.load_state_dict({n.removeprefix('nets.0.'): v for n,v in self.past[k][1][0].items() if n.startswith('nets.0.')})
         return net
 
@@ -261,44 +267,60 @@ def pixels(
     ratio:int=100,      # low pixels beside the one high one
     shared:bool=True,   # `Looks` or `Free`
     high:float=.5, low:float=.03, lam:float=2.,     # of `settled`; Free starts from the heights that such views have
-    lr:float=.5,        # plain gradient descent
 )->Toy:
     "One high pixel and many low ones, in two views: pixel 0 is the high one"
     if ratio < 1: raise UserError(f'The class ratio is {ratio}: give the number of low pixels beside one high one, at least 1.')
     x = torch.zeros(1, 2, 1, 1+ratio); x[:,0,:,0] = 1; x[:,1,:,1:] = 1
-    if shared: return Toy(who_teaches(who, Blend(), Blend(high, low)), Looks(), (x, x[:,:1].clone()), x, lam, lr, adam=False)
-    heights = torch.stack([x[0,0,0], torch.tensor([1-high] + [low]*ratio)])
-    return Toy(replace(who_teaches(who, Which(0), Which(1)), sup=0.), Free(heights), (x[:,:1]*0, x[:,:1]*0), x[:,:1]*0, lam, lr*(1+ratio)/(2*lam), adam=False)
+    if shared: return Toy(who_teaches(who, Blend(), Blend(high, low)), Looks(), (x, x[:,:1].clone()), x, lam, lr=.03)
+    heights, none = torch.stack([x[0,0,0], torch.tensor([1-high] + [low]*ratio)]), x[:,:1]*0
+    return Toy(replace(who_teaches(who, Which(0), Which(1)), sup=0.), Free(heights), (none, none), none, lam, lr=.25*(1+ratio)/lam, adam=False)   # eta .25 is lr * lam / pixels
 
 # %% ../nbs/60_collapse.ipynb #bd6d81ed
-INK, COLOR = '#22262b', dict(both='#d1490c', easy='#00936b', hard='#0072b2', nobody='#4a4d53')   # as in the report
+RED, BLUE, GOLD, GREY, INK = '#c8324a', '#3465c8', '#e0a100', '#a9b0b8', '#22262b'      # easy and hard view, sparse and dense class
+COLOR = dict(both='#d1490c', easy='#00936b', hard='#0072b2', nobody='#4a4d53')          # who teaches, as in the report
+
+def canvas(
+    *grid, size=(11,4), **kw,   # rows, columns; inches; further arguments of matplotlib's `subplots`
+)->tuple:                       # Picture, its axes
+    "A figure in the style of this room: legible across a room, no frames"
+    fig = Picture(figsize=size, dpi=80)
+    axes = fig.subplots(*grid, **kw)
+    fig.subplots_adjust(left=.06, right=.99, top=.91, bottom=.14, wspace=.22)
+    for ax in fig.axes:
+        ax.spines[['top','right']].set_visible(False)
+        ax.tick_params(labelsize=10)
+        ax.title.set_size(12); ax.xaxis.label.set_size(11); ax.yaxis.label.set_size(11)
+    return fig, axes
 
 def pixel_figure(
-    steps:int=12,   # of the free heights
-    **kw,           # of `settled`
-):                                      # a matplotlib figure
-    "Where the two views of the high pixel go: free heights, and shared ones against the class ratio"
-    import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.5), layout='constrained', width_ratios=(1,1,1.35))
-    for ax, who, title in zip(axes, ('both','easy'), ('Free, both teach: they meet', 'Free, easy teaches: one comes')):
-        h = torch.tensor([met(who, 1., .2, .15, t) for t in range(steps+1)])
-        for i, (name, c) in enumerate((('easy view', '#c8324a'), ('hard view', '#3465c8'))):
-            ax.plot(h[:,i], 'o-', c=c, ms=4, lw=1.5)
-            ax.text(0, h[0,i] + .05, name, c=c, va='bottom')
-        ax.set(title=title, xlabel='step', ylim=(0,1.2), ylabel='height of the high pixel')
-    many = torch.logspace(0, 3.3, 80)
-    for who, words, i, up in (('both','both teach',18,.07), ('easy','easy teaches',26,.06), ('hard','hard teaches',18,-.14)):
-        u = [settled(who, float(r), **kw)[0] for r in many]
-        axes[2].plot(many, u, c=COLOR[who], lw=2.2)
-        axes[2].text(many[i], u[i] + up, words, c=COLOR[who], ha='center')
-    axes[2].axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
-    axes[2].set(title='Shared heights: the many pull the few', xscale='log', xlabel='low pixels to one high pixel', ylim=(0,2.1), ylabel='where the high height ends')
-    for ax in axes: ax.spines[['top','right']].set_visible(False)
+    ratio:int=100,      # low pixels to one high one
+    who:str='both',     # 'both', 'easy' or 'hard' teaches
+    **kw,               # of `settled`
+)->Picture:
+    "The two views of the high pixel where nothing is shared and where two heights are, and where every ratio ends"
+    fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.3))
+    for ax, shared, steps in zip(axes, (False, True), (12, 50)):
+        toy = pixels(who, ratio, shared, **kw).step(steps)
+        views = dict(zip(('hard view', 'easy view') if who == 'hard' else ('easy view', 'hard view'), (toy.method.teacher_view, *toy.method.student_views)))
+        nets, at = [toy.at(k) for k in range(0, steps+1, 2)], range(0, steps+1, 2)
+        for (name, view), c in zip(sorted(views.items()), (RED, BLUE)):
+            h = torch.stack([net(view(toy.unlabeled))[0,0,0,:2] for net in nets])      # of the high pixel and of a low one
+            ax.plot(at, h[:,0], c=c, lw=2.5); ax.plot(at, h[:,1], c=GREY, lw=2)
+            ax.text(0, h[0,0] + .03, name, c=c, fontsize=11, va='bottom')
+        ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} low pixels', c='#7b8591', fontsize=11, ha='right', va='bottom')
+        ax.set(xlabel='step', ylim=(-.1,1.25), title='Two heights shared by all' if shared else 'Nothing shared')
+    axes[0].set_ylabel('height')
+    ax, many = axes[2], torch.logspace(0, 3, 80)
+    for w, words, up in (('both','both teach',.1), ('easy','easy teaches',.08), ('hard','hard teaches',-.13)):
+        u = [settled(w, float(r), **kw)[0] for r in many]
+        ax.plot(many, u, c=COLOR[w], lw=3 if w == who else 1.5)
+        ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11)
+    ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
+    ax.axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
+    ax.set(title='Two heights shared: where the high pixel ends', xscale='log', xlabel='low pixels to one high pixel', ylim=(0,2.1))
     return fig
 
 # %% ../nbs/60_collapse.ipynb #609659cc
-EASY, HARD = Moved(.1), Moved(.3, .9)   # the pair of the plane, unless told otherwise
-
 def crowd(
     n:int=24,           # pictures, one sparse point each
     ratio:int=30,       # dense points to one sparse one
@@ -313,19 +335,42 @@ def crowd(
     x = torch.cat([sparse, wide*torch.randn(n, 2, 1, ratio, generator=g)], -1)
     return x, (torch.arange(1+ratio) == 0).float().expand(n, 1, 1, -1).contiguous()
 
-def boundary(
-    who:str='both',     # a name in WHO
-    ratio:int=30,       # dense points to one sparse one
-    easy=EASY, hard=HARD,
-    lam:float=10.,      # weight of the unlabelled loss
-    n:int=24,           # unlabelled pictures
-    warm:int=80,        # steps with labels alone before
-    seed:int=0,
-)->Toy:
-    "The plane, after learning from a few labels and before its first unlabelled step"
-    few = crowd(3, ratio, seed+100)
-    start = Toy(Method(labeled_view=easy), Plane(), few, None, lr=.15, seed=seed).step(warm).net
-    return Toy(who_teaches(who, easy, hard), start, few, crowd(n, ratio, seed)[0], lam, seed=seed)
+class Boundary:
+    "The plane after learning from a few labels: change a setting, make a step, take it back, look"
+    def __init__(self,
+        who:str='both',     # a name in WHO
+        ratio:int=100,      # dense points to one sparse one
+        easy:float=0.,      # strength of the easy view, 0 to 1
+        hard:float=1.,      # strength of the hard view, 0 to 1
+        lam:float=6.,      # weight of the unlabelled loss
+        seed:int=0,         # of points and views
+    ):
+        self.settings, self.toy = {}, None
+        self.change(who=who, ratio=ratio, easy=easy, hard=hard, lam=lam, seed=seed)
+    def change(self,
+        **settings,     # who, easy, hard and lam hold from the next step on; another ratio or seed starts anew
+    )->Boundary:        # UserError where there is no such setting or value; nothing is changed then
+        "Other settings"
+        s = dict(self.settings, **settings)
+        if self.settings and (wrong := settings.keys() - self.settings.keys()):
+            raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from {", ".join(self.settings)}.')
+        method = replace(who_teaches(s['who'], strength(s['easy']), strength(s['hard'])), labeled_view=EASY)     # as published: labels see the easy view
+        if self.toy is None or (s['ratio'], s['seed']) != (self.settings['ratio'], self.settings['seed']):
+            few = crowd(3, s['ratio'], s['seed']+1000)
+            start = Toy(Method(labeled_view=EASY), Plane(), few, None, lr=.15, seed=s['seed']).step(80).net
+            self.toy = Toy(method, start, few, crowd(24, s['ratio'], s['seed'])[0], seed=s['seed'])
+        self.toy.method, self.toy.lam, self.settings = method, s['lam'], s
+        return self
+    def step(self, n:int=1)->Boundary: self.toy.step(n); return self    # n steps more
+    def back(self, n:int=1)->Boundary: self.toy.back(n); return self    # n steps less; UserError at the start
+    def reset(self)->Boundary: self.toy.reset(); return self            # to the start, settings as they are
+    def __len__(self): return len(self.toy)                             # steps made
+    @property
+    def seen(self)->Seen|None: return self.toy.seen                     # everything of the last step
+    def fates(self)->dict: return fates(self.toy.net, self.settings['ratio'])
+    def figure(self,
+        k:int|None=None,    # step number k; None: the last one
+    )->Picture: return boundary_figure(self, len(self) if k is None else k)
 
 @torch.no_grad()
 def fates(
@@ -333,243 +378,309 @@ def fates(
     ratio:int=30, n:int=60, seed:int=999,   # points that nobody has seen
 )->dict:                # kept: share of sparse points above 1/2; height: their mean; lost_dense: share of dense points above 1/2
     "What became of the two classes"
-    h = net(crowd(n, ratio, seed)[0])
+    h = net(crowd(n, min(ratio, 30), seed)[0])
     return dict(kept=float((h[...,0] > .5).float().mean()), height=float(h[...,0].mean()), lost_dense=float((h[...,1:] > .5).float().mean()))
 
-# %% ../nbs/60_collapse.ipynb #5093b943
+# %% ../nbs/60_collapse.ipynb #ffe3f3ba
+X, Y = (-2.2, 4.3), (-2.1, 2.1)     # the part of the plane that is drawn
+
+@torch.no_grad()
+def crossing(
+    net:nn.Module,      # of the plane
+)->float|None:          # None where everything on the axis is background
+    "Where the boundary crosses the axis on which both centres lie, from the left"
+    line = torch.linspace(*X, 261)
+    above = net(torch.stack([line, 0*line])[None,:,None])[0,0,0] > .5
+    return float(line[above.int().argmax()]) if above.any() else None
+
 def draw_plane(
     ax,                 # matplotlib axes
-    toy:Toy,            # of `boundary`
+    toy:Toy,            # of a `Boundary`
     k:int,              # after how many steps
     path=(),            # earlier steps whose boundary is drawn too, paler
-    arrows:int=7,       # pictures whose sparse point shows its two views and their pull
     color:str=INK,      # of the boundary
 )->None:
-    "The crowd, the boundary after k steps, the views drawn there and where each is pulled"
-    X, Y = torch.meshgrid(torch.linspace(-2.2, 4.3, 66), torch.linspace(-2.1, 2.1, 43), indexing='xy')
-    x, grid = toy.unlabeled, torch.stack([X, Y])[None]
-    level = lambda j: toy.at(j)(grid).detach()[0,0]
-    dense = x[:,:,0,1:].movedim(1,-1).flatten(0,1)[:600]
-    ax.scatter(*dense.T, s=5, c='#a9b0b8', lw=0, alpha=.6)
-    ax.scatter(*x[:,:,0,0].T, s=20, c='#e0a100', lw=0)
-    for i, j in enumerate(path): ax.contour(X, Y, level(j), [.5], colors=[color], linewidths=1, alpha=.2 + .5*i/len(path))
-    if level(k).max() > .5: ax.contour(X, Y, level(k), [.5], colors=[color], linewidths=2.6)
-    else: ax.text(1., 1.85, 'no boundary is left', c=color, ha='center')
-    if k < len(toy) and toy.past[k][0].views and arrows:
-        seen, net = toy.past[k][0], toy.at(k)
-        for who, c in (('teacher', '#c8324a'), ('student', '#3465c8')):
-            at = seen.views[who][:arrows,:,:,:1].clone().requires_grad_()
-            up, = torch.autograd.grad(net(at).sum(), at)
-            way = up/up.norm(dim=1, keepdim=True).clamp(min=1e-9)*seen.pull[who][:arrows,:,:,:1].sign()*seen.pull[who][:arrows,:,:,:1].abs().div(toy.lam).sqrt()
-            p, d = at.detach()[:,:,0,0], way[:,:,0,0]
-            ax.scatter(*p.T, s=26, c=c, marker='o' if who == 'teacher' else 's', lw=0, zorder=3)
-            ax.quiver(*p.T, *d.T, color=c, angles='xy', scale_units='xy', scale=1.2, width=.005, zorder=4)
-    ax.set(xlim=(-2.2,4.3), ylim=(-2.1,2.1), aspect='equal', xticks=[], yticks=[])
-
-def boundary_figure(
-    toy:Toy,            # of `boundary`
-    k:int|None=None,    # after how many steps; None: now
-    title:str|None=None,
-):                      # a matplotlib figure: one frame of the animation
-    "The plane and, below it, both densities with the place where the boundary crosses the axis"
-    import matplotlib.pyplot as plt
-    k = len(toy) if k is None else k
-    who = 'both' if toy.method.teacher.gradient else 'easy'
-    fig, (ax, strip) = plt.subplots(2, 1, figsize=(5.6, 4.9), layout='constrained', height_ratios=(4,1))
-    draw_plane(ax, toy, k, color=COLOR[who])
-    ax.set_title(title or f'step {k}', loc='left')
-    draw_strip(strip, toy, {f'step {k}': k}, COLOR[who])
-    return fig
+    "The unlabelled points and the boundary after k steps"
+    x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
+    points = toy.unlabeled[:,:,0]
+    ax.scatter(*points[:,:,1:31].movedim(1,0).flatten(1), s=9, c=GREY, lw=0, alpha=.5)
+    ax.scatter(*points[:,:,0].T, s=30, c=GOLD, lw=0)
+    for i, j in enumerate((*path, k)):
+        h, last = toy.at(j)(torch.stack([x, y])[None])[0,0], j == k
+        if h.max() > .5: ax.contour(x, y, h, [.5], colors=[color], linewidths=3.5 if last else 1.2, alpha=1. if last else .25 + .5*i/len(path))
+        elif last: ax.text(sum(X)/2, Y[1]-.25, 'no boundary is left', c=color, ha='center', va='top', fontsize=12)
+    ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
 
 def draw_strip(
-    ax, toy:Toy,        # axes; of `boundary`
-    steps:dict,         # label -> step
+    ax, toy:Toy,        # axes; of a `Boundary`
+    steps:tuple,        # steps whose crossing is marked; the last one thickest
     color:str=INK,
 )->None:
-    "Density of both classes along the axis, and where each boundary crosses it"
-    x, line = toy.unlabeled, torch.linspace(-2.2, 4.3, 261)
-    density = lambda v: (-(line[:,None]-v.flatten()[None])**2/(2*.2**2)).exp().sum(1)
-    for v, c in ((x[:,0,0,1:], '#a9b0b8'), (x[:,0,0,0], '#e0a100')):
-        ax.fill_between(line, density(v).sqrt(), color=c, lw=0, alpha=.8)
-    for i, (label, k) in enumerate(steps.items()):
-        h = toy.at(k)(torch.stack([line, torch.zeros_like(line)])[None,:,None]).detach()[0,0,0]
-        cross = line[1:][(h[1:] > .5) != (h[:-1] > .5)]
-        for c in cross[:1].tolist():
-            ax.axvline(c, c=color, lw=1 + 1.4*(i == len(steps)-1))
-            ax.text(c + .06, ax.get_ylim()[1]*(.95 - .22*(i%4)), label, c=color, fontsize=8, va='top')
-    ax.set(xlim=(-2.2,4.3), yticks=[], xticks=[], xlabel='density of both classes (square root)')
+    "Density of both classes along the axis, and where the boundary crosses it"
+    line = torch.linspace(*X, 261)
+    for v, all_, c in ((toy.unlabeled[:,0,0,1:31], toy.unlabeled.shape[-1]-1, GREY), (toy.unlabeled[:,0,0,:1], 1, GOLD)):
+        ax.fill_between(line, ((-(line[:,None]-v.flatten()[None])**2/(2*.2**2)).exp().sum(1)*all_/v.shape[-1]).sqrt(), color=c, lw=0, alpha=.8)
+    top, told = ax.get_ylim()[1]*1.25, []
+    for k in (steps[-1], *steps[:-1]):      # the last and the first keep their labels
+        if (c := crossing(toy.at(k))) is None: continue
+        ax.axvline(c, c=color, lw=3.5 if k == steps[-1] else 1.2)
+        if all(abs(c - o) > .25 for o in told): ax.text(c + .05, top, f'{k}', c=color, fontsize=10, va='top'); told.append(c)
+    ax.set(xlim=X, ylim=(0,top), yticks=[], xticks=[])
+    ax.set_xlabel('density of both classes (square root); crossing at each step', fontsize=10)
     ax.spines[['top','right','left']].set_visible(False)
 
-def boundary_frames(
-    toy:Toy,            # of `boundary`, after some steps
-    every:int=5,        # steps between two frames
-)->list:                # figures, closed: show or save them one after the other
-    "The boundary's path, a figure per step"
-    import matplotlib.pyplot as plt
-    frames = [boundary_figure(toy, k) for k in range(0, len(toy)+1, every)]
-    for f in frames: plt.close(f)
-    return frames
+# %% ../nbs/60_collapse.ipynb #ba0237fe
+def draw_views(
+    ax,             # of `draw_plane`
+    toy:Toy, k:int, # the step that begins after k others
+    n:int=7,        # pictures whose sparse point is shown
+)->None:
+    "The two views of some sparse points in a step; an arrow is as long as the loss pulls that view's answer towards the other's: half the way at most"
+    seen = toy.past[k][0]
+    at = {who: x[:n,:,0,0] for who,x in seen.views.items()}
+    pull = {who: p[:n,0,0,:1].abs() for who,p in seen.pull.items()}
+    most = torch.stack([*pull.values()]).max().clamp(min=1e-9)
+    for (who, other), c in zip((('teacher', 'student'), ('student', 'teacher')), (RED, BLUE)):
+        way = (at[other]-at[who])*pull[who]/(2*most)
+        ax.plot(*torch.stack([toy.unlabeled[:n,:,0,0], at[who]]).movedim(2,0), c=c, lw=.8, alpha=.4)
+        ax.scatter(*at[who].T, s=40, c=c, lw=0, zorder=3)
+        ax.quiver(*at[who].T, *way.T, color=c, angles='xy', scale_units='xy', scale=1, width=.006, zorder=4)
 
-def before_after(
-    toys:dict,          # title -> toy of `boundary` after its steps, from one start
-    path=(5,10,15,20),  # steps whose boundary is drawn too
-):                      # a matplotlib figure
-    "(A) before, (B), (C) ... after: the paper's picture, with the density strip below"
-    import matplotlib.pyplot as plt
-    first = next(iter(toys.values()))
-    fig, axes = plt.subplots(2, 1+len(toys), figsize=(4.3*(1+len(toys)), 3.9), layout='constrained', height_ratios=(4,1))
-    draw_plane(axes[0,0], first, 0); draw_strip(axes[1,0], first, {'before': 0})
-    axes[0,0].set_title('(A) before: a few labels', loc='left')
-    for i, (title, toy) in enumerate(toys.items(), 1):
-        c = COLOR['both' if toy.method.teacher.gradient else 'easy']
-        draw_plane(axes[0,i], toy, len(toy), path, color=c)
-        draw_strip(axes[1,i], toy, {f'{k}': k for k in (0, *path)}, c)
-        axes[0,i].set_title(f'({chr(65+i)}) {title}', loc='left')
+def draw_answers(
+    ax,             # matplotlib axes
+    toy:Toy, k:int, # the step that begins after k others
+    n:int=7,        # pictures whose sparse point is shown
+)->None:
+    "The same answers as heights: filled before the step, hollow after it; an arrow is the pull of the loss, half a gap at most"
+    seen, after = toy.past[k][0], toy.at(k+1)
+    height = {who: h[:n,0,0,0] for who,h in seen.answers.items()}
+    pull = {who: p[:n,0,0,0] for who,p in seen.pull.items()}
+    scale = (height['teacher']-height['student']).abs().max()/(2*torch.stack([*pull.values()]).abs().max().clamp(min=1e-9))
+    for (who, h), c, side in zip(height.items(), (RED, BLUE), (-.13, .13)):
+        at = torch.arange(n) + side
+        ax.scatter(at, h, s=60, c=c, lw=0, zorder=3)
+        ax.scatter(at, after(seen.views[who][:n])[:,0,0,0], s=60, facecolors='none', edgecolors=c, lw=1.5, zorder=3)
+        ax.quiver(at, h, 0*h, pull[who]*scale, color=c, angles='xy', scale_units='xy', scale=1, width=.006, headwidth=4)
+    for i in range(n): ax.plot((i-.13, i+.13), (height['teacher'][i], height['student'][i]), c=GREY, lw=1, zorder=0)
+    ax.axhline(.5, c=INK, lw=.8, ls='--')
+    ax.set(ylim=(-.05,1.08), yticks=(0,.5,1), xticks=())
+    ax.set_title(f'answers at {n} sparse points', fontsize=12, loc='left')
+    ax.spines[['top','right']].set_visible(False)
+
+def draw_change(
+    ax, toy:Toy, k:int,     # of `draw_plane`; step number k
+)->None:
+    "Where step number k raised the answer (green) and where it lowered it (orange)"
+    from matplotlib.colors import LinearSegmentedColormap
+    x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
+    change = (toy.at(k)(torch.stack([x, y])[None]) - toy.at(k-1)(torch.stack([x, y])[None]))[0,0]
+    most = float(change.abs().max().clamp(min=1e-9))
+    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', (COLOR['both'], 'white', COLOR['easy'])), vmin=-most, vmax=most, alpha=.45, aspect='equal', zorder=-1)
+    ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (orange) or raised (green), by {most:.3f} at most', fontsize=10, color='#4a4d53')
+
+def boundary_figure(
+    b:Boundary,
+    k:int,          # step number k, the one that ends after k steps; 0: the start
+)->Picture:
+    "One step: the points, both views and their pull, the boundary before and after, what the update changed; the answers; the path"
+    toy, c = b.toy, COLOR.get(b.settings['who'], COLOR['easy'])
+    fig = Picture(figsize=(12,5), dpi=80)
+    ax, strip, answers = fig.add_axes((.01,.2,.58,.73)), fig.add_axes((.01,.06,.58,.14)), fig.add_axes((.65,.28,.34,.65))
+    draw_plane(ax, toy, k, range(max(k-1, 0), k), c)
+    draw_strip(strip, toy, tuple(dict.fromkeys((*range(0, k, 5*(1+k//25)), k))), c)
+    ax.set_title(f'step {k}', loc='left', fontsize=14, color=c)
+    if k and toy.past[k-1][0].views:
+        draw_change(ax, toy, k); draw_views(ax, toy, k-1); draw_answers(answers, toy, k-1)
+        loss = toy.past[k-1][0].loss
+        for x, y, c, words in ((0,-.1,RED,'what the teacher saw'), (.5,-.1,BLUE,'what the student saw'), (0,-.2,INK,'filled before the step, hollow after it; arrow: the pull'),
+                               (0,-.3,INK,f"loss of labels {loss['sup1']:.4f}, of consistency {loss['cons1']:.4f}")):
+            answers.text(x, y, words, c=c, fontsize=11, transform=answers.transAxes)
+    else: answers.axis('off')
     return fig
 
-# %% ../nbs/60_collapse.ipynb #9ea46c4c
+# %% ../nbs/60_collapse.ipynb #794f042a
+def film(
+    played:dict,        # title -> Boundary after its steps
+    steps,              # whose moments are the frames
+)->bytes:               # an animated GIF, for a talk: write it into a file, or show it with IPython's `Image`
+    "The boundary's path, several side by side"
+    from PIL import Image
+    frames = []
+    for k in steps:
+        fig = Picture(figsize=(5*len(played),3.6), dpi=64)
+        for i, (title, b) in enumerate(played.items()):
+            ax = fig.add_axes((i/len(played), 0, .98/len(played), .9))
+            draw_plane(ax, b.toy, k, color=COLOR.get(b.settings['who'], COLOR['easy']))
+            ax.set_title(f'{title}: step {k}', fontsize=14)
+        frames.append(Image.open(io.BytesIO(fig._repr_png_())).convert('P', palette=Image.Palette.ADAPTIVE, colors=48))
+    frames[0].save(out := io.BytesIO(), 'GIF', save_all=True, append_images=frames[1:], duration=[1200]+[350]*(len(frames)-2)+[2000], loop=0)
+    return out.getvalue()
+
+def before_after(
+    played:dict,            # title -> Boundary after its steps, from one start
+    path=(5,10,15,20),      # steps whose boundary is drawn too
+)->Picture:
+    "(A) before, (B), (C) ... after: the paper's picture, with the density strip below"
+    first = next(iter(played.values()))
+    shown = {'before: a few labels': (first, 0, (), INK), **{title: (b, len(b), path, COLOR.get(b.settings['who'], COLOR['easy'])) for title, b in played.items()}}
+    n, fig = len(shown), Picture(figsize=(5*len(shown),4.4), dpi=72)
+    for i, (title, (b, k, path, c)) in enumerate(shown.items()):
+        ax, strip = fig.add_axes((i/n, .2, .98/n, .71)), fig.add_axes((i/n, .07, .98/n, .13))
+        draw_plane(ax, b.toy, k, path, c)
+        draw_strip(strip, b.toy, tuple(dict.fromkeys((0, *path, k))), c)
+        ax.set_title(f'({chr(65+i)}) {title}', fontsize=15, color=c)
+    return fig
+
+# %% ../nbs/60_collapse.ipynb #9795543b
 def limits(
-    ratios=(1,3,10,30,100,300,1000),   # dense points to one sparse one
+    ratios=(1,3,10,30,100,300,1000),    # dense points to one sparse one
     who=('nobody','both','easy'),
-    seeds=(0,), steps:int=60, points:int=1200,     # unlabelled points in all, at least 4 pictures
+    seeds=(0,), steps:int=60,
 )->list[dict]:          # ratio, who, seed, kept, height, lost_dense
     "What becomes of the sparse class at each imbalance"
     rows = []
     for r in ratios:
         for seed in seeds:
-            start = boundary('nobody', r, seed=seed, n=max(4, min(24, points//r)))
-            for w in who:
-                toy = Toy(who_teaches(w, EASY, HARD), start.start, start.labeled, start.unlabeled, start.lam, seed=seed).step(0 if w == 'nobody' else steps)
-                rows.append(dict(ratio=r, who=w, seed=seed, **fates(toy.net, min(r, 30))))
+            b = Boundary('nobody', r, seed=seed)
+            rows += [dict(ratio=r, who=w, seed=seed, **b.reset().change(who=w).step(0 if w == 'nobody' else steps).fates()) for w in who]
     return rows
 
-# %% ../nbs/60_collapse.ipynb #93859722
-FAINT = Moved(.4, .9, whole=True)   # the hard view of a line
+def band(
+    ax, rows:list[dict],    # axes
+    x:str, y:str,           # which numbers
+    color:str, words:str,   # of the line
+    up:float=0.,            # the words' height above the line's end, data units
+)->None:
+    "A line through the medians and a band from the smallest to the largest over seeds"
+    at = sorted({r[x] for r in rows})
+    v = torch.tensor([[r[y] for r in rows if r[x] == a] for a in at])
+    ax.fill_between(at, v.amin(1), v.amax(1), color=color, alpha=.18, lw=0)
+    ax.plot(at, v.quantile(.5, 1), 'o-', c=color, lw=2.5, ms=5)
+    ax.annotate(words, (at[-1], float(v[-1].quantile(.5)) + up), xytext=(8, 0), textcoords='offset points', c=color, va='center', fontsize=11, annotation_clip=False)
 
-def lines(
-    n:int=32,           # lines
-    seed:int=0,
-    width:int=48,       # pixels
-    sigma:float=1.5,    # of the bump, px
-)->tuple[Tensor,Tensor]:    # pictures (n,1,1,width), heatmaps (n,1,1,width)
-    "A wiggle to be found among smooth clutter, and the heatmap that says where"
-    g = torch.Generator().manual_seed(seed)
-    d = torch.arange(width) - (4 + torch.rand(n, 1, generator=g)*(width-9))
-    away = torch.arange(width) - (4 + torch.rand(n, 2, 1, generator=g)*(width-9))
-    clutter = ((-away**2/8).exp()*(1.2*torch.rand(n, 2, 1, generator=g) - .6)).sum(1)
-    return (.8*d*(-d**2/8).exp() + clutter)[:,None,None], (-d**2/(2*sigma**2)).exp()[:,None,None]
-
-def heatmap(
-    who:str='both',     # a name in WHO
-    lam:float=3.,       # weight of the unlabelled loss; at 10 nothing holds the peak of a network that teaches itself, it grows without end
-    lr:float=.01, warm:int=120, seed:int=0,
-)->Toy:
-    "The line, after learning from four labels and before its first unlabelled step"
-    few = lines(4, seed+100)
-    start = Toy(Method(labeled_view=EASY), Scan(seed=seed), few, None, lr=2*lr, seed=seed).step(warm).net
-    return Toy(who_teaches(who, EASY, FAINT), start, few, lines(32, seed)[0], lam, lr, seed=seed)
-
-@dataclass(frozen=True)
-class Only:
-    "Only these pixels count (for looking, not a method)"
-    mask:Tensor     # (B,1,h,w) bool
-    def __call__(self, heat): return self.mask.to(heat.dtype)
-
-def pulls(
-    toy:Toy,            # at a frozen moment
-    front:Tensor,       # (Bu,1,h,w) bool: pixels of the unlabelled that are foreground in truth
-    k:int|None=None,    # after how many steps; None: now
-)->dict:                # of labels, foreground, background: loss, and lift: by how much one unit of descent would raise the easy answer on foreground pixels
-    "Who pulls the foreground's answer, and how hard"
-    net, m, k = toy.at(len(toy) if k is None else k), toy.method, len(toy) if k is None else k
-    peers, g = Peers([net], **m.copies), lambda: torch.Generator().manual_seed(mix(toy.seed, k))
-    own = list(net.parameters())
-    raised = torch.autograd.grad(net(m.labeled_view(toy.unlabeled, g()))[front].mean(), own)
-    parts = dict(labels=Method(labeled_view=m.labeled_view), foreground=replace(m, weight=Only(front), sup=0.), background=replace(m, weight=Only(~front), sup=0.))
-    told = {}
-    for name, part in parts.items():
-        loss = lesson(part, peers, toy.labeled, toy.unlabeled, toy.lam, g(), k)[0]
-        down = torch.autograd.grad(loss, own)
-        told[name] = dict(loss=float(loss.detach()), lift=-float(sum((a*b).sum() for a,b in zip(raised, down))))
-    return told
-
-# %% ../nbs/60_collapse.ipynb #c500ac1d
-def heatmap_figure(
-    toys:dict,          # title -> toy of `heatmap` after its steps
-    moments=(0,5,15,40),    # steps at which the network is frozen
-    n:int=32, seed:int=0,   # of `lines`: the toy's unlabelled ones
-):                      # a matplotlib figure
-    "The average heatmap around the joint at frozen moments, its peak, and who pulls the peak"
-    import matplotlib.pyplot as plt
-    x, y = lines(n, seed)
-    near = torch.arange(-9, 10)
-    place = (y.argmax(-1, keepdim=True) + near).clamp(0, y.shape[-1]-1)
-    fig, axes = plt.subplots(len(toys), 3, figsize=(11, 2.9*len(toys)), layout='constrained', squeeze=False)
-    for (title, toy), (a, b, c) in zip(toys.items(), axes):
-        main = COLOR['both' if toy.method.teacher.gradient else 'easy']
-        mean = lambda k: toy.at(k)(x).detach().gather(-1, place).mean((0,1,2))
-        for i, k in enumerate(moments):
-            h = mean(k)
-            a.plot(near, h, c=main, alpha=.3 + .7*i/(len(moments)-1), lw=1.8)
-            a.text(9.3, 1.25 - .17*i, f'step {k}', color=main, alpha=.3 + .7*i/(len(moments)-1), fontsize=8)
-        a.plot(near, y.gather(-1, place).mean((0,1,2)), c=COLOR['nobody'], lw=1, ls='--')
-        a.set(title=f'{title}: average heatmap', xlabel='pixels from the joint', ylim=(-.2,1.5), xlim=(-9,13.5))
-        every = list(range(0, len(toy)+1, max(1, len(toy)//20)))
-        b.plot(every, [float(toy.at(k)(x).detach().amax(-1).mean()) for k in every], c=main)
-        b.set(title='its peak', xlabel='step', ylim=(0,1.5))
-        told = [pulls(toy, y > .1, k) for k in every]
-        for name, colour in (('labels', COLOR['nobody']), ('foreground', '#e0a100'), ('background', '#7b8591')):
-            lift = [t[name]['lift'] for t in told]
-            c.plot(every, lift, c=colour, lw=1.8, label=name)
-        c.axhline(0, c=INK, lw=.8)
-        c.set_yscale('symlog', linthresh=.01)
-        c.legend(frameon=False, fontsize=8, ncols=3, loc='upper right')
-        c.set(title='who lifts it (+) and who lowers it', xlabel='step')
-        for ax in (a,b,c): ax.spines[['top','right']].set_visible(False)
+def limit_figure(
+    rows:list[dict],    # of `limits`
+)->Picture:
+    "Both classes against the imbalance"
+    fig, axes = canvas(1, 2, size=(11.5,4))
+    for ax, y, title in zip(axes, ('kept','lost_dense'), ('sparse points kept', 'dense points lost')):
+        for w, words, up in (('nobody', 'before', -.05), ('both', 'both teach', .02), ('easy', 'easy teaches', .04)): band(ax, [r for r in rows if r['who'] == w], 'ratio', y, COLOR[w], words if y == 'kept' else '', up)
+        ax.set(xscale='log', xlabel='dense points to one sparse point', ylim=(-.03,1.05), title=title, xlim=(.9,4500))
     return fig
 
-# %% ../nbs/60_collapse.ipynb #8846b011
-def directions(
-    ratio:int=30, steps:int=60, seed:int=0, n:int=24,
-)->list[dict]:          # name, gap (student error minus teacher error, at the start), before, after (heights of sparse points), kept, lost_dense
-    "Every teacher on one plane, from one start"
-    start = boundary('nobody', ratio, seed=seed, n=n)
-    y = crowd(n, ratio, seed)[1]
-    @torch.no_grad()
-    def error(view): return float((start.start(view(start.unlabeled, torch.Generator().manual_seed(seed))) - y)[...,:1].square().mean())
-    lineup = {name: who_teaches(name, EASY, HARD) for name in WHO if name != 'nobody'}
-    lineup |= {'easy-easy': who_teaches('easy', EASY, EASY), 'hard-hard': replace(who_teaches('easy', HARD, HARD), labeled_view=EASY)}
-    lineup['hard'] = replace(lineup['hard'], labeled_view=EASY)
-    before, rows = fates(start.start, ratio)['height'], []
-    for name, m in lineup.items():
-        toy = Toy(m, start.start, start.labeled, start.unlabeled, start.lam, seed=seed).step(steps)
-        gap = 0. if m.teacher.gradient else error(m.student_views[0]) - error(m.teacher_view)
-        after = fates(toy.net, ratio)
-        rows.append(dict(name=name, gap=gap, before=before, after=after['height'], kept=after['kept'], lost_dense=after['lost_dense']))
-    return rows
+# %% ../nbs/60_collapse.ipynb #baaed565
+def around(
+    heat:Tensor,        # (B,K,h,w) heatmaps
+    xy:Tensor,          # (B,K,2) places, heatmap px
+    r:int=8,            # heatmap px to each side
+)->Tensor:              # (B,K,2r+1,2r+1); 0 outside the heatmap
+    "What heatmaps look like around given places"
+    B, K, h, w = heat.shape
+    at, side = xy.round().long() + r, torch.arange(-r, r+1)
+    x, y = at[...,0].clamp(r, w+r-1), at[...,1].clamp(r, h+r-1)
+    return pad(heat, (r,)*4)[torch.arange(B).view(B,1,1,1), torch.arange(K).view(1,K,1,1), y[...,None,None] + side[:,None], x[...,None,None] + side]
 
-LETTERS = {'hard': 'D3', 'easy-easy': 'D1', 'hard-hard': 'D2', 'confident .2': 'A1', 'confident .4': 'A2', 'confident .6': 'A3', 'confident .8': 'A4', 'EMA': 'B', 're-weighted': 'C'}
+def frozen(
+    teaching:Teaching,  # as it stands before a step
+    peers:Peers,        # left as they are
+    batch:tuple,        # x, y: what that step would learn from (`data.streams`)
+    truth:tuple,        # xy (Bu,K,2) roomy px and vis (Bu,K) of the unlabelled people, which nobody is taught
+    front:float=.1,     # a pixel whose true bump is higher is foreground
+)->dict:                # map (17,17): mean easy answer around the true joints; peak; of labels, foreground, background: loss and lift
+    "Stop a training before a step: what do the heatmaps look like, and who raises or lowers them at the joints?"
+    net = deepcopy(peers).train()
+    _, y, pred, _ = one_batch(teaching, net, *batch)
+    easy, hard = ([*joints_in(*truth, d, teaching.flip_index)] for d in (teaching.easy, teaching.views[0][0]))
+    is_joint = [teaching.codec.encode(*j, teaching.heat_size)[0] > front for j in (easy, hard)]
+    (target, weight), student = y['teach'][0][0], pred['student'][0][0]
+    parts = dict(labels=mse(pred['labeled'][0], y['target'], y['weight']), foreground=mse(student, target, spread(weight)*is_joint[1]),
+                 background=mse(student, target, spread(weight)*~is_joint[1]))
+    own = list(net.nets[0].parameters())
+    raised = torch.autograd.grad(net.nets[0](teaching.ask.images[0])[is_joint[0]].mean(), own)
+    told = {}
+    for name, loss in parts.items():
+        down = torch.autograd.grad(loss, own, retain_graph=True)
+        told[name] = dict(loss=float(loss.detach()), lift=-float(sum((a*b).sum() for a,b in zip(raised, down))))
+    with torch.no_grad(): heat = deepcopy(peers.nets[0]).eval()(teaching.ask.images[0])
+    there = is_joint[0].flatten(2).any(-1)
+    return dict(map=around(heat, easy[0]/teaching.codec.stride)[there].mean(0), peak=float(peaks(heat)[there].mean()), **told)
+
+# %% ../nbs/60_collapse.ipynb #720c3aa8
+def heatmap_figure(
+    told:dict,      # what `scripts/collapse.py heatmap` wrote: seeds, rows of method, seed, step and what `frozen` tells
+    moments=(0,15,45,90,150),
+)->Picture:
+    "The average heatmap around the joint at frozen moments, its peak, and who lifts the answer at the joint"
+    fig = Picture(figsize=(13,6.6), dpi=72)
+    pair = (('naive', 'both teach', COLOR['both']), ('posecons', 'easy teaches', COLOR['easy']))
+    top = max(float(torch.tensor(r['map']).max()) for r in told['rows'])
+    for row, (method, words, c) in enumerate(pair):
+        for i, step in enumerate(moments):
+            ax = fig.add_axes((.02 + .105*i, .54 - .47*row, .1, .38))
+            ax.imshow(torch.tensor([r['map'] for r in told['rows'] if r['method'] == method and r['step'] == step]).mean(0), vmin=0, vmax=top, cmap='magma')
+            ax.set(xticks=[], yticks=[]); ax.set_title(f'step {step}', fontsize=11)
+            if not i: ax.set_ylabel(words, color=c, fontsize=13)
+    peak = fig.add_axes((.6, .59, .15, .33)); peak.set_title('peak', fontsize=12)
+    for method, words, c in pair: band(peak, [r for r in told['rows'] if r['method'] == method], 'step', 'peak', c, '')
+    peak.set(ylim=(0,None), xlabel='step')
+    for row, (method, words, c) in enumerate(pair):
+        ax = fig.add_axes((.8, .59 - .47*row, .13, .33))
+        for name, colour, up in (('labels', COLOR['nobody'], 0), ('foreground', GOLD, 0), ('background', '#7b8591', 0)):
+            band(ax, [dict(step=r['step'], lift=r[name]['lift']) for r in told['rows'] if r['method'] == method], 'step', 'lift', colour, name)
+        ax.axhline(0, c=INK, lw=.8); ax.set_yscale('symlog', linthresh=1e-3)
+        ax.set_title(f'who lifts the joint: {words}', fontsize=12, color=c)
+    for ax in fig.axes[len(moments):]: ax.spines[['top','right']].set_visible(False)
+    return fig
+
+# %% ../nbs/60_collapse.ipynb #79cd3f50
+def directions(
+    seeds=(0,), ratio:int=100, steps:int=60,
+    scale=(0.,.3,.6,1.),    # strengths that are paired
+)->dict:            # pairs: teacher, student, seed, gap (student's error minus teacher's, before), before, height, kept, lost_dense; attempts: name, pair, seed and the last three
+    "Every pair of strengths, and every failed attempt on two pairs, from one start per seed"
+    pairs, attempts = [], []
+    for seed in seeds:
+        b, truth = Boundary('nobody', ratio, seed=seed), crowd(24, ratio, seed)[1]
+        before = b.fates()['height']
+        def go(who, easy, hard): return b.reset().change(who=who, easy=easy, hard=hard).step(steps).fates()
+        @torch.no_grad()
+        def error(s):
+            wrong = (b.toy.start(strength(s)(b.toy.unlabeled, torch.Generator().manual_seed(seed))) - truth).square()
+            return float(wrong[...,0].mean() + wrong[...,1:].mean())/2
+        errors = {s: error(s) for s in scale}
+        for t in scale: pairs += [dict(teacher=t, student=s, seed=seed, gap=errors[s]-errors[t], before=before, **go('easy', t, s)) for s in scale]
+        for name in WHO:
+            if name != 'nobody': attempts += [dict(name=name, pair=pair, seed=seed, **go(name, *ends)) for pair, ends in (('easy-hard', (0., 1.)), ('equal', (0., 0.)))]
+    return dict(pairs=pairs, attempts=attempts)
+
+LETTERS = {'hard': 'D3', **{f'{kind} > {t}': f'A{i}' for kind in ('peak','pixel','sure') for i, t in enumerate((.2,.4,.6,.8), 1)}, 'EMA .9': 'B', 'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
 
 def direction_figure(
-    rows:list[dict],    # of `directions`
-):                      # a matplotlib figure
-    "Teacher's lead before training against what the student becomes"
-    import matplotlib.pyplot as plt
-    fig, (ax, bars) = plt.subplots(1, 2, figsize=(11, 4), layout='constrained', width_ratios=(1.15,1))
-    for r in rows:
-        c = COLOR['both'] if r['after'] < .5 else COLOR['easy']
-        ax.annotate('', (r['gap'], r['after']), (r['gap'], r['before']), arrowprops=dict(arrowstyle='-|>', color=c, lw=1.6, shrinkA=0, shrinkB=0))
-        ax.plot(r['gap'], r['after'], 'o', c=c, ms=5)
+    told:dict,      # of `directions`
+)->Picture:
+    "The teacher's lead before training against what the student becomes, and the failed attempts"
+    fig, (ax, bars) = canvas(1, 2, size=(13,6), width_ratios=(1.2,1))
+    fig.subplots_adjust(wspace=.3)
+    mean = lambda rows, k: sum(r[k] for r in rows)/len(rows)
+    groups = lambda rows, *keys: {key: [r for r in rows if tuple(r[k] for k in keys) == key] for key in dict.fromkeys(tuple(r[k] for k in keys) for r in rows)}
+    named = {(0.,1.): 'easy to hard', (1.,0.): 'hard to easy (D3)', (0.,0.): 'easy-easy (D1)', (1.,1.): 'hard-hard (D2)'}
+    for key, rows in groups(told['pairs'], 'teacher', 'student').items():
+        x, y = mean(rows, 'gap'), mean(rows, 'height')
+        c = COLOR['easy'] if y > .5 else COLOR['both']
+        ax.annotate('', (x, y), (x, mean(rows, 'before')), arrowprops=dict(arrowstyle='-|>', color=c, lw=1.2, alpha=.5, shrinkA=0, shrinkB=2))
+        ax.plot(x, y, 'o', c=c, ms=9 if key in named else 5)
+        if key in named: ax.annotate(named[key], (x, y), xytext=(0, 12), textcoords='offset points', c=c, fontsize=11, ha='center')
     ax.axvline(0, c=COLOR['nobody'], lw=.8, ls='--')
-    widest = max(abs(r['gap']) for r in rows)*1.25
-    ax.set(xlim=(-widest, widest), ylim=(-.05,1.1), xlabel="student's error minus teacher's, before (sparse points)", ylabel='height of sparse points', title='The teacher must be the better one')
-    rows = sorted(rows, key=lambda r: r['after'])
-    for i, r in enumerate(rows):
-        c = COLOR['both'] if r['after'] < .5 else COLOR['easy']
-        bars.barh(i, r['after'], color=c, height=.5)
-        bars.text(r['after'] + .02, i, f"{r['after']:.2f}   dense lost {100*r['lost_dense']:.0f} %", va='center', fontsize=8)
-    letter = lambda name: f'{LETTERS[name]}  ' if name in LETTERS else ''
-    bars.set_yticks(range(len(rows)), [letter(r['name']) + r['name'] for r in rows])
-    bars.set(xlim=(0,1.5), xticks=(0,.5,1), xlabel='height of sparse points, after', title='Who teaches')
-    for a in (ax,bars): a.spines[['top','right']].set_visible(False)
+    ax.set(ylim=(-.05,1.15), xlabel="teacher's lead: student's error minus teacher's, before", ylabel='height of sparse points, after', title='The better view must teach')
+    attempts = groups(told['attempts'], 'name')
+    order = sorted(attempts, key=lambda n: mean([r for r in attempts[n] if r['pair'] == 'easy-hard'], 'height'))
+    for i, name in enumerate(order):
+        for pair, dy, full in (('easy-hard', .12, True), ('equal', -.18, False)):
+            h = [r['height'] for r in attempts[name] if r['pair'] == pair]
+            c = COLOR['easy'] if sum(h)/len(h) > .5 else COLOR['both']
+            bars.plot((min(h), max(h)), (i+dy, i+dy), c=c, lw=1.5, alpha=.5)
+            bars.plot(sum(h)/len(h), i+dy, 'o', c=c, mfc=c if full else 'white', ms=7)
+    bars.set_yticks(range(len(order)), [f'{LETTERS.get(n[0], "")}  {n[0]}' for n in order])
+    bars.set(xlim=(-.03,1.05), xlabel='height of sparse points (dot: mean, line: all seeds)', title='Who teaches: filled easy-hard pair, hollow equal pair')
     return fig
