@@ -50,7 +50,7 @@ class Server:
             (home / name).mkdir()
         self.settings(Path(env["JUPYTERLAB_SETTINGS_DIR"]))
         with open(home / "log", "w") as log:
-            options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=", f"--ServerApp.root_dir={self.work}"]
+            options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={self.work}"]
             self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, stdout=log, stderr=log, cwd=home)
         until = time.monotonic() + 120
         while self.url is None and time.monotonic() < until and self.process.poll() is None:
@@ -289,7 +289,7 @@ for name in ('naive', 'posedual'): train(name, p, data, home/name, 1, start=home
     "comparer": "RunComparer({k: home/k for k in ('start', 'naive', 'posedual')})",
     "boundary": "BoundaryLab(ratio=30)",
 }
-SLIDERS = dict(browser=("place", "moment"), explorer=("rotate", "scale", "person"), monitor=("until",), comparer=("place", "moment"), boundary=("steps made", "dense : sparse"))
+SLIDERS = dict(browser=("place", "moment"), explorer=("rotate", "size", "person"), monitor=("until",), comparer=("place", "moment"), boundary=("steps made", "ratio"))
 
 
 @pytest.fixture(scope="module")
