@@ -28,7 +28,8 @@ def without(what: str):
 
 def find_browser() -> str:
     asked = os.environ.get("SEMIPOSE_BROWSER")
-    found = shutil.which(asked) if asked else next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    usual = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = shutil.which(asked) if asked else next(filter(None, map(shutil.which, usual)), None)
     return found or without(f"there is no {asked or 'Chromium'}; on Debian, `apt install chromium`.")
 
 
@@ -50,7 +51,8 @@ class Server:
             (home / name).mkdir()
         self.settings(Path(env["JUPYTERLAB_SETTINGS_DIR"]))
         with open(home / "log", "w") as log:
-            options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={self.work}"]
+            options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]
+            options += [f"--ServerApp.root_dir={self.work}"]
             self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, stdout=log, stderr=log, cwd=home)
         until = time.monotonic() + 120
         while self.url is None and time.monotonic() < until and self.process.poll() is None:
@@ -67,7 +69,8 @@ class Server:
     @staticmethod
     def settings(folder: Path):
         "No news, all cells on the page, and no cell cut short"
-        for plugin, name, values in (("apputils", "notification", dict(fetchNews="false", checkForUpdates=False)), ("notebook", "tracker", dict(windowingMode="none"))):
+        quiet, whole = dict(fetchNews="false", checkForUpdates=False), dict(windowingMode="none")
+        for plugin, name, values in (("apputils", "notification", quiet), ("notebook", "tracker", whole)):
             file = folder / f"@jupyterlab/{plugin}-extension/{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True)
             file.write_text(json.dumps(values))
@@ -284,12 +287,12 @@ data = prepare(p, home/'people', 1, progress=False)
 train('supervised', p, data, home/'start', 1, steps=20, every=20, lr=p.start_lr, nets=2, progress=False)
 for name in ('naive', 'posedual'): train(name, p, data, home/name, 1, start=home/'start', progress=False)""",
     "browser": "HeatmapBrowser(home/'posedual')",
-    "explorer": "ViewExplorer(home/'start', people=8, pair='naive')",
+    "explorer": "ViewExplorer(home/'start', people=8, pair='naive', patience=9.)",
     "monitor": "CollapseMonitor(home/'naive')",
     "comparer": "RunComparer({k: home/k for k in ('start', 'naive', 'posedual')})",
     "boundary": "BoundaryLab(ratio=30)",
 }
-SLIDERS = dict(browser=("place", "moment"), explorer=("rotate", "size", "person"), monitor=("until",), comparer=("place", "moment"), boundary=("steps made", "ratio"))
+SLIDERS = dict(browser=("place", "moment"), explorer=("size", "dice", "person"), monitor=("until",), comparer=("place", "moment"), boundary=("steps made", "ratio"))
 
 
 @pytest.fixture(scope="module")
