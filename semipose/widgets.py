@@ -47,7 +47,7 @@ class Lab:
     def __init__(self,
         rows:list[dict],    # the controls, a dict (name -> ipywidgets control) for each line of them
     ):
-        self.controls, self.held = {k: c for row in rows for k,c in row.items()}, False
+        self.controls, self.held, self.drawn = {k: c for row in rows for k,c in row.items()}, False, None
         self.image, self.text = ipw.Image(format='png'), ipw.HTML()
         self.image.layout = ipw.Layout(max_width='100%', object_fit='contain', align_self='flex-start')
         for c in self.controls.values(): c.observe(self.moved, 'value')
@@ -79,16 +79,17 @@ class Lab:
         return values
 
     def moved(self, change):
-        if not self.held: self.redraw()
+        if not self.held and self.values != self.drawn: self.redraw()   # who already drew these values need not do it again
     @contextmanager
     def still(self):
         "Several controls at once, one picture afterwards"
         was, self.held = self.held, True
         try: yield
         finally: self.held = was
-        self.moved(None)
+        if not was: self.redraw()
     def redraw(self):
-        fig, words = self.draw(**self.values)
+        self.drawn = self.values
+        fig, words = self.draw(**self.drawn)
         fig.dpi = 1.2*fig.dpi   # a projector has room for it, a narrower page shrinks it
         self.image.value, self.text.value = fig._repr_png_(), f'<span style="line-height:1.4">{escape(words)}</span>'
     def _repr_mimebundle_(self, **kw)->dict:
@@ -764,12 +765,12 @@ class BoundaryLab(Lab):
         how = dict(who=choice('who teaches', list(WHO), s['who']), easy=slider('easy view', 1., s['easy'], step=.05),
                    hard=slider('hard view', 1., s['hard'], step=.05), lam=slider('weight', 30., s['lam'], step=.5))
         new = dict(ratio=stages('ratio', ratios, ratio), seed=slider('seed', 20, s['seed']))
+        for name in new: new[name].observe(self.anew, 'value')   # before the observer that draws: another toy begins at step 0
         super().__init__([go, how, new])
         ipw.link((play, 'value'), (go['k'], 'value'))
         self.box.children[0].children = (play, *self.box.children[0].children)
         for name, by in (('back', -1), ('step', 1)): go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))   # the slider keeps it between its ends
         go['reset'].on_click(lambda _: setattr(go['k'], 'value', 0))
-        for name in new: new[name].observe(self.anew, 'value')
 
     def anew(self, change):
         with self.still(): self.controls['k'].value = 0

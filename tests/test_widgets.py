@@ -17,7 +17,7 @@ from semipose.run import prepare, train
 from semipose.skeletons import COCO17
 from semipose.views import A30, A60, carry, plain, render
 from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, RunComparer, ViewExplorer, album, answer, entropy, fall, heeded,
-                              lesson, monitor_words, settings_of, steps_of, strip_album, warning)
+                              lesson, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
 
 P = protocol("demo", train_people=50, val_people=10, labels=30, width=8, batch=(8, 8), start_steps=30, start_every=30, steps=20, every=10, lam=4.)
 
@@ -81,6 +81,12 @@ def test_an_album_asks_the_networks_of_each_moment(runs):
             assert torch.allclose(a.answers[moment, f"network {i + 1}"].heat, heat, atol=1e-5)
     assert a.xy[a.vis > 0].min() > -20 and a.xy[a.vis > 0].max() < 90
     assert "mean" not in album(runs / "naive", people=3).networks
+    from semipose.teaching import Draws                                 # the two roles, brought back to the plain crop
+    peers, p, sk, r = load_run(runs / "posedual", device="cpu")
+    image, codec, start = people_crops(runs / "posedual", r, p.size, 6).batch(range(6))["image"], Gaussian(p.sigma, peers.stride), plain(6, p.size)
+    l = lesson(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"], Draws(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
+    for role, heat, view in (("teacher", l.teacher, l.easy), ("student", l.student, l.hard)):
+        assert torch.allclose(a.answers["step 20", role].heat, carry(heat, view, start, codec, sk.flip_index), atol=1e-5)
     ema = album(runs / "mean_teacher", people=6)
     assert (ema.answers["step 20", "teacher"].heat - ema.answers["step 20", "student"].heat).abs().max() > 1e-3
 
@@ -131,6 +137,16 @@ def test_browser_draws_again_and_comes_back(runs):
     assert b.values["joint"] == "all joints" and b.values["moment"] == "step 20"
     assert b.controls["order"].options == ("as they come", "peak")
     assert moved(b, moment="step 0") != moved(b, moment="step 20")
+
+
+def test_one_move_draws_once(runs):
+    for lab, name, value in ((HeatmapBrowser(runs / "posedual", people=4), "people", "unlabelled people, along training"),
+                             (ViewExplorer(runs / "start", people=2), "pair", "hard_hard"), (BoundaryLab(ratio=5, most=5), "ratio", 10)):
+        moved(lab, **({"k": 2} if "k" in lab.controls else {}))
+        draw, seen = lab.draw, []
+        lab.draw = lambda **kw: (seen.append(kw), draw(**kw))[1]     # noqa: B023  called before the loop goes on
+        moved(lab, **{name: value})
+        assert len(seen) == 1 and seen[0] == lab.values, name
 
 
 @pytest.mark.parametrize("asked, says", [(dict(person=99), "person=99 cannot be chosen: it is 0 to 5"), (dict(joint="left toe"), "left toe"),
@@ -191,6 +207,8 @@ def test_each_step_keeps_its_dice():
     assert torch.equal(one.M, more.M) and more.holes[0].box.shape[1] == 9 and one.holes[0].box.shape[1] == 5
     assert torch.equal(one.holes[0].box, turned.holes[0].box) and not torch.equal(one.M, turned.M)
     assert not torch.equal(one.M, other.M)
+    two = student(student_holes=4, student_pieces=4, student_joints=0).holes
+    assert len(two) == 2 and not torch.equal(two[0].box, two[1].box)                        # its own: not the same for all
     assert torch.equal(student(box=38.).holes[0].box[..., 2:], 2 * one.holes[0].box[..., 2:])
 
 
