@@ -354,6 +354,7 @@ class Boundary:
         s = dict(self.settings, **settings)
         if self.settings and (wrong := settings.keys() - self.settings.keys()):
             raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from {", ".join(self.settings)}.')
+        if s['lam'] < 0: raise UserError(f"The weight of the unlabelled loss is {s['lam']}: choose 0 or more.")
         method = replace(who_teaches(s['who'], strength(s['easy']), strength(s['hard'])), labeled_view=EASY)     # as published: labels see the easy view
         if self.toy is None or (s['ratio'], s['seed']) != (self.settings['ratio'], self.settings['seed']):
             few = crowd(3, s['ratio'], s['seed']+1000)
@@ -654,7 +655,7 @@ def directions(
             if name != 'nobody': attempts += [dict(name=name, pair=pair, seed=seed, **go(name, *ends)) for pair, ends in (('easy-hard', (0., 1.)), ('equal', (0., 0.)))]
     return dict(pairs=pairs, attempts=attempts)
 
-LETTERS = {'hard': 'D3', **{f'{kind} > {t}': f'A{i}' for kind in ('peak','pixel','sure') for i, t in enumerate((.2,.4,.6,.8), 1)}, 'EMA .9': 'B', 'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
+LETTERS = {'hard': 'D3', **{name: f'A{round(float(name[-3:])*5)}' for name in WHO if '>' in name}, 'EMA .9': 'B', 'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
 
 def direction_figure(
     told:dict,      # of `directions`
