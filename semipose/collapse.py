@@ -520,7 +520,7 @@ def film(
 
 def before_after(
     played:dict,            # title -> Boundary after its steps, from one start
-    path=(5,10,15,20),      # steps whose boundary is drawn too
+    path=(2,4,6,10,20),     # steps whose boundary is drawn too
 )->Picture:
     "(A) before, (B), (C) ... after: the paper's picture, with the density strip below"
     first = next(iter(played.values()))
@@ -610,28 +610,31 @@ def frozen(
 # %% ../nbs/60_collapse.ipynb #720c3aa8
 def heatmap_figure(
     told:dict,      # what `scripts/collapse.py heatmap` wrote: seeds, rows of method, seed, step and what `frozen` tells
-    moments=(0,15,45,90,150),
+    moments=(0,30,60,90,150),
 )->Picture:
     "The average heatmap around the joint at frozen moments, its peak, and who lifts the answer at the joint"
-    fig = Picture(figsize=(13,6.6), dpi=72)
+    fig = Picture(figsize=(13,5.6), dpi=72)
     pair = (('naive', 'both teach', COLOR['both']), ('posecons', 'easy teaches', COLOR['easy']))
-    top = max(float(torch.tensor(r['map']).max()) for r in told['rows'])
+    parts = dict(labels=(.8, COLOR['hard']), foreground=(.85, GOLD), background=(.925, INK))     # where the word stands, colour
+    rows = {method: [r for r in told['rows'] if r['method'] == method] for method, *_ in pair}
+    maps = {(method, step): torch.tensor([r['map'] for r in rows[method] if r['step'] == step]).mean(0) for method in rows for step in moments}
+    top = max(float(m.max()) for m in maps.values())
+    peak = fig.add_axes((.6, .1, .15, .8)); peak.set_title('its peak', fontsize=13)
     for row, (method, words, c) in enumerate(pair):
         for i, step in enumerate(moments):
-            ax = fig.add_axes((.02 + .105*i, .54 - .47*row, .1, .38))
-            ax.imshow(torch.tensor([r['map'] for r in told['rows'] if r['method'] == method and r['step'] == step]).mean(0), vmin=0, vmax=top, cmap='magma')
-            ax.set(xticks=[], yticks=[]); ax.set_title(f'step {step}', fontsize=11)
-            if not i: ax.set_ylabel(words, color=c, fontsize=13)
-    peak = fig.add_axes((.6, .59, .15, .33)); peak.set_title('peak', fontsize=12)
-    for method, words, c in pair: band(peak, [r for r in told['rows'] if r['method'] == method], 'step', 'peak', c, '')
-    peak.set(ylim=(0,None), xlabel='step')
-    for row, (method, words, c) in enumerate(pair):
-        ax = fig.add_axes((.8, .59 - .47*row, .13, .33))
-        for name, colour, up in (('labels', COLOR['nobody'], 0), ('foreground', GOLD, 0), ('background', '#7b8591', 0)):
-            band(ax, [dict(step=r['step'], lift=r[name]['lift']) for r in told['rows'] if r['method'] == method], 'step', 'lift', colour, name)
+            ax = fig.add_axes((.03 + .105*i, .52 - .47*row, .1, .4))
+            ax.imshow(maps[method, step], vmin=0, vmax=top, cmap='magma')
+            ax.set(xticks=[], yticks=[]); ax.set_title(f'step {step}', fontsize=12)
+            if not i: ax.set_ylabel(words, color=c, fontsize=14)
+        band(peak, rows[method], 'step', 'peak', c, '')
+        ax = fig.add_axes((.82, .6 - .5*row, .17, .31))
+        for name, (x, colour) in parts.items():
+            band(ax, [dict(step=r['step'], lift=r[name]['lift']) for r in rows[method]], 'step', 'lift', colour, '')
+            fig.text(x, .485, name, color=colour, fontsize=11)
         ax.axhline(0, c=INK, lw=.8); ax.set_yscale('symlog', linthresh=1e-3)
-        ax.set_title(f'who lifts the joint: {words}', fontsize=12, color=c)
-    for ax in fig.axes[len(moments):]: ax.spines[['top','right']].set_visible(False)
+        ax.set_title(f'lifts the joint: {words}', fontsize=12, color=c)
+        ax.spines[['top','right']].set_visible(False)
+    peak.set(ylim=(0,None), xlabel='step'); peak.spines[['top','right']].set_visible(False)
     return fig
 
 # %% ../nbs/60_collapse.ipynb #79cd3f50
@@ -671,7 +674,7 @@ def direction_figure(
         c = COLOR['easy'] if y > .5 else COLOR['both']
         ax.annotate('', (x, y), (x, mean(rows, 'before')), arrowprops=dict(arrowstyle='-|>', color=c, lw=1.2, alpha=.5, shrinkA=0, shrinkB=2))
         ax.plot(x, y, 'o', c=c, ms=9 if key in named else 5)
-        if key in named: ax.annotate(named[key], (x, y), xytext=(0, 12), textcoords='offset points', c=c, fontsize=11, ha='center')
+        if key in named: ax.annotate(named[key], (x, y), xytext=(0, 12), textcoords='offset points', c=c, fontsize=11, ha='left' if x < -.2 else 'right' if x > .2 else 'center')
     ax.axvline(0, c=COLOR['nobody'], lw=.8, ls='--')
     ax.set(ylim=(-.05,1.15), xlabel="teacher's lead: student's error minus teacher's, before", ylabel='height of sparse points, after', title='The better view must teach')
     attempts = groups(told['attempts'], 'name')
