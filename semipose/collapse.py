@@ -477,7 +477,8 @@ def draw_change(
     x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
     change = (toy.at(k)(torch.stack([x, y])[None]) - toy.at(k-1)(torch.stack([x, y])[None]))[0,0]
     most = float(change.abs().max().clamp(min=1e-9))
-    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', (COLOR['both'], 'white', COLOR['easy'])), vmin=-most, vmax=most, alpha=.45, aspect='equal', zorder=-1)
+    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', (COLOR['both'], 'white', COLOR['easy'])), vmin=-most, vmax=most,
+              alpha=.45, aspect='equal', zorder=-1)
     ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (orange) or raised (green), by {most:.3f} at most', fontsize=10, color='#4a4d53')
 
 def boundary_figure(
@@ -566,7 +567,8 @@ def limit_figure(
     "Both classes against the imbalance"
     fig, axes = canvas(1, 2, size=(11.5,4))
     for ax, y, title in zip(axes, ('kept','lost_dense'), ('sparse points kept', 'dense points lost')):
-        for w, words, up in (('nobody', 'before', -.05), ('both', 'both teach', .02), ('easy', 'easy teaches', .04)): band(ax, [r for r in rows if r['who'] == w], 'ratio', y, COLOR[w], words if y == 'kept' else '', up)
+        for w, words, up in (('nobody', 'before', -.05), ('both', 'both teach', .02), ('easy', 'easy teaches', .04)):
+            band(ax, [r for r in rows if r['who'] == w], 'ratio', y, COLOR[w], words if y == 'kept' else '', up)
         ax.set(xscale='log', xlabel='dense points to one sparse point', ylim=(-.03,1.05), title=title, xlim=(.9,4500))
     return fig
 
@@ -643,20 +645,20 @@ def directions(
     scale=(0.,.3,.6,1.),    # strengths that are paired
 )->dict:            # pairs: teacher, student, seed, gap (student's error minus teacher's, before), before, height, kept, lost_dense; attempts: name, pair, seed and the last three
     "Every pair of strengths, and every failed attempt on two pairs, from one start per seed"
-    pairs, attempts = [], []
-    for seed in seeds:
-        b, truth = Boundary('nobody', ratio, seed=seed), crowd(24, ratio, seed)[1]
-        before = b.fates()['height']
-        def go(who, easy, hard): return b.reset().change(who=who, easy=easy, hard=hard).step(steps).fates()
-        @torch.no_grad()
-        def error(s):
-            wrong = (b.toy.start(strength(s)(b.toy.unlabeled, torch.Generator().manual_seed(seed))) - truth).square()
-            return float(wrong[...,0].mean() + wrong[...,1:].mean())/2
-        errors = {s: error(s) for s in scale}
-        for t in scale: pairs += [dict(teacher=t, student=s, seed=seed, gap=errors[s]-errors[t], before=before, **go('easy', t, s)) for s in scale]
-        for name in WHO:
-            if name != 'nobody': attempts += [dict(name=name, pair=pair, seed=seed, **go(name, *ends)) for pair, ends in (('easy-hard', (0., 1.)), ('equal', (0., 0.)))]
-    return dict(pairs=pairs, attempts=attempts)
+    told = [_directions(seed, ratio, steps, scale) for seed in seeds]
+    return dict(pairs=[r for p, _ in told for r in p], attempts=[r for _, a in told for r in a])
+
+def _directions(seed, ratio, steps, scale)->tuple[list,list]:
+    b, truth = Boundary('nobody', ratio, seed=seed), crowd(24, ratio, seed)[1]
+    def go(who, easy, hard): return b.reset().change(who=who, easy=easy, hard=hard).step(steps).fates()
+    @torch.no_grad()
+    def error(s):
+        wrong = (b.toy.start(strength(s)(b.toy.unlabeled, torch.Generator().manual_seed(seed))) - truth).square()
+        return float(wrong[...,0].mean() + wrong[...,1:].mean())/2
+    before, errors = b.fates()['height'], {s: error(s) for s in scale}
+    pairs = [dict(teacher=t, student=s, seed=seed, gap=errors[s]-errors[t], before=before, **go('easy', t, s)) for t in scale for s in scale]
+    ends = {'easy-hard': (0., 1.), 'equal': (0., 0.)}
+    return pairs, [dict(name=name, pair=pair, seed=seed, **go(name, *views)) for name in WHO if name != 'nobody' for pair, views in ends.items()]
 
 LETTERS = {'hard': 'D3', **{name: f'A{round(float(name[-3:])*5)}' for name in WHO if '>' in name}, 'EMA .9': 'B', 'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
 
