@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab notebooks export readme clean
+.PHONY: help demo test lab notebooks export readme docs clean
 MAKEFLAGS += --no-print-directory
 
 VENV  := .venv
@@ -36,8 +36,11 @@ export: $(READY)  ## write semipose/*.py from the notebooks, and clean the noteb
 readme: $(READY)  ## write README.md from nbs/index.ipynb
 	@$(BIN)/python scripts/readme.py
 
+docs: $(READY)  ## write all notebooks as one small site to read in a browser: site/index.html
+	@$(BIN)/python scripts/docs.py
+
 clean:  ## remove caches and build outputs; .venv/, runs/ and data/ stay
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache nbs/.last_checked
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache nbs/.last_checked
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 
 # Made once, and brought up to date when pyproject.toml changes; an install that was cut short goes on where it was.

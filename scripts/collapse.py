@@ -2,12 +2,13 @@
 
 `python scripts/collapse.py heatmap --seeds 20 21 22 --out results/collapse/heatmap.json`
     train the demo's network on drawn people, once with plain consistency and once with easy-to-hard, from one start; stop it every few steps and look.
+    Seeds that the file already has are kept.
 `python scripts/collapse.py plane --out results/collapse/plane.json`
     the boundary at every imbalance, and (first ten seeds) under every teacher.
 """
 from __future__ import annotations
 
-import argparse, tempfile
+import argparse, json, tempfile
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ def rounded(x):
 
 def people_once(seed, steps, every):
     "One start, two trainings, a look every few steps: rows of method, seed, step and what `frozen` tells"
-    p = protocol('demo', train_people=1000, val_people=16)
+    p = protocol('demo', train_people=400, val_people=16)
     with tempfile.TemporaryDirectory() as folder:
         write_synth(folder, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty], face=p.face, progress=False)
         data = prepare(p, folder, seed, progress=False)
@@ -66,16 +67,17 @@ def main():
     ask.add_argument('what', choices=('heatmap', 'plane'))
     ask.add_argument('--seeds', type=int, nargs='+', default=list(range(100, 120)), help='unseen ones: settings were chosen on 0 to 9')
     ask.add_argument('--steps', type=int, default=150, help='of consistency, heatmap only')
-    ask.add_argument('--every', type=int, default=15, help='steps between two looks, heatmap only')
+    ask.add_argument('--every', type=int, default=30, help='steps between two looks, heatmap only')
     ask.add_argument('--out', required=True)
     args = ask.parse_args()
     told = dict(what=args.what, seeds=args.seeds, versions=versions(), revision=revision())
     if args.what == 'heatmap':
-        told.update(steps=args.steps, rows=[])
+        out = Path(args.out)
+        rows = json.loads(out.read_text())['rows'] if out.exists() else []      # minutes a seed: those that are there are kept
         for seed in args.seeds:
-            told['rows'] += people_once(seed, args.steps, args.every)
-            write_json(Path(args.out), rounded(told))
-            print('seed', seed, 'done', flush=True)
+            if any(r['seed'] == seed for r in rows): continue
+            rows += rounded(people_once(seed, args.steps, args.every))
+            write_json(out, dict(told, seeds=sorted({r['seed'] for r in rows}), steps=args.steps, rows=rows))
     else: write_json(Path(args.out), rounded(dict(told, limits=limits(seeds=args.seeds), directions=directions(args.seeds[:10]))))
 
 

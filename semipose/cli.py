@@ -29,8 +29,8 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Calm', 'main', 'known',
            'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'demo',
-           'synth', 'methods', 'nets', 'run_name', 'train', 'parse_seeds', 'sweep', 'compare', 'evaluate', 'predict',
-           'export', 'runs', 'report']
+           'synth', 'methods', 'nets', 'run_name', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate',
+           'detail', 'submit', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -70,7 +70,7 @@ def parse_size(
     "Height x width, as it is printed everywhere"
     if text is None: return None
     h, _, w = text.lower().replace('×', 'x').partition('x')
-    if not (h.isdigit() and w.isdigit() and int(h) and int(w)): raise UserError(f'--size {text}: write height x width in pixels, as in 256x192.')
+    if not (h.isdecimal() and w.isdecimal() and int(h) and int(w)): raise UserError(f'--size {text}: write height x width in pixels, as in 256x192.')
     return int(h), int(w)
 
 def parse_batch(
@@ -79,7 +79,7 @@ def parse_batch(
     "Labelled and unlabelled people in a step"
     if text is None: return None
     l, plus, u = text.partition('+')
-    if not (l.isdigit() and (u.isdigit() or not plus) and int(l)):
+    if not (l.isdecimal() and (u.isdecimal() or not plus) and int(l)):
         raise UserError(f'--batch {text}: write one number for both, as in 32, or labelled+unlabelled, as in 16+48.')
     return int(l), int(u) if plus else int(l)
 
@@ -89,7 +89,7 @@ def parse_labels(
     "A number of people, a file of labels, or one of each"
     many, file = None, None
     for text in typed or ():
-        if text.lstrip('+-').isdigit():
+        if text.lstrip('+-').isdecimal():
             if many is not None: raise UserError(f'--labels {text}: the number of labelled people was given twice; give it once.')
             many = int(text)
             if many < 1: raise UserError(f'--labels {text}: at least one labelled person is needed.')
@@ -131,12 +131,14 @@ def show_table(
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify='left', title_style='bold', header_style='bold', pad_edge=False, padding=(0,1,0,0))
+    table = Table(box=box.SIMPLE_HEAD, header_style='bold', pad_edge=False, padding=(0,1,0,0))
     for k in rows[0]:
         right = any(isinstance(r[k], (int, float)) for r in rows)
         table.add_column(k, justify='right' if right else 'left', no_wrap=k == next(iter(rows[0])), overflow='fold')   # a narrow terminal folds heads, never the names
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
-    (out or Console()).print(table)
+    out = out or Console()
+    if title: out.print(title, style='bold', highlight=False)   # a line of its own: as the table's title it would be folded to the table's width
+    out.print(table)
 
 # %% ../nbs/79_cli.ipynb #c8eb0222
 def names(choices)->dict:
@@ -248,17 +250,14 @@ def train(
     p = build_protocol(protocol, labels=many, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.methods import METHODS
-    from semipose.run import train as run_train, refuse_existing, pick_device
+    from semipose.run import train as run_train, starts, first_of, refuse_existing, pick_device
     from semipose.report import result_rows, run_report
     pick_device(device)
     if not resume: refuse_existing(folder)
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    start, same = None, dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, resume=resume)
-    if p.start_steps:
-        start = folder.with_name(f'{folder.name}-start')
-        run_train('supervised', p, data, start, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=METHODS[method].nets, replace=not resume, **same)
-    result = run_train(method, p, data, folder, start=start, **same)
+    same = dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, resume=resume)
+    start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
+    result = run_train(method, p, data, folder, start=first_of(method, start, out/run_name('supervised', data or file.parent, p.labels, seed)), **same)
     show_table(result_rows(result))
     from semipose.ledger import record
     from semipose.sweep import entry_of
@@ -271,7 +270,7 @@ def parse_seeds(
     "How many seeds, or which"
     wrong = UserError(f'--seeds {text}: write how many, as in 3 (seeds 0, 1, 2), or which, as in 10-12 or 4,7.')
     parts = text.replace(' ', '').split(',')
-    if not all(p.replace('-', '', 1).isdigit() and p[0] != '-' and p[-1] != '-' for p in parts if p) or not all(parts): raise wrong
+    if not all(p.replace('-', '', 1).isdecimal() and p[0] != '-' and p[-1] != '-' for p in parts if p) or not all(parts): raise wrong
     if len(parts) == 1 and '-' not in text: return list(range(int(text))) if int(text) else _raise(wrong)
     out = []
     for p in parts:
@@ -351,6 +350,13 @@ def compare(
     typer.echo(f'Report: {folder/"report.html"}')
 
 # %% ../nbs/79_cli.ipynb #ebb15cfb
+def beside(
+    found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
+)->list[dict]:              # a row per measure
+    "Networks side by side, which fits a terminal"
+    shown = lambda k, v: int(v) if k == 'people' else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
+    return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in next(iter(found.values()))]
+
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
 def evaluate(
     run:Annotated[Path, typer.Argument(help='The folder of a run.')],
@@ -358,18 +364,70 @@ def evaluate(
     split:Annotated[str, typer.Option(help='Which people: val or train.')]='val',
     weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
     flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
+    shift:Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]=False,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers into this JSON file.', show_default=False)]=None,
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
 ):
     "COCO's ten numbers and PCK of a trained run: each network and their ensemble."
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.run import evaluate_run
-    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, device=device, progress=True)
+    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, device=device)
     if keep:
         from semipose.data.coco import write_json
         write_json(keep, found)
-    show_table([dict(network=k, **{n: float(v) for n,v in numbers.items()}) for k,numbers in found.items()],
-               title=f'{run}, {weights} checkpoint, {split}' + (', flip test' if flip else ''))
+    show_table(beside(found), title=f'{run}, {weights} checkpoint, {split}' + (', flip test' + ' with shift'*shift if flip else ''))
+
+# %% ../nbs/79_cli.ipynb #7f2494f3
+@app.command(epilog='Example:  semipose detail runs/posedual_jc-lsp-200-seed0 --worst worst.png')
+def detail(
+    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    data:Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]=None,
+    split:Annotated[str, typer.Option(help='Which people: val or train.')]='val',
+    weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
+    flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
+    worst:Annotated[Optional[Path], typer.Option(metavar='PNG', help='Also draw the six people on whom the ensemble is farthest from the truth.', show_default=False)]=None,
+    keep:Annotated[Optional[Path], typer.Option(help='Also write every number into this JSON file.', show_default=False)]=None,
+    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+):
+    "Where a run errs: joint by joint, seen and hidden, by facing where it is known, and what each kind of error costs."
+    known(weights, ('last', 'best'), 'checkpoint')
+    if worst is not None: known(worst.suffix.lower(), ('.png', '.jpg', '.svg', '.pdf'), 'kind of picture')
+    from semipose.detail import detail as tell, as_rows, draw_worst
+    from semipose.run import answers_of
+    answers = answers_of(run, data, split, weights, flip, device=device)
+    found = tell(answers)
+    for title, rows in as_rows(found).items(): show_table(rows, title=title)
+    if keep:
+        from semipose.data.coco import write_json
+        write_json(keep, found)
+        typer.echo(f'Numbers: {keep}')
+    if worst is not None:
+        from semipose.files import whole
+        with whole(worst) as part: draw_worst(answers.people.subset(answers.rows), answers.found['ensemble'].xy).savefig(part, format=worst.suffix[1:].lower())
+        typer.echo(f'Worst people: {worst}')
+
+# %% ../nbs/79_cli.ipynb #9c923f08
+@app.command(epilog='Example:  semipose submit runs/mine detections.json --info coco/annotations/image_info_test-dev2017.json --images coco/test2017 --flip')
+def submit(
+    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    boxes:Annotated[Path, typer.Argument(help="A detector's JSON: a list of image_id, category_id, bbox, score.")],
+    images:Annotated[Optional[Path], typer.Option(help='The pictures, a folder or a zip archive; looked for beside the JSON files if not given.', show_default=False)]=None,
+    info:Annotated[Optional[Path], typer.Option(help='A COCO file that names the pictures; without it 000000000009.jpg is picture 9.', show_default=False)]=None,
+    truth:Annotated[Optional[Path], typer.Option(help='A COCO keypoint file, where there is one, to evaluate against.', show_default=False)]=None,
+    out:Annotated[Optional[Path], typer.Option(help='Folder of the results files; RUN/submission if not given.', show_default=False)]=None,
+    weights:Annotated[str, typer.Option(help='last or best.')]='last',
+    flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
+    shift:Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]=False,
+    min_score:Annotated[float, typer.Option(help='Leave out boxes of which the detector was less sure.')]=0.,
+    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+):
+    "A run's answers on a detector's boxes, in the files that COCO's server takes."
+    known(weights, ('last', 'best'), 'checkpoint')
+    from semipose.detail import submit as write_submission
+    out = out or run/'submission'
+    found = write_submission(run, boxes, images, info, truth, out, weights, flip, shift, min_score, device=device)
+    show_table(beside(found), title=f'{run}, {weights} checkpoint' + (', flip test' + ' with shift'*shift if flip else ''))
+    typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 
 # %% ../nbs/79_cli.ipynb #a1ea9668
 @app.command(epilog='Example:  semipose predict runs/mine photo.jpg --box 120,40,200,380\n\nExample:  semipose predict runs/mine folder/ --boxes boxes.json')

@@ -354,6 +354,7 @@ class Boundary:
         s = dict(self.settings, **settings)
         if self.settings and (wrong := settings.keys() - self.settings.keys()):
             raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from {", ".join(self.settings)}.')
+        if s['lam'] < 0: raise UserError(f"The weight of the unlabelled loss is {s['lam']}: choose 0 or more.")
         method = replace(who_teaches(s['who'], strength(s['easy']), strength(s['hard'])), labeled_view=EASY)     # as published: labels see the easy view
         if self.toy is None or (s['ratio'], s['seed']) != (self.settings['ratio'], self.settings['seed']):
             few = crowd(3, s['ratio'], s['seed']+1000)
@@ -476,7 +477,8 @@ def draw_change(
     x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
     change = (toy.at(k)(torch.stack([x, y])[None]) - toy.at(k-1)(torch.stack([x, y])[None]))[0,0]
     most = float(change.abs().max().clamp(min=1e-9))
-    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', (COLOR['both'], 'white', COLOR['easy'])), vmin=-most, vmax=most, alpha=.45, aspect='equal', zorder=-1)
+    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', (COLOR['both'], 'white', COLOR['easy'])), vmin=-most, vmax=most,
+              alpha=.45, aspect='equal', zorder=-1)
     ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (orange) or raised (green), by {most:.3f} at most', fontsize=10, color='#4a4d53')
 
 def boundary_figure(
@@ -519,7 +521,7 @@ def film(
 
 def before_after(
     played:dict,            # title -> Boundary after its steps, from one start
-    path=(5,10,15,20),      # steps whose boundary is drawn too
+    path=(2,4,6,10,20),     # steps whose boundary is drawn too
 )->Picture:
     "(A) before, (B), (C) ... after: the paper's picture, with the density strip below"
     first = next(iter(played.values()))
@@ -565,7 +567,8 @@ def limit_figure(
     "Both classes against the imbalance"
     fig, axes = canvas(1, 2, size=(11.5,4))
     for ax, y, title in zip(axes, ('kept','lost_dense'), ('sparse points kept', 'dense points lost')):
-        for w, words, up in (('nobody', 'before', -.05), ('both', 'both teach', .02), ('easy', 'easy teaches', .04)): band(ax, [r for r in rows if r['who'] == w], 'ratio', y, COLOR[w], words if y == 'kept' else '', up)
+        for w, words, up in (('nobody', 'before', -.05), ('both', 'both teach', .02), ('easy', 'easy teaches', .04)):
+            band(ax, [r for r in rows if r['who'] == w], 'ratio', y, COLOR[w], words if y == 'kept' else '', up)
         ax.set(xscale='log', xlabel='dense points to one sparse point', ylim=(-.03,1.05), title=title, xlim=(.9,4500))
     return fig
 
@@ -609,28 +612,31 @@ def frozen(
 # %% ../nbs/60_collapse.ipynb #720c3aa8
 def heatmap_figure(
     told:dict,      # what `scripts/collapse.py heatmap` wrote: seeds, rows of method, seed, step and what `frozen` tells
-    moments=(0,15,45,90,150),
+    moments=(0,30,60,90,150),
 )->Picture:
     "The average heatmap around the joint at frozen moments, its peak, and who lifts the answer at the joint"
-    fig = Picture(figsize=(13,6.6), dpi=72)
+    fig = Picture(figsize=(13,5.6), dpi=72)
     pair = (('naive', 'both teach', COLOR['both']), ('posecons', 'easy teaches', COLOR['easy']))
-    top = max(float(torch.tensor(r['map']).max()) for r in told['rows'])
+    parts = dict(labels=(.8, COLOR['hard']), foreground=(.85, GOLD), background=(.925, INK))     # where the word stands, colour
+    rows = {method: [r for r in told['rows'] if r['method'] == method] for method, *_ in pair}
+    maps = {(method, step): torch.tensor([r['map'] for r in rows[method] if r['step'] == step]).mean(0) for method in rows for step in moments}
+    top = max(float(m.max()) for m in maps.values())
+    peak = fig.add_axes((.6, .1, .15, .8)); peak.set_title('its peak', fontsize=13)
     for row, (method, words, c) in enumerate(pair):
         for i, step in enumerate(moments):
-            ax = fig.add_axes((.02 + .105*i, .54 - .47*row, .1, .38))
-            ax.imshow(torch.tensor([r['map'] for r in told['rows'] if r['method'] == method and r['step'] == step]).mean(0), vmin=0, vmax=top, cmap='magma')
-            ax.set(xticks=[], yticks=[]); ax.set_title(f'step {step}', fontsize=11)
-            if not i: ax.set_ylabel(words, color=c, fontsize=13)
-    peak = fig.add_axes((.6, .59, .15, .33)); peak.set_title('peak', fontsize=12)
-    for method, words, c in pair: band(peak, [r for r in told['rows'] if r['method'] == method], 'step', 'peak', c, '')
-    peak.set(ylim=(0,None), xlabel='step')
-    for row, (method, words, c) in enumerate(pair):
-        ax = fig.add_axes((.8, .59 - .47*row, .13, .33))
-        for name, colour, up in (('labels', COLOR['nobody'], 0), ('foreground', GOLD, 0), ('background', '#7b8591', 0)):
-            band(ax, [dict(step=r['step'], lift=r[name]['lift']) for r in told['rows'] if r['method'] == method], 'step', 'lift', colour, name)
+            ax = fig.add_axes((.03 + .105*i, .52 - .47*row, .1, .4))
+            ax.imshow(maps[method, step], vmin=0, vmax=top, cmap='magma')
+            ax.set(xticks=[], yticks=[]); ax.set_title(f'step {step}', fontsize=12)
+            if not i: ax.set_ylabel(words, color=c, fontsize=14)
+        band(peak, rows[method], 'step', 'peak', c, '')
+        ax = fig.add_axes((.82, .6 - .5*row, .17, .31))
+        for name, (x, colour) in parts.items():
+            band(ax, [dict(step=r['step'], lift=r[name]['lift']) for r in rows[method]], 'step', 'lift', colour, '')
+            fig.text(x, .485, name, color=colour, fontsize=11)
         ax.axhline(0, c=INK, lw=.8); ax.set_yscale('symlog', linthresh=1e-3)
-        ax.set_title(f'who lifts the joint: {words}', fontsize=12, color=c)
-    for ax in fig.axes[len(moments):]: ax.spines[['top','right']].set_visible(False)
+        ax.set_title(f'lifts the joint: {words}', fontsize=12, color=c)
+        ax.spines[['top','right']].set_visible(False)
+    peak.set(ylim=(0,None), xlabel='step'); peak.spines[['top','right']].set_visible(False)
     return fig
 
 # %% ../nbs/60_collapse.ipynb #79cd3f50
@@ -639,22 +645,22 @@ def directions(
     scale=(0.,.3,.6,1.),    # strengths that are paired
 )->dict:            # pairs: teacher, student, seed, gap (student's error minus teacher's, before), before, height, kept, lost_dense; attempts: name, pair, seed and the last three
     "Every pair of strengths, and every failed attempt on two pairs, from one start per seed"
-    pairs, attempts = [], []
-    for seed in seeds:
-        b, truth = Boundary('nobody', ratio, seed=seed), crowd(24, ratio, seed)[1]
-        before = b.fates()['height']
-        def go(who, easy, hard): return b.reset().change(who=who, easy=easy, hard=hard).step(steps).fates()
-        @torch.no_grad()
-        def error(s):
-            wrong = (b.toy.start(strength(s)(b.toy.unlabeled, torch.Generator().manual_seed(seed))) - truth).square()
-            return float(wrong[...,0].mean() + wrong[...,1:].mean())/2
-        errors = {s: error(s) for s in scale}
-        for t in scale: pairs += [dict(teacher=t, student=s, seed=seed, gap=errors[s]-errors[t], before=before, **go('easy', t, s)) for s in scale]
-        for name in WHO:
-            if name != 'nobody': attempts += [dict(name=name, pair=pair, seed=seed, **go(name, *ends)) for pair, ends in (('easy-hard', (0., 1.)), ('equal', (0., 0.)))]
-    return dict(pairs=pairs, attempts=attempts)
+    told = [_directions(seed, ratio, steps, scale) for seed in seeds]
+    return dict(pairs=[r for p, _ in told for r in p], attempts=[r for _, a in told for r in a])
 
-LETTERS = {'hard': 'D3', **{f'{kind} > {t}': f'A{i}' for kind in ('peak','pixel','sure') for i, t in enumerate((.2,.4,.6,.8), 1)}, 'EMA .9': 'B', 'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
+def _directions(seed, ratio, steps, scale)->tuple[list,list]:
+    b, truth = Boundary('nobody', ratio, seed=seed), crowd(24, ratio, seed)[1]
+    def go(who, easy, hard): return b.reset().change(who=who, easy=easy, hard=hard).step(steps).fates()
+    @torch.no_grad()
+    def error(s):
+        wrong = (b.toy.start(strength(s)(b.toy.unlabeled, torch.Generator().manual_seed(seed))) - truth).square()
+        return float(wrong[...,0].mean() + wrong[...,1:].mean())/2
+    before, errors = b.fates()['height'], {s: error(s) for s in scale}
+    pairs = [dict(teacher=t, student=s, seed=seed, gap=errors[s]-errors[t], before=before, **go('easy', t, s)) for t in scale for s in scale]
+    ends = {'easy-hard': (0., 1.), 'equal': (0., 0.)}
+    return pairs, [dict(name=name, pair=pair, seed=seed, **go(name, *views)) for name in WHO if name != 'nobody' for pair, views in ends.items()]
+
+LETTERS = {'hard': 'D3', **{name: f'A{round(float(name[-3:])*5)}' for name in WHO if '>' in name}, 'EMA .9': 'B', 'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
 
 def direction_figure(
     told:dict,      # of `directions`
@@ -670,7 +676,7 @@ def direction_figure(
         c = COLOR['easy'] if y > .5 else COLOR['both']
         ax.annotate('', (x, y), (x, mean(rows, 'before')), arrowprops=dict(arrowstyle='-|>', color=c, lw=1.2, alpha=.5, shrinkA=0, shrinkB=2))
         ax.plot(x, y, 'o', c=c, ms=9 if key in named else 5)
-        if key in named: ax.annotate(named[key], (x, y), xytext=(0, 12), textcoords='offset points', c=c, fontsize=11, ha='center')
+        if key in named: ax.annotate(named[key], (x, y), xytext=(0, 12), textcoords='offset points', c=c, fontsize=11, ha='left' if x < -.2 else 'right' if x > .2 else 'center')
     ax.axvline(0, c=COLOR['nobody'], lw=.8, ls='--')
     ax.set(ylim=(-.05,1.15), xlabel="teacher's lead: student's error minus teacher's, before", ylabel='height of sparse points, after', title='The better view must teach')
     attempts = groups(told['attempts'], 'name')

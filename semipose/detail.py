@@ -5,7 +5,6 @@
 # %% ../nbs/76_detail.ipynb #ba5279f9
 from __future__ import annotations
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,19 @@ import torch
 
 from .errors import UserError
 from .metrics import by_facing, by_joint, by_visibility, pck, shares, torso
-from .data.core import Crops, People, to_skeleton
+from .data.core import Crops, People
 from .data.coco import read_coco, read_detections, write_json
 from .data.mpii import head_size
-from .data.sets import read_any, read_any_train_val
 from .data.synth import Difficulty, arrange
 from .draw import Picture, draw_person
 from .evaluate.coco import evaluate_results, to_results
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .diagnose import diagnose, draw_errors, kinds, worst
-from .predict import Prediction, predict_all
-from .run import codec_of, load_run
+from .predict import predict_all
+from .run import Answers, codec_of, load_run
 
 # %% auto #0
-__all__ = ['FIRST_VAL', 'COLOR', 'facing_of', 'measures', 'tables', 'draw_worst', 'Answers', 'answers_of', 'detail', 'as_rows',
-           'submit']
+__all__ = ['FIRST_VAL', 'COLOR', 'facing_of', 'measures', 'tables', 'draw_worst', 'detail', 'as_rows', 'submit']
 
 # %% ../nbs/76_detail.ipynb #ea6f12a8
 FIRST_VAL = 10_000_000   # `write_synth` numbers validation pictures from here
@@ -96,33 +93,6 @@ def draw_worst(
     return fig
 
 # %% ../nbs/76_detail.ipynb #b4309ff4
-@dataclass
-class Answers:
-    "What a run's networks say about people whose truth is known"
-    people:People                   # the truth with all that COCO ignores, v = 0 for joints that the networks have not learned
-    rows:np.ndarray                 # (n,) who of them was predicted
-    found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
-
-def answers_of(
-    folder,                 # a run folder
-    data=None,              # a data folder or file of any known kind; None: the people the run was measured on
-    split:str='val',        # which part of it
-    weights:str='last',     # 'last' or 'best'
-    flip:bool=False,        # average with the mirror image
-    device='auto',
-    progress:bool=True,
-)->Answers:                 # UserError if it is not a run, or the joints have no names in common
-    "Ask a run's networks"
-    peers, p, skeleton, recipe = load_run(folder, weights, device)
-    if data or split != 'val': people = read_any(data or recipe['data'] or recipe['labels'], split, keep_all=True)
-    else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[1]
-    if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
-    people = replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
-    rows = people.posed
-    if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
-    found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all', flip=skeleton.flip_index if flip else None, progress=progress)
-    return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)))
-
 def detail(
     answers:Answers,
 )->dict[str,dict]:          # 'net 1', ..., 'ensemble' -> measures as `tables`, and 'errors' as `diagnose`; plain numbers, for JSON
@@ -132,14 +102,16 @@ def detail(
     return {name: dict(tables(asked, f.xy, facing), errors=diagnose(answers.people, f.xy, f.score)) for name, f in answers.found.items()}
 
 def as_rows(
-    table:dict,             # one network's of `detail`
+    told:dict,              # of `detail`
 )->dict[str,list[dict]]:    # title -> rows for a table in a terminal or on a page
-    "The same for people to read"
-    of = lambda v: {k: float(x) for k, x in v.items()}
-    out = {'published columns, %': [dict(measure=m, **of(t['published'])) for m, t in table.items() if m != 'errors']}
-    each = {m: t['groups'] for m, t in table.items() if m != 'errors'}
-    out['joints found, %'] = [dict(joints=g, asked=n['joints'], **{m: t[g]['share'] for m, t in each.items()}) for g, n in next(iter(each.values())).items()]
-    out['what each kind of error costs'] = [dict(errors=k, **of(v)) for k, v in table['errors'].items()]
+    "The same for people to read, networks side by side"
+    of, first = lambda v: {k: float(x) for k, x in v.items()}, next(iter(told.values()))
+    names = [m for m in first if m != 'errors']
+    out = {'Joints found, published columns, %': [dict(network=n, measure=m, **of(t[m]['published'])) for n, t in told.items() for m in names]}
+    for m in names:
+        out[f'Joints found, {m}, %'] = [dict(joints=g, asked=v['joints'], **{n: float(t[m]['groups'][g]['share']) for n, t in told.items()}) for g, v in first[m]['groups'].items()]
+    for title, k in (('Kinds of error, % of joints', 'share'), ('AP if one kind were mended', 'AP')):
+        out[title] = [dict(errors='none' if e == 'as it is' and k == 'share' else e, **{n: float(t['errors'][e][k]) for n, t in told.items()}) for e in first['errors']]
     return out
 
 # %% ../nbs/76_detail.ipynb #879db3dd

@@ -370,7 +370,7 @@ def choose(
     m:Measured,         # of your network on your people
     teachers,           # views a teacher may see; those that hide joints need a teacher themselves and are left out
     students,           # views a student may see
-    rule='gap x student',   # a name in RULES, or a function of `numbers`
+    rule='gap x in sight',  # a name in RULES, or a function of `numbers`
 )->list[dict]:          # every pair with its numbers and what the rule says, best first
     "Pairs of views for a network, by measured accuracy"
     if isinstance(rule, str) and rule not in RULES: raise UserError(f'There is no rule {rule!r}: choose one of {", ".join(RULES)}.')

@@ -16,8 +16,8 @@ from .files import whole
 from .evaluate.coco import Matches, ap_of
 
 # %% auto #0
-__all__ = ['FORMAT', 'KINDS', 'RECALLS', 'settings_key', 'Entry', 'largest_fall', 'record', 'read_entry', 'read_ledger',
-           'example_entry', 'summarise', 'Resamples', 'resampled', 'ap_resampled', 'spread_of', 'paired']
+__all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'largest_fall', 'record', 'read_entry', 'read_ledger', 'example_entry',
+           'summarise', 'Resamples', 'spread_of', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
 FORMAT = 1   # of an entry; a reader refuses what is newer
@@ -205,39 +205,8 @@ class Resamples:
             n = len(e.people['nets'][0]['truths'])
             rng = np.random.default_rng([self.seed, *e.val.encode()])
             rows = rng.integers(n, size=(self.draws, n))
-            self.memo[key] = 100*np.mean([resampled(Matches.from_dict(net), rows) for net in e.people['nets']], 0)
+            self.memo[key] = 100*np.mean([ap_of(Matches.from_dict(net), rows) for net in e.people['nets']], 0)
         return self.memo[key]
-
-RECALLS = np.linspace(0, 1, 101)
-
-def resampled(m:Matches, rows:np.ndarray)->np.ndarray:  # (R,)
-    "The quick way where it is exact, with one detection in a picture at most; else the careful one"
-    return ap_resampled(m, rows) if len(np.unique(m.image)) == len(m.image) else np.asarray(ap_of(m, rows))
-
-def ap_resampled(
-    m:Matches,              # of one data set
-    rows:np.ndarray,        # (R,n) pictures
-)->np.ndarray:              # (R,) in [0,1]; -1 where nobody counts
-    "`ap_of` with detections sorted once, a picture drawn three times being one that weighs three; copies of several detections may stand in another order"
-    n, order, out = len(m.truths), np.argsort(m.rank, kind='stable'), []
-    image, matched, ignored = m.image[order], m.matched[order], m.ignored[order]
-    step = max(1, 500_000//max(len(order), n, 1))                                   # resamples at a time: they stay in the processor's cache
-    for some in (rows[i:i+step] for i in range(0, len(rows), step)):
-        R = len(some)
-        times = np.bincount((some + n*np.arange(R)[:,None]).ravel(), minlength=R*n).reshape(R, n)
-        people, there, total = (times*m.truths).sum(1), times.astype(np.int32)[:,image], np.zeros(R)
-        sizes, mine = np.unique(people, return_inverse=True)
-        tables = [np.searchsorted(RECALLS, np.arange(p+1)/max(p, 1), 'right') for p in sizes]   # of so many found: how many recalls are reached, compared as pycocotools does
-        start, table = np.cumsum([0, *map(len, tables)])[mine][:,None], np.concatenate(tables).astype(np.float32)
-        for t in range(10):
-            off = (ignored >> t & 1).astype(bool)
-            counts = np.where(off, 0, there) if off.any() else there
-            if t == 0 or ignored.any(): all_ = np.maximum(counts.cumsum(1, dtype=np.int32), 1).astype(np.float32)
-            right = (counts*(matched >> t & 1).astype(np.int32)).cumsum(1, dtype=np.int32)
-            best = np.maximum.accumulate((right.astype(np.float32)/all_)[:,::-1], 1)[:,::-1]
-            total += np.einsum('ij,ij->i', best, np.diff(table[start + right], axis=1, prepend=np.float32(0)), dtype=np.float64)
-        out.append(np.where(people > 0, total/1010, -1.))
-    return np.concatenate(out)
 
 def spread_of(
     seeds:int,          # how many, at least 2

@@ -455,7 +455,7 @@ CSS = '''
   --supervised:#c3c8cf; --naive:#ff7a3d; --posecons:#2cc79b; --posedual_jc:#5ab0f0 } }
 * { box-sizing:border-box }
 body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif }
-main { max-width:1120px; margin:0 auto; padding:2.5rem 1.5rem 4rem }
+main { max-width:1200px; margin:0 auto; padding:2.5rem 1.5rem 4rem }
 h1 { font-size:2rem; line-height:1.2; margin:0 0 .3rem; letter-spacing:-.015em; text-wrap:balance }
 h2 { font-size:1.25rem; margin:3rem 0 .2rem; letter-spacing:-.01em }
 p { margin:.4rem 0; max-width:46rem }
@@ -467,7 +467,7 @@ p { margin:.4rem 0; max-width:46rem }
 .pair { display:flex; flex-wrap:wrap } .pair .wide { flex:1 1 350px } .pair svg { min-width:340px }
 svg text { font-family:inherit !important }
 table { border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.9rem; width:100% }
-th, td { padding:.45rem; text-align:right; border-bottom:1px solid var(--grid); vertical-align:top }
+th, td { padding:.42rem .35rem; text-align:right; border-bottom:1px solid var(--grid); vertical-align:top }
 th { color:var(--muted); font-weight:500; vertical-align:bottom; line-height:1.25 }
 th:first-child, td:first-child, .left { text-align:left !important }
 td:first-child { font-weight:650 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv, hashlib, io, json, os, platform, subprocess, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 import numpy as np
 import torch
@@ -16,24 +17,25 @@ from .files import whole, only_writer, is_held
 from .skeletons import Skeleton
 from .codecs import build_codec, response
 from .metrics import pck, torso
-from .data.core import People, Crops
+from .data.core import People, Crops, to_skeleton
 from .data.coco import write_json
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
-from .predict import look, predict_all
-from .methods import METHODS, method as find_method, title
+from .predict import Prediction, look, predict_all
+from .methods import method as find_method, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
-from .evaluate.coco import coco_eval, matches, to_results
+from .evaluate.coco import Matches, coco_results, judge
 from .protocols import Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
 __all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate', 'val_key',
-           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'same_recipe', 'Log', 'Progress',
-           'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip', 'compare', 'keep_numbers', 'demo',
-           'read_recipe', 'read_result', 'list_runs', 'load_run', 'evaluate_run']
+           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'read_recipe', 'read_result',
+           'same_recipe', 'Log', 'Progress', 'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip',
+           'starts', 'first_of', 'compare', 'keep_numbers', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
+           'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -108,17 +110,18 @@ def score(
     rows:np.ndarray,        # (n,) which of them were predicted
     found,                  # Prediction of those: xy (n,K,2) image px, score (n,K)
     keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others are not asked for
-)->dict[str,float]:         # COCO's ten numbers and PCK@0.2 (of the torso) in percent, -1 where nothing was asked; mean peak
+)->tuple[dict[str,float],Matches]:  # COCO's ten numbers and PCK@0.2 (of the torso) in percent, -1 where nothing was asked, and the mean peak; who was found
     "How right a prediction is"
     keep = np.asarray(keep) > 0
-    asked = dataclass_replace(truth, vis=(truth.vis*keep).astype(truth.vis.dtype))
     xy, peak = np.zeros((len(truth), len(keep), 2)), np.zeros((len(truth), len(keep)))
     xy[rows], peak[rows] = found.xy.numpy(), found.score.numpy()
-    ten = {k: 100*v if v >= 0 else v for k,v in coco_eval(asked, xy, peak).items()}
+    asked, results = coco_results(truth, xy, peak, joints=keep)
+    ten, who = judge(asked, results)
     people = asked.subset(rows)
     true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
     hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
-    return {**ten, 'PCK@0.2': 100*float(hits.sum()/counts.sum()) if counts.any() else -1., 'peak': float(found.score[:, keep].mean())}
+    ten = {k: 100*v if v >= 0 else v for k,v in ten.items()}
+    return {**ten, 'PCK@0.2': 100*float(hits.sum()/counts.sum()) if counts.any() else -1., 'peak': float(found.score[:, keep].mean())}, who
 
 class Evaluate:
     "Accuracy on validation, peaks on labelled and unlabelled people, and a strip of the same few heatmaps"
@@ -142,30 +145,29 @@ class Evaluate:
         self.histograms, self.strips, self.steps = [], [], []
 
     def __call__(self, model)->dict:
-        row = self.accuracy(model, self.val, self.data.val, self.rows)
+        row, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
         def peaks(crops): return torch.stack([a.score for a in predict_all(model, crops, self.p.size, self.codec, self.batch, 'each')])[..., self.keep]
         lab, unl = peaks(self.labeled), peaks(self.unlabeled)
         row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()), **{f'peak_unlabeled{i+1}': float(v.mean()) for i,v in enumerate(unl)},
                    **{f'peak_labeled{i+1}': float(v.mean()) for i,v in enumerate(lab)})
-        if self.held is not None: row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))['ap']
+        if self.held is not None: row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))[0]['ap']
         heats = response(self.codec, torch.stack(look(model, self.crops, size=self.p.size)).mean(0)).cpu()
         row['foreground'] = foreground(heats, self.keep)
         self.histograms.append(peak_histogram(unl))
         self.strips.append((heats[:, self.keep].amax(1).clamp(0,1)*255).round().byte().numpy())
         return row
 
-    def accuracy(self, model, crops, truth, rows)->dict:
-        "AP and PCK of each network, their means, the ensemble's AP"
-        *nets, both = (score(truth, rows, f, self.keep) for f in predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip))
-        each = {f'{k}{i+1}': n[name] for k,name in (('ap', 'AP'), ('pck', 'PCK@0.2')) for i,n in enumerate(nets)}
-        return dict(ap=float(np.mean([n['AP'] for n in nets])), pck=float(np.mean([n['PCK@0.2'] for n in nets])), ap_ensemble=both['AP'], **each)
+    def accuracy(self, model, crops, truth, rows)->tuple[dict,list[Matches]]:
+        "AP and PCK of each network, their means, the ensemble's AP; whom each network found"
+        each = [score(truth, rows, f, self.keep) for f in predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip)]
+        *nets, both = (numbers for numbers, _ in each)
+        named = {f'{k}{i+1}': n[name] for k,name in (('ap', 'AP'), ('pck', 'PCK@0.2')) for i,n in enumerate(nets)}
+        return dict(ap=float(np.mean([n['AP'] for n in nets])), pck=float(np.mean([n['PCK@0.2'] for n in nets])), ap_ensemble=both['AP'], **named), [who for _, who in each[:-1]]
 
-    def people(self, model)->dict:
-        "What COCO's evaluation makes of each validation person, for each network: enough to compare two runs person by person"
-        truth = dataclass_replace(self.data.val, vis=(self.data.val.vis*self.keep).astype(self.data.val.vis.dtype))
-        each = predict_all(model, self.val, self.p.size, self.codec, self.batch, 'each', flip=self.flip)
-        found = [matches(truth, to_results(truth.subset(self.rows), f.xy, f.score)).to_dict() for f in each]
-        return dict(val=val_key(truth), nets=found)
+    def people(self, model=None)->dict:
+        "What COCO's evaluation made of each validation person at the last measurement (or of `model`'s answers), for each network: enough to compare two runs person by person"
+        if model is not None: _, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
+        return dict(val=val_key(dataclass_replace(self.data.val, vis=self.data.val.vis*self.keep)), nets=[who.to_dict() for who in self.found])
 
     def state(self)->tuple[dict,dict]:
         "What a stopped run needs to go on: numbers, and pictures as tensors"
@@ -202,8 +204,9 @@ def hardware(device='cpu')->str:
     except OSError: pass
     return f'{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
 
+@cache
 def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
-    "Which semipose ran"
+    "Which semipose runs: asked once, because a process goes on with the code it has read"
     import semipose
     here = Path(semipose.__file__).resolve().parent
     if not (here.parent/'.git').exists(): return None
@@ -250,6 +253,31 @@ def open_run(
     except OSError as e: raise UserError(f'The run folder {folder} cannot be made ({e.strerror}): choose another --out.') from None
     write_json(folder/'recipe.json', recipe)
     return folder
+
+def read_recipe(
+    folder,     # a run folder
+)->dict:        # UserError if it is not one
+    "What a run was"
+    folder = Path(folder)
+    if not folder.is_dir(): raise UserError(f'There is no run folder {folder}: `semipose train` makes one, under runs/.')
+    try: r = json.loads((folder/'recipe.json').read_text())
+    except FileNotFoundError: raise UserError(f'{folder} is not a run folder: it has no recipe.json.') from None
+    except ValueError: raise UserError(f'{folder/"recipe.json"} is damaged: it is not JSON.') from None
+    for k in ('method', 'protocol', 'seed', 'nets', 'skeleton'):
+        if not isinstance(r, dict) or k not in r: raise UserError(f'{folder/"recipe.json"} is damaged: the field {k!r} is missing.')
+    return r
+
+def read_result(
+    folder,         # a run folder
+)->dict|None:       # None if it has measured nothing yet; UserError if result.json is damaged
+    "What a run has come to so far"
+    path = Path(folder)/'result.json'
+    try: r = json.loads(path.read_text())
+    except FileNotFoundError: return None
+    except (ValueError, UnicodeDecodeError): r = None
+    if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
+        raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
+    return r
 
 EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes')   # what must not change when a run is taken up
 
@@ -340,7 +368,7 @@ def train(
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
         if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
         p = with_budget(method, p, len(data.unlabeled), every)
-    elif p.budget and steps and steps != p.start_steps: p = dataclass_replace(p, steps=steps, every=every or p.every, budget=None, epochs=None)
+    elif p.budget and steps: p = dataclass_replace(p, steps=steps, every=every or p.every, budget=None, epochs=None)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
     networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
@@ -394,7 +422,7 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     try: fit(learn, steps, p.schedule, p.milestones)
     finally: bar.close()
     save_weights(peers, folder/'weights.safetensors', dict(step=steps))
-    with torch.no_grad(): write_json(folder/'people.json', evaluate.people(peers.eval()))
+    write_json(folder/'people.json', evaluate.people())
     save_strip(folder/'strip.npz', evaluate, [r['step'] for r in log.rows])
     out = write_result('done')
     (folder/'state.safetensors').unlink(missing_ok=True)
@@ -449,6 +477,46 @@ def _short(path)->str|None:
     return os.path.relpath(path) if path else None
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
+def starts(
+    methods,            # names of all methods that will leave from it
+    p:Protocol,         # what is held equal
+    data,               # as `train`
+    folder,             # of the start; networks of another architecture get a second one, `folder`-other
+    seed:int=0,
+    resume:bool=True,   # take up what is there; what has too few networks is trained anew, and its first ones come out the same
+    **kw,               # of `train`
+)->dict|None:           # kind of network -> run folder; None if the protocol has no start
+    "The supervised starts that methods share: as many networks of each kind as any of them needs"
+    if not p.start_steps: return None
+    need, out = {}, {}
+    for m in map(find_method, methods):
+        each = kinds(m, m.nets)
+        for k in set(each): need[k] = max(need.get(k, 0), each.count(k))
+    for kind, n in need.items():
+        out[kind] = Path(folder) if kind == 'net' else Path(f'{folder}-{kind}')
+        had = read_recipe(out[kind])['nets'] if resume and (out[kind]/'recipe.json').exists() else 0   # finished or stopped
+        go_on = resume and (not had or had >= n)
+        train('supervised' if kind == 'net' else f'supervised_{kind}', p, data, out[kind], seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr,
+              nets=max(n, had), resume=go_on, replace=not go_on, **kw)
+    return out
+
+def first_of(
+    name:str,           # of a method
+    start:dict|None,    # of `starts`
+    supervised,         # folder of the supervised run
+):                      # what `train` takes as start
+    "Where a method leaves from: the shared start, or, for pseudo labels under a protocol without one, the finished supervised run"
+    m = find_method(name)
+    if start: return start if m.networks else start['net']
+    if not m.frozen or m.every: return None
+    if not (read_result(supervised) or {}).get('state') == 'done':
+        raise UserError(f'{name} takes its pseudo labels from a finished supervised network, and {supervised} is none: train supervised first.')
+    return Path(supervised)
+#
+# `compare` is the paper's experiment: a supervised start (its AP is the dashed line), then each method from those weights. Two networks start, from different random weights;
+# single methods take the first.
+
+# %% ../nbs/71_run.ipynb #c12029e8
 def compare(
     methods,                # names in METHODS
     p:Protocol,             # what is held equal
@@ -465,12 +533,11 @@ def compare(
     labels=None,            # as `prepare`
     boxes=None,             # as `prepare`
 )->dict:                    # what summary.json holds
-    "Train a supervised start, then every method from it, everything else equal"
+    "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
     began, folder = time.perf_counter(), Path(folder)
     for name in methods: find_method(name)
     if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
     folder.mkdir(parents=True, exist_ok=True)
-    n = max(METHODS[name].nets for name in methods)
     summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed)),
                    sentence=p.sentence(), order=list(methods), command=command(), versions=versions(), hardware=hardware(pick_device(device)),
                    started=datetime.now(timezone.utc).isoformat(timespec='seconds'), **(note or {}), dashed=None, methods={})
@@ -478,13 +545,15 @@ def compare(
         summary.update(state=state, seconds=round(time.perf_counter() - began, 1))
         write_json(folder/'summary.json', summary)
         if on_update: on_update(folder)
-    kw = dict(device=device, amp=amp, progress=progress, replace=not resume, resume=resume)
-    start = train('supervised', p, data, folder/'start', seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=n, **kw)
-    summary['dashed'] = dict(_digest(start), **{k: round(start['last'][f'{k}1'], 4) for k in ('ap', 'pck', 'peak_labeled', 'peak_unlabeled')}, nets=n,
-                             ap_all=start['last']['ap'])   # net 1 of the start: what every single method begins from
+    kw = dict(device=device, amp=amp, progress=progress, resume=resume)
+    start = starts(('supervised', *methods), p, data, folder/'start', seed, **kw)
+    if start:
+        first, nets = read_result(start['net']), read_recipe(start['net'])['nets']
+        summary['dashed'] = dict(_digest(first), **{k: round(first['last'][f'{k}1'], 4) for k in ('ap', 'pck', 'peak_labeled', 'peak_unlabeled')}, nets=nets,
+                                 ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
     for name in methods:
-        r = train(name, p, data, folder/name, seed, start=folder/'start', **kw)
+        r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, **kw)
         summary['methods'][name] = dict(title=title(name), **_digest(r), collapsed=r['collapsed'], best={k: r['best'][k] for k in ('step', 'ap', 'chosen_on')})
         update('done' if name == list(methods)[-1] else 'running')
     return summary
@@ -529,31 +598,6 @@ def demo(
     return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
 
 # %% ../nbs/71_run.ipynb #ce8fb5f7
-def read_recipe(
-    folder,     # a run folder
-)->dict:        # UserError if it is not one
-    "What a run was"
-    folder = Path(folder)
-    if not folder.is_dir(): raise UserError(f'There is no run folder {folder}: `semipose train` makes one, under runs/.')
-    try: r = json.loads((folder/'recipe.json').read_text())
-    except FileNotFoundError: raise UserError(f'{folder} is not a run folder: it has no recipe.json.') from None
-    except ValueError: raise UserError(f'{folder/"recipe.json"} is damaged: it is not JSON.') from None
-    for k in ('method', 'protocol', 'seed', 'nets', 'skeleton'):
-        if not isinstance(r, dict) or k not in r: raise UserError(f'{folder/"recipe.json"} is damaged: the field {k!r} is missing.')
-    return r
-
-def read_result(
-    folder,         # a run folder
-)->dict|None:       # None if it has measured nothing yet; UserError if result.json is damaged
-    "What a run has come to so far"
-    path = Path(folder)/'result.json'
-    try: r = json.loads(path.read_text())
-    except FileNotFoundError: return None
-    except (ValueError, UnicodeDecodeError): r = None
-    if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
-        raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
-    return r
-
 def list_runs(
     out='runs',         # folder of all runs
 )->list[dict]:          # one row per run, newest last: run, method, data, labels, seed, steps, AP, state
@@ -586,23 +630,39 @@ def load_run(
     load_weights(peers, Path(folder)/{'last': 'weights.safetensors', 'best': 'best.safetensors'}[weights])
     return peers.to(pick_device(device), memory_format=torch.channels_last).eval(), p, sk, r
 
-def evaluate_run(
-    folder,                     # a run folder
-    data=None,                  # a COCO-style folder or file; None: the people the run was measured on
-    split:str='val',            # which part of it
-    weights:str='last',         # 'last' or 'best'
-    flip:bool=False,            # average with the mirror image
+@dataclass
+class Answers:
+    "What a run's networks say about people whose truth is known"
+    people:People                   # the truth with all that COCO ignores, v = 0 for joints that the networks have not learned
+    rows:np.ndarray                 # (n,) who of them was predicted
+    found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
+
+def answers_of(
+    folder,                 # a run folder
+    data=None,              # a data folder or file of any known kind; None: the people the run was measured on
+    split:str='val',        # which part of it
+    weights:str='last',     # 'last' or 'best'
+    flip:bool=False,        # average with the mirror image
+    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
     device='auto',
     progress:bool=True,
+)->Answers:                 # UserError if it is not a run, or the joints have no names in common
+    "Ask a run's networks"
+    peers, p, skeleton, recipe = load_run(folder, weights, device)
+    if data or split != 'val': people = read_any(data or recipe['data'] or recipe['labels'], split, keep_all=True)
+    else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[1]
+    if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
+    people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
+    rows = people.posed
+    if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
+    found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
+                        flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
+    return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)))
+
+def evaluate_run(
+    folder,                     # a run folder
+    *args, **kw,                # as `answers_of`
 )->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers in percent, PCK@0.2, mean peak, people
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
-    peers, p, sk, r = load_run(folder, weights, device)
-    where = data or r['data'] or r['labels']
-    if data or split != 'val': truth = read_any(where, split, keep_all=True)
-    else: truth = read_any_train_val(r['data'], r.get('labels'))[1]   # the people it was measured on, set aside again where there is one file
-    if len(truth.skeleton) != len(sk): raise UserError(f'The run has {len(sk)} joints and {where} has {len(truth.skeleton)}: evaluate on data with the same skeleton.')
-    crops = Crops(truth, p.size)
-    rows = truth.posed
-    found = predict_all(peers, crops.subset(rows), p.size, codec_of(p, peers.stride), which='all', flip=sk.flip_index if flip else None, progress=progress)
-    names = [*(f'net {i+1}' for i in range(len(peers))), 'ensemble']
-    return {name: dict(score(truth, rows, f, r['supervised']), people=len(rows)) for name, f in zip(names, found)}
+    a = answers_of(folder, *args, **kw)
+    return {name: dict(score(a.people, a.rows, f, a.people.supervised)[0], people=len(a.rows)) for name, f in a.found.items()}

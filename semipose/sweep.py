@@ -14,15 +14,16 @@ from .errors import UserError
 from .files import is_held, only_writer
 from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, method as find_method
+from .data.coco import write_json
 from .data.synth import DIFFICULTIES, write_synth
 from .protocols import Protocol
-from .run import Data, Evaluate, codec_of, kinds, load_run, prepare, read_recipe, read_result, train
+from .run import Data, Evaluate, codec_of, first_of, load_run, prepare, read_recipe, read_result, starts, train
 
 # %% auto #0
 __all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_people',
-           'starts', 'lacking', 'sweep', 'first_of']
+           'lacking', 'sweep']
 
-# %% ../nbs/75_sweep.ipynb #6de13834
+# %% ../nbs/75_sweep.ipynb #e432090d
 BUDGET = ('steps', 'every', 'milestones', 'epochs', 'budget')                       # fields that a method may have of its own
 OTHER = ('other', 'other_width', 'other_weights')                                   # what only unlike pairs look at
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
@@ -61,8 +62,7 @@ def entry_of(
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
                  begun=recipe['begun'], sentence=recipe['sentence'], people=people)
 
-
-#| export
+# %% ../nbs/75_sweep.ipynb #6de13834
 def is_drawn(
     p:Protocol,
     seed:int,
@@ -79,7 +79,6 @@ def find_people(
     data:Data,      # the people it was measured on
 )->Path:            # people.json
     "Ask a run's networks about each validation person once more"
-    from semipose.data.coco import write_json
     peers, p, _, recipe = load_run(folder)
     with torch.no_grad(): found = Evaluate(data, p, codec_of(p, peers.stride)).people(peers)
     write_json(Path(folder)/'people.json', found)
@@ -110,28 +109,6 @@ def drawn_people(
     with turn(folder.with_name(f'.{folder.name}')):
         write_synth(folder, p.train_people, p.val_people, seed=seed, size=tuple(3*s//2 for s in p.size), difficulty=DIFFICULTIES[p.difficulty], face=p.face, progress=progress)
     return folder
-
-def starts(
-    p:Protocol,
-    data:Data,
-    folder:Path,            # of the seed's runs
-    seed:int,
-    names:Sequence[str],    # of all methods that will leave from it
-    **kw,                   # of train
-)->dict|None:               # kind of network -> run folder; None if the protocol has no start
-    "The supervised starts that methods share: as many networks of each kind as any of them needs"
-    if not p.start_steps: return None
-    need, out = {}, {}
-    for m in map(find_method, names):
-        each = kinds(m, m.nets)
-        for k in set(each): need[k] = max(need.get(k, 0), each.count(k))
-    for kind, n in need.items():
-        out[kind], name = folder/('start' if kind == 'net' else f'start-{kind}'), 'supervised' if kind == 'net' else 'supervised_other'
-        with turn(folder):
-            had = read_recipe(out[kind])['nets'] if (out[kind]/'recipe.json').exists() else 0   # finished or stopped
-            n, more = max(n, had), 0 < had < n   # the first networks come out the same
-            train(name, p, data, out[kind], seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=n, replace=more, resume=not more, **kw)
-    return out
 
 def lacking(
     p:Protocol,
@@ -177,12 +154,12 @@ def sweep(
         here = Path(folder)/p.name/f'seed{seed}'
         kw = dict(device=device, amp=amp, progress=progress)
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
-        start = starts(p, d, here, seed, methods, **kw)
+        with turn(here): start = starts(methods, p, d, here/'start', seed, **kw)
         for name in todo:
             if not lacking(p, [name], seed, terms_of(p, source), results): continue   # another sweep was faster
             if is_held(here/name) or (not start and METHODS[name].frozen and is_held(here/'supervised')): out['elsewhere'].append(f'{name}, seed {seed}'); continue
             try:
-                train(name, p, d, here/name, seed, start=first_of(name, start, here), resume=True, **kw)
+                train(name, p, d, here/name, seed, start=first_of(name, start, here/'supervised'), resume=True, **kw)
                 if not (here/name/'people.json').exists(): find_people(here/name, d)
                 entry = entry_of(here/name)
             except UserError as e:
@@ -193,16 +170,3 @@ def sweep(
             out['new'].append(entry)
             if on_entry: on_entry(entry)
     return out
-
-def first_of(
-    name:str,           # of a method
-    start:dict|None,    # of `starts`
-    folder:Path,        # of the seed's runs
-):                      # what train takes as start
-    "Where a method leaves from: the shared start, or, for pseudo labels under a protocol without one, the finished supervised run"
-    m = METHODS[name]
-    if start: return start if m.networks else start['net']
-    if not m.frozen or m.every: return None
-    if not (read_result(folder/'supervised') or {}).get('state') == 'done':
-        raise UserError(f'{name} takes its pseudo labels from a finished supervised network: put supervised before it in the sweep.')
-    return folder/'supervised'

@@ -314,15 +314,17 @@ def protocol_html(
     "One protocol's part of the page"
     mine, others = one_terms(entries)
     some = rows(mine, resample)
-    heads = ['method', 'seeds', 'AP', 'gain over supervised', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures', 'minutes', 'published']
+    printed = ['published'] if any(r['published'] is not None for r in some) else []
+    heads = ['method', 'seeds', 'AP', *printed, 'gain over supervised', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures', 'minutes']
     lines, group = [], None
     for r in some:
         if r['group'] != group:
             group = r['group']
             lines.append([f'<i style="color:{paint(group)}">{escape(group or "others")}</i>', *['']*(len(heads)-1)])
-        lines.append([escape(r['title']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['gain'], html=True), pm(r['ensemble']), f'{100*r["peak"]:.0f} %', pm(r['fall']),
-                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f}k / {r["backward"]/1e3:.0f}k',
-                      f'{r["minutes"]:.1f}', pm(r['published'])])
+        lines.append([escape(r['title']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', *(pm(r['published']) for _ in printed),
+                      between(r['gain'], html=True), pm(r['ensemble']), f'{100*r["peak"]:.0f} %', pm(r['fall']),
+                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f}k/{r["backward"]/1e3:.0f}k',
+                      f'{r["minutes"]:.1f}'])
     gaps = [title(n) for n in METHODS if n not in {r['method'] for r in some}]
     e = mine[0]
     out = section(f'{e.protocol}', escape(e.sentence), html_table(heads, lines)

@@ -10,7 +10,7 @@ from semipose.errors import UserError
 from semipose.protocols import PROTOCOLS
 
 HEAVY = ("torch", "fastai", "matplotlib", "kornia", "timm", "pandas")
-VERBS = ("demo", "synth", "methods", "nets", "train", "sweep", "compare", "eval", "predict", "export", "runs", "report")
+VERBS = ("demo", "synth", "methods", "nets", "train", "sweep", "compare", "eval", "detail", "submit", "predict", "export", "runs", "report")
 
 
 def typed(*args):
@@ -68,6 +68,8 @@ def test_shell_completion_offers_methods():
     (["eval", "x", "--weights", "lst"], "did you mean last?"),
     (["report", "nowhere"], "nowhere/result.json is not there"),
     (["eval", "nowhere"], "nowhere"),
+    (["detail", "nowhere"], "nowhere"), (["detail", "nowhere", "--worst", "worst.gif"], "kind of picture"),
+    (["submit", "nowhere", "boxes.json"], "nowhere"), (["sweep", "demo", "--seeds", "²"], "write how many"),
     (["train", "naive"], "give --data with a folder, or --labels"),
     (["train", "naive", "--data", "x", "--labels", "0"], "at least one labelled person"),
     (["train", "naive", "--data", "x", "--labels", "-3"], "at least one labelled person"),
@@ -252,11 +254,26 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     assert again.exit_code == 0 and "done" in typed("runs").stdout
     refused = typed(*args)
     assert refused.exit_code == 2 and "take it up with --resume" in refused.stderr
+    for name, more in (("mirror", ()), ("moved", ("--shift",))):
+        out = typed("eval", "runs/r", "--device", "cpu", "--flip", *more, "--keep", f"{name}.json")
+        assert out.exit_code == 0, out.output
+    assert Path("mirror.json").read_text() != Path("moved.json").read_text(), "the shift reaches the heatmaps"
     out = typed("eval", "runs/r", "--device", "cpu", "--keep", "numbers.json")
     assert out.exit_code == 0 and "PCK@0.2" in out.stdout, out.output
     numbers = json.loads(Path("numbers.json").read_text())
     last = json.loads(Path("runs/r/result.json").read_text())["last"]
     assert set(numbers) == {"net 1", "net 2", "ensemble"} and abs(numbers["ensemble"]["AP"] - last["ap_ensemble"]) < 1e-6, "the people set aside are the same ones"
+    out = typed("detail", "runs/r", "--device", "cpu", "--keep", "deep/detail.json", "--worst", "deep/worst.png")
+    table = json.loads(Path("deep/detail.json").read_text())
+    assert out.exit_code == 0 and "AP if one kind were mended" in out.stdout and Path("deep/worst.png").read_bytes()[:4] == b"\x89PNG", out.output
+    assert set(table) == set(numbers) and abs(table["net 2"]["errors"]["as it is"]["AP"] - numbers["net 2"]["AP"]) < 1e-6
+    truth = json.loads((sample / "person_keypoints_val.json").read_text())
+    Path("boxes.json").write_text(json.dumps([dict(image_id=a["image_id"], category_id=1, bbox=a["bbox"], score=.5 + .4*(i % 2)) for i, a in enumerate(truth["annotations"])]))
+    args = ["submit", "runs/r", "boxes.json", "--images", "more", "--info", sample / "person_keypoints_val.json", "--device", "cpu"]
+    out = typed(*args, "--truth", sample / "person_keypoints_val.json", "--min-score", .6, "--flip")
+    written = sorted(p.name for p in Path("runs/r/submission").iterdir())
+    assert out.exit_code == 0 and "AP50" in out.stdout and written == ["ensemble.json", "net1.json", "net2.json"], out.output
+    assert len(json.loads(Path("runs/r/submission/ensemble.json").read_text())) == len(truth["annotations"])//2
     photo = next((tmp_path / "more").iterdir())
     out = typed("predict", "runs/r", photo, "--box", "4,4,50,70", "--box", "10,10,40,60", "--device", "cpu")
     assert out.exit_code == 0, out.output
@@ -266,3 +283,9 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     out = typed("export", "runs/r")
     assert out.exit_code == 0 and {p.name for p in Path("runs/r/export").iterdir()} >= {"model.onnx", "model.pt2"}, out.output
     assert typed("export", "runs/r", "--net", 3).exit_code == 2
+
+
+def test_networks_stand_side_by_side():
+    rows = cli.beside({"net 1": dict(AP=50.04, APM=-1.0, peak=.666, people=12), "ensemble": dict(AP=0.0, APM=-1.0, peak=.1, people=12)})
+    assert rows == [{"measure": "AP", "net 1": 50.04, "ensemble": 0.0}, {"measure": "APM", "net 1": "–", "ensemble": "–"},
+                    {"measure": "peak", "net 1": "0.67", "ensemble": "0.10"}, {"measure": "people", "net 1": 12, "ensemble": 12}]

@@ -202,9 +202,9 @@ def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         write_json(path, [2, {3}])  # a set has no JSON
 
     def full(*_):
-        raise OSError("disk full")
-    monkeypatch.setattr("semipose.data.coco.os.replace", full)
-    with pytest.raises(OSError):
+        raise OSError(28, "no space left")
+    monkeypatch.setattr("semipose.files.os.replace", full)
+    with pytest.raises(UserError, match="The disk is full.*the older one is kept"):
         write_json(path, [2])
     assert json.loads(path.read_text()) == [1] and [p.name for p in tmp_path.iterdir()] == ["a.json"]
 

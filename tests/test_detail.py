@@ -9,13 +9,13 @@ import torch
 
 from semipose.data.coco import read_coco
 from semipose.data.synth import DIFFICULTIES, draw_people, write_synth
-from semipose.detail import Answers, answers_of, as_rows, detail, draw_worst, facing_of, measures, submit, tables
+from semipose.detail import as_rows, detail, draw_worst, facing_of, measures, submit, tables
 from semipose.errors import UserError
 from semipose.evaluate.mpii import lsp_pck, pckh
 from semipose.data.mpii import head_size
 from semipose.predict import Prediction
 from semipose.protocols import protocol
-from semipose.run import evaluate_run, prepare, train
+from semipose.run import Answers, answers_of, evaluate_run, prepare, train
 from semipose.skeletons import COCO17, LSP14, MPII16, waving
 
 SAMPLE = Path(__file__).parents[1] / "data/sample"
@@ -107,7 +107,12 @@ def test_a_run_in_detail_agrees_with_its_evaluation(tmp_path):
             assert t["errors"]["as it is"]["AP"] == pytest.approx(want[net]["AP"], abs=1e-6)
             assert t["PCK@0.2"]["groups"]["all"]["share"] == pytest.approx(want[net]["PCK@0.2"], abs=1e-4)
     on_boxes(tmp_path)
-    assert json.loads(json.dumps(told)) == told and len(as_rows(told["net 1"])) == 3
+    assert json.loads(json.dumps(told)) == told
+    shown = as_rows(told)
+    assert [len(r) for r in shown.values()] == [3, len(told["net 1"]["PCK@0.2"]["groups"]), 6, 6]
+    assert shown["AP if one kind were mended"][0] == dict(errors="as it is", **{n: t["errors"]["as it is"]["AP"] for n, t in told.items()})
+    every = {n: t["PCK@0.2"]["groups"]["all"] for n, t in told.items()}
+    assert shown["Joints found, PCK@0.2, %"][0] == dict(joints="all", asked=every["net 1"]["joints"], **{n: g["share"] for n, g in every.items()})
     assert draw_worst(said.people.subset(said.rows), said.found["net 1"].xy, 3).axes[0].get_title().startswith("OKS 0.0")
 
 

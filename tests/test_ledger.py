@@ -152,31 +152,6 @@ def test_what_a_table_would_stumble_over_is_left_out(tmp_path, change):
     entries, skipped = read_ledger(tmp_path)
     assert not entries and len(skipped) == 1 and str(bad) in skipped[0]
 
-def test_the_quick_ap_is_the_careful_one():
-    "several people and detections to a picture, some that count neither way, ties of rank, pictures without anybody"
-    from semipose.ledger import ap_resampled
-    rng = np.random.default_rng(0)
-    for n in (3, 40):
-        found = rng.integers(0, 3, n)
-        D = found.sum()
-        m = Matches(np.repeat(np.arange(n), found), rng.permutation(D), rng.integers(0, 1024, D), rng.integers(0, 1024, D)*(rng.random(D) < .2), found + rng.integers(0, 2, n))
-        rows = rng.integers(n, size=(50, n))
-        # copies of a picture with several people stand together in one and take turns in the other: no more than that may differ
-        assert np.abs(ap_resampled(m, rows) - ap_of(m, rows)).max() < .06
-        each = np.stack([rng.permutation(n) for _ in range(4)])
-        assert np.allclose(ap_resampled(m, each), ap_of(m), atol=1e-6)
-    one = Matches(np.arange(30), rng.integers(0, 30, 30), rng.integers(0, 1024, 30), np.zeros(30, int), np.ones(30, int))
-    rows = rng.integers(30, size=(60, 30))
-    assert np.allclose(ap_resampled(one, rows), ap_of(one, rows), atol=1e-6)
-
-def test_several_detections_in_a_picture_take_the_careful_way():
-    from semipose.ledger import resampled
-    rng = np.random.default_rng(1)
-    found = rng.integers(1, 4, 25); D = found.sum()
-    m = Matches(np.repeat(np.arange(25), found), rng.permutation(D), rng.integers(0, 1024, D), np.zeros(D, int), found)
-    rows = rng.integers(25, size=(40, 25))
-    assert np.array_equal(resampled(m, rows), ap_of(m, rows)), 'exactly, whatever the order of copies'
-
 def test_three_seeds_cover_a_new_laboratory():
     "seeds differ far more than pictures do: of many laboratories with three seeds each, about 95 % have an interval that holds the true difference"
     rng, inside = np.random.default_rng(0), []

@@ -3,8 +3,10 @@ import csv, json, numpy as np, pytest, torch
 from dataclasses import replace
 from pathlib import Path
 from semipose.errors import UserError
+from semipose.evaluate.coco import Matches, ap_of
+from semipose.loop import load_tensors
 from semipose.protocols import Protocol, protocol
-from semipose.run import compare, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train
+from semipose.run import compare, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train, val_key
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
 SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
@@ -136,9 +138,9 @@ def test_joints_that_nobody_labelled_are_not_asked_for(data):
     xy = torch.from_numpy(people.xy.copy())
     xy[:, 9] += 50
     found = Prediction(xy, torch.ones(len(rows), 17))
-    assert score(truth, rows, found, keep)['AP'] < 99 and score(truth, rows, found, keep)['PCK@0.2'] < 99
+    assert score(truth, rows, found, keep)[0]['AP'] < 99 and score(truth, rows, found, keep)[0]['PCK@0.2'] < 99
     keep[9] = 0
-    assert score(truth, rows, found, keep)['AP'] == score(truth, rows, found, keep)['PCK@0.2'] == 100
+    assert score(truth, rows, found, keep)[0]['AP'] == score(truth, rows, found, keep)[0]['PCK@0.2'] == 100
 
 def test_ap_is_the_mean_over_networks(data, monkeypatch):
     "one network perfect, one lost, the ensemble perfect: ap is half way, the ensemble has its own column"
@@ -148,7 +150,8 @@ def test_ap_is_the_mean_over_networks(data, monkeypatch):
     right = Prediction(torch.from_numpy(data.val.subset(rows).xy.copy()), torch.ones(len(rows), 17))
     wrong = right._replace(xy=right.xy + 500)
     monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [right, wrong, right])
-    r = run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)
+    r, who = run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)
+    assert [ap_of(w) for w in who] == [1, 0]
     assert (r['ap'], r['ap1'], r['ap2'], r['ap_ensemble'], r['pck'], r['pck1'], r['pck2']) == (50, 100, 0, 100, 50, 100, 0)
 
 @pytest.mark.parametrize('method, who', [('posecons', 'the unlabelled'), ('supervised', None)])
@@ -181,3 +184,43 @@ def test_the_flip_test_and_the_first_of_the_file(tmp_path):
         for e in (plain, both): e.accuracy(peers, e.val, a.val, e.rows)
     finally: run.predict_all = real
     assert seen == [None, a.skeleton.flip_index]
+
+def test_people_are_told_apart(data):
+    "runs are compared person by person only on the same people: another box, joint or visibility is another set"
+    key = val_key(data.val)
+    assert key == val_key(replace(data.val)) and len(key) == 6
+    for field in ('box', 'xy', 'vis'):
+        other = getattr(data.val, field).copy()
+        other.flat[0] += 1
+        assert val_key(replace(data.val, **{field: other})) != key, field
+
+def test_a_run_falls_where_its_protocol_says(data, tmp_path):
+    "the learning rate is divided at the protocol's milestones, no others"
+    ends = []
+    for i, milestones in enumerate([(.25, .5), (.5, .75), (.25, .5)]):
+        p = replace(SMALL, schedule='milestones', milestones=milestones, lr=.01)
+        train('supervised', p, data, tmp_path/str(i), 0, device='cpu', progress=False)
+        ends.append(load_tensors(tmp_path/str(i)/'weights.safetensors')[0])
+    assert all(torch.equal(v, ends[2][k]) for k, v in ends[0].items())
+    assert not all(torch.equal(v, ends[1][k]) for k, v in ends[0].items())
+
+def test_the_people_kept_are_those_of_the_last_measurement(done, data):
+    "people.json costs no second look, and gives the AP that the run ended with"
+    for name in ('start', 'posedual_jc'):
+        kept, last = json.loads((done[0]/name/'people.json').read_text()), json.loads((done[0]/name/'result.json').read_text())['last']
+        assert [100*ap_of(Matches.from_dict(n)) for n in kept['nets']] == pytest.approx([last['ap1'], last['ap2']], abs=1e-9)
+
+def test_unlike_networks_leave_from_starts_of_their_own(data, tmp_path):
+    s = compare(['posedual_unlike', 'naive'], SMALL, data, tmp_path/'c', device='cpu', progress=False)
+    assert set(s['methods']) == {'posedual_unlike', 'naive'} and s['dashed']['nets'] == 1
+    starts = [json.loads((tmp_path/'c'/n/'result.json').read_text())['last']['ap1'] for n in ('start', 'start-other')]
+    first = json.loads((tmp_path/'c'/'posedual_unlike'/'result.json').read_text())['rows'][0]
+    assert [first['ap1'], first['ap2']] == starts
+
+def test_without_a_start_methods_begin_at_once_and_pseudo_labels_ask_for_one(data, tmp_path):
+    p = replace(SMALL, start_steps=0)
+    with pytest.raises(UserError, match='pseudopose takes its pseudo labels from a finished supervised network'):
+        compare(['pseudopose'], p, data, tmp_path/'a', device='cpu', progress=False)
+    s = compare(['supervised', 'pseudopose'], p, data, tmp_path/'b', device='cpu', progress=False)
+    assert s['dashed'] is None and not (tmp_path/'b'/'start').exists() and read_recipe(tmp_path/'b'/'supervised')['start'] is None
+    assert read_recipe(tmp_path/'b'/'pseudopose')['start'].endswith('supervised')

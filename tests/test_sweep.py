@@ -127,7 +127,7 @@ def test_other_settings_do_not_pass_for_the_same(tmp_path):
 def test_pseudo_labels_without_a_start_come_from_the_supervised_run(tmp_path):
     p = replace(SMALL, start_steps=0, start_every=None, start_lr=None)
     out = run(tmp_path, ['pseudopose'], p=p)
-    assert 'put supervised before it' in out['failed']['pseudopose, seed 0'] and not out['new']
+    assert 'train supervised first' in out['failed']['pseudopose, seed 0'] and not out['new']
     out = run(tmp_path, ['supervised', 'pseudopose'], p=p)
     assert len(out['new']) == 2
     e = entries(tmp_path)
@@ -186,8 +186,8 @@ def test_drawn_people_are_drawn_once(tmp_path, monkeypatch):
 
 def test_starts_are_made_only_where_the_protocol_has_one(tmp_path):
     data = prepare(SMALL, SAMPLE, 0, progress=False)
-    assert starts(replace(SMALL, start_steps=0), data, tmp_path, 0, ['naive'], **KW) is None
-    assert starts(SMALL, data, tmp_path, 0, ['naive', 'posedual_unlike'], **KW) == dict(net=tmp_path/'start', other=tmp_path/'start-other')
+    assert starts(['naive'], replace(SMALL, start_steps=0), data, tmp_path/'start', **KW) is None
+    assert starts(['naive', 'posedual_unlike'], SMALL, data, tmp_path/'start', **KW) == dict(net=tmp_path/'start', other=tmp_path/'start-other')
     assert (read_recipe(tmp_path/'start')['nets'], read_recipe(tmp_path/'start-other')['nets']) == (1, 1)
     assert entry_of(tmp_path/'start').method == 'supervised'
 
@@ -213,9 +213,9 @@ def test_a_trial_of_other_making_does_not_pass_for_a_row(tmp_path):
 
 def test_a_stopped_start_of_more_networks_is_gone_on_with(tmp_path):
     data = prepare(SMALL, SAMPLE, 0, progress=False)
-    starts(SMALL, data, tmp_path, 0, ['posedual'], **KW)
+    starts(['posedual'], SMALL, data, tmp_path/'start', **KW)
     (tmp_path/'start'/'result.json').unlink()   # as a kill before the first measurement leaves it
-    starts(SMALL, data, tmp_path, 0, ['naive'], **KW)
+    starts(['naive'], SMALL, data, tmp_path/'start', **KW)
     assert read_recipe(tmp_path/'start')['nets'] == 2 and (tmp_path/'start'/'result.json').exists()
 
 def test_a_living_writer_keeps_what_it_writes(tmp_path):

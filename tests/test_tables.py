@@ -8,7 +8,7 @@ from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import published
 from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gains_figure, labels_figure, ledger_report, mean_curve, one_terms,
-                             order_rows, pm, rows, table_rows)
+                             order_rows, pm, protocol_html, rows, table_rows)
 
 FAST = Resamples(60)
 
@@ -121,3 +121,13 @@ def test_the_published_order_is_checked_step_by_step():
     assert [(r['from'], r['to']) for r in out] == [('Supervised', 'PseudoPose'), ('PseudoPose', 'PoseCons'), ('PoseCons', 'PoseDual')]
     assert [r['verdict'] for r in out] == ['agrees', 'the other way round', 'not decided'] and [r['published'] for r in out] == ['+5.7', '+1.3', '+3.0']
     assert order_rows(es[:1], FAST) == []
+    down = order_rows([entry('data_distillation', 0, 1, 50., gain=.2, protocol='coco-5k'), entry('posecons', 0, 1, 40., gain=.1, protocol='coco-5k')], FAST)
+    assert [(r['published'], r['verdict']) for r in down] == [('-1.1', 'agrees')], 'at 5,000 labels the published step goes down, and so does ours'
+
+def test_the_published_number_stands_beside_ours_where_there_is_one():
+    "and a protocol of our own has no empty column for it"
+    head = lambda html: re.findall(r'<th[^>]*>(.*?)</th>', html.split('</tr>')[0])
+    es = [entry('supervised', 0), entry('posedual', 0, gain=.1)]
+    a, b = (protocol_html([replace(e, protocol=p) for e in es], FAST) for p in ('coco-1k', 'demo'))
+    assert head(a)[2:5] == ['AP', 'published', 'gain over supervised'] and '<td>41.5</td>' in a.replace(' class=""', '')
+    assert 'published' not in head(b) and len(head(a)) == len(head(b)) + 1

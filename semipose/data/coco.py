@@ -4,7 +4,7 @@
 
 # %% ../../nbs/11_data.coco.ipynb #4a4c6908
 from __future__ import annotations
-import gc, json, os, re
+import gc, json, re
 from array import array
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError, told
+from ..files import whole
 from ..skeletons import COCO17, Skeleton
 from .core import FILL, People, find_inside, hold_out, in_archive, is_there, read_bytes
 
@@ -50,12 +51,8 @@ def write_json(
     obj,
 ):
     "Write JSON so that a reader finds the old file or the new one, never half of it"
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        part.write_text(json.dumps(obj))
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    text = json.dumps(obj)
+    with whole(path) as part: part.write_text(text)
 
 # %% ../../nbs/11_data.coco.ipynb #3500413c
 OUTLINES = re.compile(rb'"segmentation"\s*:\s*\[[][0-9eE+\-.,\s]*\]\s*,')   # a key can stand nowhere else: inside a string its quotes would carry backslashes

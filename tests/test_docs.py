@@ -1,0 +1,72 @@
+"Laws of the site: every notebook is a page, every link leads somewhere, nothing is fetched, formulas are drawn, hidden cells stay hidden"
+import re
+from html.parser import HTMLParser
+import docs
+import nbformat
+import pytest
+from execute import TOP, notebooks
+
+class Asked(HTMLParser):
+    "What a page asks a browser to fetch, where it links to, and its text outside code"
+    def __init__(self, text):
+        super().__init__()
+        self.fetched, self.links, self.text, self.code = [], [], [], 0
+        self.feed(text)
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        self.code += tag in ('pre', 'code', 'style', 'script')
+        if tag in ('img', 'script', 'source', 'iframe'): self.fetched.append(a.get('src') or '')
+        if tag == 'link': self.fetched.append(a['href'])
+        if tag == 'a': self.links.append(a.get('href') or '')
+    def handle_endtag(self, tag): self.code -= tag in ('pre', 'code', 'style', 'script')
+    def handle_data(self, data):
+        if not self.code: self.text.append(data)
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp('docs')/'site'
+    docs.build(out)
+    return out
+
+@pytest.fixture(scope='module')
+def pages(site): return {f: Asked(f.read_text()) for f in site.rglob('*.html')}
+
+def test_every_notebook_is_a_page_and_is_reached_from_every_other(site, pages):
+    want = {site/docs.place(f.relative_to(TOP).as_posix()) for f in notebooks()}
+    assert want <= set(pages) and (site/'index.html') in want
+    for file, page in pages.items():
+        reached = {(file.parent/l).resolve() for l in page.links if docs.is_relative(l)}
+        assert want - reached <= {file}, file.name
+
+def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(pages):
+    for file, page in pages.items():
+        for l in (l for l in page.links + page.fetched if docs.is_relative(l) and not l.startswith(('#', 'data:'))):
+            assert (file.parent/l.partition('#')[0]).exists(), f'{file.name}: {l}'
+        assert all(docs.is_relative(l) or l.startswith('data:') for l in page.fetched), file.name
+        assert '@import' not in file.read_text()
+
+def test_formulas_are_drawn_and_directives_gone(pages):
+    for file, page in pages.items():
+        text = ' '.join(page.text)
+        assert not re.search(r'\$\$|#\s*\|\s*(export|hide)', text), file.name
+    metrics = next(f for f in pages if f.name == '04_metrics.html').read_text()
+    assert '<math' in metrics and 'OKS' in metrics
+
+def test_what_a_notebook_hides_is_not_shown_and_what_it_shows_is():
+    v = nbformat.v4
+    shown = v.new_output('display_data', data={'text/markdown': '| a |\n|---|\n| seen |'})
+    nb = v.new_notebook(cells=[v.new_markdown_cell('# Title\n> promise'), v.new_code_cell('#| hide\nsecret = 1'), v.new_code_cell('#| export\ndef given(): pass'),
+                               v.new_code_cell('#| hide_input\nalso_secret = 1', outputs=[shown])])
+    html = docs.body(docs.prepared(nb, 'nbs/x.ipynb', set()))
+    assert 'secret' not in html and 'given' in html and 'seen' in html and html.count('class="code export"') == 1 and '#|' not in html
+
+def test_formulas_leave_code_and_money_alone():
+    assert docs.formulas('`$x$` and $x^2$') == '`$x$` and ' + docs.formulas('$x^2$') and '<msup>' in docs.formulas('$x^2$')
+    assert docs.formulas('costs $5') == 'costs $5' and 'display="block"' in docs.formulas('$$x$$')
+
+def test_a_link_into_nowhere_is_one_sentence(tmp_path):
+    with pytest.raises(SystemExit, match='nbs/a.ipynb links to gone.ipynb'): docs.relinked('[x](gone.ipynb)', 'nbs/a.ipynb', {'nbs/b.ipynb'})
+    assert docs.relinked('[x](../data/README.md#y)', 'nbs/a.ipynb', {'data/README.md'}) == '[x](data/README.html#y)'
+    (tmp_path/'mine.txt').write_text('x')
+    with pytest.raises(SystemExit, match='not this site'): docs.build(tmp_path)
+    assert (tmp_path/'mine.txt').exists()
