@@ -4,7 +4,7 @@
 
 # %% ../nbs/74_widgets.ipynb #5984637c
 from __future__ import annotations
-import base64, time, zlib
+import base64, sys, time, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from html import escape
@@ -735,11 +735,9 @@ class Monitor(Callback):
     ): self.path, self.lab, self.shown = path, CollapseMonitor((), dashed, method), False
     def before_fit(self):
         if not hasattr(self.learn, 'watch'): raise UserError('Monitor shows what a Watch measures: give the learner a Watch as well.')
-        if not self.shown:
-            from IPython import get_ipython
-            from IPython.display import display
-            if getattr(get_ipython(), 'kernel', None): display(self.lab)
-            self.shown = True
+        ipython = sys.modules.get('IPython')   # whoever runs in a notebook has imported it
+        if not self.shown and ipython and getattr(ipython.get_ipython(), 'kernel', None): ipython.display.display(self.lab)
+        self.shown = True
         self.after_epoch()
     def after_epoch(self):
         self.lab.show(self.learn.watch.rows)
