@@ -320,6 +320,12 @@ def test_boundary_goes_forward_and_back_exactly():
     assert b.image.value == pictures[0] and len(b.toy) == 0
     moved(b, k=2)
     assert moved(b, who="easy") and moved(b, k=3) != pictures[3]         # holds from the next step on
+    moved(b, k=1)
+    one = b.toy.fates()["height"]
+    moved(b, k=4)
+    moved(b, who="hard")
+    moved(b, k=1)
+    assert b.toy.fates()["height"] == one                                # back is the past, not the same steps under other settings
     moved(b, ratio=100)
     assert b.values["k"] == 0 and b.toy.settings["ratio"] == 100
     assert b.box.children[0].children[0].value == 0                      # `play` stands where the slider stands
