@@ -364,7 +364,7 @@ def browser_figure(
         curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4); curves.axvline(album.moments[moment], color='#d1490c', lw=1.4, zorder=1)
         most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
         curves.plot(steps, np.array(mean('entropy'))/most, 's--', color=MUTED, ms=3.5, lw=1.4)
-        curves.set(ylim=(0, 1), title='peak; entropy of the most (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9)
+        curves.set(ylim=(0, 1), title='peak; entropy of the most (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
     return fig
 
 # %% ../nbs/74_widgets.ipynb #c8235193
@@ -683,6 +683,7 @@ def monitor_figure(
             if at is not None: ax.axvline(step[at], color='#d1490c', lw=1.3, ls=(0,(1,1.5)))
             ax.set(ylim=(0, 1 if head == 'mean peak' else max(1.08*ax.get_ylim()[1], 1e-9)), xlim=(0, max(step[-1:] + [1])))
             ax.set_title(head, fontsize=9.5)
+            ax.locator_params(nbins=4)
         if at is not None: fig.axes[1].annotate('warning', (step[at], 1), (3, -2), textcoords='offset points', fontsize=8.5, va='top', color='#d1490c')
     return fig
 
