@@ -81,14 +81,17 @@ def explain(nb: nbformat.NotebookNode, error: Exception) -> str:
 
 
 def tidy(nb: nbformat.NotebookNode) -> None:
-    "Outputs without this machine's paths, pictures repacked without loss, a kernel that JupyterLab need not ask for"
+    "Outputs without this machine's paths, pictures repacked without loss, no widgets' state, a kernel that JupyterLab need not ask for"
     for out in (out for cell in nb.cells for out in cell.get("outputs", [])):
-        for kind, value in (data := out.get("data", {})).items():
+        if len(data := out.get("data", {})) > 1:  # a widget without its kernel is a line of error: its picture stays
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+        for kind, value in data.items():
             data[kind] = repack(value) if kind == "image/png" else short(value) if isinstance(value, str) else value
         if "text" in out:
             out["text"] = short(out["text"])
     nb.metadata["kernelspec"] = {"display_name": "python3", "language": "python", "name": "python3"}
     nb.metadata.pop("jupytext", None)
+    nb.metadata.pop("widgets", None)
 
 
 def short(text: str) -> str:

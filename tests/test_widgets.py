@@ -1,0 +1,357 @@
+"""Laws of the widgets: numbers that people are sorted by, controls that draw again, pairs as sliders, the warning, and what is said when something is missing."""
+import json, math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from semipose.codecs import Gaussian
+from semipose.data.synth import DIFFICULTIES, write_synth
+from semipose.errors import UserError
+from semipose.geometry import compose, invert, move
+from semipose.methods import METHODS
+from semipose.nets.peers import build_peers
+from semipose.protocols import protocol
+from semipose.run import prepare, train
+from semipose.skeletons import COCO17
+from semipose.views import A30, A60, carry, plain, render
+from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, RunComparer, ViewExplorer, album, answer, entropy, fall, heeded,
+                              lesson, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
+
+P = protocol("demo", train_people=50, val_people=10, labels=30, width=8, batch=(8, 8), start_steps=30, start_every=30, steps=20, every=10, lam=4.)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    home = tmp_path_factory.mktemp("runs")
+    write_synth(home / "people", P.train_people, P.val_people, seed=1, difficulty=DIFFICULTIES["easy"], progress=False)
+    data = prepare(P, home / "people", 1, progress=False)
+    train("supervised", P, data, home / "start", 1, steps=30, every=30, lr=4e-3, nets=2, progress=False)
+    for name in ("naive", "posedual", "mean_teacher"):
+        train(name, P, data, home / name, 1, start=home / "start", progress=False)
+    return home
+
+
+def moved(lab, **values) -> bytes:
+    "The picture after hands on controls"
+    for k, v in values.items():
+        lab.controls[k].value = v
+    return lab.image.value
+
+
+# ---- numbers ----
+
+def test_entropy_is_that_of_a_distribution():
+    g = torch.Generator().manual_seed(0)
+    h = torch.rand(3, 8, 6, generator=g)
+    p = (h / h.sum((-2, -1), keepdim=True)).double()
+    assert torch.allclose(entropy(h).double(), -(p * p.log2()).sum((-2, -1)), atol=1e-4)
+    assert torch.allclose(entropy(5 * h), entropy(h), atol=1e-4)
+    two = torch.zeros(8, 6)
+    two[1, 1] = two[7, 5] = .3
+    assert entropy(two).item() == pytest.approx(1, abs=1e-4)
+    assert entropy(torch.where(two > 0, two, -1.)).item() == pytest.approx(1, abs=1e-4)      # what is negative says nothing
+    assert entropy(torch.zeros(8, 6)).item() == pytest.approx(math.log2(48), abs=1e-4)
+
+
+def test_a_perfect_answer_is_right_and_a_missing_joint_asks_nothing():
+    codec, size = Gaussian(sigma=1.5, stride=2), (64, 48)
+    xy = torch.tensor([[[10., 20.], [30., 40.], [5., 6.]]])
+    vis = torch.tensor([[2, 1, 0]])
+    target, _ = codec.encode(xy, torch.tensor([[2, 2, 2]]), (32, 24))
+    a = answer(target, codec, size, xy, vis)
+    assert torch.allclose(a.xy, xy, atol=1) and a.error[0, :2].max() < 1 and a.loss[0, :2].max() < 1e-9
+    assert torch.isnan(a.error[0, 2]) and torch.isnan(a.loss[0, 2]) and a.peak[0, 2] > .9
+    b = answer(.5 * target, codec, size, xy, vis)
+    assert torch.allclose(b.peak, .5 * a.peak) and torch.allclose(b.loss[0, 0], .5 * (.5 * target[0, 0]).square().mean())
+
+
+# ---- albums ----
+
+def test_an_album_asks_the_networks_of_each_moment(runs):
+    from semipose.predict import look
+    from semipose.run import load_run
+    a = album(runs / "posedual", people=6)
+    assert list(a.moments.values()) == sorted(a.moments.values()) and list(a.moments)[0] == "start" and a.moments["step 20"] == 20
+    assert a.networks == ["network 1", "network 2", "mean", "teacher", "student"] and len(a) == 6
+    for moment, folder in (("start", "start"), ("step 20", "posedual")):
+        peers = load_run(runs / folder, device="cpu")[0]
+        for i, heat in enumerate(look(peers, a.crops)):
+            assert torch.allclose(a.answers[moment, f"network {i + 1}"].heat, heat, atol=1e-5)
+    assert a.xy[a.vis > 0].min() > -20 and a.xy[a.vis > 0].max() < 90
+    assert "mean" not in album(runs / "naive", people=3).networks
+    from semipose.teaching import Draws                                 # the two roles, brought back to the plain crop
+    peers, p, sk, r = load_run(runs / "posedual", device="cpu")
+    image, codec, start = people_crops(runs / "posedual", r, p.size, 6).batch(range(6))["image"], Gaussian(p.sigma, peers.stride), plain(6, p.size)
+    l = lesson(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"], Draws(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
+    for role, heat, view in (("teacher", l.teacher, l.easy), ("student", l.student, l.hard)):
+        assert torch.allclose(a.answers["step 20", role].heat, carry(heat, view, start, codec, sk.flip_index), atol=1e-5)
+    ema = album(runs / "mean_teacher", people=6)
+    assert (ema.answers["step 20", "teacher"].heat - ema.answers["step 20", "student"].heat).abs().max() > 1e-3
+
+
+def test_orders_put_the_worst_first(runs):
+    a, when, who = album(runs / "posedual", people=10), "step 20", "mean"
+    k = a.skeleton.joints.index("left_hip")
+    b = a.answers[when, who]
+    last = a.order("peak", when, who, "left hip")
+    assert b.peak[last, k].tolist() == sorted(b.peak[:, k].tolist())
+    loss = b.loss[a.order("loss", when, who, "all joints")].nanmean(1)
+    assert (loss.diff() <= 1e-9).all() and len(set(a.order("loss", when, who, "all joints"))) == 10
+    apart = a.apart(when)
+    assert torch.equal(apart[:, k], (a.answers[when, "network 1"].xy - a.answers[when, "network 2"].xy)[:, k].norm(dim=-1))
+    assert (apart[a.order("disagreement", when, who, "left hip"), k].diff() <= 0).all()
+    hidden = replace(a, answers={(when, who): b._replace(loss=b.loss.index_fill(0, torch.tensor([3]), torch.nan))})
+    assert hidden.order("loss", when, who, "all joints")[-1] == 3                           # nobody knows: last
+    assert a.order("as they come", when, who, "left hip") == list(range(10))
+
+
+def test_a_strip_scrubs_along_training(runs, tmp_path):
+    s = strip_album(runs / "naive")
+    z = np.load(runs / "naive/strip.npz")
+    assert list(s.moments.values()) == z["steps"].tolist() == [0, 10, 20] and s.joints == ["all joints"]
+    assert torch.equal(s.answers["step 10", "mean"].heat[:, 0], torch.from_numpy(z["heat"][1]).float() / 255)
+    joints = np.random.default_rng(0).integers(0, 255, (3, len(z["crops"]), 17, 32, 24)).astype(np.uint8)      # a run that kept every joint
+    (tmp_path / "recipe.json").write_text((runs / "naive/recipe.json").read_text())
+    np.savez_compressed(tmp_path / "strip.npz", **{k: z[k] for k in z}, joints=joints)
+    full = strip_album(tmp_path)
+    assert len(full.joints) == 18 and torch.equal(full.answers["step 20", "mean"].heat, torch.from_numpy(joints[2]).float() / 255)
+    (tmp_path / "strip.npz").write_bytes(b"no")
+    with pytest.raises(UserError, match="damaged"):
+        strip_album(tmp_path)
+
+
+# ---- controls ----
+
+def test_browser_draws_again_and_comes_back(runs):
+    b = HeatmapBrowser(runs / "posedual", people=6)
+    first = b.image.value
+    for name, value in dict(person=3, joint="left wrist", network="network 2", moment="start", order="peak").items():
+        was, old = b.image.value, b.controls[name].value
+        assert moved(b, **{name: value}) != was, name
+        assert moved(b, **{name: old}) == was, name
+    assert b.image.value == first
+    assert "left wrist" in b.words(joint="left wrist") and "left wrist" not in b.text.value      # a script changes no control
+    assert moved(b, people="unlabelled people, along training") != first
+    assert b.values["joint"] == "all joints" and b.values["moment"] == "step 20"
+    assert b.controls["order"].options == ("as they come", "peak")
+    assert moved(b, moment="step 0") != moved(b, moment="step 20")
+
+
+def test_one_move_draws_once(runs):
+    for lab, name, value in ((HeatmapBrowser(runs / "posedual", people=4), "people", "unlabelled people, along training"),
+                             (ViewExplorer(runs / "start", people=2), "pair", "hard_hard"), (BoundaryLab(ratio=5, most=5), "ratio", 10)):
+        moved(lab, **({"k": 2} if "k" in lab.controls else {}))
+        draw, seen = lab.draw, []
+        lab.draw = lambda **kw: (seen.append(kw), draw(**kw))[1]     # noqa: B023  called before the loop goes on
+        moved(lab, **{name: value})
+        assert len(seen) == 1 and seen[0] == lab.values, name
+
+
+@pytest.mark.parametrize("asked, says", [(dict(person=99), "person=99 cannot be chosen: it is 0 to 5"), (dict(joint="left toe"), "left toe"),
+                                         (dict(colour="red"), "no control 'colour'"), (dict(moment="step 7"), "start")])
+def test_a_wrong_value_is_told(runs, asked, says):
+    with pytest.raises(UserError, match=says):
+        HeatmapBrowser(runs / "posedual", people=6).figure(**asked)
+
+
+def test_a_page_without_widgets_shows_the_picture(runs):
+    b = CollapseMonitor(runs / "naive")
+    bundle = b._repr_mimebundle_()
+    assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(bundle)
+    import base64
+    assert base64.b64decode(bundle["image/png"]) == b.image.value
+
+
+def test_comparer_shows_the_same_people(runs, tmp_path):
+    c = RunComparer({k: runs / k for k in ("start", "naive", "posedual")}, people=5)
+    assert len(c.figure().axes) == 4 and "naive: peak" in c.words()
+    assert moved(c, moment=0) != moved(c, moment=1)
+    assert moved(c, person=2) != moved(c, person=3)
+    ends = [a.answers[list(a.moments)[-1], "mean" if "mean" in a.networks else "network 1"].peak.mean(1) for a in c.albums.values()]
+    gap = (torch.stack(ends).amax(0) - torch.stack(ends).amin(0)).numpy()
+    assert f"Person {int(np.argmax(gap))}," in c.words(order="difference in peak", moment=1, person=0)
+    import shutil
+    write_synth(tmp_path / "people", P.train_people, P.val_people, seed=2, difficulty=DIFFICULTIES["easy"], progress=False)
+    shutil.copytree(runs / "naive", tmp_path / "naive")
+    recipe = json.loads((tmp_path / "naive/recipe.json").read_text())
+    (tmp_path / "naive/recipe.json").write_text(json.dumps({**recipe, "data": str(tmp_path / "people")}))
+    with pytest.raises(UserError, match="other people"):
+        RunComparer([runs / "posedual", tmp_path / "naive"], people=5)
+    with pytest.raises(UserError, match="nothing to compare"):
+        RunComparer([])
+
+
+# ---- pairs as sliders ----
+
+@pytest.mark.parametrize("name", ["posecons", "posecons_jc", "posedual_ra", "hard_easy", "hard_hard", "easy_easy", "pair_plain_a30", "pair_co_a30", "pair_a90", "pair_jc17"])
+def test_a_row_of_the_table_survives_the_sliders(name):
+    m, s = METHODS[name], settings_of(METHODS[name])
+    shared = any(not v.base for v in (m.teacher_view, m.student_views[0]))
+    full = lambda group, view: (steps_of(s, "base") if not view.base or view.steps == A30.steps and shared else ()) + steps_of(s, group)
+    want = lambda view: view.steps if view.base else A30.steps + view.steps
+    for group, view in (("teacher", m.teacher_view), ("student", m.student_views[0])):
+        assert sorted(map(repr, full(group, view))) == sorted(map(repr, want(view)))
+
+
+@pytest.mark.parametrize("name", ["supervised", "data_distillation", "pair_plain_a60", "posedual_released", "pair_nothing"])
+def test_a_pair_of_another_shape_is_no_preset(name):
+    assert settings_of(METHODS[name]) is None
+
+
+def test_each_step_keeps_its_dice():
+    s, joints = settings_of(METHODS["posecons_jc"]), (torch.full((4, 17, 2), 40.), torch.ones(17))
+    student = lambda **kw: Dice({**s, **kw}, 4, (64, 48), 3)(replace(A60, name="student"), joints)
+    one, more, turned, other = student(), student(student_joints=9), student(student_rotate=90), Dice(s, 4, (64, 48), 4)(replace(A60, name="student"), joints)
+    assert torch.equal(one.M, more.M) and more.holes[0].box.shape[1] == 9 and one.holes[0].box.shape[1] == 5
+    assert torch.equal(one.holes[0].box, turned.holes[0].box) and not torch.equal(one.M, turned.M)
+    assert not torch.equal(one.M, other.M)
+    two = student(student_holes=4, student_pieces=4, student_joints=0).holes
+    assert len(two) == 2 and not torch.equal(two[0].box, two[1].box)                        # its own: not the same for all
+    assert torch.equal(student(box=38.).holes[0].box[..., 2:], 2 * one.holes[0].box[..., 2:])
+
+
+def test_a_lesson_carries_the_teacher_into_the_student():
+    peers = build_peers("tiny", 17, 1, seed=0, net=dict(width=8))
+    image = torch.randint(0, 256, (3, 3, 100, 74), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    from semipose.geometry import roomy
+    image = torch.nn.functional.interpolate(image.float(), roomy((64, 48))).byte()
+    s = settings_of(METHODS["posecons"])
+    draws = lambda v, j=None: Dice(s, 3, (64, 48), 1)(replace(v, name="student" if v == A60 else "teacher"), j)
+    l = lesson(peers, METHODS["posecons"], image, Gaussian(1.5, peers.stride), (64, 48), COCO17.flip_index, np.ones(17), draws)
+    assert torch.equal(l.target, carry(l.teacher, l.easy, l.hard, Gaussian(1.5, peers.stride), COCO17.flip_index))
+    assert torch.equal(l.pictures[0], render(image, l.easy, (64, 48))) and torch.equal(l.pictures[1], render(image, l.hard, (64, 48)))
+    peers.eval()
+    assert torch.allclose(l.student, peers.nets[0](l.pictures[1])) and torch.allclose(l.teacher, peers.nets[0](l.pictures[0]))
+    assert not l.target.requires_grad
+
+
+def test_explorer_measures_both_roles(runs):
+    e = ViewExplorer(runs / "start", people=8, patience=9., pair="posecons_jc")
+    assert len(e.crops["vis"]) == 8
+    assert len({moved(e, person=0, dice=5), moved(e, person=1), moved(e, dice=6), moved(e, student_joints=17), moved(e, teacher_rotate=90), moved(e, joint="nose")}) == 6
+    same = {k: 0 for k in e.values if "_" in k}
+    moved(e, **same)
+    easy, hard = e.memo[1].accuracy
+    assert easy == hard and "both are as accurate" in e.text.value
+    assert moved(e, student_holes=30, box=40.) and e.memo[1].accuracy[1] < easy and e.memo[1].accuracy[0] == easy
+    moved(e, pair="posecons")
+    assert {k: v for k, v in e.values.items() if "_" in k} == pytest.approx(settings_of(METHODS["posecons"]))
+    o = e.memo[1]
+    home = plain(8, e.size).M
+    back, true = move(o.truth[1][0], compose(invert(o.lesson.hard.M), home)), move(e.crops["xy"], home)
+    as_they_are = (e.crops["vis"] > 0) & ~o.lesson.hard.flip[:, None]                        # mirrored people's joints have traded names
+    assert torch.allclose(back[as_they_are], true[as_they_are], atol=1e-2)
+    assert len(ViewExplorer(runs / "start", people=8, patience=1e-9).crops["vis"]) == 1      # a slow network is asked about fewer people
+    with pytest.raises(UserError, match="does not fit"):
+        ViewExplorer(runs / "start", people=2, pair="data_distillation")
+
+
+# ---- the warning ----
+
+def made(peaks, front, aps):
+    return [dict(step=10 * i, peak_unlabeled=p, foreground=f, ap=a, peak_labeled=p) for i, (p, f, a) in enumerate(zip(peaks, front, aps))]
+
+
+def test_the_warning_needs_low_peaks_and_less_foreground():
+    assert warning(made((.5, .41, .39), (.04, .03, .03), (40, 40, 40))) == 2            # below four fifths of .5
+    assert warning(made((.5, .41, .41), (.04, .03, .03), (40, 40, 40))) is None
+    assert warning(made((.5, .3, .2), (.04, .05, .05), (40, 40, 40))) is None           # lower and wider
+    assert warning(made((.5, .3, .2), (.04, .05, .03), (40, 40, 40))) == 2
+    assert warning([]) is None and warning([dict(step=0, ap=3)]) is None
+
+
+def test_a_fall_does_not_come_back_and_lead_counts_evaluations():
+    assert fall(made((1,) * 4, (1,) * 4, (40, 35, 41, 40))) is None and fall(made((1,) * 4, (1,) * 4, (40, 37, 35, 30))) == 2
+    curves = dict(early=made((.5, .3, .2, .1), (.04, .03, .02, .01), (40, 40, 40, 9)), late=made((.5, .5, .5, .1), (.04, .04, .04, .01), (40, 40, 9, 9)),
+                  blind=made((.5,) * 3, (.04,) * 3, (40, 9, 9)), alarm=made((.5, .3, .3), (.04, .03, .03), (40, 40, 41)), fine=made((.5,) * 3, (.04,) * 3, (40, 41, 42)))
+    got = {r["name"]: (r["kind"], r["lead"]) for r in heeded(curves)}
+    assert got == dict(early=("ahead", 2), late=("too late", -1), blind=("missed", None), alarm=("false alarm", None), fine=("quiet", None))
+
+
+def test_monitor_follows_rows_and_says_where_it_stands(runs):
+    rows = made((.5, .45, .3, .1), (.04, .04, .03, .01), (40, 41, 33, 9))
+    m = CollapseMonitor(rows[:1], dashed=38., method="naive")
+    assert "AP 40.0, +2.0" in m.text.value and "No warning" in m.text.value
+    pictures = [m.image.value] + [(m.show(rows[:n]), m.image.value)[1] for n in (2, 3, 4)]
+    assert len(set(pictures)) == 4 and "Warning since step 20" in m.text.value and m.values["until"] == 3
+    assert moved(m, until=1) == pictures[1] and "No warning" in m.text.value
+    assert monitor_words([]) == "Nothing has been measured yet." and len(CollapseMonitor().figure().axes) == 4
+    assert json.loads((runs / "naive/result.json").read_text())["rows"] == CollapseMonitor(runs / "naive").rows
+
+
+def test_the_callback_draws_while_it_trains(runs, tmp_path):
+    from semipose.data.streams import Streams
+    from semipose.loop import fit, learner
+    from semipose.run import Evaluate, begin_from, codec_of
+    from semipose.watch import Watch
+    data = prepare(P, runs / "people", 1, progress=False)
+    def run(*cbs):
+        peers = begin_from(build_peers("tiny", 17, 1, net=dict(width=8)), runs / "start")
+        codec = codec_of(P, peers.stride)
+        return fit(learner(peers, METHODS["naive"], Streams(data.labeled, data.unlabeled, P.batch, 4, 1), codec, P.size, COCO17, data.supervised, 2, 1e-3, cbs=cbs), 4)
+    seen = []
+    class Spy(Monitor):
+        def after_epoch(self):
+            super().after_epoch()
+            seen.append((len(self.lab.rows), (tmp_path / "live.png").read_bytes()))
+    peers = build_peers("tiny", 17, 1, net=dict(width=8))
+    spy = Spy(tmp_path / "live.png", method="naive")
+    run(spy, Watch(Evaluate(data, P, codec_of(P, peers.stride))))     # whatever the order in which they are given
+    assert [n for n, _ in seen] == [1, 2, 3] and len({png for _, png in seen}) == 3 and list(tmp_path.iterdir()) == [tmp_path / "live.png"]
+    with pytest.raises(UserError, match="Watch"):
+        run(Monitor())
+
+
+# ---- the boundary ----
+
+def test_boundary_goes_forward_and_back_exactly():
+    b = BoundaryLab(ratio=10, most=20)
+    pictures = [b.image.value] + [(b.controls["step"].click(), b.image.value)[1] for _ in range(3)]
+    assert len(set(pictures)) == 4 and b.values["k"] == 3
+    for k in (2, 1, 0):
+        b.controls["back"].click()
+        assert b.image.value == pictures[k]
+    b.controls["back"].click()
+    assert b.values["k"] == 0                                           # no step before the first
+    assert moved(b, k=3) == pictures[3]
+    b.controls["reset"].click()
+    assert b.image.value == pictures[0] and len(b.toy) == 0
+    moved(b, k=2)
+    assert moved(b, who="easy") and moved(b, k=3) != pictures[3]         # holds from the next step on
+    moved(b, k=1)
+    one = b.toy.fates()["height"]
+    moved(b, k=4)
+    moved(b, who="hard")
+    moved(b, k=1)
+    assert b.toy.fates()["height"] == one                                # back is the past, not the same steps under other settings
+    moved(b, ratio=100)
+    assert b.values["k"] == 0 and b.toy.settings["ratio"] == 100
+    assert b.box.children[0].children[0].value == 0                      # `play` stands where the slider stands
+
+
+# ---- what is missing ----
+
+def test_what_is_missing_is_told_in_one_sentence(runs, tmp_path):
+    import shutil
+    with pytest.raises(UserError, match="There is no run folder"):
+        HeatmapBrowser(tmp_path / "none")
+    lost = tmp_path / "lost"
+    shutil.copytree(runs / "naive", lost)
+    recipe = json.loads((lost / "recipe.json").read_text())
+    (lost / "recipe.json").write_text(json.dumps({**recipe, "data": "somewhere/else"}))
+    with pytest.raises(UserError, match="data=FOLDER"):
+        album(lost)
+    assert len(album(lost, people=3, data=runs / "people")) == 3
+    b = HeatmapBrowser(lost)                                             # the strip is still there
+    assert list(b.albums) == ["unlabelled people, along training"]
+    (lost / "strip.npz").unlink()
+    for f in ("weights.safetensors", "best.safetensors"):
+        (lost / f).unlink()
+    (lost / "recipe.json").write_text(json.dumps({**recipe, "start": None}))
+    for make in (HeatmapBrowser, album):
+        with pytest.raises(UserError, match="keeps no networks"):
+            make(lost)
+    with pytest.raises(UserError, match="strip.npz"):
+        strip_album(lost)
