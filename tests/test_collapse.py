@@ -336,9 +336,11 @@ def test_directions_start_alike_and_the_gap_has_the_right_sign():
     assert set(LETTERS) == set(WHO) - {'nobody', 'both', 'easy'} and LETTERS['pixel > 0.6'] == LETTERS['sure > 0.6'] == 'A3'
 
 def test_limits_are_rows_of_one_start_each():
-    rows = limits((3,), ('nobody', 'both'), seeds=(7, 8), steps=2)
-    assert [(r['seed'], r['who']) for r in rows] == [(7, 'nobody'), (7, 'both'), (8, 'nobody'), (8, 'both')]
-    assert {k: rows[1][k] for k in ('kept', 'height', 'lost_dense')} == Boundary('both', 3, seed=7).step(2).fates() != Boundary('both', 3, seed=7).fates()
+    rows = limits((3,), ('nobody', 'both', 'easy'), seeds=(7, 8), steps=2)
+    assert [(r['seed'], r['who']) for r in rows] == [(seed, who) for seed in (7, 8) for who in ('nobody', 'both', 'easy')]
+    for r, fresh in zip(rows, (Boundary('nobody', 3, seed=7), Boundary('both', 3, seed=7).step(2), Boundary('easy', 3, seed=7).step(2))):
+        assert {k: r[k] for k in ('kept', 'height', 'lost_dense')} == fresh.fates()
+    assert len({r['height'] for r in rows}) == 6
 
 @pytest.mark.parametrize('wrong, words', [
     (lambda: who_teaches('easyy', EASY, HARD), 'choose who teaches'), (lambda: crowd(4, 0), 'at least 1'), (lambda: pixels('both', 0), 'at least 1'),
