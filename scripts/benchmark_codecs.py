@@ -157,7 +157,7 @@ def compare(name, people, rounds, device):
         assert np.quantile(far, .995) < close, f"{name}: the three versions disagree, {far.max():.4f}"  # steps differ where Newton runs further than a pixel
     ms = {k: 1e3 * v / people for k, v in t.items()}
     return dict(codec=name, **{k: round(v, 4) for k, v in ms.items()},
-                **{f"{d} ratio {w}": round(ms[f"{d} {w}"] / ms[d], 1) for d in ("encode", "decode") for w in ("one", "numpy")})
+                **{f"{d} ratio {w}": round(ms[f"{d} {w}"] / ms[d], 2) for d in ("encode", "decode") for w in ("one", "numpy")})
 
 
 def main():
@@ -176,7 +176,7 @@ def main():
     for r in rows:
         for d in ("encode", "decode"):
             ms, ratio = (r[d + " one"], r[d + " numpy"], r[d]), (r[d + " ratio one"], r[d + " ratio numpy"])
-            print(f"{r['codec'] if d == 'encode' else '':<11}{d:>7} {ms[0]:>11.3f} {ms[1]:>8.3f} {ms[2]:>9.4f}   {ratio[0]:>6.1f} {ratio[1]:>6.1f}")
+            print(f"{r['codec'] if d == 'encode' else '':<11}{d:>7} {ms[0]:>11.3f} {ms[1]:>8.3f} {ms[2]:>9.4f}   {ratio[0]:>6.2f} {ratio[1]:>6.2f}")
 
 
 if __name__ == "__main__": main()

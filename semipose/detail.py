@@ -12,7 +12,8 @@ import torch
 
 from .errors import UserError
 from .metrics import by_facing, by_joint, by_visibility, pck, shares, torso
-from .data.core import Crops, People
+from .skeletons import COCO17, remap
+from .data.core import Crops, People, to_skeleton
 from .data.coco import read_coco, read_detections, write_json
 from .data.mpii import head_size
 from .data.synth import Difficulty, arrange
@@ -133,11 +134,15 @@ def submit(
     "A run's answers on a detector's boxes, as COCO's server takes them"
     peers, p, skeleton, recipe = load_run(folder, weights, device)
     people, true = read_detections(boxes, info, images, skeleton, min_score), truth and read_coco(truth, keep_all=True)
+    wanted = true.skeleton if true is not None else COCO17 if set(COCO17.joints) <= set(skeleton.joints) else skeleton
+    listed, at = to_skeleton(people, wanted), np.array(remap(skeleton, wanted))
+    joints = (np.asarray(recipe['supervised']) > 0)[at] & (at >= 0)
+    if not joints.any(): raise UserError(f'{truth or folder}: the run has learned none of the joints of {wanted.name} that are asked; submit a run that has.')
     asked = dict(which='all', flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
     found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), **asked)
     told = {}
     for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
-        results = to_results(people, f.xy, f.score, nms=nms, joints=np.asarray(recipe['supervised']) > 0)
+        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints)
         if out is not None:
             Path(out).mkdir(parents=True, exist_ok=True)
             write_json(Path(out)/f'{name.replace(" ", "")}.json', results)

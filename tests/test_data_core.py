@@ -93,6 +93,7 @@ def test_outside_the_picture_is_mean_grey(tmp_path):
     assert (image[:, :, : int(edge) - 1].permute(1, 2, 0) == torch.tensor(GREY)).all()
     row = image[:, 48, int(edge) + 2 : int(edge) + 20]
     assert (row == 255).all()
+    assert GREY == (124, 116, 104), "ImageNet's mean red, green, blue, which a network sees as nearly 0"
 
 
 def test_the_matrix_takes_joints_there_and_back(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.data.coco import read_coco
+from semipose.data.coco import read_coco, to_coco, write_json
 from semipose.data.synth import DIFFICULTIES, draw_people, write_synth
 from semipose.detail import as_rows, detail, draw_worst, facing_of, measures, submit, tables
 from semipose.errors import UserError
@@ -16,7 +16,7 @@ from semipose.data.mpii import head_size
 from semipose.predict import Prediction
 from semipose.protocols import protocol
 from semipose.run import Answers, answers_of, evaluate_run, prepare, train
-from semipose.skeletons import COCO17, LSP14, MPII16, waving
+from semipose.skeletons import COCO17, LSP14, MPII16, UNION24, waving
 
 SAMPLE = Path(__file__).parents[1] / "data/sample"
 
@@ -94,6 +94,49 @@ def on_boxes(folder):
     submit(folder / "run", folder / "boxes.json", out=folder / "half", **dict(kw, truth=None))
     score = lambda where: np.array([r["score"] for r in json.loads((folder / where / "net1.json").read_text())])
     assert np.allclose(score("half"), score("out") / 2) and {f.name for f in (folder / "out").iterdir()} == {"net1.json", "net2.json", "ensemble.json"}
+
+
+@pytest.mark.parametrize("of", [COCO17, UNION24], ids=["coco17", "union24"])
+def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch):
+    "Somebody in each of four pictures, found twice, and a crowd; a network (of the union too) that never learned the nose"
+    import semipose.detail as room
+    one, _ = some(COCO17, 5)
+    true = replace(one, files=[f"{i}.jpg" for i in range(5)], image=np.arange(5), image_ids=np.arange(5) + 1, crowd=np.arange(5) == 4)
+    true.vis[:] = np.where(np.arange(17) == 0, 0, 2) * ~true.crowd[:, None]
+    true.xy[:] = np.array(waving(COCO17))[None] * 300 * (true.vis > 0)[..., None]
+    boxes, truth = tmp_path / "boxes.json", tmp_path / "truth.json"
+    write_json(truth, to_coco(true))
+    write_json(boxes, [dict(image_id=i + 1, category_id=1, bbox=[0, 0, 300, 300], score=s + .1 * (i == 4)) for i in range(5) for s in (.8, .4)])   # surest of the crowd
+    net, told = torch.nn.ModuleList([torch.nn.Identity()]), []
+    net.stride = 4
+    supervised = np.array([j in COCO17.joints and j != "nose" for j in of.joints])
+    monkeypatch.setattr(room, "load_run", lambda *a: (net, protocol("demo"), of, dict(supervised=supervised.tolist())))
+    at = [of.joints.index(j) for j in COCO17.joints]
+    def answer(peers, crops, size, codec, **asked):
+        told.append(dict(asked, people=len(crops)))
+        xy, score = torch.full((len(crops), len(of), 2), 9999.), torch.full((len(crops), len(of)), .5)
+        xy[:, at] = torch.tensor(np.array(waving(COCO17)) * 300, dtype=torch.float32)
+        score[:, at[1]] = .1     # too unsure to count
+        return [Prediction(xy, score)]*2
+    monkeypatch.setattr(room, "predict_all", answer)
+    kw = dict(info=truth, truth=truth, progress=False)
+    got = room.submit("run", boxes, out=tmp_path / "out", **kw)
+    assert list(got) == ["net 1", "ensemble"] and got["net 1"]["people"] == 5, "of two alike the surer one stays"
+    results = json.loads((tmp_path / "out/net1.json").read_text())
+    assert [r["score"] for r in results] == pytest.approx([.8 * .5] * 4 + [.9 * .5]) and [r["image_id"] for r in results] == [1, 2, 3, 4, 5]
+    keys = np.array(results[0]["keypoints"]).reshape(17, 3)   # COCO's joints in COCO's order, whatever the network's are
+    assert np.allclose(keys[1:, :2], true.xy[0, 1:], atol=.01) and keys[0, 2] == 0 and np.allclose(keys[0, :2], true.xy[0, 1:].mean(0), atol=.01)
+    assert got["ensemble"]["AP"] == pytest.approx(100) and got["ensemble"]["APM"] == -1, "a crowd is ignored; nobody is of medium size"
+    room.submit("run", boxes, out=tmp_path / "bare", info=truth, progress=False)
+    assert (tmp_path / "bare/net1.json").read_text() == (tmp_path / "out/net1.json").read_text(), "without the truth, for a server"
+    assert room.submit("run", boxes, nms=None, **kw)["net 1"]["people"] == 10
+    assert room.submit("run", boxes, min_score=.6, nms=None, **kw)["net 1"]["people"] == 5 == told[-1]["people"]
+    assert told[-1]["flip"] is None and not told[-1]["shift"] and told[-1]["which"] == "all"
+    room.submit("run", boxes, flip=True, shift=True, **kw)
+    assert told[-1]["flip"] == of.flip_index and told[-1]["shift"] is True
+    supervised[:] = False
+    with pytest.raises(UserError, match="learned none of the joints"):
+        room.submit("run", boxes, **kw)
 
 
 def test_a_run_in_detail_agrees_with_its_evaluation(tmp_path):

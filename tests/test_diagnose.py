@@ -115,7 +115,8 @@ def test_what_is_not_asked_changes_nothing():
     legs = np.arange(17) >= 11
     few = diagnose(p, xy, score, joints=legs)
     assert few == diagnose(replace(p, vis=p.vis * legs.astype(np.uint8)), xy, score)
-    assert "jitter" in few and diagnose(p, xy, score, nms=None)["as it is"]["AP"] > 0
+    asked, plain = (100 * coco_eval(p, xy, score, **kw)["AP"] for kw in (dict(rescore_threshold=0.9, nms=None), {}))
+    assert "jitter" in few and diagnose(p, xy, score, rescore_threshold=0.9, nms=None)["as it is"]["AP"] == pytest.approx(asked) != pytest.approx(plain)
 
 
 def test_the_worst_come_first():

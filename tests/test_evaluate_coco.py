@@ -157,6 +157,7 @@ def test_suppression_keeps_the_surest_of_each_picture():
     got = oks_nms(xy, score, area, group, COCO17.sigmas)
     assert np.flatnonzero(got).tolist() == sorted(kept) and 10 < got.sum() < 50
     assert oks_nms(xy, score, area, np.arange(n), COCO17.sigmas).all()  # alone in its picture, everybody stays
+    assert oks_nms(xy[:2] * 0, score[:2], area[:2], group[:2] * 0, COCO17.sigmas, threshold=1.).all()  # only more alike than the threshold, as in the released rule
 
 
 def test_a_double_costs_precision_unless_suppressed():
@@ -166,6 +167,8 @@ def test_a_double_costs_precision_unless_suppressed():
     results = lambda nms: to_results(twice, twice.xy, score, nms=nms, joints=np.ones(17, bool))
     assert len(results(None)) == 48 and len(results(0.9)) == 24 and all(r["score"] == 1 for r in results(0.9))
     assert evaluate_results(p, results(0.9))["AP"] == pytest.approx(1)
+    found = lambda **kw: [r["score"] for r in coco_results(twice, twice.xy, score, **kw)[1]]   # the evaluation hands on what it is asked
+    assert len(found()) == 24 and len(found(nms=None)) == 48 and found(nms=None, rescore_threshold=0.95) == [1, 0] * 24
 
 
 def test_doubles_are_told_by_the_joints_that_count_and_within_a_picture():

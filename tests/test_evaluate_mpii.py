@@ -34,6 +34,11 @@ def test_pckh_counted_joint_by_joint():
     assert list(got) == ["PCKh@0.5", "PCKh@0.1"] and got["PCKh@0.1"]["Mean"] < got["PCKh@0.5"]["Mean"]
 
 
+def test_the_columns_are_the_published_ones():
+    sides = {c: {f"left_{c.lower()}", f"right_{c.lower()}"} for c in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")}
+    assert {c: set(joints) for c, joints in COLUMNS.items()} == {"Head": {"head_top"}, **sides} and list(COLUMNS) == ["Head", *sides]
+
+
 def test_the_mean_is_of_joints_not_of_columns():
     true, vis, xy, head = people(MPII16)
     vis[:50] *= np.array([j.endswith("ankle") for j in MPII16.joints])

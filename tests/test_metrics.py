@@ -54,6 +54,23 @@ def test_oks_counts_annotated_joints_only():
     assert oks(xy, xy, vis * 0, area, COCO17.sigmas).tolist() == [0.] * 6
 
 
+def test_people_without_joints_are_measured_by_their_box_as_pycocotools_does():
+    "Nothing is lost inside the box enlarged threefold; beyond it, the distance to that"
+    from pycocotools.cocoeval import COCOeval
+    xy, vis, area = people(4)
+    vis[1:], box = 0, np.array([[20., 30., 40., 60.], [20., 30., 40., 60.], [150., 10., 9., 90.], [0., 0., 300., 300.]])
+    guess = np.random.default_rng(2).uniform(-200, 500, (10, 17, 2))
+    flat = lambda p, v: np.concatenate([p, np.asarray(v)[..., None]], -1).reshape(-1).tolist()
+    ev = COCOeval(None, None, "keypoints")
+    ev._gts[1, 1] = [dict(keypoints=flat(xy[i], vis[i]), bbox=box[i].tolist(), area=area[i]) for i in range(4)]
+    ev._dts[1, 1] = [dict(keypoints=flat(g, np.ones(17)), score=1 - .01 * i) for i, g in enumerate(guess)]
+    theirs, t = ev.computeOks(1, 1), torch.as_tensor
+    ours = oks(t(guess)[:, None], t(xy)[None], t(vis)[None], t(area)[None], COCO17.sigmas, t(box)[None]).numpy()
+    assert np.abs(ours - theirs).max() < 1e-12 and np.ptp(ours[:, 1]) > .1
+    edges = t([[-20., -30.], [80.1, 50.], [100., 150.]])[:, None].expand(-1, 17, -1)   # left and upper edge of the large box, inside it, its far corner
+    assert (ours[:, 3] == 1).all() and oks(edges, t(xy[1]), t(vis[1]), t(area[1]), COCO17.sigmas, t(box[1])).tolist() == [1.] * 3
+
+
 def test_oks_of_a_joint_at_two_sigma():
     "One joint off by 2 sigma sqrt(area) scores exp(-1/2)"
     area, s = torch.tensor(400.), .1
@@ -73,6 +90,8 @@ def test_pck_threshold_and_weight():
     assert mean_pck(off, true, vis, norm) == pytest.approx(17 / 29)
     assert mean_pck(true, true, vis, norm) == 1 and math.isnan(mean_pck(true, true, vis * 0, norm))
     assert mean_pck(off, true, vis, 100.) == 1
+    edge = torch.zeros(1, 17, 2) + torch.tensor([3., 4.])
+    assert pck(edge, edge * 0, vis[2:], 10., .5)[0].all() and not pck(edge, edge * 0, vis[2:], 9.99, .5)[0].any(), "a joint on the threshold is found"
 
 
 def test_pck_does_not_depend_on_the_photo_s_size():
