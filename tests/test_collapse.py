@@ -318,6 +318,8 @@ def test_the_average_heatmap_stands_on_the_joint(people):
     net.answer = t.codec.encode(*joints_in(*truth, t.easy, COCO17.flip_index), t.heat_size)[0]
     told = frozen(training('posecons'), Peers([net]), batch, truth)
     assert told['foreground']['loss'] > 20*told['background']['loss']      # what is to be learned stands where the student's joints are
+    whole = float(one_batch(training('posecons'), Peers([net]), *batch)[-1])
+    assert_close(sum(told[k]['loss'] for k in ('labels', 'foreground', 'background')), whole, rtol=1e-4, atol=0)
     assert told['map'].argmax() == 17*17//2 and told['map'][8,8] > .85 and told['peak'] > .85
     assert_close(told['map'], told['map'].flip(-1), atol=.08, rtol=0)
 
