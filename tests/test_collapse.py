@@ -318,6 +318,8 @@ def test_the_average_heatmap_stands_on_the_joint(people):
     net.answer = t.codec.encode(*joints_in(*truth, t.easy, COCO17.flip_index), t.heat_size)[0]
     told = frozen(training('posecons'), Peers([net]), batch, truth)
     assert told['foreground']['loss'] > 20*told['background']['loss']      # what is to be learned stands where the student's joints are
+    whole = float(one_batch(training('posecons'), Peers([net]), *batch)[-1])
+    assert_close(sum(told[k]['loss'] for k in ('labels', 'foreground', 'background')), whole, rtol=1e-4, atol=0)
     assert told['map'].argmax() == 17*17//2 and told['map'][8,8] > .85 and told['peak'] > .85
     assert_close(told['map'], told['map'].flip(-1), atol=.08, rtol=0)
 
@@ -336,9 +338,11 @@ def test_directions_start_alike_and_the_gap_has_the_right_sign():
     assert set(LETTERS) == set(WHO) - {'nobody', 'both', 'easy'} and LETTERS['pixel > 0.6'] == LETTERS['sure > 0.6'] == 'A3'
 
 def test_limits_are_rows_of_one_start_each():
-    rows = limits((3,), ('nobody', 'both'), seeds=(7, 8), steps=2)
-    assert [(r['seed'], r['who']) for r in rows] == [(7, 'nobody'), (7, 'both'), (8, 'nobody'), (8, 'both')]
-    assert {k: rows[1][k] for k in ('kept', 'height', 'lost_dense')} == Boundary('both', 3, seed=7).step(2).fates() != Boundary('both', 3, seed=7).fates()
+    rows = limits((3,), ('nobody', 'both', 'easy'), seeds=(7, 8), steps=2)
+    assert [(r['seed'], r['who']) for r in rows] == [(seed, who) for seed in (7, 8) for who in ('nobody', 'both', 'easy')]
+    for r, fresh in zip(rows, (Boundary('nobody', 3, seed=7), Boundary('both', 3, seed=7).step(2), Boundary('easy', 3, seed=7).step(2))):
+        assert {k: r[k] for k in ('kept', 'height', 'lost_dense')} == fresh.fates()
+    assert len({r['height'] for r in rows}) == 6
 
 @pytest.mark.parametrize('wrong, words', [
     (lambda: who_teaches('easyy', EASY, HARD), 'choose who teaches'), (lambda: crowd(4, 0), 'at least 1'), (lambda: pixels('both', 0), 'at least 1'),
