@@ -21,7 +21,9 @@ help:  ## show this list
 demo: $(READY)  ## draw people, train on this machine, watch the collapse and its cure: runs/demo/report.html
 	@$(BIN)/semipose demo $(ARGS)
 
-test: $(READY)  ## run every check: notebooks clean and in step, floors, ruff, every notebook executed, tests/
+test: $(READY)  ## run every check: notebooks clean and in step, floors, ruff, every notebook executed, tests/, JupyterLab in a browser
+	@if [ "$$CI" = true ] && ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing chromium, in which JupyterLab is looked at."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; fi
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the first tutorial
