@@ -142,7 +142,7 @@ def submit(
     found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), **asked)
     told = {}
     for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
-        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints)
+        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints, aspect=p.size[1]/p.size[0])
         if out is not None:
             Path(out).mkdir(parents=True, exist_ok=True)
             write_json(Path(out)/f'{name.replace(" ", "")}.json', results)

@@ -142,7 +142,7 @@ class Evaluate:
         self.unlabeled = data.unlabeled.subset(np.arange(min(len(data.unlabeled), peaks_of)))
         self.held = data.crops.subset(data.split.heldout) if len(data.split.heldout) else None
         self.crops = self.unlabeled.batch(np.arange(min(shown, len(self.unlabeled))))['image']
-        self.histograms, self.strips, self.steps = [], [], []
+        self.histograms, self.pictures = [], dict(strip=[], joints=[])   # (people,h,w) all joints in one map; (people,K,h,w)
 
     def __call__(self, model)->dict:
         row, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
@@ -154,7 +154,8 @@ class Evaluate:
         heats = response(self.codec, torch.stack(look(model, self.crops, size=self.p.size)).mean(0)).cpu()
         row['foreground'] = foreground(heats, self.keep)
         self.histograms.append(peak_histogram(unl))
-        self.strips.append((heats[:, self.keep].amax(1).clamp(0,1)*255).round().byte().numpy())
+        heats = (heats.clamp(0,1)*255).round().byte().numpy()
+        for name, new in (('strip', heats[:, self.keep].max(1)), ('joints', heats)): self.pictures[name].append(new)
         return row
 
     def accuracy(self, model, crops, truth, rows)->tuple[dict,list[Matches]]:
@@ -171,9 +172,10 @@ class Evaluate:
 
     def state(self)->tuple[dict,dict]:
         "What a stopped run needs to go on: numbers, and pictures as tensors"
-        return dict(histograms=self.histograms), {f'strip.{i}': torch.from_numpy(s) for i,s in enumerate(self.strips)}
+        return dict(histograms=self.histograms), {f'{name}.{i}': torch.from_numpy(h) for name, each in self.pictures.items() for i,h in enumerate(each)}
     def take_up(self, note:dict, extra:dict):
-        self.histograms, self.strips = list(note['histograms']), [extra[f'strip.{i}'].numpy() for i in range(len(note['histograms']))]
+        self.histograms = list(note['histograms'])
+        self.pictures = {name: [extra[f'{name}.{i}'].numpy() for i in range(len(self.histograms)) if f'{name}.{i}' in extra] for name in self.pictures}
 
 # %% ../nbs/71_run.ipynb #354a0c81
 def val_key(
@@ -470,7 +472,9 @@ def save_strip(path, evaluate:Evaluate, steps)->None:
     size, room = evaluate.p.size, evaluate.crops.shape[-2:]
     t, l = (room[0]-size[0])//2, (room[1]-size[1])//2
     with whole(path) as part, open(part, 'wb') as f:
-        np.savez_compressed(f, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(evaluate.strips), steps=np.asarray(steps))
+        heat, joints = (evaluate.pictures[k] for k in ('strip', 'joints'))
+        each = dict(joints=np.stack(joints)) if len(joints) == len(heat) else {}   # a run that an older semipose began has them in part
+        np.savez_compressed(f, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(heat), steps=np.asarray(steps), **each)
 
 def _short(path)->str|None:
     "A path as a run writes it down: from the working folder, so that the same command finds it again"

@@ -76,7 +76,7 @@ def test_plain_consistency_loses_the_sparse_class_and_easy_to_hard_keeps_it(seed
     b = Boundary('nobody', seed=seed)
     after = {who: b.reset().change(who=who).step(60).fates() for who in ('both', 'easy', 'hard')}
     assert b.reset().fates()['kept'] > .85
-    assert after['both']['kept'] < .3 and after['both']['lost_dense'] == 0 and after['easy']['kept'] > .9 and after['hard']['kept'] == 0
+    assert after['both']['kept'] < .3 and after['both']['lost_dense'] == 0 and after['easy']['kept'] > .9 and after['hard']['kept'] < .1
 
 def test_without_imbalance_plain_consistency_keeps_the_minor_class():
     assert Boundary('both', 1, seed=200).step(60).fates()['kept'] > .9

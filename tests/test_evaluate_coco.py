@@ -424,3 +424,14 @@ def test_suppression_of_nobody_and_of_many_pictures():
         rows = np.flatnonzero(group == g)
         assert (oks_nms(xy[rows], score[rows], area[rows], np.zeros(len(rows)), COCO17.sigmas) == got[rows]).all()
     assert 300 < got.sum() < 4000
+
+
+def test_doubles_are_measured_by_the_networks_crop():
+    "a square network's crop is larger, so that the same two poses are more alike"
+    p = crowdless(1).subset([0, 0])
+    p = replace(p, box=np.float32([[0, 0, 40, 160]] * 2), image=np.zeros(2, int))
+    xy, score = np.stack([p.xy[0], p.xy[0] + 9.4]), np.float64([[.9] * 17, [.8] * 17])
+    area = [crop_area(p.box[:1], a)[0] for a in (.75, 1)]
+    alike = [oks(torch.from_numpy(xy[1]).double(), torch.from_numpy(xy[0]).double(), torch.ones(17), torch.tensor(a).double(), COCO17.sigmas).item() for a in area]
+    assert alike[1] - alike[0] > .03
+    assert [len(to_results(p, xy, score, nms=sum(alike) / 2, joints=np.ones(17), aspect=a)) for a in (.75, 1)] == [2, 1]

@@ -60,6 +60,7 @@ def test_a_run_folder_tells_everything(done):
     assert abs(r['last']['ap'] - (r['last']['ap1'] + r['last']['ap2'])/2) < 1e-9, 'ap is the mean of the networks, never the ensemble'
     z = np.load(run/'strip.npz', allow_pickle=False)
     assert z['crops'].shape[1:] == (3, 32, 32) and z['heat'].shape[0] == 3 and list(z['steps']) == [0, 2, 4]
+    assert z['joints'].shape == (3, len(z['crops']), 17, 16, 16) and np.array_equal(z['joints'].max(2), z['heat']), 'joint by joint, and all in one map'
     assert calls == ['running']*3 + ['done']
 
 def test_the_same_seed_gives_the_same_numbers(done, data, tmp_path):

@@ -97,6 +97,7 @@ def to_results(
     rescore_threshold:float=.2, # joints under it do not count in the person's score
     nms:float|None=.9,    # OKS over which the less sure detection goes; None: all stay
     joints=None,          # (K,) bool, joints that are supervised; None: those annotated in `people`, all if none is
+    aspect:float=.75,     # width over height of the network's crop, whose area `nms` measures by
 )->list[dict]:            # one per detection: image_id, category_id, keypoints, score
     "Detections in COCO's format, rescored and without doubles"
     xy, score, (N, K) = _array(xy), _array(score), people.vis.shape
@@ -109,7 +110,7 @@ def to_results(
     box_score = _of_boxes(people, box_score)
     if box_score.shape not in ((), (N,)): raise UserError(f'box_score {box_score.shape} does not fit {N:,} people; it is one number, or one each.')
     sure = rescore(score, box_score, rescore_threshold, joints)
-    keep = np.ones(N, dtype=bool) if nms is None else oks_nms(xy, sure, crop_area(people.box), people.image, people.skeleton.sigmas, nms, joints)
+    keep = np.ones(N, dtype=bool) if nms is None else oks_nms(xy, sure, crop_area(people.box, aspect), people.image, people.skeleton.sigmas, nms, joints)
     xy = np.where(joints[:,None], xy, xy[:,joints].mean(1, keepdims=True))
     keys = np.concatenate([xy, np.where(joints, score, 0)[...,None]], -1).reshape(N, -1).tolist()
     image = people.image_ids[people.image].tolist()
