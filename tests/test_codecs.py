@@ -426,3 +426,15 @@ def test_codecs_have_names():
     assert build_codec("udp", stride=2) == UDP(stride=2) and build_codec("udp_offset") == UDP(offset=True)
     assert {build_codec(name).planes for name in CODECS} == {1, 3}
     with pytest.raises(UserError, match="'drak': choose one of gaussian, rounded, dark, udp, udp_offset"): build_codec("drak")
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_where_a_joint_is_does_not_depend_on_how_sure_the_network_is(name):
+    "a heatmap a thousand times lower has its joints in the same places"
+    codec = build_codec(name)
+    xy = 20 + torch.rand(6, 17, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([150., 210.])
+    heat, _ = codec.encode(xy, torch.ones(6, 17), (64, 48))
+    low = heat.clone()
+    low[:, :17] *= 1e-3  # the offsets of UDP are lengths, not heights
+    (a, sure), (b, less) = codec.decode(heat), codec.decode(low)
+    assert torch.allclose(a, b, atol=1e-2) and (less < sure / 500).all()
