@@ -438,3 +438,4 @@ def test_where_a_joint_is_does_not_depend_on_how_sure_the_network_is(name):
     low[:, :17] *= 1e-3  # the offsets of UDP are lengths, not heights
     (a, sure), (b, less) = codec.decode(heat), codec.decode(low)
     assert torch.allclose(a, b, atol=1e-2) and (less < sure / 500).all()
+    assert_close(sure, response(codec, heat).amax((-1, -2)))  # a score is the height of the response, nothing else
