@@ -148,6 +148,12 @@ def test_normalisation_is_applied_once_and_is_imagenets():
     same(net(x), net.final(net.head(net.encoder(by_hand))))
 
 
+def test_imagenets_numbers_are_torchvisions():
+    "channel by channel, red first"
+    theirs, ours = torchvision.models.ResNet18_Weights.DEFAULT.transforms(), build("resnet18", joints=2).normalise
+    assert ours.mean.flatten().tolist() == pytest.approx(theirs.mean) and ours.std.flatten().tolist() == pytest.approx(theirs.std)
+
+
 def test_a_checkpoint_remembers_its_normalisation():
     a, b = build("tf_efficientnet_lite0", joints=2).eval(), build("tf_efficientnet_lite0", joints=2).eval()
     a.normalise.set((0.1, 0.2, 0.3), (0.9, 0.8, 0.7))
