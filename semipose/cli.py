@@ -27,10 +27,11 @@ DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
 NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0', 'hrnet_w32', 'hrnet_w48', 'mspn', 'mspn2')
 
 # %% auto #0
-__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Calm', 'main', 'known',
-           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'demo',
-           'synth', 'methods', 'nets', 'run_name', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate',
-           'detail', 'submit', 'predict', 'export', 'runs', 'report']
+__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Weights', 'Flip', 'Shift',
+           'Device', 'OtherData', 'Part', 'Calm', 'main', 'known', 'parse_size', 'parse_batch', 'parse_labels',
+           'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'nets', 'run_name', 'train',
+           'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
+           'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -147,6 +148,12 @@ def names(choices)->dict:
 
 Results = Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run, for a repository.')]
 Seed = Annotated[int, typer.Option(min=0, help='Everything random follows from it.')]
+Weights = Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]
+Flip = Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]
+Shift = Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]
+Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]
+OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
+Part = Annotated[str, typer.Option(help='Which people: val or train.')]
 
 @app.command(epilog='Example:  semipose demo --seed 0')
 def demo(
@@ -236,7 +243,7 @@ def train(
     decode:Annotated[Optional[str], typer.Option(help=f'From joints to heatmaps and back: {", ".join(CODECS)}.', **names(CODECS))]=None,
     other:Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net.', **names(NET_NAMES))]=None,
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
-    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    device:Device='auto',
     resume:Annotated[bool, typer.Option('--resume', help='Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.')]=False,
     results:Results=Path('results'),
 ):
@@ -289,7 +296,7 @@ def sweep(
     data:Annotated[Optional[Path], typer.Option(help='A folder of people; not needed for drawn people.', show_default=False)]=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
     results:Results=Path('results'),
-    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    device:Device='auto',
 ):
     "Train every row that the ledger lacks under a protocol; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, METHOD_NAMES, 'method')
@@ -330,7 +337,7 @@ def compare(
     steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of each method.')]=None,
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers, without weights and pictures, into this folder.', show_default=False)]=None,
-    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    device:Device='auto',
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
 ):
     "Train several methods from one supervised start, everything else equal."
@@ -360,13 +367,13 @@ def beside(
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
 def evaluate(
     run:Annotated[Path, typer.Argument(help='The folder of a run.')],
-    data:Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]=None,
-    split:Annotated[str, typer.Option(help='Which people: val or train.')]='val',
-    weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
-    flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
-    shift:Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]=False,
+    data:OtherData=None,
+    split:Part='val',
+    weights:Weights='last',
+    flip:Flip=False,
+    shift:Shift=False,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers into this JSON file.', show_default=False)]=None,
-    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    device:Device='auto',
 ):
     "COCO's ten numbers and PCK of a trained run: each network and their ensemble."
     known(weights, ('last', 'best'), 'checkpoint')
@@ -381,13 +388,13 @@ def evaluate(
 @app.command(epilog='Example:  semipose detail runs/posedual_jc-lsp-200-seed0 --worst worst.png')
 def detail(
     run:Annotated[Path, typer.Argument(help='The folder of a run.')],
-    data:Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]=None,
-    split:Annotated[str, typer.Option(help='Which people: val or train.')]='val',
-    weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
-    flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
+    data:OtherData=None,
+    split:Part='val',
+    weights:Weights='last',
+    flip:Flip=False,
     worst:Annotated[Optional[Path], typer.Option(metavar='PNG', help='Also draw the six people on whom the ensemble is farthest from the truth.', show_default=False)]=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write every number into this JSON file.', show_default=False)]=None,
-    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    device:Device='auto',
 ):
     "Where a run errs: joint by joint, seen and hidden, by facing where it is known, and what each kind of error costs."
     known(weights, ('last', 'best'), 'checkpoint')
@@ -415,11 +422,11 @@ def submit(
     info:Annotated[Optional[Path], typer.Option(help='A COCO file that names the pictures; without it 000000000009.jpg is picture 9.', show_default=False)]=None,
     truth:Annotated[Optional[Path], typer.Option(help='A COCO keypoint file, where there is one, to evaluate against.', show_default=False)]=None,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the results files; RUN/submission if not given.', show_default=False)]=None,
-    weights:Annotated[str, typer.Option(help='last or best.')]='last',
-    flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
-    shift:Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]=False,
+    weights:Weights='last',
+    flip:Flip=False,
+    shift:Shift=False,
     min_score:Annotated[float, typer.Option(help='Leave out boxes of which the detector was less sure.')]=0.,
-    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    device:Device='auto',
 ):
     "A run's answers on a detector's boxes, in the files that COCO's server takes."
     known(weights, ('last', 'best'), 'checkpoint')
@@ -437,11 +444,11 @@ def predict(
     box:Annotated[Optional[list[str]], typer.Option(metavar='X,Y,W,H', help='Where the person is, in px of the photo; once per person.', show_default=False)]=None,
     boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in each photo; without boxes each photo is one person.', show_default=False)]=None,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the results; RUN/predictions if not given.', show_default=False)]=None,
-    weights:Annotated[str, typer.Option(help='last or best.')]='last',
-    flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]=False,
+    weights:Weights='last',
+    flip:Flip=False,
     every:Annotated[int, typer.Option(min=1, help='Of a video, look at each how many-th frame.')]=1,
     replace:Annotated[bool, typer.Option('--replace', help='Write over the results of an earlier prediction.')]=False,
-    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]='auto',
+    device:Device='auto',
 ):
     "Find joints in photos, folders and videos: drawn skeletons and heatmaps, and COCO results."
     known(weights, ('last', 'best'), 'checkpoint')
@@ -463,7 +470,7 @@ def export(
     to:Annotated[str, typer.Option(help='onnx, torch, or both.', **names(('onnx', 'torch', 'both')))]='both',
     net:Annotated[Optional[int], typer.Option(min=1, help='One network alone, 1 or 2; the ensemble if not given.', show_default=False)]=None,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the files; RUN/export if not given.', show_default=False)]=None,
-    weights:Annotated[str, typer.Option(help='last or best.')]='last',
+    weights:Weights='last',
     joints:Annotated[bool, typer.Option('--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
 ):
     "Write the networks as files that run without semipose, each checked against the networks."
