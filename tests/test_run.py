@@ -225,3 +225,16 @@ def test_without_a_start_methods_begin_at_once_and_pseudo_labels_ask_for_one(dat
     s = compare(['supervised', 'pseudopose'], p, data, tmp_path/'b', device='cpu', progress=False)
     assert s['dashed'] is None and not (tmp_path/'b'/'start').exists() and read_recipe(tmp_path/'b'/'supervised')['start'] is None
     assert read_recipe(tmp_path/'b'/'pseudopose')['start'].endswith('supervised')
+
+def test_people_are_those_of_the_latest_look(done, data, monkeypatch):
+    from semipose import run
+    peers, p, *_ = load_run(done[0]/'start', device='cpu')
+    evaluate, looks = run.Evaluate(data, p, run.codec_of(p, peers.stride)), []
+    def accuracy(*args):
+        one = np.ones(1, dtype=int)
+        looks.append(Matches(0*one, 0*one, len(looks)*one, 0*one, one))
+        return dict(ap=0.), [looks[-1]]
+    monkeypatch.setattr(evaluate, 'accuracy', accuracy)
+    for k in range(2):
+        with torch.no_grad(): evaluate(peers)
+        assert evaluate.people()['nets'] == [looks[k].to_dict()] and len(looks) == k + 1, 'and nobody is looked at once more for it'
