@@ -40,7 +40,7 @@ def main():
     p.add_argument("--method", default="posecons")
     p.add_argument("--steps", type=int, default=100)
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--out", help="also keep the numbers, for nbs/tutorials/04_results.ipynb")
+    p.add_argument("--out", help="also keep the numbers, for nbs/tutorials/08_results.ipynb")
     a = p.parse_args()
     look = replace(EASY, scale=(.5, .6))  # roomy crops: the person fills the middle
     train, val = (draw_people(torch.arange(n) + first, seed=a.seed, size=roomy(SIZE), difficulty=look) for n, first in ((300, 0), (150, 10**6)))

@@ -1,8 +1,9 @@
 """How far ahead of a fall of AP the collapse monitor's warning speaks, and how often it speaks in vain.
 
-`python scripts/warning.py` reads the curves that are kept: results/demo-seed* (on which the rule's four fifths were fixed), the ledger and
-results/lsp-* (which it has not been fitted to). `python scripts/warning.py --train FOLDER --seeds 0-2` trains runs that are measured every 15 of
-300 steps, since five measurements in a run leave no room for a lead, keeps them in FOLDER, and takes those in as well; a folder is gone on with.
+`python scripts/warning.py` reads what is kept: it shows the family of rules on the curves on which the rule was fixed (results/warning/seeds-0-2.json),
+then what the rule is worth on all others: unseen seeds, the ledger, photographs.
+`python scripts/warning.py --train FOLDER --seeds 0-2` trains runs that are measured every 15 of 300 steps, since five measurements in a run leave no
+room for a lead, and keeps their curves in results/warning; a folder is gone on with.
 """
 from __future__ import annotations
 
@@ -12,16 +13,33 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 METHODS = ("naive", "posecons", "posedual_jc", "supervised", "easy_easy", "mean_teacher", "balanced")
+COLUMNS = dict(step=0, ap=2, peak_unlabeled=4, peak_labeled=4, foreground=5, cons1=7)  # decimals
+FIXED = "seeds-0-2"  # what the rule was fixed on
 
 
 def kept(top: Path) -> dict[str, dict]:
-    "Group -> name -> rows, of every run in results/"
+    "Group -> name -> rows, of every run in results/; the first group is the one that the rule was fixed on"
     from semipose.ledger import read_ledger
+    fine = {f.stem: json.loads(f.read_text())["curves"] for f in sorted((top / "warning").glob("*.json"))}
+    out = {f"every 15 steps, {name.replace('-', ' ', 1)}": curves for name, curves in sorted(fine.items(), key=lambda c: c[0] != FIXED)}
     told = {f"{f.parent.name} {f.stem}": json.loads(f.read_text()) for f in sorted(top.glob("*/*.json")) if (f.parent / "summary.json").exists() and f.stem != "start"}
-    comparisons = {k: v["rows"] for k, v in told.items() if isinstance(v, dict) and v.get("rows")}
-    fixed = {k: v for k, v in comparisons.items() if k.startswith("demo-seed")}
-    return {"fixed on": fixed, "ledger": {f"{e.protocol} {e.method} seed {e.seed}": e.curve for e in read_ledger(top)[0]},
-            "comparisons on photographs": {k: v for k, v in comparisons.items() if k.startswith("lsp") and "foreground" in v[0]}}
+    told = {k: v["rows"] for k, v in told.items() if isinstance(v, dict) and v.get("rows") and "foreground" in v["rows"][0]}
+    ledger = {f"{e.protocol} {e.method} seed {e.seed}": e.curve for e in read_ledger(top)[0]}
+    photos = lambda name: name.startswith("lsp")
+    out["five measurements a run, drawn people"] = {k: v for k, v in (ledger | told).items() if not photos(k)}
+    out["five measurements a run, photographs"] = {k: v for k, v in (ledger | told).items() if photos(k)}
+    return {group: curves for group, curves in out.items() if curves}
+
+
+def family(curves: dict[str, list]) -> list[dict]:
+    "Every threshold of the rule on some curves: its leads, and whom it warned of in vain"
+    from semipose.widgets import heeded
+    out = []
+    for share in (.5, .55, .6, .65, .7, .75, .8, .85, .9, .95):
+        for shrink in (True, False):
+            rows = heeded(curves, share=share, shrink=shrink)
+            out.append(dict(share=share, shrink=shrink, leads=[r["lead"] for r in rows if r["fell"] is not None], alarms=[r["name"] for r in rows if r["kind"] == "false alarm"]))
+    return out
 
 
 def trained(folder: Path, seeds, methods) -> dict[str, list]:
@@ -43,8 +61,17 @@ def trained(folder: Path, seeds, methods) -> dict[str, list]:
                 more = dict(steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=2) if name == "start" else dict(start=folder / f"start-{seed}")
                 train("supervised" if name == "start" else name, p, data, run, seed, progress=False, replace=True, **more)
             if name != "start":
-                done[f"every 15 steps, {name} seed {seed}"] = read_result(run)["rows"]
+                done[f"{name} seed {seed}"] = read_result(run)["rows"]
     return done
+
+
+def keep(curves: dict[str, list], path: Path) -> None:
+    "The curves, as small as they can be"
+    from semipose.data.coco import write_json
+    from semipose.run import revision, versions
+    small = {name: [{k: round(r[k], d) if d else r[k] for k, d in COLUMNS.items() if k in r} for r in rows] for name, rows in curves.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, dict(command=f"python scripts/warning.py --train FOLDER --seeds {path.stem.removeprefix('seeds-')}", versions=versions(), revision=revision(), curves=small))
 
 
 def tell(group: str, curves: dict) -> None:
@@ -62,17 +89,20 @@ def tell(group: str, curves: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=TOP / "results")
-    parser.add_argument("--train", type=Path, metavar="FOLDER", help="also train runs that are measured often, into this folder")
+    parser.add_argument("--train", type=Path, metavar="FOLDER", help="train runs that are measured often, into this folder, and keep their curves")
     parser.add_argument("--seeds", default="0-2", help="of those runs: one, or a range")
     parser.add_argument("--methods", default=",".join(METHODS))
     args = parser.parse_args()
     first, _, last = args.seeds.partition("-")
     if not (first.isdigit() and (last or first).isdigit()):
         sys.exit(f"--seeds {args.seeds}: give one seed, or a range such as 0-2.")
-    for group, curves in kept(args.results).items():
-        tell(group, curves)
     if args.train:
-        tell(f"measured every 15 steps, seeds {args.seeds}", trained(args.train, range(int(first), int(last or first) + 1), args.methods.split(",")))
+        keep(trained(args.train, range(int(first), int(last or first) + 1), args.methods.split(",")), args.results / "warning" / f"seeds-{args.seeds}.json")
+    groups = kept(args.results)
+    for row in family(next(iter(groups.values()))):
+        print(f"peak below {row['share']:.2f} of its start{' and foreground below its own' if row['shrink'] else '':<31}: leads {row['leads']}, in vain {', '.join(row['alarms']) or 'never'}")
+    for group, curves in groups.items():
+        tell(group, curves)
 
 
 if __name__ == "__main__":

@@ -306,7 +306,8 @@ def pixel_figure(
         for (name, view), c in zip(sorted(views.items()), (RED, BLUE)):
             h = torch.stack([net(view(toy.unlabeled))[0,0,0,:2] for net in nets])      # of the high pixel and of a low one
             ax.plot(at, h[:,0], c=c, lw=2.5); ax.plot(at, h[:,1], c=GREY, lw=2)
-            ax.text(0, h[0,0] + .03, name, c=c, fontsize=11, va='bottom')
+            up = 1 if h[0,0] > h[-1,0] or not shared and h[0,0] > .9 else -1        # where the line does not go
+            ax.text(0, h[0,0] + .03*up, name, c=c, fontsize=11, va='bottom' if up > 0 else 'top')
         ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} low pixels', c='#7b8591', fontsize=11, ha='right', va='bottom')
         ax.set(xlabel='step', ylim=(-.1,1.25), title='Two heights shared by all' if shared else 'Nothing shared')
     axes[0].set_ylabel('height')
@@ -317,7 +318,8 @@ def pixel_figure(
         ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11)
     ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
     ax.axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
-    ax.set(title='Two heights shared: where the high pixel ends', xscale='log', xlabel='low pixels to one high pixel', ylim=(0,2.1))
+    ax.set(title='Two heights shared: where the high pixel ends', xscale='log', xlabel='low pixels to one high pixel', ylim=(0,2.1), yticks=(0,.5,1,1.5,2))
+    ax.set_xticks((1,10,100,1000), ('1','10','100','1,000')); ax.minorticks_off()      # half the drawing time of powers of ten
     return fig
 
 # %% ../nbs/60_collapse.ipynb #609659cc

@@ -15,6 +15,7 @@ from .errors import UserError
 from .codecs import argmax
 from .geometry import compose, flip_joints, invert, move, window
 from .metrics import oks, pck, torso
+from .draw import Picture
 from .views import A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, plain, render
 from .predict import as_list, decode, look, map_back, mean_heat
 from .teaching import Everything, Self
@@ -23,7 +24,8 @@ from .methods import A90, METHODS, NOTHING
 # %% auto #0
 __all__ = ['LADDERS', 'OTHERS', 'RULES', 'Spoilt', 'what', 'all_views', 'home', 'in_sight', 'one_look', 'Measured', 'people_of',
            'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers', 'pairs', 'ranks',
-           'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose']
+           'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose', 'short',
+           'gap_figure']
 
 # %% ../nbs/61_easiness.ipynb #09d15bf9
 @dataclass(frozen=True)
@@ -377,3 +379,30 @@ def choose(
     says = RULES[rule] if isinstance(rule, str) else rule
     rows = [dict(teacher_view=t, student_view=s, **numbers(m, t, s)) for t in teachers if not t.needs_joints for s in students]
     return sorted([dict(r, says=float(says(r))) for r in rows], key=lambda r: -r['says'])
+
+# %% ../nbs/61_easiness.ipynb #487af40f
+def short(
+    view,       # a view, or its name
+)->str:         # e.g. 'JC(5), A60'
+    "A view's name where there is little room"
+    for long, brief in (('JointCutout', 'JC'), ('RandAugment', 'RA'), ('JointOcclude', 'JO'), ('CutMix', 'CM'), ('Cutout', 'CO'), (' >> ', ', ')): view = str(view).replace(long, brief)
+    return view
+
+def gap_figure(
+    g:Gaps,
+    inches:float=.5,    # for each view
+)->Picture:             # views from the easiest to the hardest; faint: the interval holds zero
+    "Who knows more than whom, and by how much"
+    easy = g.gap.mean(1).argsort(descending=True)
+    gap, sure = g.gap[easy][:,easy], (g.low*g.high > 0)[easy][:,easy]
+    names, n, most = [short(g.names[i]) for i in easy], len(easy), max(float(g.gap.abs().max()), 1.)
+    fig = Picture(figsize=(inches*n + 2.2, inches*n + 1.4), layout='constrained')
+    ax = fig.add_subplot()
+    image = ax.imshow(gap, cmap='PRGn', vmin=-most, vmax=most)
+    ax.set_xticks(range(n), names, rotation=40, ha='right'); ax.set_yticks(range(n), names)
+    for i in range(n):
+        for j in range(n):
+            if i != j: ax.text(j, i, f'{gap[i,j]:.0f}', ha='center', va='center', fontsize=8, color='white' if abs(gap[i,j]) > .6*most else '#222222', alpha=1 if sure[i,j] else .5)
+    ax.set(xlabel='student sees', ylabel='teacher sees'); ax.spines[:].set_visible(False)
+    fig.colorbar(image, ax=ax, shrink=.7, label='teacher less student, % of joints')
+    return fig

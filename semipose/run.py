@@ -363,6 +363,7 @@ def train(
     nets:int|None=None,     # instead of the method's; the start uses it
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a run of this recipe that stopped is gone on with, to the same numbers; one that is done is left as it is
+    cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
 )->dict:                    # what result.json holds
     "Train a method under a protocol and write a run folder"
     m, dev = find_method(method), pick_device(device)
@@ -390,9 +391,9 @@ def train(
     with only_writer(folder):
         if n != m.nets: m = dataclass_replace(m, nets=n)
         m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
-        return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume)
+        return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume, cbs)
 
-def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume)->dict:
+def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume, cbs=())->dict:
     "The part of `train` that writes into its folder"
     if resume: same_split(folder/'split.json', data)
     data.split.save(folder/'split.json')
@@ -420,7 +421,7 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     first = old.step if old else 0
     stream = Streams(data.labeled, data.unlabeled if m.student_views else None, p.batch, steps, seed)
     learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr, p.lam, p.optimiser, p.wd, seed, dev, amp, first,
-                    cbs=[watch, bar, *([old] if old else [])])
+                    cbs=[watch, bar, *([old] if old else []), *cbs])
     try: fit(learn, steps, p.schedule, p.milestones)
     finally: bar.close()
     save_weights(peers, folder/'weights.safetensors', dict(step=steps))

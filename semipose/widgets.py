@@ -4,7 +4,7 @@
 
 # %% ../nbs/74_widgets.ipynb #5984637c
 from __future__ import annotations
-import base64, sys, time, zlib
+import base64, io, sys, time, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from html import escape
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import ipywidgets as ipw
 import numpy as np
 import torch
+from PIL import Image
 from fastai.callback.core import Callback
 from matplotlib import rc_context
 from torch import Tensor
@@ -29,19 +30,28 @@ from .views import A30, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude,
 from .predict import decode, evaluating, look, mean_heat
 from .teaching import Asked, Draws
 from .methods import METHODS, title
-from .collapse import WHO, Boundary
+from .collapse import WHO, Boundary, limit, pixel_figure, settled
 from .watch import Watch
 from .report import INK, MUTED, STYLE, color
 from .run import codec_of, load_run, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'Lab', 'entropy', 'Answer', 'answer', 'Lesson',
-           'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album', 'mark',
-           'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words', 'still_there',
-           'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer', 'RunComparer',
-           'warning', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor', 'BoundaryLab']
+__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'RATIOS', 'lighter', 'Lab', 'entropy', 'Answer',
+           'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album',
+           'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words',
+           'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer',
+           'RunComparer', 'warning', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor',
+           'PixelLab', 'BoundaryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
+def lighter(
+    png:bytes,
+    colours:int=128,
+)->bytes:       # a PNG with a palette
+    "A third of the bytes, for a stored notebook"
+    Image.open(io.BytesIO(png)).convert('RGB').quantize(colours, dither=Image.Dither.NONE).save(out := io.BytesIO(), 'PNG', optimize=True)
+    return out.getvalue()
+
 class Lab:
     "Controls above a figure: one that moves draws again"
     def __init__(self,
@@ -79,7 +89,9 @@ class Lab:
         return values
 
     def moved(self, change):
-        if not self.held and self.values != self.drawn: self.redraw()   # who already drew these values need not do it again
+        if self.held or self.values == self.drawn: return   # who already drew these values need not do it again
+        try: self.redraw()
+        except UserError as e: self.text.value = f'<b>{escape(str(e))}</b>'   # nobody sees what a callback raises
     @contextmanager
     def still(self):
         "Several controls at once, one picture afterwards"
@@ -94,7 +106,7 @@ class Lab:
         self.image.value, self.text.value = fig._repr_png_(), f'<span style="line-height:1.4">{escape(words)}</span>'
     def _repr_mimebundle_(self, **kw)->dict:
         bundle = self.box._repr_mimebundle_(**kw) or {}
-        return {**bundle, 'image/png': base64.b64encode(self.image.value).decode(), 'text/plain': self.text.value}
+        return {**bundle, 'image/png': base64.b64encode(lighter(self.image.value)).decode(), 'text/plain': self.text.value}
 
 # %% ../nbs/74_widgets.ipynb #22d4a6c4
 def slider(
@@ -633,12 +645,13 @@ class RunComparer(Lab):
 # %% ../nbs/74_widgets.ipynb #ab4b759e
 def warning(
     rows:list[dict],        # of a Watch, so far
-    share:float=.8,         # of the first row's unlabelled peak
+    share:float=.75,        # of the first row's unlabelled peak
+    shrink:bool=True,       # and foreground must be below the first row's
 )->int|None:                # number of the row at which it first speaks
     "Peaks have fallen and foreground shrinks: this run is likely to collapse"
     first = rows[0] if rows else {}
     if first.get('peak_unlabeled') is None or first.get('foreground') is None: return None
-    return next((i for i,r in enumerate(rows) if r['peak_unlabeled'] < share*first['peak_unlabeled'] and r['foreground'] < first['foreground']), None)
+    return next((i for i,r in enumerate(rows) if r['peak_unlabeled'] < share*first['peak_unlabeled'] and not (shrink and r['foreground'] >= first['foreground'])), None)
 
 def fall(
     rows:list[dict],        # of a whole run
@@ -650,11 +663,12 @@ def fall(
 
 def heeded(
     curves:dict,            # name -> rows of a whole run, supervised starts left out
+    **rule,                 # of `warning`
 )->list[dict]:              # name, fell, warned (row numbers or None), lead (evaluations ahead; None), kind: 'ahead', 'too late', 'missed', 'false alarm', 'quiet'
     "What the warning would have been worth"
     out = []
     for name, rows in curves.items():
-        f, w = fall(rows), warning(rows)
+        f, w = fall(rows), warning(rows, **rule)
         kind = ('quiet' if w is None else 'false alarm') if f is None else 'missed' if w is None else 'ahead' if w < f else 'too late'
         out.append(dict(name=name, fell=f, warned=w, lead=None if f is None or w is None else f - w, kind=kind))
     return out
@@ -677,14 +691,15 @@ def monitor_figure(
         for j,(head, lines) in enumerate(panels):
             ax = fig.add_axes([.045 + .25*j, .17, .18, .66])
             for colour,name,y in lines: ax.plot(step, y, 'o-', color=colour, ms=3.5, lw=1.8, label=name)
-            if len(lines) > 1 and rows: ax.legend(loc='lower left', fontsize=8.5, frameon=False, borderpad=0, handlelength=1.2)
+            for k,(colour,name,_) in enumerate(lines):   # beside the title, where no line can run
+                if name: ax.text(1 - .37*k, 1.035, name, transform=ax.transAxes, ha='right', fontsize=8.5, color=colour)
             if head[:2] == 'AP' and (dashed is not None or rows):
                 ax.axhline(rows[0]['ap'] if dashed is None else dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
             if at is not None: ax.axvline(step[at], color='#d1490c', lw=1.3, ls=(0,(1,1.5)))
             ax.set(ylim=(0, 1 if head == 'mean peak' else max(1.08*ax.get_ylim()[1], 1e-9)), xlim=(0, max(step[-1:] + [1])))
             ax.set_title(head, fontsize=9.5)
             ax.locator_params(nbins=4)
-        if at is not None: fig.axes[1].annotate('warning', (step[at], 1), (3, -2), textcoords='offset points', fontsize=8.5, va='top', color='#d1490c')
+        if at is not None: fig.axes[1].annotate('warning', (step[at], 0), (3, 2), textcoords='offset points', fontsize=8.5, va='bottom', color='#d1490c')
     return fig
 
 def monitor_words(rows:list[dict], dashed:float|None=None)->str:
@@ -733,18 +748,38 @@ class Monitor(Callback):
         path=None,                  # *.png, written anew after each measurement; None: no file
         dashed:float|None=None,     # AP of the start
         method:str='',              # for the colour
-    ): self.path, self.lab, self.shown = path, CollapseMonitor((), dashed, method), False
+    ): self.path, self.lab, self.shown = path, CollapseMonitor((), dashed, method), None
     def before_fit(self):
         if not hasattr(self.learn, 'watch'): raise UserError('Monitor shows what a Watch measures: give the learner a Watch as well.')
         ipython = sys.modules.get('IPython')   # whoever runs in a notebook has imported it
-        if not self.shown and ipython and getattr(ipython.get_ipython(), 'kernel', None): ipython.display.display(self.lab)
-        self.shown = True
+        if self.shown is None and ipython and getattr(ipython.get_ipython(), 'kernel', None): self.shown = ipython.display.display(self.lab, display_id=True)
         self.after_epoch()
     def after_epoch(self):
         self.lab.show(self.learn.watch.rows)
         if self.path:
             with whole(Path(self.path)) as part: part.write_bytes(self.lab.image.value)
+    def after_fit(self):
+        if self.shown is not None: self.shown.update(self.lab)   # so that a stored notebook keeps the last picture, not the first
     def figure(self)->Picture: return self.lab.figure()
+
+# %% ../nbs/74_widgets.ipynb #487660fb
+RATIOS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)   # low pixels to one high one, dense points to one sparse one
+
+class PixelLab(Lab):
+    "Two views of one pixel among many others: who teaches, how many others there are, and where that ends"
+    def __init__(self,
+        who:str='both',     # 'both', 'easy' or 'hard' teaches
+        ratio:int=100,      # low pixels to one high one
+        **settings,         # high, low, lam, see collapse.settled
+    ):
+        s = dict(dict(high=.5, low=.03, lam=2.), **settings)
+        super().__init__([dict(who=choice('who teaches', ('both', 'easy', 'hard'), who), ratio=stages('ratio', sorted({*RATIOS, ratio}), ratio)),
+                          dict(high=slider('high fades', 1., s['high'], step=.05), low=slider('low glows', .25, s['low'], step=.01), lam=slider('weight', 3., s['lam'], step=.25))])
+    def draw(self, who, ratio, **kw):
+        u, most = settled(who, ratio, **kw)[0], limit(who, **kw)
+        end = 'it is not lost at any ratio up to a million' if most == float('inf') else f'it is lost from {most:,.0f} on' if most > 1 else 'it is lost at every ratio'
+        return pixel_figure(ratio, who, **kw), (f'{ratio} low pixels to one high one, {"both views teach" if who == "both" else f"the {who} view teaches"}: the high pixel ends at {u:.2f}'
+                f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.')
 
 # %% ../nbs/74_widgets.ipynb #79b2f2b9
 class BoundaryLab(Lab):
@@ -756,7 +791,7 @@ class BoundaryLab(Lab):
         **settings,             # easy, hard, lam, seed, see collapse.Boundary
     ):
         self.toy = Boundary(who=who, ratio=ratio, **settings)
-        s, ratios = self.toy.settings, sorted({1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, ratio})
+        s, ratios = self.toy.settings, sorted({*RATIOS, ratio})
         button = lambda word, tip: ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width='90px'))
         go = dict(reset=button('reset', 'Back to step 0'), back=button('back', 'One step back'), step=button('step', 'One optimiser step'),
                   k=slider('steps made', most, wide='420px'))

@@ -8,8 +8,8 @@ from semipose.codecs import Gaussian
 from semipose.data.core import Crops
 from semipose.data.synth import write_synth, DIFFICULTIES
 from semipose.data.coco import read_train_val
-from semipose.easiness import (LADDERS, OTHERS, RULES, Measured, Spoilt, accuracy, again, all_views, alone_ap, choose, fresh_statistics, gaps, home, in_sight, interval,
-                               judge, kendall, left_out, luck, measure, numbers, one_look, pairs, people_of, ranks, said, spearman, what)
+from semipose.easiness import (LADDERS, OTHERS, RULES, Measured, Spoilt, accuracy, again, all_views, alone_ap, choose, fresh_statistics, gap_figure, gaps, home, in_sight, interval,
+                               judge, kendall, left_out, luck, measure, numbers, one_look, pairs, people_of, ranks, said, short, spearman, what, Gaps)
 from semipose.errors import UserError
 from semipose.evaluate.coco import coco_eval
 from semipose.geometry import affine, compose, invert, move, roomy, window
@@ -370,6 +370,15 @@ def test_choosing():
     with pytest.raises(UserError, match='no rule'): choose(m, (A30,), (A60,), 'gab')
 
 # ---- batch statistics
+
+def test_the_gap_figure_goes_from_easy_to_hard():
+    acc = torch.tensor([50., 80., 20.])
+    gap = acc[:,None] - acc[None]
+    g = Gaps(['A60', 'plain', 'JointCutout(5) >> A60'], gap, gap-31, gap+31)           # 30 % is not sure, 60 % is
+    ax = gap_figure(g).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == [t.get_text() for t in ax.get_xticklabels()] == ['plain', 'A60', 'JC(5), A60'] and short(JointCutout(5) >> A60) == 'JC(5), A60'
+    assert [t.get_text() for t in ax.texts] == ['30', '60', '-30', '30', '-60', '-30'] and [t.get_alpha() for t in ax.texts] == [.5, 1, .5, .5, 1, .5]
+    assert_close(torch.tensor(ax.images[0].get_array().data).float(), gap[[1,0,2]][:,[1,0,2]])
 
 def test_fresh_statistics_are_those_of_easy_pictures_and_weights_stay():
     net = build_peers('tiny', K, 1, seed=1, net={'width': 8}).nets[0].train()

@@ -290,9 +290,10 @@ for name in ('naive', 'posedual'): train(name, p, data, home/name, 1, start=home
     "explorer": "ViewExplorer(home/'start', people=8, pair='naive', patience=9.)",
     "monitor": "CollapseMonitor(home/'naive')",
     "comparer": "RunComparer({k: home/k for k in ('start', 'naive', 'posedual')})",
+    "pixels": "PixelLab(ratio=100)",
     "boundary": "BoundaryLab(ratio=30)",
 }
-SLIDERS = dict(browser=("place", "moment"), explorer=("size", "dice", "person"), monitor=("until",), comparer=("place", "moment"), boundary=("steps made", "ratio"))
+SLIDERS = dict(browser=("place", "moment"), explorer=("size", "dice", "person"), monitor=("until",), comparer=("place", "moment"), pixels=("ratio", "high fades"), boundary=("steps made", "ratio"))
 
 
 @pytest.fixture(scope="module")

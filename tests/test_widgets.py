@@ -16,7 +16,7 @@ from semipose.protocols import protocol
 from semipose.run import prepare, train
 from semipose.skeletons import COCO17
 from semipose.views import A30, A60, carry, plain, render
-from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, RunComparer, ViewExplorer, album, answer, entropy, fall, heeded,
+from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer, ViewExplorer, album, answer, entropy, fall, heeded,
                               lesson, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
 
 P = protocol("demo", train_people=50, val_people=10, labels=30, width=8, batch=(8, 8), start_steps=30, start_every=30, steps=20, every=10, lam=4.)
@@ -254,8 +254,10 @@ def made(peaks, front, aps):
 
 
 def test_the_warning_needs_low_peaks_and_less_foreground():
-    assert warning(made((.5, .41, .39), (.04, .03, .03), (40, 40, 40))) == 2            # below four fifths of .5
-    assert warning(made((.5, .41, .41), (.04, .03, .03), (40, 40, 40))) is None
+    assert warning(made((.5, .38, .37), (.04, .03, .03), (40, 40, 40))) == 2            # below three quarters of .5
+    assert warning(made((.5, .38, .38), (.04, .03, .03), (40, 40, 40))) is None
+    assert warning(made((.5, .41, .39), (.04, .03, .03), (40, 40, 40)), share=.8) == 2
+    assert warning(made((.5, .3, .2), (.04, .05, .05), (40, 40, 40)), shrink=False) == 1
     assert warning(made((.5, .3, .2), (.04, .05, .05), (40, 40, 40))) is None           # lower and wider
     assert warning(made((.5, .3, .2), (.04, .05, .03), (40, 40, 40))) == 2
     assert warning([]) is None and warning([dict(step=0, ap=3)]) is None
@@ -267,6 +269,7 @@ def test_a_fall_does_not_come_back_and_lead_counts_evaluations():
                   blind=made((.5,) * 3, (.04,) * 3, (40, 9, 9)), alarm=made((.5, .3, .3), (.04, .03, .03), (40, 40, 41)), fine=made((.5,) * 3, (.04,) * 3, (40, 41, 42)))
     got = {r["name"]: (r["kind"], r["lead"]) for r in heeded(curves)}
     assert got == dict(early=("ahead", 2), late=("too late", -1), blind=("missed", None), alarm=("false alarm", None), fine=("quiet", None))
+    assert [r["kind"] for r in heeded(curves, share=.1)] == ["missed", "missed", "missed", "quiet", "quiet"]   # the rule can be another
 
 
 def test_monitor_follows_rows_and_says_where_it_stands(runs):
@@ -301,6 +304,56 @@ def test_the_callback_draws_while_it_trains(runs, tmp_path):
     assert [n for n, _ in seen] == [1, 2, 3] and len({png for _, png in seen}) == 3 and list(tmp_path.iterdir()) == [tmp_path / "live.png"]
     with pytest.raises(UserError, match="Watch"):
         run(Monitor())
+
+
+def test_a_training_takes_a_monitor_along(runs, tmp_path):
+    data, monitor = prepare(P, runs / "people", 1, progress=False), Monitor(tmp_path / "live.png", method="naive")
+    told = train("naive", P, data, tmp_path / "run", 1, start=runs / "start", progress=False, cbs=[monitor])
+    assert monitor.lab.rows == told["rows"] and (tmp_path / "live.png").read_bytes() == monitor.lab.image.value
+    alone = train("naive", P, data, tmp_path / "alone", 1, start=runs / "start", progress=False)
+    assert [r["ap"] for r in alone["rows"]] == [r["ap"] for r in told["rows"]]          # who watches changes nothing
+
+
+def test_in_a_notebook_the_last_picture_is_what_stays(runs, tmp_path, monkeypatch):
+    import IPython
+    shown = []
+    class Handle:
+        def update(self, lab): shown.append(("update", lab.image.value))
+    monkeypatch.setattr(IPython, "get_ipython", lambda: type("Shell", (), dict(kernel=1))())
+    monkeypatch.setattr(IPython.display, "display", lambda lab, display_id: shown.append(("display", lab.image.value)) or Handle())
+    monitor = Monitor(method="naive")
+    train("naive", P, prepare(P, runs / "people", 1, progress=False), tmp_path / "run", 1, start=runs / "start", progress=False, cbs=[monitor])
+    assert [what for what, _ in shown] == ["display", "update"] and shown[1][1] == monitor.lab.image.value != shown[0][1]
+
+
+# ---- the pixels ----
+
+def test_pixels_tell_the_limit_of_the_closed_form():
+    from semipose.collapse import limit, settled
+    p = PixelLab(ratio=100)
+    assert "280" in p.words() and len({p.image.value, moved(p, ratio=300), moved(p, who="easy"), moved(p, high=.3), moved(p, low=.1), moved(p, lam=1.)}) == 6
+    kw = dict(high=.3, low=.1, lam=1.)
+    assert p.values == dict(who="easy", ratio=300, **kw)
+    assert f"{settled('easy', 300, **kw)[0]:.2f}" in p.text.value and f"{limit('easy', **kw):,.0f}" in p.text.value
+    for who in ("both", "easy", "hard"):                                                 # nothing that a slider can choose runs away
+        for high, low in ((0, 0), (0, .25), (1, 0), (1, .25), (.5, .25)):
+            for ratio in (1, 3, 1000):
+                p.words(who=who, ratio=ratio, high=float(high), low=float(low), lam=3.)
+
+
+def test_what_a_hand_on_a_slider_cannot_have_is_said_below_the_picture():
+    class Picky(PixelLab):
+        def draw(self, who, ratio, **kw):
+            if ratio == 1000: raise UserError("A thousand <are> too many.")
+            return super().draw(who, ratio, **kw)
+    p = Picky(ratio=10)
+    before = p.image.value
+    p.controls["ratio"].value = 1000
+    assert p.image.value == before and "A thousand &lt;are&gt; too many." in p.text.value
+    p.controls["ratio"].value = 3
+    assert p.image.value != before and "too many" not in p.text.value
+    with pytest.raises(UserError):
+        p.figure(ratio=1000)
 
 
 # ---- the boundary ----
