@@ -5,6 +5,8 @@
     Seeds that the file already has are kept.
 `python scripts/collapse.py plane --out results/collapse/plane.json`
     the boundary at every imbalance, and (first ten seeds) under every teacher.
+`python scripts/collapse.py film --out nbs/images/boundary.gif`
+    the boundary's path under both ways of teaching, as the README shows it.
 """
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semipose.collapse import directions, frozen, limits
+from semipose.collapse import Boundary, directions, film, frozen, limits
 from semipose.data.coco import write_json
 from semipose.data.streams import Streams
 from semipose.data.synth import DIFFICULTIES, write_synth
@@ -64,12 +66,15 @@ def people_once(seed, steps, every):
 
 def main():
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument('what', choices=('heatmap', 'plane'))
+    ask.add_argument('what', choices=('heatmap', 'plane', 'film'))
     ask.add_argument('--seeds', type=int, nargs='+', default=list(range(100, 120)), help='unseen ones: settings were chosen on 0 to 9')
     ask.add_argument('--steps', type=int, default=150, help='of consistency, heatmap only')
     ask.add_argument('--every', type=int, default=30, help='steps between two looks, heatmap only')
     ask.add_argument('--out', required=True)
     args = ask.parse_args()
+    if args.what == 'film':
+        played = {'both views teach': Boundary('both').step(60), 'the easy view teaches': Boundary('easy').step(60)}
+        return Path(args.out).write_bytes(film(played, (0, 1, 2, 3, 4, 5, 6, 8, 10, 14, 20, 30, 60), dpi=96))
     told = dict(what=args.what, seeds=args.seeds, versions=versions(), revision=revision())
     if args.what == 'heatmap':
         out = Path(args.out)

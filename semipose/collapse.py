@@ -507,12 +507,13 @@ def boundary_figure(
 def film(
     played:dict,        # title -> Boundary after its steps
     steps,              # whose moments are the frames
+    dpi:int=64,         # 5 inches for each
 )->bytes:               # an animated GIF, for a talk: write it into a file, or show it with IPython's `Image`
     "The boundary's path, several side by side"
     from PIL import Image
     frames = []
     for k in steps:
-        fig = Picture(figsize=(5*len(played),3.6), dpi=64)
+        fig = Picture(figsize=(5*len(played),3.6), dpi=dpi)
         for i, (title, b) in enumerate(played.items()):
             ax = fig.add_axes((i/len(played), 0, .98/len(played), .9))
             draw_plane(ax, b.toy, k, color=COLOR.get(b.settings['who'], COLOR['easy']))

@@ -664,12 +664,12 @@ def fall(
 def heeded(
     curves:dict,            # name -> rows of a whole run, supervised starts left out
     **rule,                 # of `warning`
-)->list[dict]:              # name, fell, warned (row numbers or None), lead (evaluations ahead; None), kind: 'ahead', 'too late', 'missed', 'false alarm', 'quiet'
+)->list[dict]:              # name, fell, warned (row numbers or None), lead (evaluations ahead; None), kind: 'ahead', 'with the fall', 'late', 'missed', 'false alarm', 'quiet'
     "What the warning would have been worth"
     out = []
     for name, rows in curves.items():
         f, w = fall(rows), warning(rows, **rule)
-        kind = ('quiet' if w is None else 'false alarm') if f is None else 'missed' if w is None else 'ahead' if w < f else 'too late'
+        kind = ('quiet' if w is None else 'false alarm') if f is None else 'missed' if w is None else 'ahead' if w < f else 'late' if w > f else 'with the fall'
         out.append(dict(name=name, fell=f, warned=w, lead=None if f is None or w is None else f - w, kind=kind))
     return out
 
