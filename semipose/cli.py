@@ -29,9 +29,9 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Weights', 'Flip', 'Shift',
            'Device', 'OtherData', 'Part', 'Calm', 'main', 'known', 'parse_size', 'parse_batch', 'parse_labels',
-           'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'nets', 'run_name', 'train',
-           'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
-           'report']
+           'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'nets', 'run_name',
+           'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit',
+           'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -220,6 +220,18 @@ def run_name(
     "How a run's folder is called when nobody names it"
     return f'{method}-{data.resolve().name}-{labels or "all"}-seed{seed}'
 
+def own_people(
+    p,                  # Protocol
+    data:Path|None,     # what was typed
+    file:Path|None,     # of labels
+    seed:int,
+)->tuple:               # the folder of people, and what draws them (None: they are there); UserError if there is nobody
+    "People of one's own, or those that the protocol draws"
+    if data is not None or file is not None: return data, None
+    if p.data != 'drawn': raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint file, or --protocol demo, which draws its own people.')
+    from semipose.sweep import drawn_folder, drawn_people
+    return drawn_folder(p, seed), lambda: drawn_people(p, seed)
+
 @app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
                     'Example:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
 def train(
@@ -253,15 +265,16 @@ def train(
         if n is not None and not n.startswith(('timm:', 'fpn:')): known(n, NET_NAMES, 'network')
     if decode is not None: known(decode, CODECS, 'codec')
     many, file = parse_labels(labels)
-    if data is None and file is None: raise UserError('There is nothing to train on: give --data with a folder, or --labels with a COCO keypoint file.')
     p = build_protocol(protocol, labels=many, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
+    data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import train as run_train, starts, first_of, refuse_existing, pick_device
     from semipose.report import result_rows, run_report
     pick_device(device)
     if not resume: refuse_existing(folder)
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
+    if drawn: drawn()
     same = dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, resume=resume)
     start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
     result = run_train(method, p, data, folder, start=first_of(method, start, out/run_name('supervised', data or file.parent, p.labels, seed)), **same)
@@ -343,14 +356,15 @@ def compare(
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, METHOD_NAMES, 'method')
     many, file = parse_labels(labels)
-    if data is None and file is None: raise UserError('There is nothing to train on: give --data with a folder, or --labels with a COCO keypoint file.')
     p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every)
+    data, drawn = own_people(p, data, file, seed)
     if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
     if not resume and folder.exists() and any(folder.iterdir()): raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
     from semipose.run import compare as run_compare, keep_numbers
     from semipose.report import demo_report, summary_rows
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
+    if drawn: drawn()
     summary = run_compare(methods, p, data, folder, seed, device, on_update=demo_report, labels=file, unlabeled=unlabeled, boxes=boxes, resume=resume)
     show_table(summary_rows(summary))
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')

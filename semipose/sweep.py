@@ -20,8 +20,8 @@ from .protocols import Protocol
 from .run import Data, Evaluate, codec_of, first_of, load_run, prepare, read_recipe, read_result, starts, train
 
 # %% auto #0
-__all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_people',
-           'lacking', 'sweep']
+__all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_folder',
+           'drawn_people', 'lacking', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 BUDGET = ('steps', 'every', 'milestones', 'epochs', 'budget')                       # fields that a method may have of its own
@@ -99,13 +99,20 @@ def turn(
             else: break
         yield
 
+def drawn_folder(
+    p:Protocol,     # of drawn people
+    seed:int,
+)->Path:            # data/drawn/NAME-SEED
+    "Where they are drawn"
+    return Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
+
 def drawn_people(
     p:Protocol,         # of drawn people
     seed:int,
     progress:bool=True,
-)->Path:                # data/drawn/NAME-SEED
+)->Path:                # of `drawn_folder`
     "The people of a protocol that draws its own, drawn once"
-    folder = Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
+    folder = drawn_folder(p, seed)
     with turn(folder.with_name(f'.{folder.name}')):
         write_synth(folder, p.train_people, p.val_people, seed=seed, size=tuple(3*s//2 for s in p.size), difficulty=DIFFICULTIES[p.difficulty], face=p.face, progress=progress)
     return folder

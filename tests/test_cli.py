@@ -70,13 +70,13 @@ def test_shell_completion_offers_methods():
     (["eval", "nowhere"], "nowhere"),
     (["detail", "nowhere"], "nowhere"), (["detail", "nowhere", "--worst", "worst.gif"], "kind of picture"),
     (["submit", "nowhere", "boxes.json"], "nowhere"), (["sweep", "demo", "--seeds", "²"], "write how many"),
-    (["train", "naive"], "give --data with a folder, or --labels"),
+    (["train", "naive"], "give --data with a folder, --labels with"),
     (["train", "naive", "--data", "x", "--labels", "0"], "at least one labelled person"),
     (["train", "naive", "--data", "x", "--labels", "-3"], "at least one labelled person"),
     (["train", "naive", "--data", "x", "--labels", "labels.json"], "--labels labels.json: there is no such file"),
     (["train", "naive", "--data", "x", "--labels", "3", "--labels", "4"], "given twice"),
     (["train", "naive", "--data", "x", "--device", "cuda:77"], "device 'cuda:77' is not there"),
-    (["compare", "naive", "posecons"], "give --data with a folder, or --labels"),
+    (["compare", "naive", "posecons"], "or --protocol demo, which draws its own people"),
     (["sweep", "dmeo"], "did you mean demo?"),
     (["sweep", "demo", "posecosn"], "did you mean posecons"),
     (["sweep", "demo", "naive", "--seeds", "x"], "which, as in 10-12"),
@@ -165,6 +165,33 @@ def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     assert typed("train", "naive", "--data", "d", "--out", tmp_path).exit_code == 0
     assert len(calls) == 2 and calls[0][1]["start"] is None and calls[0][0][1] == PROTOCOLS["folder"]
+
+
+@pytest.mark.parametrize("verb", ["train", "compare"])
+def test_a_protocol_of_drawn_people_draws_them(verb, tmp_path, monkeypatch):
+    import semipose.ledger, semipose.report, semipose.run, semipose.sweep
+    from fakes import fake_demo
+    monkeypatch.chdir(tmp_path)
+    calls, where = [], Path("data/drawn/demo-3")
+    result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    monkeypatch.setattr(semipose.sweep, "drawn_people", lambda p, seed: calls.append(("draw", p.name, seed)))
+    monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a[0], a[2], a[3], kw["seed"])) or result)
+    monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append(("compare", *a[2:5])) or fake_demo(tmp_path / "fake", pictures=False))
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: results)
+    monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
+    done = typed(verb, "naive", *["posecons"] * (verb == "compare"), "--protocol", "demo", "--seed", 3)
+    assert done.exit_code == 0, done.output
+    assert calls[0] == ("draw", "demo", 3)                                  # before anything is trained on them
+    if verb == "train":
+        assert calls[1][:2] == ("supervised", where) and calls[2] == ("naive", where, Path("runs/naive-demo-3-16-seed3"), 3)
+    else:
+        assert calls[1:] == [("compare", where, Path("runs/demo-seed3"), 3)]
+    if verb == "train":
+        calls.clear()
+        Path("runs/naive-demo-3-16-seed3").mkdir(parents=True)
+        Path("runs/naive-demo-3-16-seed3/weights.safetensors").write_text("precious")
+        assert typed(verb, "naive", "--protocol", "demo", "--seed", 3).exit_code == 2 and not calls, "nothing is drawn for a run that cannot be made"
 
 
 def test_demo_renews_its_page_and_prints_the_table(tmp_path, monkeypatch):

@@ -26,11 +26,14 @@ def without(what: str):
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"JupyterLab was not looked at: {what}")
 
 
-def find_browser() -> str:
+def browser_path() -> str | None:
+    "The browser to look with; None if there is none"
     asked = os.environ.get("SEMIPOSE_BROWSER")
-    usual = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = shutil.which(asked) if asked else next(filter(None, map(shutil.which, usual)), None)
-    return found or without(f"there is no {asked or 'Chromium'}; on Debian, `apt install chromium`.")
+    return next(filter(None, map(shutil.which, [asked] if asked else ["chromium", "chromium-browser", "google-chrome", "chrome"])), None)
+
+
+def find_browser() -> str:
+    return browser_path() or without(f"there is no {os.environ.get('SEMIPOSE_BROWSER') or 'Chromium'}; on Debian, `apt install chromium`.")
 
 
 # ---- a server and a browser ----
