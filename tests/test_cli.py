@@ -175,7 +175,7 @@ def test_a_protocol_of_drawn_people_draws_them(verb, tmp_path, monkeypatch):
     calls, where = [], Path("data/drawn/demo-3")
     result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.sweep, "drawn_people", lambda p, seed: calls.append(("draw", p.name, seed)))
-    monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a[0], a[2], a[3], kw["seed"])) or result)
+    monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a[0], a[2], a[3])) or result)
     monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append(("compare", *a[2:5])) or fake_demo(tmp_path / "fake", pictures=False))
     monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: results)
@@ -184,7 +184,7 @@ def test_a_protocol_of_drawn_people_draws_them(verb, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert calls[0] == ("draw", "demo", 3)                                  # before anything is trained on them
     if verb == "train":
-        assert calls[1][:2] == ("supervised", where) and calls[2] == ("naive", where, Path("runs/naive-demo-3-16-seed3"), 3)
+        assert calls[1][:2] == ("supervised", where) and calls[2] == ("naive", where, Path("runs/naive-demo-3-16-seed3"))
     else:
         assert calls[1:] == [("compare", where, Path("runs/demo-seed3"), 3)]
     if verb == "train":
