@@ -83,7 +83,7 @@ def tell(group: str, curves: dict) -> None:
     for r in rows:
         if r["kind"] != "quiet":
             lead = "" if r["lead"] is None else f", lead {r['lead']} evaluations"
-            print(f"  {r['kind']:<12}{r['name']}: AP fell at {r['fell']}, warned at {r['warned']}{lead}")
+            print(f"  {r['kind']:<14}{r['name']}: AP fell at {r['fell']}, warned at {r['warned']}{lead}")
 
 
 def main() -> None:
@@ -94,13 +94,16 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     args = parser.parse_args()
     first, _, last = args.seeds.partition("-")
-    if not (first.isdigit() and (last or first).isdigit()):
+    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
         sys.exit(f"--seeds {args.seeds}: give one seed, or a range such as 0-2.")
     if args.train:
         keep(trained(args.train, range(int(first), int(last or first) + 1), args.methods.split(",")), args.results / "warning" / f"seeds-{args.seeds}.json")
     groups = kept(args.results)
+    if not groups:
+        sys.exit(f"{args.results} holds no curves: give --results with the folder of a ledger, or --train.")
     for row in family(next(iter(groups.values()))):
-        print(f"peak below {row['share']:.2f} of its start{' and foreground below its own' if row['shrink'] else '':<31}: leads {row['leads']}, in vain {', '.join(row['alarms']) or 'never'}")
+        rule = f"peak below {row['share']:.2f} of its start{' and foreground below its own' if row['shrink'] else ''}"
+        print(f"{rule:<59}: leads {row['leads']}, in vain {', '.join(row['alarms']) or 'never'}")
     for group, curves in groups.items():
         tell(group, curves)
 

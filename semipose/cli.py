@@ -228,7 +228,8 @@ def own_people(
 )->tuple:               # the folder of people, and what draws them (None: they are there); UserError if there is nobody
     "People of one's own, or those that the protocol draws"
     if data is not None or file is not None: return data, None
-    if p.data != 'drawn': raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint file, or --protocol demo, which draws its own people.')
+    if p.data != 'drawn':
+        raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint file, or --protocol demo, which draws its own people.')
     from semipose.sweep import drawn_folder, drawn_people
     return drawn_folder(p, seed), lambda: drawn_people(p, seed)
 

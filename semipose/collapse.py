@@ -206,7 +206,7 @@ class Toy:
     def back(self,
         n:int=1,    # so many
     )->Toy:
-        "Take the last steps back; made again they will be the same"
+        "Take the last steps back; made again under the same settings they will be the same"
         if n > len(self): raise UserError(f'This toy has made {len(self)} steps: there is no step to take back before that.')
         if n < 1: return self
         _, (state, opt) = self.past[-n]
@@ -413,6 +413,7 @@ def draw_plane(
         if h.max() > .5: ax.contour(x, y, h, [.5], colors=[color], linewidths=3.5 if last else 1.2, alpha=1. if last else .25 + .5*i/len(path))
         elif last: ax.text(sum(X)/2, Y[1]-.25, 'no boundary is left', c=color, ha='center', va='top', fontsize=12)
     ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
+    if points.shape[-1] > 31: ax.text(X[0]+.1, Y[1]-.08, f'drawn: 30 of {points.shape[-1]-1} dense points to one sparse', fontsize=8.5, color='#7b8591', va='top')
     ax.spines[:].set_visible(False)
 
 def draw_strip(
@@ -488,7 +489,8 @@ def boundary_figure(
     k:int,          # step number k, the one that ends after k steps; 0: the start
 )->Picture:
     "One step: the points, both views and their pull, the boundary before and after, what the update changed; the answers; the path"
-    toy, c = b.toy, COLOR.get(b.settings['who'], COLOR['easy'])
+    toy, c, who = b.toy, COLOR.get(b.settings['who'], COLOR['easy']), b.settings['who']
+    saw = ('easy view', 'hard view') if who == 'both' else ('hard view, teaches', 'easy view, learns') if who == 'hard' else ('easy view, teaches', 'hard view, learns')
     fig = Picture(figsize=(12,5), dpi=80)
     ax, strip, answers = fig.add_axes((.01,.2,.58,.73)), fig.add_axes((.01,.06,.58,.14)), fig.add_axes((.65,.28,.34,.65))
     draw_plane(ax, toy, k, range(max(k-1, 0), k), c)
@@ -497,7 +499,7 @@ def boundary_figure(
     if k and toy.past[k-1][0].views:
         draw_change(ax, toy, k); draw_views(ax, toy, k-1); draw_answers(answers, toy, k-1)
         loss = toy.past[k-1][0].loss
-        for x, y, c, words in ((0,-.1,RED,'what the teacher saw'), (.5,-.1,BLUE,'what the student saw'), (0,-.2,INK,'filled before the step, hollow after it; arrow: the pull'),
+        for x, y, c, words in ((0,-.1,RED,saw[0]), (.5,-.1,BLUE,saw[1]), (0,-.2,INK,'filled before, hollow after the step; arrows: the pull'),
                                (0,-.3,INK,f"loss of labels {loss['sup1']:.4f}, of consistency {loss['cons1']:.4f}")):
             answers.text(x, y, words, c=c, fontsize=11, transform=answers.transAxes)
     else: answers.axis('off')

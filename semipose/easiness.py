@@ -385,7 +385,8 @@ def short(
     view,       # a view, or its name
 )->str:         # e.g. 'JC(5), A60'
     "A view's name where there is little room"
-    for long, brief in (('JointCutout', 'JC'), ('RandAugment', 'RA'), ('JointOcclude', 'JO'), ('CutMix', 'CM'), ('Cutout', 'CO'), (' >> ', ', ')): view = str(view).replace(long, brief)
+    for long, brief in (('JointCutout', 'JC'), ('RandAugment', 'RA'), ('JointOcclude', 'JO'), ('CutMix', 'CM'), ('Cutout', 'CO'), (' >> ', ', ')):
+        view = str(view).replace(long, brief)
     return view
 
 def gap_figure(

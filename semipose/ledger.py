@@ -59,6 +59,7 @@ class Entry:
     begun:str               # when, UTC
     sentence:str            # the protocol in words
     people:dict|None = None # `val`: which validation people; `nets`: the matches of each network, see evaluate.coco.matches
+    own:dict|None = None    # what the method was, if it is no row of the table: see methods.own
     format:int = FORMAT
 
     @property
@@ -122,7 +123,7 @@ def read_entry(
     if not isinstance(d['format'], int) or d['format'] > FORMAT:
         raise UserError(f'{path} has format {d["format"]!r}, newer than this semipose reads ({FORMAT}): update semipose.')
     known = {f.name: f for f in fields(Entry)}
-    need = [n for n in known if n not in ('people', 'format', 'revision')]
+    need = [n for n in known if n not in ('people', 'own', 'format', 'revision')]
     if gone := [n for n in need if n not in d]: raise UserError(f'{path} is not a whole entry: the field {gone[0]!r} is missing.')
     e = Entry(**{k: v for k,v in d.items() if k in known})
     for n, kind in KINDS.items():
@@ -148,7 +149,7 @@ def _people_fit(people:dict)->bool:
     except (KeyError, TypeError, ValueError, AttributeError): return False
 
 KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
-             best=dict, collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)))
+             best=dict, collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)))
 
 def read_ledger(
     results='results',              # the ledger's folder

@@ -25,9 +25,9 @@ def add(
     GROUPS.setdefault(group, {})[name], TITLES[name], PAPER[name] = m, title, paper
 
 # %% auto #0
-__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'add',
-           'method', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost',
-           'equal_compute']
+__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'SHIPPED',
+           'add', 'own', 'method', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked',
+           'cost', 'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -97,6 +97,15 @@ add('as released', 'sspcm_released',       'SSPCM, as released',         replace
 METHODS = {name: m for group in GROUPS.values() for name, m in group.items()}
 
 # %% ../nbs/42_methods.ipynb #fd766626
+SHIPPED = dict(METHODS)   # the rows of the table; whatever is in METHODS and not here is somebody's own
+
+def own(
+    name:str,       # a name in METHODS
+)->dict|None:       # its words, and what its networks are; None if it is a row of the table
+    "What a row of one's own is: written down with its runs, for those who read them without it"
+    m = METHODS[name]
+    return None if m == SHIPPED.get(name) else dict(method=repr(m), copies=m.copies, networks=list(m.networks))
+
 def method(
     name:str,   # a name in METHODS
 )->Method:
@@ -105,7 +114,7 @@ def method(
     if name in METHODS: return METHODS[name]
     near = get_close_matches(name, METHODS, n=1, cutoff=.5)
     hint = f'did you mean {near[0]}?' if near else 'see `semipose methods`.'
-    raise UserError(f'There is no method named {name!r}: {hint}')
+    raise UserError(f'There is no method named {name!r}: {hint} A row of your own is known once the module that defines it is imported.')
 
 # %% ../nbs/42_methods.ipynb #42722584
 def title(

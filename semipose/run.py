@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 import numpy as np
 import torch
+from types import SimpleNamespace
 from fastai.callback.core import Callback
 from .errors import UserError
 from .files import whole, only_writer, is_held
@@ -24,7 +25,7 @@ from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all
-from .methods import method as find_method, title
+from .methods import method as find_method, own, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, coco_results, judge
@@ -281,7 +282,7 @@ def read_result(
         raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
     return r
 
-EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes')   # what must not change when a run is taken up
+EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes', 'own')   # must not change when a run is taken up
 
 def same_recipe(
     folder,         # of a stopped run
@@ -366,7 +367,7 @@ def train(
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
 )->dict:                    # what result.json holds
     "Train a method under a protocol and write a run folder"
-    m, dev = find_method(method), pick_device(device)
+    m, dev, cbs = find_method(method), pick_device(device), [cbs] if isinstance(cbs, Callback) else list(cbs)
     if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
         if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
@@ -378,6 +379,7 @@ def train(
     recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
                   lr=lr or p.lr, start={k: _short(v) for k,v in start.items()} if isinstance(start, dict) else _short(start), **{k: _short(v) for k,v in source.items()},
                   command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    if mine := own(method): recipe['own'] = mine
     resume = resume and (folder/'recipe.json').exists()
     if resume:
         open_run(folder, recipe, resume=True)
@@ -628,7 +630,7 @@ def load_run(
     "The networks of a finished run"
     if weights not in ('last', 'best'): raise UserError(f"weights={weights!r}: it is 'last' or 'best'.")
     r = read_recipe(folder)
-    p, m = Protocol.from_dict(r['protocol']), find_method(r['method'])
+    p, m = Protocol.from_dict(r['protocol']), SimpleNamespace(**{**r['own'], 'networks': tuple(r['own']['networks'])}) if r.get('own') else find_method(r['method'])
     p = dataclass_replace(p, weights=None, other_weights=None)   # the run's own weights replace the encoder's
     sk = Skeleton.from_coco(r['skeleton'], sigmas=r.get('sigmas'))
     peers = peers_of(p, len(sk), r['nets'], r['seed'], kinds(m, r['nets']), **m.copies)

@@ -13,7 +13,7 @@ import torch
 from .errors import UserError
 from .files import is_held, only_writer
 from .ledger import Entry, read_ledger, record, settings_key
-from .methods import METHODS, cost, method as find_method
+from .methods import METHODS, cost, method as find_method, own
 from .data.coco import write_json
 from .data.synth import DIFFICULTIES, write_synth
 from .protocols import Protocol
@@ -45,7 +45,7 @@ def entry_of(
     recipe, result = read_recipe(folder), read_result(folder)
     if not result or result['state'] != 'done': raise UserError(f'The run {folder} is not finished: take it up with --resume.')
     p, source = Protocol.from_dict(recipe['protocol']), {k: recipe.get(k) for k in ('data', 'labels', 'unlabeled', 'boxes')}
-    m = replace(METHODS[recipe['method']], nets=recipe['nets'])
+    m = replace(find_method(recipe['method']), nets=recipe['nets'])
     split = json.loads((Path(folder)/'split.json').read_text())
     people = json.loads((Path(folder)/'people.json').read_text()) if (Path(folder)/'people.json').exists() else None
     short = lambda row: {k: round(v, ROUNDED.get(k.rstrip('123'), 6)) if isinstance(v, float) else v for k,v in row.items()}
@@ -55,12 +55,13 @@ def entry_of(
     terms = terms_of(p, source, amp=other('amp', False), nets=other('nets', METHODS[recipe['method']].nets), unstarted=bool(p.start_steps and not recipe['start']) or None, **odd)
     more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
     if m.networks: more.update({k: getattr(p, k) for k in OTHER})
+    if recipe.get('own'): more['own'] = recipe['own']['method']
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
                  key=settings_key(more, dict(milestones=DEFAULTS['milestones'])), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
                  unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
-                 begun=recipe['begun'], sentence=recipe['sentence'], people=people)
+                 begun=recipe['begun'], sentence=recipe['sentence'], own=recipe.get('own'), people=people)
 
 # %% ../nbs/75_sweep.ipynb #6de13834
 def is_drawn(
@@ -124,9 +125,10 @@ def lacking(
     terms:str,              # of `terms_of`
     results,                # the ledger
 )->list[str]:
-    "The methods of which the ledger has no entry of this seed, these terms and this many steps"
-    done = {e.method for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)}
-    return [name for name in methods if name not in done]
+    "The methods of which the ledger has no entry of this seed, these terms and this many steps; of a row of one's own, with these words"
+    there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
+    done = {(e.method, (e.own or {}).get('method')) for e in there}
+    return [name for name in methods if (name, (own(name) or {}).get('method')) not in done]
 
 def sweep(
     p:Protocol,             # what is held equal

@@ -6,8 +6,10 @@
 from __future__ import annotations
 import base64, io, sys, time, zlib
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from html import escape
+from textwrap import wrap
 from pathlib import Path
 from typing import NamedTuple
 import ipywidgets as ipw
@@ -40,16 +42,26 @@ __all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'R
            'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album',
            'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words',
            'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer',
-           'RunComparer', 'warning', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor',
-           'PixelLab', 'BoundaryLab']
+           'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor',
+           'Monitor', 'PixelLab', 'BoundaryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 def lighter(
     png:bytes,
-    colours:int=128,
-)->bytes:       # a PNG with a palette
-    "A third of the bytes, for a stored notebook"
-    Image.open(io.BytesIO(png)).convert('RGB').quantize(colours, dither=Image.Dither.NONE).save(out := io.BytesIO(), 'PNG', optimize=True)
+    words:str='',       # written below it, since a page without widgets shows the picture alone
+    colours:int=256,
+)->bytes:               # a PNG with a palette, a third of the bytes
+    "A picture for a stored notebook"
+    image = Image.open(io.BytesIO(png)).convert('RGB')
+    if words:
+        lines = wrap(words, max(image.width//8, 20))
+        fig = Picture(figsize=(image.width/100, .06 + .22*len(lines)), dpi=100)
+        fig.text(.004, .99, '\n'.join(lines), fontsize=10, va='top', linespacing=1.35, color=INK, parse_math=False)
+        below = Image.open(io.BytesIO(fig._repr_png_())).convert('RGB')
+        both = Image.new('RGB', (image.width, image.height + below.height), 'white')
+        both.paste(image); both.paste(below, (0, image.height))
+        image = both
+    image.quantize(colours, dither=Image.Dither.NONE).save(out := io.BytesIO(), 'PNG', optimize=True)
     return out.getvalue()
 
 class Lab:
@@ -83,15 +95,16 @@ class Lab:
             if hasattr(c, 'options'):
                 each = [o if isinstance(o, tuple) else (o, o) for o in c.options]
                 fits, may = v in [value for _,value in each], ', '.join(told(value) for _,value in each)
-            elif hasattr(c, 'max'): fits, may = isinstance(v, (int, float)) and c.min <= v <= c.max, f'{c.min} to {c.max}'
+            elif hasattr(c, 'max'):
+                whole_number = isinstance(c, ipw.IntSlider)
+                fits = isinstance(v, (int, float)) and c.min <= v <= c.max and (not whole_number or v == int(v))
+                may = f'{"a whole number, " if whole_number else ""}{c.min} to {c.max}'
             else: continue
             if not fits: raise UserError(f'{k}={told(v)} cannot be chosen: it is {"one of " if hasattr(c, "options") else ""}{may}.')
         return values
 
     def moved(self, change):
-        if self.held or self.values == self.drawn: return   # who already drew these values need not do it again
-        try: self.redraw()
-        except UserError as e: self.text.value = f'<b>{escape(str(e))}</b>'   # nobody sees what a callback raises
+        if not self.held and self.values != self.drawn: self.redraw()   # who already drew these values need not do it again
     @contextmanager
     def still(self):
         "Several controls at once, one picture afterwards"
@@ -100,13 +113,19 @@ class Lab:
         finally: self.held = was
         if not was: self.redraw()
     def redraw(self):
-        self.drawn = self.values
-        fig, words = self.draw(**self.drawn)
+        first, self.drawn = self.drawn is None, self.values
+        try: fig, self.sentence = self.draw(**self.drawn)
+        except UserError as e:
+            if first: raise
+            return self.tell(e)   # nobody sees what a control's callback raises
         fig.dpi = 1.2*fig.dpi   # a projector has room for it, a narrower page shrinks it
-        self.image.value, self.text.value = fig._repr_png_(), f'<span style="line-height:1.4">{escape(words)}</span>'
+        self.image.value, self.text.value = fig._repr_png_(), f'<span style="line-height:1.4">{escape(self.sentence)}</span>'
+    def tell(self, problem:UserError):
+        "A mistake in the place of the sentence; the picture stays"
+        self.text.value = f'<b>{escape(str(problem))}</b>'
     def _repr_mimebundle_(self, **kw)->dict:
         bundle = self.box._repr_mimebundle_(**kw) or {}
-        return {**bundle, 'image/png': base64.b64encode(lighter(self.image.value)).decode(), 'text/plain': self.text.value}
+        return {**bundle, 'image/png': base64.b64encode(lighter(self.image.value, self.sentence)).decode(), 'text/plain': self.sentence}
 
 # %% ../nbs/74_widgets.ipynb #22d4a6c4
 def slider(
@@ -376,7 +395,7 @@ def browser_figure(
         curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4); curves.axvline(album.moments[moment], color='#d1490c', lw=1.4, zorder=1)
         most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
         curves.plot(steps, np.array(mean('entropy'))/most, 's--', color=MUTED, ms=3.5, lw=1.4)
-        curves.set(ylim=(0, 1), title='peak; entropy of the most (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
+        curves.set(ylim=(0, 1), title='peak; entropy / its maximum (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
     return fig
 
 # %% ../nbs/74_widgets.ipynb #c8235193
@@ -406,6 +425,11 @@ class HeatmapBrowser(Lab):
         c['moment'].value, c['person'].value, c['person'].max = list(album.moments)[-1], 0, len(album)-1
     def turn(self, change):
         with self.still(): self.options(self.albums[change['new']])
+    def checked(self, values:dict)->dict:
+        other = values.get('people', self.controls['people'].value)
+        if other not in self.albums or other == self.controls['people'].value: return super().checked(values)
+        there = HeatmapBrowser({other: self.albums[other]})   # what can be chosen, and what is if nothing else is said, depends on the album
+        return {**there.values, **there.checked(values)}
     def draw(self, people, order, person, joint, network, moment):
         album = self.albums[people]
         for k,v,may in (('joint', joint, album.joints), ('network', network, album.networks), ('moment', moment, list(album.moments))):
@@ -556,6 +580,7 @@ class ViewExplorer(Lab):
         self.peers, p, self.skeleton, r = load_run(folder, weights, 'cpu')
         self.size, self.codec, self.supervised = tuple(p.size), codec_of(p, self.peers.stride), torch.tensor(r['supervised'])
         crops = people_crops(folder, r, self.size, people, data)
+        self.asked, self.patience = len(crops), patience
         self.crops = crops.batch(range(self.in_time(crops, patience)))
         self.memo, self.presets = None, {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
         if pair not in self.presets: raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
@@ -593,7 +618,8 @@ class ViewExplorer(Lab):
         easy, hard = o.accuracy
         verdict = ('the teacher is the more accurate' if easy > hard else 'both are as accurate, so there is nothing to teach' if easy == hard else
                    'the student is the more accurate, so the lesson runs the wrong way')
-        words = f'Joints found (PCK@0.2, {n} {"people" if n > 1 else "person"}): {easy:.0f} % under the teacher\'s view, {hard:.0f} % under the student\'s: {verdict}.'
+        of = '' if n == self.asked else f' of {self.asked}, as many as fit into {self.patience:g} s'
+        words = f'Joints found (PCK@0.2, {n} {"people" if n > 1 else "person"}{of}): {easy:.0f} % under the teacher\'s view, {hard:.0f} % under the student\'s: {verdict}.'
         k = None if joint == 'all joints' else self.skeleton.joints.index(joint.replace(' ', '_'))
         return explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0), words
 
@@ -650,8 +676,12 @@ def warning(
 )->int|None:                # number of the row at which it first speaks
     "Peaks have fallen and foreground shrinks: this run is likely to collapse"
     first = rows[0] if rows else {}
-    if first.get('peak_unlabeled') is None or first.get('foreground') is None: return None
-    return next((i for i,r in enumerate(rows) if r['peak_unlabeled'] < share*first['peak_unlabeled'] and not (shrink and r['foreground'] >= first['foreground'])), None)
+    return next((i for i,r in enumerate(rows) if alarming(r, first, share, shrink)), None)
+
+def alarming(row:dict, first:dict, share:float=.75, shrink:bool=True)->bool:
+    "Does the rule hold of this row? Not of one that did not measure it"
+    if any(r.get(k) is None for r in (row, first) for k in ('peak_unlabeled', 'foreground')): return False
+    return row['peak_unlabeled'] < share*first['peak_unlabeled'] and not (shrink and row['foreground'] >= first['foreground'])
 
 def fall(
     rows:list[dict],        # of a whole run
@@ -708,8 +738,10 @@ def monitor_words(rows:list[dict], dashed:float|None=None)->str:
     r, at = rows[-1], warning(rows)
     start = rows[0]['ap'] if dashed is None else dashed
     peak = f', unlabelled peak {100*r["peak_unlabeled"]/max(rows[0]["peak_unlabeled"], 1e-9):.0f} % of its start' if 'peak_unlabeled' in r else ''
-    return (f'Step {r["step"]:,}: AP {r["ap"]:.1f}, {r["ap"]-start:+.1f} against the dashed line{peak}. '
-            + (f'Warning since step {rows[at]["step"]:,}: peaks are low and foreground shrinks.' if at is not None else 'No warning.'))
+    if at is None: said = 'No warning.'
+    elif alarming(r, rows[0]): said = f'Warning at step {rows[at]["step"]:,}: peaks have fallen and foreground has shrunk.'
+    else: said = f'Warned at step {rows[at]["step"]:,}; by now peaks or foreground have come back.'
+    return f'Step {r["step"]:,}: AP {r["ap"]:.1f}, {r["ap"]-start:+.1f} against the dashed line{peak}. {said}'
 
 # %% ../nbs/74_widgets.ipynb #b9177f2d
 class CollapseMonitor(Lab):
@@ -719,6 +751,7 @@ class CollapseMonitor(Lab):
         dashed:float|None=None,     # AP of the start; None: of the first row
         method:str='',              # for the colour, where `source` does not tell
     ):                              # UserError if the folder is no run
+        if not isinstance(source, (list, tuple, str, Path)): raise UserError(f'{told(source)} is nothing to watch: give a run folder, or the rows of a Watch.')
         self.folder, self.rows = (None, list(source)) if isinstance(source, (list, tuple)) else (Path(source), [])
         self.dashed, self.method = dashed, method
         if self.folder is not None: self.method = read_recipe(self.folder)['method']
@@ -726,7 +759,7 @@ class CollapseMonitor(Lab):
         row = dict(until=slider('until', max(len(self.rows)-1, 0), max(len(self.rows)-1, 0), wide='420px'))
         if self.folder is not None: row['again'] = ipw.Button(description='read again', tooltip='Read the run folder again')
         super().__init__([row])
-        if self.folder is not None: row['again'].on_click(lambda _: self.show())
+        if self.folder is not None: row['again'].on_click(lambda _: self.again())
     def read(self):
         if self.folder is not None: self.rows = (read_result(self.folder) or {}).get('rows', [])
     def show(self,
@@ -737,6 +770,9 @@ class CollapseMonitor(Lab):
         with self.still():
             self.controls['until'].max = max(len(self.rows)-1, 0)
             self.controls['until'].value = self.controls['until'].max
+    def again(self):
+        try: self.show()
+        except UserError as e: self.tell(e)
     def draw(self, until):
         rows = self.rows[:until+1]
         return monitor_figure(rows, self.dashed, self.method), monitor_words(rows, self.dashed)
@@ -752,7 +788,7 @@ class Monitor(Callback):
     def before_fit(self):
         if not hasattr(self.learn, 'watch'): raise UserError('Monitor shows what a Watch measures: give the learner a Watch as well.')
         ipython = sys.modules.get('IPython')   # whoever runs in a notebook has imported it
-        if self.shown is None and ipython and getattr(ipython.get_ipython(), 'kernel', None): self.shown = ipython.display.display(self.lab, display_id=True)
+        if ipython and getattr(ipython.get_ipython(), 'kernel', None): self.shown = ipython.display.display(self.lab, display_id=True)   # in each cell that trains
         self.after_epoch()
     def after_epoch(self):
         self.lab.show(self.learn.watch.rows)
@@ -772,13 +808,16 @@ class PixelLab(Lab):
         ratio:int=100,      # low pixels to one high one
         **settings,         # high, low, lam, see collapse.settled
     ):
-        s = dict(dict(high=.5, low=.03, lam=2.), **settings)
-        super().__init__([dict(who=choice('who teaches', ('both', 'easy', 'hard'), who), ratio=stages('ratio', sorted({*RATIOS, ratio}), ratio)),
-                          dict(high=slider('high fades', 1., s['high'], step=.05), low=slider('low glows', .25, s['low'], step=.01), lam=slider('weight', 3., s['lam'], step=.25))])
+        rows = [dict(who=choice('who teaches', ('both', 'easy', 'hard')), ratio=stages('ratio', RATIOS, 100)),
+                dict(high=slider('high fades', 1., .5, step=.05), low=slider('low glows', .25, .03, step=.01), lam=slider('weight', 3., 2., step=.25))]
+        self.controls = {k: c for row in rows for k,c in row.items()}
+        for k,v in self.checked(dict(who=who, ratio=ratio, **settings)).items(): self.controls[k].value = v
+        super().__init__(rows)
     def draw(self, who, ratio, **kw):
         u, most = settled(who, ratio, **kw)[0], limit(who, **kw)
         end = 'it is not lost at any ratio up to a million' if most == float('inf') else f'it is lost from {most:,.0f} on' if most > 1 else 'it is lost at every ratio'
-        return pixel_figure(ratio, who, **kw), (f'{ratio} low pixels to one high one, {"both views teach" if who == "both" else f"the {who} view teaches"}: the high pixel ends at {u:.2f}'
+        taught = 'both views teach' if who == 'both' else f'the {who} view teaches'
+        return pixel_figure(ratio, who, **kw), (f'{ratio} low pixels to one high one, {taught}: the high pixel ends at {u:.2f}'
                 f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.')
 
 # %% ../nbs/74_widgets.ipynb #79b2f2b9
@@ -790,6 +829,8 @@ class BoundaryLab(Lab):
         most:int=200,           # steps that `play` goes
         **settings,             # easy, hard, lam, seed, see collapse.Boundary
     ):
+        if wrong := settings.keys() - {'easy', 'hard', 'lam', 'seed'}:
+            raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from who, ratio, easy, hard, lam, seed.')
         self.toy = Boundary(who=who, ratio=ratio, **settings)
         s, ratios = self.toy.settings, sorted({*RATIOS, ratio})
         button = lambda word, tip: ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width='90px'))
@@ -800,12 +841,22 @@ class BoundaryLab(Lab):
                    hard=slider('hard view', 1., s['hard'], step=.05), lam=slider('weight', 30., s['lam'], step=.5))
         new = dict(ratio=stages('ratio', ratios, ratio), seed=slider('seed', 20, s['seed']))
         for name in new: new[name].observe(self.anew, 'value')   # before the observer that draws: another toy begins at step 0
+        for k,c in {**how, **new}.items():
+            if c.value != s[k]: raise UserError(f'{k}={told(s[k])} is more than its slider can show: choose {c.min} to {c.max}.')
+        go['k'].continuous_update = False   # a step is a training step: those on the way need not be drawn
         super().__init__([go, how, new])
         ipw.link((play, 'value'), (go['k'], 'value'))
         self.box.children[0].children = (play, *self.box.children[0].children)
         for name, by in (('back', -1), ('step', 1)): go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))   # the slider keeps it between its ends
         go['reset'].on_click(lambda _: setattr(go['k'], 'value', 0))
 
+    def figure(self, **values)->Picture: return self.aside(super().figure, values)
+    def words(self, **values)->str: return self.aside(super().words, values)
+    def aside(self, ask, values):
+        "Asked for other values, the toy itself stays where it is"
+        here, self.toy = self.toy, deepcopy(self.toy)
+        try: return ask(**values)
+        finally: self.toy = here
     def anew(self, change):
         with self.still(): self.controls['k'].value = 0
     def draw(self, k, **settings):

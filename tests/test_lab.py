@@ -296,7 +296,8 @@ for name in ('naive', 'posedual'): train(name, p, data, home/name, 1, start=home
     "pixels": "PixelLab(ratio=100)",
     "boundary": "BoundaryLab(ratio=30)",
 }
-SLIDERS = dict(browser=("place", "moment"), explorer=("size", "dice", "person"), monitor=("until",), comparer=("place", "moment"), pixels=("ratio", "high fades"), boundary=("steps made", "ratio"))
+SLIDERS = dict(browser=("place", "moment"), explorer=("size", "dice", "person"), monitor=("until",), comparer=("place", "moment"),
+               pixels=("ratio", "high fades"), boundary=("steps made", "ratio"))
 
 
 @pytest.fixture(scope="module")

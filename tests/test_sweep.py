@@ -235,3 +235,27 @@ def test_nothing_to_do_is_said(tmp_path):
     with pytest.raises(UserError, match='draws its own people'): run(tmp_path, ['naive'], p=protocol('demo'))
     out = run(tmp_path, ['supervised', 'supervised'])
     assert len(out['new']) == 1 and out['there'] == 0
+
+def test_a_row_of_ones_own_is_written_down_and_never_taken_for_another(tmp_path, monkeypatch):
+    from semipose.methods import METHODS, own
+    from semipose.views import A30, A60, JointCutout
+    assert own('posecons') is None
+    mine = replace(METHODS['mean_teacher'], student_views=(JointCutout(2) >> A60,))
+    monkeypatch.setitem(METHODS, 'mine', mine)
+    run(tmp_path, ['supervised', 'mine'])
+    e, folder = entries(tmp_path)['mine', 0], tmp_path/'runs'/'small'/'seed0'/'mine'
+    assert e.own == read_recipe(folder)['own'] == dict(method=repr(mine), copies=mine.copies, networks=[]) and entries(tmp_path)['supervised', 0].own is None
+    assert run(tmp_path, ['mine'])['there'] == 1
+    monkeypatch.setitem(METHODS, 'mine', replace(mine, teacher_view=A60, student_views=(A30,)))
+    out = run(tmp_path, ['mine'])
+    assert not out['there'] and not out['new'] and 'was begun with method=' in out['failed']['mine, seed 0']      # not passed off as the old one
+    again = sweep(SMALL, ['mine'], (0,), SAMPLE, tmp_path/'elsewhere', tmp_path/'results', **KW)
+    assert [x.own['method'] for x in again['new']] == [repr(METHODS['mine'])] and again['new'][0].key != e.key and (tmp_path/'results'/'small'/e.name).exists()
+    changed = replace(METHODS['posecons'], student_views=(A30,))                                                    # a row of the table under the same name with other words
+    monkeypatch.setitem(METHODS, 'posecons', changed)
+    assert own('posecons')['method'] == repr(changed)
+    monkeypatch.delitem(METHODS, 'mine')
+    peers = load_run(folder)[0]                                                                                     # who reads the run needs no row
+    assert len(peers.nets) == 1
+    with pytest.raises(UserError, match='imported'):
+        entry_of(folder)

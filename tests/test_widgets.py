@@ -148,7 +148,7 @@ def test_one_move_draws_once(runs):
         assert len(seen) == 1 and seen[0] == lab.values, name
 
 
-@pytest.mark.parametrize("asked, says", [(dict(person=99), "person=99 cannot be chosen: it is 0 to 5"), (dict(joint="left toe"), "left toe"),
+@pytest.mark.parametrize("asked, says", [(dict(person=99), "person=99 cannot be chosen: it is a whole number, 0 to 5"), (dict(joint="left toe"), "left toe"),
                                          (dict(colour="red"), "no control 'colour'"), (dict(moment="step 7"), "start")])
 def test_a_wrong_value_is_told(runs, asked, says):
     with pytest.raises(UserError, match=says):
@@ -162,9 +162,11 @@ def test_a_page_without_widgets_shows_the_picture(runs):
     import base64, io
     from PIL import Image
     stored, live = base64.b64decode(bundle["image/png"]), b.image.value
-    assert len(stored) < len(live)                                       # in fewer colours, and no other picture
+    assert len(stored) < len(live)                                       # in fewer colours, and no other picture,
     one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(float) for png in (stored, live))
-    assert one.shape == other.shape and np.abs(one - other).mean() < 2
+    assert one.shape[1:] == other.shape[1:] and np.abs(one[:len(other)] - other).mean() < 2
+    words = one[len(other):]                                             # with the sentence below it
+    assert 15 < len(words) < 60 and words.min() < 100 and bundle["text/plain"] == b.sentence and b.sentence.startswith("Step ")
 
 
 def test_comparer_shows_the_same_people(runs, tmp_path):
@@ -269,7 +271,8 @@ def test_the_warning_needs_low_peaks_and_less_foreground():
 
 def test_a_fall_does_not_come_back_and_lead_counts_evaluations():
     assert fall(made((1,) * 4, (1,) * 4, (40, 35, 41, 40))) is None and fall(made((1,) * 4, (1,) * 4, (40, 37, 35, 30))) == 2
-    curves = dict(early=made((.5, .3, .2, .1), (.04, .03, .02, .01), (40, 40, 40, 9)), late=made((.5, .5, .5, .1), (.04, .04, .04, .01), (40, 40, 9, 9)), same=made((.5, .5, .1), (.04, .04, .01), (40, 40, 9)),
+    curves = dict(early=made((.5, .3, .2, .1), (.04, .03, .02, .01), (40, 40, 40, 9)), late=made((.5, .5, .5, .1), (.04, .04, .04, .01), (40, 40, 9, 9)),
+                  same=made((.5, .5, .1), (.04, .04, .01), (40, 40, 9)),
                   blind=made((.5,) * 3, (.04,) * 3, (40, 9, 9)), alarm=made((.5, .3, .3), (.04, .03, .03), (40, 40, 41)), fine=made((.5,) * 3, (.04,) * 3, (40, 41, 42)))
     got = {r["name"]: (r["kind"], r["lead"]) for r in heeded(curves)}
     assert got == dict(early=("ahead", 2), late=("late", -1), same=("with the fall", 0), blind=("missed", None), alarm=("false alarm", None), fine=("quiet", None))
@@ -281,8 +284,12 @@ def test_monitor_follows_rows_and_says_where_it_stands(runs):
     m = CollapseMonitor(rows[:1], dashed=38., method="naive")
     assert "AP 40.0, +2.0" in m.text.value and "No warning" in m.text.value
     pictures = [m.image.value] + [(m.show(rows[:n]), m.image.value)[1] for n in (2, 3, 4)]
-    assert len(set(pictures)) == 4 and "Warning since step 20" in m.text.value and m.values["until"] == 3
+    assert len(set(pictures)) == 4 and "Warning at step 20" in m.text.value and m.values["until"] == 3
     assert moved(m, until=1) == pictures[1] and "No warning" in m.text.value
+    back = made((.5, .3, .5), (.04, .03, .04), (40, 40, 41)) + [dict(step=30, ap=41.)]    # also a row that measured no peaks
+    assert "Warned at step 10; by now" in monitor_words(back[:3]) and "Warned at step 10" in monitor_words(back) and warning(back) == 1
+    with pytest.raises(UserError, match="give a run folder"):
+        CollapseMonitor(None)
     assert monitor_words([]) == "Nothing has been measured yet." and len(CollapseMonitor().figure().axes) == 4
     assert json.loads((runs / "naive/result.json").read_text())["rows"] == CollapseMonitor(runs / "naive").rows
 
@@ -385,6 +392,44 @@ def test_boundary_goes_forward_and_back_exactly():
     moved(b, ratio=100)
     assert b.values["k"] == 0 and b.toy.settings["ratio"] == 100
     assert b.box.children[0].children[0].value == 0                      # `play` stands where the slider stands
+
+
+def test_asking_a_boundary_for_a_figure_leaves_it_where_it_is():
+    b = BoundaryLab(who="both", ratio=10, most=20)
+    moved(b, k=3)
+    moved(b, who="easy")
+    moved(b, k=6)
+    here, picture = b.toy.fates(), b.image.value
+    assert b.words(k=0) != b.words() and b.figure(ratio=3) and b.figure(k=10)
+    assert b.toy.fates() == here and len(b.toy) == 6 and (b.redraw(), b.image.value)[1] == picture
+
+
+@pytest.mark.parametrize("make, says", [
+    (lambda: PixelLab("nobody"), "who='nobody' cannot be chosen"), (lambda: PixelLab(ratio=0), "ratio=0 cannot be chosen"), (lambda: PixelLab(foo=3), "no control 'foo'"),
+    (lambda: PixelLab(high=3.), "0.0 to 1.0"), (lambda: BoundaryLab(foo=1), "no setting foo"), (lambda: BoundaryLab(lam=99.), "more than its slider"),
+    (lambda: CollapseMonitor(made((.5,), (.04,), (40,))).figure(until=.5), "a whole number")])
+def test_a_wrong_beginning_is_told(make, says):
+    with pytest.raises(UserError, match=says):
+        make()
+
+
+def test_another_album_brings_its_own_choices(runs):
+    b = HeatmapBrowser(runs / "naive", people=4)
+    before, strip = b.values, "unlabelled people, along training"
+    assert b.figure(people=strip) and "mean" in b.words(people=strip) and "step 10" in b.words(people=strip, moment="step 10")
+    assert b.values == before
+    with pytest.raises(UserError, match="moment="):
+        b.figure(people=strip, moment="start")
+
+
+def test_reading_a_damaged_run_again_is_told_below_the_picture(runs, tmp_path):
+    import shutil
+    shutil.copytree(runs / "naive", tmp_path / "run")
+    m = CollapseMonitor(tmp_path / "run")
+    before = m.image.value
+    (tmp_path / "run/result.json").write_text("{")
+    m.controls["again"].click()
+    assert "damaged" in m.text.value and m.image.value == before
 
 
 # ---- what is missing ----
