@@ -367,6 +367,13 @@ def test_what_a_hand_on_a_slider_cannot_have_is_said_below_the_picture():
         p.figure(ratio=1000)
 
 
+def test_who_cannot_begin_says_so():
+    class Broken(PixelLab):
+        def draw(self, **values): raise UserError("There is nothing here.")
+    with pytest.raises(UserError, match="nothing here"):
+        Broken()
+
+
 # ---- the boundary ----
 
 def test_boundary_goes_forward_and_back_exactly():
@@ -407,7 +414,7 @@ def test_asking_a_boundary_for_a_figure_leaves_it_where_it_is():
 @pytest.mark.parametrize("make, says", [
     (lambda: PixelLab("nobody"), "who='nobody' cannot be chosen"), (lambda: PixelLab(ratio=0), "ratio=0 cannot be chosen"), (lambda: PixelLab(foo=3), "no control 'foo'"),
     (lambda: PixelLab(high=3.), "0.0 to 1.0"), (lambda: BoundaryLab(foo=1), "no setting foo"), (lambda: BoundaryLab(lam=99.), "more than its slider"),
-    (lambda: CollapseMonitor(made((.5,), (.04,), (40,))).figure(until=.5), "a whole number")])
+    (lambda: CollapseMonitor(made((.5,) * 3, (.04,) * 3, (40,) * 3)).figure(until=.5), "a whole number")])
 def test_a_wrong_beginning_is_told(make, says):
     with pytest.raises(UserError, match=says):
         make()
