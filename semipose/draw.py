@@ -38,7 +38,7 @@ class Picture(Figure):
     "A matplotlib figure that a notebook shows as a cell's last line, whatever the backend, and that pyplot never hears of"
     def _repr_png_(self):
         out = io.BytesIO()
-        self.savefig(out, format='png', dpi=self.dpi)
+        self.savefig(out, format='png', dpi=self.dpi, pil_kwargs=dict(compress_level=1))   # quick: whoever keeps it packs it again
         return out.getvalue()
 
 def draw_person(
