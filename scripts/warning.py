@@ -65,13 +65,15 @@ def trained(folder: Path, seeds, methods) -> dict[str, list]:
     return done
 
 
-def keep(curves: dict[str, list], path: Path) -> None:
-    "The curves, as small as they can be"
+def keep(curves: dict[str, list], path: Path, folder: Path, methods: str) -> None:
+    "The curves, as small as they can be, with the revisions that trained them"
     from semipose.data.coco import write_json
-    from semipose.run import revision, versions
+    from semipose.run import read_recipe
     small = {name: [{k: round(r[k], d) if d else r[k] for k, d in COLUMNS.items() if k in r} for r in rows] for name, rows in curves.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, dict(command=f"python scripts/warning.py --train FOLDER --seeds {path.stem.removeprefix('seeds-')}", versions=versions(), revision=revision(), curves=small))
+    recipes = [read_recipe(folder / name.replace(" seed ", "-")) for name in curves]
+    command = f"python scripts/warning.py --train FOLDER --seeds {path.stem.removeprefix('seeds-')} --methods {methods}"
+    write_json(path, dict(command=command, hardware=recipes[0]["hardware"], versions=recipes[0]["versions"], revisions=sorted({str(r["revision"]) for r in recipes}), curves=small))
 
 
 def tell(group: str, curves: dict) -> None:
@@ -97,7 +99,8 @@ def main() -> None:
     if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
         sys.exit(f"--seeds {args.seeds}: give one seed, or a range such as 0-2.")
     if args.train:
-        keep(trained(args.train, range(int(first), int(last or first) + 1), args.methods.split(",")), args.results / "warning" / f"seeds-{args.seeds}.json")
+        curves = trained(args.train, range(int(first), int(last or first) + 1), args.methods.split(","))
+        keep(curves, args.results / "warning" / f"seeds-{args.seeds}.json", args.train, args.methods)
     groups = kept(args.results)
     if not groups:
         sys.exit(f"{args.results} holds no curves: give --results with the folder of a ledger, or --train.")

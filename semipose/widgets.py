@@ -38,12 +38,12 @@ from .report import INK, MUTED, STYLE, color
 from .run import codec_of, load_run, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'RATIOS', 'lighter', 'Lab', 'entropy', 'Answer',
-           'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album',
-           'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words',
-           'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer',
-           'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor',
-           'Monitor', 'PixelLab', 'BoundaryLab']
+__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'SHARE', 'RATIOS', 'lighter', 'Lab', 'entropy',
+           'Answer', 'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album',
+           'strip_album', 'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of',
+           'browser_words', 'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure',
+           'ViewExplorer', 'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words',
+           'CollapseMonitor', 'Monitor', 'PixelLab', 'BoundaryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 def lighter(
@@ -434,8 +434,6 @@ class HeatmapBrowser(Lab):
         return {**there.values, **there.checked(values)}
     def draw(self, people, order, person, joint, network, moment):
         album = self.albums[people]
-        for k,v,may in (('joint', joint, album.joints), ('network', network, album.networks), ('moment', moment, list(album.moments))):
-            if v not in may: raise UserError(f'{k}={told(v)} is not in the album {people!r}: it has {", ".join(may)}.')
         i = album.order(order, moment, network, joint)[min(person, len(album)-1)]
         return browser_figure(album, i, joint, network, moment), browser_words(album, i, joint, network, moment)
 
@@ -671,16 +669,18 @@ class RunComparer(Lab):
         return fig, f'Person {i}, {joint}. {words}.'
 
 # %% ../nbs/74_widgets.ipynb #ab4b759e
+SHARE = .75   # of the first unlabelled peak: below it the warning speaks
+
 def warning(
     rows:list[dict],        # of a Watch, so far
-    share:float=.75,        # of the first row's unlabelled peak
+    share:float=SHARE,      # of the first row's unlabelled peak
     shrink:bool=True,       # and foreground must be below the first row's
 )->int|None:                # number of the row at which it first speaks
     "Peaks have fallen and foreground shrinks: this run is likely to collapse"
     first = rows[0] if rows else {}
     return next((i for i,r in enumerate(rows) if alarming(r, first, share, shrink)), None)
 
-def alarming(row:dict, first:dict, share:float=.75, shrink:bool=True)->bool:
+def alarming(row:dict, first:dict, share:float=SHARE, shrink:bool=True)->bool:
     "Does the rule hold of this row? Not of one that did not measure it"
     if any(r.get(k) is None for r in (row, first) for k in ('peak_unlabeled', 'foreground')): return False
     return row['peak_unlabeled'] < share*first['peak_unlabeled'] and not (shrink and row['foreground'] >= first['foreground'])
