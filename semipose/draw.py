@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'as_picture', 'Picture', 'draw_person', 'grid', 'stroke', 'paint_people', 'corners', 'upsample',
-           'heat_overlay', 'glow', 'strip']
+           'heat_overlay', 'glow', 'strip', 'lighter']
 
 # %% ../nbs/03_draw.ipynb #3399bf32
 import io, math
+from textwrap import wrap
 import numpy as np
 import torch
+import PIL.Image
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
@@ -208,3 +210,22 @@ def strip(
     "One small picture per joint's heatmap"
     titles = None if skeleton is None else [j.replace('left_','l ').replace('right_','r ').replace('_',' ') for j in skeleton.joints]
     return grid([heat_overlay(image, h) for h in heat], titles=titles, ncol=ncol, scale=scale)
+
+# %% ../nbs/03_draw.ipynb #4db6dc38
+def lighter(
+    png:bytes,
+    words:str='',       # written below it, since a page without widgets shows the picture alone
+    colours:int=256,
+)->bytes:               # a PNG with a palette, a third of the bytes
+    "A picture for a stored notebook"
+    image = PIL.Image.open(io.BytesIO(png)).convert('RGB')
+    if words:
+        lines = wrap(words, max(image.width//8, 20))
+        fig = Picture(figsize=(image.width/100, .06 + .22*len(lines)), dpi=100)
+        fig.text(.004, .99, '\n'.join(lines), fontsize=10, va='top', linespacing=1.35, parse_math=False)
+        below = PIL.Image.open(io.BytesIO(fig._repr_png_())).convert('RGB')
+        both = PIL.Image.new('RGB', (image.width, image.height + below.height), 'white')
+        both.paste(image); both.paste(below, (0, image.height))
+        image = both
+    image.quantize(colours, dither=PIL.Image.Dither.NONE).save(out := io.BytesIO(), 'PNG', optimize=True)
+    return out.getvalue()

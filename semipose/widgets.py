@@ -4,18 +4,16 @@
 
 # %% ../nbs/74_widgets.ipynb #5984637c
 from __future__ import annotations
-import base64, io, sys, time, zlib
+import base64, sys, time, zlib
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from html import escape
-from textwrap import wrap
 from pathlib import Path
 from typing import NamedTuple
 import ipywidgets as ipw
 import numpy as np
 import torch
-from PIL import Image
 from fastai.callback.core import Callback
 from matplotlib import rc_context
 from torch import Tensor
@@ -24,7 +22,7 @@ from .files import whole
 from .skeletons import Skeleton
 from .geometry import invert, move
 from .codecs import highest, response
-from .draw import Picture, draw_person, heat_overlay
+from .draw import Picture, draw_person, heat_overlay, lighter
 from .metrics import pck, torso
 from .data.core import Crops
 from .data.sets import read_any_train_val
@@ -38,32 +36,14 @@ from .report import INK, MUTED, STYLE, color
 from .run import codec_of, load_run, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'SHARE', 'RATIOS', 'lighter', 'Lab', 'entropy',
-           'Answer', 'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album',
-           'strip_album', 'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of',
-           'browser_words', 'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure',
-           'ViewExplorer', 'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words',
-           'CollapseMonitor', 'Monitor', 'PixelLab', 'BoundaryLab']
+__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'SHARE', 'RATIOS', 'Lab', 'entropy', 'Answer',
+           'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album',
+           'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words',
+           'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer',
+           'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor',
+           'Monitor', 'PixelLab', 'BoundaryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
-def lighter(
-    png:bytes,
-    words:str='',       # written below it, since a page without widgets shows the picture alone
-    colours:int=256,
-)->bytes:               # a PNG with a palette, a third of the bytes
-    "A picture for a stored notebook"
-    image = Image.open(io.BytesIO(png)).convert('RGB')
-    if words:
-        lines = wrap(words, max(image.width//8, 20))
-        fig = Picture(figsize=(image.width/100, .06 + .22*len(lines)), dpi=100)
-        fig.text(.004, .99, '\n'.join(lines), fontsize=10, va='top', linespacing=1.35, color=INK, parse_math=False)
-        below = Image.open(io.BytesIO(fig._repr_png_())).convert('RGB')
-        both = Image.new('RGB', (image.width, image.height + below.height), 'white')
-        both.paste(image); both.paste(below, (0, image.height))
-        image = both
-    image.quantize(colours, dither=Image.Dither.NONE).save(out := io.BytesIO(), 'PNG', optimize=True)
-    return out.getvalue()
-
 class Lab:
     "Controls above a figure: one that moves draws again"
     def __init__(self,
