@@ -221,6 +221,7 @@ def paired(
     b:Sequence[Entry],          # of another, same protocol
     resample:Resamples|None=None,
     level:float=.95,            # of the interval
+    any_terms:bool=False,       # the entries may differ in their settings: the question is what those change
 )->dict|None:                   # n seeds, difference b - a in AP, low, high, by seed, sure; None where no seed has both
     "How much better b is than a, seed by seed, with a bootstrap interval"
     resample = resample or Resamples()
@@ -229,7 +230,7 @@ def paired(
     if not pairs: return None
     by_seed = {x.seed: y.ap - x.ap for x,y in pairs}
     out = dict(n=len(pairs), difference=float(np.mean(list(by_seed.values()))), by_seed=by_seed, low=None, high=None, sure=False)
-    if any(x.val is None or x.val != y.val or x.terms != y.terms for x,y in pairs): return out   # other settings or other validation people: no interval
+    if any(x.val is None or x.val != y.val or (x.terms != y.terms and not any_terms) for x,y in pairs): return out   # other settings or other validation people: no interval
     d = np.stack([resample(y) - resample(x) for x,y in pairs])                               # (seeds, draws)
     S, draws = d.shape
     if S > 1:

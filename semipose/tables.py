@@ -4,6 +4,7 @@
 
 # %% ../nbs/73_tables.ipynb #239d5b05
 from __future__ import annotations
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,10 @@ from .protocols import PROTOCOLS, PUBLISHED_ORDER, published, published_entry
 from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
-__all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'PAINT', 'FAILED', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method', 'group_of',
-           'rows', 'beside', 'at_work', 'between', 'pm', 'table_rows', 'paint', 'gains_figure', 'short',
-           'failed_figure', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows', 'family_table',
-           'protocol_html', 'ledger_report']
+__all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method',
+           'group_of', 'rows', 'beside', 'at_work', 'between', 'pm', 'table_rows', 'changed', 'variants', 'paint',
+           'gains_figure', 'short', 'failed_figure', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows',
+           'family_table', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -119,6 +120,35 @@ def table_rows(
             continue
         out.append({'method': r['title'], 'seeds': r['n'], 'AP': pm(r['ap'], r['sd']), 'gain': between(r['gain']), 'peak': f'{100*r["peak"]:.0f} %', 'fall': pm(r['fall']),
                     'paper': pm(r['published'])})
+    return out
+
+# %% ../nbs/73_tables.ipynb #290e146e
+SAID = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start', start_lr='learning rate of the start', labels='labelled people', net='network')
+
+def changed(
+    e:Entry,
+    usual:Entry,        # of the same protocol
+)->dict:                # setting -> value, of those that differ; empty if it is none of the settings: other people, no shared start, mixed precision
+    "What was set otherwise"
+    same = {k: v for k,v in e.settings.items() if k not in ('name', 'title', 'budget', 'epochs', 'milestones', 'steps') and v != usual.settings.get(k)}
+    return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
+
+def variants(
+    entries:Sequence[Entry],        # of one protocol
+    resample:Resamples|None=None,
+)->list[dict]:                      # one per method and change: method, title, changed, words, n, ap, sd, gain and change (see `paired`; None where no usual run of that seed is there)
+    "What changed settings change: runs that have no place in the table, beside those of the same seeds that have"
+    resample, (usual, _) = resample or Resamples(), one_terms(entries)
+    methods, kept, out = by_method(usual), {id(e) for e in usual}, []
+    groups = {}
+    for e in entries:
+        if id(e) not in kept: groups.setdefault((e.method, json.dumps(what := changed(e, usual[0]), sort_keys=True), e.terms), (what, []))[1].append(e)
+    order = {name: i for i,name in enumerate(by_method(entries))}
+    for (name, _, _), (what, mine) in sorted(groups.items(), key=lambda g: (order[g[0][0]], g[0][1])):
+        s = summarise(mine)
+        against = lambda other: paired(methods[other], mine, resample, any_terms=True) if other in methods else None
+        out.append(dict(method=name, title=title(name), changed=what, words=', '.join(f'{SAID.get(k, k)} {v}' for k,v in what.items()) or 'other people, start or precision',
+                        n=s['n'], ap=s['mean'], sd=s['sd'], gain=against(BASELINE) if name != BASELINE else None, change=against(name)))
     return out
 
 # %% ../nbs/73_tables.ipynb #3f97c800
@@ -332,7 +362,11 @@ def protocol_html(
                     f'bold where it excludes zero; of one seed it speaks of that training alone. Ensemble: the networks of a method together. '
                     f'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all. '
                     f'Peak: of the unlabelled people, share of the start. Pictures: forward / backward in all. {"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
-                    f'{f"{others} entries with other settings are left out." if others else ""}</p>')
+                    f'{f"{others} entries with other settings are left out of this table." if others else ""}</p>')
+    if aside := variants(entries, resample):
+        out += section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. Gain: over supervised training, as usual.',
+                       html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'],
+                                  [[escape(r['title']), escape(r['words']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)] for r in aside], left=(0, 1)))
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
         out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))

@@ -8,7 +8,7 @@ from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import published
 from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gains_figure, labels_figure, ledger_report, mean_curve, one_terms,
-                             order_rows, pm, protocol_html, rows, table_rows)
+                             order_rows, pm, protocol_html, rows, table_rows, variants)
 
 FAST = Resamples(60)
 
@@ -50,6 +50,23 @@ def test_only_equal_terms_share_a_table():
     kept, others = one_terms([*es, short])
     assert others == 1 and [e.steps for e in kept if e.method == 'naive'] == [200], 'of two budgets the longer'
     assert one_terms([]) == ([], 0)
+
+def test_what_a_changed_setting_changes():
+    "paired with the usual run of the same seed, and with supervised training as usual; what no setting tells apart is told apart all the same"
+    lam = lambda v: dict(settings=dict(name='coco-1k', lam=v))
+    usual = [entry(m, s, 30, 40 + 2*s + 3*(m == 'posedual'), **lam(1.)) for m in ('supervised', 'posedual') for s in (0, 1)]
+    light = [entry('posedual', s, 30, 50 + s, gain=.05, terms='111111', **lam(.25)) for s in (0, 1, 2)]
+    long = entry('posedual', 0, 30, 50, 60, key='222222', **lam(1.))
+    other = entry('naive', 0, 30, 20, terms='333333', **lam(1.))
+    es = [*usual, *light, long, other]
+    naive, a, b = variants(es, FAST)
+    assert (a['method'], a['changed'], a['words'], a['n'], a['ap']) == ('posedual', dict(lam=.25), 'unlabelled weight 0.25', 3, 51.)
+    assert a['change']['by_seed'] == {0: 7., 1: 6.} and a['gain']['by_seed'] == {0: 10., 1: 9.} and a['change']['n'] == 2 and a['change']['low'] is not None
+    assert (b['changed'], b['words'], b['change']['difference']) == (dict(steps=200), 'steps 200', 17.)
+    assert (naive['changed'], naive['words'], naive['change'], naive['gain']['difference']) == ({}, 'other people, start or precision', None, -20.)
+    assert variants(usual, FAST) == [] and variants([], FAST) == []
+    page = re.sub('<[^>]+>', ' ', protocol_html(es, FAST))
+    assert 'unlabelled weight 0.25' in page and 'steps 200' in page and 'with other settings' not in protocol_html(usual, FAST)
 
 def test_words_of_a_difference():
     gain = dict(difference=4.66, low=2.1, high=7.04, sure=True)
