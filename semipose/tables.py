@@ -130,7 +130,8 @@ def changed(
     usual:Entry,        # of the same protocol
 )->dict:                # setting -> value, of those that differ; empty if it is none of the settings: other people, no shared start, mixed precision
     "What was set otherwise"
-    same = {k: v for k,v in e.settings.items() if k not in ('name', 'title', 'budget', 'epochs', 'milestones', 'steps') and v != usual.settings.get(k)}
+    pair = () if e.method in METHODS and METHODS[e.method].networks else ('other', 'other_width', 'other_weights')   # what only unlike pairs look at
+    same = {k: v for k,v in e.settings.items() if k not in ('name', 'title', 'budget', 'epochs', 'milestones', 'steps', *pair) and v != usual.settings.get(k)}
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
 
 def variants(
