@@ -519,20 +519,21 @@ def runs(
 @app.command(epilog='Example:  semipose report runs/demo\n\nExample:  semipose report results')
 def report(
     run:Annotated[Path, typer.Argument(help='The folder of a run, of a demo, or of the ledger.')],
-    figure:Annotated[Optional[Path], typer.Option(help='Of a demo: also save the finding in one picture, a PNG.', show_default=False)]=None,
+    figure:Annotated[Optional[Path], typer.Option(help='Of a demo or a ledger: also save the finding in one picture, a PNG.', show_default=False)]=None,
 ):
     "Write the report of a run or a demo once more, or of all that the ledger holds: one HTML page."
+    from semipose.draw import lighter
+    from semipose.files import whole
     from semipose.report import demo_figure, demo_report, run_report
+    def save(drawn):
+        with whole(figure) as part: part.write_bytes(lighter(drawn._repr_png_(), colours=160))
     if not any((run/name).exists() for name in ('summary.json', 'recipe.json')) and any(run.glob('*/*-seed*-*.json')):
-        from semipose.tables import ledger_report
+        from semipose.tables import ledger_report, main_figure
+        if figure: save(main_figure(run))
         return typer.echo(ledger_report(run))
     if run.is_dir() and not any((run/name).exists() for name in ('summary.json', 'recipe.json')):
         one = any(run.glob('*-seed*-*.json'))
         inside = 'is one protocol of a ledger: give the folder above it.' if one else 'holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
         raise UserError(f'{run} {inside}')
-    if figure:
-        demo_figure(run).savefig(figure, dpi=100)
-        from PIL import Image
-        with Image.open(figure) as im: small = im.convert('RGB').quantize(160, dither=Image.Dither.NONE)
-        small.save(figure, optimize=True)
+    if figure: save(demo_figure(run))
     typer.echo((demo_report if (run/'summary.json').exists() else run_report)(run))

@@ -19,10 +19,10 @@ from .protocols import PROTOCOLS, PUBLISHED_ORDER, published, published_entry
 from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
-__all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method',
+__all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'MAIN', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method',
            'group_of', 'rows', 'beside', 'at_work', 'between', 'pm', 'table_rows', 'changed', 'variants', 'paint',
-           'gains_figure', 'short', 'failed_figure', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows',
-           'family_table', 'protocol_html', 'ledger_report']
+           'gains_figure', 'main_figure', 'short', 'failed_figure', 'mean_curve', 'compute_figure', 'labels_figure',
+           'order_rows', 'family_table', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -123,7 +123,8 @@ def table_rows(
     return out
 
 # %% ../nbs/73_tables.ipynb #290e146e
-SAID = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start', start_lr='learning rate of the start', labels='labelled people', net='network')
+SAID = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start', start_lr='learning rate of the start',
+            labels='labelled people', net='network')
 
 def changed(
     e:Entry,
@@ -137,7 +138,7 @@ def changed(
 def variants(
     entries:Sequence[Entry],        # of one protocol
     resample:Resamples|None=None,
-)->list[dict]:                      # one per method and change: method, title, changed, words, n, ap, sd, gain and change (see `paired`; None where no usual run of that seed is there)
+)->list[dict]:                      # one per method and change: method, title, changed, words, n, ap, sd, gain and change (of `paired`)
     "What changed settings change: runs that have no place in the table, beside those of the same seeds that have"
     resample, (usual, _) = resample or Resamples(), one_terms(entries)
     methods, kept, out = by_method(usual), {id(e) for e in usual}, []
@@ -147,7 +148,7 @@ def variants(
     order = {name: i for i,name in enumerate(by_method(entries))}
     for (name, _, _), (what, mine) in sorted(groups.items(), key=lambda g: (order[g[0][0]], g[0][1])):
         s = summarise(mine)
-        against = lambda other: paired(methods[other], mine, resample, any_terms=True) if other in methods else None
+        against = lambda other, mine=mine: paired(methods[other], mine, resample, any_terms=True) if other in methods else None
         out.append(dict(method=name, title=title(name), changed=what, words=', '.join(f'{SAID.get(k, k)} {v}' for k,v in what.items()) or 'other people, start or precision',
                         n=s['n'], ap=s['mean'], sd=s['sd'], gain=against(BASELINE) if name != BASELINE else None, change=against(name)))
     return out
@@ -156,6 +157,7 @@ def variants(
 PAINT = {'supervised': '#4a4d53', 'plain consistency': '#d1490c', 'the method': '#0072b2', 'pseudo labels': '#b8860b', 'unlike pairs': '#56b4e9', 'later methods': '#7b5ea7',
          'as released': '#8c6d31', 'pairs': '#4d7c0f', 'easy-hard pairs': '#4d7c0f'}
 FAILED = '#cc6677'
+MAIN = ('supervised', 'plain consistency', 'the method', 'pseudo labels', 'later methods')   # groups that the paper's main table has
 
 def paint(group:str)->str: return PAINT.get(group, FAILED if group.startswith('failed') else MUTED)
 
@@ -180,6 +182,18 @@ def gains_figure(
         ax.set(ylim=(-.7, len(some)-.3), title='Gain over supervised training for the same steps, AP points')
         ax.set_xlabel('bar: 95 % interval; filled: it excludes zero; small dots: seeds', loc='right', fontsize=9)
         return fig
+
+
+def main_figure(
+    results='results',      # the ledger's folder
+)->Picture:                 # UserError if no method has a gain yet
+    "The finding of a ledger in one picture: the gains under its most used protocol, without failed attempts and trial pairs"
+    entries, _ = read_ledger(results)
+    by = Counter(e.protocol for e in entries)
+    mine = one_terms([e for e in entries if e.protocol == max(by, key=by.get)])[0] if by else []
+    some = [r for r in rows(mine) if r['gain'] and r['group'] in MAIN]
+    if not some: raise UserError(f'{results} holds no method beside {title(BASELINE)} yet, and so no gain: `semipose sweep` trains both.')
+    return gains_figure(some)
 
 # %% ../nbs/73_tables.ipynb #570e6a64
 ATTEMPTS = (('A: joints, peak > t', ('threshold_',)), ('A: pixels, response > t', ('foreground_0',)), ('A: pixels, max(p, 1-p) > t', ('certain_',)),
@@ -366,8 +380,9 @@ def protocol_html(
                     f'{f"{others} entries with other settings are left out of this table." if others else ""}</p>')
     if aside := variants(entries, resample):
         out += section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. Gain: over supervised training, as usual.',
-                       html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'],
-                                  [[escape(r['title']), escape(r['words']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)] for r in aside], left=(0, 1)))
+                       html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'], left=(0, 1), rows=[
+                           [escape(r['title']), escape(r['words']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)]
+                           for r in aside]))
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
         out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))

@@ -115,6 +115,18 @@ def test_faults_of_ours_keep_their_traceback(monkeypatch):
     assert isinstance(typed("methods").exception, ZeroDivisionError)
 
 
+def test_a_ledger_s_finding_as_a_picture(tmp_path):
+    from PIL import Image
+    from semipose.ledger import example_entry, record
+    for m in ("supervised", "naive"): record(example_entry(m, protocol="demo"), tmp_path / "results")
+    done = typed("report", tmp_path / "results", "--figure", tmp_path / "new" / "gains.png")
+    assert done.exit_code == 0 and (tmp_path / "results" / "report.html").exists()
+    with Image.open(tmp_path / "new" / "gains.png") as im: assert im.format == "PNG" and im.mode == "P" and im.width > 600
+    record(example_entry("naive", protocol="demo"), tmp_path / "one")
+    done = typed("report", tmp_path / "one", "--figure", tmp_path / "none.png")
+    assert done.exit_code == 2 and "no gain" in done.stderr and not (tmp_path / "none.png").exists()
+
+
 def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
     code = f"import sys; sys.argv = ['semipose', 'report', {str(tmp_path)!r}]\nimport semipose.cli as cli, types, time\n" \
            "def slow(run): print('begun', flush=True); time.sleep(30)\n" \

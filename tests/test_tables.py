@@ -7,8 +7,8 @@ from semipose.errors import UserError
 from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import published
-from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gains_figure, labels_figure, ledger_report, mean_curve, one_terms,
-                             order_rows, pm, protocol_html, rows, table_rows, variants)
+from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gains_figure, labels_figure, ledger_report, main_figure,
+                             mean_curve, one_terms, order_rows, pm, protocol_html, rows, table_rows, variants)
 
 FAST = Resamples(60)
 
@@ -55,7 +55,7 @@ def test_what_a_changed_setting_changes():
     "paired with the usual run of the same seed, and with supervised training as usual; what no setting tells apart is told apart all the same"
     lam = lambda v: dict(settings=dict(name='coco-1k', lam=v))
     usual = [entry(m, s, 30, 40 + 2*s + 3*(m == 'posedual'), **lam(1.)) for m in ('supervised', 'posedual') for s in (0, 1)]
-    light = [entry('posedual', s, 30, 50 + s, gain=.05, terms='111111', settings=dict(name='coco-1k', lam=.25, other='tiny')) for s in (0, 1, 2)]   # one network: the other is no matter
+    light = [entry('posedual', s, 30, 50 + s, gain=.05, terms='111111', settings=dict(lam=.25, other='tiny')) for s in (0, 1, 2)]   # one network: no matter which the other is
     long = entry('posedual', 0, 30, 50, 60, key='222222', **lam(1.))
     other = entry('naive', 0, 30, 20, terms='333333', **lam(1.))
     es = [*usual, *light, long, other]
@@ -124,6 +124,16 @@ def test_a_page_of_all(tmp_path):
     for word in ('Plain consistency', 'PoseCons', '31.5', 'Not run', 'made up', 'coco-1k', 'demo'): assert word in html, word
     assert 'http' not in re.sub(r'http://www.w3.org\S*', '', html), 'a page asks nothing of the network'
     assert ledger_report(tmp_path, tmp_path/'x.html', draws=30) == tmp_path/'x.html'
+
+def test_the_finding_of_a_ledger_in_one_picture(tmp_path):
+    "of the protocol that most runs have, and of the main table's groups alone"
+    with pytest.raises(UserError, match='semipose sweep'): main_figure(tmp_path)
+    record(entry('supervised'), tmp_path)
+    with pytest.raises(UserError, match='no gain'): main_figure(tmp_path)
+    for i,n in enumerate(('naive', 'posedual', 'threshold_04', 'pair_a90')): record(entry(n, 0, 30, 31, 30 + i), tmp_path)
+    for n in ('supervised', 'sspcm'): record(entry(n, protocol='demo'), tmp_path)
+    shown = [t.get_text() for t in main_figure(tmp_path).axes[0].get_yticklabels()]
+    assert shown == ['Plain consistency', 'PoseDual']
 
 def test_work_is_drawn():
     es = [entry('supervised', cost=dict(forward=16, backward=16)), entry('posecons', cost=dict(forward=64, backward=40)), entry('balanced', cost=dict(forward=64, backward=40))]
