@@ -135,7 +135,8 @@ def read_entry(
             v = row.get(k) if isinstance(row, dict) else None
             if not isinstance(v, (int, float)) or not np.isfinite(v): raise UserError(f'{path}: row {i+1} of the field "curve" has no number {k!r}.')
     for k in ('forward', 'backward'):
-        if not isinstance(e.cost.get(k), (int, float)) or e.cost[k] < 0: raise UserError(f'{path}: the field "cost" has no number {k!r}.')
+        if not isinstance(e.cost.get(k), (int, float)) or not 0 <= e.cost[k] < float('inf'): raise UserError(f'{path}: the field "cost" has no number {k!r}.')
+    if not 0 <= e.seconds < float('inf'): raise UserError(f'{path}: the field "seconds" is {e.seconds}, which no training takes.')
     if e.steps < 1 or e.cost['forward'] <= 0: raise UserError(f'{path}: {e.steps} steps of {e.cost["forward"]} pictures are no training.')
     if e.people and not _people_fit(e.people): raise UserError(f'{path}: the field "people" is damaged; without it (null) the entry counts, but has no intervals.')
     return e
@@ -149,7 +150,8 @@ def _people_fit(people:dict)->bool:
     except (KeyError, TypeError, ValueError, AttributeError): return False
 
 KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
-             best=dict, collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)))
+             command=str, begun=str, sentence=str, revision=(str, type(None)), best=dict, collapsed=bool,
+             seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)))
 
 def read_ledger(
     results='results',              # the ledger's folder
@@ -222,7 +224,7 @@ def paired(
     resample:Resamples|None=None,
     level:float=.95,            # of the interval
     any_terms:bool=False,       # the entries may differ in their settings: the question is what those change
-)->dict|None:                   # n seeds, difference b - a in AP, low, high, by seed, sure; None where no seed has both
+)->dict|None:                   # n seeds, difference b - a in AP, low, high, by seed, sure (two seeds or more, and zero outside); None where no seed has both
     "How much better b is than a, seed by seed, with a bootstrap interval"
     resample = resample or Resamples()
     mine, theirs = {e.seed: e for e in a}, {e.seed: e for e in b}
@@ -230,7 +232,7 @@ def paired(
     if not pairs: return None
     by_seed = {x.seed: y.ap - x.ap for x,y in pairs}
     out = dict(n=len(pairs), difference=float(np.mean(list(by_seed.values()))), by_seed=by_seed, low=None, high=None, sure=False)
-    if any(x.val is None or x.val != y.val or (x.terms != y.terms and not any_terms) for x,y in pairs): return out   # other settings or other validation people: no interval
+    if any(x.val is None or x.val != y.val or (x.terms != y.terms and not any_terms) for x,y in pairs): return out   # of other settings, other people
     d = np.stack([resample(y) - resample(x) for x,y in pairs])                               # (seeds, draws)
     S, draws = d.shape
     if S > 1:
@@ -241,4 +243,7 @@ def paired(
         apart = (own - own.mean())*(spread_of(S, level) - 1)                                     # a few seeds know too little of how far seeds go apart
         d = (d[seeds, np.take_along_axis(pictures, sets[seeds], 1)] + apart[seeds]).mean(1)
     low, high = np.percentile(d, [50*(1-level), 50*(1+level)])
-    return dict(out, low=float(low), high=float(high), sure=bool(low > 0 or high < 0))
+    if S > 1:
+        half = t_law.ppf((1+level)/2, S-1)*own.std(ddof=1)/np.sqrt(S)
+        low, high = min(low, own.mean() - half), max(high, own.mean() + half)
+    return dict(out, low=float(low), high=float(high), sure=bool(S > 1 and (low > 0 or high < 0)))

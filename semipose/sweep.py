@@ -4,14 +4,14 @@
 
 # %% ../nbs/75_sweep.ipynb #331fd0b5
 from __future__ import annotations
-import json, time
+import json, time, traceback
 from collections.abc import Sequence
 from contextlib import contextmanager, ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 import torch
 from .errors import UserError
-from .files import is_held, only_writer
+from .files import is_held, only_writer, whole
 from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, method as find_method, own
 from .data.coco import write_json
@@ -125,10 +125,12 @@ def lacking(
     terms:str,              # of `terms_of`
     results,                # the ledger
 )->list[str]:
-    "The methods of which the ledger has no entry of this seed, these terms and this many steps; of a row of one's own, with these words"
+    "The methods of which the ledger has no entry of this seed, terms and steps; of an unlike pair with this second network, of a row of one's own with these words"
     there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
-    done = {(e.method, (e.own or {}).get('method')) for e in there}
-    return [name for name in methods if (name, (own(name) or {}).get('method')) not in done]
+    as_json = lambda v: json.loads(json.dumps(v))
+    pair = lambda name, settings: [as_json(settings.get(k)) for k in OTHER] if name in METHODS and METHODS[name].networks else None
+    done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there]
+    return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, p.as_dict())) not in done]
 
 def sweep(
     p:Protocol,             # what is held equal
@@ -155,9 +157,10 @@ def sweep(
     if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
     out = dict(new=[], there=0, elsewhere=[], failed={})
+    terms = lambda source: terms_of(p, source, amp=amp or None)
     for seed in seeds:
         source = dict(data=data, labels=labels, **({} if p.data == 'drawn' else p.places(data, unlabeled, boxes)))
-        todo = lacking(p, methods, seed, terms_of(p, source), results)
+        todo = lacking(p, methods, seed, terms(source), results)
         out['there'] += len(methods) - len(todo)
         if not todo: continue
         here = Path(folder)/p.name/f'seed{seed}'
@@ -165,15 +168,18 @@ def sweep(
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
         with turn(here): start = starts(methods, p, d, here/'start', seed, **kw)
         for name in todo:
-            if not lacking(p, [name], seed, terms_of(p, source), results): continue   # another sweep was faster
+            if not lacking(p, [name], seed, terms(source), results): continue   # another sweep was faster
             if is_held(here/name) or (not start and METHODS[name].frozen and is_held(here/'supervised')): out['elsewhere'].append(f'{name}, seed {seed}'); continue
             try:
                 train(name, p, d, here/name, seed, start=first_of(name, start, here/'supervised'), resume=True, **kw)
                 if not (here/name/'people.json').exists(): find_people(here/name, d)
                 entry = entry_of(here/name)
-            except UserError as e:
-                if is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')
-                else: out['failed'][f'{name}, seed {seed}'] = str(e)
+            except Exception as e:   # one row that does not fit on the device, say, must not cost the night's other rows
+                if isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')
+                elif isinstance(e, UserError): out['failed'][f'{name}, seed {seed}'] = str(e)
+                else:
+                    with whole(told := here/f'{name}.error.txt') as part: part.write_text(traceback.format_exc())
+                    out['failed'][f'{name}, seed {seed}'] = f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no message"} (all of it is in {told}).'
                 continue
             record(entry, results)
             out['new'].append(entry)

@@ -15,34 +15,53 @@ from .errors import UserError
 from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, PAPER, title
-from .protocols import PROTOCOLS, PUBLISHED_ORDER, published, published_entry
+from .protocols import PROTOCOLS, PUBLISHED_ORDER, TEST_DEV, TEST_DEV_COLUMNS, protocol, protocol_names, published, published_entry
 from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
-__all__ = ['FAMILIES', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'MAIN', 'ATTEMPTS', 'SHADES', 'one_terms', 'by_method',
-           'group_of', 'rows', 'beside', 'at_work', 'between', 'pm', 'table_rows', 'changed', 'variants', 'paint',
-           'gains_figure', 'main_figure', 'short', 'failed_figure', 'mean_curve', 'compute_figure', 'labels_figure',
-           'order_rows', 'family_table', 'protocol_html', 'ledger_report']
+__all__ = ['FAMILIES', 'PAIR', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'MAIN', 'ATTEMPTS', 'SHADES', 'MOVED',
+           'one_terms', 'is_unlike', 'by_method', 'group_of', 'rows', 'against', 'has_start', 'seeds_said', 'pair_said',
+           'beside', 'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants', 'paint',
+           'gains_figure', 'main_figure', 'short', 'failed_figure', 'level', 'some_moved', 'mean_curve',
+           'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
     'COCO': ('coco-1k', 'coco-5k', 'coco-10k', 'coco-all'), 'Leeds Sports Pose': ('lsp-100', 'lsp-250', 'lsp-500', 'lsp-all'),
-    'Leeds Sports Pose, small': ('lsp-100-small', 'lsp-200', 'lsp-250-small', 'lsp-500-small', 'lsp-small-all'), 'drawn people, demo': ('demo', 'demo-all'),
+    'Leeds Sports Pose, small': ('lsp-100-small', 'lsp-250-small', 'lsp-500-small', 'lsp-small-all'), 'drawn people, demo': ('demo', 'demo-all'),
     'drawn people': ('drawn', 'drawn-all')}
+
+PAIR = ('other', 'other_width', 'other_weights')    # settings that only unlike pairs look at
+APART = ('name', 'title', 'steps', 'every', 'milestones', 'epochs', 'budget')   # what may differ under equal terms
 
 def one_terms(
     entries:Sequence[Entry],                # of one protocol
-)->tuple[list[Entry], int]:                 # those of the commonest terms, one per method and seed; how many others there are
+)->tuple[list[Entry], int]:                 # those under the protocol's terms, else the commonest, one per method and seed; how many others there are
     "Entries that may stand in one table"
     if not entries: return [], 0
-    counts = Counter(e.terms for e in entries)
-    terms = max(counts, key=lambda t: (counts[t], t))
+    json_of = lambda v: json.dumps(v, sort_keys=True)
+    known = protocol(entries[0].protocol) if entries[0].protocol in protocol_names() else None
+    now = {} if known is None else known.as_dict()
+    def as_now(e, keys): return bool(now) and all(json_of(now[k]) == json_of(e.settings[k]) for k in keys if k in e.settings)
+    counts, asked = Counter(e.terms for e in entries), [k for k in now if k not in APART + PAIR]
+    today = {e.terms for e in entries if as_now(e, asked)}
+    terms = max(counts, key=lambda t: (t in today, counts[t], t))
     budget = lambda e: (e.settings.get('budget') or '', 0 if e.settings.get('budget') else e.steps)   # published: each method has its own steps; else all have the same
     lengths = Counter(budget(e) for e in entries if e.terms == terms)
-    usual, kept = max(lengths, key=lambda b: (lengths[b], b)), {}
-    for e in sorted(entries, key=lambda e: e.begun):
-        if e.terms == terms and budget(e) == usual: kept[e.method, e.seed] = e
+    usual, kept = max(lengths, key=lambda b: (known is not None and b == ('', known.steps), lengths[b], b)), {}
+    def kind(e):    # which second network, which formula of one's own
+        return json_of([e.settings.get(k) for k in PAIR] if is_unlike(e.method) else (e.own or {}).get('method'))
+    for mine in by_method([e for e in entries if e.terms == terms and budget(e) == usual]).values():
+        kinds = Counter(map(kind, mine))
+        best = {k: max((is_unlike(e.method) and as_now(e, PAIR), kinds[k], e.begun) for e in mine if kind(e) == k) for k in kinds}
+        one = max(best, key=best.get)
+        for e in sorted(mine, key=lambda e: e.begun):
+            if kind(e) == one: kept[e.method, e.seed] = e
     return list(kept.values()), len(entries) - len(kept)
+
+def is_unlike(name:str)->bool:
+    "Does a method look at the protocol's second network?"
+    return name in METHODS and bool(METHODS[name].networks)
 
 def by_method(
     entries:Sequence[Entry],
@@ -66,16 +85,48 @@ def rows(
     "What a table tells of each method"
     resample, methods, out = resample or Resamples(), by_method(entries), []
     work = np.mean([e.work for e in methods[MEASURE]]) if MEASURE in methods else None
+    ends = {e.seed: e.last['peak_unlabeled'] for e in methods.get(baseline, [])}
     for name, mine in methods.items():
-        s, ensemble = summarise(mine), summarise(mine, 'ap_ensemble')
-        gain = paired(methods[baseline], mine, resample) if baseline in methods and name != baseline else None
+        s, ensemble, beside_it = summarise(mine), summarise(mine, 'ap_ensemble'), against(name, baseline)
+        gain = paired(methods[beside_it], mine, resample) if beside_it in methods else None
+        peaks = [e.peak_share if has_start(e) else e.last['peak_unlabeled']/ends[e.seed] for e in mine if has_start(e) or ends.get(e.seed, 0) > 0]
         out.append(dict(
-            method=name, title=title(name), group=group_of(name), paper=PAPER.get(name, ''), n=s['n'], ap=s['mean'], sd=s['sd'], values=s['values'], ensemble=ensemble['mean'],
-            start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean([e.peak_share for e in mine])), fall=float(np.mean([e.fall for e in mine])),
+            method=name, title=title(name), group=group_of(name), paper=PAPER.get(name, ''), n=s['n'], seeds=seeds_said(s['values']),
+            ap=s['mean'], sd=s['sd'], values=s['values'], ensemble=ensemble['mean'],
+            start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean(peaks)) if peaks else None, fall=float(np.mean([e.fall for e in mine])),
             collapsed=sum(e.collapsed for e in mine), steps=mine[0].steps, forward=mine[0].seen['forward'], backward=mine[0].seen['backward'], work=mine[0].work,
-            equal=float(np.mean([at_work(e, work) for e in mine])) if work else None, minutes=float(np.mean([e.seconds for e in mine]))/60,
-            published=beside(name, mine[0].protocol)))
+            equal=float(np.mean([at_work(e, work) for e in mine])) if work and mine[0].work >= work and not is_unlike(name) else None,
+            minutes=float(np.mean([e.seconds for e in mine]))/60, published=beside(name, mine[0].protocol),
+            each=np.mean([e.each for e in mine], 0).tolist() if len({len(e.each) for e in mine}) == 1 else [],
+            published_each=list(getattr(published_entry(name, mine[0].protocol), 'nets', None) or ())))
     return out
+
+def against(
+    name:str,           # of a method
+    baseline:str=BASELINE,
+)->str|None:            # None: nothing is its baseline
+    "Whom a method is measured against: supervised training of the same network"
+    if name == baseline or not is_unlike(name): return None if name == baseline else baseline
+    alike = set(METHODS[name].networks) == {'other'} and baseline == BASELINE and name != 'supervised_other'
+    return 'supervised_other' if alike else None
+
+def has_start(e:Entry)->bool:
+    "Did all methods of this protocol leave from one supervised network? Where nothing says so, from what was there at step 0"
+    return e.settings.get('start_steps') != 0
+
+def seeds_said(
+    seeds,              # whole numbers
+)->str:                 # e.g. '10–12', '10, 12'
+    "Which seeds"
+    seeds, runs = sorted(seeds), []
+    for s in seeds:
+        if runs and s == runs[-1][1] + 1: runs[-1][1] = s
+        else: runs.append([s, s])
+    return ', '.join(str(a) if a == b else f'{a}–{b}' if b > a + 1 else f'{a}, {b}' for a,b in runs)
+
+def pair_said(each:Sequence[float|None])->str:     # e.g. '48.7 / 50.9'
+    "The APs of the networks of a pair"
+    return ' / '.join(f'{v:.1f}' for v in each) if each and None not in each else ''
 
 def beside(method:str, protocol:str)->float|None:
     "The published AP; nothing where the paper prints another measure (MPII's PCKh)"
@@ -98,12 +149,22 @@ def between(
     text = f'{gain["difference"]:+.1f}' + (f' [{gain["low"]:+.1f}, {gain["high"]:+.1f}]' if gain['low'] is not None else '')
     return (f'<b>{text}</b>' if gain['sure'] else text) if html else text + (' *' if gain['sure'] else '')
 
+def gain_said(
+    r:dict,             # of `rows`
+    html:bool=False,
+)->str:                 # e.g. '+4.7 [+2.1, +7.0] (1 of 3 seeds)'
+    "A row's gain; of how many of its seeds, where the baseline lacks some"
+    g = r['gain']
+    return between(g, html) + (f' ({g["n"]} of {r["n"]} seeds)' if g and g['n'] < r['n'] else '')
+
 def pm(
     mean:float|None,
     sd:float|None=None,     # None of a single seed
 )->str:                     # e.g. '46.8 ± 1.2'
     "Mean and standard deviation over seeds"
     return '' if mean is None else f'{mean:.1f}' + (f' ± {sd:.1f}' if sd is not None else '')
+
+def share(v:float|None)->str: return '' if v is None else f'{100*v:.0f} %'
 
 def table_rows(
     entries:Sequence[Entry],        # of one protocol
@@ -118,8 +179,8 @@ def table_rows(
         if r is None:
             if everything: out.append({'method': title(name), 'seeds': '', 'AP': '', 'gain': '', 'peak': '', 'fall': '', 'paper': ''})
             continue
-        out.append({'method': r['title'], 'seeds': r['n'], 'AP': pm(r['ap'], r['sd']), 'gain': between(r['gain']), 'peak': f'{100*r["peak"]:.0f} %', 'fall': pm(r['fall']),
-                    'paper': pm(r['published'])})
+        out.append({'method': r['title'], 'seeds': r['seeds'], 'AP': pm(r['ap'], r['sd']), 'gain': gain_said(r), 'peak': share(r['peak']), 'fall': pm(r['fall']),
+                    'paper': pm(r['published']) or pair_said(r['published_each'])})
     return out
 
 # %% ../nbs/73_tables.ipynb #290e146e
@@ -131,8 +192,8 @@ def changed(
     usual:Entry,        # of the same protocol
 )->dict:                # setting -> value, of those that differ; empty if it is none of the settings: other people, no shared start, mixed precision
     "What was set otherwise"
-    pair = () if e.method in METHODS and METHODS[e.method].networks else ('other', 'other_width', 'other_weights')   # what only unlike pairs look at
-    same = {k: v for k,v in e.settings.items() if k not in ('name', 'title', 'budget', 'epochs', 'milestones', 'steps', *pair) and v != usual.settings.get(k)}
+    ignored = APART if is_unlike(e.method) else APART + PAIR
+    same = {k: v for k,v in e.settings.items() if k not in ignored and v != usual.settings.get(k)}
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
 
 def variants(
@@ -148,9 +209,10 @@ def variants(
     order = {name: i for i,name in enumerate(by_method(entries))}
     for (name, _, _), (what, mine) in sorted(groups.items(), key=lambda g: (order[g[0][0]], g[0][1])):
         s = summarise(mine)
-        against = lambda other, mine=mine: paired(methods[other], mine, resample, any_terms=True) if other in methods else None
-        out.append(dict(method=name, title=title(name), changed=what, words=', '.join(f'{SAID.get(k, k)} {v}' for k,v in what.items()) or 'other people, start or precision',
-                        n=s['n'], ap=s['mean'], sd=s['sd'], gain=against(BASELINE) if name != BASELINE else None, change=against(name)))
+        beside_it = lambda other, mine=mine: paired(methods[other], mine, resample, any_terms=True) if other in methods else None
+        out.append(dict(method=name, title=title(name), changed=what, seeds=seeds_said(s['values']),
+                        words=', '.join(f'{SAID.get(k, k)} {v}' for k,v in what.items()) or 'other people, start, precision or formula',
+                        n=s['n'], ap=s['mean'], sd=s['sd'], gain=beside_it(against(name)), change=beside_it(name)))
     return out
 
 # %% ../nbs/73_tables.ipynb #3f97c800
@@ -212,11 +274,9 @@ def failed_figure(
 )->Picture:
     "AP over training of every failed attempt, against the dashed line"
     methods = by_method(entries)
-    shared = [e for n in ('posecons', 'naive', 'supervised') for e in methods.get(n, [])]
-    if not shared: raise UserError('The picture of failed attempts needs supervised, naive or posecons, for the dashed line: sweep them first.')
-    begin = {e.seed: e.first['ap'] for e in shared}
-    dashed = float(np.mean(list(begin.values())))
-    def lift(mine): return dashed - float(np.mean([begin.get(e.seed, dashed) for e in mine]))   # a method of fewer seeds is shown from the same dashed line
+    dashed, lift = level(methods)
+    if dashed is None: raise UserError('The picture of failed attempts needs the dashed line: sweep supervised first, or where methods share a start naive or posecons.')
+    word = 'start' if has_start(entries[0]) else 'network'
     top = max([row['ap'] for e in entries for row in e.curve], default=1.)*1.06
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 6.2))
@@ -242,9 +302,23 @@ def failed_figure(
             else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
             ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
-        fig.text(.045, .965, f'AP over training. Dashed: the supervised start ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair. '
-                             'Thin: PoseCons (green), plain consistency (red).', color=MUTED, fontsize=9.5)
+        fig.text(.045, .965, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair. '
+                             'Thin: PoseCons (green), plain consistency (red).' + MOVED*some_moved(methods, lift), color=MUTED, fontsize=9 if some_moved(methods, lift) else 9.5)
         return fig
+
+MOVED = ' Lines of fewer seeds are moved to it.'
+
+def level(
+    methods:dict[str,list[Entry]],      # of `by_method`
+)->tuple:                               # the dashed line, None if nothing tells it; entries of a method -> AP to add, so that fewer seeds are shown from the same line
+    "Where the supervised network stands that all methods are seen against: their shared start, or where they share none, what supervised training ends with"
+    shared = [e for n in ('posecons', 'naive', BASELINE) for e in methods.get(n, []) if has_start(e) or n == BASELINE]
+    base = {e.seed: e.first['ap'] if has_start(e) else e.ap for e in shared}
+    if not base: return None, lambda mine: 0.
+    dashed = float(np.mean(list(base.values())))
+    return dashed, lambda mine: dashed - float(np.mean([base.get(e.seed, dashed) for e in mine]))
+
+def some_moved(methods, lift)->bool: return any(abs(lift(mine)) > .05 for mine in methods.values())
 
 def mean_curve(
     entries:Sequence[Entry],        # of one method
@@ -260,7 +334,8 @@ def compute_figure(
     lines:Sequence[str]=('supervised', 'naive', 'posecons', 'posedual_jc', 'multiaugs_dual', 'data_distillation', 'sspcm'),   # whose way is drawn and named
 )->Picture:
     "AP against work done since the start"
-    methods = by_method(entries)
+    methods = {n: mine for n, mine in by_method(entries).items() if not is_unlike(n)}     # a picture costs a larger network more
+    _, lift = level(methods)
     with rc_context({**STYLE, 'axes.grid.axis': 'both'}):
         fig = Picture(figsize=(9.4, 4.2))
         ax = fig.add_axes([.055, .13, .70, .76])
@@ -268,11 +343,12 @@ def compute_figure(
         for name, mine in methods.items():
             c, work = paint(group_of(name)), np.mean([e.work for e in mine])/1e3
             x, y = mean_curve(mine)
+            y = y + lift(mine)
             ax.plot(work, y[-1], 'o', ms=5, color=c, alpha=.9, mew=0, zorder=3)
             if name in lines:
                 ax.plot(work*x/x[-1], y, color=c, lw=1.6, zorder=4)
                 ends.append((work, y[-1], f'{title(name)}  {y[-1]:.1f}', c))
-        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work, all methods at the end of their steps')
+        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work, all methods at the end of their steps' + '; fewer seeds: moved to the same start'*some_moved(methods, lift))
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
         for g in dict.fromkeys(group_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
@@ -289,13 +365,14 @@ def labels_figure(
 )->Picture:
     "AP over the number of labelled people"
     names = [n for n in FAMILIES[family] if any(e.protocol == n for e in entries) or published('supervised', n) is not None]
-    at = {n: next((e.labeled for e in entries if e.protocol == n), PROTOCOLS[n].labels if n in PROTOCOLS else None) for n in names}
+    mine = {n: one_terms([e for e in entries if e.protocol == n])[0] for n in names}
+    at = {n: next((e.labeled for e in mine[n]), PROTOCOLS[n].labels if n in PROTOCOLS else None) for n in names}
     with rc_context(STYLE):
         fig = Picture(figsize=(8.6, 3.7))
         ax, ends = fig.add_axes([.055, .14, .66, .75]), []
         for name in methods:
             c = paint(group_of(name)) if name not in ('posecons_jc',) else '#00936b'
-            points = [(at[n], summarise(mine)) for n in names if at[n] and (mine := by_method(one_terms([e for e in entries if e.protocol == n])[0]).get(name))]
+            points = [(at[n], summarise(some)) for n in names if at[n] and (some := by_method(mine[n]).get(name))]
             if points:
                 x, s = zip(*sorted(points, key=lambda p: p[0]))
                 y = [v['mean'] for v in s]
@@ -329,7 +406,7 @@ def order_rows(
         d = paired(methods[a], methods[b], resample)
         if d is None: continue
         theirs = published(b, where(a, b)) - published(a, where(a, b))
-        verdict = 'not decided' if not d['sure'] else 'agrees' if d['difference']*theirs > 0 else 'the other way round'
+        verdict = 'one training' if d['n'] == 1 else 'not decided' if not d['sure'] else 'agrees' if d['difference']*theirs > 0 else 'the other way round'
         out.append({'from': title(a), 'to': title(b), 'published': f'{theirs:+.1f}', 'ours': between(d), 'seeds': d['n'], 'verdict': verdict})
     return out
 
@@ -359,36 +436,41 @@ def protocol_html(
     "One protocol's part of the page"
     mine, others = one_terms(entries)
     some = rows(mine, resample)
-    printed = ['published'] if any(r['published'] is not None for r in some) else []
+    printed = ['published'] if any(r['published'] is not None or r['published_each'] for r in some) else []
     heads = ['method', 'seeds', 'AP', *printed, 'gain over supervised', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures', 'minutes']
     lines, group = [], None
     for r in some:
         if r['group'] != group:
             group = r['group']
             lines.append([f'<i style="color:{paint(group)}">{escape(group or "others")}</i>', *['']*(len(heads)-1)])
-        lines.append([escape(r['title']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', *(pm(r['published']) for _ in printed),
-                      between(r['gain'], html=True), pm(r['ensemble']), f'{100*r["peak"]:.0f} %', pm(r['fall']),
+        pair = f'<br>{pair_said(r["each"])}' if is_unlike(r['method']) or r['published_each'] else ''
+        lines.append([escape(r['title']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>{pair}', *(pm(r['published']) or pair_said(r['published_each']) for _ in printed),
+                      gain_said(r, html=True), pm(r['ensemble']), share(r['peak']), pm(r['fall']),
                       f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f}k/{r["backward"]/1e3:.0f}k',
                       f'{r["minutes"]:.1f}'])
     gaps = [title(n) for n in METHODS if n not in {r['method'] for r in some}]
     e = mine[0]
     out = section(f'{e.protocol}', escape(e.sentence), html_table(heads, lines)
                   + f'<p class="small">AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. Gain: paired difference and 95 % bootstrap interval, '
-                    f'bold where it excludes zero; of one seed it speaks of that training alone. Ensemble: the networks of a method together. '
-                    f'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all. '
+                    f'bold where two seeds or more exclude zero; of one seed it speaks of that training alone. '
+                    f'Unlike pairs: against supervised training of the other network. Ensemble: the networks of a method together. '
+                    f'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all; empty where it never did. '
                     f'Peak: of the unlabelled people, share of the start. Pictures: forward / backward in all. {"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
                     f'{f"{others} entries with other settings are left out of this table." if others else ""}</p>')
     if aside := variants(entries, resample):
         out += section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. Gain: over supervised training, as usual.',
                        html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'], left=(0, 1), rows=[
-                           [escape(r['title']), escape(r['words']), str(r['n']), f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)]
+                           [escape(r['title']), escape(r['words']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)]
                            for r in aside]))
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
         out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
     if any(r['gain'] for r in some): out += section('Gains', '', svg(gains_figure(some), 'gain of every method over supervised training'))
-    if any(n.startswith('threshold') for n in by_method(mine)): out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))
+    if any(n.startswith('threshold') for n in by_method(mine)) and level(by_method(mine))[0] is not None:
+        out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))
     if len(some) > 2: out += section('What it costs', '', svg(compute_figure(mine), 'AP against work'))
+    if dev := [r for r in TEST_DEV if r[-1] == e.protocol]:
+        out += section('Published on COCO test-dev', 'With networks of this protocol.', html_table(list(TEST_DEV_COLUMNS[:-1]), [[str(v) for v in r[:-1]] for r in dev]))
     where = sorted({x.hardware for x in mine})
     return out + facts({'trained on': escape('; '.join(where)), 'semipose': escape(', '.join(sorted({x.revision or 'unknown' for x in mine})))})
 

@@ -39,6 +39,9 @@ BROKEN = {
     'NaN': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap=float('nan'))])), "no number 'ap'"),
     'seed is a word': (lambda d: json.dumps(dict(d, seed='one')), "'seed' is 'one'"),
     'seed is true': (lambda d: json.dumps(dict(d, seed=True)), "'seed' is True"), 'cost is a number': (lambda d: json.dumps(dict(d, cost=3)), "'cost' is 3"),
+    'begun is gone': (lambda d: json.dumps(dict(d, begun=None)), "'begun' is None"), 'no sentence': (lambda d: json.dumps(dict(d, sentence=None)), "'sentence' is None"),
+    'revision is a number': (lambda d: json.dumps(dict(d, revision=7)), "'revision' is 7"), 'no end': (lambda d: json.dumps(dict(d, seconds=float('nan'))), '"seconds"'),
+    'endless cost': (lambda d: json.dumps(dict(d, cost=dict(forward=float('inf'), backward=1))), "no number 'forward'"),
     'no method': (lambda d: json.dumps(dict(d, method=None)), "'method' is None"), 'people is a list': (lambda d: json.dumps(dict(d, people=[])), "'people' is []"),
 }
 
@@ -132,6 +135,15 @@ def test_several_seeds_widen_by_what_they_disagree():
     r = Resamples(400)
     width = lambda d: d['high'] - d['low']
     assert width(paired(a, quarrel, r)) > 1.8*width(paired(a, agree, r))
+
+def test_never_narrower_than_students_and_never_sure_of_one_seed():
+    from scipy.stats import ttest_rel
+    a = [example_entry('a', s, people=4000) for s in range(3)]
+    b = [example_entry('b', s, g, people=4000) for s, g in zip(range(3), (.02, .03, .16))]      # skewed: two little, one much
+    d, t = paired(a, b, Resamples(100)), ttest_rel([e.ap for e in b], [e.ap for e in a]).confidence_interval(.95)
+    assert d['low'] <= t.low + 1e-9 and d['high'] >= t.high - 1e-9 and not d['sure'] and d['low'] < 0
+    one = paired(a[2:], b[2:], Resamples(100))
+    assert one['low'] > 0 and not one['sure'], 'what a second training of this seed would do is not in it'
 
 def test_an_entry_of_two_networks_means_their_aps():
     e = example_entry('a')

@@ -7,10 +7,10 @@ import pytest
 import torch
 from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
-from semipose.ledger import read_entry, read_ledger
+from semipose.ledger import example_entry, read_entry, read_ledger, record
 from semipose.protocols import protocol
 from semipose.run import load_run, prepare, read_recipe, train
-from semipose.sweep import drawn_people, entry_of, find_people, starts, sweep, terms_of
+from semipose.sweep import drawn_people, entry_of, find_people, lacking, starts, sweep, terms_of
 
 TOP = Path(__file__).parents[1]
 SAMPLE = TOP/'data'/'sample'
@@ -110,6 +110,33 @@ def test_one_bad_row_does_not_stop_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(room, 'train', sick)
     out = run(tmp_path, ['naive', 'posecons'], seeds=(0, 1))
     assert sorted(out['failed']) == ['naive, seed 0', 'naive, seed 1'] and 'not finite' in out['failed']['naive, seed 0'] and len(out['new']) == 2
+
+def test_not_even_a_row_that_breaks_stops_the_others(tmp_path, monkeypatch):
+    "a network too large for the device, at three in the night"
+    from semipose import sweep as room
+    real = train
+    def large(name, *a, **k):
+        if name == 'naive': raise RuntimeError('CUDA out of memory.\nTried to allocate 2 GiB')
+        return real(name, *a, **k)
+    monkeypatch.setattr(room, 'train', large)
+    out = run(tmp_path, ['naive', 'posecons'])
+    told = out['failed']['naive, seed 0']
+    assert len(out['new']) == 1 and told.startswith('RuntimeError: CUDA out of memory. (all of it is in') and '\n' not in told
+    [kept] = tmp_path.rglob('naive.error.txt')
+    assert str(kept) in told and 'Tried to allocate 2 GiB' in kept.read_text() and 'Traceback' in kept.read_text()
+
+def test_what_is_lacking_knows_the_second_network_and_the_precision(tmp_path):
+    p = replace(SMALL, other='tiny', other_width=8)
+    e = replace(example_entry('posedual_unlike', protocol=SMALL.name), terms=terms_of(p, {}), steps=p.steps, settings=json.loads(json.dumps(p.as_dict())))
+    record(e, tmp_path)
+    record(replace(e, method='naive'), tmp_path)
+    names = ['posedual_unlike', 'naive']
+    assert lacking(p, names, 0, terms_of(p, {}), tmp_path) == [] and lacking(replace(p, other_width=9), names, 0, terms_of(p, {}), tmp_path) == ['posedual_unlike']
+    assert lacking(p, names, 0, terms_of(p, {}, amp=True), tmp_path) == names
+
+def test_a_sweep_at_mixed_precision_finds_its_own_entries(tmp_path):
+    assert len(run(tmp_path, ['supervised'], amp=True)['new']) == 1
+    assert (again := run(tmp_path, ['supervised'], amp=True))['there'] == 1 and not again['new']
 
 def test_seeds_choose_other_people_and_stand_apart(tmp_path):
     run(tmp_path, ['supervised'], seeds=(0, 1))

@@ -6,9 +6,9 @@ import pytest
 from semipose.errors import UserError
 from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
-from semipose.protocols import published
-from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gains_figure, labels_figure, ledger_report, main_figure,
-                             mean_curve, one_terms, order_rows, pm, protocol_html, rows, table_rows, variants)
+from semipose.protocols import protocol, published
+from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gain_said, gains_figure, labels_figure, ledger_report, main_figure,
+                             mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_said, table_rows, variants)
 
 FAST = Resamples(60)
 
@@ -51,6 +51,61 @@ def test_only_equal_terms_share_a_table():
     assert others == 1 and [e.steps for e in kept if e.method == 'naive'] == [200], 'of two budgets the longer'
     assert one_terms([]) == ([], 0)
 
+def test_the_protocol_decides_what_stands_in_its_table():
+    "not the majority: seven trials with other settings, or older ones with other steps, do not turn the table round"
+    demo = protocol('demo')
+    def made(m, seed=0, terms='aaaaaa', steps=demo.steps, **other):
+        return replace(entry(m, seed, 30, 40, protocol='demo', terms=terms, settings=dict(demo.as_dict(), **other)), steps=steps)
+    usual = [made(m, s) for m in ('supervised', 'naive', 'posecons') for s in (0, 1)]
+    tried = [made(m, 0, 'bbbbbb', lam=4.) for m in list(METHODS)[:7]]
+    older = [made(m, 5, steps=3*demo.steps) for m in list(METHODS)[:9]]
+    kept, others = one_terms([*tried, *older, *usual])
+    assert kept == usual and others == 16
+    assert one_terms(tried) == (tried, 0), 'where nothing ran as the protocol says, the commonest stands'
+
+def test_rows_of_different_things_are_not_averaged():
+    demo = protocol('demo').as_dict()
+    pair = lambda seed, **kw: entry('posedual_unlike', seed, protocol='demo', settings=dict(demo, **kw))
+    kept, others = one_terms([pair(0), pair(1, other='hrnet_w48'), pair(2, other='hrnet_w48')])
+    assert [e.seed for e in kept] == [0] and others == 2, 'the second network is the protocol\'s'
+    mine = [entry('mine', s, own=dict(method=m, copies={}, networks=[])) for s, m in enumerate(('one', 'two', 'two'))]
+    kept, others = one_terms(mine)
+    assert [e.seed for e in kept] == [1, 2] and others == 1
+
+def test_unlike_networks_have_their_own_baseline_and_no_common_cost():
+    ends = dict(supervised=(40, 0.), supervised_other=(45, .1), posedual_other=(53, .2), posedual_unlike=(50, .2), posecons=(41, 0.))
+    es = [entry(m, 0, 30, ap, gain=g) for m, (ap, g) in ends.items()]
+    by = {r['method']: r for r in rows(es, FAST)}
+    assert by['posedual_other']['gain']['difference'] == 8. and by['posecons']['gain']['difference'] == 1.
+    assert by['supervised_other']['gain'] is None and by['posedual_unlike']['gain'] is None and by['posedual_other']['equal'] is None and by['posecons']['equal'] == 41
+    assert 'PoseDual, two others' not in ' '.join(texts(compute_figure(es, lines=('posedual_other', 'posecons'))))
+    text = re.sub('<[^>]+>', ' ', protocol_html(es, FAST))
+    assert '48.7 / 50.9' in text, 'what the paper prints of each network'
+
+def test_a_gain_of_fewer_seeds_says_so():
+    es = [entry('supervised', s) for s in (10, 11)] + [entry('posecons', s, 30, 33, 36, gain=.1) for s in (11, 12, 14)]
+    a, b = rows(es, FAST)
+    assert (a['seeds'], b['seeds']) == ('10, 11', '11, 12, 14') and gain_said(b).endswith('(1 of 3 seeds)') and not b['gain']['sure'] and gain_said(a) == ''
+    assert '(1 of 3 seeds)' in protocol_html(es, FAST)
+    assert [seeds_said(x) for x in ((3,), (12, 10, 11), (1, 2, 5, 7, 8, 9))] == ['3', '10–12', '1, 2, 5, 7–9']
+
+def test_fewer_seeds_are_seen_from_the_same_line():
+    es = [entry('supervised', s, 30 + 10*s, 30 + 10*s) for s in (0, 1)] + [entry('posecons', 1, 40, 44), entry('threshold_04', 1, 40, 41)]
+    fig = compute_figure(es)
+    assert max(l.get_ydata()[-1] for l in fig.axes[0].lines if len(l.get_xdata())) == pytest.approx(39), 'seed 1 begins 5 above the mean'
+    assert 'moved' in fig.axes[0].get_title('left') and 'moved' in ' '.join(t.get_text() for t in failed_figure(es).texts)
+    assert 'moved' not in compute_figure([e for e in es if e.seed == 1]).axes[0].get_title('left')
+
+def test_without_a_start_the_line_is_the_supervised_network_s():
+    "COCO's protocols have none: there AP and peak of step 0 are those of a network that knows nothing"
+    none = dict(settings=dict(start_steps=0))
+    peaks = lambda e, last: replace(e, curve=[dict(r, peak_unlabeled=p) for r, p in zip(e.curve, (.01, last))])
+    es = [peaks(entry('supervised', 0, 0, 31.5, **none), .5), peaks(entry('threshold_04', 0, 0, 20, **none), .25)]
+    assert [r['peak'] for r in rows(es, FAST)] == [1., .5]
+    assert 'supervised network (31.5)' in ' '.join(t.get_text() for t in failed_figure(es).texts)
+    assert rows(es[1:], FAST)[0]['peak'] is None and 'nan' not in protocol_html(es[1:] + [entry('posecons', 0, 0, 2, **none)], FAST).split('<svg')[0]
+    with pytest.raises(UserError, match='sweep supervised'): failed_figure(es[1:])
+
 def test_what_a_changed_setting_changes():
     "paired with the usual run of the same seed, and with supervised training as usual; what no setting tells apart is told apart all the same"
     lam = lambda v: dict(settings=dict(name='coco-1k', lam=v))
@@ -63,7 +118,7 @@ def test_what_a_changed_setting_changes():
     assert (a['method'], a['changed'], a['words'], a['n'], a['ap']) == ('posedual', dict(lam=.25), 'unlabelled weight 0.25', 3, 51.)
     assert a['change']['by_seed'] == {0: 7., 1: 6.} and a['gain']['by_seed'] == {0: 10., 1: 9.} and a['change']['n'] == 2 and a['change']['low'] is not None
     assert (b['changed'], b['words'], b['change']['difference']) == (dict(steps=200), 'steps 200', 17.)
-    assert (naive['changed'], naive['words'], naive['change'], naive['gain']['difference']) == ({}, 'other people, start or precision', None, -20.)
+    assert (naive['changed'], naive['words'], naive['change'], naive['gain']['difference']) == ({}, 'other people, start, precision or formula', None, -20.)
     assert variants(usual, FAST) == [] and variants([], FAST) == []
     page = re.sub('<[^>]+>', ' ', protocol_html(es, FAST))
     assert 'unlabelled weight 0.25' in page and 'steps 200' in page and 'with other settings' not in protocol_html(usual, FAST)
@@ -82,14 +137,16 @@ def test_mean_curve_takes_common_steps():
 def texts(fig): return [t.get_text() for ax in fig.axes for t in ax.findobj(lambda o: hasattr(o, 'get_text')) if t.get_text()]
 
 def test_gains_are_sorted_and_filled_only_where_sure():
-    es = [entry('supervised', 0)] + [entry('posecons', 0, 30, 30, 50, gain=.2), entry('naive', 0, 30, 10, 5, gain=-.3), entry('posedual', 0, 30, 31, 32.2, gain=.002)]
-    some = rows(es, FAST)
+    curves = dict(supervised=((30, 31, 32), 0.), posecons=((30, 30, 50), .2), naive=((30, 10, 5), -.3), posedual=((30, 31, 32.2), .002))
+    made = lambda seed: [entry(m, seed, *ap, gain=g) for m, (ap, g) in curves.items()]
+    some = rows([*made(0), *made(1)], FAST)
     ax = gains_figure(some).axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ['Plain consistency', 'PoseDual', 'PoseCons']
     big = [l for l in ax.lines if l.get_marker() == 'o' and l.get_markersize() > 6]
     sure = {r['title']: r['gain']['sure'] for r in some if r['gain']}
     assert [l.get_markerfacecolor() != 'white' for l in big] == [sure[t] for t in ('Plain consistency', 'PoseDual', 'PoseCons')]
     assert sure['PoseCons'] and sure['Plain consistency']
+    assert not any(r['gain']['sure'] for r in rows(made(0), FAST) if r['gain']), 'one training'
 
 def test_failed_attempts_have_their_panels():
     names = ['supervised', 'naive', 'posecons', 'threshold_02', 'threshold_08', 'threshold_08_equal', 'foreground_04', 'certain_08', 'mean_teacher', 'mean_teacher_99', 'balanced',
@@ -143,12 +200,15 @@ def test_work_is_drawn():
     assert any('PoseCons' in t for t in texts(ax.figure)) and not any('balanced' in t for t in texts(ax.figure))
 
 def test_the_published_order_is_checked_step_by_step():
-    es = [entry('supervised', 0), entry('pseudopose', 0, 1, 50., gain=.2), entry('posecons', 0, 1, 40., gain=.1), entry('posedual', 0, 1, 40.1, gain=.1001), entry('balanced', 0)]
+    ends = dict(supervised=(32., 0.), pseudopose=(50., .2), posecons=(40., .1), posedual=(40.1, .1001), balanced=(32., 0.))
+    made = lambda s: [entry(m, s, 1, ap, gain=g) for m, (ap, g) in ends.items()]
+    assert {r['verdict'] for r in order_rows(made(0), FAST)} == {'one training'}
+    es = [*made(0), *made(1)]
     out = order_rows(es, FAST)
     assert [(r['from'], r['to']) for r in out] == [('Supervised', 'PseudoPose'), ('PseudoPose', 'PoseCons'), ('PoseCons', 'PoseDual')]
     assert [r['verdict'] for r in out] == ['agrees', 'the other way round', 'not decided'] and [r['published'] for r in out] == ['+5.7', '+1.3', '+3.0']
     assert order_rows(es[:1], FAST) == []
-    down = order_rows([entry('data_distillation', 0, 1, 50., gain=.2, protocol='coco-5k'), entry('posecons', 0, 1, 40., gain=.1, protocol='coco-5k')], FAST)
+    down = order_rows([entry(m, s, 1, ap, gain=g, protocol='coco-5k') for m, ap, g in (('data_distillation', 50., .2), ('posecons', 40., .1)) for s in (0, 1)], FAST)
     assert [(r['published'], r['verdict']) for r in down] == [('-1.1', 'agrees')], 'at 5,000 labels the published step goes down, and so does ours'
 
 def test_the_published_number_stands_beside_ours_where_there_is_one():
