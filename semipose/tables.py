@@ -232,17 +232,17 @@ def gains_figure(
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
         tall = 1 + .215*len(some)   # inches; half of one below the axes, half above
         fig = Picture(figsize=(8.6, tall))
-        ax = fig.add_axes([.30, .5/tall, .66, 1 - 1/tall])
+        ax = fig.add_axes([.30, .5/tall, .68, 1 - 1/tall])
         for i,r in enumerate(some):
             g, c = r['gain'], paint(r['group'])
-            if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5, alpha=.35, solid_capstyle='butt')
+            if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5 if g['n'] > 1 else 2, alpha=.35, solid_capstyle='butt')
             ax.plot(list(g['by_seed'].values()), [i]*g['n'], 'o', ms=3, color=c, alpha=.8, mew=0)
             ax.plot(g['difference'], i, 'o', ms=6.5, color=c if g['sure'] else 'white', mec=c, mew=1.6, zorder=4)
         ax.axvline(0, color=INK, lw=1)
         ax.set_yticks(range(len(some)), [r['title'] for r in some], fontsize=8.5)
         for t, r in zip(ax.get_yticklabels(), some): t.set_color(paint(r['group']))
         ax.set(ylim=(-.7, len(some)-.3), title='Gain over supervised training for the same steps, AP points')
-        ax.set_xlabel('bar: 95 % interval; filled: it excludes zero; small dots: seeds', loc='right', fontsize=9)
+        ax.set_xlabel('bar: 95 % interval, thin of one training alone; filled: two seeds or more exclude zero; small dots: seeds', loc='right', fontsize=9)
         return fig
 
 
