@@ -235,3 +235,19 @@ def test_version_has_one_home():
     told = {"settings.ini": re.search(r"^version = (\S+)", (TOP / "settings.ini").read_text(), re.M)[1], "semipose.__version__": semipose.__version__,
             "CITATION.cff": re.search(r"^version: (\S+)", (TOP / "CITATION.cff").read_text(), re.M)[1], "the installed package": version("semipose")}
     assert len(set(told.values())) == 1, f"They name different versions: {told}. Set it in settings.ini and CITATION.cff, then `make export`."
+
+
+def test_pictures_are_stored_small_and_unharmed():
+    "a chart gets a palette; a photograph keeps its colours; nobody sees a difference"
+    import base64, io
+    import numpy as np
+    from PIL import Image
+    rng = np.random.default_rng(0)
+    chart = np.full((120, 160, 4), 255, dtype=np.uint8)
+    for i in range(60): chart[i:i + 40, 2 * i:2 * i + 9, :3] = np.array([200, 3 * i, 90])
+    photo = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    for pixels, mode in ((chart, "P"), (photo, "RGB")):
+        Image.fromarray(pixels).save(out := io.BytesIO(), "PNG", compress_level=1)
+        kept = Image.open(io.BytesIO(base64.b64decode(execute.repack(base64.b64encode(out.getvalue()).decode()))))
+        off = np.asarray(kept.convert("RGB"), dtype=float) - pixels[..., :3]
+        assert kept.mode == mode and (off ** 2).mean() ** .5 < 1.5
