@@ -24,7 +24,10 @@ def kept(top: Path) -> dict[str, dict]:
     out = {f"every 15 steps, {name.replace('-', ' ', 1)}": curves for name, curves in sorted(fine.items(), key=lambda c: c[0] != FIXED)}
     told = {f"{f.parent.name} {f.stem}": json.loads(f.read_text()) for f in sorted(top.glob("*/*.json")) if (f.parent / "summary.json").exists() and f.stem != "start"}
     told = {k: v["rows"] for k, v in told.items() if isinstance(v, dict) and v.get("rows") and "foreground" in v["rows"][0]}
-    ledger = {f"{e.protocol} {e.method} seed {e.seed}": e.curve for e in read_ledger(top)[0]}
+    ledger = {}
+    for e in read_ledger(top)[0]:
+        name = f"{e.protocol} {e.method} seed {e.seed}"
+        ledger[f"{name} {e.key}" if name in ledger else name] = e.curve  # the same row with other settings
     photos = lambda name: name.startswith("lsp")
     out["five measurements a run, drawn people"] = {k: v for k, v in (ledger | told).items() if not photos(k)}
     out["five measurements a run, photographs"] = {k: v for k, v in (ledger | told).items() if photos(k)}

@@ -437,25 +437,27 @@ def protocol_html(
     mine, others = one_terms(entries)
     some = rows(mine, resample)
     printed = ['published'] if any(r['published'] is not None or r['published_each'] for r in some) else []
-    heads = ['method', 'seeds', 'AP', *printed, 'gain over supervised', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures', 'minutes']
+    heads = ['method', 'seeds', 'AP', *printed, 'gain', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures, k', 'min']
     lines, group = [], None
     for r in some:
         if r['group'] != group:
             group = r['group']
             lines.append([f'<i style="color:{paint(group)}">{escape(group or "others")}</i>', *['']*(len(heads)-1)])
-        pair = f'<br>{pair_said(r["each"])}' if is_unlike(r['method']) or r['published_each'] else ''
+        pair = f'<br>{pair_said(r["each"])}' if len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each']) else ''
         lines.append([escape(r['title']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>{pair}', *(pm(r['published']) or pair_said(r['published_each']) for _ in printed),
                       gain_said(r, html=True), pm(r['ensemble']), share(r['peak']), pm(r['fall']),
-                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f}k/{r["backward"]/1e3:.0f}k',
-                      f'{r["minutes"]:.1f}'])
+                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}',
+                      f'{r["minutes"]:.0f}'])
     gaps = [title(n) for n in METHODS if n not in {r['method'] for r in some}]
     e = mine[0]
     out = section(f'{e.protocol}', escape(e.sentence), html_table(heads, lines)
-                  + f'<p class="small">AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. Gain: paired difference and 95 % bootstrap interval, '
+                  + f'<p class="small">AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. '
+                    f'Gain: paired difference from supervised training and 95 % bootstrap interval, '
                     f'bold where two seeds or more exclude zero; of one seed it speaks of that training alone. '
                     f'Unlike pairs: against supervised training of the other network. Ensemble: the networks of a method together. '
                     f'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all; empty where it never did. '
-                    f'Peak: of the unlabelled people, share of the start. Pictures: forward / backward in all. {"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
+                    f'Peak: of the unlabelled people, share of the start. Pictures: thousands, forward / backward in all. '
+                    f'{"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
                     f'{f"{others} entries with other settings are left out of this table." if others else ""}</p>')
     if aside := variants(entries, resample):
         out += section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. Gain: over supervised training, as usual.',
