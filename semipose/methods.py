@@ -26,8 +26,8 @@ def add(
 
 # %% auto #0
 __all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'SHIPPED',
-           'add', 'own', 'method', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked',
-           'cost', 'equal_compute']
+           'add', 'own', 'method', 'is_unlike', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost',
+           'asked', 'cost', 'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -117,6 +117,12 @@ def method(
     raise UserError(f'There is no method named {name!r}: {hint} A row of your own is known once the module that defines it is imported.')
 
 # %% ../nbs/42_methods.ipynb #42722584
+def is_unlike(
+    name:str,   # any
+)->bool:        # False of a name that nobody knows
+    "Does a method look at the protocol's second network?"
+    return name in METHODS and bool(METHODS[name].networks)
+
 def title(
     name:str,   # a name in METHODS
 )->str:         # as in the paper's tables

@@ -10,9 +10,10 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['CODECS', 'AFFINE', 'HIDING', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE', 'PAIRED', 'OTHER', 'FULL',
-           'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV', 'Protocol', 'Budget', 'kind_of', 'budget_of',
-           'with_budget', 'protocol_names', 'protocol', 'Published', 'published', 'published_entry']
+__all__ = ['CODECS', 'AFFINE', 'HIDING', 'PER_METHOD', 'SECOND', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE',
+           'PAIRED', 'OTHER', 'FULL', 'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV', 'Protocol',
+           'Budget', 'kind_of', 'budget_of', 'with_budget', 'protocol_names', 'protocol', 'Published', 'published',
+           'published_entry']
 
 # %% ../nbs/70_protocols.ipynb #a1476abb
 CODECS = ('gaussian', 'rounded', 'dark', 'udp', 'udp_offset')   # ways from joints to heatmaps and back, see semipose.codecs
@@ -129,6 +130,9 @@ class Budget:
     def milestones(self)->tuple: return tuple(f/self.epochs for f in self.falls) or (2/3, 5/6)   # shares of the steps
 
 AFFINE, HIDING = 'A', 'JC or RA'    # kinds of method: the easy-hard pair alone, and with Joint Cutout or RandAugment
+PER_METHOD = ('steps', 'every', 'milestones', 'epochs', 'budget')   # fields that a method may have of its own
+SECOND = ('other', 'other_width', 'other_weights')                  # what only unlike pairs look at
+
 BUDGETS = {                         # a protocol's `budget` -> kind of method -> Budget
     'coco-1k':  {AFFINE: Budget(30, (20, 25)),     HIDING: Budget(70, (50, 60)),  'multiaugs': Budget(30, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
     'coco-5k':  {AFFINE: Budget(100, (70, 90)),    HIDING: Budget(100, (70, 90)), 'multiaugs': Budget(70, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},

@@ -13,19 +13,17 @@ import torch
 from .errors import UserError
 from .files import is_held, only_writer, whole
 from .ledger import Entry, read_ledger, record, settings_key
-from .methods import METHODS, cost, method as find_method, own
+from .methods import METHODS, cost, is_unlike, method as find_method, own
 from .data.coco import write_json
 from .data.synth import DIFFICULTIES, write_synth
-from .protocols import Protocol
+from .protocols import PER_METHOD, SECOND, Protocol
 from .run import Data, Evaluate, codec_of, first_of, load_run, prepare, read_recipe, read_result, starts, train
 
 # %% auto #0
-__all__ = ['BUDGET', 'OTHER', 'ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_folder',
-           'drawn_people', 'lacking', 'sweep']
+__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_folder', 'drawn_people',
+           'lacking', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
-BUDGET = ('steps', 'every', 'milestones', 'epochs', 'budget')                       # fields that a method may have of its own
-OTHER = ('other', 'other_width', 'other_weights')                                   # what only unlike pairs look at
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
 DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name', 'title')}
 
@@ -35,7 +33,7 @@ def terms_of(
     **odd,              # what a run did otherwise than a sweep would; None: nothing
 )->str:                 # six hexadecimal digits, see ledger.settings_key
     "What must be equal for two methods to stand in one table"
-    settings = {k: v for k,v in p.as_dict().items() if k not in BUDGET + OTHER}
+    settings = {k: v for k,v in p.as_dict().items() if k not in PER_METHOD + SECOND}
     return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': Path(v).resolve().name for k,v in source.items() if v and p.data != 'drawn'})
 
 def entry_of(
@@ -54,7 +52,7 @@ def entry_of(
     if p.data == 'drawn' and source['data'] and not is_drawn(p, recipe['seed'], source['data']): odd['people'] = Path(source['data']).resolve().name
     terms = terms_of(p, source, amp=other('amp', False), nets=other('nets', METHODS[recipe['method']].nets), unstarted=bool(p.start_steps and not recipe['start']) or None, **odd)
     more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
-    if m.networks: more.update({k: getattr(p, k) for k in OTHER})
+    if m.networks: more.update({k: getattr(p, k) for k in SECOND})
     if recipe.get('own'): more['own'] = recipe['own']['method']
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
                  key=settings_key(more, dict(milestones=DEFAULTS['milestones'])), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
@@ -128,7 +126,7 @@ def lacking(
     "The methods of which the ledger has no entry of this seed, terms and steps; of an unlike pair with this second network, of a row of one's own with these words"
     there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
     as_json = lambda v: json.loads(json.dumps(v))
-    pair = lambda name, settings: [as_json(settings.get(k)) for k in OTHER] if name in METHODS and METHODS[name].networks else None
+    pair = lambda name, settings: [as_json(settings.get(k)) for k in SECOND] if is_unlike(name) else None
     done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there]
     return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, p.as_dict())) not in done]
 

@@ -14,14 +14,14 @@ from html import escape
 from .errors import UserError
 from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
-from .methods import GROUPS, METHODS, PAPER, title
-from .protocols import PROTOCOLS, PUBLISHED_ORDER, TEST_DEV, TEST_DEV_COLUMNS, protocol, protocol_names, published, published_entry
+from .methods import GROUPS, METHODS, PAPER, is_unlike, title
+from .protocols import PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, protocol, protocol_names, published, published_entry
 from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
-__all__ = ['FAMILIES', 'PAIR', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'MAIN', 'ATTEMPTS', 'SHADES', 'MOVED',
-           'one_terms', 'is_unlike', 'by_method', 'group_of', 'rows', 'against', 'has_start', 'seeds_said', 'pair_said',
-           'beside', 'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants', 'paint',
+__all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'MAIN', 'ATTEMPTS', 'SHADES', 'MOVED',
+           'one_terms', 'by_method', 'group_of', 'rows', 'against', 'has_start', 'seeds_said', 'pair_said', 'beside',
+           'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants', 'paint',
            'gains_figure', 'main_figure', 'short', 'failed_figure', 'level', 'some_moved', 'mean_curve',
            'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'protocol_html', 'ledger_report']
 
@@ -31,8 +31,7 @@ FAMILIES = {    # protocols that differ in the number of labels alone
     'Leeds Sports Pose, small': ('lsp-100-small', 'lsp-250-small', 'lsp-500-small', 'lsp-small-all'), 'drawn people, demo': ('demo', 'demo-all'),
     'drawn people': ('drawn', 'drawn-all')}
 
-PAIR = ('other', 'other_width', 'other_weights')    # settings that only unlike pairs look at
-APART = ('name', 'title', 'steps', 'every', 'milestones', 'epochs', 'budget')   # what may differ under equal terms
+APART = ('name', 'title', *PER_METHOD)     # what may differ under equal terms
 
 def one_terms(
     entries:Sequence[Entry],                # of one protocol
@@ -43,25 +42,21 @@ def one_terms(
     known = protocol(entries[0].protocol) if entries[0].protocol in protocol_names() else None
     now = {} if known is None else known.as_dict()
     def as_now(e, keys): return bool(now) and all(json_of(now[k]) == json_of(e.settings[k]) for k in keys if k in e.settings)
-    counts, asked = Counter(e.terms for e in entries), [k for k in now if k not in APART + PAIR]
+    counts, asked = Counter(e.terms for e in entries), [k for k in now if k not in APART + SECOND]
     today = {e.terms for e in entries if as_now(e, asked)}
     terms = max(counts, key=lambda t: (t in today, counts[t], t))
     budget = lambda e: (e.settings.get('budget') or '', 0 if e.settings.get('budget') else e.steps)   # published: each method has its own steps; else all have the same
     lengths = Counter(budget(e) for e in entries if e.terms == terms)
     usual, kept = max(lengths, key=lambda b: (known is not None and b == ('', known.steps), lengths[b], b)), {}
     def kind(e):    # which second network, which formula of one's own
-        return json_of([e.settings.get(k) for k in PAIR] if is_unlike(e.method) else (e.own or {}).get('method'))
+        return json_of([e.settings.get(k) for k in SECOND] if is_unlike(e.method) else (e.own or {}).get('method'))
     for mine in by_method([e for e in entries if e.terms == terms and budget(e) == usual]).values():
         kinds = Counter(map(kind, mine))
-        best = {k: max((is_unlike(e.method) and as_now(e, PAIR), kinds[k], e.begun) for e in mine if kind(e) == k) for k in kinds}
+        best = {k: max((is_unlike(e.method) and as_now(e, SECOND), kinds[k], e.begun) for e in mine if kind(e) == k) for k in kinds}
         one = max(best, key=best.get)
         for e in sorted(mine, key=lambda e: e.begun):
             if kind(e) == one: kept[e.method, e.seed] = e
     return list(kept.values()), len(entries) - len(kept)
-
-def is_unlike(name:str)->bool:
-    "Does a method look at the protocol's second network?"
-    return name in METHODS and bool(METHODS[name].networks)
 
 def by_method(
     entries:Sequence[Entry],
@@ -192,7 +187,7 @@ def changed(
     usual:Entry,        # of the same protocol
 )->dict:                # setting -> value, of those that differ; empty if it is none of the settings: other people, no shared start, mixed precision
     "What was set otherwise"
-    ignored = APART if is_unlike(e.method) else APART + PAIR
+    ignored = APART if is_unlike(e.method) else APART + SECOND
     same = {k: v for k,v in e.settings.items() if k not in ignored and v != usual.settings.get(k)}
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
 
