@@ -21,7 +21,7 @@ from .run import Data, Evaluate, codec_of, first_of, load_run, prepare, read_rec
 
 # %% auto #0
 __all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_folder', 'drawn_people',
-           'lacking', 'sweep']
+           'lacking', 'why', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
@@ -130,6 +130,15 @@ def lacking(
     done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there]
     return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, p.as_dict())) not in done]
 
+def why(
+    e:Exception,    # being handled
+    told:Path,      # gets its traceback, unless it is meant for the user
+)->str:             # a sentence
+    "Why a row could not be trained"
+    if isinstance(e, UserError): return str(e)
+    with whole(told) as part: part.write_text(traceback.format_exc())
+    return f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no message"} (all of it is in {told}).'
+
 def sweep(
     p:Protocol,             # what is held equal
     methods:Sequence[str],  # names in METHODS, in the order in which they are trained
@@ -164,7 +173,12 @@ def sweep(
         here = Path(folder)/p.name/f'seed{seed}'
         kw = dict(device=device, amp=amp, progress=progress)
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
-        with turn(here): start = starts(methods, p, d, here/'start', seed, **kw)
+        try:
+            with turn(here): start = starts(methods, p, d, here/'start', seed, **kw)
+        except UserError: raise          # no seed would get further
+        except Exception as e:
+            out['failed'][f'start, seed {seed}'] = why(e, here/'start.error.txt')
+            continue
         for name in todo:
             if not lacking(p, [name], seed, terms(source), results): continue   # another sweep was faster
             if is_held(here/name) or (not start and METHODS[name].frozen and is_held(here/'supervised')): out['elsewhere'].append(f'{name}, seed {seed}'); continue
@@ -174,10 +188,7 @@ def sweep(
                 entry = entry_of(here/name)
             except Exception as e:   # one row that does not fit on the device, say, must not cost the night's other rows
                 if isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')
-                elif isinstance(e, UserError): out['failed'][f'{name}, seed {seed}'] = str(e)
-                else:
-                    with whole(told := here/f'{name}.error.txt') as part: part.write_text(traceback.format_exc())
-                    out['failed'][f'{name}, seed {seed}'] = f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no message"} (all of it is in {told}).'
+                else: out['failed'][f'{name}, seed {seed}'] = why(e, here/f'{name}.error.txt')
                 continue
             record(entry, results)
             out['new'].append(entry)

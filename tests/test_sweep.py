@@ -125,6 +125,20 @@ def test_not_even_a_row_that_breaks_stops_the_others(tmp_path, monkeypatch):
     [kept] = tmp_path.rglob('naive.error.txt')
     assert str(kept) in told and 'Tried to allocate 2 GiB' in kept.read_text() and 'Traceback' in kept.read_text()
 
+def test_a_start_that_breaks_costs_its_own_seed_alone(tmp_path, monkeypatch):
+    from semipose import sweep as room
+    real = room.starts
+    def large(methods, p, d, folder, seed, **k):
+        if seed == 0: raise RuntimeError('CUDA out of memory.\nTried to allocate 2 GiB')
+        return real(methods, p, d, folder, seed, **k)
+    monkeypatch.setattr(room, 'starts', large)
+    out = run(tmp_path, ['posecons'], seeds=(0, 1))
+    [kept] = tmp_path.rglob('start.error.txt')
+    assert [e.seed for e in out['new']] == [1] and list(out['failed']) == ['start, seed 0'] and str(kept) in out['failed']['start, seed 0']
+    def poor(*a, **k): raise UserError('There are fewer people than labels.')
+    monkeypatch.setattr(room, 'starts', poor)
+    with pytest.raises(UserError, match='fewer people'): run(tmp_path, ['posecons'], seeds=(0, 2))
+
 def test_what_is_lacking_knows_the_second_network_and_the_precision(tmp_path):
     p = replace(SMALL, other='tiny', other_width=8)
     e = replace(example_entry('posedual_unlike', protocol=SMALL.name), terms=terms_of(p, {}), steps=p.steps, settings=json.loads(json.dumps(p.as_dict())))
