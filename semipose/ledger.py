@@ -60,6 +60,7 @@ class Entry:
     sentence:str            # the protocol in words
     people:dict|None = None # `val`: which validation people; `nets`: the matches of each network, see evaluate.coco.matches
     own:dict|None = None    # what the method was, if it is no row of the table: see methods.own
+    line:str|None = None    # what its line said, see methods.line_of; None: nobody wrote it down
     format:int = FORMAT
 
     @property
@@ -74,6 +75,11 @@ class Entry:
     def ap_ensemble(self)->float: return self.last['ap_ensemble']
     @property
     def each(self)->list[float]: return [self.last[k] for k in sorted(self.last) if k[:2] == 'ap' and k[2:].isdigit()]   # AP of each network
+    def ap_of_first(self,
+        nets:int,           # at least 1
+    )->float:               # mean over so many networks; over all where nothing tells them apart
+        "AP of the first networks alone"
+        return float(np.mean(self.each[:nets])) if len(self.each) > nets else self.ap
     @property
     def peak_share(self)->float: return self.last['peak_unlabeled']/max(self.first['peak_unlabeled'], 1e-9)   # of the start's mean peak
     @property
@@ -123,7 +129,7 @@ def read_entry(
     if not isinstance(d['format'], int) or d['format'] > FORMAT:
         raise UserError(f'{path} has format {d["format"]!r}, newer than this semipose reads ({FORMAT}): update semipose.')
     known = {f.name: f for f in fields(Entry)}
-    need = [n for n in known if n not in ('people', 'own', 'format', 'revision')]
+    need = [n for n in known if n not in ('people', 'own', 'line', 'format', 'revision')]
     if gone := [n for n in need if n not in d]: raise UserError(f'{path} is not a whole entry: the field {gone[0]!r} is missing.')
     e = Entry(**{k: v for k,v in d.items() if k in known})
     for n, kind in KINDS.items():
@@ -151,7 +157,7 @@ def _people_fit(people:dict)->bool:
 
 KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
              command=str, begun=str, sentence=str, revision=(str, type(None)), best=dict, collapsed=bool,
-             seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)))
+             seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)), line=(str, type(None)))
 
 def read_ledger(
     results='results',              # the ledger's folder
@@ -202,14 +208,15 @@ class Resamples:
     ): self.draws, self.seed, self.memo = draws, seed, {}
     def __call__(self,
         e:Entry,            # with people
-    )->np.ndarray:          # (draws,) AP in percent, mean over its networks
+        nets:int|None=None, # its first networks; None: all
+    )->np.ndarray:          # (draws,) AP in percent, mean over networks
         key = e.fingerprint
         if key not in self.memo:
             n = len(e.people['nets'][0]['truths'])
             rng = np.random.default_rng([self.seed, *e.val.encode()])
             rows = rng.integers(n, size=(self.draws, n))
-            self.memo[key] = 100*np.mean([ap_of(Matches.from_dict(net), rows) for net in e.people['nets']], 0)
-        return self.memo[key]
+            self.memo[key] = 100*np.stack([ap_of(Matches.from_dict(net), rows) for net in e.people['nets']])
+        return self.memo[key][:nets].mean(0)
 
 def spread_of(
     seeds:int,          # how many, at least 2
@@ -225,15 +232,16 @@ def paired(
     level:float=.95,            # of the interval
     any_terms:bool=False,       # the entries may differ in their settings: the question is what those change
 )->dict|None:                   # n seeds, difference b - a in AP, low, high, by seed, sure (two seeds or more, and zero outside); None where no seed has both
-    "How much better b is than a, seed by seed, with a bootstrap interval"
+    "How much better b is than a, seed by seed, with a bootstrap interval: on the networks that both have, since a second network has a start of its own"
     resample = resample or Resamples()
     mine, theirs = {e.seed: e for e in a}, {e.seed: e for e in b}
     pairs = [(mine[s], theirs[s]) for s in sorted(mine) if s in theirs]
     if not pairs: return None
-    by_seed = {x.seed: y.ap - x.ap for x,y in pairs}
+    both = lambda x, y: max(min(len(x.each), len(y.each)), 1)                               # how many networks
+    by_seed = {x.seed: y.ap_of_first(both(x, y)) - x.ap_of_first(both(x, y)) for x,y in pairs}
     out = dict(n=len(pairs), difference=float(np.mean(list(by_seed.values()))), by_seed=by_seed, low=None, high=None, sure=False)
     if any(x.val is None or x.val != y.val or (x.terms != y.terms and not any_terms) for x,y in pairs): return out   # of other settings, other people
-    d = np.stack([resample(y) - resample(x) for x,y in pairs])                               # (seeds, draws)
+    d = np.stack([resample(y, both(x, y)) - resample(x, both(x, y)) for x,y in pairs])         # (seeds, draws)
     S, draws = d.shape
     if S > 1:
         rng = np.random.default_rng(resample.seed)

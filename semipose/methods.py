@@ -4,13 +4,14 @@
 
 # %% ../nbs/42_methods.ipynb #d0a9d662
 from __future__ import annotations
-from dataclasses import replace
+import hashlib, json
+from dataclasses import fields, is_dataclass, replace
 from typing import NamedTuple
 import torch
 from .errors import UserError
 from .codecs import Gaussian
 from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout, JointOcclude, View
-from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, Foreground, Certain, Reweighted
+from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, BothSee, Foreground, Certain, Reweighted
 
 GROUPS, TITLES, PAPER = {}, {}, {}   # group -> name -> Method; how a method is called in print; where the paper shows it
 
@@ -25,9 +26,9 @@ def add(
     GROUPS.setdefault(group, {})[name], TITLES[name], PAPER[name] = m, title, paper
 
 # %% auto #0
-__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS', 'SHIPPED',
-           'add', 'own', 'method', 'is_unlike', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost',
-           'asked', 'cost', 'equal_compute']
+__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS',
+           'SHIPPED', 'add', 'own', 'line_of', 'is_todays', 'method', 'is_unlike', 'title', 'table', 'teacher',
+           'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -77,12 +78,14 @@ add('unlike pairs', 'posedual_unlike',  'PoseDual, unlike pair',     Method(Peer
 FOUR = (JO >> CO >> A60, JC >> CM >> A60, JC >> A60, JO >> A60)
 add('later methods', 'multiaugs',      'MultiAugs',      Method(Self(), A30, FOUR, together=True), 'MultiAugs single (2024)')
 add('later methods', 'multiaugs_dual', 'MultiAugs dual', Method(Peer(), A30, FOUR, nets=2, sup=.5, together=True), 'MultiAugs dual (2024)')
-add('later methods', 'sspcm',          'SSPCM',          Method(Closest(), A30, (JO >> A60,), nets=3, sup=.5, weight=Confident(.1)), 'SSPCM (CVPR 2023)')
+add('later methods', 'sspcm',          'SSPCM',          Method(Closest(), A30, (JO >> A60,), nets=3, sup=.5, weight=BothSee(.1)), 'SSPCM (CVPR 2023)')
 
 # %% ../nbs/42_methods.ipynb #9412fb97
-A90, NOTHING = View('A90', (Affine(90, p=.8),)), View('nothing', (Cutout(1, 1e4, 1e4),))
+A90, A120 = (View(f'A{30+a}', (Affine(a, p=.8),)) for a in (60, 90))     # A30, and then turned further than in A60
+NOTHING = View('nothing', (Cutout(1, 1e4, 1e4),))
 for n in (2, 10, 17): add('pairs', f'pair_jc{n}', f'A30 to {n} joints hidden, A60', Method(Self(), A30, (JointCutout(n) >> A60,)))
 add('pairs', 'pair_a90',       'A30 to A90',           Method(Self(), A30, (A90,)))
+add('pairs', 'pair_a120',      'A30 to A120',          Method(Self(), A30, (A120,)))
 add('pairs', 'pair_plain_a30', 'Plain to A30',         Method(Self(), PLAIN, (A30,)))
 add('pairs', 'pair_plain_a60', 'Plain to A60',         Method(Self(), PLAIN, (A60,)))
 add('pairs', 'pair_co_a30',    '20 holes to A30',      Method(Self(), A30 >> Cutout(20), (A30,)))
@@ -105,6 +108,24 @@ def own(
     "What a row of one's own is: written down with its runs, for those who read them without it"
     m = METHODS[name]
     return None if m == SHIPPED.get(name) else dict(method=repr(m), copies=m.copies, networks=list(m.networks))
+
+def line_of(
+    name:str,       # a name in METHODS
+)->str:             # six hexadecimal digits
+    "What a line says, down to every number of its views: a run of a line that has changed since is not taken for one of today's"
+    def told(v):
+        if isinstance(v, (tuple, list)): return [told(w) for w in v]
+        if not is_dataclass(v): return repr(v)
+        said = {f.name: getattr(v, f.name) for f in fields(v) if not (isinstance(v, View) and f.name == 'name')}
+        return [type(v).__name__, *([k, told(w)] for k,w in said.items() if w not in (None, False, 0, ()))]    # a switch that came later, and is off, changes nothing
+    return hashlib.sha256(json.dumps(told(METHODS[name])).encode()).hexdigest()[:6]
+
+def is_todays(
+    name:str,       # any
+    line:str|None,  # of `line_of`, written down some time ago
+)->bool:            # True where nothing was written down, or nobody knows the method
+    "Does the table still say what it said?"
+    return line is None or name not in METHODS or line == line_of(name)
 
 def method(
     name:str,   # a name in METHODS

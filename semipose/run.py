@@ -25,7 +25,7 @@ from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all
-from .methods import method as find_method, own, title
+from .methods import line_of, method as find_method, own, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, coco_results, judge
@@ -290,6 +290,8 @@ def same_recipe(
 )->None:            # UserError names the first setting that differs
     "A run is gone on with as it was begun, or not at all"
     old = read_recipe(folder)
+    if old.get('line', recipe.get('line')) != recipe.get('line'):
+        raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): remove it, or choose another --name (of a sweep: another --out).')
     old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
     for k in EQUAL:
         if old.get(k) == json.loads(json.dumps(recipe.get(k))): continue
@@ -376,7 +378,7 @@ def train(
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
     networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
-    recipe = dict(method=method, title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
+    recipe = dict(method=method, line=line_of(method), title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
                   lr=lr or p.lr, start={k: _short(v) for k,v in start.items()} if isinstance(start, dict) else _short(start), **{k: _short(v) for k,v in source.items()},
                   command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     if mine := own(method): recipe['own'] = mine

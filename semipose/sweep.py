@@ -13,7 +13,7 @@ import torch
 from .errors import UserError
 from .files import is_held, only_writer, whole
 from .ledger import Entry, read_ledger, record, settings_key
-from .methods import METHODS, cost, is_unlike, method as find_method, own
+from .methods import METHODS, cost, is_todays, is_unlike, method as find_method, own
 from .data.coco import write_json
 from .data.synth import DIFFICULTIES, write_synth
 from .protocols import PER_METHOD, SECOND, Protocol
@@ -54,12 +54,13 @@ def entry_of(
     more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
     if m.networks: more.update({k: getattr(p, k) for k in SECOND})
     if recipe.get('own'): more['own'] = recipe['own']['method']
+    if recipe.get('line'): more['line'] = recipe['line']
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
                  key=settings_key(more, dict(milestones=DEFAULTS['milestones'])), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
                  unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
-                 begun=recipe['begun'], sentence=recipe['sentence'], own=recipe.get('own'), people=people)
+                 begun=recipe['begun'], sentence=recipe['sentence'], own=recipe.get('own'), line=recipe.get('line'), people=people)
 
 # %% ../nbs/75_sweep.ipynb #6de13834
 def is_drawn(
@@ -123,11 +124,11 @@ def lacking(
     terms:str,              # of `terms_of`
     results,                # the ledger
 )->list[str]:
-    "The methods of which the ledger has no entry of this seed, terms and steps; of an unlike pair with this second network, of a row of one's own with these words"
+    "The methods of which the ledger has no entry of this seed, terms and steps; of an unlike pair with this second network, of a row as its line says it today"
     there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
     as_json = lambda v: json.loads(json.dumps(v))
     pair = lambda name, settings: [as_json(settings.get(k)) for k in SECOND] if is_unlike(name) else None
-    done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there]
+    done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there if is_todays(e.method, e.line)]
     return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, p.as_dict())) not in done]
 
 def why(

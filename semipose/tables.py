@@ -14,7 +14,7 @@ from html import escape
 from .errors import UserError
 from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
-from .methods import GROUPS, METHODS, PAPER, is_unlike, title
+from .methods import GROUPS, METHODS, PAPER, is_todays, is_unlike, title
 from .protocols import PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, protocol, protocol_names, published, published_entry
 from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
@@ -35,9 +35,10 @@ APART = ('name', 'title', *PER_METHOD)     # what may differ under equal terms
 
 def one_terms(
     entries:Sequence[Entry],                # of one protocol
-)->tuple[list[Entry], int]:                 # those under the protocol's terms, else the commonest, one per method and seed; how many others there are
+)->tuple[list[Entry], int]:                 # those under the protocol's terms, else the commonest, one per method (as it is defined today) and seed; how many others there are
     "Entries that may stand in one table"
     if not entries: return [], 0
+    asked_for, entries = len(entries), [e for e in entries if is_todays(e.method, e.line)] or entries
     json_of = lambda v: json.dumps(v, sort_keys=True)
     known = protocol(entries[0].protocol) if entries[0].protocol in protocol_names() else None
     now = {} if known is None else known.as_dict()
@@ -56,7 +57,7 @@ def one_terms(
         one = max(best, key=best.get)
         for e in sorted(mine, key=lambda e: e.begun):
             if kind(e) == one: kept[e.method, e.seed] = e
-    return list(kept.values()), len(entries) - len(kept)
+    return list(kept.values()), asked_for - len(kept)
 
 def by_method(
     entries:Sequence[Entry],
@@ -180,7 +181,7 @@ def table_rows(
 
 # %% ../nbs/73_tables.ipynb #290e146e
 SAID = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start', start_lr='learning rate of the start',
-            labels='labelled people', net='network')
+            labels='labelled people', net='network', definition='definition')
 
 def changed(
     e:Entry,
@@ -189,6 +190,7 @@ def changed(
     "What was set otherwise"
     ignored = APART if is_unlike(e.method) else APART + SECOND
     same = {k: v for k,v in e.settings.items() if k not in ignored and v != usual.settings.get(k)}
+    if not is_todays(e.method, e.line): same['definition'] = f'earlier ({e.line})'
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
 
 def variants(

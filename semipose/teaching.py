@@ -16,9 +16,9 @@ from .views import A30, View, Draw, plain, render, carry, joints_in
 from .losses import deep, Terms
 
 # %% auto #0
-__all__ = ['Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Everything', 'Confident', 'Foreground',
-           'Certain', 'Reweighted', 'Method', 'Draws', 'TeachingLoss', 'Asked', 'full', 'Teaching', 'mix', 'times',
-           'one_batch']
+__all__ = ['Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Everything', 'Confident', 'BothSee',
+           'Foreground', 'Certain', 'Reweighted', 'Method', 'Draws', 'TeachingLoss', 'Asked', 'full', 'Teaching', 'mix',
+           'times', 'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
 @dataclass(frozen=True)
@@ -89,6 +89,17 @@ class Confident:
         heat:Tensor,    # (B,K,h,w) what teaches, in the student's frame
     )->Tensor:          # (B,K) 0 or 1
         return (peaks(heat) > self.t).to(heat.dtype)
+
+# %% ../nbs/41_teaching.ipynb #9a8a399a
+@dataclass(frozen=True)
+class BothSee:
+    "Only joints whose peaks in the first two networks' heatmaps of the easy view have a mean above `t`: one choice for all students (SSPCM)"
+    t:float = .1
+    def of_easy(self,
+        ask,            # of the teachers, see `Asked`
+    )->Tensor:          # (B,K) 0 or 1, joints named as in the easy view
+        a, b = (peaks(response(ask.codec, ask('net', j).detach())) for j in (0, 1))
+        return ((a + b)/2 > self.t).to(a.dtype)
 
 # %% ../nbs/41_teaching.ipynb #24c0454a
 @dataclass(frozen=True)
@@ -307,12 +318,18 @@ class Teaching(Callback):
     def lesson(self, heat, d):
         "One teacher's heatmap as one view must see it, or its joints drawn there"
         h, joints = carry(heat, self.easy, d, self.codec, self.flip_index), self.supervised.to(heat.device)
-        weight = self.method.weight(response(self.codec, h.detach()))
+        weight = self.what_counts(response(self.codec, h.detach()), d)
         if self.method.drawn:
             xy = move(self.codec.decode(heat)[0], compose(invert(self.easy.M), d.M))
             h, there = self.codec.encode(flip_joints(xy, self.easy.flip ^ d.flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
             joints = joints*(there if there.dim() == 2 else response(self.codec, there)[...,0,0])
         return h, counts(self.codec, times(joints, weight), h)
+
+    def what_counts(self, heat, d):
+        "By the lesson itself, or by what the networks said of the easy view"
+        w = self.method.weight
+        if not hasattr(w, 'of_easy'): return w(heat)
+        return flip_joints(w.of_easy(self.ask), self.easy.flip ^ d.flip, self.flip_index)
 
     def after_pred(self):
         if not (self.training and self.method.student_views and self.method.teacher.gradient): return

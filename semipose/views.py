@@ -51,7 +51,7 @@ def plain(
 # %% ../nbs/20_views.ipynb #c24dc2fe
 @dataclass(frozen=True)
 class Affine:
-    "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1; ranges as in SimpleBaseline's training)"
+    "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1; numbers as in SimpleBaseline's training)"
     rotate:float        # standard deviation of the angle, degrees; clipped at twice this
     scale:float = .25   # standard deviation of the size, clipped at 1 -+ this
     p:float = 1.        # how often the picture is turned at all
@@ -222,9 +222,11 @@ def equalize(x, v):
     step = (H*W - count.gather(2, x.amax((2,3)).long()[...,None])) // 255
     return relabel(x, torch.where(step > 0, (count.cumsum(2) - count + step//2) // step.clamp(min=1), _ramp(x)))
 def invert_colors(x, v): return 255 - x
-def posterize(x, v): return x & (256 - 2**(8 - (4*v.abs()).int().clamp(min=1))).to(torch.uint8)
-def solarize(x, v): return torch.where(x < 256*v.abs(), x, 255 - x)
-def solarize_add(x, v): return torch.where(x < 128, (x + (110*v.abs()).int()).clamp(max=255).to(torch.uint8), x)
+def posterize(x, v): return x & (256 - 2**(8 - (6 - (4*v.abs()).int()).clamp(min=2))).to(torch.uint8)
+def solarize(x, v): return torch.where(x < 256*(1 - v.abs()), x, 255 - x)
+def solarize_add(x, v):
+    x = (x + (110*v.abs()).int()).clamp(max=255).to(torch.uint8)
+    return torch.where(x < 128, x, 255 - x)
 
 # %% ../nbs/20_views.ipynb #06e8e119
 def saturate(x, v): return _blend(_gray(x).float(), x.float(), 1+.9*v).clamp(0, 255).to(torch.uint8)
@@ -252,7 +254,7 @@ def recolor(
 
 @dataclass(frozen=True)
 class RandAugment:
-    "n random colour changes or one square hole, per picture (Cubuk et al. 2020; ranges of Xie et al.'s released code, pixel sizes at 256 px crop height)"
+    "n random colour changes or one square hole, per picture (Cubuk et al. 2020; the list of changes is Xie et al.'s, pixel sizes at 256 px crop height)"
     n:int = 2           # changes in each picture, drawn with replacement
     m:float = 20.       # strength, of 30
     hole:float = 80.    # side of the largest hole, px
@@ -299,8 +301,8 @@ def as_view(v)->View:
 
 PLAIN = View('plain', base=True)
 A30 = View('A30', (Affine(30, p=.6, flip=.5),), base=True)
-A60 = View('A60', (Affine(60, p=.8),))
-A60_RELEASED = View('A60(released)', (Affine(60, p=.8, released=True),))
+A60 = View('A60', (Affine(30, p=.8),))
+A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True),))
 JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
 SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True) for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 

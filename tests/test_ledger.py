@@ -170,8 +170,8 @@ def test_three_seeds_cover_a_new_laboratory():
     "seeds differ far more than pictures do: of many laboratories with three seeds each, about 95 % have an interval that holds the true difference"
     rng, inside = np.random.default_rng(0), []
     class Known(Resamples):
-        def __call__(self, e): return np.full(100, e.ap) + .01*rng.standard_normal(100)
-    def with_ap(m, s, a): return replace(example, method=m, seed=s, curve=[dict(example.curve[-1], ap=a)], people=dict(example.people, val=str(s)))
+        def __call__(self, e, nets=None): return np.full(100, e.ap) + .01*rng.standard_normal(100)
+    def with_ap(m, s, a): return replace(example, method=m, seed=s, curve=[dict(example.curve[-1], ap=a, ap1=a)], people=dict(example.people, val=str(s)))
     example = example_entry(people=5)
     for _ in range(200):
         d = paired([with_ap('a', s, 0.) for s in range(3)], [with_ap('b', s, 5 + 2*rng.standard_normal()) for s in range(3)], Known(100))
@@ -188,3 +188,18 @@ def test_seeds_of_one_validation_set_share_its_pictures():
     assert width(paired(three(a), three(b), r)) == pytest.approx(one, rel=.1)
     other = lambda es: [replace(e, people=dict(e.people, val=f'{e.seed:06x}')) for e in es]
     assert width(paired(other(three(a)), other(three(b)), r)) < .9*one
+
+def test_a_pair_beside_one_network_is_compared_on_the_network_they_share():
+    "the second network has a start of its own: its luck is no gain"
+    one, better, lucky = (example_entry('a', 0), example_entry('b', 0, .03), example_entry('c', 0, .3))
+    pair = replace(better, curve=[dict(r, ap=(r['ap1'] + l['ap1'])/2, ap2=l['ap1']) for r,l in zip(better.curve, lucky.curve)],
+                   people=dict(better.people, nets=[*better.people['nets'], *lucky.people['nets']]))
+    assert pair.each == [better.ap, lucky.ap] and pair.ap > better.ap + 5
+    r = Resamples(100)
+    want = paired([one], [better], r)
+    for got in (paired([one], [pair], r), paired([pair], [one], r)):
+        sign = 1 if got['difference'] > 0 else -1
+        assert sign*got['difference'] == pytest.approx(want['difference']) and sorted(abs(got[k]) for k in ('low', 'high')) == pytest.approx([want['low'], want['high']])
+    swapped = replace(pair, curve=[dict(r, ap1=r['ap2'], ap2=r['ap1']) for r in pair.curve], people=dict(pair.people, nets=pair.people['nets'][::-1]))
+    assert paired([pair], [swapped], r)['difference'] == pytest.approx(0) and paired([one], [swapped], r)['difference'] > want['difference'] + 5
+    assert replace(pair, curve=[{k: v for k,v in r.items() if k not in ('ap1', 'ap2')} for r in pair.curve]).ap_of_first(1) == pair.ap
