@@ -100,7 +100,9 @@ def test_both_methods_are_resampled_on_the_same_pictures():
     a, b = example_entry('a', 0), example_entry('b', 0, .05)
     r, other = Resamples(600), Resamples(600, seed=1)
     assert np.std(r(b) - r(a)) < .7*np.std(r(b) - other(a))
-    assert r(a) is r(a) and np.array_equal(r(a), Resamples(600)(a)) and not np.array_equal(r(a), other(a))
+    kept = r.memo[a.fingerprint]
+    assert r(a) is not None and r.memo[a.fingerprint] is kept, 'computed once'
+    assert np.array_equal(r(a), Resamples(600)(a)) and not np.array_equal(r(a), other(a))
 
 def test_one_seed_agrees_with_a_bootstrap_written_out():
     a, b = example_entry('a', 0, people=60), example_entry('b', 0, .05, people=60)
@@ -199,7 +201,7 @@ def test_a_pair_beside_one_network_is_compared_on_the_network_they_share():
     want = paired([one], [better], r)
     for got in (paired([one], [pair], r), paired([pair], [one], r)):
         sign = 1 if got['difference'] > 0 else -1
-        assert sign*got['difference'] == pytest.approx(want['difference']) and sorted(abs(got[k]) for k in ('low', 'high')) == pytest.approx([want['low'], want['high']])
+        assert sign*got['difference'] == pytest.approx(want['difference']) and sorted(sign*got[k] for k in ('low', 'high')) == pytest.approx([want['low'], want['high']])
     swapped = replace(pair, curve=[dict(r, ap1=r['ap2'], ap2=r['ap1']) for r in pair.curve], people=dict(pair.people, nets=pair.people['nets'][::-1]))
     assert paired([pair], [swapped], r)['difference'] == pytest.approx(0) and paired([one], [swapped], r)['difference'] > want['difference'] + 5
     assert replace(pair, curve=[{k: v for k,v in r.items() if k not in ('ap1', 'ap2')} for r in pair.curve]).ap_of_first(1) == pair.ap

@@ -31,10 +31,10 @@ def declared():
                 pseudopose=('frozen drawn', ['plain'], [['A30']]), pseudopose_soft=('frozen', ['plain'], [['A30']]), posecons_drawn=('self drawn', easy, hard),
                 data_distillation=('frozen drawn', scales, [['A30']]),
                 easy_easy=('self', easy, [['A30']]), hard_hard=('self', ['A60'], hard), hard_easy=('self', ['A60'], [['A30']]),
-                multiaugs=('self', easy, four), multiaugs_dual=('peer', easy, four, 'all', 2, .5), sspcm=('closest', easy, [['JO', 'A60']], ('joint', .1), 3, .5),
+                multiaugs=('self', easy, four), multiaugs_dual=('peer', easy, four, 'all', 2, .5), sspcm=('closest', easy, [['JO', 'A60']], ('two', .1), 3, .5),
                 supervised_other=('nobody', [], []), posedual_other=('peer', easy, hard, 'all', 2, .5), posedual_unlike=('peer', easy, hard, 'all', 2, .5),
                 posedual_released=('peer', easy, [['A60r']], 'all', 2, .5), posedual_jc_released=('peer', easy, [['JCr', 'A60r']], 'all', 2, .5),
-                sspcm_released=('closest', easy, [['JOr', 'A60']], ('joint', .1), 3, .5))
+                sspcm_released=('closest', easy, [['JOr', 'A60']], ('two', .1), 3, .5))
     for end, student in (('', hard), ('_equal', [['A30']])):
         for t in (2, 4, 6, 8):
             rows[f'threshold_0{t}{end}'], rows[f'foreground_0{t}{end}'] = ('self', easy, student, ('joint', t/10)), ('self', easy, student, ('pixel', t/10))
@@ -157,7 +157,7 @@ def slow_teacher(r, s, i, model):
             out[n,k] = (p[n,k] + q[n,k])/2
     return out
 
-def slow_weight(heat, counts):
+def slow_weight(heat, counts, easy=None):
     if counts == 'all': return SUPERVISED.double()
     kind, t = counts
     w = torch.zeros_like(heat)
@@ -165,6 +165,7 @@ def slow_weight(heat, counts):
         for k in range(K):
             h = heat[b,k].detach()
             front = h > t
+            if kind == 'two': w[b,k] = float((float(easy[0][b,k].max()) + float(easy[1][b,k].max()))/2 > t)     # no view here is mirrored once more
             if kind == 'joint': w[b,k] = float(h.max() > t)
             if kind == 'pixel': w[b,k] = front.double()
             if kind == 'certain': w[b,k] = ((h > t) | (1-h > t)).double()
@@ -205,7 +206,8 @@ def slow_loss(r, s, model):
             else:
                 with torch.no_grad(): heat = slow_teacher(r, s, i, model)
             lesson = slow_carry(heat, r.t.easy, r.t.views[i][v])
-            weight = slow_weight(lesson, s.counts)
+            with torch.no_grad(): both = [model.nets[j](r.t.ask.images[0]) for j in (0, 1)] if s.counts[0] == 'two' else None
+            weight = slow_weight(lesson, s.counts, both)
             lessons.append(slow_drawn(heat, r.t.easy, r.t.views[i][v]) if 'drawn' in s.teacher else (lesson.detach(), weight))
             if 'drawn' in s.teacher or r.t.views[i][v].released:      # on the same tensors: these two are made with float32 numbers
                 lesson, weight = (o.double() for o in r.labels['teach'][i][v])
@@ -229,7 +231,7 @@ def test_pairs_are_posecons_with_other_views():
     for n, m in GROUPS['pairs'].items():
         assert replace(m, teacher_view=A30, student_views=(A60,)) == METHODS['posecons'] and m != METHODS['posecons'], n
     views = {n: (str(m.teacher_view), str(m.student_views[0])) for n, m in GROUPS['pairs'].items()}
-    assert len(set(views.values())) == 8 and views['pair_plain_a30'] == ('plain', 'A30') and views['pair_nothing'][1] == 'nothing'
+    assert len(set(views.values())) == 9 and views['pair_a120'] == ('A30', 'A120') and views['pair_plain_a30'] == ('plain', 'A30') and views['pair_nothing'][1] == 'nothing'
 
 def test_two_different_lines_are_two_different_methods():
     assert len(set(METHODS.values())) == len(METHODS)
@@ -313,7 +315,7 @@ def test_pictures_of_teacher_and_student_differ_exactly_as_declared(name):
             size, angle, mirrored = turned(r.t.easy, d)
             assert torch.equal(mirrored, r.t.easy.flip ^ d.flip)
             if words[-1] == 'A60': assert not mirrored.any() and angle.max() > 1e-2
-            if words[-1] == 'A60' and s.easy == ['A30']: assert (size.amax() <= 1.25+1e-4) and size.amin() >= .75-1e-4 and angle.max() <= 120.01
+            if words[-1] == 'A60' and s.easy == ['A30']: assert (size.amax() <= 1.25+1e-4) and size.amin() >= .75-1e-4 and angle.max() <= 60.01
             assert d.released == (words[-1] == 'A60r')
             rigid = (size[:,0] - size[:,1]).abs()
             assert rigid.max() > .02 if words[-1] == 'A60r' else rigid.max() < 1e-4
@@ -349,7 +351,7 @@ def test_the_test_is_awake():
     "each reading of 'what counts' lets some joints or pixels count and not others, so that the laws above can fail"
     for name in ONCE:
         kind = DECLARED[name].counts
-        if kind != 'all':
+        if kind != 'all' and kind[0] != 'two':     # see test_teaching for that one
             w = torch.stack([w for views in run(name).labels['teach'] for _, w in views]).double()
             w = w[:,:,SUPERVISED > 0]
             assert w.min() < w.max(), name
@@ -416,7 +418,7 @@ def test_the_first_rows_draw_what_they_always_drew(name, seed, step):
                     y, x = divmod(int(heat[b,k].flatten().argmax()), 12)
                     want = [2*x + 10*32/256*float(jitter[b,n,0]), 2*y + 10*32/256*float(jitter[b,n,1])] + [32/256*(10 + 9*float(half[b,n,c])) for c in (0, 1)]
                     assert_close(r.t.views[i][0].holes[0][0][b,n], torch.tensor(want), atol=1e-3, rtol=0)
-        hard = affine_by_hand(g, 60, .8, 0., easy)
+        hard = affine_by_hand(g, 30, .8, 0., easy)
         assert_close(r.t.views[i][0].M, hard.M, atol=1e-4, rtol=1e-5)
         assert torch.equal(r.t.views[i][0].flip, easy.flip)
 

@@ -11,7 +11,7 @@ from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
 from semipose.teaching import Average, BothWays, Confident, Draws, Frozen, Method, Peer, Self, Teaching, TeachingLoss, one_batch
-from semipose.views import A30, A60, JointCutout, carry
+from semipose.views import A30, A60, JointCutout, carry, plain
 
 SIZE, CODEC, K = (32, 32), Gaussian(sigma=1.5, stride=2), 17
 
@@ -242,3 +242,22 @@ def test_average_moves_after_the_step_and_by_its_decay():
     t = teach(METHODS['mean_teacher_99']); t.learn = NS(model=model, training=True)
     t.after_step()
     for b, a, p in zip(before, model.ema.parameters(), model.nets.parameters()): assert_close(a, .99*b + .01*p)
+
+def test_two_networks_say_on_the_easy_view_what_counts_for_all_three():
+    "SSPCM: the mean of two peaks, not the lesson's own; also where the hard view has turned the joint out of the picture, and under its other name where it is mirrored"
+    K, m = 17, METHODS['sspcm']
+    said = {('net', 0): torch.zeros(2, K, 16, 12), ('net', 1): torch.zeros(2, K, 16, 12)}
+    said['net',0][:,1,8,6], said['net',1][:,1,8,6] = .02, .3        # left eye: a mean of .16, though one alone is below
+    said['net',0][:,5,8,6], said['net',1][:,5,8,6] = .12, .04       # left shoulder: a mean of .08, though one alone is above
+    said['net',0][:,9,0,0], said['net',1][:,9,0,0] = .5, .5         # left wrist, in the corner
+    class Ask:
+        n, step, codec = 3, 0, CODEC
+        def __call__(self, kind, j): return said[kind, j]
+    t = Teaching(m, CODEC, SIZE, COCO17, torch.ones(K))
+    t.ask, t.easy = Ask(), plain(2, SIZE)
+    shifted = replace(t.easy, M=t.easy.M + torch.tensor([[0,0,1000.],[0,0,0],[0,0,0]]))
+    mirrored = replace(t.easy, flip=~t.easy.flip)
+    for i in range(3):
+        for d, names in ((t.easy, {1, 9}), (shifted, {1, 9}), (mirrored, {2, 10})):
+            weight = t.lesson(m.teacher(i, t.ask), d)[1]
+            assert {int(k) for k in weight[0].flatten(1).amax(1).nonzero()} == names if weight.dim() > 2 else {int(k) for k in weight[0].nonzero()} == names
