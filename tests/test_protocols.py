@@ -190,7 +190,7 @@ def test_published_numbers_are_the_papers():
     assert {n: (published('supervised', n), published('posedual_jc', n)) for n in PROTOCOLS if n.startswith('coco-full')} == {
         'coco-full': (70.9, 73.9), 'coco-full-r101': (72.5, 75.3), 'coco-full-r152': (73.2, 75.5), 'coco-full-hrnet': (77.2, 79.2)}
     assert {m: v for m in METHODS if (v := published(m, 'mpii-aic-hrnet'))} == dict(supervised=92.3, posedual_jc=93.0, sspcm=93.3)
-    assert published('posedual_jc', 'coco-full') is None and published('supervised', 'demo') is None and published('nobody', 'nowhere') is None
+    assert published('posedual', 'coco-full') is None and published('supervised', 'demo') is None and published('nobody', 'nowhere') is None
     assert all(published(m, n) is None for m in METHODS for n in PROTOCOLS if n.split('-')[0] in ('demo', 'drawn', 'lsp', 'folder'))
 
 def test_published_numbers_stand_under_our_names():
@@ -328,4 +328,4 @@ def test_coco_protocols_train(coco, tmp_path):
         r = train('posedual_jc', q, d, tmp_path/name, device='cpu', progress=False, steps=2, every=1)
         assert r['state'] == 'done' and r['last']['step'] == 2 and 0 <= r['last']['ap'] <= 100 and r['last']['cons2'] > 0
         recipe = json.loads((tmp_path/name/'recipe.json').read_text())
-        assert Protocol.from_dict(recipe['protocol']).milestones == q.milestones and recipe['sentence'].startswith('As published by Xie et al. 2021 but for ')
+        assert Protocol.from_dict(recipe['protocol']).milestones == q.milestones and recipe['sentence'].startswith('After Xie et al. 2021 but for ')
