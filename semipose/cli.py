@@ -230,7 +230,7 @@ def own_people(
     if data is not None or file is not None: return data, None
     if p.data != 'drawn':
         raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint file, or --protocol demo, which draws its own people.')
-    from semipose.sweep import drawn_folder, drawn_people
+    from semipose.run import drawn_folder, drawn_people
     return drawn_folder(p, seed), lambda: drawn_people(p, seed)
 
 @app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
@@ -270,9 +270,10 @@ def train(
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
     data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.run import train as run_train, starts, first_of, refuse_existing, pick_device
+    from semipose.run import train as run_train, check_batch, starts, first_of, refuse_existing, pick_device
     from semipose.report import result_rows, run_report
     pick_device(device)
+    check_batch(method, p)
     if not resume: refuse_existing(folder)
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
     if drawn: drawn()
@@ -361,7 +362,9 @@ def compare(
     data, drawn = own_people(p, data, file, seed)
     if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
-    if not resume and folder.exists() and any(folder.iterdir()): raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
+    from semipose.files import is_free
+    if folder.is_file(): raise UserError(f'{folder} is a file, and a comparison is a folder: choose another --out.')
+    if not resume and not is_free(folder): raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
     from semipose.run import compare as run_compare, keep_numbers
     from semipose.report import demo_report, summary_rows
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
@@ -492,12 +495,12 @@ def export(
     known(to, ('onnx', 'torch', 'both'), 'format')
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.export import export_onnx, export_torch
+    from semipose.files import make_folder
     from semipose.run import load_run, codec_of
     peers, p, skeleton, recipe = load_run(run, weights, 'cpu')
     if net and net > len(peers): raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave --net away, or give a smaller one.')
     which, rows = 'ensemble' if net is None else net-1, []
-    folder = out or run/'export'
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(out or run/'export')
     for kind, write, end in (('onnx', export_onnx, 'onnx'), ('torch', export_torch, 'pt2')):
         if to not in (kind, 'both'): continue
         done = write(peers, folder/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)

@@ -52,7 +52,7 @@ class Spoilt:
 LADDERS = {   # kind -> strength -> view
     'joints hidden (JC)':                {n: as_view(JointCutout(n)) for n in (*range(1, 11), 13, 17)},
     'joints hidden, then A60':           {n: JointCutout(n) >> A60 for n in (1, 2, 5, 10, 17)},
-    'turned after A30 (SD, degrees)':    {a: View(f'A{a}' if a != 30 else 'A30 twice', (Affine(a, p=.8),)) for a in (15, 30, 45, 60, 90, 120)},
+    'turned after A30 (SD, degrees)':    {a: View(f'A{30+a}', (Affine(a, p=.8),)) for a in (15, 30, 45, 60, 90, 120)},
     'colours (RA, M of 30)':             {m: View(f'RA, M={m}', (RandAugment(2, m),)) for m in (5, 10, 15, 20, 25, 30)},
     'holes (CO)':                        {n: as_view(Cutout(n)) for n in (5, 10, 20, 40)},
     'pieces of others on joints (JO)':   {n: as_view(JointOcclude(n)) for n in (1, 2, 5, 10)},

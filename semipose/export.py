@@ -15,6 +15,7 @@ from torch import nn, Tensor
 
 from . import __version__
 from .errors import UserError
+from .files import whole
 from .skeletons import COCO17, Skeleton
 from .data.core import GREY, Crops
 from .data.synth import draw_people
@@ -22,7 +23,7 @@ from .predict import as_crops, as_list, decode, heatmaps, look, mean_heat, predi
 from .evaluate.coco import coco_eval
 
 # %% auto #0
-__all__ = ['TOLERANCE', 'Answer', 'describe', 'probes', 'differences', 'agree', 'whole', 'ready', 'Exported', 'need', 'trace',
+__all__ = ['TOLERANCE', 'Answer', 'describe', 'probes', 'differences', 'agree', 'with_note', 'ready', 'Exported', 'need', 'trace',
            'session', 'export_onnx', 'export_torch', 'OnnxNet', 'accuracy']
 
 # %% ../nbs/57_export.ipynb #355ad1e9
@@ -110,19 +111,18 @@ def agree(
 
 # %% ../nbs/57_export.ipynb #0b4e7dd4
 @contextlib.contextmanager
-def whole(
+def with_note(
     path:Path,    # the file to be
     about:dict,   # goes beside it as `path`.json
-):                # the name to write to; both files are there only if nothing was raised
-    "Two files, complete or not at all"
-    part, note = (path.with_name(f'.{path.stem}.{os.getpid()}.part{end}') for end in (path.suffix, '.json'))
-    try:
-        yield part
-        note.write_text(json.dumps(about, indent=1), encoding='utf-8')
-        os.replace(note, path.with_name(path.name+'.json'))
-        os.replace(part, path)
-    finally:
-        for p in (part, note): p.unlink(missing_ok=True)
+):                # the name to write to, which ends as `path` does; both files are there only if nothing was raised
+    "A file and what it is, complete or not at all"
+    with whole(path) as part, whole(path.with_name(path.name+'.json')) as note:
+        made = part.with_name(part.name+path.suffix)
+        try:
+            yield made
+            os.replace(made, part)
+            note.write_text(json.dumps(about, indent=1), encoding='utf-8')
+        finally: made.unlink(missing_ok=True)
 
 def ready(nets, path, suffix, size, codec, skeleton, joints, which, pad)->tuple[Path,Answer,dict]:
     "What both exports check and prepare; UserError names what does not fit"
@@ -190,7 +190,7 @@ def export_onnx(
     path, answer, about = ready(nets, path, '.onnx', size, codec, skeleton, joints, which, pad)
     onnx, _ = need('onnx', 'onnxscript' if dynamo else 'onnxruntime')
     x = probes(size, crops)
-    with whole(path, about) as part:
+    with with_note(path, about) as part:
         trace(answer, x[:2], part, dynamo)
         model = onnx.load(part)
         onnx.helper.set_model_props(model, {k: json.dumps(v) for k,v in about.items()})
@@ -216,7 +216,7 @@ def export_torch(
     "One .pt2 file that PyTorch runs without semipose"
     path, answer, about = ready(nets, path, '.pt2', size, codec, skeleton, joints, which, pad)
     x = probes(size, crops)
-    with whole(path, about) as part, warnings.catch_warnings(), torch.no_grad():
+    with with_note(path, about) as part, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
         program = torch.export.export(answer, (x[:2],), dynamic_shapes=({0: torch.export.Dim('batch')},))
         torch.export.save(program, str(part), extra_files={'about.json': json.dumps(about)})

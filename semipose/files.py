@@ -4,14 +4,14 @@
 
 # %% ../nbs/05_files.ipynb #3ad044ff
 from __future__ import annotations
-import errno, os
+import errno, os, time, warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['FULL', 'whole', 'sync_folder', 'only_writer', 'is_held']
+__all__ = ['FULL', 'whole', 'sync_folder', 'make_folder', 'only_writer', 'is_free', 'turn', 'is_held']
 
 # %% ../nbs/05_files.ipynb #3cacab3f
 FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC), errno.EFBIG)   # no room on the disk, or none left of one's share
@@ -47,15 +47,52 @@ def sync_folder(folder:Path)->None:
     except OSError: pass
     finally: os.close(fd)
 
+def make_folder(
+    folder:Path|str,
+)->Path:            # UserError where it cannot be made
+    "A folder that is there"
+    folder = Path(folder)
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise UserError(f'The folder {folder} cannot be made ({"it is a file" if folder.is_file() else e.strerror}): choose another.') from None
+    return folder
+
 # %% ../nbs/05_files.ipynb #175aa613
 @contextmanager
 def only_writer(
     folder:Path|str,    # of the run
 )->Iterator[None]:      # UserError if another process has it
     "Hold a folder for this process"
-    folder = Path(folder)
+    folder, end = Path(folder), time.monotonic() + .2
     with open(folder/'.lock', 'a') as f:
-        if not _lock(f): raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name.')
+        try:
+            while not _lock(f):   # somebody may only be asking
+                if time.monotonic() > end: raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
+                time.sleep(.02)
+        except OSError as e: warnings.warn(f'{folder} lies on a file system without locks ({e.strerror}): see to it that no other process writes there.', stacklevel=3)
+        yield
+
+def is_free(
+    folder:Path|str,
+)->bool:
+    "Is nothing there but, at most, a lock and what a killed process was about to write?"
+    folder = Path(folder)
+    return not folder.exists() or all(f.name == '.lock' or f.match('.*.part') for f in folder.iterdir())
+
+@contextmanager
+def turn(
+    folder:Path|str,    # is made
+    pause:float=1.,     # seconds between two looks
+)->Iterator[None]:
+    "Wait until no other process holds a folder, then hold it"
+    folder, told = make_folder(folder), False
+    with ExitStack() as held:
+        while True:
+            try: held.enter_context(only_writer(folder))
+            except UserError:
+                if not told: print(f'Another process works in {folder}: waiting for it.', flush=True)
+                told = True
+                time.sleep(pause)
+            else: break
         yield
 
 def is_held(
@@ -63,13 +100,16 @@ def is_held(
 )->bool:
     "Is a process writing into this folder now?"
     try:
-        with open(Path(folder)/'.lock') as f: return not _lock(f)
+        with open(Path(folder)/'.lock') as f: return not _lock(f, shared=True)
     except OSError: return False
 
-def _lock(f)->bool:
-    "Take the lock of an open file if nobody has it; it goes when the file is closed"
+def _lock(
+    f,                  # an open file; the lock goes when it is closed
+    shared:bool=False,  # with others who ask; what is open for reading alone can be locked so on every file system
+)->bool:                # OSError where there are no locks
+    "Take the lock of a file if nobody has it"
     try: import fcntl
     except ImportError: return True   # a system without such locks
-    try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError: return False
+    try: fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError: return False   # EAGAIN or EWOULDBLOCK
     return True

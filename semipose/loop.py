@@ -20,8 +20,8 @@ from .files import whole
 from .teaching import Method, Teaching, TeachingLoss
 
 # %% auto #0
-__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'learner', 'fit', 'save_weights', 'save_tensors',
-           'load_tensors', 'load_weights', 'save_state', 'Restore']
+__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'Mixed', 'learner', 'fit', 'save_weights',
+           'save_tensors', 'load_tensors', 'load_weights', 'save_state', 'Restore']
 
 # %% ../nbs/44_loop.ipynb #a56b0002
 class Stretches:
@@ -53,6 +53,15 @@ SCHEDULES = dict(         # name -> (largest learning rate, milestones) -> share
 # %% ../nbs/44_loop.ipynb #f35b3e0e
 OPTIMISERS = dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)
 
+class Mixed(MixedPrecision):
+    "fastai's, but autocast is left however a step ends: until then torch keeps its casts of the weights, for every later training of the process"
+    entered = False
+    def before_batch(self): super().before_batch(); self.entered = True
+    def leave(self):
+        if self.entered: super().after_loss(); self.entered = False
+    after_loss = after_batch = after_train = after_epoch = leave   # a step that is cancelled comes to the later ones alone
+    def after_fit(self): self.leave(); super().after_fit()
+
 def learner(
     peers:nn.Module,            # nets.peers.Peers
     method:Method,              # one line of the table
@@ -78,7 +87,7 @@ def learner(
     teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start)
     learn = Learner(Loaders(train, device), peers, loss_func=TeachingLoss(method, lam), lr=lr, default_cbs=False, train_bn=False, wd_bn_bias=True,
                     opt_func=partial(OptimWrapper, opt=OPTIMISERS[optimiser], weight_decay=wd),
-                    cbs=[TrainEvalCallback(), teach, *([MixedPrecision()] if amp else []), *cbs])
+                    cbs=[TrainEvalCallback(), teach, *([Mixed()] if amp else []), *cbs])
     learn.every, learn.teaching = every, teach
     return learn
 
@@ -94,6 +103,9 @@ def fit(
     if rest: raise UserError(f'A run cannot be taken up at step {learn.teaching.step}: it stops and starts between stretches of {learn.every} steps.')
     try: learn.fit(steps//learn.every, cbs=[ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})], start_epoch=done)
     except UserError as e: raise UserError(str(e).rsplit('\n\t', 1)[-1]) from None   # fastai puts the callback's name before it
+    finally:   # of a step that was broken off
+        learn.model.zero_grad()
+        if hasattr(learn, 'mixed'): learn.mixed.after_fit()
     return learn
 
 # %% ../nbs/44_loop.ipynb #6353a0d0
@@ -157,7 +169,7 @@ def save_state(
     if torch.cuda.is_available(): tensors.update({f'random.cuda.{i}': v for i,v in enumerate(torch.cuda.get_rng_state_all())})
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  whoever draws from it, draws on
     state = dict(step=learn.teaching.step, python=random.getstate(), numpy=[kind, keys.tolist(), *rest])
-    if hasattr(learn, 'scaler'): state['scaler'] = learn.scaler.state_dict()
+    if getattr(learn, 'scaler', None): state['scaler'] = learn.scaler.state_dict()
     return save_tensors(path, {**tensors, **{f'extra.{k}': v for k,v in extra.items()}}, dict(state=state, note=note or {}))
 
 class Restore(Callback):
@@ -170,6 +182,7 @@ class Restore(Callback):
         self.step, self.extra = self.state['step'], {k[6:]: v for k,v in self.tensors.items() if k.startswith('extra.')}
 
     def before_fit(self):
+        if not self.tensors: return   # they were put back in an earlier fit
         part = lambda name: {k[len(name)+1:]: v for k,v in self.tensors.items() if k.startswith(name + '.')}
         try: self.model.load_state_dict(part('model'))
         except RuntimeError: raise UserError(f'The state in {self.path} is of other networks: take the run up with the settings in its recipe.json.') from None
@@ -187,3 +200,4 @@ class Restore(Callback):
         random.setstate((version, tuple(keys), gauss))
         kind, keys, *rest = self.state['numpy']
         np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+        self.tensors, self.extra = {}, {}   # as large as the run itself

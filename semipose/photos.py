@@ -271,7 +271,7 @@ def painted(
 def _free(out:Path, replace:bool):
     "UserError if the results cannot go there"
     if out.exists() and not out.is_dir(): raise UserError(f'{out} is a file; give a folder for the results.')
-    if out.is_dir() and any(out.iterdir()) and not replace: raise UserError(f'The folder {out} exists and is not empty: choose another, or remove it.')
+    if out.is_dir() and any(out.iterdir()) and not replace: raise UserError(f'The folder {out} exists and is not empty: choose another, or write over its results with --replace.')
     near = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not near.is_dir() or not os.access(near, os.W_OK): raise UserError(f'{out}: nothing can be written in {near}; choose another folder for the results.')
 

@@ -12,7 +12,7 @@ __all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES'
            'footnote', 'equal', 'origin', 'headline', 'demo_report', 'run_report']
 
 # %% ../nbs/72_report.ipynb #4330221d
-import base64, io, json, os, re
+import base64, io, json, re
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib import rc_context
 from PIL import Image
 from .errors import UserError
+from .files import whole
 from .draw import Picture, heat_overlay
 from .methods import METHODS, table, title
 from .views import A30, A60
@@ -498,17 +499,12 @@ def write_page(
     body:str,           # HTML
     refresh:int=0,      # seconds after which a browser reads it again; 0 = never
 )->Path:
-    "Write a page, whole or not at all"
+    "Write a page"
     again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ''
     html = ('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
             f'{again}<title>{escape(head)}</title><style>{CSS}</style></head><body><main>{body}</main></body></html>')
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        part.write_text(html, encoding='utf-8')
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-    return path
+    with whole(path) as part: part.write_text(html, encoding='utf-8')
+    return Path(path)
 
 # %% ../nbs/72_report.ipynb #3a0b96f5
 VARIABLES = {INK: 'ink', MUTED: 'muted', GRID: 'grid', **{c: name for name,c in COLORS.items()}}   # colours that the page may change

@@ -4,7 +4,7 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import csv, hashlib, io, json, os, platform, subprocess, sys, time
+import csv, hashlib, io, json, math, multiprocessing, os, platform, shutil, subprocess, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
 from functools import cache
@@ -14,11 +14,11 @@ import torch
 from types import SimpleNamespace
 from fastai.callback.core import Callback
 from .errors import UserError
-from .files import whole, only_writer, is_held
+from .files import whole, is_free, make_folder, only_writer, is_held, turn
 from .skeletons import Skeleton
 from .codecs import build_codec, response
 from .metrics import pck, torso
-from .data.core import People, Crops, to_skeleton
+from .data.core import People, Crops, CachedCrops, to_skeleton
 from .data.coco import write_json
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
@@ -32,11 +32,11 @@ from .evaluate.coco import Matches, coco_results, judge
 from .protocols import Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate', 'val_key',
-           'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'read_recipe', 'read_result',
-           'same_recipe', 'Log', 'Progress', 'train', 'refuse_existing', 'same_split', 'begin_from', 'save_strip',
-           'starts', 'first_of', 'compare', 'keep_numbers', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
-           'evaluate_run']
+__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate',
+           'val_key', 'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'refuse_existing',
+           'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress', 'train', 'check_batch', 'same_split',
+           'begin_from', 'save_strip', 'starts', 'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people',
+           'demo', 'list_runs', 'load_run', 'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -78,12 +78,20 @@ def prepare(
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
     others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
-    def kept(crops):
-        if crops is None: return None
-        small = len(crops)*3*crops.room[0]*crops.room[1] <= CACHE
-        return crops.cache(progress) if small else crops
+    def kept(crops): return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
     if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
     return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+
+def readers(
+    *streams,   # (crops or None, how many of them make a batch)
+)->int:
+    "Processes that read ahead: none for crops in memory, else one per core but one, at most 8, and no more than shared memory has room for"
+    each = [(crops, n) for crops, n in streams if crops is not None and n]
+    if all(isinstance(crops, CachedCrops) for crops, _ in each): return 0
+    if multiprocessing.get_context().get_start_method() != 'fork': return 0   # each would run the caller's script anew
+    try: room = shutil.disk_usage('/dev/shm').free//(4*sum(n*3*math.prod(crops.room) for crops, n in each))   # two batches of each wait, one is made
+    except OSError: room = 8
+    return max(min(8, (os.cpu_count() or 1) - 1, room), 0)
 
 def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
@@ -237,25 +245,34 @@ def command()->str:
 def open_run(
     folder,                 # where the run goes
     recipe:dict,            # written at once, so that a run that dies says what it was
-    replace:bool=False,     # an existing run folder may be written over
+    replace:bool=False,     # an existing run folder may be written over, unless a process writes into it
     resume:bool=False,      # an existing run folder of the same recipe is gone on with
+    mine:bool=False,        # this process is its only writer
 )->Path:                    # UserError if something else is there already
     "Make a run folder, or take one up"
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir(): raise UserError(f'{folder} is a file, not a run folder: choose another --name, or remove it.')
-    if folder.exists() and any(f.name != '.lock' for f in folder.iterdir()):
-        if not (replace or resume): raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove it.')
-        if not (folder/'recipe.json').exists(): raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
-        if not is_held(folder):
-            for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing; a living one is still at it
-        if resume:
-            same_recipe(folder, recipe)
-            return folder
-        for f in FILES: (folder/f).unlink(missing_ok=True)
-    try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UserError(f'The run folder {folder} cannot be made ({e.strerror}): choose another --out.') from None
+    refuse_existing(folder, replace or resume)
+    if mine or not is_held(folder):
+        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing; a living one is still at it
+    elif replace: raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
+    if resume:
+        same_recipe(folder, recipe)
+        return folder
+    make_folder(folder)
+    for f in FILES[1:]: (folder/f).unlink(missing_ok=True)   # a kill leaves the old recipe, or the new one
     write_json(folder/'recipe.json', recipe)
     return folder
+
+def refuse_existing(
+    folder,                 # where a run is to go
+    known:bool=False,       # an existing run is welcome
+)->None:                    # UserError if it cannot go there
+    "Asked before anything slow is done"
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir(): raise UserError(f'{folder} is a file, not a run folder: choose another --name, or remove it.')
+    if is_free(folder): return
+    if not known: raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove it.')
+    if not (folder/'recipe.json').exists(): raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
 
 def read_recipe(
     folder,     # a run folder
@@ -290,8 +307,9 @@ def same_recipe(
 )->None:            # UserError names the first setting that differs
     "A run is gone on with as it was begun, or not at all"
     old = read_recipe(folder)
-    if old.get('line', recipe.get('line')) != recipe.get('line'):
-        raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): remove it, or choose another --name (of a sweep: another --out).')
+    if old['method'] == recipe['method'] and old.get('line', recipe.get('line')) != recipe.get('line'):
+        raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): '
+                        'remove it, or choose another --name (of a sweep: another --out).')
     old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
     for k in EQUAL:
         if old.get(k) == json.loads(json.dumps(recipe.get(k))): continue
@@ -369,6 +387,7 @@ def train(
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
 )->dict:                    # what result.json holds
     "Train a method under a protocol and write a run folder"
+    check_batch(method, p)
     m, dev, cbs = find_method(method), pick_device(device), [cbs] if isinstance(cbs, Callback) else list(cbs)
     if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
@@ -386,13 +405,14 @@ def train(
     if resume:
         open_run(folder, recipe, resume=True)
         if (done := read_result(folder)) and done['state'] == 'done': return done
-    elif not replace: refuse_existing(folder)
+    else: refuse_existing(folder, replace)
     if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
     peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
     if start: begin_from(peers, start, networks)
-    if not resume: open_run(folder, recipe, replace)
-    with only_writer(folder):
+    with only_writer(make_folder(folder)):
+        if not resume: open_run(folder, recipe, replace, mine=True)
+        elif (done := read_result(folder)) and done['state'] == 'done': return done   # another process has just ended it
         if n != m.nets: m = dataclass_replace(m, nets=n)
         m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
         return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume, cbs)
@@ -423,11 +443,14 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
         watch.take_up(old.note['rows'], old.note['best'])
         evaluate.take_up(old.note, old.extra)
     first = old.step if old else 0
-    stream = Streams(data.labeled, data.unlabeled if m.student_views else None, p.batch, steps, seed)
+    labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
+    stream = Streams(labeled, unlabeled, p.batch, steps, seed, 0, readers(*zip((labeled, unlabeled), p.batch)))
     learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr, p.lam, p.optimiser, p.wd, seed, dev, amp, first,
                     cbs=[watch, bar, *([old] if old else []), *cbs])
     try: fit(learn, steps, p.schedule, p.milestones)
-    finally: bar.close()
+    finally:
+        bar.close()
+        if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
     save_weights(peers, folder/'weights.safetensors', dict(step=steps))
     write_json(folder/'people.json', evaluate.people())
     save_strip(folder/'strip.npz', evaluate, [r['step'] for r in log.rows])
@@ -435,10 +458,15 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     (folder/'state.safetensors').unlink(missing_ok=True)
     return out
 
-def refuse_existing(folder)->None:
-    "UserError if a run cannot be made here, before anything slow is done"
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(f.name != '.lock' for f in folder.iterdir())): open_run(folder, {})
+def check_batch(
+    method:str,     # a name in METHODS
+    p:Protocol,
+)->None:            # UserError, before anything slow is done
+    "A batch needs labelled people, and a method that learns from unlabelled ones needs those too"
+    taught = find_method(method).student_views
+    if p.batch[0] < 1 or taught and p.batch[1] < 1:
+        raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {"labelled and unlabelled" if taught else "labelled"} people in every step: '
+                        f'give --batch {max(*p.batch, 1)}.')
 
 def same_split(path:Path, data:Data)->None:
     "UserError if other people would be labelled than when the run was begun"
@@ -496,6 +524,7 @@ def starts(
     **kw,               # of `train`
 )->dict|None:           # kind of network -> run folder; None if the protocol has no start
     "The supervised starts that methods share: as many networks of each kind as any of them needs"
+    for name in methods: check_batch(name, p)
     if not p.start_steps: return None
     need, out = {}, {}
     for m in map(find_method, methods):
@@ -543,10 +572,14 @@ def compare(
     boxes=None,             # as `prepare`
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
-    began, folder = time.perf_counter(), Path(folder)
-    for name in methods: find_method(name)
-    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
-    folder.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    for name in methods: check_batch(name, p)
+    with only_writer(make_folder(folder)):
+        if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
+        return _compare(began, methods, p, data, Path(folder), seed, device, amp, progress, on_update, note, resume)
+
+def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_update, note, resume)->dict:
+    "The part of `compare` that writes into its folder"
     summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed)),
                    sentence=p.sentence(), order=list(methods), command=command(), versions=versions(), hardware=hardware(pick_device(device)),
                    started=datetime.now(timezone.utc).isoformat(timespec='seconds'), **(note or {}), dashed=None, methods={})
@@ -581,14 +614,34 @@ def keep_numbers(
     folder, into = Path(folder), Path(into)
     try: summary = json.loads((folder/'summary.json').read_text())
     except FileNotFoundError: raise UserError(f'{folder} is not a comparison: it has no summary.json.') from None
-    into.mkdir(parents=True, exist_ok=True)
-    for name in ('start', *summary['methods']):
-        result = json.loads((folder/name/'result.json').read_text())
+    make_folder(into)
+    for name in (*['start'][:bool(summary['dashed'])], *summary['methods']):
+        if (result := read_result(folder/name)) is None: raise UserError(f'{folder/name} has no result.json: run the comparison again with --resume.')
         write_json(into/f'{name}.json', {k: result[k] for k in ('method', 'title', 'seed', 'state', 'last', 'best', 'collapsed', 'rows')})
     write_json(into/'summary.json', summary)
     return into
 
 # %% ../nbs/71_run.ipynb #801c8662
+def drawn_folder(
+    p:Protocol,     # of drawn people
+    seed:int,
+)->Path:            # data/drawn/NAME-SEED
+    "Where they are drawn"
+    return Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
+
+def drawn_people(
+    p:Protocol,         # of drawn people
+    seed:int,
+    progress:bool=True,
+    folder=None,        # None: `drawn_folder`
+)->Path:                # the folder
+    "The people of a protocol that draws its own, drawn once"
+    folder = Path(folder or drawn_folder(p, seed))
+    with turn(folder.with_name(f'.{folder.name}')):
+        write_synth(folder, p.train_people, p.val_people, seed=seed, size=tuple(3*s//2 for s in p.size), difficulty=DIFFICULTIES[p.difficulty or 'easy'],
+                    face=p.face, progress=progress)
+    return folder
+
 def demo(
     folder='runs/demo',         # results
     seed:int=0,
@@ -601,8 +654,7 @@ def demo(
 )->dict:                        # what summary.json holds
     "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
-    data = Path(data or Path('data')/'drawn'/f'{p.name}-{seed}')
-    write_synth(data, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty or 'easy'], face=p.face, progress=progress)
+    data = drawn_people(p, seed, progress, data)
     order = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods] + [m for m in methods if m not in HEADLINE]
     return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
 
@@ -657,9 +709,10 @@ def answers_of(
     progress:bool=True,
 )->Answers:                 # UserError if it is not a run, or the joints have no names in common
     "Ask a run's networks"
+    if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train' or 'val'.")
     peers, p, skeleton, recipe = load_run(folder, weights, device)
-    if data or split != 'val': people = read_any(data or recipe['data'] or recipe['labels'], split, keep_all=True)
-    else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[1]
+    if data: people = read_any(data, split, keep_all=True)
+    else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[split == 'val']
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
     people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
     rows = people.posed

@@ -4,24 +4,21 @@
 
 # %% ../nbs/75_sweep.ipynb #331fd0b5
 from __future__ import annotations
-import json, time, traceback
+import gc, json, traceback
 from collections.abc import Sequence
-from contextlib import contextmanager, ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 import torch
 from .errors import UserError
-from .files import is_held, only_writer, whole
+from .files import is_held, turn, whole
 from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, is_unlike, method as find_method, own
 from .data.coco import write_json
-from .data.synth import DIFFICULTIES, write_synth
 from .protocols import PER_METHOD, SECOND, Protocol
-from .run import Data, Evaluate, codec_of, first_of, load_run, prepare, read_recipe, read_result, starts, train
+from .run import Data, Evaluate, check_batch, codec_of, drawn_people, first_of, load_run, prepare, read_recipe, read_result, starts, train
 
 # %% auto #0
-__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'turn', 'drawn_folder', 'drawn_people',
-           'lacking', 'why', 'sweep']
+__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
@@ -77,46 +74,15 @@ def is_drawn(
 def find_people(
     folder,         # of a finished run
     data:Data,      # the people it was measured on
+    device='auto',
 )->Path:            # people.json
     "Ask a run's networks about each validation person once more"
-    peers, p, _, recipe = load_run(folder)
+    peers, p, _, recipe = load_run(folder, device=device)
     with torch.no_grad(): found = Evaluate(data, p, codec_of(p, peers.stride)).people(peers)
     write_json(Path(folder)/'people.json', found)
     return Path(folder)/'people.json'
 
 # %% ../nbs/75_sweep.ipynb #12cc8e46
-@contextmanager
-def turn(
-    folder:Path,    # is made
-    pause:float=1., # seconds between two looks
-):
-    "Wait until no other process holds a folder, then hold it"
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        while True:
-            try: held.enter_context(only_writer(folder))
-            except UserError: time.sleep(pause)
-            else: break
-        yield
-
-def drawn_folder(
-    p:Protocol,     # of drawn people
-    seed:int,
-)->Path:            # data/drawn/NAME-SEED
-    "Where they are drawn"
-    return Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
-
-def drawn_people(
-    p:Protocol,         # of drawn people
-    seed:int,
-    progress:bool=True,
-)->Path:                # of `drawn_folder`
-    "The people of a protocol that draws its own, drawn once"
-    folder = drawn_folder(p, seed)
-    with turn(folder.with_name(f'.{folder.name}')):
-        write_synth(folder, p.train_people, p.val_people, seed=seed, size=tuple(3*s//2 for s in p.size), difficulty=DIFFICULTIES[p.difficulty], face=p.face, progress=progress)
-    return folder
-
 def lacking(
     p:Protocol,
     methods:Sequence[str],
@@ -158,7 +124,7 @@ def sweep(
     "Train what the ledger lacks and record it"
     methods = list(dict.fromkeys(methods))
     if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
-    for name in methods: find_method(name)
+    for name in methods: check_batch(name, p)
     for name in methods:
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
@@ -173,6 +139,8 @@ def sweep(
         if not todo: continue
         here = Path(folder)/p.name/f'seed{seed}'
         kw = dict(device=device, amp=amp, progress=progress)
+        d = None
+        gc.collect()   # the crops of the seed before: its learners and their callbacks hold each other
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
         try:
             with turn(here): start = starts(methods, p, d, here/'start', seed, **kw)
@@ -185,7 +153,7 @@ def sweep(
             if is_held(here/name) or (not start and METHODS[name].frozen and is_held(here/'supervised')): out['elsewhere'].append(f'{name}, seed {seed}'); continue
             try:
                 train(name, p, d, here/name, seed, start=first_of(name, start, here/'supervised'), resume=True, **kw)
-                if not (here/name/'people.json').exists(): find_people(here/name, d)
+                if not (here/name/'people.json').exists(): find_people(here/name, d, device)
                 entry = entry_of(here/name)
             except Exception as e:   # one row that does not fit on the device, say, must not cost the night's other rows
                 if isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')

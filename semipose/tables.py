@@ -235,6 +235,8 @@ def gains_figure(
             if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5 if g['n'] > 1 else 2, alpha=.35, solid_capstyle='butt')
             ax.plot(list(g['by_seed'].values()), [i]*g['n'], 'o', ms=3, color=c, alpha=.8, mew=0)
             ax.plot(g['difference'], i, 'o', ms=6.5, color=c if g['sure'] else 'white', mec=c, mew=1.6, zorder=4)
+        reach = [v for r in some for v in (*r['gain']['by_seed'].values(), *((r['gain']['low'], r['gain']['high']) if r['gain']['n'] != 2 and r['gain']['low'] is not None else ()))]
+        if reach: ax.set_xlim(min(0, *reach) - 3, max(0, *reach) + 3)      # an interval of two seeds may run out of the picture: it would flatten all others
         ax.axvline(0, color=INK, lw=1)
         ax.set_yticks(range(len(some)), [r['title'] for r in some], fontsize=8.5)
         for t, r in zip(ax.get_yticklabels(), some): t.set_color(paint(r['group']))
@@ -278,7 +280,7 @@ def failed_figure(
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 6.2))
         axs = fig.subplots(2, 3, sharex=True, sharey=True)
-        fig.subplots_adjust(.045, .09, .985, .90, .16, .38)
+        fig.subplots_adjust(.055, .09, .985, .87, .14, .38)
         for ax, (head, what) in zip(axs.flat, ATTEMPTS):
             ax.set_title(head)
             ax.axhline(dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
@@ -291,16 +293,17 @@ def failed_figure(
                     x, y = mean_curve(mine)
                     ax.plot(x, y + lift(mine), color=c, lw=2 if not end else 1.7, ls=ls,
                             label=short(name) if not end or name not in methods else None)
-            for n, c in (('posecons', color('posecons')), ('naive', color('naive'))):
+            for n, c in (('posecons', INK), ('naive', color('naive'))):
                 if n in methods:
                     x, y = mean_curve(methods[n])
-                    ax.plot(x, y + lift(methods[n]), color=c, lw=1, alpha=.55, zorder=1)
+                    ax.plot(x, y + lift(methods[n]), color=c, lw=1.1, alpha=.7, zorder=1)
             if plain: ax.legend(frameon=False, fontsize=8, ncols=2, loc='upper right', handlelength=1.6, borderaxespad=.2)
             else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
             ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
-        fig.text(.045, .965, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair. '
-                             'Thin: PoseCons (green), plain consistency (red).' + MOVED*some_moved(methods, lift), color=MUTED, fontsize=9 if some_moved(methods, lift) else 9.5)
+        for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
+        fig.text(.055, .985, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair.\n'
+                             'Thin: PoseCons (black), plain consistency (red).' + MOVED*some_moved(methods, lift), color=MUTED, fontsize=9.5, va='top')
         return fig
 
 MOVED = ' Lines of fewer seeds are moved to it.'
@@ -344,8 +347,9 @@ def compute_figure(
             ax.plot(work, y[-1], 'o', ms=5, color=c, alpha=.9, mew=0, zorder=3)
             if name in lines:
                 ax.plot(work*x/x[-1], y, color=c, lw=1.6, zorder=4)
-                ends.append((work, y[-1], f'{title(name)}  {y[-1]:.1f}', c))
-        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work, all methods at the end of their steps' + '; fewer seeds: moved to the same start'*some_moved(methods, lift))
+                gain = paired(methods[BASELINE], mine, Resamples(2)) if name != BASELINE and BASELINE in methods else None
+                ends.append((work, y[-1], f'{title(name)}  ' + (f'{gain["difference"]:+.1f}' if gain else f'{summarise(mine)["mean"]:.1f}'), c))
+        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work; signed numbers: gain over supervised' + '; fewer seeds: moved to one start'*some_moved(methods, lift))
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
         for g in dict.fromkeys(group_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')

@@ -302,7 +302,8 @@ class Teaching(Callback):
         hides = any(v.needs_joints for v in m.student_views)
         if m.teacher.gradient: images['teacher'] = self.ask.images[0]
         if hides or not m.teacher.gradient:
-            with torch.no_grad(), torch.autocast(dev.type, enabled=self.amp): taught = [m.teacher(i, self.ask) for i in range(m.nets)]
+            with torch.no_grad(), torch.autocast(dev.type, enabled=self.amp, cache_enabled=False):   # older torch hands the students casts kept here, which have no gradient
+                taught = [m.teacher(i, self.ask) for i in range(m.nets)]
         self.views, again = [], (self.generator.get_state(), draws.used)
         for i in range(m.nets):     # the same matrices for every network; only what is hidden differs
             self.generator.set_state(again[0]); draws.used = again[1]

@@ -58,6 +58,7 @@ class Watch(Callback):
 
     def before_fit(self):
         self.began, self.busy = time.perf_counter(), 0.
+        self.sums, self.count = {}, 0   # a stretch that was broken off is not taken up
         if self.first and not self.rows: self.measure()
     def after_loss(self):
         if not self.training: return
@@ -79,6 +80,7 @@ class Watch(Callback):
     def measure(self):
         "One row: ask `evaluate`, add the losses since the last row"
         start, was = time.perf_counter(), self.model.training
+        check_finite(self.sums, self.steps)   # of the steps that `after_loss` passed over
         self.model.eval()
         with torch.no_grad(): row = dict(step=self.steps, **self.evaluate(self.model))
         self.model.train(was)

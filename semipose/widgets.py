@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace as NS
 from typing import NamedTuple
 import ipywidgets as ipw
 import numpy as np
@@ -27,7 +28,7 @@ from .metrics import pck, torso
 from .data.core import Crops
 from .data.sets import read_any_train_val
 from .views import A30, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, carry, joints_in, plain, render
-from .predict import decode, evaluating, look, mean_heat
+from .predict import decode, look, mean_heat
 from .teaching import Asked, Draws
 from .methods import METHODS, title
 from .collapse import WHO, Boundary, limit, pixel_figure, settled
@@ -179,24 +180,24 @@ class Lesson(NamedTuple):
 
 @torch.no_grad()
 def lesson(
-    peers,                  # nets.peers.Peers, with the copies that the method needs
+    peers,                  # nets.peers.Peers on any device, with the copies that the method needs
     m,                      # Method
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops
     codec, size, flip_index,
     supervised,             # (K,) 0 = a joint that is never hidden
     draws,                  # Draws, or whatever makes a Draw of (view, joints)
     step:int=0,             # steps made: some teachers wait
-)->Lesson:                  # of the first network and the first student view
+)->Lesson:                  # of the first network and the first student view, where the crops are
     "What a method would teach about these people"
-    with evaluating(peers):
-        seen = [draws(v) for v in m.teacher_views]
-        ask = Asked(peers, [render(image, d, size) for d in seen], seen, codec, flip_index, step)
-        heat = m.teacher(0, ask).detach()
-        joints = (move(highest(codec, heat), invert(seen[0].M)), torch.as_tensor(supervised).float())
-        hard = draws(m.student_views[0], joints)
-        picture = render(image, hard, size)
-        student = look(peers.nets[0], picture)[0]
-    return Lesson(seen[0], hard, (ask.images[0], picture), heat, carry(heat, seen[0], hard, codec, flip_index), student)
+    near = lambda net: lambda x: look(net, x)[0].to(x.device)
+    nets = NS(**{kind: [near(net) for net in getattr(peers, kind) or ()] for kind in ('nets', 'ema', 'frozen')})
+    seen = [draws(v) for v in m.teacher_views]
+    ask = Asked(nets, [render(image, d, size) for d in seen], seen, codec, flip_index, step)
+    heat = m.teacher(0, ask)
+    joints = (move(highest(codec, heat), invert(seen[0].M)), torch.as_tensor(supervised).float())
+    hard = draws(m.student_views[0], joints)
+    picture = render(image, hard, size)
+    return Lesson(seen[0], hard, (ask.images[0], picture), heat, carry(heat, seen[0], hard, codec, flip_index), nets.nets[0](picture))
 
 # %% ../nbs/74_widgets.ipynb #bd429304
 @dataclass

@@ -91,6 +91,8 @@ def test_shell_completion_offers_methods():
     (["predict", "nowhere", "a.jpg", "--weights", "bset"], "did you mean best?"),
     (["export", "nowhere"], "no run folder nowhere"),
     (["export", "nowhere", "--to", "onx"], "did you mean onnx?"),
+    (["train", "posedual_jc", "--data", "x", "--batch", "16+0"], "batch=16+0, and posedual_jc needs labelled and unlabelled people in every step: give --batch 16"),
+    (["train", "naive", "--protocol", "demo", "--batch", "16+0"], "batch=16+0"),
     (["runs", "nowhere"], "no runs in nowhere"),
     (["runs"], "no runs in runs"),
 ])
@@ -107,6 +109,17 @@ def test_an_existing_run_is_not_written_over(tmp_path):
     (tmp_path / "mine" / "weights.safetensors").write_text("precious")
     done = typed("train", "naive", "--data", "x", "--out", tmp_path, "--name", "mine")
     assert done.exit_code == 2 and "exists: choose another --name" in done.stderr
+
+
+def test_a_file_is_no_folder_of_results(tmp_path, monkeypatch):
+    import semipose.run
+    (tmp_path / "file").write_text("precious")
+    done = typed("compare", "naive", "--data", "x", "--start-steps", 20, "--out", tmp_path / "file")
+    assert done.exit_code == 2 and "file is a file, and a comparison is a folder: choose another --out." in done.stderr
+    monkeypatch.setattr(semipose.run, "load_run", lambda *a: ([], None, None, None))
+    done = typed("export", "run", "--out", tmp_path / "file")
+    assert done.exit_code == 2 and "file cannot be made (it is a file): choose another." in done.stderr
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_faults_of_ours_keep_their_traceback(monkeypatch):
@@ -186,7 +199,7 @@ def test_a_protocol_of_drawn_people_draws_them(verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     calls, where = [], Path("data/drawn/demo-3")
     result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
-    monkeypatch.setattr(semipose.sweep, "drawn_people", lambda p, seed: calls.append(("draw", p.name, seed)))
+    monkeypatch.setattr(semipose.run, "drawn_people", lambda p, seed: calls.append(("draw", p.name, seed)))
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a[0], a[2], a[3])) or result)
     monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append(("compare", *a[2:5])) or fake_demo(tmp_path / "fake", pictures=False))
     monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)

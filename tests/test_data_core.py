@@ -160,6 +160,28 @@ def test_what_does_not_fit_into_memory_is_said_before_it_is_tried(folder, monkey
         Crops(folder, (32, 24)).cache()
 
 
+def test_what_fits_depends_on_what_is_free_and_what_is_allowed(folder, monkeypatch):
+    crops, need = Crops(folder, (32, 24)), 7 * 3 * 48 * 36
+    for free, most, fits in ((need / 0.89, np.inf, True), (need / 0.91, np.inf, False), (np.inf, need, True), (np.inf, need - 1, False)):
+        monkeypatch.setattr(core, "_free_memory", lambda free=free: free)
+        assert crops.fits(most) == fits
+
+
+def test_files_that_were_read_take_no_memory_from_a_container(monkeypatch):
+    "the system drops what it has of them as soon as somebody needs the room"
+    told = {"/sys/fs/cgroup/memory.max": "1000", "/sys/fs/cgroup/memory.current": "900", "/sys/fs/cgroup/memory.stat": "anon 300\nfile 600\ninactive_file 500\nactive_file 100\n",
+            "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 8 kB\n"}
+    def read(path, *a, **kw):
+        if str(path) not in told: raise FileNotFoundError(path)
+        return told[str(path)]
+    monkeypatch.setattr(core.Path, "read_text", read)
+    assert core._free_memory() == 600
+    told["/sys/fs/cgroup/memory.max"] = "max"
+    assert core._free_memory() == 8 * 1024
+    told.clear()
+    assert core._free_memory() == np.inf
+
+
 def test_people_remember_what_they_are(folder):
     one = folder.subset(np.array([4, 0]))
     assert len(one) == 2 and one[0].file == "3.png" and one[0].image_id == 103 and one[0].id == 5

@@ -185,6 +185,16 @@ def test_a_failed_export_leaves_what_was_there(pair, file, tmp_path, monkeypatch
     assert sorted((p.name, p.read_text()) for p in tmp_path.iterdir()) == [("pose.onnx", "older"), ("pose.onnx.json", "older")]
 
 
+@pytest.mark.parametrize("write, end", [(export_onnx, "onnx"), (export_torch, "pt2")])
+def test_both_files_reach_the_disk(pair, tmp_path, monkeypatch, write, end):
+    import os
+    synced, real = [], os.fsync
+    monkeypatch.setattr("semipose.files.os.fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])
+    write(pair, tmp_path / f"pose.{end}", SIZE, Gaussian(stride=2), THREE)
+    assert {Path(s).name.split(".")[1:-2][-1] for s in synced if s.endswith(".part")} == {end, "json"}
+    assert {p.name for p in tmp_path.iterdir()} == {f"pose.{end}", f"pose.{end}.json"}
+
+
 @pytest.mark.parametrize("bad, told", [
     (dict(path="pose.pt2"), "should end in .onnx"), (dict(path="no/such/pose.onnx"), "there is no folder"), (dict(size=(63, 48)), "32x24"),
     (dict(codec=Gaussian(stride=4)), "stride=2"), (dict(skeleton=MPII16), "3 joints and skeleton 'mpii16' has 16"), (dict(which=2), "0 to 1"), (dict(which="all"), "'ensemble'"),

@@ -1,15 +1,17 @@
 "Laws of watch and loop: measuring changes nothing, one seed is one run, equal start means equal start, files are whole"
-import math, pytest, torch
+import math, pytest, torch, weakref
+from types import SimpleNamespace as NS
 from torch.testing import assert_close
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelBatchException, CancelEpochException, CancelFitException, CancelTrainException
 from semipose.codecs import Gaussian
 from semipose.errors import UserError
 from semipose.geometry import roomy
-from semipose.loop import SCHEDULES, fit, learner, load_weights, save_weights
+from semipose.loop import SCHEDULES, Restore, fit, learner, load_weights, save_state, save_weights
 from semipose.methods import METHODS
 from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
+from semipose.teaching import Teaching
 from semipose.watch import Watch, collapsed, foreground, mean_peak, peak_histogram
 
 SIZE, CODEC = (32, 32), Gaussian(sigma=1.5, stride=2)
@@ -169,3 +171,95 @@ def test_milestones_are_the_budgets():
     assert seen == [1.]*14 + [.1]*4 + [.01]*2
     assert [round(SCHEDULES['milestones'](1., (.5,))(p), 6) for p in (.49, .5, 1.)] == [1., .1, .1]
     for s in ('constant', 'onecycle'): assert SCHEDULES[s](1., (.1,))(.3) == SCHEDULES[s](1.)(.3), 'milestones are of one schedule only'
+
+# a step that breaks off
+
+def halves():
+    "Losses of a small training under autocast"
+    torch.manual_seed(0)
+    net, x, losses = torch.nn.Linear(8, 8), torch.randn(16, 8), []
+    opt = torch.optim.SGD(net.parameters(), lr=.5)
+    for _ in range(3):
+        with torch.autocast('cpu', torch.bfloat16): loss = net(x).float().square().mean()
+        opt.zero_grad(); loss.backward(); opt.step()
+        losses.append(loss.item())
+    return losses
+
+def breaks(event, error, at=1, after=Teaching):
+    "A callback that raises in step `at`"
+    cb = Callback()
+    def happen():
+        if cb.learn.teaching.step == at: raise error
+    cb.order = after.order + 1
+    setattr(cb, event, happen)
+    return cb
+
+@pytest.mark.parametrize('event', ['before_batch', 'forward', 'after_pred', 'after_loss', 'after_backward'])
+@pytest.mark.parametrize('error', [UserError('here'), KeyboardInterrupt(), torch.cuda.OutOfMemoryError('here')], ids=lambda e: type(e).__name__)
+@pytest.mark.filterwarnings('ignore')   # without a GPU, torch says so
+def test_a_step_that_breaks_off_leaves_nothing_behind(event, error):
+    "the next training in the process sees the weights that it moves, and no gradient or scale of the step that broke off"
+    want = halves()
+    assert want[0] > want[1] > want[2]
+    learn = make(amp=True, cbs=[] if event == 'forward' else [breaks(event, error)])
+    if event == 'forward':
+        def stop(*_):
+            if learn.teaching.step == 1: raise error
+        learn.model.nets[1].register_forward_hook(stop)
+    with pytest.raises(type(error)): fit(learn, 3)
+    assert learn.teaching.step == 1 and halves() == want
+    assert learn.scaler is None and all(p.grad is None for p in learn.model.parameters())
+
+@pytest.mark.parametrize('error', [CancelBatchException, CancelTrainException, CancelEpochException, CancelFitException])
+@pytest.mark.filterwarnings('ignore')
+def test_a_cancelled_step_leaves_nothing_behind(error):
+    want, learn, seen = halves(), make(amp=True, every=1), []
+    class Cancel(Callback):
+        order = Teaching.order + 1
+        def after_pred(self): raise error
+        def after_epoch(self): seen.append(halves())
+        def after_fit(self): seen.append(halves())
+    learn.add_cb(Cancel())
+    fit(learn, 2)
+    assert seen == [want]*(1 if error is CancelFitException else 3) and halves() == want
+
+class Afar(Callback):
+    "The loss as a GPU gives it: whoever looks at it waits"
+    order = Watch.order - 1
+    def after_loss(self): self.learn.loss = NS(device=NS(type='cuda'))
+
+@pytest.mark.parametrize('every, at', [(3, 1), (3, 2), (24, 22)])
+def test_no_stretch_ends_with_a_loss_that_is_no_number(every, at):
+    "where not every step is looked at, the end of a stretch is: such a row is not written, nor what a run is taken up from"
+    class Bad(Callback):
+        order = Teaching.order + 1
+        def after_pred(self):
+            if self.learn.teaching.step == at: self.learn.yb = ({**self.y, 'target': self.y['target']*float('nan')},)
+    w = Watch(lambda m: dict(ap=0.))
+    learn = make('supervised', every=every, cbs=[Afar(), Bad(), w])
+    begun = state(learn)
+    with pytest.raises(UserError, match=f"^The loss term 'sup1' is nan at step {every}: "): fit(learn, 2*every)
+    assert [r['step'] for r in w.rows] == [0]
+    learn.remove_cbs([Bad]); learn.model.load_state_dict(begun); learn.create_opt()   # mended, from the beginning
+    learn.teaching.step = 0
+    fit(learn, every)
+    assert [r['step'] for r in w.rows] == [0, every] and all(math.isfinite(v) for v in w.rows[1].values())
+
+def test_a_resumed_run_lets_go_of_its_file(tmp_path):
+    "weights, moments and pictures of the state are gone with the first step, and a second fit goes on"
+    class Keep(Callback):
+        order = Watch.order + 1
+        def after_epoch(self):
+            if self.learn.teaching.step == 3: save_state(self.learn, tmp_path/'s', pictures=torch.rand(9))
+    whole = fit(make(cbs=[Keep()]), 9)
+    old, alive = Restore(tmp_path/'s'), []
+    refs = [weakref.ref(t) for t in old.tensors.values() if t.numel() > 1]
+    class See(Callback):
+        def before_batch(self): alive.append(sum(r() is not None for r in refs))
+    assert len(refs) > 50 and 'pictures' in old.extra
+    learn = make(seed=0, start=3, cbs=[old, See()])
+    with torch.no_grad(): learn.model.nets[0].final.weight += 1
+    fit(learn, 6, 'constant')
+    assert alive == [0]*3
+    fit(learn, 9, 'constant')
+    assert learn.teaching.step == 9 and not same(state(whole), state(make()))

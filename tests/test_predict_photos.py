@@ -270,3 +270,23 @@ def test_unlabelled_photos_stand_upright(tmp_path):
     flagged, plain = (read_pictures(tmp_path / name, TRIO) for name in ("flagged", "plain"))
     assert flagged.box.tolist() == plain.box.tolist() == [[0, 0, 120, 160]]
     assert torch.equal(Crops(flagged, SIZE)[0]["image"], Crops(plain, SIZE)[0]["image"])
+
+
+def test_many_boxes_are_looked_up_quickly(tmp_path):
+    "by the last part of a name too, where only one can be meant: one look at the table for all pictures"
+    import time
+    from semipose.data.pictures import boxes_of
+    n, box = 20_000, [1., 2., 3., 4.]
+    (tmp_path / "b.json").write_text(json.dumps({f"in/{i}.jpg": [box] for i in range(n)} | {"in/twice.jpg": [box], "on/twice.jpg": [box], "top.jpg": [box]}))
+    table, began = read_boxes(tmp_path / "b.json"), time.perf_counter()
+    assert all(boxes_of(f"{i}.jpg", (9, 9), table) == [box] for i in range(0, n, 10)) and not any(boxes_of(f"none{i}.jpg", (9, 9), table) for i in range(2000))
+    assert time.perf_counter() - began < 2, "it was over a minute"
+    assert boxes_of("twice.jpg", (9, 9), table) == [] and boxes_of("on/twice.jpg", (9, 9), table) == [box] == boxes_of("deep/top.jpg", (9, 9), table)
+    assert boxes_of("a/0.jpg", (9, 9), dict(table)) == [box], "a plain dict will do"
+
+
+def test_results_that_are_there_are_told_with_the_remedy(tmp_path):
+    from semipose.photos import _free
+    (tmp_path / "predictions.json").write_text("[]")
+    with pytest.raises(UserError, match="write over its results with --replace"): _free(tmp_path, False)
+    _free(tmp_path, True)

@@ -90,9 +90,18 @@ def test_a_running_demo_has_a_page_and_says_so(tmp_path, done):
 def test_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     page = write_page(tmp_path / "a.html", "first", "<p>first</p>")
     before = page.read_text()
-    monkeypatch.setattr("semipose.report.os.replace", lambda *a: (_ for _ in ()).throw(OSError("the disk is full")))
+    monkeypatch.setattr("semipose.files.os.replace", lambda *a: (_ for _ in ()).throw(OSError("the disk is full")))
     with pytest.raises(OSError): write_page(page, "second", "<p>second</p>")
     assert page.read_text() == before and list(tmp_path.iterdir()) == [page]
+
+
+def test_a_page_reaches_the_disk_and_may_have_a_folder_of_its_own(tmp_path, monkeypatch):
+    import os
+    synced, real = [], os.fsync
+    monkeypatch.setattr("semipose.files.os.fsync", lambda fd: (synced.append(fd), real(fd))[1])
+    page = write_page(str(tmp_path / "new" / "a.html"), "first", "<p>first</p>")
+    assert page.parent.name == "new" and "<p>first</p>" in page.read_text() and synced
+    with pytest.raises(UserError, match="one of its folders is a file"): write_page(page / "b.html", "second", "")
 
 
 def test_what_a_file_says_is_text_not_html(tmp_path):

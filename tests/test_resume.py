@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from safetensors.torch import load_file
 from semipose.errors import UserError
-from semipose.files import is_held, only_writer, whole
+from semipose.files import is_free, is_held, only_writer, whole
 from semipose.protocols import protocol
-from semipose.run import compare, list_runs, prepare, train
+from semipose.run import compare, list_runs, open_run, prepare, starts, train
 
 TOP = Path(__file__).parents[1]
 SAMPLE = TOP/'data'/'sample'
@@ -126,7 +126,7 @@ def test_a_run_goes_on_as_it_was_begun(unbroken, data, change, says):
     args = dict(method='naive', p=SMALL, seed=0, device='cpu', progress=False, resume=True) | change
     with pytest.raises(UserError, match=says): train(data=data, folder=unbroken/'naive', **args)
 
-def stopped(data, folder, monkeypatch, at=5):
+def stopped(data, folder, monkeypatch, at=5, method='naive'):
     from semipose.teaching import Teaching
     real = Teaching.before_batch
     def breaks(self):
@@ -134,7 +134,7 @@ def stopped(data, folder, monkeypatch, at=5):
         real(self)
     with monkeypatch.context() as mp:
         mp.setattr(Teaching, 'before_batch', breaks)
-        with pytest.raises(Stop): train('naive', SMALL, data, folder, device='cpu', progress=False)
+        with pytest.raises(Stop): train(method, SMALL, data, folder, device='cpu', progress=False)
 
 @pytest.mark.parametrize('damage, says', [
     (lambda f: (f/'state.safetensors').write_bytes(b'\0'*100), 'state.safetensors cannot be read'),
@@ -222,3 +222,122 @@ def test_whole_or_not_at_all(tmp_path):
         assert path.read_text() == 'old' and [p.name for p in path.parent.iterdir()] == ['x']
     with pytest.raises(UserError, match='one of its folders is a file'):
         with whole(path/'y') as f: f.write_text('')
+
+def there(folder): return {f.name: f.stat().st_mtime_ns for f in folder.iterdir()}
+
+def test_nobody_writes_over_a_run_that_lives(data, tmp_path, monkeypatch):
+    "`semipose demo` typed twice, a start made anew: the second process is told so, and not a file of the first is touched"
+    stopped(data, tmp_path/'r', monkeypatch)
+    (tmp_path/'r'/'.log.csv.1.part').write_text('half')
+    before, again = there(tmp_path/'r'), dict(device='cpu', progress=False)
+    for call in (lambda: train('naive', SMALL, data, tmp_path/'r', replace=True, **again), lambda: starts(['naive'], SMALL, data, tmp_path/'r', resume=False, **again),
+                 lambda: open_run(tmp_path/'r', {}, replace=True)):
+        with only_writer(tmp_path/'r'), pytest.raises(UserError, match='written by another process'): call()
+        assert there(tmp_path/'r') == before
+    (tmp_path/'c').mkdir()
+    with only_writer(tmp_path/'c'), pytest.raises(UserError, match='written by another process'): compare(['naive'], SMALL, data, tmp_path/'c', **again)
+    assert [f.name for f in (tmp_path/'c').iterdir()] == ['.lock']
+    train('naive', SMALL, data, tmp_path/'r', replace=True, **again)
+    assert not (tmp_path/'r'/'.log.csv.1.part').exists() and rows(tmp_path/'r')
+
+def test_a_run_is_written_over_by_its_only_writer(data, tmp_path, monkeypatch):
+    "the lock is taken before the first file goes, and kept"
+    import semipose.run as run
+    stopped(data, tmp_path/'r', monkeypatch)
+    seen, real = [], run.write_json
+    def spy(path, *a):
+        seen.append((path.name, is_held(tmp_path/'r'), (tmp_path/'r'/'state.safetensors').exists()))
+        return real(path, *a)
+    monkeypatch.setattr(run, 'write_json', spy)
+    train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, replace=True)
+    assert seen[0] == ('recipe.json', True, False) and all(held for _, held, _ in seen)
+
+@pytest.mark.parametrize('how', [dict(), dict(resume=True), dict(replace=True)])
+def test_killed_before_the_first_file_was_whole(unbroken, data, tmp_path, how):
+    "nothing there but the lock and half a recipe: a folder like new"
+    (tmp_path/'r').mkdir()
+    for name in ('.lock', '.recipe.json.12345.part'): (tmp_path/'r'/name).write_text('')
+    assert is_free(tmp_path/'r') and is_free(tmp_path/'nowhere')
+    train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, **how)
+    assert_same(unbroken/'naive', tmp_path/'r')
+
+def test_a_run_that_another_process_has_just_ended_is_left_as_it_is(unbroken, data, monkeypatch):
+    import semipose.run as run
+    real, calls = run.read_result, []
+    def late(folder):
+        calls.append(folder)
+        return real(folder) if len(calls) > 1 else None   # it ends between the first look and the lock
+    monkeypatch.setattr(run, 'read_result', late)
+    before = there(unbroken/'naive')
+    r = train('naive', SMALL, data, unbroken/'naive', device='cpu', progress=False, resume=True)
+    assert r['state'] == 'done' and there(unbroken/'naive') == before
+
+def locks(monkeypatch, says):
+    import fcntl
+    monkeypatch.setattr(fcntl, 'flock', says)
+
+def test_a_file_system_without_locks_is_not_taken_for_a_busy_one(tmp_path, monkeypatch):
+    import errno, warnings
+    from semipose.files import turn
+    def none(f, how): raise OSError(errno.ENOLCK, 'No locks available')
+    locks(monkeypatch, none)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('default')
+        for _ in range(3):
+            with only_writer(tmp_path), turn(tmp_path/'t'): assert not is_held(tmp_path)
+    assert sorted(str(w.message).split()[0] for w in told) == [str(tmp_path), str(tmp_path/'t')] and all('without locks (No locks available)' in str(w.message) for w in told)
+
+def test_asking_whether_a_folder_is_held_disturbs_nobody(tmp_path, monkeypatch):
+    "who asks shares a lock, on a handle for reading, as network file systems want it; a writer who meets it looks again"
+    import fcntl
+    from threading import Timer
+    (tmp_path/'.lock').touch()
+    asked, real = [], fcntl.flock
+    locks(monkeypatch, lambda f, how: (asked.append((f.mode, how)), real(f, how))[1])
+    assert not is_held(tmp_path) and asked == [('r', fcntl.LOCK_SH | fcntl.LOCK_NB)]
+    f = open(tmp_path/'.lock')
+    real(f, fcntl.LOCK_SH)
+    assert not is_held(tmp_path), 'two may ask at once'
+    Timer(.05, f.close).start()
+    with only_writer(tmp_path): assert is_held(tmp_path)
+
+# ---- pictures that do not fit into memory ----
+
+@pytest.fixture(scope='module')
+def large(): 
+    with pytest.MonkeyPatch.context() as mp:
+        mp.setattr('semipose.run.CACHE', 0)
+        return prepare(SMALL, SAMPLE, 0, progress=False)
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_who_reads_the_pictures_changes_nothing(unbroken, large, tmp_path, monkeypatch, workers):
+    "cut in memory, by this process or by others that read ahead, unbroken or stopped and taken up: the same bits; and the others end with the run"
+    import multiprocessing
+    from semipose.data.core import CachedCrops
+    import semipose.run as run
+    assert not any(isinstance(c, CachedCrops) for c in (large.crops, large.val_crops))
+    monkeypatch.setattr(run, 'readers', lambda *streams: workers)
+    train('posedual_jc', SMALL, large, tmp_path/'whole', device='cpu', progress=False)
+    assert not multiprocessing.active_children()
+    stopped(large, tmp_path/'r', monkeypatch, method='posedual_jc')
+    assert not multiprocessing.active_children()
+    train('posedual_jc', SMALL, large, tmp_path/'r', device='cpu', progress=False, resume=True)
+    for name in ('whole', 'r'): assert_same(unbroken/'posedual_jc', tmp_path/name)
+
+def test_pictures_in_memory_need_no_readers(data, large, tmp_path, monkeypatch):
+    import semipose.run as run
+    from collections import namedtuple
+    monkeypatch.setattr(run.os, 'cpu_count', lambda: 6)
+    monkeypatch.setattr(run.multiprocessing, 'get_context', lambda: run.SimpleNamespace(get_start_method=lambda: 'fork'))
+    each = run.readers
+    assert each((data.labeled, 4), (data.unlabeled, 4)) == 0 and each((data.labeled, 4), (None, 4)) == 0 == each((data.labeled, 4), (large.unlabeled, 0))
+    assert each((large.labeled, 4), (None, 4)) == each((data.labeled, 4), (large.unlabeled, 4)) == 5
+    monkeypatch.setattr(run.shutil, 'disk_usage', lambda path: namedtuple('Usage', 'free')(2*4*8*3*48*48))
+    assert large.labeled.room == (48, 48) and each((large.labeled, 4), (large.unlabeled, 4)) == 2, 'the batches that wait fit into shared memory'
+    monkeypatch.setattr(run.os, 'cpu_count', lambda: 1)
+    assert each((large.labeled, 4), (None, 4)) == 0
+    got, real = [], run.Streams
+    monkeypatch.setattr(run, 'readers', lambda *streams: got.append([n for _, n in streams]) or 0)
+    monkeypatch.setattr(run, 'Streams', lambda *a: got.append(a[6]) or real(*a))
+    train('naive', SMALL, large, tmp_path/'r', device='cpu', progress=False, steps=2)
+    assert got == [[4, 4], 0]

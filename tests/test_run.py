@@ -6,7 +6,8 @@ from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.loop import load_tensors
 from semipose.protocols import Protocol, protocol
-from semipose.run import compare, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, train, val_key
+from semipose.run import answers_of, compare, keep_numbers, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, starts, train, val_key
+from semipose.sweep import sweep
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
 SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
@@ -40,7 +41,7 @@ def test_only_the_methods_line_differs(done):
     folder, *_ = done
     recipes = [json.loads((folder/n/'recipe.json').read_text()) for n in ('naive', 'posecons', 'posedual_jc')]
     for r in recipes:
-        for k in ('method', 'title', 'nets', 'begun'): r.pop(k)
+        for k in ('method', 'line', 'title', 'nets', 'begun'): r.pop(k)
     assert recipes[0] == recipes[1] == recipes[2]
     splits = {(folder/n/'split.json').read_text() for n in ('start', 'naive', 'posecons', 'posedual_jc')}
     assert len(splits) == 1
@@ -113,6 +114,13 @@ def test_another_folder_can_be_the_unlabelled_people(tmp_path):
     (lambda d, t: protocol('demo', steps=7), 'steps=7 is not a whole number of stretches'),
     (lambda d, t: Protocol.from_dict({'name': 'x', 'colour': 1}), "unknown field 'colour'"),
     (lambda d, t: load_run(t, weights='worst'), "'last' or 'best'"),
+    (lambda d, t: train('naive', replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'), r'batch=4\+0, and naive needs labelled and unlabelled people in every step: give --batch 4'),
+    (lambda d, t: train('supervised', replace(SMALL, batch=(0, 4)), t/'nowhere', t/'x'), r'batch=0\+4, and supervised needs labelled people in every step'),
+    (lambda d, t: starts(['supervised', 'naive'], replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'), r'batch=4\+0'),
+    (lambda d, t: compare(['supervised', 'naive'], replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'), r'batch=4\+0'),
+    (lambda d, t: sweep(replace(SMALL, batch=(4, 0)), ['supervised', 'naive'], [0], t/'nowhere', t/'x', t/'y'), r'batch=4\+0'),
+    (lambda d, t: compare(['naive'], SMALL, d, t/'something'), 'something cannot be made .it is a file.: choose another'),
+    (lambda d, t: keep_numbers(t, t/'x'), 'is not a comparison'),
 ])
 def test_bad_input_is_one_sentence(data, tmp_path, call, says):
     (tmp_path/'something').write_text('')
@@ -238,3 +246,36 @@ def test_people_are_those_of_the_latest_look(done, data, monkeypatch):
     for k in range(2):
         with torch.no_grad(): evaluate(peers)
         assert evaluate.people()['nets'] == [looks[k].to_dict()] and len(looks) == k + 1, 'and nobody is looked at once more for it'
+
+def test_a_supervised_run_needs_no_unlabelled_people(data, tmp_path):
+    assert train('supervised', replace(SMALL, batch=(4, 0)), data, tmp_path/'r', steps=2, device='cpu', progress=False)['state'] == 'done'
+
+def test_a_run_is_asked_about_the_people_it_was_trained_on(tmp_path):
+    "from one file of labels a part is set aside: neither of the halves contains anybody of the other, also where the labels lie elsewhere"
+    import shutil
+    (tmp_path/'one').mkdir()
+    shutil.copytree(SAMPLE/'images'/'train', tmp_path/'one'/'images'/'train')
+    shutil.copy(SAMPLE/'person_keypoints_train.json', tmp_path/'one')
+    shutil.copytree(SAMPLE/'images'/'train', tmp_path/'pictures')
+    shutil.copy(SAMPLE/'person_keypoints_train.json', tmp_path/'labels.json')
+    for name, source in dict(a=dict(data=tmp_path/'one'), b=dict(data=tmp_path/'pictures', labels=tmp_path/'labels.json')).items():
+        d = prepare(SMALL, **source, progress=False)
+        train('supervised', SMALL, d, tmp_path/name, steps=2, device='cpu', progress=False)
+        ids = {split: set(answers_of(tmp_path/name, split=split, device='cpu', progress=False).people.ids.tolist()) for split in ('train', 'val')}
+        assert ids == dict(train=set(d.train.ids.tolist()), val=set(d.val.ids.tolist())) and not ids['train'] & ids['val']
+    with pytest.raises(UserError, match="split='test': it is 'train' or 'val'"): answers_of(tmp_path/'a', split='test', device='cpu')
+
+def test_the_numbers_of_a_comparison_without_a_start(data, tmp_path):
+    compare(['supervised'], replace(SMALL, start_steps=0), data, tmp_path/'c', device='cpu', progress=False)
+    assert {f.name for f in keep_numbers(tmp_path/'c', tmp_path/'kept').iterdir()} == {'supervised.json', 'summary.json'}
+    (tmp_path/'file').write_text('')
+    with pytest.raises(UserError, match='file cannot be made .it is a file.'): keep_numbers(tmp_path/'c', tmp_path/'file')
+    (tmp_path/'c'/'supervised'/'result.json').unlink()
+    with pytest.raises(UserError, match='supervised has no result.json: run the comparison again with --resume'): keep_numbers(tmp_path/'c', tmp_path/'more')
+
+def test_crops_are_kept_where_there_is_room(monkeypatch):
+    from semipose.data.core import CachedCrops
+    for free, kept in ((float('inf'), True), (1000, False)):
+        monkeypatch.setattr('semipose.data.core._free_memory', lambda free=free: free)
+        d = prepare(SMALL, SAMPLE, 0, unlabeled=SAMPLE, progress=False)
+        assert [isinstance(c, CachedCrops) for c in (d.crops, d.val_crops, d.others)] == [kept]*3

@@ -9,8 +9,8 @@ from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.ledger import example_entry, read_entry, read_ledger, record
 from semipose.protocols import protocol
-from semipose.run import load_run, prepare, read_recipe, train
-from semipose.sweep import drawn_people, entry_of, find_people, lacking, starts, sweep, terms_of
+from semipose.run import demo, drawn_folder, drawn_people, load_run, prepare, read_recipe, train
+from semipose.sweep import entry_of, find_people, lacking, starts, sweep, terms_of
 
 TOP = Path(__file__).parents[1]
 SAMPLE = TOP/'data'/'sample'
@@ -289,7 +289,7 @@ def test_a_row_of_ones_own_is_written_down_and_never_taken_for_another(tmp_path,
     assert run(tmp_path, ['mine'])['there'] == 1
     monkeypatch.setitem(METHODS, 'mine', replace(mine, teacher_view=A60, student_views=(A30,)))
     out = run(tmp_path, ['mine'])
-    assert not out['there'] and not out['new'] and 'was begun with method=' in out['failed']['mine, seed 0']      # not passed off as the old one
+    assert not out['there'] and not out['new'] and 'mine was defined otherwise' in out['failed']['mine, seed 0']      # not passed off as the old one
     again = sweep(SMALL, ['mine'], (0,), SAMPLE, tmp_path/'elsewhere', tmp_path/'results', **KW)
     assert [x.own['method'] for x in again['new']] == [repr(METHODS['mine'])] and again['new'][0].key != e.key and (tmp_path/'results'/'small'/e.name).exists()
     changed = replace(METHODS['posecons'], student_views=(A30,))                                                    # a row of the table under the same name with other words
@@ -300,3 +300,41 @@ def test_a_row_of_ones_own_is_written_down_and_never_taken_for_another(tmp_path,
     assert len(peers.nets) == 1
     with pytest.raises(UserError, match='imported'):
         entry_of(folder)
+
+def test_the_demo_draws_the_people_that_a_sweep_will_look_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    p, where = replace(protocol('demo'), name='few-all', labels=None, train_people=12, val_people=4, size=(48,32)), []
+    monkeypatch.setattr('semipose.run.compare', lambda order, p, data, *a, **kw: where.append(data))
+    demo(p=p, seed=3, progress=False)
+    stamp = (where[0]/'synth.json').stat().st_mtime_ns
+    assert where == [drawn_folder(p, 3)] == [drawn_people(replace(p, name='few', labels=8), 3, progress=False)] and (where[0]/'synth.json').stat().st_mtime_ns == stamp
+
+def test_a_sweep_keeps_to_its_device_and_to_one_seed_s_pictures(tmp_path, monkeypatch):
+    import weakref
+    from semipose import sweep as room
+    devices, seen, real, cut = [], [], room.load_run, room.prepare
+    def asks(folder, weights='last', device='auto'):
+        devices.append(device)
+        return real(folder, weights, device)
+    def prepares(*a):
+        assert not seen or seen[-1]() is None, 'the crops of the seed before are still there'
+        d = cut(*a)
+        seen.append(weakref.ref(d))
+        return d
+    def trains(*a, **kw):
+        out = train(*a, **kw)
+        (a[3]/'people.json').unlink()
+        return out
+    for name, f in dict(load_run=asks, prepare=prepares, train=trains).items(): monkeypatch.setattr(room, name, f)
+    assert len(run(tmp_path, ['supervised'], seeds=(0, 1), p=replace(SMALL, start_steps=0))['new']) == 2
+    assert devices == ['cpu', 'cpu'] and len(seen) == 2
+
+def test_who_waits_for_a_turn_says_so_once(tmp_path, capsys):
+    from threading import Timer
+    from contextlib import ExitStack
+    from semipose.files import only_writer, turn
+    with ExitStack() as other:
+        other.enter_context(only_writer(tmp_path))
+        Timer(1., other.pop_all().close).start()
+        with turn(tmp_path, pause=.05): pass
+    assert capsys.readouterr().out == f'Another process works in {tmp_path}: waiting for it.\n'

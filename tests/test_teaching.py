@@ -261,3 +261,14 @@ def test_two_networks_say_on_the_easy_view_what_counts_for_all_three():
         for d, names in ((t.easy, {1, 9}), (shifted, {1, 9}), (mirrored, {2, 10})):
             weight = t.lesson(m.teacher(i, t.ask), d)[1]
             assert {int(k) for k in weight[0].flatten(1).amax(1).nonzero()} == names if weight.dim() > 2 else {int(k) for k in weight[0].nonzero()} == names
+
+@pytest.mark.parametrize('name', ['posecons', 'posedual_jc', 'mean_teacher', 'multiaugs'])
+def test_what_a_teacher_casts_is_not_kept_for_the_student(batch, name):
+    "under autocast: older torch (pytorch issue 112583) gives a student the cast of its weight that was made without a graph"
+    m, seen = METHODS[name], []
+    model = peers(m.nets)
+    for net in model.nets: net.register_forward_pre_hook(lambda *_: seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled('cpu'), torch.is_autocast_cache_enabled())))
+    with torch.autocast('cpu', torch.bfloat16): total = terms(m, model, batch)[-1]
+    assert set(seen) == {(False, True, False), (True, True, True)}
+    total.backward()
+    assert all(p.grad is not None for p in model.nets.parameters())

@@ -9,12 +9,13 @@ import torch
 from semipose.codecs import Gaussian
 from semipose.data.synth import DIFFICULTIES, write_synth
 from semipose.errors import UserError
-from semipose.geometry import compose, invert, move
+from semipose.geometry import compose, invert, move, roomy
 from semipose.methods import METHODS
 from semipose.nets.peers import build_peers
 from semipose.protocols import protocol
 from semipose.run import prepare, train
 from semipose.skeletons import COCO17
+from semipose.teaching import Draws
 from semipose.views import A30, A60, carry, plain, render
 from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer, ViewExplorer, album, answer, entropy, fall, heeded,
                               lesson, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
@@ -81,8 +82,7 @@ def test_an_album_asks_the_networks_of_each_moment(runs):
             assert torch.allclose(a.answers[moment, f"network {i + 1}"].heat, heat, atol=1e-5)
     assert a.xy[a.vis > 0].min() > -20 and a.xy[a.vis > 0].max() < 90
     assert "mean" not in album(runs / "naive", people=3).networks
-    from semipose.teaching import Draws                                 # the two roles, brought back to the plain crop
-    peers, p, sk, r = load_run(runs / "posedual", device="cpu")
+    peers, p, sk, r = load_run(runs / "posedual", device="cpu")                        # the two roles, brought back to the plain crop
     image, codec, start = people_crops(runs / "posedual", r, p.size, 6).batch(range(6))["image"], Gaussian(p.sigma, peers.stride), plain(6, p.size)
     l = lesson(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"], Draws(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
     for role, heat, view in (("teacher", l.teacher, l.easy), ("student", l.student, l.hard)):
@@ -220,7 +220,6 @@ def test_each_step_keeps_its_dice():
 def test_a_lesson_carries_the_teacher_into_the_student():
     peers = build_peers("tiny", 17, 1, seed=0, net=dict(width=8))
     image = torch.randint(0, 256, (3, 3, 100, 74), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    from semipose.geometry import roomy
     image = torch.nn.functional.interpolate(image.float(), roomy((64, 48))).byte()
     s = settings_of(METHODS["posecons"])
     draws = lambda v, j=None: Dice(s, 3, (64, 48), 1)(replace(v, name="student" if v == A60 else "teacher"), j)
@@ -230,6 +229,33 @@ def test_a_lesson_carries_the_teacher_into_the_student():
     peers.eval()
     assert torch.allclose(l.student, peers.nets[0](l.pictures[1])) and torch.allclose(l.teacher, peers.nets[0](l.pictures[0]))
     assert not l.target.requires_grad
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    "'meta' in a GPU's stead: it too refuses to meet tensors of the CPU; what comes back from there is noise"
+    to, dice = torch.Tensor.to, torch.Generator().manual_seed(0)
+    back = lambda t: torch.rand(t.shape, generator=dice)
+    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **kw: back(t) if t.is_meta and str((*a, kw.get("device"))[0]) == "cpu" else to(t, *a, **kw))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: t.to("cpu"))
+
+
+@pytest.mark.parametrize("name", ["naive", "posecons_ra", "posedual_jc", "mean_teacher", "pseudopose", "data_distillation", "multiaugs_dual", "sspcm"])
+def test_a_lesson_is_asked_of_networks_elsewhere(elsewhere, name):
+    m, codec = METHODS[name], Gaussian(1.5, 2)
+    peers = build_peers("tiny", 17, m.nets, net=dict(width=8)).to("meta")
+    peers.copy(**m.copies)
+    image = torch.zeros(3, 3, *roomy((64, 48)), dtype=torch.uint8)
+    l = lesson(peers, m, image, codec, (64, 48), COCO17.flip_index, np.ones(17), Draws(3, (64, 48), generator=torch.Generator().manual_seed(0)), 2000)
+    assert {t.device.type for t in (*l.pictures, l.teacher, l.target, l.student, l.easy.M, l.hard.M)} == {"cpu"}
+    assert torch.equal(l.target, carry(l.teacher, l.easy, l.hard, codec, COCO17.flip_index)) and l.student.mean() > .1
+
+
+def test_an_album_of_networks_elsewhere(runs, elsewhere):
+    for name in ("naive", "posedual", "mean_teacher"):
+        here, there = album(runs / name, people=4), album(runs / name, people=4, device="meta")
+        assert here.answers.keys() == there.answers.keys() and torch.equal(here.crops, there.crops) and torch.equal(here.xy, there.xy)
+        assert {t.device.type for a in there.answers.values() for t in a} == {"cpu"}
 
 
 def test_explorer_measures_both_roles(runs):

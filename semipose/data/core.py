@@ -364,6 +364,12 @@ class Crops(torch.utils.data.Dataset):
         "Crops of these people only"
         return Crops(self.people.subset(rows), self.size, self.pad)
 
+    def fits(self,
+        most:float=math.inf,   # bytes that it may take at most
+    )->bool:
+        "Would `cache` find room for them in memory?"
+        return _bytes(self) <= min(most, .9*_free_memory())
+
     def cache(self,
         progress:bool=True,      # a bar with the time left, if it takes more than two seconds
         workers:int|None=None,   # threads; None: as many as torch uses, at most 8
@@ -404,13 +410,17 @@ def _free_memory()->float:
     free, group = [math.inf], Path('/sys/fs/cgroup')
     try: free.append(1024*int(Path('/proc/meminfo').read_text().split('MemAvailable:')[1].split()[0]))
     except (OSError, IndexError, ValueError): pass
-    try: free.append(int((group/'memory.max').read_text()) - int((group/'memory.current').read_text()))
+    try:
+        pages = dict(line.split() for line in (group/'memory.stat').read_text().splitlines())   # files that were read and can be dropped are no use of memory
+        free.append(int((group/'memory.max').read_text()) - int((group/'memory.current').read_text()) + int(pages.get('inactive_file', 0)))
     except (OSError, ValueError): pass
     return min(free)
 
+def _bytes(crops:Crops)->int: return len(crops)*3*math.prod(crops.room)
+
 def _cut_all(crops:Crops, progress:bool, workers:int|None)->Tensor:
     "Every crop as one tensor; each picture is read once, by threads: reading and resampling do not hold Python's lock"
-    need, free = len(crops)*3*math.prod(crops.room), _free_memory()
+    need, free = _bytes(crops), _free_memory()
     if need > .9*free:
         raise UserError(f'{len(crops):,} crops of {crops.room[0]}x{crops.room[1]} need {need/2**30:.1f} GB and {free/2**30:.1f} GB of memory are free: '
                         'do not cache (workers then read pictures as they are needed), or choose a smaller size.')

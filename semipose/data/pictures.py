@@ -5,7 +5,9 @@
 # %% ../../nbs/15_data.pictures.ipynb #6dfcf197
 from __future__ import annotations
 import math
+from collections import Counter
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from .core import People, turning
 from .coco import read_json
 
 # %% auto #0
-__all__ = ['PICTURES', 'list_pictures', 'picture_size', 'parse_box', 'check_box', 'read_boxes', 'boxes_of', 'read_pictures']
+__all__ = ['PICTURES', 'list_pictures', 'picture_size', 'parse_box', 'check_box', 'Boxes', 'read_boxes', 'boxes_of',
+           'read_pictures']
 
 # %% ../../nbs/15_data.pictures.ipynb #f3f7c7b2
 PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
@@ -74,11 +77,26 @@ def check_box(
     return [x, y, w, h]
 
 # %% ../../nbs/15_data.pictures.ipynb #aef83a34
+class Boxes(dict):
+    "Name of a picture -> boxes (list of [x,y,w,h]), id (the picture's, or None), size ((H,W) or None)"
+    def of(self,
+        name:str,    # of a picture, inside whatever folder
+    )->dict|None:    # its entry; None: there is none, or several could be meant
+        "What is known of a picture: under its whole name, or under the last part of it"
+        return self[name] if name in self else self.get(self._lone.get(Path(name).name))
+
+    @cached_property
+    def _lone(self)->dict[str,str]:
+        "The last part of a name -> the name, where it is the only one"
+        last = [Path(name).name for name in self]
+        many = Counter(last)
+        return {l: name for l, name in zip(last, self) if many[l] == 1}
+
 def read_boxes(
     path:Path|str,       # a JSON file
-)->dict[str,dict]:       # name of a picture -> boxes (list of [x,y,w,h]), id (the picture's, or None), size ((H,W) or None); UserError if it is something else
+)->Boxes:                # UserError if it is something else
     "Boxes by picture, from any of the three kinds of file"
-    d, out = read_json(path), {}
+    d, out = read_json(path), Boxes()
     remedy = 'it should be a COCO file with "images" and "annotations", a list of {"file_name", "bbox"}, or {"picture.jpg": [[x, y, width, height]]}'
     def add(name, box, where): entry(name)['boxes'].append(check_box(box, f'{path}: "bbox" of {where}'))
     def entry(name, id=None, size=None): return out.setdefault(name, dict(boxes=[], id=id, size=size))
@@ -124,10 +142,7 @@ def boxes_of(
     if not isinstance(boxes, dict):
         many = np.asarray(boxes, dtype=object)
         return [check_box(list(b), where, size=size) for b in (many if many.ndim == 2 else [many.ravel()])]
-    o = boxes.get(name)
-    if o is None:
-        same = [k for k in boxes if Path(k).name == Path(name).name]
-        o = boxes[same[0]] if len(same) == 1 else None
+    o = (boxes if isinstance(boxes, Boxes) else Boxes(boxes)).of(name)
     if o is None: return []
     if o['size'] not in (None, size):
         raise UserError(f'{where}: "height" and "width" of {name} are {o["size"][0]} and {o["size"][1]}, and the picture seen upright is {size[0]} px high and {size[1]} px wide; '
