@@ -137,7 +137,8 @@ def lesson(
     step:int=0,
 )->tuple:               # loss, ready for backward; pred; targets; what teacher and students saw; the loss's terms
     "The mechanism on one crowd of points: views, teachers, what counts, the loss"
-    if len(method.teacher_views) > 1 or method.drawn or hasattr(method.weight, 'of_easy'): raise UserError('A toy has one teacher view and teaches its raw answers: choose such a method.')
+    if len(method.teacher_views) > 1 or method.drawn or hasattr(method.weight, 'of_easy'):
+        raise UserError('A toy has one teacher view and teaches its raw answers: choose such a method.')
     ones, x = torch.ones(1), dict(labeled=method.labeled_view(labeled[0], generator))
     y, seen = dict(target=labeled[1], weight=ones), {}
     if method.student_views:

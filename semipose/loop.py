@@ -59,7 +59,7 @@ class Mixed(MixedPrecision):
     def before_batch(self): super().before_batch(); self.entered = True
     def leave(self):
         if self.entered: super().after_loss(); self.entered = False
-    after_loss = after_batch = after_train = after_epoch = leave   # a step that is cancelled comes to the later ones alone
+    after_loss = after_batch = after_epoch = leave   # a step that is cancelled comes to a later one alone
     def after_fit(self): self.leave(); super().after_fit()
 
 def learner(

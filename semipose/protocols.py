@@ -85,7 +85,8 @@ class Protocol:
         if self.budget and not self.epochs: falls = 'with milestones of its own'
         on = 'validation' if not self.heldout else f'{100*self.heldout:.0f} % of the labels kept aside'
         return (f'{self.origin()}: {who}{wild}, {H}x{W} crops, {self.net} from {begin} weights, {start}{steps} of {self.batch[0]} labelled + {self.batch[1]} unlabelled people, '
-                f'{self.optimiser} {self.lr:g} {falls}, unlabelled weight {self.lam:g}; {"flip test" if self.flip else "no flip test"}, best checkpoint, kept beside the last, chosen on {on}.')
+                f'{self.optimiser} {self.lr:g} {falls}, unlabelled weight {self.lam:g}; '
+                f'{"flip test" if self.flip else "no flip test"}, best checkpoint, kept beside the last, chosen on {on}.')
 
     def origin(self)->str:  # e.g. 'Our own settings', 'After Xie et al. 2021 but for lr, size'
         "Whose settings these are: compared with the table below, budget and title apart"

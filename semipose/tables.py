@@ -235,7 +235,8 @@ def gains_figure(
             if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5 if g['n'] > 1 else 2, alpha=.35, solid_capstyle='butt')
             ax.plot(list(g['by_seed'].values()), [i]*g['n'], 'o', ms=3, color=c, alpha=.8, mew=0)
             ax.plot(g['difference'], i, 'o', ms=6.5, color=c if g['sure'] else 'white', mec=c, mew=1.6, zorder=4)
-        reach = [v for r in some for v in (*r['gain']['by_seed'].values(), *((r['gain']['low'], r['gain']['high']) if r['gain']['n'] != 2 and r['gain']['low'] is not None else ()))]
+        gains = [r['gain'] for r in some]
+        reach = [v for g in gains for v in (*g['by_seed'].values(), *((g['low'], g['high']) if g['n'] != 2 and g['low'] is not None else ()))]
         if reach: ax.set_xlim(min(0, *reach) - 3, max(0, *reach) + 3)      # an interval of two seeds may run out of the picture: it would flatten all others
         ax.axvline(0, color=INK, lw=1)
         ax.set_yticks(range(len(some)), [r['title'] for r in some], fontsize=8.5)

@@ -217,11 +217,11 @@ def test_a_cancelled_step_leaves_nothing_behind(error):
     class Cancel(Callback):
         order = Teaching.order + 1
         def after_pred(self): raise error
-        def after_epoch(self): seen.append(halves())
-        def after_fit(self): seen.append(halves())
+        def look(self): seen.append(halves())
+        after_batch = after_epoch = after_fit = look
     learn.add_cb(Cancel())
     fit(learn, 2)
-    assert seen == [want]*(1 if error is CancelFitException else 3) and halves() == want
+    assert seen and all(s == want for s in seen)
 
 class Afar(Callback):
     "The loss as a GPU gives it: whoever looks at it waits"

@@ -304,7 +304,7 @@ def test_asking_whether_a_folder_is_held_disturbs_nobody(tmp_path, monkeypatch):
 # ---- pictures that do not fit into memory ----
 
 @pytest.fixture(scope='module')
-def large(): 
+def large():
     with pytest.MonkeyPatch.context() as mp:
         mp.setattr('semipose.run.CACHE', 0)
         return prepare(SMALL, SAMPLE, 0, progress=False)

@@ -319,7 +319,8 @@ def by_pillow(picture, k, v):
     "One colour change of one picture, by the library that the published code used"
     f = 1 + .9*v
     def add(p): return ImageOps.solarize(Image.fromarray(np.clip(np.asarray(p).astype(int) + int(110*abs(v)), 0, 255).astype(np.uint8)), 128)
-    change = (ImageOps.autocontrast, ImageOps.equalize, ImageOps.invert, lambda p: ImageOps.posterize(p, max(2, 6 - int(4*abs(v)))), lambda p: ImageOps.solarize(p, 256 - 256*abs(v)), add,
+    change = (ImageOps.autocontrast, ImageOps.equalize, ImageOps.invert, lambda p: ImageOps.posterize(p, max(2, 6 - int(4*abs(v)))),
+              lambda p: ImageOps.solarize(p, 256 - 256*abs(v)), add,
               *(lambda p, E=E: E(p).enhance(f) for E in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness, ImageEnhance.Sharpness)))[k]
     return torch.from_numpy(np.asarray(change(Image.fromarray(picture.permute(1, 2, 0).numpy()))).astype(np.int64)).permute(2, 0, 1)
 
