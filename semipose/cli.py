@@ -20,7 +20,7 @@ METHOD_NAMES = (
     'certain_06', 'threshold_08', 'foreground_08', 'certain_08', 'threshold_02_equal', 'foreground_02_equal', 'threshold_04_equal', 'foreground_04_equal',
     'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal', 'mean_teacher_99',
     'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal', 'easy_easy', 'hard_hard',
-    'hard_easy', 'supervised_other', 'posedual_other', 'posedual_unlike', 'multiaugs', 'multiaugs_dual', 'sspcm', 'pair_jc2', 'pair_jc10', 'pair_jc17', 'pair_a90',
+    'hard_easy', 'supervised_other', 'posedual_other', 'posedual_unlike', 'multiaugs', 'multiaugs_dual', 'sspcm', 'pair_jc2', 'pair_jc10', 'pair_jc17', 'pair_a90', 'pair_a120',
     'pair_plain_a30', 'pair_plain_a60', 'pair_co_a30', 'pair_nothing', 'posedual_released', 'posedual_jc_released', 'sspcm_released')
 SHORT = dict(JointCutout='JC', JointOcclude='JO', CutMix='CM', RandAugment='RA', Cutout='CO')   # in this order
 DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
