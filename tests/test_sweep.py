@@ -338,3 +338,20 @@ def test_who_waits_for_a_turn_says_so_once(tmp_path, capsys):
         Timer(1., other.pop_all().close).start()
         with turn(tmp_path, pause=.05): pass
     assert capsys.readouterr().out == f'Another process works in {tmp_path}: waiting for it.\n'
+
+def test_a_row_that_is_defined_otherwise_today_is_lacking(tmp_path):
+    from semipose.methods import line_of
+    e = replace(example_entry('naive', protocol=SMALL.name), terms=terms_of(SMALL, {}), steps=SMALL.steps, settings=json.loads(json.dumps(SMALL.as_dict())))
+    for line, lacks in (('000000', ['naive']), (None, []), (line_of('naive'), [])):
+        record(replace(e, line=line), tmp_path)
+        assert lacking(SMALL, ['naive'], 0, terms_of(SMALL, {}), tmp_path) == lacks
+
+def test_a_run_of_an_earlier_definition_is_not_taken_up(tmp_path):
+    from semipose.methods import line_of
+    from semipose.run import same_recipe
+    recipe = dict(method='naive', line=line_of('naive'), protocol=SMALL.as_dict(), seed=0, nets=1, skeleton={})
+    for line, fits in ((recipe['line'], True), (None, True), ('000000', False)):
+        (tmp_path/'recipe.json').write_text(json.dumps({k: v for k,v in dict(recipe, line=line).items() if v is not None}))
+        if fits: same_recipe(tmp_path, recipe)
+        else:
+            with pytest.raises(UserError, match='naive was defined otherwise'): same_recipe(tmp_path, recipe)

@@ -218,3 +218,14 @@ def test_the_published_number_stands_beside_ours_where_there_is_one():
     a, b = (protocol_html([replace(e, protocol=p) for e in es], FAST) for p in ('coco-1k', 'demo'))
     assert head(a)[2:5] == ['AP', 'published', 'gain'] and '<td>41.5</td>' in a.replace(' class=""', '')
     assert 'published' not in head(b) and len(head(a)) == len(head(b)) + 1
+
+def test_a_row_is_what_its_line_says_today():
+    "a run of an earlier definition stands beside the table, not in it, however new its file"
+    from semipose.methods import line_of
+    plain = entry('supervised')
+    mine, old = (replace(entry('posecons'), line=line, begun=when) for line, when in ((line_of('posecons'), '2026'), ('000000', '2099')))
+    kept, others = one_terms([plain, old, mine])
+    assert kept == [plain, mine] and others == 1
+    assert one_terms([plain, old])[0] == [plain], 'a row that was never trained as it is today has no place'
+    [v] = variants([plain, old, mine], FAST)
+    assert v['method'] == 'posecons' and v['changed'] == {'definition': 'earlier (000000)'}
