@@ -18,7 +18,8 @@ from .protocols import PER_METHOD, SECOND, Protocol
 from .run import Data, Evaluate, check_batch, codec_of, drawn_people, first_of, load_run, prepare, read_recipe, read_result, starts, train
 
 # %% auto #0
-__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'sweep']
+__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep', 'sweep_row',
+           'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
@@ -106,6 +107,37 @@ def why(
     with whole(told) as part: part.write_text(traceback.format_exc())
     return f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no message"} (all of it is in {told}).'
 
+# %% ../nbs/75_sweep.ipynb #dc1811df
+def check_sweep(
+    p:Protocol,
+    methods:Sequence[str],
+    data,                   # as `sweep`
+    labels,                 # as `sweep`
+)->None:                    # UserError, before anything slow is done
+    "Can these rows be trained on this protocol at all?"
+    if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
+    for name in methods: check_batch(name, p)
+    for name in methods:
+        if 'other' in METHODS[name].networks and not p.other:
+            raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
+    if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
+    if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
+
+def sweep_row(
+    name:str,               # a name in METHODS
+    p:Protocol,
+    d:Data,                 # of `prepare`
+    here:Path,              # the seed's folder
+    seed:int,
+    start,                  # of `starts`
+    **kw,                   # device, amp, progress
+)->Entry:
+    "Train one row, or take it up, with its errors on every person"
+    train(name, p, d, here/name, seed, start=first_of(name, start, here/'supervised'), resume=True, **kw)
+    if not (here/name/'people.json').exists(): find_people(here/name, d, kw['device'])
+    return entry_of(here/name)
+
+# %% ../nbs/75_sweep.ipynb #890056fe
 def sweep(
     p:Protocol,             # what is held equal
     methods:Sequence[str],  # names in METHODS, in the order in which they are trained
@@ -123,13 +155,7 @@ def sweep(
 )->dict:                    # new: entries; there: how many were in the ledger; elsewhere: runs of other processes; failed: name -> why
     "Train what the ledger lacks and record it"
     methods = list(dict.fromkeys(methods))
-    if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
-    for name in methods: check_batch(name, p)
-    for name in methods:
-        if 'other' in METHODS[name].networks and not p.other:
-            raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
-    if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
-    if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
+    check_sweep(p, methods, data, labels)
     out = dict(new=[], there=0, elsewhere=[], failed={})
     terms = lambda source: terms_of(p, source, amp=amp or None)
     for seed in seeds:
@@ -152,9 +178,7 @@ def sweep(
             if not lacking(p, [name], seed, terms(source), results): continue   # another sweep was faster
             if is_held(here/name) or (not start and METHODS[name].frozen and is_held(here/'supervised')): out['elsewhere'].append(f'{name}, seed {seed}'); continue
             try:
-                train(name, p, d, here/name, seed, start=first_of(name, start, here/'supervised'), resume=True, **kw)
-                if not (here/name/'people.json').exists(): find_people(here/name, d, device)
-                entry = entry_of(here/name)
+                entry = sweep_row(name, p, d, here, seed, start, **kw)
             except Exception as e:   # one row that does not fit on the device, say, must not cost the night's other rows
                 if isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')
                 else: out['failed'][f'{name}, seed {seed}'] = why(e, here/f'{name}.error.txt')

@@ -20,10 +20,11 @@ from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, sec
 
 # %% auto #0
 __all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'MAIN', 'ATTEMPTS', 'SHADES', 'MOVED',
-           'one_terms', 'by_method', 'group_of', 'rows', 'against', 'has_start', 'seeds_said', 'pair_said', 'beside',
-           'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants', 'paint',
-           'gains_figure', 'main_figure', 'short', 'failed_figure', 'level', 'some_moved', 'mean_curve',
-           'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'protocol_html', 'ledger_report']
+           'ABOUT_TABLE', 'one_terms', 'by_method', 'group_of', 'rows', 'against', 'has_start', 'seeds_said',
+           'pair_said', 'beside', 'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants',
+           'paint', 'gains_figure', 'main_figure', 'short', 'failed_figure', 'level', 'some_moved', 'mean_curve',
+           'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'variants_html',
+           'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -431,13 +432,18 @@ def family_table(
         lines.append(cells)
     return html_table(['method', *(c for n in names for c in (n, 'published'))], lines)
 
-def protocol_html(
-    entries:Sequence[Entry],        # of one protocol
-    resample:Resamples,
+ABOUT_TABLE = (
+    'AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. '
+    'Gain: paired difference from supervised training and 95 % bootstrap interval, bold where two seeds or more exclude zero; of one seed it speaks of that training alone. '
+    'Unlike pairs: against supervised training of the other network. Ensemble: the networks of a method together. '
+    'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all; empty where it never did. '
+    'Peak: of the unlabelled people, share of the start. Pictures: thousands, forward / backward in all.')
+
+def rows_html(
+    some:Sequence[dict],    # of `rows`
+    others:int,             # entries left out
 )->str:
-    "One protocol's part of the page"
-    mine, others = one_terms(entries)
-    some = rows(mine, resample)
+    "The table of a protocol, a line above each group, and the words under it"
     printed = ['published'] if any(r['published'] is not None or r['published_each'] for r in some) else []
     heads = ['method', 'seeds', 'AP', *printed, 'gain', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures, k', 'min']
     lines, group = [], None
@@ -451,21 +457,26 @@ def protocol_html(
                       f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}',
                       f'{r["minutes"]:.0f}'])
     gaps = [title(n) for n in METHODS if n not in {r['method'] for r in some}]
-    e = mine[0]
-    out = section(f'{e.protocol}', escape(e.sentence), html_table(heads, lines)
-                  + f'<p class="small">AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. '
-                    f'Gain: paired difference from supervised training and 95 % bootstrap interval, '
-                    f'bold where two seeds or more exclude zero; of one seed it speaks of that training alone. '
-                    f'Unlike pairs: against supervised training of the other network. Ensemble: the networks of a method together. '
-                    f'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all; empty where it never did. '
-                    f'Peak: of the unlabelled people, share of the start. Pictures: thousands, forward / backward in all. '
-                    f'{"Not run: " + escape(", ".join(gaps)) + "." if gaps else ""} '
-                    f'{f"{others} entries with other settings are left out of this table." if others else ""}</p>')
-    if aside := variants(entries, resample):
-        out += section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. Gain: over supervised training, as usual.',
-                       html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'], left=(0, 1), rows=[
-                           [escape(r['title']), escape(r['words']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)]
-                           for r in aside]))
+    words = [ABOUT_TABLE, f'Not run: {escape(", ".join(gaps))}.' if gaps else '', f'{others} entries with other settings are left out of this table.' if others else '']
+    return html_table(heads, lines) + f'<p class="small">{" ".join(w for w in words if w)}</p>'
+
+def variants_html(
+    aside:Sequence[dict],   # of `variants`
+)->str:
+    lines = [[escape(r['title']), escape(r['words']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)] for r in aside]
+    return section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. Gain: over supervised training, as usual.',
+                   html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'], left=(0, 1), rows=lines))
+
+# %% ../nbs/73_tables.ipynb #9886c7c9
+def protocol_html(
+    entries:Sequence[Entry],        # of one protocol
+    resample:Resamples,
+)->str:
+    "One protocol's part of the page"
+    mine, others = one_terms(entries)
+    some, e = rows(mine, resample), mine[0]
+    out = section(f'{e.protocol}', escape(e.sentence), rows_html(some, others))
+    if aside := variants(entries, resample): out += variants_html(aside)
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
         out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
