@@ -74,6 +74,8 @@ class Entry:
     @property
     def ap_ensemble(self)->float: return self.last['ap_ensemble']
     @property
+    def pckh(self)->float|None: return self.last.get('pckh')   # PCKh@0.5, where heads are known
+    @property
     def each(self)->list[float]: return [self.last[k] for k in sorted(self.last) if k[:2] == 'ap' and k[2:].isdigit()]   # AP of each network
     def ap_of_first(self,
         nets:int,           # at least 1

@@ -95,7 +95,7 @@ add('pairs', 'pair_nothing',   'A30 to nothing',       Method(Self(), A30, (NOTH
 JC_RELEASED, JO_RELEASED = JointCutout(5, released=True), JointOcclude(2, released=True)
 add('as released', 'posedual_released',    'PoseDual, as released',      Method(Peer(), A30, (A60_RELEASED,), nets=2, sup=.5))
 add('as released', 'posedual_jc_released', 'PoseDual + JC, as released', Method(Peer(), A30, (JC_RELEASED >> A60_RELEASED,), nets=2, sup=.5))
-add('as released', 'sspcm_released',       'SSPCM, as released',         replace(GROUPS['later methods']['sspcm'], student_views=(JO_RELEASED >> A60,)))
+add('as released', 'sspcm_released',       'SSPCM, as released',         replace(GROUPS['later methods']['sspcm'], student_views=(JO_RELEASED >> A60_RELEASED,)))
 
 METHODS = {name: m for group in GROUPS.values() for name, m in group.items()}
 

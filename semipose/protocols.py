@@ -138,10 +138,10 @@ BUDGETS = {                         # a protocol's `budget` -> kind of method ->
     'coco-1k':  {AFFINE: Budget(30, (20, 25)),     HIDING: Budget(70, (50, 60)),  'multiaugs': Budget(30, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
     'coco-5k':  {AFFINE: Budget(100, (70, 90)),    HIDING: Budget(100, (70, 90)), 'multiaugs': Budget(70, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
     'coco-10k': {AFFINE: Budget(100, (70, 90)),    HIDING: Budget(100, (70, 90)), 'multiaugs': Budget(100, (), 'MultiAugs 2024'), 'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
-    'coco-full':       {AFFINE: Budget(400, (300, 350)), 'sspcm': Budget(400, (), 'SSPCM 2023')},
+    'coco-full':       {AFFINE: Budget(400, (300, 350)), 'sspcm': Budget(400, (300, 350), 'SSPCM 2023')},
     'coco-full-hrnet': {AFFINE: Budget(300, (220, 260)), 'sspcm': Budget(400, (), 'SSPCM 2023')},
     'mpii-aic':        {AFFINE: Budget(100, (50, 70))},
-    'mpii-aic-hrnet':  {AFFINE: Budget(300)},
+    'mpii-aic-hrnet':  {AFFINE: Budget(300, (220, 260), 'the configuration in the code of MultiAugs 2024')},
 }
 
 def kind_of(
@@ -199,7 +199,7 @@ PROTOCOLS = {p.name: p for p in (
       for end,title,net in (('', 'ResNet-50', 'resnet50'), ('-r101', 'ResNet-101', 'resnet101'), ('-r152', 'ResNet-152', 'resnet152'))),
     Protocol('coco-full-hrnet', 'COCO and unlabeled2017, HRNet-W48', net='hrnet_w48', size=(384,288), sigma=3., batch=(8,8), budget='coco-full-hrnet', **_WILD),
     Protocol('mpii-aic', 'MPII and AI Challenger, ResNet-18', budget='mpii-aic', **_MPII),
-    Protocol('mpii-aic-hrnet', 'MPII and AI Challenger, HRNet-W32', net='hrnet_w32', budget='mpii-aic-hrnet', **_MPII),
+    Protocol('mpii-aic-hrnet', 'MPII and AI Challenger, HRNet-W32', net='hrnet_w32', sigma=3., budget='mpii-aic-hrnet', **_MPII),
     Protocol('folder', 'Your own folder', labels=None, size=(256,192), net='resnet18', batch=(32,32), steps=2000, every=200),
 )}
 HEADLINE = ('supervised', 'naive', 'posecons', 'posedual_jc')   # what the demo compares

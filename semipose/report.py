@@ -424,7 +424,8 @@ def finding(
 def numbers(d:dict)->dict:
     "What every table shows of a measurement"
     two = lambda key: f'{d[key]:.2f}'
-    return {'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], 'peak lab.': two('peak_labeled'), 'peak unl.': two('peak_unlabeled')}
+    heads = {'PCKh': d['pckh']} if 'pckh' in d else {}
+    return {'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], **heads, 'peak lab.': two('peak_labeled'), 'peak unl.': two('peak_unlabeled')}
 
 def entries(summary:dict)->list[tuple]:
     "(name, numbers, peak as a share of the start's) of the start, then of every method"
@@ -589,10 +590,10 @@ def demo_table(
     "The final table"
     rows = []
     for name, d, share in entries(summary):
-        best, gone = d.get('best'), d.get('collapsed')
+        best, gone, heads = d.get('best'), d.get('collapsed'), {'PCKh': f'{d["pckh"]:.1f}'} if 'pckh' in d else {}
         rows.append({
             'method': tinted(name, d['title'], 'span'), 'who teaches': escape(teaches(name)) if name else 'nobody', 'AP': f'<b>{d["ap"]:.1f}</b>',
-            'AP of the ensemble': f'{d["ap_ensemble"]:.1f}', 'PCK': f'{d["pck"]:.1f}', 'peak, labelled': f'{d["peak_labeled"]:.2f}',
+            'AP of the ensemble': f'{d["ap_ensemble"]:.1f}', 'PCK': f'{d["pck"]:.1f}', **heads, 'peak, labelled': f'{d["peak_labeled"]:.2f}',
             'peak, unlabelled': f'{d["peak_unlabeled"]:.2f}', 'share of the start': f'{100*share:.0f} %',
             'collapsed?': '' if gone is None else tinted('naive', 'yes') if gone else 'no',
             'best AP': f'{best["ap"]:.1f} <span class="small">at {best["step"]:,}</span>' if best else '',

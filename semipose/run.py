@@ -20,6 +20,7 @@ from .codecs import build_codec, response
 from .metrics import pck, torso
 from .data.core import People, Crops, CachedCrops, to_skeleton
 from .data.coco import write_json
+from .data.mpii import head_size
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
@@ -29,14 +30,15 @@ from .methods import line_of, method as find_method, own, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, coco_results, judge
+from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .protocols import Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'FILES', 'EQUAL', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of', 'score', 'Evaluate',
-           'val_key', 'versions', 'hardware', 'revision', 'pick_device', 'command', 'open_run', 'refuse_existing',
-           'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress', 'train', 'check_batch', 'same_split',
-           'begin_from', 'save_strip', 'starts', 'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people',
-           'demo', 'list_runs', 'load_run', 'Answers', 'answers_of', 'evaluate_run']
+__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of', 'score',
+           'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device', 'command',
+           'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress', 'train',
+           'check_batch', 'same_split', 'begin_from', 'save_strip', 'starts', 'first_of', 'compare', 'keep_numbers',
+           'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -119,7 +121,7 @@ def score(
     rows:np.ndarray,        # (n,) which of them were predicted
     found,                  # Prediction of those: xy (n,K,2) image px, score (n,K)
     keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others are not asked for
-)->tuple[dict[str,float],Matches]:  # COCO's ten numbers and PCK@0.2 (of the torso) in percent, -1 where nothing was asked, and the mean peak; who was found
+)->tuple[dict[str,float],Matches]:  # COCO's ten numbers, PCK@0.2 (of the torso), PCKh@0.5 where heads are known: percent, -1 where nothing was asked; mean peak; who was found
     "How right a prediction is"
     keep = np.asarray(keep) > 0
     xy, peak = np.zeros((len(truth), len(keep), 2)), np.zeros((len(truth), len(keep)))
@@ -130,7 +132,20 @@ def score(
     true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
     hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
     ten = {k: 100*v if v >= 0 else v for k,v in ten.items()}
-    return {**ten, 'PCK@0.2': 100*float(hits.sum()/counts.sum()) if counts.any() else -1., 'peak': float(found.score[:, keep].mean())}, who
+    return {**ten, 'PCK@0.2': 100*float(hits.sum()/counts.sum()) if counts.any() else -1., 'peak': float(found.score[:, keep].mean()), **by_heads(people, found.xy)}, who
+
+def has_heads(people:People)->bool: return people.head is not None and bool(np.isfinite(people.head).all(1).any())
+
+def by_heads(
+    people:People,      # the truth
+    xy,                 # (N,K,2) what was predicted, image px
+)->dict[str,float]:     # 'PCKh@0.5' -> percent, -1 where nothing was asked; empty where no head is known
+    "MPII's own measure, the mean over its joints but pelvis and thorax"
+    if not has_heads(people): return {}
+    mean = pck_table(xy, people.xy, people.vis, head_size(people), people.skeleton, .5, NOT_IN_MEAN)['Mean']
+    return {'PCKh@0.5': mean if np.isfinite(mean) else -1.}
+
+MEASURES = dict(ap='AP', pck='PCK@0.2', pckh='PCKh@0.5')   # of a row of the log -> of `score`
 
 class Evaluate:
     "Accuracy on validation, peaks on labelled and unlabelled people, and a strip of the same few heatmaps"
@@ -171,8 +186,10 @@ class Evaluate:
         "AP and PCK of each network, their means, the ensemble's AP; whom each network found"
         each = [score(truth, rows, f, self.keep) for f in predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip)]
         *nets, both = (numbers for numbers, _ in each)
-        named = {f'{k}{i+1}': n[name] for k,name in (('ap', 'AP'), ('pck', 'PCK@0.2')) for i,n in enumerate(nets)}
-        return dict(ap=float(np.mean([n['AP'] for n in nets])), pck=float(np.mean([n['PCK@0.2'] for n in nets])), ap_ensemble=both['AP'], **named), [who for _, who in each[:-1]]
+        row = {}
+        for key, name in MEASURES.items():
+            if name in both: row |= {key: float(np.mean([n[name] for n in nets])), f'{key}_ensemble': both[name], **{f'{key}{i+1}': n[name] for i,n in enumerate(nets)}}
+        return row, [who for _, who in each[:-1]]
 
     def people(self, model=None)->dict:
         "What COCO's evaluation made of each validation person at the last measurement (or of `model`'s answers), for each network: enough to compare two runs person by person"
@@ -424,7 +441,7 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     codec = codec_of(p, peers.stride)
     evaluate, log = Evaluate(data, p, codec), Log(folder/'log.csv', old.note['rows'] if old else ())
-    key, on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('ap', 'validation')
+    key, on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('pckh', 'validation, by PCKh@0.5') if has_heads(data.val) else ('ap', 'validation')
     bar = Progress(f'{title(method):<18}', steps, progress, old.step if old else 0)
     def on_row(row):
         log(row); bar.show(row); write_result('running')
@@ -603,7 +620,7 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
 def _digest(result:dict)->dict:
     "The last row, as a summary tells it"
     row = result['last']
-    return dict({k: round(row[k], 4) for k in ('ap', 'ap_ensemble', 'pck', 'peak_labeled', 'peak_unlabeled')}, steps=row['step'], seconds=row['seconds'])
+    return dict({k: round(row[k], 4) for k in ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled') if k in row}, steps=row['step'], seconds=row['seconds'])
 
 # %% ../nbs/71_run.ipynb #ea9fdbb4
 def keep_numbers(

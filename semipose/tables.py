@@ -94,6 +94,7 @@ def rows(
             collapsed=sum(e.collapsed for e in mine), steps=mine[0].steps, forward=mine[0].seen['forward'], backward=mine[0].seen['backward'], work=mine[0].work,
             equal=float(np.mean([at_work(e, work) for e in mine])) if work and mine[0].work >= work and not is_unlike(name) else None,
             minutes=float(np.mean([e.seconds for e in mine]))/60, published=beside(name, mine[0].protocol),
+            pckh=float(np.mean([e.pckh for e in mine])) if all(e.pckh is not None for e in mine) else None, published_pckh=beside(name, mine[0].protocol, heads=True),
             each=np.mean([e.each for e in mine], 0).tolist() if len({len(e.each) for e in mine}) == 1 else [],
             published_each=list(getattr(published_entry(name, mine[0].protocol), 'nets', None) or ())))
     return out
@@ -125,10 +126,10 @@ def pair_said(each:Sequence[float|None])->str:     # e.g. '48.7 / 50.9'
     "The APs of the networks of a pair"
     return ' / '.join(f'{v:.1f}' for v in each) if each and None not in each else ''
 
-def beside(method:str, protocol:str)->float|None:
-    "The published AP; nothing where the paper prints another measure (MPII's PCKh)"
+def beside(method:str, protocol:str, heads:bool=False)->float|None:
+    "The published AP, or for `heads` MPII's PCKh@0.5; nothing where the paper prints the other"
     p = published_entry(method, protocol)
-    return None if p is None or 'PCKh' in p.source else p.value
+    return None if p is None or ('PCKh' in p.source) != heads else p.value
 
 def at_work(
     e:Entry,
@@ -170,14 +171,15 @@ def table_rows(
 )->list[dict]:                      # for semipose.cli.show_table
     "The table of a protocol, for a terminal"
     done = {r['method']: r for r in rows(one_terms(entries)[0], resample)}
-    out = []
+    out, by_heads = [], any(r['pckh'] is not None for r in done.values())
     for name in [*METHODS, *(n for n in done if n not in METHODS)]:
         r = done.get(name)
         if r is None:
-            if everything: out.append({'method': title(name), 'seeds': '', 'AP': '', 'gain': '', 'peak': '', 'fall': '', 'paper': ''})
+            if everything: out.append({'method': title(name), 'seeds': '', 'AP': '', 'gain': '', 'peak': '', 'fall': '', 'paper': '', **({'PCKh': ''} if by_heads else {})})
             continue
         out.append({'method': r['title'], 'seeds': r['seeds'], 'AP': pm(r['ap'], r['sd']), 'gain': gain_said(r), 'peak': share(r['peak']), 'fall': pm(r['fall']),
-                    'paper': pm(r['published']) or pair_said(r['published_each'])})
+                    'paper': pm(r['published']) or pair_said(r['published_each']) or (f'{r["published_pckh"]:.1f} PCKh' if r['published_pckh'] is not None else ''),
+                    **({'PCKh': pm(r['pckh'])} if by_heads else {})})
     return out
 
 # %% ../nbs/73_tables.ipynb #290e146e
@@ -433,7 +435,7 @@ def family_table(
     return html_table(['method', *(c for n in names for c in (n, 'published'))], lines)
 
 ABOUT_TABLE = (
-    'AP: mean ± standard deviation over seeds, last checkpoint, mean over networks. '
+    'AP: mean ± standard deviation over seeds, last checkpoint, mean over networks; published numbers are of the checkpoint that was best on validation. '
     'Gain: paired difference from supervised training and 95 % bootstrap interval, bold where two seeds or more exclude zero; of one seed it speaks of that training alone. '
     'Unlike pairs: against supervised training of the other network. Ensemble: the networks of a method together. '
     'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all; empty where it never did. '
@@ -445,15 +447,16 @@ def rows_html(
 )->str:
     "The table of a protocol, a line above each group, and the words under it"
     printed = ['published'] if any(r['published'] is not None or r['published_each'] for r in some) else []
-    heads = ['method', 'seeds', 'AP', *printed, 'gain', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures, k', 'min']
+    by_heads = any(r['pckh'] is not None or r['published_pckh'] is not None for r in some)
+    heads = ['method', 'seeds', *['PCKh@0.5', 'published, test']*by_heads, 'AP', *printed, 'gain', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', 'pictures, k', 'min']
     lines, group = [], None
     for r in some:
         if r['group'] != group:
             group = r['group']
             lines.append([f'<i style="color:{paint(group)}">{escape(group or "others")}</i>', *['']*(len(heads)-1)])
-        pair = f'<br>{pair_said(r["each"])}' if len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each']) else ''
-        lines.append([escape(r['title']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>{pair}', *(pm(r['published']) or pair_said(r['published_each']) for _ in printed),
-                      gain_said(r, html=True), pm(r['ensemble']), share(r['peak']), pm(r['fall']),
+        pair = f'<br>{pair_said(r["each"])}' if len(r['each']) > 2 or len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each']) else ''
+        lines.append([escape(r['title']), r['seeds'], *[pm(r['pckh']), pm(r['published_pckh'])]*by_heads, f'<b>{pm(r["ap"], r["sd"])}</b>{pair}',
+                      *(pm(r['published']) or pair_said(r['published_each']) for _ in printed), gain_said(r, html=True), pm(r['ensemble']), share(r['peak']), pm(r['fall']),
                       f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}',
                       f'{r["minutes"]:.0f}'])
     gaps = [title(n) for n in METHODS if n not in {r['method'] for r in some}]

@@ -34,7 +34,7 @@ def declared():
                 multiaugs=('self', easy, four), multiaugs_dual=('peer', easy, four, 'all', 2, .5), sspcm=('closest', easy, [['JO', 'A60']], ('two', .1), 3, .5),
                 supervised_other=('nobody', [], []), posedual_other=('peer', easy, hard, 'all', 2, .5), posedual_unlike=('peer', easy, hard, 'all', 2, .5),
                 posedual_released=('peer', easy, [['A60r']], 'all', 2, .5), posedual_jc_released=('peer', easy, [['JCr', 'A60r']], 'all', 2, .5),
-                sspcm_released=('closest', easy, [['JOr', 'A60']], ('two', .1), 3, .5))
+                sspcm_released=('closest', easy, [['JOr', 'A60r']], ('two', .1), 3, .5))
     for end, student in (('', hard), ('_equal', [['A30']])):
         for t in (2, 4, 6, 8):
             rows[f'threshold_0{t}{end}'], rows[f'foreground_0{t}{end}'] = ('self', easy, student, ('joint', t/10)), ('self', easy, student, ('pixel', t/10))
@@ -431,6 +431,7 @@ def test_copies_are_made_where_a_method_needs_them():
         t.before_fit()
         assert (bare_peers.ema is not None, bare_peers.frozen is not None) == ('ema' in DECLARED[name].teacher, DECLARED[name].teacher.split()[0] in ('frozen', 'closest'))
         old = bare_peers.frozen
+        assert bare_peers.train_copies == (DECLARED[name].teacher.split()[0] == 'closest'), 'only SSPCM asks copies as it asks networks'
         t.before_fit()
         assert bare_peers.frozen is old, 'copies that are there stay what they are'
 

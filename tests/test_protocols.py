@@ -95,7 +95,9 @@ def test_bad_settings_are_told(change, says):
     ('multiaugs', 'coco-1k', 30, None), ('multiaugs_dual', 'coco-5k', 70, None), ('multiaugs_dual', 'coco-10k', 100, None), ('sspcm', 'coco-1k', 100, (70, 90)),
     ('sspcm', 'coco-5k', 100, (70, 90)), ('sspcm_released', 'coco-10k', 100, (70, 90)), ('posedual_jc', 'coco-full', 400, (300, 350)),
     ('posedual', 'coco-full-r152', 400, (300, 350)),
-    ('posedual', 'coco-full-hrnet', 300, (220, 260)), ('sspcm', 'coco-full', 400, None), ('posedual', 'mpii-aic', 100, (50, 70)), ('posedual', 'mpii-aic-hrnet', 300, None),
+    ('posedual', 'coco-full-hrnet', 300, (220, 260)), ('sspcm', 'coco-full', 400, (300, 350)), ('posedual', 'mpii-aic', 100, (50, 70)),
+    ('posedual', 'mpii-aic-hrnet', 300, (220, 260)),
+    ('sspcm', 'coco-full-hrnet', 400, None),
     ('posedual_jc', 'coco-all', 100, (70, 90)), ('posedual_jc', 'coco-1k-all', 70, (50, 60))])
 def test_budgets_are_published(method, name, epochs, falls):
     b = budget_of(method, protocol(name))

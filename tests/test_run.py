@@ -163,6 +163,31 @@ def test_ap_is_the_mean_over_networks(data, monkeypatch):
     assert [ap_of(w) for w in who] == [1, 0]
     assert (r['ap'], r['ap1'], r['ap2'], r['ap_ensemble'], r['pck'], r['pck1'], r['pck2']) == (50, 100, 0, 100, 50, 100, 0)
 
+def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
+    "where validation knows heads, every row has MPII's PCKh, each network's and the ensemble's, and the best checkpoint is the best by it, not by AP"
+    import semipose.run as run
+    from semipose.predict import Prediction
+    head = np.tile(np.array([0, 0, 30, 40], dtype=np.float32), (len(data.val), 1))     # 0.6 of its diagonal: 30 px
+    head[1] = np.nan
+    with_heads = replace(data, val=replace(data.val, head=head))
+    rows, people = with_heads.val.posed, with_heads.val.subset(with_heads.val.posed)
+    def off(px): return Prediction(torch.from_numpy(people.xy.copy()) + torch.tensor([float(px), 0.]), torch.ones(len(rows), 17))
+    monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [off(14.9), off(15.1), off(14.9)])
+    r, _ = run.Evaluate(with_heads, SMALL, None).accuracy(None, None, with_heads.val, rows)
+    assert (r['pckh'], r['pckh1'], r['pckh2'], r['pckh_ensemble']) == (50, 100, 0, 100)
+    assert 'pckh' not in run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)[0]
+    nobody = replace(with_heads.val, vis=np.zeros_like(with_heads.val.vis))
+    assert run.by_heads(nobody, nobody.xy) == {'PCKh@0.5': -1} and run.by_heads(replace(nobody, head=head*np.nan), nobody.xy) == {}
+    monkeypatch.undo()
+    told = iter([(9., 10.), (5., 30.), (7., 20.)])
+    def measured(self, *a):
+        row, who = real(self, *a)
+        return row | dict(zip(('ap', 'pckh'), next(told))), who
+    real = run.Evaluate.accuracy
+    monkeypatch.setattr(run.Evaluate, 'accuracy', measured)
+    best = train('supervised', SMALL, with_heads, tmp_path/'run', 0, device='cpu', progress=False)['best']
+    assert (best['step'], best['pckh'], best['chosen_on']) == (2, 30., 'validation, by PCKh@0.5')
+
 @pytest.mark.parametrize('method, who', [('posecons', 'the unlabelled'), ('supervised', None)])
 def test_the_second_stream_is_the_unlabelled_people(data, tmp_path, monkeypatch, method, who):
     import semipose.run as run

@@ -25,6 +25,22 @@ def test_a_row_is_its_entries():
     assert b['gain']['difference'] == pytest.approx(7) and b['gain']['by_seed'] == {0: 6., 1: 8.}
     assert b['fall'] == 10. and a['fall'] == pytest.approx(4.5) and b['start'] == 30 and b['peak'] == pytest.approx(.58/.6) and b['ensemble'] == 43.5
 
+def test_mpii_stands_beside_its_own_measure():
+    "PCKh beside the printed PCKh, on the page and in the terminal; AP has no printed one"
+    def made(m, *pckh): return replace(entry(m, 0, 50, 60, protocol='mpii-aic-hrnet'), curve=[dict(r, pckh=p) for r, p in zip(curve(50, 60), pckh)])
+    es = [made('supervised', 80., 85.), made('posedual_jc', 80., 87.5)]
+    a, b = rows(es, FAST)
+    assert (a['pckh'], a['published_pckh'], a['published']) == (85., 92.3, None) and (b['pckh'], b['published_pckh']) == (87.5, 93.0)
+    page = protocol_html(es, FAST)
+    assert 'PCKh@0.5' in page and '>87.5<' in page and '>93.0<' in page and 'published, test' in page
+    assert [(r['PCKh'], r['paper']) for r in table_rows(es, FAST, everything=False)] == [('85.0', '92.3 PCKh'), ('87.5', '93.0 PCKh')]
+    bare = [entry(m, 0, 50, 60, protocol='coco-1k') for m in ('supervised', 'posedual_jc')]
+    assert rows(bare, FAST)[0]['pckh'] is None and 'PCKh' not in protocol_html(bare, FAST) and 'PCKh' not in table_rows(bare, FAST)[0]
+
+def test_three_networks_are_told_apart():
+    es = [entry('supervised'), replace(entry('sspcm'), curve=[dict(r, ap2=r['ap'] + 1, ap3=r['ap'] + 2) for r in curve(30., 31., 32.)])]
+    assert '32.0 / 33.0 / 34.0' in protocol_html(es, FAST)
+
 def test_cost_is_steps_times_pictures():
     e = entry('posedual', 0, 30, 40, 44, cost=dict(forward=128, backward=80))
     [r] = rows([e], FAST)

@@ -187,16 +187,18 @@ def test_the_released_affine_is_rigid_in_a_square_only():
     d = A60_RELEASED.sample(plain(500, (256, 192)), (256, 192), generator=gen(0))
     right = A60.sample(plain(500, (256, 192)), (256, 192), generator=gen(0))
     D = torch.diag(torch.tensor([1/192, 1/256, 1.]))
-    L, R = (D @ d.M @ torch.linalg.inv(D))[:,:2,:2], right.M[:,:2,:2]
+    size = parts(right.M)[1]
+    L, R = (D @ d.M @ torch.linalg.inv(D))[:,:2,:2]*size[:,None,None], right.M[:,:2,:2]/size[:,None,None]
     assert_close(L, R, atol=1e-4, rtol=1e-4)                                         # in normalised coordinates: the rotation that was meant
     assert d.released and not right.released
-    stretch = torch.linalg.svdvals(d.M[:,:2,:2]) / parts(right.M)[1][:,None]
+    assert_close(parts(right.M)[1]*torch.linalg.det(d.M[:,:2,:2]).sqrt(), torch.ones(500), atol=1e-4, rtol=0)       # its size is the box's
+    stretch = torch.linalg.svdvals(d.M[:,:2,:2]) * size[:,None]
     sixty = (parts(right.M)[0].abs() - 60).abs() < 2
     assert sixty.any() and ((stretch[sixty] - torch.tensor([1.28, .78])).abs() < .02).all()
     centre = torch.tensor([[[95.5 + 48, 127.5 + 64]]]).expand(500, 1, 2)
     assert_close(move(centre, d.M), torch.tensor([95.5, 127.5]).expand(500, 1, 2), atol=1e-3, rtol=0)
-    square = [v.sample(plain(9, (64, 64)), (64, 64), generator=gen(0)).M for v in (A60, A60_RELEASED)]
-    assert_close(*square, atol=1e-4, rtol=1e-4)
+    square = [v.sample(plain(9, (64, 64)), (64, 64), generator=gen(0)).M[:,:2,:2] for v in (A60, A60_RELEASED)]
+    assert_close(*(M/torch.linalg.det(M).sqrt()[:,None,None] for M in square), atol=1e-4, rtol=1e-4)
 
 def test_released_heatmaps_turn_about_pixel_centres():
     "a bump carried into a released view lies where heatmap pixel i were at crop pixel 4i+1.5"
@@ -216,8 +218,8 @@ def test_released_heatmaps_turn_about_pixel_centres():
 def test_released_cutout_spares_what_is_low_in_a_tall_crop():
     "measured of the released code: 2,100 hidden px for a joint at row 100, 2 px at row 230"
     def hidden(row, released):
-        at = torch.tensor([[[96. + 48, row + 64.]]]).expand(20, 5, 2)
-        d = JointCutout(5, released=released)(plain(20, (256, 192)), (256, 192), (at, torch.ones(5)), gen(0))
+        at = torch.tensor([[[96. + 48, row + 64.]]]).expand(20, 24, 2)
+        d = JointCutout(5, released=released)(plain(20, (256, 192)), (256, 192), (at, torch.ones(24)), gen(0))
         return float(covered(d.holes[0].box, torch.eye(3).expand(20, 3, 3), (256, 192)).sum())/20
     assert abs(hidden(100, True) - hidden(100, False)) < 200 and 1900 < hidden(100, True) < 2400
     assert hidden(230, True) < 20 and hidden(230, False) > 1900
@@ -227,6 +229,10 @@ def test_released_cutout_spares_what_is_low_in_a_tall_crop():
     known, any_ = at(False), at(True)
     assert known.max() < 16.6 and all(len(set(r.tolist())) == 5 for r in known.round())
     assert (any_ > 16.6).float().mean() > .1 and any(len(set(r.tolist())) < 5 for r in any_.round()), 'with replacement, from all channels'
+    one = torch.tensor([60., 40.])     # 17 joints, all in one place: 7 of 24 channels point elsewhere
+    boxes = JointCutout(5, 1., 1., 0., True)(plain(2000, SIZE), SIZE, (one.expand(2000, 17, 2), torch.ones(17)), gen(0)).holes[0].box[..., :2]
+    away = (boxes - move(one.expand(2000, 1, 2), plain(2000, SIZE).M)).norm(dim=-1) > .5
+    assert abs(away.float().mean() - 7/24) < .02 and (boxes >= 0).all() and (boxes <= torch.tensor(SIZE[::-1])).all() and boxes[away].std(0).min() > 5
 
 # patches of other pictures
 

@@ -59,8 +59,9 @@ class Peers(nn.Module):
         self.ema = self.frozen = None
         self.copy(ema, frozen)
 
-    def copy(self, ema:bool=False, frozen:bool=False)->None:
+    def copy(self, ema:bool=False, frozen:bool=False, train_copies:bool=False)->None:
         "Make the copies that are asked for and not there yet, from the networks as they are now"
+        self.train_copies = self.train_copies or train_copies
         if ema and self.ema is None: self.ema = self._copy()
         if frozen and self.frozen is None: self.frozen = self._copy()
 
