@@ -135,7 +135,7 @@ PER_METHOD = ('steps', 'every', 'milestones', 'epochs', 'budget')   # fields tha
 SECOND = ('other', 'other_width', 'other_weights')                  # what only unlike pairs look at
 
 BUDGETS = {                         # a protocol's `budget` -> kind of method -> Budget
-    'coco-1k':  {AFFINE: Budget(30, (20, 25)),     HIDING: Budget(70, (50, 60)),  'multiaugs': Budget(30, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
+    'coco-1k':  {AFFINE: Budget(30, (20, 25)), HIDING: Budget(70, (50, 60)), 'multiaugs': Budget(30, (20, 25), 'MultiAugs 2024'), 'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
     'coco-5k':  {AFFINE: Budget(100, (70, 90)),    HIDING: Budget(100, (70, 90)), 'multiaugs': Budget(70, (), 'MultiAugs 2024'),  'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
     'coco-10k': {AFFINE: Budget(100, (70, 90)),    HIDING: Budget(100, (70, 90)), 'multiaugs': Budget(100, (), 'MultiAugs 2024'), 'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},
     'coco-full':       {AFFINE: Budget(400, (300, 350)), 'sspcm': Budget(400, (300, 350), 'SSPCM 2023')},

@@ -92,7 +92,7 @@ def test_bad_settings_are_told(change, says):
     ('naive', 'coco-1k', 30, (20, 25)), ('pair_jc10', 'coco-1k', 70, (50, 60)), ('pair_a90', 'coco-1k', 30, (20, 25)),
     ('pseudopose', 'coco-1k', 30, (20, 25)), ('supervised', 'coco-1k', 70, (50, 60)), ('supervised_strong', 'coco-1k', 70, (50, 60)), ('supervised_other', 'coco-1k', 70, (50, 60)),
     ('posedual', 'coco-5k', 100, (70, 90)), ('posedual_jc', 'coco-5k', 100, (70, 90)), ('posecons_ra', 'coco-10k', 100, (70, 90)), ('supervised', 'coco-10k', 100, (70, 90)),
-    ('multiaugs', 'coco-1k', 30, None), ('multiaugs_dual', 'coco-5k', 70, None), ('multiaugs_dual', 'coco-10k', 100, None), ('sspcm', 'coco-1k', 100, (70, 90)),
+    ('multiaugs', 'coco-1k', 30, (20, 25)), ('multiaugs_dual', 'coco-5k', 70, None), ('multiaugs_dual', 'coco-10k', 100, None), ('sspcm', 'coco-1k', 100, (70, 90)),
     ('sspcm', 'coco-5k', 100, (70, 90)), ('sspcm_released', 'coco-10k', 100, (70, 90)), ('posedual_jc', 'coco-full', 400, (300, 350)),
     ('posedual', 'coco-full-r152', 400, (300, 350)),
     ('posedual', 'coco-full-hrnet', 300, (220, 260)), ('sspcm', 'coco-full', 400, (300, 350)), ('posedual', 'mpii-aic', 100, (50, 70)),
