@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['FULL', 'whole', 'sync_folder', 'make_folder', 'only_writer', 'is_free', 'turn', 'is_held']
+__all__ = ['FULL', 'whole', 'sync_folder', 'make_folder', 'Held', 'only_writer', 'is_free', 'turn', 'is_held']
 
 # %% ../nbs/05_files.ipynb #3cacab3f
 FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC), errno.EFBIG)   # no room on the disk, or none left of one's share
@@ -57,16 +57,20 @@ def make_folder(
     return folder
 
 # %% ../nbs/05_files.ipynb #175aa613
+class Held(UserError): "Another process writes in this folder"
+
 @contextmanager
 def only_writer(
     folder:Path|str,    # of the run
-)->Iterator[None]:      # UserError if another process has it
+)->Iterator[None]:      # Held if another process has it, UserError if it may not be written to
     "Hold a folder for this process"
     folder, end = Path(folder), time.monotonic() + .2
-    with open(folder/'.lock', 'a') as f:
+    try: f = open(folder/'.lock', 'a')
+    except OSError as e: raise UserError(f'{folder} may not be written to ({e.strerror}): choose another folder, or change its permissions.') from None
+    with f:
         try:
             while not _lock(f):   # somebody may only be asking
-                if time.monotonic() > end: raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
+                if time.monotonic() > end: raise Held(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
                 time.sleep(.02)
         except OSError as e: warnings.warn(f'{folder} lies on a file system without locks ({e.strerror}): see to it that no other process writes there.', stacklevel=3)
         yield
@@ -88,7 +92,7 @@ def turn(
     with ExitStack() as held:
         while True:
             try: held.enter_context(only_writer(folder))
-            except UserError:
+            except Held:
                 if not told: print(f'Another process works in {folder}: waiting for it.', flush=True)
                 told = True
                 time.sleep(pause)

@@ -287,6 +287,13 @@ def test_a_file_system_without_locks_is_not_taken_for_a_busy_one(tmp_path, monke
             with only_writer(tmp_path), turn(tmp_path/'t'): assert not is_held(tmp_path)
     assert sorted(str(w.message).split()[0] for w in told) == [str(tmp_path), str(tmp_path/'t')] and all('without locks (No locks available)' in str(w.message) for w in told)
 
+def test_a_folder_that_may_not_be_written_to_is_told_and_not_waited_for(tmp_path):
+    from semipose.files import turn
+    (tmp_path/'r'/'.lock').mkdir(parents=True)      # whoever tests may be root, who may write anywhere
+    for way in (only_writer, turn):
+        with pytest.raises(UserError, match='may not be written to.*choose another folder'):
+            with way(tmp_path/'r'): pass
+
 def test_asking_whether_a_folder_is_held_disturbs_nobody(tmp_path, monkeypatch):
     "who asks shares a lock, on a handle for reading, as network file systems want it; a writer who meets it looks again"
     import fcntl

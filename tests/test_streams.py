@@ -92,7 +92,9 @@ def test_workers_and_memory_change_nothing(people, crops):
     kw = dict(batch=(4, 8), steps=9, seed=3)
     expected = list(streams(crops, **kw))
     mixed = Streams(bare.subset(np.arange(7)), bare, num_workers=2, **kw)
+    before = torch.get_rng_state()
     got = list(mixed)
+    assert torch.equal(torch.get_rng_state(), before), "reading ahead draws from nobody else's chance"
     assert len(got) == 9 and all(same(a, b) for a, b in zip(expected, got))
     assert isinstance(got[0], tuple)
     assert all(same(a, b) for a, b in zip(expected[6:], mixed.from_step(6)))

@@ -145,7 +145,9 @@ class Streams(torch.utils.data.Dataset):
     def __iter__(self)->Iterator[tuple[dict,dict]]:
         order = range(self.start, self.steps)
         if not self.num_workers: yield from map(self.at, order)
-        else: yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers, collate_fn=_as_is)
+        else:
+            own = torch.Generator().manual_seed(self.seed)   # else it would draw from everybody's
+            yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers, collate_fn=_as_is, generator=own)
 
     def from_step(self,
         step:int,  # how many steps are done
