@@ -393,7 +393,7 @@ def evaluate(
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers into this JSON file.', show_default=False)]=None,
     device:Device='auto',
 ):
-    "COCO's ten numbers and PCK of a trained run: each network and their ensemble."
+    "COCO's ten numbers and PCK of a trained run, with PCKh where heads are known: each network and their ensemble."
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.run import evaluate_run
     found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, device=device)

@@ -141,7 +141,7 @@ BUDGETS = {                         # a protocol's `budget` -> kind of method ->
     'coco-full':       {AFFINE: Budget(400, (300, 350)), 'sspcm': Budget(400, (300, 350), 'SSPCM 2023')},
     'coco-full-hrnet': {AFFINE: Budget(300, (220, 260)), 'sspcm': Budget(400, (), 'SSPCM 2023')},
     'mpii-aic':        {AFFINE: Budget(100, (50, 70))},
-    'mpii-aic-hrnet':  {AFFINE: Budget(300, (220, 260), 'the configuration in the code of MultiAugs 2024')},
+    'mpii-aic-hrnet':  {AFFINE: Budget(300, (220, 260), 'Xie et al. 2021, falls as configured in the code of MultiAugs 2024')},
 }
 
 def kind_of(

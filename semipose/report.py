@@ -421,10 +421,13 @@ def finding(
     return out
 
 # %% ../nbs/72_report.ipynb #8866355a
-def numbers(d:dict)->dict:
+def numbers(
+    d:dict,         # a measurement
+    heads:bool,     # has any of the table's a PCKh?
+)->dict:
     "What every table shows of a measurement"
     two = lambda key: f'{d[key]:.2f}'
-    heads = {'PCKh': d['pckh']} if 'pckh' in d else {}
+    heads = {'PCKh': d.get('pckh', '')} if heads else {}
     return {'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], **heads, 'peak lab.': two('peak_labeled'), 'peak unl.': two('peak_unlabeled')}
 
 def entries(summary:dict)->list[tuple]:
@@ -438,7 +441,8 @@ def summary_rows(
     summary:dict,       # summary.json
 )->list[dict]:
     "The final table of a demo"
-    return [{'method': d['title'], **numbers(d), 'of start': f'{share:.2f}', 'steps': d['steps'], 's': round(d['seconds']),
+    heads = any('pckh' in d for _, d, _ in entries(summary))
+    return [{'method': d['title'], **numbers(d, heads), 'of start': f'{share:.2f}', 'steps': d['steps'], 's': round(d['seconds']),
              'collapsed': d.get('collapsed')} for _, d, share in entries(summary)]
 
 def result_rows(
@@ -447,7 +451,7 @@ def result_rows(
     "Last and best measurement of a run"
     best = result.get('best')
     found = [('last', result['last'])] + ([(f'best, chosen on {best["chosen_on"]}', best)] if best else [])
-    return [{'checkpoint': what, 'step': row['step'], **numbers(row)} for what, row in found]
+    return [{'checkpoint': what, 'step': row['step'], **numbers(row, any('pckh' in r for _, r in found))} for what, row in found]
 
 # %% ../nbs/72_report.ipynb #c0e01591
 CSS = '''
@@ -588,9 +592,9 @@ def demo_table(
     summary:dict,       # summary.json
 )->str:
     "The final table"
-    rows = []
+    rows, known = [], any('pckh' in d for _, d, _ in entries(summary))
     for name, d, share in entries(summary):
-        best, gone, heads = d.get('best'), d.get('collapsed'), {'PCKh': f'{d["pckh"]:.1f}'} if 'pckh' in d else {}
+        best, gone, heads = d.get('best'), d.get('collapsed'), {'PCKh': f'{d["pckh"]:.1f}' if 'pckh' in d else ''} if known else {}
         rows.append({
             'method': tinted(name, d['title'], 'span'), 'who teaches': escape(teaches(name)) if name else 'nobody', 'AP': f'<b>{d["ap"]:.1f}</b>',
             'AP of the ensemble': f'{d["ap_ensemble"]:.1f}', 'PCK': f'{d["pck"]:.1f}', **heads, 'peak, labelled': f'{d["peak_labeled"]:.2f}',
@@ -605,10 +609,11 @@ def footnote(
 )->str:
     "What the columns mean, and on what the best checkpoint was chosen"
     chosen = sorted({d['best']['chosen_on'] for d in summary.get('methods', {}).values() if d.get('best')})
-    flattered = ', and so a little too good' if 'validation' in chosen else ''
+    flattered = ', and so a little too good' if any(c.startswith('validation') for c in chosen) else ''
     best = f'Best AP is of the best checkpoint, chosen on {escape(" and ".join(chosen))}{flattered}. ' if chosen else ''
     return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso's size, %. "
-            f'Collapsed: the unlabelled peak ended under a third of where it started. {best}Everything else is the last checkpoint.')
+            f'Collapsed: the unlabelled peak ended under a third of where it started. {best}Everything else is the last checkpoint.'
+            + ' PCKh: joints within half of the head, %, the measure of MPII.'*any('pckh' in d for _, d, _ in entries(summary)))
 
 # %% ../nbs/72_report.ipynb #58a42895
 def equal(

@@ -34,11 +34,12 @@ from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .protocols import Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of', 'score',
-           'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device', 'command',
-           'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress', 'train',
-           'check_batch', 'same_split', 'begin_from', 'save_strip', 'starts', 'first_of', 'compare', 'keep_numbers',
-           'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of', 'evaluate_run']
+__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of',
+           'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
+           'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
+           'train', 'check_batch', 'same_split', 'begin_from', 'save_strip', 'starts', 'first_of', 'compare',
+           'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
+           'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -608,19 +609,22 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
     start = starts(('supervised', *methods), p, data, folder/'start', seed, **kw)
     if start:
         first, nets = read_result(start['net']), read_recipe(start['net'])['nets']
-        summary['dashed'] = dict(_digest(first), **{k: round(first['last'][f'{k}1'], 4) for k in ('ap', 'pck', 'peak_labeled', 'peak_unlabeled')}, nets=nets,
-                                 ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
+        alone = {k: round(v, 4) for k in DIGEST if (v := first['last'].get(f'{k}1')) is not None}
+        summary['dashed'] = dict(_digest(first), **alone, nets=nets, ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
     for name in methods:
         r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, **kw)
-        summary['methods'][name] = dict(title=title(name), **_digest(r), collapsed=r['collapsed'], best={k: r['best'][k] for k in ('step', 'ap', 'chosen_on')})
+        summary['methods'][name] = dict(title=title(name), **_digest(r), collapsed=r['collapsed'],
+                                        best={k: v for k,v in r['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')})
         update('done' if name == list(methods)[-1] else 'running')
     return summary
+
+DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled')
 
 def _digest(result:dict)->dict:
     "The last row, as a summary tells it"
     row = result['last']
-    return dict({k: round(row[k], 4) for k in ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled') if k in row}, steps=row['step'], seconds=row['seconds'])
+    return dict({k: round(row[k], 4) for k in DIGEST if k in row}, steps=row['step'], seconds=row['seconds'])
 
 # %% ../nbs/71_run.ipynb #ea9fdbb4
 def keep_numbers(
@@ -741,7 +745,7 @@ def answers_of(
 def evaluate_run(
     folder,                     # a run folder
     *args, **kw,                # as `answers_of`
-)->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers in percent, PCK@0.2, mean peak, people
+)->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, in percent; mean peak, people
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
     return {name: dict(score(a.people, a.rows, f, a.people.supervised)[0], people=len(a.rows)) for name, f in a.found.items()}

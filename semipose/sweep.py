@@ -56,7 +56,7 @@ def entry_of(
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
                  key=settings_key(more, dict(milestones=DEFAULTS['milestones'])), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
                  unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
-                 best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
+                 best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
                  begun=recipe['begun'], sentence=recipe['sentence'], own=recipe.get('own'), line=recipe.get('line'), people=people)
 

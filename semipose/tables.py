@@ -460,7 +460,8 @@ def rows_html(
                       f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}',
                       f'{r["minutes"]:.0f}'])
     gaps = [title(n) for n in METHODS if n not in {r['method'] for r in some}]
-    words = [ABOUT_TABLE, f'Not run: {escape(", ".join(gaps))}.' if gaps else '', f'{others} entries with other settings are left out of this table.' if others else '']
+    words = [ABOUT_TABLE, 'PCKh@0.5: joints within half of the head, last checkpoint, on validation.' if by_heads else '',
+             f'Not run: {escape(", ".join(gaps))}.' if gaps else '', f'{others} entries with other settings are left out of this table.' if others else '']
     return html_table(heads, lines) + f'<p class="small">{" ".join(w for w in words if w)}</p>'
 
 def variants_html(

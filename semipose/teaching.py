@@ -63,7 +63,8 @@ class Frozen:
 class Closest:
     "SSPCM: networks 1 and 2 teach each other, network 3 learns joint by joint from the pair that agrees best (Huang et al. 2023)"
     every:int = 1000     # steps between two snapshots of the networks; published: an epoch, see `Method.paced`
-    gradient, frozen, train_copies = False, True, True
+    train_copies:bool = True   # the copies normalise as the networks do that they are compared with, as in the released code
+    gradient, frozen = False, True
     def __call__(self, i, ask):
         if i < 2: return ask('net', 1-i)
         a, b = ([ask('net', j)] + ([ask('frozen', j)] if ask.step >= self.every else []) for j in (0, 1))
@@ -158,7 +159,8 @@ class Method:
     def frozen(self)->bool: return getattr(self.teacher, 'frozen', False)
     @property
     def copies(self)->dict: # what `Peers` must hold besides the networks, and whether it follows train()
-        return dict(ema=self.decay is not None, frozen=self.frozen, train_copies=getattr(self.teacher, 'train_copies', False))
+        follow = dict(train_copies=True) if getattr(self.teacher, 'train_copies', False) else {}
+        return dict(ema=self.decay is not None, frozen=self.frozen, **follow)
     @property
     def every(self)->int|None: return getattr(self.teacher, 'every', None)                # steps between two snapshots
     def paced(self,

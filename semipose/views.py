@@ -13,11 +13,11 @@ from .geometry import affine, compose, invert, move, translate, warp, window, fl
 from .codecs import Gaussian, moved, renamed
 
 # %% auto #0
-__all__ = ['MEAN', 'CHANNELS', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole',
-           'Draw', 'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude',
-           'Cutout', 'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize',
-           'solarize_add', 'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view',
-           'render', 'piece', 'covered', 'joints_in', 'carry']
+__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
+           'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude', 'Cutout',
+           'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add',
+           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'render',
+           'piece', 'covered', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -51,12 +51,13 @@ def plain(
 # %% ../nbs/20_views.ipynb #c24dc2fe
 @dataclass(frozen=True)
 class Affine:
-    "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1); a size above 1 enlarges the person, in released code the box"
+    "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1)"
     rotate:float        # standard deviation of the angle, degrees; clipped at twice this
     scale:float = .25   # standard deviation of the size, clipped at 1 -+ this
     p:float = 1.        # how often the picture is turned at all
     flip:float = 0.     # how often it is mirrored
-    released:bool = False  # turn in normalised coordinates, so not rigidly; move heatmaps by pixel centres; a size above 1 shrinks the person
+    released:bool = False  # turn in normalised coordinates, so not rigidly, and move heatmaps by pixel centres
+    box:bool = False       # the factor of size is the box's, so a size above 1 shrinks the person
 
     def __call__(self,
         draw:Draw,              # the view so far
@@ -70,7 +71,7 @@ class Affine:
         angle = (self.rotate*normal[0]).clamp(-2*self.rotate, 2*self.rotate) * (chance[0] < self.p)
         scale = (1 + self.scale*normal[1]).clamp(1-self.scale, 1+self.scale)
         flip  = chance[1] < self.flip
-        M = affine(size, angle, 1/scale if self.released else scale, flip)
+        M = affine(size, angle, 1/scale if self.box else scale, flip)
         if self.released: M = compose(aspect(size), M, invert(aspect(size)))
         return replace(draw, M=compose(draw.M, M), flip=draw.flip ^ flip, released=draw.released or self.released)
 
@@ -112,8 +113,6 @@ def halves(
     "How large boxes are: each side on its own"
     return size[0]/256*(low + (high-low)*torch.rand(*shape, 2, generator=generator, device=device))
 
-CHANNELS = 24    # of the released networks: COCO's and MPII's joints together
-
 @dataclass(frozen=True)
 class JointCutout:
     "Hide boxes around a few joints that the teacher found (Xie et al. 2021, Sec. 3.3; pixel sizes at 256 px crop height)"
@@ -121,7 +120,8 @@ class JointCutout:
     low:float = 10.       # smallest half-side, px
     high:float = 19.      # largest half-side, px
     jitter:float = 10.    # standard deviation of the box's centre about the joint, px
-    released:bool = False # height and width swapped at the border, joints with replacement from 24 channels, of which those beyond the K joints point anywhere
+    released:bool = False # height and width swapped at the border, joints with replacement from all channels
+    channels:int = 0      # a released network's; those beyond the K joints point anywhere
     needs_joints = True
 
     def __call__(self, draw:Draw, size:tuple[int,int],
@@ -133,7 +133,7 @@ class JointCutout:
         pick, there = choose(weight, (B,K), self.n, generator)
         at = move(xy, draw.M)
         if self.released:
-            at = torch.cat([at, torch.rand(B, max(CHANNELS-K, 0), 2, generator=generator, device=dev).to(at)*torch.tensor(size[::-1], device=dev)], 1)
+            at = torch.cat([at, torch.rand(B, max(self.channels-K, 0), 2, generator=generator, device=dev).to(at)*torch.tensor(size[::-1], device=dev)], 1)
             pick, there = torch.randint(at.shape[1], (B,self.n), generator=generator, device=dev), torch.ones(B, self.n, dtype=torch.bool, device=dev)
         n = pick.shape[1]
         centre = at.gather(1, pick[...,None].expand(B, n, 2))
@@ -183,7 +183,7 @@ class JointOcclude:
 # %% ../nbs/20_views.ipynb #536e6c3a
 @dataclass(frozen=True)
 class Cutout:
-    "Hide boxes anywhere (MultiAugs' CO; sizes are our reading)"
+    "Hide boxes anywhere (MultiAugs' CO, sizes as in its code)"
     n:int = 5             # boxes in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
@@ -195,7 +195,7 @@ class Cutout:
 
 @dataclass(frozen=True)
 class CutMix:
-    "Paste pieces of other pictures where they were (MultiAugs' CM; sizes are our reading)"
+    "Paste pieces of other pictures where they were (MultiAugs' CM, sizes as in its code)"
     n:int = 2             # pieces in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
@@ -307,7 +307,7 @@ def as_view(v)->View:
 PLAIN = View('plain', base=True)
 A30 = View('A30', (Affine(30, p=.6, flip=.5),), base=True)
 A60 = View('A60', (Affine(30, p=.8),))
-A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True),))
+A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True, box=True),))
 JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
 SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True) for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 

@@ -73,7 +73,8 @@ class Watch(Callback):
         best:dict|None,     # the best of them
     ):
         "Go on where a stopped run was"
-        self.rows, self.best, self.spent = list(rows), best, rows[-1]['seconds'] if rows else 0.
+        self.rows, self.spent = list(rows), rows[-1]['seconds'] if rows else 0.
+        self.best = best if best and self.select in best else None    # of a run that was chosen by something else
 
     @property
     def steps(self)->int: return self.learn.teaching.step

@@ -13,7 +13,7 @@ from semipose.nets.peers import Peers, build_peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
 from semipose.teaching import BothWays, Self, Teaching, TeachingLoss, one_batch
-from semipose.views import A30, A60, MEAN, Draw, JointCutout, covered, plain, render
+from semipose.views import A30, A60, MEAN, Affine, Draw, JointCutout, JointOcclude, covered, plain, render
 
 SIZE, CODEC, K, B, LR = (32, 24), Gaussian(sigma=1.5, stride=2), 17, 4, 1e-3
 MIRROR = {a: b for l, r in COCO17.flips for a, b in ((l, r), (r, l))}
@@ -421,6 +421,11 @@ def test_the_first_rows_draw_what_they_always_drew(name, seed, step):
         hard = affine_by_hand(g, 30, .8, 0., easy)
         assert_close(r.t.views[i][0].M, hard.M, atol=1e-4, rtol=1e-5)
         assert torch.equal(r.t.views[i][0].flip, easy.flip)
+
+def test_released_rows_show_what_released_code_shows():
+    hard = Affine(30, p=.8, released=True, box=True)
+    steps = {name: METHODS[name].student_views[0].steps for name in ('posedual_released', 'posedual_jc_released', 'sspcm_released')}
+    assert list(steps.values()) == [(hard,), (JointCutout(5, released=True, channels=24), hard), (JointOcclude(2, released=True), hard)]
 
 # ---- snapshots, copies, unlike pairs
 

@@ -45,7 +45,7 @@ def test_the_protocols_of_the_paper():
         assert (p.labels, p.net, p.size, p.batch, p.sigma, p.flip, p.unlabeled) == (None, net, (256, 192), (32, 32), 2., False, 'unlabeled2017')
     p = protocol('coco-full-hrnet')
     assert (p.net, p.size, p.sigma, p.batch, p.flip) == ('hrnet_w48', (384, 288), 3., (8, 8), False)
-    assert [(protocol(n).net, protocol(n).size) for n in ('mpii-aic', 'mpii-aic-hrnet')] == [('resnet18', (256, 256)), ('hrnet_w32', (256, 256))]
+    assert [(q.net, q.size, q.sigma) for q in map(protocol, ('mpii-aic', 'mpii-aic-hrnet'))] == [('resnet18', (256, 256), 2.), ('hrnet_w32', (256, 256), 3.)]
     for n in (100, 250, 500):
         p = protocol(f'lsp-{n}')
         assert (p.labels, p.size, p.net, p.weights, p.batch) == (n, (256, 192), 'resnet18', 'imagenet', (32, 32))

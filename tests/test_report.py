@@ -70,6 +70,19 @@ def test_table_holds_the_summary_s_numbers(demo, page):
     assert [r["of start"] for r in summary_rows(summary)][:2] == ["1.00", f"{ENDS['naive'][1] / .6:.2f}"]
 
 
+def test_heads_have_a_column_for_all_or_for_none(demo):
+    from copy import deepcopy
+    from semipose.report import demo_table, footnote
+    summary = deepcopy(demo[1])
+    assert "PCKh" not in demo_table(summary) and "PCKh" not in summary_rows(summary)[0]
+    for d in summary["methods"].values():    # its start was measured before there was such a thing
+        d.update(pckh=61.5, best=dict(d["best"], chosen_on="validation, by PCKh@0.5"))
+    assert [r["PCKh"] for r in summary_rows(summary)] == ["", *[61.5] * len(summary["methods"])]
+    table = demo_table(summary).split("<p")[0]
+    assert len(set(row.count("<td") for row in table.split("<tr")[2:])) == 1 and table.count("61.5") == len(summary["methods"])
+    assert "and so a little too good" in footnote(summary) and "half of the head" in footnote(summary)
+
+
 def test_page_says_what_was_equal_and_where_it_comes_from(page):
     text = Page(page).text
     for told in ("480 steps of 24 labelled + 24 unlabelled", "weight 2 of the unlabelled loss", "learning rate 0.003", "semipose demo --seed 0",

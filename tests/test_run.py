@@ -188,6 +188,14 @@ def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     best = train('supervised', SMALL, with_heads, tmp_path/'run', 0, device='cpu', progress=False)['best']
     assert (best['step'], best['pckh'], best['chosen_on']) == (2, 30., 'validation, by PCKh@0.5')
 
+def test_a_best_that_was_chosen_by_something_else_is_not_kept():
+    from semipose.watch import Watch
+    old = [dict(step=0, ap=9., seconds=1.)]
+    for select, kept in (('ap', old[0]), ('pckh', None)):
+        w = Watch(None, select=select)
+        w.take_up(old, old[0])
+        assert (w.best, w.rows, w.spent) == (kept, old, 1.)
+
 @pytest.mark.parametrize('method, who', [('posecons', 'the unlabelled'), ('supervised', None)])
 def test_the_second_stream_is_the_unlabelled_people(data, tmp_path, monkeypatch, method, who):
     import semipose.run as run

@@ -230,7 +230,7 @@ def test_released_cutout_spares_what_is_low_in_a_tall_crop():
     assert known.max() < 16.6 and all(len(set(r.tolist())) == 5 for r in known.round())
     assert (any_ > 16.6).float().mean() > .1 and any(len(set(r.tolist())) < 5 for r in any_.round()), 'with replacement, from all channels'
     one = torch.tensor([60., 40.])     # 17 joints, all in one place: 7 of 24 channels point elsewhere
-    boxes = JointCutout(5, 1., 1., 0., True)(plain(2000, SIZE), SIZE, (one.expand(2000, 17, 2), torch.ones(17)), gen(0)).holes[0].box[..., :2]
+    boxes = JointCutout(5, 1., 1., 0., True, 24)(plain(2000, SIZE), SIZE, (one.expand(2000, 17, 2), torch.ones(17)), gen(0)).holes[0].box[..., :2]
     away = (boxes - move(one.expand(2000, 1, 2), plain(2000, SIZE).M)).norm(dim=-1) > .5
     assert abs(away.float().mean() - 7/24) < .02 and (boxes >= 0).all() and (boxes <= torch.tensor(SIZE[::-1])).all() and boxes[away].std(0).min() > 5
 

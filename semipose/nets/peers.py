@@ -62,6 +62,8 @@ class Peers(nn.Module):
     def copy(self, ema:bool=False, frozen:bool=False, train_copies:bool=False)->None:
         "Make the copies that are asked for and not there yet, from the networks as they are now"
         self.train_copies = self.train_copies or train_copies
+        for copies in (self.ema, self.frozen):
+            if copies is not None: copies.train(self.train_copies and self.training)
         if ema and self.ema is None: self.ema = self._copy()
         if frozen and self.frozen is None: self.frozen = self._copy()
 
