@@ -228,3 +228,11 @@ def test_copies_are_made_once():
     learn(peers.nets[0])
     peers.copy(ema=True, frozen=True)
     assert peers.ema is ema and peers.frozen is frozen and (frozen[0].final.weight != peers.nets[0].final.weight).any()
+
+
+def test_copies_follow_as_soon_as_they_are_asked_to():
+    peers = tiny(frozen=True).train()
+    assert not any(n.training for n in peers.frozen)
+    peers.copy(frozen=True, train_copies=True)
+    assert all(n.training for n in peers.frozen)
+    assert not any(n.training for n in peers.eval().frozen)

@@ -187,6 +187,8 @@ def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     monkeypatch.setattr(run.Evaluate, 'accuracy', measured)
     best = train('supervised', SMALL, with_heads, tmp_path/'run', 0, device='cpu', progress=False)['best']
     assert (best['step'], best['pckh'], best['chosen_on']) == (2, 30., 'validation, by PCKh@0.5')
+    from semipose.sweep import entry_of
+    assert entry_of(tmp_path/'run').best == dict(step=2, ap=5., pckh=30., chosen_on='validation, by PCKh@0.5')
 
 def test_a_best_that_was_chosen_by_something_else_is_not_kept():
     from semipose.watch import Watch
