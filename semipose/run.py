@@ -37,9 +37,9 @@ from .protocols import Protocol, protocol, with_budget, HEADLINE
 __all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of',
            'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
            'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
-           'train', 'check_batch', 'same_split', 'begin_from', 'save_strip', 'starts', 'first_of', 'compare',
-           'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
-           'evaluate_run']
+           'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts', 'first_of',
+           'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers',
+           'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -408,8 +408,12 @@ def train(
     check_batch(method, p)
     m, dev, cbs = find_method(method), pick_device(device), [cbs] if isinstance(cbs, Callback) else list(cbs)
     if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
+    def people():
+        if isinstance(data, Data): return data
+        check_networks((method,), p)
+        return prepare(p, data, seed, unlabeled, progress, labels, boxes)
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
-        if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
+        data = people()
         p = with_budget(method, p, len(data.unlabeled), every)
     elif p.budget and steps: p = dataclass_replace(p, steps=steps, every=every or p.every, budget=None, epochs=None)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
@@ -424,7 +428,7 @@ def train(
         open_run(folder, recipe, resume=True)
         if (done := read_result(folder)) and done['state'] == 'done': return done
     else: refuse_existing(folder, replace)
-    if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
+    data = people()
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
     peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
     if start: begin_from(peers, start, networks)
@@ -485,6 +489,14 @@ def check_batch(
     if p.batch[0] < 1 or taught and p.batch[1] < 1:
         raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {"labelled and unlabelled" if taught else "labelled"} people in every step: '
                         f'give --batch {max(*p.batch, 1)}.')
+
+def check_networks(
+    methods,        # names in METHODS
+    p:Protocol,
+)->None:            # UserError, before anything slow is done
+    "Build each kind of network that they need once: a package that is not there, a download that fails, a file that does not fit are told before the people are read"
+    each = [kinds(m, m.nets) for m in map(find_method, methods)]
+    for kind in sorted(set().union(*each)): peers_of(p, 1, 1, 0, (kind,))
 
 def same_split(path:Path, data:Data)->None:
     "UserError if other people would be labelled than when the run was begun"
@@ -592,6 +604,7 @@ def compare(
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
     began = time.perf_counter()
     for name in methods: check_batch(name, p)
+    if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     with only_writer(make_folder(folder)):
         if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
         return _compare(began, methods, p, data, Path(folder), seed, device, amp, progress, on_update, note, resume)

@@ -15,7 +15,7 @@ from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, is_unlike, method as find_method, own
 from .data.coco import write_json
 from .protocols import PER_METHOD, SECOND, Protocol
-from .run import Data, Evaluate, check_batch, codec_of, drawn_people, first_of, load_run, prepare, read_recipe, read_result, starts, train
+from .run import Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, load_run, prepare, read_recipe, read_result, starts, train
 
 # %% auto #0
 __all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep', 'sweep_row',
@@ -163,6 +163,7 @@ def sweep(
         todo = lacking(p, methods, seed, terms(source), results)
         out['there'] += len(methods) - len(todo)
         if not todo: continue
+        check_networks(todo, p)
         here = Path(folder)/p.name/f'seed{seed}'
         kw = dict(device=device, amp=amp, progress=progress)
         d = None

@@ -314,3 +314,14 @@ def test_crops_are_kept_where_there_is_room(monkeypatch):
         monkeypatch.setattr('semipose.data.core._free_memory', lambda free=free: free)
         d = prepare(SMALL, SAMPLE, 0, unlabeled=SAMPLE, progress=False)
         assert [isinstance(c, CachedCrops) for c in (d.crops, d.val_crops, d.others)] == [kept]*3
+
+@pytest.mark.parametrize('other', [False, True])
+def test_a_network_that_cannot_be_had_is_told_before_the_people_are_read(tmp_path, monkeypatch, other):
+    gone = dict(other='resnet18', other_weights='pip:no-such-package-here') if other else dict(net='resnet18', weights='pip:no-such-package-here')
+    p, method = replace(SMALL, **gone), 'posedual_unlike' if other else 'naive'
+    for module in ('run', 'sweep'): monkeypatch.setattr(f'semipose.{module}.prepare', lambda *a, **k: pytest.fail('the people were read'))
+    kw = dict(device='cpu', progress=False)
+    for call in (lambda: train(method, p, SAMPLE, tmp_path/'run', **kw), lambda: compare([method], p, SAMPLE, tmp_path/'cmp', **kw),
+                 lambda: sweep(p, [method], [0], SAMPLE, tmp_path/'runs', tmp_path/'results', **kw)):
+        with pytest.raises(UserError, match="'no-such-package-here' is not installed: run `pip install no-such-package-here`"): call()
+    assert not list(tmp_path.iterdir())
