@@ -154,10 +154,11 @@ def name_lines(
     wide, tall = ax.get_position().size*ax.figure.get_size_inches()*72   # points
     low, high = ax.get_ylim()
     heights = spread([y for _,y,_,_ in ends], (high-low)*height/tall, low, high)
+    across = lambda x: ax.transAxes.inverted().transform(ax.transData.transform((x, 0)))[0]     # 0 left, 1 right
     for (x, y, text, c), at in zip(ends, heights):
-        moved = abs(at-y) > .012*(high-low)
+        apart = abs(at-y) > .012*(high-low) or across(x) < .97
         ax.annotate(text, (x, y), (1 + 8/wide, at), textcoords=('axes fraction', 'data'), annotation_clip=False, va='center', color=c, fontweight='bold',
-                    arrowprops=dict(arrowstyle='-', color=c, lw=.7, alpha=.6, shrinkA=1, shrinkB=2, relpos=(0,.5)) if moved else None)
+                    arrowprops=dict(arrowstyle='-', color=MUTED, lw=.8, ls=(0,(1,2.5)), shrinkA=1, shrinkB=4, relpos=(0,.5)) if apart else None)
 
 # %% ../nbs/72_report.ipynb #ba2d2e63
 def curve(

@@ -16,15 +16,15 @@ from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, PAPER, is_todays, is_unlike, title
 from .protocols import PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, protocol, protocol_names, published, published_entry
-from .report import INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
+from .report import COLORS, INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
-__all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'MAIN', 'ATTEMPTS', 'SHADES', 'MOVED',
-           'ABOUT_TABLE', 'one_terms', 'by_method', 'group_of', 'rows', 'against', 'has_start', 'seeds_said',
-           'pair_said', 'beside', 'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants',
-           'paint', 'gains_figure', 'main_figure', 'short', 'failed_figure', 'level', 'some_moved', 'mean_curve',
-           'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'variants_html',
-           'protocol_html', 'ledger_report']
+__all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'FAILED_SAID', 'MAIN', 'LINES', 'ATTEMPTS',
+           'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'by_method', 'group_of', 'rows', 'against', 'has_start',
+           'seeds_said', 'pair_said', 'beside', 'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows',
+           'changed', 'variants', 'kind_of', 'paint', 'shared_seeds', 'gains_figure', 'main_figure', 'short',
+           'failed_figure', 'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows',
+           'family_table', 'rows_html', 'variants_html', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -218,21 +218,34 @@ def variants(
 # %% ../nbs/73_tables.ipynb #3f97c800
 PAINT = {'supervised': '#4a4d53', 'plain consistency': '#d1490c', 'the method': '#0072b2', 'pseudo labels': '#b8860b', 'unlike pairs': '#56b4e9', 'later methods': '#7b5ea7',
          'as released': '#8c6d31', 'pairs': '#4d7c0f', 'easy-hard pairs': '#4d7c0f'}
-FAILED = '#cc6677'
-MAIN = ('supervised', 'plain consistency', 'the method', 'pseudo labels', 'later methods')   # groups that the paper's main table has
+FAILED, FAILED_SAID = '#cc6677', 'failed attempts'
+MAIN = ('supervised', 'plain consistency', 'the method', 'pseudo labels', 'later methods')   # groups that are methods, not attempts or trials
+
+LINES = COLORS | dict(pseudopose='#b8860b', data_distillation='#b8860b', posecons_jc='#00936b', multiaugs_dual='#7b5ea7', sspcm='#cc79a7')   # of methods whose curves are shown together
+
+def kind_of(name:str)->str: return FAILED_SAID if group_of(name).startswith('failed') else group_of(name)
 
 def paint(group:str)->str: return PAINT.get(group, FAILED if group.startswith('failed') else MUTED)
 
+def shared_seeds(
+    entries:Sequence[Entry],    # of one protocol and terms
+)->list[Entry]:                 # of the seeds that half of the rows have, or more
+    "What may be ranked: seeds differ more than many methods do, so a row of five seeds and one of three are not seen beside each other"
+    methods = by_method(entries)
+    have = Counter(e.seed for mine in methods.values() for e in mine)
+    return [e for e in entries if 2*have[e.seed] >= len(methods)]
+
 def gains_figure(
     some:list[dict],        # of `rows`
-    groups:Sequence[str]|None=None,     # None: all
 )->Picture:
-    "Every method's gain over supervised training"
-    some = sorted([r for r in some if r['gain'] and (groups is None or r['group'] in groups)], key=lambda r: r['gain']['difference'])
+    "Every method's gain over supervised training; who lacks some of the others' seeds is named with its own"
+    some = sorted([r for r in some if r['gain']], key=lambda r: r['gain']['difference'])
+    seeds = [seeds_said(r['gain']['by_seed']) for r in some]
+    usual = max(seeds, key=lambda s: (seeds.count(s), len(s)), default='')
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
-        tall = 1 + .215*len(some)   # inches; half of one below the axes, half above
+        tall = 1.2 + .215*len(some)   # inches; .5 below the axes, .7 above
         fig = Picture(figsize=(8.6, tall))
-        ax = fig.add_axes([.30, .5/tall, .68, 1 - 1/tall])
+        ax = fig.add_axes([.30, .5/tall, .68, 1 - 1.2/tall])
         for i,r in enumerate(some):
             g, c = r['gain'], paint(r['group'])
             if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5 if g['n'] > 1 else 2, alpha=.35, solid_capstyle='butt')
@@ -241,11 +254,20 @@ def gains_figure(
         gains = [r['gain'] for r in some]
         reach = [v for g in gains for v in (*g['by_seed'].values(), *((g['low'], g['high']) if g['n'] != 2 and g['low'] is not None else ()))]
         if reach: ax.set_xlim(min(0, *reach) - 3, max(0, *reach) + 3)      # an interval of two seeds may run out of the picture: it would flatten all others
+        left, right = ax.get_xlim()
+        for i,r in enumerate(some):
+            low, high, c = r['gain']['low'], r['gain']['high'], paint(r['group'])
+            if low is not None and low < left: ax.plot(left, i, '<', ms=6, color=c, mew=0, clip_on=False)
+            if high is not None and high > right: ax.plot(right, i, '>', ms=6, color=c, mew=0, clip_on=False)
         ax.axvline(0, color=INK, lw=1)
-        ax.set_yticks(range(len(some)), [r['title'] for r in some], fontsize=8.5)
+        ax.set_yticks(range(len(some)), [r['title'] + (f' ({s})' if s != usual else '') for r, s in zip(some, seeds)], fontsize=8.5)
         for t, r in zip(ax.get_yticklabels(), some): t.set_color(paint(r['group']))
-        ax.set(ylim=(-.7, len(some)-.3), title='Gain over supervised training for the same steps, AP points')
-        ax.set_xlabel('bar: 95 % interval, thin of one training alone; filled: two seeds or more exclude zero; small dots: seeds', loc='right', fontsize=9)
+        fig.text(.01, 1 - .2/tall, f'Gain over supervised training for the same steps, AP points; seeds: {usual}' + ', or those in brackets'*(len(set(seeds)) > 1), va='top', fontsize=10.5)
+        ax.set(ylim=(-.7, len(some)-.3))
+        ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds', loc='right', fontsize=8.5)
+        groups = dict.fromkeys(kind_of(r['method']) for r in some[::-1])
+        for g in groups: ax.plot([], [], 's', ms=6, color=paint(g), mew=0, label=g or 'others')
+        if len(groups) > 1: ax.legend(frameon=False, fontsize=8.5, loc='lower left', bbox_to_anchor=(-.427, 1), borderaxespad=.2, handletextpad=.1, columnspacing=1.4, ncols=len(groups), labelcolor='linecolor')
         return fig
 
 
@@ -256,14 +278,15 @@ def main_figure(
     entries, _ = read_ledger(results)
     by = Counter(e.protocol for e in entries)
     mine = one_terms([e for e in entries if e.protocol == max(by, key=by.get)])[0] if by else []
-    some = [r for r in rows(mine) if r['gain'] and r['group'] in MAIN]
+    some = [r for r in rows(shared_seeds([e for e in mine if group_of(e.method) in MAIN])) if r['gain']]
     if not some: raise UserError(f'{results} holds no method beside {title(BASELINE)} yet, and so no gain: `semipose sweep` trains both.')
     return gains_figure(some)
 
 # %% ../nbs/73_tables.ipynb #570e6a64
 ATTEMPTS = (('A: joints, peak > t', ('threshold_',)), ('A: pixels, response > t', ('foreground_0',)), ('A: pixels, max(p, 1-p) > t', ('certain_',)),
-            ('B: mean teacher', ('mean_teacher',)), ('C: classes', ('balanced',)), ('D: pairs', ('easy_easy', 'hard_hard', 'hard_easy')))
-SHADES = ('#88ccee', '#44aa99', '#117733', '#332288', '#aa4499')
+            ('B: mean teacher', ('mean_teacher',)), ('C: classes', ('balanced',)), ('D: other pairs (teacher-student)', ('easy_easy', 'hard_hard', 'hard_easy')))
+_EQUAL = (0,(1,1.4))    # dotted
+SHADES = ('#88ccee', '#44aa99', '#ddaa33', '#332288', '#aa4499')
 
 def short(name:str)->str:   # e.g. 't = 0.4'
     "A line's name inside its own panel"
@@ -283,7 +306,7 @@ def failed_figure(
     top = max([row['ap'] for e in entries for row in e.curve], default=1.)*1.06
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 6.2))
-        axs = fig.subplots(2, 3, sharex=True, sharey=True)
+        axs, drawn = fig.subplots(2, 3, sharex=True, sharey=True), set()
         fig.subplots_adjust(.055, .09, .985, .87, .14, .38)
         for ax, (head, what) in zip(axs.flat, ATTEMPTS):
             ax.set_title(head)
@@ -291,9 +314,10 @@ def failed_figure(
             plain = list(dict.fromkeys(n.removesuffix('_equal') for n in methods if n.startswith(what)))
             if 'balanced' in what: plain += [n for n in ('foreground_x10',) if {n, n + '_equal'} & set(methods)]
             for c, name in zip(SHADES, plain):
-                for end, ls in (('', '-'), ('_equal', (0,(1,1.4)))):
+                for end, ls in (('', '-'), ('_equal', _EQUAL)):
                     mine = methods.get(name + end)
                     if not mine: continue
+                    if what is not ATTEMPTS[-1][1]: drawn.add(ls)
                     x, y = mean_curve(mine)
                     ax.plot(x, y + lift(mine), color=c, lw=2 if not end else 1.7, ls=ls,
                             label=short(name) if not end or name not in methods else None)
@@ -306,8 +330,9 @@ def failed_figure(
             ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
         for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
-        fig.text(.055, .985, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Solid: easy-hard pair; dotted: equal pair.\n'
-                             'Thin: PoseCons (black), plain consistency (red).' + MOVED*some_moved(methods, lift), color=MUTED, fontsize=9.5, va='top')
+        said = ' '.join(w for ls, w in ((_EQUAL, 'Dotted: with an equal pair, where nothing else holds the network up.'), ('-', 'Solid, A to C: with the easy-hard pair.')) if ls in drawn)
+        fig.text(.055, .985, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (black), plain consistency (red).'
+                             + MOVED*some_moved(methods, lift) + f'\n{said}', color=MUTED, fontsize=9.5, va='top')
         return fig
 
 MOVED = ' Lines of fewer seeds are moved to it.'
@@ -345,18 +370,17 @@ def compute_figure(
         ax = fig.add_axes([.055, .13, .70, .76])
         ends = []
         for name, mine in methods.items():
-            c, work = paint(group_of(name)), np.mean([e.work for e in mine])/1e3
+            c, work = LINES[name] if name in lines and name in LINES else paint(group_of(name)), np.mean([e.work for e in mine])/1e3
             x, y = mean_curve(mine)
             y = y + lift(mine)
             ax.plot(work, y[-1], 'o', ms=5, color=c, alpha=.9, mew=0, zorder=3)
             if name in lines:
                 ax.plot(work*x/x[-1], y, color=c, lw=1.6, zorder=4)
-                gain = paired(methods[BASELINE], mine, Resamples(2)) if name != BASELINE and BASELINE in methods else None
-                ends.append((work, y[-1], f'{title(name)}  ' + (f'{gain["difference"]:+.1f}' if gain else f'{summarise(mine)["mean"]:.1f}'), c))
-        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work; signed numbers: gain over supervised' + '; fewer seeds: moved to one start'*some_moved(methods, lift))
+                ends.append((work, y[-1], f'{title(name)}  {y[-1]:.1f}', c))
+        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work' + '; lines of fewer seeds are moved to one start'*some_moved(methods, lift))
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
-        for g in dict.fromkeys(group_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
+        for g in dict.fromkeys(kind_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
         if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower right',
                                                           title='dots: the end of other methods', title_fontsize=8, alignment='left')
         return fig
@@ -376,7 +400,7 @@ def labels_figure(
         fig = Picture(figsize=(8.6, 3.7))
         ax, ends = fig.add_axes([.055, .14, .66, .75]), []
         for name in methods:
-            c = paint(group_of(name)) if name not in ('posecons_jc',) else '#00936b'
+            c = LINES.get(name) or paint(group_of(name))
             points = [(at[n], summarise(some)) for n in names if at[n] and (some := by_method(mine[n]).get(name))]
             if points:
                 x, s = zip(*sorted(points, key=lambda p: p[0]))

@@ -297,7 +297,7 @@ def album(
             b, start = crops.batch(range(len(crops))), plain(len(crops), size)
             xy, vis = move(b['xy'], start.M), b['vis']
         heats = [h.cpu() for h in look(peers, b['image'], size=size)]
-        named = {f'network {i+1}': h for i,h in enumerate(heats)} | ({'mean': mean_heat(heats)} if len(heats) > 1 else {})
+        named = {f'network {i+1}': h for i,h in enumerate(heats)} | ({'ensemble': mean_heat(heats)} if len(heats) > 1 else {})
         m = METHODS.get(recipe['method'])
         if m and m.student_views and len(peers) >= m.nets:
             peers.copy(**m.copies)
@@ -324,12 +324,13 @@ def strip_album(
     n, K, names = heats.shape[1], heats.shape[2], [f'step {s}' for s in steps]
     sk = None if joints is None else Skeleton.from_coco(recipe['skeleton'], sigmas=recipe.get('sigmas'))
     no, stride = torch.full((n, K), torch.nan), crops.shape[-2]/heats.shape[-2]
+    who = 'network 1' if recipe.get('nets') == 1 else 'ensemble'
     def one(h):
         peak, at = h.flatten(-2).max(-1)
         return Answer(h, stride*torch.stack([at % h.shape[-1], at//h.shape[-1]], -1).float(), peak, entropy(h), no, no)
     keep = torch.ones(K, dtype=torch.bool) if joints is None else torch.tensor(recipe['supervised']) > 0
     return Album(recipe.get('title') or recipe['method'], recipe['method'], sk, tuple(crops.shape[-2:]), torch.from_numpy(crops).float()/255, torch.zeros(n, K, 2),
-                 torch.zeros(n, K), keep, dict(zip(names, map(int, steps))), {(name, 'mean'): one(h) for name,h in zip(names, heats)})
+                 torch.zeros(n, K), keep, dict(zip(names, map(int, steps))), {(name, who): one(h) for name,h in zip(names, heats)})
 
 # %% ../nbs/74_widgets.ipynb #bee74c5d
 def mark(ax, xy, symbol:str, c:str, label:str):
@@ -370,7 +371,7 @@ def browser_figure(
         ax, hot, curves = picture_axes(fig, .01, .3, album.size), picture_axes(fig, .325, .3, album.size), fig.add_axes([.70, .17, .235, .68])
         draw_person(ax, album.crops[person])
         if album.skeleton is not None: draw_person(ax, None, a.xy[person], torch.where(album.keep & (a.peak[person] > .2), 2, torch.where(album.keep, 1, 0)), album.skeleton)
-        ax.set_title(f'person {person}, decoded' if album.skeleton else f'person {person}', fontsize=9.5, pad=4)
+        ax.set_title(f'person {person}, decoded (dashed: peak < 0.2)' if album.skeleton else f'person {person}', fontsize=9.5, pad=4)
         true = album.xy[person, one] if one is not None and album.vis[person, one] > 0 else None
         draw_heat(hot, album.crops[person], a.heat[person, ks], f'{joint}, {network}', true, a.xy[person, one] if one is not None else None)
         steps = list(album.moments.values())
@@ -378,7 +379,7 @@ def browser_figure(
         curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4); curves.axvline(album.moments[moment], color='#d1490c', lw=1.4, zorder=1)
         most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
         curves.plot(steps, np.array(mean('entropy'))/most, 's--', color=MUTED, ms=3.5, lw=1.4)
-        curves.set(ylim=(0, 1), title='peak; entropy / its maximum (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
+        curves.set(ylim=(0, 1), title='peak; entropy as share of its maximum (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
     return fig
 
 # %% ../nbs/74_widgets.ipynb #c8235193
@@ -404,7 +405,7 @@ class HeatmapBrowser(Lab):
         c = self.controls
         c['order'].options = ['as they come'] + ['loss']*bool((album.vis > 0).any()) + ['peak'] + ['disagreement']*(album.rivals is not None)
         for k,v in (('joint', album.joints), ('network', album.networks), ('moment', list(album.moments))): c[k].options = v
-        c['network'].value = 'mean' if 'mean' in album.networks else album.networks[0]
+        c['network'].value = 'ensemble' if 'ensemble' in album.networks else album.networks[0]
         c['moment'].value, c['person'].value, c['person'].max = list(album.moments)[-1], 0, len(album)-1
     def turn(self, change):
         with self.still(): self.options(self.albums[change['new']])
@@ -432,12 +433,12 @@ def browser_words(album:Album, i:int, joint:str, network:str, moment:str)->str:
     a, ks = album.answers[moment, network], album.columns(joint)
     mean = lambda v: float(v[i, ks].nanmean())
     off, loss, apart = mean(a.error), mean(a.loss), album.apart(moment)
-    told = [f'peak {mean(a.peak):.2f}', f'entropy {mean(a.entropy):.1f} of {np.log2(a.heat.shape[-1]*a.heat.shape[-2]):.1f} bits']
+    told = [f'peak {mean(a.peak):.2f}', f'entropy {mean(a.entropy):.1f} of {np.log2(a.heat.shape[-1]*a.heat.shape[-2]):.1f} bits (all: spread evenly)']
     if np.isfinite(off): told.append(f'{off:.1f} px from the truth')
     elif (album.vis > 0).any(): told.append('not annotated')
     if np.isfinite(loss): told.append(f'loss {loss:.5f}')
     if apart is not None: told.append(f'{" and ".join(album.rivals)} {mean(apart):.1f} px apart')
-    return f'{album.name}, {moment}, {network}: person {i}, {joint}{" (mean)" if len(ks) > 1 else ""}: {", ".join(told)}.'
+    return f'{album.name}, {moment}, {network}: person {i}, {joint}{", on average" if len(ks) > 1 else ""}: {", ".join(told)}.'
 
 # %% ../nbs/74_widgets.ipynb #1ac74c06
 AFFINE = dict(rotate=(Affine, 'rotate', 120, 1), scale=(Affine, 'scale', .6, .01), p=(Affine, 'p', 1, .05), flip=(Affine, 'flip', 1, .1))
@@ -629,7 +630,7 @@ class RunComparer(Lab):
         n = max(len(a.moments) for a in self.albums.values())
         shown = {k: (a, list(a.moments)[max(moment - n, -len(a.moments))]) for k,a in self.albums.items()}
         first, ks = next(iter(self.albums.values())), next(iter(self.albums.values())).columns(joint)
-        answers = {k: a.answers[when, 'mean' if 'mean' in a.networks else a.networks[0]] for k,(a, when) in shown.items()}
+        answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]] for k,(a, when) in shown.items()}
         peak = torch.stack([a.peak[:, ks].mean(1) for a in answers.values()])
         i = int((peak.amax(0) - peak.amin(0)).argsort(descending=True, stable=True)[person]) if order != 'as they come' else person
         one = int(ks[0]) if joint != 'all joints' else None

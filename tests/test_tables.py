@@ -8,7 +8,7 @@ from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import protocol, published
 from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gain_said, gains_figure, labels_figure, ledger_report, main_figure,
-                             mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_said, table_rows, variants)
+                             mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_said, shared_seeds, table_rows, variants)
 
 FAST = Resamples(60)
 
@@ -164,14 +164,34 @@ def test_gains_are_sorted_and_filled_only_where_sure():
     assert sure['PoseCons'] and sure['Plain consistency']
     assert not any(r['gain']['sure'] for r in rows(made(0), FAST) if r['gain']), 'one training'
 
+def test_a_ranking_is_over_the_same_seeds_or_says_whose_it_is_not():
+    es = [entry(n, s) for n, seeds in dict(supervised=range(5), posecons=range(5), naive=range(3), posedual=range(3), posecons_jc=range(3), sspcm=range(2)).items() for s in seeds]
+    kept = shared_seeds(es)
+    assert {e.seed for e in kept} == {0, 1, 2} and len(kept) == 6*3 - 1, 'seeds 3 and 4 are of two rows in six'
+    ax = gains_figure(rows(kept, FAST)).axes[0]
+    assert sorted(t.get_text() for t in ax.get_yticklabels()) == ['Plain consistency', 'PoseCons', 'PoseCons + JC', 'PoseDual', 'SSPCM (0, 1)']
+    assert 'seeds: 0–2, or those in brackets' in ' '.join(t.get_text() for t in ax.figure.texts)
+    groups = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert sorted(groups) == ['later methods', 'plain consistency', 'the method']
+    assert 'brackets' not in ' '.join(t.get_text() for t in gains_figure(rows([e for e in kept if e.method != 'sspcm'], FAST)).texts)
+
+def test_an_interval_that_leaves_the_picture_says_so():
+    some = [dict(title=t, group='pairs', method='pair_a90', gain=dict(n=n, low=low, high=high, difference=0., sure=False, by_seed={i: 0. for i in range(n)}))
+            for t, n, low, high in (('wide', 2, -90., 80.), ('narrow', 3, -2., 2.))]
+    ax = gains_figure(some).axes[0]
+    assert sorted(l.get_marker() for l in ax.lines if l.get_marker() in '<>') == ['<', '>'] and ax.get_xlim() == (-5, 5)
+
 def test_failed_attempts_have_their_panels():
     names = ['supervised', 'naive', 'posecons', 'threshold_02', 'threshold_08', 'threshold_08_equal', 'foreground_04', 'certain_08', 'mean_teacher', 'mean_teacher_99', 'balanced',
              'foreground_x10', 'easy_easy', 'hard_hard', 'hard_easy']
     fig = failed_figure([entry(n) for n in names])
     legends = {ax.get_title(loc='left'): [t.get_text() for t in ax.get_legend().get_texts()] for ax in fig.axes}
     assert legends == {'A: joints, peak > t': ['t = 0.2', 't = 0.8'], 'A: pixels, response > t': ['t = 0.4'], 'A: pixels, max(p, 1-p) > t': ['t = 0.8'],
-                       'B: mean teacher': ['0.99', '0.999'], 'C: classes': ['balanced', 'x 10'], 'D: pairs': ['easy-easy', 'hard-hard', 'hard-easy']}
+                       'B: mean teacher': ['0.99', '0.999'], 'C: classes': ['balanced', 'x 10'], 'D: other pairs (teacher-student)': ['easy-easy', 'hard-hard', 'hard-easy']}
     assert [len(ax.lines) for ax in fig.axes[:2]] == [6, 4], 'dashed, PoseCons, plain consistency, two thresholds, one of them on the equal pair too; and one threshold'
+    said = lambda names: ' '.join(t.get_text() for t in failed_figure([entry(n) for n in names]).texts)
+    assert 'Dotted' in said(names) and 'Solid' in said(names)
+    assert 'Dotted' in said(['supervised', 'threshold_08_equal', 'easy_easy']) and 'Solid' not in said(['supervised', 'threshold_08_equal', 'easy_easy']), 'only what is drawn is explained'
     with pytest.raises(UserError, match='dashed'): failed_figure([entry('threshold_02')])
     assert sum('not run' in t for t in texts(failed_figure([entry('supervised')]))) == 6
 

@@ -75,13 +75,13 @@ def test_an_album_asks_the_networks_of_each_moment(runs):
     from semipose.run import load_run
     a = album(runs / "posedual", people=6)
     assert list(a.moments.values()) == sorted(a.moments.values()) and list(a.moments)[0] == "start" and a.moments["step 20"] == 20
-    assert a.networks == ["network 1", "network 2", "mean", "teacher", "student"] and len(a) == 6
+    assert a.networks == ["network 1", "network 2", "ensemble", "teacher", "student"] and len(a) == 6
     for moment, folder in (("start", "start"), ("step 20", "posedual")):
         peers = load_run(runs / folder, device="cpu")[0]
         for i, heat in enumerate(look(peers, a.crops)):
             assert torch.allclose(a.answers[moment, f"network {i + 1}"].heat, heat, atol=1e-5)
     assert a.xy[a.vis > 0].min() > -20 and a.xy[a.vis > 0].max() < 90
-    assert "mean" not in album(runs / "naive", people=3).networks
+    assert "ensemble" not in album(runs / "naive", people=3).networks
     peers, p, sk, r = load_run(runs / "posedual", device="cpu")                        # the two roles, brought back to the plain crop
     image, codec, start = people_crops(runs / "posedual", r, p.size, 6).batch(range(6))["image"], Gaussian(p.sigma, peers.stride), plain(6, p.size)
     l = lesson(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"], Draws(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
@@ -92,7 +92,7 @@ def test_an_album_asks_the_networks_of_each_moment(runs):
 
 
 def test_orders_put_the_worst_first(runs):
-    a, when, who = album(runs / "posedual", people=10), "step 20", "mean"
+    a, when, who = album(runs / "posedual", people=10), "step 20", "ensemble"
     k = a.skeleton.joints.index("left_hip")
     b = a.answers[when, who]
     last = a.order("peak", when, who, "left hip")
@@ -111,11 +111,11 @@ def test_a_strip_scrubs_along_training(runs, tmp_path):
     s = strip_album(runs / "naive")
     z = np.load(runs / "naive/strip.npz")
     assert list(s.moments.values()) == z["steps"].tolist() == [0, 10, 20] and len(s.joints) == 18
-    assert torch.equal(s.answers["step 20", "mean"].heat, torch.from_numpy(z["joints"][2]).float() / 255)
+    assert torch.equal(s.answers["step 20", "network 1"].heat, torch.from_numpy(z["joints"][2]).float() / 255)
     (tmp_path / "recipe.json").write_text((runs / "naive/recipe.json").read_text())
     np.savez_compressed(tmp_path / "strip.npz", **{k: z[k] for k in z if k != "joints"})                        # as older runs have it
     one = strip_album(tmp_path)
-    assert one.joints == ["all joints"] and torch.equal(one.answers["step 10", "mean"].heat[:, 0], torch.from_numpy(z["heat"][1]).float() / 255)
+    assert one.joints == ["all joints"] and torch.equal(one.answers["step 10", "network 1"].heat[:, 0], torch.from_numpy(z["heat"][1]).float() / 255)
     (tmp_path / "strip.npz").write_bytes(b"no")
     with pytest.raises(UserError, match="damaged"):
         strip_album(tmp_path)
@@ -174,7 +174,7 @@ def test_comparer_shows_the_same_people(runs, tmp_path):
     assert len(c.figure().axes) == 4 and "naive: peak" in c.words()
     assert moved(c, moment=0) != moved(c, moment=1)
     assert moved(c, person=2) != moved(c, person=3)
-    ends = [a.answers[list(a.moments)[-1], "mean" if "mean" in a.networks else "network 1"].peak.mean(1) for a in c.albums.values()]
+    ends = [a.answers[list(a.moments)[-1], "ensemble" if "ensemble" in a.networks else "network 1"].peak.mean(1) for a in c.albums.values()]
     gap = (torch.stack(ends).amax(0) - torch.stack(ends).amin(0)).numpy()
     assert f"Person {int(np.argmax(gap))}," in c.words(order="difference in peak", moment=1, person=0)
     import shutil
@@ -449,7 +449,7 @@ def test_a_wrong_beginning_is_told(make, says):
 def test_another_album_brings_its_own_choices(runs):
     b = HeatmapBrowser(runs / "naive", people=4)
     before, strip = b.values, "unlabelled people, along training"
-    assert b.figure(people=strip) and "mean" in b.words(people=strip) and "step 10" in b.words(people=strip, moment="step 10")
+    assert b.figure(people=strip) and "network 1" in b.words(people=strip) and "step 10" in b.words(people=strip, moment="step 10")
     assert b.values == before
     with pytest.raises(UserError, match="moment="):
         b.figure(people=strip, moment="start")
