@@ -23,7 +23,8 @@ __all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'INK', 'COLOR',
            'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'Seen', 'lesson', 'Toy', 'met', 'settled',
            'limit', 'pixels', 'canvas', 'pixel_figure', 'crowd', 'Boundary', 'fates', 'crossing', 'draw_plane',
            'draw_strip', 'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after',
-           'limits', 'band', 'limit_figure', 'around', 'frozen', 'heatmap_figure', 'directions', 'direction_figure']
+           'limits', 'band', 'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions',
+           'direction_figure']
 
 # %% ../nbs/60_collapse.ipynb #ec2ce765
 @dataclass(frozen=True)
@@ -414,7 +415,9 @@ def draw_plane(
         if h.max() > .5: ax.contour(x, y, h, [.5], colors=[color], linewidths=3.5 if last else 1.2, alpha=1. if last else .25 + .5*i/len(path))
         elif last: ax.text(sum(X)/2, Y[1]-.25, 'no boundary is left', c=color, ha='center', va='top', fontsize=12)
     ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
-    if points.shape[-1] > 31: ax.text(X[0]+.1, Y[1]-.08, f'drawn: 30 of {points.shape[-1]-1} dense points to one sparse', fontsize=8.5, color='#7b8591', va='top')
+    clear = dict(facecolor='white', alpha=.85, lw=0, pad=1.5)
+    if points.shape[-1] > 31: ax.text(X[0]+.1, Y[1]-.08, f'drawn: 30 of {points.shape[-1]-1} dense points to one sparse', fontsize=8.5, color='#5d6670', va='top', bbox=clear)
+    if 0 < (h > .5).float().mean() < .03: ax.text(X[0]+.1, Y[1]-.38, f'step {k}: all but one corner is called background', fontsize=10, color=color, va='top', bbox=clear)
     ax.spines[:].set_visible(False)
 
 def draw_strip(
@@ -430,7 +433,8 @@ def draw_strip(
     for k in (steps[-1], *steps[:-1]):      # the last and the first keep their labels
         if (c := crossing(toy.at(k))) is None: continue
         ax.axvline(c, c=color, lw=3.5 if k == steps[-1] else 1.2)
-        if all(abs(c - o) > .25 for o in told): ax.text(c + .05, top, f'{k}', c=color, fontsize=10, va='top'); told.append(c)
+        row = next((row for row in range(3) if all(abs(c - o) > .4 for o, r in told if r == row)), None)    # the first of three rows with room
+        if row is not None: ax.text(c + .06, top*(1 - .33*row), f'{k}', c=color, fontsize=10, va='top', bbox=dict(facecolor='white', alpha=.8, lw=0, pad=.3)); told.append((c, row))
     ax.set(xlim=X, ylim=(0,top), yticks=[], xticks=[])
     ax.set_xlabel('density of both classes (square root); crossing at each step', fontsize=10)
     ax.spines[['top','right','left']].set_visible(False)
@@ -476,14 +480,14 @@ def draw_answers(
 def draw_change(
     ax, toy:Toy, k:int,     # of `draw_plane`; step number k
 )->None:
-    "Where step number k raised the answer (green) and where it lowered it (orange)"
+    "Where step number k raised the answer (lime) and where it lowered it (purple)"
     from matplotlib.colors import LinearSegmentedColormap
     x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
     change = (toy.at(k)(torch.stack([x, y])[None]) - toy.at(k-1)(torch.stack([x, y])[None]))[0,0]
     most = float(change.abs().max().clamp(min=1e-9))
-    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', (COLOR['both'], 'white', COLOR['easy'])), vmin=-most, vmax=most,
+    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', ('#7b3fa0', 'white', '#7fa800')), vmin=-most, vmax=most,
               alpha=.45, aspect='equal', zorder=-1)
-    ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (orange) or raised (green), by {most:.3f} at most', fontsize=10, color='#4a4d53')
+    ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (purple) or raised (lime), by {most:.3f} at most', fontsize=10, color='#4a4d53')
 
 def boundary_figure(
     b:Boundary,
@@ -621,29 +625,38 @@ def heatmap_figure(
     moments=(0,30,60,90,150),
 )->Picture:
     "The average heatmap around the joint at frozen moments, its peak, and who lifts the answer at the joint"
-    fig = Picture(figsize=(13,5.6), dpi=72)
+    fig = Picture(figsize=(13,5.8), dpi=72)
     pair = (('naive', 'both teach', COLOR['both']), ('posecons', 'easy teaches', COLOR['easy']))
-    parts = dict(labels=(.8, COLOR['hard']), foreground=(.85, GOLD), background=(.925, INK))     # where the word stands, colour
+    parts = dict(labels=(.785, COLOR['hard']), foreground=(.838, GOLD), background=(.918, INK))     # where the word stands, colour
     rows = {method: [r for r in told['rows'] if r['method'] == method] for method, *_ in pair}
     maps = {(method, step): torch.tensor([r['map'] for r in rows[method] if r['step'] == step]).mean(0) for method in rows for step in moments}
     top = max(float(m.max()) for m in maps.values())
-    peak = fig.add_axes((.6, .1, .15, .8)); peak.set_title('its peak', fontsize=13)
+    lifts = [1e3*r[name]['lift'] for some in rows.values() for r in some for name in parts]
+    peak = fig.add_axes((.555, .1, .145, .8)); peak.set_title('its peak', fontsize=13)
+    for name, (x, colour) in parts.items(): fig.text(x, .962, name, color=colour, fontsize=11)
     for row, (method, words, c) in enumerate(pair):
         for i, step in enumerate(moments):
-            ax = fig.add_axes((.03 + .105*i, .52 - .47*row, .1, .4))
+            ax = fig.add_axes((.03 + .098*i, .52 - .46*row, .094, .4))
             ax.imshow(maps[method, step], vmin=0, vmax=top, cmap='magma')
             ax.set(xticks=[], yticks=[]); ax.set_title(f'step {step}', fontsize=12)
             if not i: ax.set_ylabel(words, color=c, fontsize=14)
         band(peak, rows[method], 'step', 'peak', c, '')
-        ax = fig.add_axes((.82, .6 - .5*row, .17, .31))
-        for name, (x, colour) in parts.items():
-            band(ax, [dict(step=r['step'], lift=r[name]['lift']) for r in rows[method]], 'step', 'lift', colour, '')
-            fig.text(x, .485, name, color=colour, fontsize=11)
-        ax.axhline(0, c=INK, lw=.8); ax.set_yscale('symlog', linthresh=1e-3)
-        ax.set_title(f'lifts the joint: {words}', fontsize=12, color=c)
+        ax = fig.add_axes((.785, .575 - .49*row, .205, .325))
+        for name, (_, colour) in parts.items(): band(ax, [dict(step=r['step'], lift=1e3*r[name]['lift']) for r in rows[method]], 'step', 'lift', colour, '')
+        ax.axhline(0, c=INK, lw=.8)
+        ax.set(ylim=(min(lifts)-.5, max(lifts)+.5), xlabel='step')
+        ax.set_ylabel('rise of the answer at the\njoint, $10^{-3}$ per unit step', fontsize=10)
+        ax.set_title(f'who lifts the joint: {words}', fontsize=12, color=c)
         ax.spines[['top','right']].set_visible(False)
     peak.set(ylim=(0,None), xlabel='step'); peak.spines[['top','right']].set_visible(False)
     return fig
+
+def foreground_pull(
+    told:dict,      # as for `heatmap_figure`
+)->dict:            # step -> share, of medians over seeds; below zero it lifts the joint
+    "How hard the foreground pulls the joint down when the easy view teaches, as a share of its pull when both do"
+    now = lambda method, step: torch.tensor([r['foreground']['lift'] for r in told['rows'] if (r['method'], r['step']) == (method, step)]).quantile(.5)
+    return {step: float(now('posecons', step)/now('naive', step)) for step in sorted({r['step'] for r in told['rows']})}
 
 # %% ../nbs/60_collapse.ipynb #79cd3f50
 def directions(

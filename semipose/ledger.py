@@ -125,7 +125,7 @@ def read_entry(
     "One entry, checked"
     path = Path(path)
     try: d = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError): raise UserError(f'{path} is damaged: it is not JSON; restore it, or run the sweep again.') from None
+    except (ValueError, RecursionError): raise UserError(f'{path} is damaged: it is not JSON; restore it, or run the sweep again.') from None
     except OSError as e: raise UserError(f'{path} cannot be read ({e.strerror}).') from None
     if not isinstance(d, dict) or 'format' not in d: raise UserError(f'{path} is not an entry of the ledger: it has no field "format".')
     if not isinstance(d['format'], int) or d['format'] > FORMAT:
@@ -141,13 +141,22 @@ def read_entry(
     for i,row in enumerate(e.curve):
         for k in ('step', 'ap', 'ap_ensemble', 'peak_unlabeled'):
             v = row.get(k) if isinstance(row, dict) else None
-            if not isinstance(v, (int, float)) or not np.isfinite(v): raise UserError(f'{path}: row {i+1} of the field "curve" has no number {k!r}.')
+            if not _is_number(v): raise UserError(f'{path}: row {i+1} of the field "curve" has no number {k!r}.')
+        if odd := [k for k,v in row.items() if not _is_number(v)]: raise UserError(f'{path}: {odd[0]!r} in row {i+1} of the field "curve" is {row[odd[0]]!r}, which is no number.')
+    steps = [row['step'] for row in e.curve]
+    if any(type(s) is not int for s in steps) or steps[0] < 0 or steps[-1] < 1 or any(a >= b for a,b in zip(steps, steps[1:])):
+        raise UserError(f'{path}: the steps of the field "curve" are not whole numbers that grow.')
+    if not isinstance(e.settings.get('budget'), (str, type(None))): raise UserError(f'{path}: "budget" in the field "settings" is {e.settings["budget"]!r}, and no name.')
     for k in ('forward', 'backward'):
-        if not isinstance(e.cost.get(k), (int, float)) or not 0 <= e.cost[k] < float('inf'): raise UserError(f'{path}: the field "cost" has no number {k!r}.')
+        if not _is_number(e.cost.get(k)) or e.cost[k] < 0: raise UserError(f'{path}: the field "cost" has no number {k!r}.')
     if not 0 <= e.seconds < float('inf'): raise UserError(f'{path}: the field "seconds" is {e.seconds}, which no training takes.')
     if e.steps < 1 or e.cost['forward'] <= 0: raise UserError(f'{path}: {e.steps} steps of {e.cost["forward"]} pictures are no training.')
     if e.people and not _people_fit(e.people): raise UserError(f'{path}: the field "people" is damaged; without it (null) the entry counts, but has no intervals.')
     return e
+
+def _is_number(v)->bool:
+    "A finite one; JSON's NaN, Infinity and whole numbers beyond a float are none"
+    return type(v) is int and abs(v) < 2**63 or type(v) is float and bool(np.isfinite(v))
 
 def _people_fit(people:dict)->bool:
     "Can AP be computed from it?"
@@ -155,7 +164,7 @@ def _people_fit(people:dict)->bool:
         nets = [Matches.from_dict(n) for n in people['nets']]
         return isinstance(people['val'], str) and len(nets) > 0 and all(
             len(m.image) == len(m.rank) == len(m.matched) == len(m.ignored) and 0 < len(m.truths) == len(n['found']) for m,n in zip(nets, people['nets']))
-    except (KeyError, TypeError, ValueError, AttributeError): return False
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError): return False
 
 KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
              command=str, begun=str, sentence=str, revision=(str, type(None)), best=dict, collapsed=bool,

@@ -43,6 +43,14 @@ BROKEN = {
     'revision is a number': (lambda d: json.dumps(dict(d, revision=7)), "'revision' is 7"), 'no end': (lambda d: json.dumps(dict(d, seconds=float('nan'))), '"seconds"'),
     'endless cost': (lambda d: json.dumps(dict(d, cost=dict(forward=float('inf'), backward=1))), "no number 'forward'"),
     'no method': (lambda d: json.dumps(dict(d, method=None)), "'method' is None"), 'people is a list': (lambda d: json.dumps(dict(d, people=[])), "'people' is []"),
+    'nested deeply': (lambda d: '['*100_000, 'not JSON'), 'a rank beyond all numbers': (lambda d: json.dumps(dict(d, people=dict(d['people'], nets=[dict(d['people']['nets'][0], rank=[10**30])]))), '"people"'),
+    'an AP is null': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap1=None), d['curve'][1]])), "'ap1' in row 1"),
+    'a PCK is a word': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], pck='high')])), "'pck' in row 2 of the field \"curve\" is 'high'"),
+    'a step twice': (lambda d: json.dumps(dict(d, curve=[d['curve'][1], d['curve'][1]])), 'whole numbers that grow'),
+    'no step after the start': (lambda d: json.dumps(dict(d, curve=d['curve'][:1])), 'whole numbers that grow'),
+    'half a step': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], step=.5)])), 'whole numbers that grow'),
+    'a budget of many': (lambda d: json.dumps(dict(d, settings=dict(d['settings'], budget={}))), '"budget"'),
+    'a step beyond all numbers': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], step=10**400)])), "no number 'step'"),
 }
 
 @pytest.mark.parametrize('name', BROKEN)

@@ -3,11 +3,12 @@ import re
 from dataclasses import replace
 import numpy as np
 import pytest
+from semipose import methods
 from semipose.errors import UserError
 from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import protocol, published
-from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gain_said, gains_figure, labels_figure, ledger_report, main_figure,
+from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gain_said, gains_figure, labels_figure, ledger_report, longer, main_figure,
                              mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_said, shared_seeds, table_rows, variants)
 
 FAST = Resamples(60)
@@ -186,8 +187,9 @@ def test_failed_attempts_have_their_panels():
              'foreground_x10', 'easy_easy', 'hard_hard', 'hard_easy']
     fig = failed_figure([entry(n) for n in names])
     legends = {ax.get_title(loc='left'): [t.get_text() for t in ax.get_legend().get_texts()] for ax in fig.axes}
-    assert legends == {'A: joints, peak > t': ['t = 0.2', 't = 0.8'], 'A: pixels, response > t': ['t = 0.4'], 'A: pixels, max(p, 1-p) > t': ['t = 0.8'],
-                       'B: mean teacher': ['0.99', '0.999'], 'C: classes': ['balanced', 'x 10'], 'D: other pairs (teacher-student)': ['easy-easy', 'hard-hard', 'hard-easy']}
+    assert legends == {'A: joints, peak > t': ['A1: t = 0.2', 'A4: t = 0.8'], 'A: pixels, response > t': ['A2: t = 0.4'], 'A: pixels, max(p, 1-p) > t': ['A4: t = 0.8'],
+                       'B: mean teacher': ['B1: 0.99', 'B2: 0.999'], 'C: classes': ['balanced', 'x 10'],
+                       'D: other pairs (teacher-student)': ['D1: easy-easy', 'D2: hard-hard', 'D3: hard-easy']}
     assert [len(ax.lines) for ax in fig.axes[:2]] == [6, 4], 'dashed, PoseCons, plain consistency, two thresholds, one of them on the equal pair too; and one threshold'
     said = lambda names: ' '.join(t.get_text() for t in failed_figure([entry(n) for n in names]).texts)
     assert 'Dotted' in said(names) and 'Solid' in said(names)
@@ -199,7 +201,10 @@ def test_a_table_like_the_papers():
     es = [entry('supervised', 0, 1, 29.5), entry('posedual_jc', 0, 1, 44.), entry('supervised', 0, 1, 45., protocol='coco-5k')]
     html = family_table(es, 'COCO')
     cells = [re.sub('<[^>]*>', ' ', r).split() for r in html.split('<tr>')]
-    assert ['Supervised', '29.5', '31.5', '45.0', '46.4'] in cells and ['PoseDual', '+', 'JC', '44.0', '44.6', '55.6'] in cells
+    assert 'Supervised Supervised, A 29.5 31.5 45.0 46.4 51.1 67.1'.split() in cells and 'PoseDual + JC Dual, A+JC 44.0 44.6 55.6 59.6'.split() in cells
+    assert 'PoseCons + JC Single, A+JC 42.1 52.3 57.3'.split() in cells, 'a gap where nothing ran'
+    assert any('48.7 / 50.9' in ' '.join(c) for c in cells), 'a pair of two kinds has two numbers'
+    assert 'published' not in family_table([entry('supervised', protocol='lsp-100')], 'Leeds Sports Pose')
     assert family_table(es, 'drawn people') == '' and published('posedual_jc', 'coco-1k') == 44.6
 
 def test_labels_on_the_axis():
@@ -252,8 +257,56 @@ def test_the_published_number_stands_beside_ours_where_there_is_one():
     head = lambda html: re.findall(r'<th[^>]*>(.*?)</th>', html.split('</tr>')[0])
     es = [entry('supervised', 0), entry('posedual', 0, gain=.1)]
     a, b = (protocol_html([replace(e, protocol=p) for e in es], FAST) for p in ('coco-1k', 'demo'))
-    assert head(a)[2:5] == ['AP', 'published', 'gain'] and '<td>41.5</td>' in a.replace(' class=""', '')
-    assert 'published' not in head(b) and len(head(a)) == len(head(b)) + 1
+    assert head(a)[2:6] == ['AP', 'best on val', 'published', 'gain'] and '<td>41.5</td>' in a.replace(' class=""', '')
+    assert head(b)[2:5] == ['AP', 'paper, COCO 1K', 'gain'] and '<td>41.5</td>' in b.replace(' class=""', ''), 'elsewhere the paper stands beside it for the order'
+    [r] = rows([replace(entry('posedual', 0, 30, 41, 40), best=dict(step=100, ap=41.))], FAST)
+    assert (r['ap'], r['best']) == (40, 41.)
+
+def test_what_has_not_run_is_listed_group_by_group():
+    html = protocol_html([entry('supervised'), entry('naive')], FAST)
+    assert f'Not run: {len(METHODS) - 2} of {len(METHODS)} rows' in html and 'semipose sweep coco-1k' in html and 'SSPCM' in html
+
+COCO_1K = protocol('coco-1k').as_dict()
+def budgeted(method, seed, steps, epochs, **settings):
+    return replace(entry(method, seed), steps=steps, settings=dict(COCO_1K, steps=steps, epochs=epochs, **settings), sentence=f'{method} of {epochs} passes')
+
+def test_trials_do_not_push_a_run_of_the_published_length_out_of_its_table():
+    full = budgeted('posedual_jc', 0, 327_740, 70)
+    trials = [budgeted('posedual_jc', s, 4682, None, budget=None) for s in (1, 2)]
+    assert one_terms([*trials, full]) == ([full], 2)
+
+def test_a_page_of_published_budgets_says_what_each_method_took():
+    es = [budgeted('supervised', 0, 327_740, 70), budgeted('posecons', 0, 140_460, 30)]
+    html = protocol_html(es, FAST)
+    assert 'as many steps as published for the method' in html and 'supervised of 70 passes' not in html
+    assert '>140,460<' in html and '>327,740<' in html and 'for the same steps' not in html
+    assert 'for the same steps' in protocol_html([entry('supervised'), entry('posecons')], FAST)
+
+def test_equal_compute_needs_no_posecons_and_knows_longer_supervised_training():
+    p = dict(name='coco-1k', batch=(16, 16))
+    cost = {m: methods.cost(m, (16, 16))._asdict() for m in ('supervised', 'posecons_jc')}
+    es = [replace(entry(m, s, *ap), settings=p, cost=cost[m]) for s in (0, 1) for m, ap in (('supervised', (30, 31, 32)), ('posecons_jc', (30, 33, 36)))]
+    table = {r['method']: r for r in rows(es, FAST)}
+    assert table['posecons_jc']['equal'] == 36 and table['supervised']['equal'] is None and table['posecons_jc']['equal_gain'] is None
+    n = round(200*methods.cost('posecons', (16, 16)).work/methods.cost('supervised', (16, 16)).work)
+    more = [replace(entry('supervised', s, 30, 34), settings=p, cost=cost['supervised'], steps=n) for s in (0, 1)]
+    assert longer([*es, *more], es) == more and longer(es, es) == []
+    table = {r['method']: r for r in rows(es, FAST, more=more)}
+    assert table['supervised']['equal'] == 34 and table['posecons_jc']['equal_gain']['difference'] == 2 and table['posecons_jc']['gain']['difference'] == 4
+    html = protocol_html([*es, *more], FAST)
+    assert 'gain there' in html and '+2.0' in html
+
+def test_each_network_of_an_unlike_pair_is_measured_against_its_own_kind():
+    two = [replace(entry('posedual_unlike', s), curve=[dict(r, ap=(a + b)/2, ap1=a, ap2=b) for r, a, b in zip(curve(0, 0, 0), (30, 33, 36), (40, 45, 50))]) for s in (0, 1)]
+    two = [replace(e, people=dict(e.people, nets=2*e.people['nets'])) for e in two]
+    es = [entry(m, s, *ap) for s in (0, 1) for m, ap in (('supervised', (30, 31, 32)), ('supervised_other', (40, 42, 45)))]
+    [r] = [r for r in rows([*es, *two], FAST) if r['method'] == 'posedual_unlike']
+    assert [(k, g['difference']) for k, g in r['gains']] == [(1, 4.), (2, 5.)] and r['gain'] is None
+    assert gain_said(r).startswith('network 1 +4.0') and '; network 2 +5.0' in gain_said(r)
+
+def test_the_failed_attempts_are_drawn_whichever_of_them_ran():
+    assert 'AP over training of the failed attempts' in protocol_html([entry('supervised'), entry('hard_easy')], FAST)
+    assert 'AP over training of the failed attempts' not in protocol_html([entry('supervised'), entry('posecons')], FAST)
 
 def test_a_row_is_what_its_line_says_today():
     "a run of an earlier definition stands beside the table, not in it, however new its file"
