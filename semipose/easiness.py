@@ -25,7 +25,7 @@ from .methods import A90, METHODS, NOTHING
 __all__ = ['LADDERS', 'OTHERS', 'RULES', 'Spoilt', 'what', 'all_views', 'home', 'in_sight', 'one_look', 'Measured', 'people_of',
            'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers', 'pairs', 'ranks',
            'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose', 'short',
-           'gap_figure']
+           'gap_figure', 'pairs_figure']
 
 # %% ../nbs/61_easiness.ipynb #09d15bf9
 @dataclass(frozen=True)
@@ -406,4 +406,37 @@ def gap_figure(
             if i != j: ax.text(j, i, f'{gap[i,j]:.0f}', ha='center', va='center', fontsize=8, color='white' if abs(gap[i,j]) > .6*most else '#222222', alpha=1 if sure[i,j] else .5)
     ax.set(xlabel='student sees', ylabel='teacher sees'); ax.spines[:].set_visible(False)
     fig.colorbar(image, ax=ax, shrink=.7, label='teacher less student, % of joints')
+    return fig
+
+# %% ../nbs/61_easiness.ipynb #4019d908
+def pairs_figure(
+    pairs:list[dict],   # of `numbers`, with teacher_view, student_view, and gained, low, high (AP)
+    rules=('gap', 'gap x in sight'),    # names in RULES
+)->Picture:             # pairs that lost little are named above the panel, in order
+    "What each rule said of every pair before training against what the pair gained"
+    name = lambda p: short(p['student_view'] if str(p['teacher_view']) == 'A30' else f'{p["teacher_view"]} → {p["student_view"]}')
+    y = torch.tensor([p['gained'] for p in pairs], dtype=torch.float64)
+    fig = Picture(figsize=(12.5, 6), dpi=80, layout='constrained')
+    for ax, rule in zip(fig.subplots(1, len(rules), sharey=True, squeeze=False)[0], rules):
+        x = 100*said(pairs, {rule: RULES[rule]})[0]
+        wide, free = float(x.max() - x.min()), -float('inf')
+        for i in x.argsort(stable=True).tolist():
+            p, at, up = pairs[i], float(x[i]), float(y[i])
+            on_a30 = str(p['teacher_view']) == 'A30'
+            ax.plot([at, at], [p['low'], p['high']], color='#aaaaaa', lw=1, zorder=1)
+            ax.plot(at, up, 'o' if on_a30 else 's', color='#00936b' if on_a30 else '#b8860b', ms=6, zorder=3)
+            if up > -5:     # the crowd near zero: names in a row above, each with a line to its point
+                free = max(at, free + .045*wide)
+                ax.plot([at, free], [max(up, p['high']) + .4, 15], color='#cccccc', lw=.8, zorder=0)
+                ax.text(free, 15.4, name(p), rotation=60, rotation_mode='anchor', fontsize=9, va='center')
+            else:
+                left = any(0 < float(x[j]) - at < .18*wide and abs(float(y[j]) - up) < 4 for j in range(len(pairs))) or at > float(x.min()) + .8*wide
+                ax.annotate(name(p), (at, up), xytext=(-7 if left else 7, 0), textcoords='offset points', fontsize=9, va='center', ha='right' if left else 'left')
+        ax.axhline(0, color='#999999', lw=1); ax.spines[['top','right']].set_visible(False); ax.margins(x=.1)
+        ax.set(ylim=(min(-45, float(y.min())-3), 27), yticks=range(-40, 11, 10), xlabel=f'{rule}, % of joints, before training')
+        ax.set_title(f'{rule}: Spearman {float(spearman(x, y)):+.2f}, left out {float(left_out(x, y)):+.2f}', fontsize=11)
+    ax = fig.axes[0]
+    ax.set_ylabel('AP gained over the start')
+    for words, mark, c in (('teacher sees A30', 'o', '#00936b'), ('teacher sees something else', 's', '#b8860b')): ax.plot([], [], mark, color=c, label=words)
+    ax.legend(frameon=False, fontsize=9, loc='lower right')
     return fig

@@ -37,9 +37,9 @@ from .protocols import Protocol, protocol, with_budget, HEADLINE
 __all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of',
            'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
            'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
-           'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts', 'first_of',
-           'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers',
-           'answers_of', 'evaluate_run']
+           'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts', 'labeller',
+           'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run',
+           'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -417,6 +417,7 @@ def train(
         p = with_budget(method, p, len(data.unlabeled), every)
     elif p.budget and steps: p = dataclass_replace(p, steps=steps, every=every or p.every, budget=None, epochs=None)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
+    if n != m.nets: m = dataclass_replace(m, nets=n)
     networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
     recipe = dict(method=method, line=line_of(method), title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
@@ -435,7 +436,6 @@ def train(
     with only_writer(make_folder(folder)):
         if not resume: open_run(folder, recipe, replace, mine=True)
         elif (done := read_result(folder)) and done['state'] == 'done': return done   # another process has just ended it
-        if n != m.nets: m = dataclass_replace(m, nets=n)
         m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
         return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume, cbs)
 
@@ -568,6 +568,20 @@ def starts(
               nets=max(n, had), resume=go_on, replace=not go_on, **kw)
     return out
 
+def labeller(
+    name:str,           # of a method
+    p:Protocol,
+    data,               # as `train`
+    start:dict|None,    # of `starts`
+    supervised,         # folder of the supervised run
+    seed:int=0,
+    **kw,               # of `train`
+)->None:
+    "Under a protocol without a shared start, pseudo labels come from supervised training: train that, where its weights are not there"
+    m = find_method(name)
+    if start or not m.frozen or m.every or (read_result(supervised) or {}).get('state') == 'done': return
+    train('supervised', p, data, supervised, seed, **{**kw, 'resume': True})
+
 def first_of(
     name:str,           # of a method
     start:dict|None,    # of `starts`
@@ -625,11 +639,13 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
         alone = {k: round(v, 4) for k in DIGEST if (v := first['last'].get(f'{k}1')) is not None}
         summary['dashed'] = dict(_digest(first), **alone, nets=nets, ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
-    for name in methods:
+    order = list(methods) if start else sorted(methods, key=lambda name: name != 'supervised')     # pseudo labels may come from it
+    for name in order:
+        labeller(name, p, data, start, folder/'supervised', seed, **kw)
         r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, **kw)
         summary['methods'][name] = dict(title=title(name), **_digest(r), collapsed=r['collapsed'],
                                         best={k: v for k,v in r['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')})
-        update('done' if name == list(methods)[-1] else 'running')
+        update('done' if name == order[-1] else 'running')
     return summary
 
 DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled')

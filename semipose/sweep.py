@@ -15,7 +15,7 @@ from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, is_unlike, method as find_method, own
 from .data.coco import write_json
 from .protocols import PER_METHOD, SECOND, Protocol
-from .run import Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, load_run, prepare, read_recipe, read_result, starts, train
+from .run import Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, labeller, load_run, prepare, read_recipe, read_result, starts, train
 
 # %% auto #0
 __all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep', 'sweep_row',
@@ -133,6 +133,7 @@ def sweep_row(
     **kw,                   # device, amp, progress
 )->Entry:
     "Train one row, or take it up, with its errors on every person"
+    labeller(name, p, d, start, here/'supervised', seed, **kw)
     train(name, p, d, here/name, seed, start=first_of(name, start, here/'supervised'), resume=True, **kw)
     if not (here/name/'people.json').exists(): find_people(here/name, d, kw['device'])
     return entry_of(here/name)

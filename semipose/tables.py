@@ -261,7 +261,8 @@ PAINT = {'supervised': '#4a4d53', 'plain consistency': '#d1490c', 'the method': 
 FAILED, FAILED_SAID = '#cc6677', 'failed attempts'
 MAIN = ('supervised', 'plain consistency', 'the method', 'pseudo labels', 'later methods')   # groups that are methods, not attempts or trials
 
-LINES = COLORS | dict(pseudopose='#b8860b', data_distillation='#b8860b', posecons_jc='#00936b', multiaugs_dual='#7b5ea7', sspcm='#cc79a7')   # of methods whose curves are shown together
+LINES = COLORS | dict(pseudopose='#b8860b', data_distillation='#b8860b', posecons_jc='#00936b', multiaugs_dual='#7b5ea7',
+                      sspcm='#cc79a7')   # of methods whose curves are shown together
 
 def kind_of(name:str)->str: return FAILED_SAID if group_of(name).startswith('failed') else group_of(name)
 
@@ -303,12 +304,15 @@ def gains_figure(
         ax.axvline(0, color=INK, lw=1)
         ax.set_yticks(range(len(some)), [r['title'] + (f' ({s})' if s != usual else '') for r, s in zip(some, seeds)], fontsize=8.5)
         for t, r in zip(ax.get_yticklabels(), some): t.set_color(paint(r['group']))
-        fig.text(.01, 1 - .2/tall, f'Gain over supervised training{" for the same steps"*alike}, AP points; seeds: {usual}' + ', or those in brackets'*(len(set(seeds)) > 1), va='top', fontsize=10.5)
+        fig.text(.01, 1 - .2/tall, f'Gain over supervised training{" for the same steps"*alike}, AP points; seeds: {usual}' + ', or those in brackets'*(len(set(seeds)) > 1),
+                 va='top', fontsize=10.5)
         ax.set(ylim=(-.7, len(some)-.3))
-        ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds', loc='right', fontsize=8.5)
+        ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds',
+                      loc='right', fontsize=8.5)
         groups = dict.fromkeys(kind_of(r['method']) for r in some[::-1])
         for g in groups: ax.plot([], [], 's', ms=6, color=paint(g), mew=0, label=g or 'others')
-        if len(groups) > 1: ax.legend(frameon=False, fontsize=8.5, loc='lower left', bbox_to_anchor=(-.427, 1), borderaxespad=.2, handletextpad=.1, columnspacing=1.4, ncols=len(groups), labelcolor='linecolor')
+        if len(groups) > 1: ax.legend(frameon=False, fontsize=8.5, loc='lower left', bbox_to_anchor=(-.427, 1), borderaxespad=.2, handletextpad=.1, columnspacing=1.4,
+                                      ncols=len(groups), labelcolor='linecolor')
         return fig
 
 
@@ -375,7 +379,7 @@ def failed_figure(
             ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
         for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
-        said = ' '.join(w for ls, w in ((_EQUAL, 'Dotted: with an equal pair, where nothing else holds the network up.'), ('-', 'Solid, A to C: with the easy-hard pair.')) if ls in drawn)
+        said = ' '.join(['Dotted: with an equal pair, where nothing else holds the network up.']*(_EQUAL in drawn) + ['Solid, A to C: with the easy-hard pair.']*('-' in drawn))
         fig.text(.055, .985, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (black), plain consistency (red).'
                              + MOVED*some_moved(methods, lift) + f'\n{said}', color=MUTED, fontsize=9.5, va='top')
         return fig
@@ -508,7 +512,8 @@ ABOUT_TABLE = (
     'AP: mean ± standard deviation over seeds, last checkpoint, mean over networks; published numbers are of the checkpoint that was best on validation. '
     'Gain: paired difference from supervised training and 95 % bootstrap interval, bold where two seeds or more exclude zero; of one seed it speaks of that training alone. '
     'Unlike pairs: against supervised training of the other network. Ensemble: the networks of a method together. '
-    'Fall: the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as PoseCons in all, on its way: a lower bound for dearer methods, whose learning rate has yet to fall; '
+    'Fall: the largest fall of AP from the best so far. '
+    'Equal compute: AP when the method had done as much work as PoseCons in all, on its way: a lower bound for dearer methods, whose learning rate has yet to fall; '
     'of supervised training, of a run for that many steps, where there is one; empty where it never did as much. '
     'Peak: of the unlabelled people, share of the start. Pictures: thousands, forward / backward in all.')
 
@@ -537,7 +542,8 @@ def rows_html(
         pair = f'<br>{pair_said(r["each"])}' if len(r['each']) > 2 or len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each']) else ''
         lines.append([escape(r['title']), r['seeds'], *[pm(r['pckh']), pm(r['published_pckh'])]*by_heads, f'<b>{pm(r["ap"], r["sd"])}</b>{pair}',
                       *beside_it(r), gain_said(r, html=True), pm(r['ensemble']), share(r['peak']), pm(r['fall']),
-                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']), *(between(r['equal_gain'], html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
+                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']),
+                      *(between(r['equal_gain'], html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
                       f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}', f'{r["minutes"]:.0f}'])
     words = [ABOUT_TABLE, 'Best on val: the best of all measurements, as the published numbers are.' if own else '',
              'Paper: on COCO with 1,000 labels, ResNet-18; for the order, not for the height.' if 'paper, COCO 1K' in printed else '',
@@ -554,7 +560,8 @@ def gaps_html(
     gaps = {g: [title(n) for n in rows if n not in there] for g, rows in GROUPS.items()}
     n = sum(map(len, gaps.values()))
     listed = '; '.join(f'<i>{escape(g)}</i>: {escape(", ".join(names))}' for g, names in gaps.items() if names)
-    return f'<details class="small"><summary>Not run: {n} of {len(METHODS)} rows (<code>semipose sweep {escape(protocol)}</code> trains them)</summary><p>{listed}.</p></details>' if n else ''
+    head = f'Not run: {n} of {len(METHODS)} rows (<code>semipose sweep {escape(protocol)}</code> trains them)'
+    return f'<details class="small"><summary>{head}</summary><p>{listed}.</p></details>' if n else ''
 
 def variants_html(
     aside:Sequence[dict],   # of `variants`

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
+from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
 from .views import A30, View, Draw, plain, render, carry, joints_in
@@ -42,7 +43,7 @@ class Self:
 @dataclass(frozen=True)
 class Peer:
     "PoseDual: the next network teaches (Xie et al. 2021, Sec. 3.2)"
-    gradient = False
+    gradient, least = False, 2
     def __call__(self, i, ask): return ask('net', (i+1) % ask.n)
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Closest:
     "SSPCM: networks 1 and 2 teach each other, network 3 learns joint by joint from the pair that agrees best (Huang et al. 2023)"
     every:int = 1000     # steps between two snapshots of the networks; published: an epoch, see `Method.paced`
     train_copies:bool = True   # the copies normalise as the networks do that they are compared with, as in the released code
-    gradient, frozen = False, True
+    gradient, frozen, least = False, True, 3
     def __call__(self, i, ask):
         if i < 2: return ask('net', 1-i)
         a, b = ([ask('net', j)] + ([ask('frozen', j)] if ask.step >= self.every else []) for j in (0, 1))
@@ -96,6 +97,7 @@ class Confident:
 class BothSee:
     "Only joints whose peaks in the first two networks' heatmaps of the easy view have a mean above `t`: one choice for all students (SSPCM)"
     t:float = .1
+    least = 2
     def of_easy(self,
         ask,            # of the teachers, see `Asked`
     )->Tensor:          # (B,K) 0 or 1, joints named as in the easy view
@@ -146,6 +148,8 @@ class Method:
     networks:tuple = ()                       # of each network the protocol's field that names it, 'net' or 'other'; the last one stands for all further ones, () is 'net'
 
     def __post_init__(self):
+        for part in (self.teacher, self.weight):
+            if self.nets < (n := getattr(part, 'least', 1)): raise UserError(f'A method with {part} needs {n} networks or more, and nets={self.nets}: leave nets out, or give {n}.')
         if set(self.networks) - {'net', 'other'} or len(self.networks) > self.nets: raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
         if self.together and len({v.steps[-1] for v in self.student_views}) != 1: raise ValueError('Student views are drawn together only if their last steps are equal.')
         if self.teacher.gradient and (len(self.teacher_views) > 1 or self.drawn): raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only.')

@@ -261,10 +261,8 @@ def test_unlike_networks_leave_from_starts_of_their_own(data, tmp_path):
     first = json.loads((tmp_path/'c'/'posedual_unlike'/'result.json').read_text())['rows'][0]
     assert [first['ap1'], first['ap2']] == starts
 
-def test_without_a_start_methods_begin_at_once_and_pseudo_labels_ask_for_one(data, tmp_path):
+def test_without_a_start_methods_begin_at_once(data, tmp_path):
     p = replace(SMALL, start_steps=0)
-    with pytest.raises(UserError, match='pseudopose takes its pseudo labels from a finished supervised network'):
-        compare(['pseudopose'], p, data, tmp_path/'a', device='cpu', progress=False)
     s = compare(['supervised', 'pseudopose'], p, data, tmp_path/'b', device='cpu', progress=False)
     assert s['dashed'] is None and not (tmp_path/'b'/'start').exists() and read_recipe(tmp_path/'b'/'supervised')['start'] is None
     assert read_recipe(tmp_path/'b'/'pseudopose')['start'].endswith('supervised')
@@ -324,4 +322,19 @@ def test_a_network_that_cannot_be_had_is_told_before_the_people_are_read(tmp_pat
     for call in (lambda: train(method, p, SAMPLE, tmp_path/'run', **kw), lambda: compare([method], p, SAMPLE, tmp_path/'cmp', **kw),
                  lambda: sweep(p, [method], [0], SAMPLE, tmp_path/'runs', tmp_path/'results', **kw)):
         with pytest.raises(UserError, match="'no-such-package-here' is not installed: run `pip install no-such-package-here`"): call()
+    assert not list(tmp_path.iterdir())
+
+def test_pseudo_labels_of_a_comparison_come_from_supervised_training(data, tmp_path):
+    p = replace(SMALL, start_steps=0, start_every=None, start_lr=None)
+    kw = dict(device='cpu', progress=False)
+    s = compare(['pseudopose', 'supervised'], p, data, tmp_path/'cmp', **kw)
+    assert list(s['methods']) == ['supervised', 'pseudopose'] and s['state'] == 'done'
+    assert read_recipe(tmp_path/'cmp'/'pseudopose')['start'].endswith('supervised')
+    alone = compare(['pseudopose'], p, data, tmp_path/'alone', **kw)
+    assert list(alone['methods']) == ['pseudopose'] and alone['methods']['pseudopose']['ap'] == s['methods']['pseudopose']['ap']
+
+@pytest.mark.parametrize('method, nets', [('posedual_jc', 1), ('sspcm', 2), ('multiaugs_dual', 1), ('posedual_unlike', 1)])
+def test_too_few_networks_are_told(data, tmp_path, method, nets):
+    p = replace(SMALL, other='tiny')
+    with pytest.raises(UserError, match=f'needs [23] networks or more, and nets={nets}'): train(method, p, data, tmp_path/'run', nets=nets, device='cpu', progress=False)
     assert not list(tmp_path.iterdir())

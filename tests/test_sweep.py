@@ -1,5 +1,5 @@
 "Laws of a sweep: only what is missing is trained, a kill loses nothing but the run in hand, two sweeps share the work, an entry is what the run was"
-import json, os, signal, subprocess, sys, time
+import json, os, shutil, signal, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -9,7 +9,7 @@ from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.ledger import example_entry, read_entry, read_ledger, record
 from semipose.protocols import protocol
-from semipose.run import demo, drawn_folder, drawn_people, load_run, prepare, read_recipe, train
+from semipose.run import demo, drawn_folder, drawn_people, first_of, load_run, prepare, read_recipe, train
 from semipose.sweep import entry_of, find_people, lacking, starts, sweep, terms_of
 
 TOP = Path(__file__).parents[1]
@@ -167,12 +167,21 @@ def test_other_settings_do_not_pass_for_the_same(tmp_path):
 
 def test_pseudo_labels_without_a_start_come_from_the_supervised_run(tmp_path):
     p = replace(SMALL, start_steps=0, start_every=None, start_lr=None)
-    out = run(tmp_path, ['pseudopose'], p=p)
-    assert 'train supervised first' in out['failed']['pseudopose, seed 0'] and not out['new']
-    out = run(tmp_path, ['supervised', 'pseudopose'], p=p)
-    assert len(out['new']) == 2
+    with pytest.raises(UserError, match='train supervised first'): first_of('pseudopose', None, tmp_path/'nothing')
+    out = run(tmp_path, ['pseudopose', 'supervised'], p=p)
+    assert [e.method for e in out['new']] == ['pseudopose', 'supervised'] and not out['failed'], 'in any order'
     e = entries(tmp_path)
     assert e['pseudopose', 0].first['ap'] == e['supervised', 0].last['ap']
+
+def test_weights_that_are_lost_do_not_end_the_pseudo_labels(tmp_path):
+    "the ledger of a repository holds supervised training, this machine has none of its weights: they are made again, and nothing is recorded twice"
+    p = replace(SMALL, start_steps=0, start_every=None, start_lr=None)
+    [first] = run(tmp_path, ['supervised'], p=p)['new']
+    shutil.rmtree(tmp_path/'runs')
+    out = run(tmp_path, ['supervised', 'data_distillation'], p=p)
+    assert [e.method for e in out['new']] == ['data_distillation'] and out['there'] == 1 and not out['failed']
+    e = entries(tmp_path)
+    assert e['supervised', 0] == first and e['data_distillation', 0].first['ap'] == first.last['ap']
 
 def test_names_are_checked_before_anything_is_made(tmp_path):
     with pytest.raises(UserError, match='did you mean posedual_jc'): run(tmp_path, ['supervised', 'posedual_cj'])
