@@ -462,7 +462,7 @@ CSS = '''
   --supervised:#c3c8cf; --naive:#ff7a3d; --posecons:#2cc79b; --posedual_jc:#5ab0f0 } }
 * { box-sizing:border-box }
 body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif }
-main { max-width:1200px; margin:0 auto; padding:2.5rem 1.5rem 4rem }
+main { max-width:1280px; margin:0 auto; padding:2.5rem 1.5rem 4rem }
 h1 { font-size:2rem; line-height:1.2; margin:0 0 .3rem; letter-spacing:-.015em; text-wrap:balance }
 h2 { font-size:1.25rem; margin:3rem 0 .2rem; letter-spacing:-.01em }
 p { margin:.4rem 0; max-width:46rem }
@@ -479,7 +479,7 @@ th { color:var(--muted); font-weight:500; vertical-align:bottom; line-height:1.2
 th:first-child, td:first-child, .left { text-align:left !important }
 td:first-child { font-weight:650 }
 td:not(.left), td:first-child, td .small { white-space:nowrap }
-.many { min-width:54rem } .many td:nth-child(2) { min-width:8.5rem }
+.many { min-width:54rem; font-size:.82rem } .many th, .many td { padding:.38rem .22rem } .many td:nth-child(2) { min-width:8.5rem }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:.3rem 1.2rem; font-size:.93rem; max-width:60rem }
 dt { color:var(--muted) } dd { margin:0; overflow-wrap:anywhere }
 code { font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; background:var(--soft); padding:.08em .3em; border-radius:3px }

@@ -506,7 +506,8 @@ def family_table(
             s = summarise(ours[n][m]) if m in ours[n] else None
             cells += [f'<b>{pm(s["mean"], s["sd"])}</b>' if s else '', *[printed[n].get(m, '')]*bool(printed[n])]
         lines.append(cells)
-    return html_table(['method', *['row of the paper']*any(printed.values()), *(c for n in names for c in (n, *['published']*bool(printed[n])))], lines)
+    named = any(printed.values())
+    return html_table(['method', *['row of the paper']*named, *(c for n in names for c in (n, *['published']*bool(printed[n])))], lines, left=(0, 1) if named else (0,))
 
 ABOUT_TABLE = (
     'AP: mean ± standard deviation over seeds, last checkpoint, mean over networks; published numbers are of the checkpoint that was best on validation. '
@@ -528,7 +529,7 @@ def rows_html(
     printed = ['best on val', 'published'] if own else [] if by_heads else ['paper, COCO 1K']
     steps = ['steps']*(len({r['steps'] for r in some}) > 1)
     fair = ['gain there']*any(r['equal_gain'] for r in some)
-    heads = ['method', 'seeds', *['PCKh@0.5', 'published, test']*by_heads, 'AP', *printed, 'gain', 'ensemble', 'peak', 'fall', 'collapsed', 'equal compute', *fair, *steps,
+    heads = ['method', 'seeds', *['PCKh@0.5', 'published, test']*by_heads, 'AP', *printed, 'gain', 'ensemble', 'peak', 'fall', 'equal compute', *fair, *steps,
              'pictures, k', 'min']
     def beside_it(r):
         if own: return [pm(r['best']), pm(r['published']) or pair_said(r['published_each'])]
@@ -541,8 +542,8 @@ def rows_html(
             lines.append([f'<i style="color:{paint(group)}">{escape(group or "others")}</i>', *['']*(len(heads)-1)])
         pair = f'<br>{pair_said(r["each"])}' if len(r['each']) > 2 or len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each']) else ''
         lines.append([escape(r['title']), r['seeds'], *[pm(r['pckh']), pm(r['published_pckh'])]*by_heads, f'<b>{pm(r["ap"], r["sd"])}</b>{pair}',
-                      *beside_it(r), gain_said(r, html=True), pm(r['ensemble']), share(r['peak']), pm(r['fall']),
-                      f'{r["collapsed"]} of {r["n"]}' if r['collapsed'] else '', pm(r['equal']),
+                      *beside_it(r), gain_said(r, html=True), pm(r['ensemble']), share(r['peak']) + (f'<br>{r["collapsed"]} of {r["n"]} collapsed' if r['collapsed'] else ''),
+                      pm(r['fall']), pm(r['equal']),
                       *(between(r['equal_gain'], html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
                       f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}', f'{r["minutes"]:.0f}'])
     words = [ABOUT_TABLE, 'Best on val: the best of all measurements, as the published numbers are.' if own else '',
