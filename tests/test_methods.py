@@ -13,7 +13,7 @@ from semipose.nets.peers import Peers, build_peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
 from semipose.teaching import BothWays, Self, Teaching, TeachingLoss, one_batch
-from semipose.views import A30, A60, MEAN, Affine, Draw, JointCutout, JointOcclude, covered, plain, render
+from semipose.views import A30, A60, MEAN, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, Zoom, covered, plain, render
 
 SIZE, CODEC, K, B, LR = (32, 24), Gaussian(sigma=1.5, stride=2), 17, 4, 1e-3
 MIRROR = {a: b for l, r in COCO17.flips for a, b in ((l, r), (r, l))}
@@ -41,7 +41,33 @@ def declared():
             if t > 5: rows[f'certain_0{t}{end}'] = 'self', easy, student, ('certain', t/10)
         rows[f'balanced{end}'], rows[f'foreground_x10{end}'] = ('self', easy, student, ('balanced', .1)), ('self', easy, student, ('factor', .1))
         rows[f'mean_teacher_99{end}'], rows[f'mean_teacher{end}'] = ('ema', easy, student), ('ema', easy, student)
+    for n in (2, 10, 17): rows[f'pair_jc{n}'] = 'self', easy, [[f'JC{n}', 'A60']]
+    rows |= dict(pair_a90=('self', easy, [['A90']]), pair_a120=('self', easy, [['A120']]), pair_plain_a30=('self', ['plain'], [['A30']]), pair_plain_a60=('self', ['plain'], hard))
     return {n: NS(**dict(zip(('teacher', 'easy', 'hard', 'counts', 'nets', 'sup'), r + ('all', 1, 1.)[len(r)-3:]))) for n, r in rows.items()}
+
+HIDDEN = dict(pair_co_a30=NS(easy=['A30 CO20'], hard=[['A30']]), pair_nothing=NS(easy=['A30'], hard=[['nothing']]))    # whose pictures are no fair ones: their words alone
+LABELED = dict(supervised_strong=[['JC', 'A60']], supervised_both=[['A30'], ['JC', 'A60']])      # all others see A30
+LITERAL = {     # word -> its step, every number as published or released, written here once more
+    'plain': (), 'A30': (Affine(rotate=30, scale=.25, p=.6, flip=.5),), 'A60': (Affine(rotate=30, scale=.25, p=.8, flip=0),), 'A90': (Affine(rotate=60, scale=.25, p=.8, flip=0),),
+    'A120': (Affine(rotate=90, scale=.25, p=.8, flip=0),), 'A60r': (Affine(rotate=30, scale=.25, p=.8, flip=0, released=True, box=True),),
+    **{f'JC{n}': (JointCutout(n=int(n or 5), low=10, high=19, jitter=10),) for n in ('', '2', '10', '17')}, 'JCr': (JointCutout(n=5, low=10, high=19, jitter=10, released=True, channels=24),),
+    'JO': (JointOcclude(n=2, low=10, high=19),), 'JOr': (JointOcclude(n=2, low=10, high=19, released=True),), 'CO': (Cutout(n=5, low=10, high=19),),
+    'CO20': (Cutout(n=20, low=10, high=19),), 'CM': (CutMix(n=2, low=10, high=19),), 'RA': (RandAugment(n=2, m=20, hole=80),), 'nothing': (Cutout(n=1, low=1e4, high=1e4),),
+    **{f'x{s}{m}': (Zoom(s, bool(m)),) for s in (.9, .7, 1.1, 1.3) for m in ('', 'm')}}
+BASES = ('plain', 'A30', 'x')     # words that begin at the plain crop; all others go on from the easy view that networks share
+
+def literal(words):
+    "(starts from the plain crop, steps) of a view, from its words"
+    words = words.split() if isinstance(words, str) else words
+    return words[0].startswith(BASES), tuple(step for w in words for step in LITERAL[w])
+
+@pytest.mark.parametrize('name', list(METHODS))
+def test_every_view_is_the_declared_one_down_to_its_numbers(name):
+    m, s = METHODS[name], (DECLARED | HIDDEN)[name]
+    have = lambda views: [(v.base, v.steps) for v in views]
+    if s.hard: assert have(m.teacher_views) == [literal(w) for w in s.easy]
+    assert have(m.student_views) == [literal(w) for w in s.hard]
+    assert have(m.labeled_views) == [literal(w) for w in LABELED.get(name, [['A30']])]
 
 DECLARED = declared()
 ROWS = [(n, 5) for n in DECLARED] + [('sspcm', 1000)]        # SSPCM also after its first snapshot
@@ -297,7 +323,7 @@ def turned(a, b):
     L = compose(invert(a.M), b.M)[:,:2,:2].double()
     return torch.linalg.svdvals(L), torch.atan2(L[:,0,1], L[:,0,0]).rad2deg().abs(), torch.linalg.det(L) < 0
 
-KINDS = dict(JC=(5, False), JCr=(5, False), CO=(5, False), RA=(2, False), JO=(2, True), JOr=(2, True), CM=(2, True))   # boxes; filled from others
+KINDS = dict(JC2=(2, False), JC10=(10, False), JC17=(17, False), JC=(5, False), JCr=(5, False), CO=(5, False), RA=(2, False), JO=(2, True), JOr=(2, True), CM=(2, True))   # boxes; filled from others
 
 @pytest.mark.parametrize('name', [n for n in ONCE if DECLARED[n].hard])
 def test_pictures_of_teacher_and_student_differ_exactly_as_declared(name):
@@ -314,7 +340,7 @@ def test_pictures_of_teacher_and_student_differ_exactly_as_declared(name):
             d, picture = r.t.views[i][v], r.images['student'][i][v]
             size, angle, mirrored = turned(r.t.easy, d)
             assert torch.equal(mirrored, r.t.easy.flip ^ d.flip)
-            if words[-1] == 'A60': assert not mirrored.any() and angle.max() > 1e-2
+            if words[-1] == 'A60' and s.easy != ['plain']: assert not mirrored.any() and angle.max() > 1e-2
             if words[-1] == 'A60' and s.easy == ['A30']: assert (size.amax() <= 1.25+1e-4) and size.amin() >= .75-1e-4 and angle.max() <= 60.01
             assert d.released == (words[-1] == 'A60r')
             rigid = (size[:,0] - size[:,1]).abs()
