@@ -28,10 +28,10 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Weights', 'Flip', 'Shift',
-           'Device', 'OtherData', 'Part', 'Calm', 'main', 'known', 'parse_size', 'parse_batch', 'parse_labels',
-           'build_protocol', 'cell', 'show_table', 'names', 'demo', 'synth', 'methods', 'nets', 'run_name',
-           'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit',
-           'predict', 'export', 'runs', 'report']
+           'Device', 'Amp', 'Unlabeled', 'Boxes', 'Other', 'OtherData', 'Part', 'Calm', 'main', 'known', 'parse_size',
+           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'check_device', 'demo',
+           'synth', 'methods', 'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside',
+           'evaluate', 'detail', 'submit', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -152,6 +152,14 @@ Weights = Annotated[str, typer.Option(help='last or best; how the best was chose
 Flip = Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]
 Shift = Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]
+Amp = Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the ledger.')]
+def check_device(device:str, amp:bool)->None:   # UserError before anything slow is done
+    from semipose.run import pick_device
+    if (dev := pick_device(device)).type != 'cuda' and amp: raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {dev.type}: leave it out.')
+
+Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]
+Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
+Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
 OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
 Part = Annotated[str, typer.Option(help='Which people: val or train.')]
 
@@ -239,8 +247,8 @@ def train(
     method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', **names(METHOD_NAMES))],
     data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.', show_default=False)]=None,
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
-    unlabeled:Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]=None,
-    boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]=None,
+    unlabeled:Unlabeled=None,
+    boxes:Boxes=None,
     protocol:Annotated[str, typer.Option(help=f'Where the settings below begin: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
     seed:Seed=0,
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
@@ -254,9 +262,10 @@ def train(
     lr:Annotated[Optional[float], typer.Option(min=0, help='Largest learning rate.')]=None,
     lam:Annotated[Optional[float], typer.Option(min=0, help='Weight of the unlabelled loss.')]=None,
     decode:Annotated[Optional[str], typer.Option(help=f'From joints to heatmaps and back: {", ".join(CODECS)}.', **names(CODECS))]=None,
-    other:Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net.', **names(NET_NAMES))]=None,
+    other:Other=None,
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     device:Device='auto',
+    amp:Amp=False,
     resume:Annotated[bool, typer.Option('--resume', help='Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.')]=False,
     results:Results=Path('results'),
 ):
@@ -270,14 +279,14 @@ def train(
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
     data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.run import train as run_train, check_batch, starts, first_of, refuse_existing, pick_device
+    from semipose.run import train as run_train, check_batch, starts, first_of, refuse_existing
     from semipose.report import result_rows, run_report
-    pick_device(device)
+    check_device(device, amp)
     check_batch(method, p)
     if not resume: refuse_existing(folder)
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
     if drawn: drawn()
-    same = dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, resume=resume)
+    same = dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, amp=amp, resume=resume)
     start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
     result = run_train(method, p, data, folder, start=first_of(method, start, out/run_name('supervised', data or file.parent, p.labels, seed)), **same)
     show_table(result_rows(result))
@@ -309,26 +318,34 @@ def sweep(
     seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, 4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], typer.Option(help='A group of rows instead; `semipose methods` shows them.', show_default=False)]=None,
     data:Annotated[Optional[Path], typer.Option(help='A folder of people; not needed for drawn people.', show_default=False)]=None,
+    labels:Annotated[Optional[Path], typer.Option(help='A COCO file with the joints of the pictures in --data.', show_default=False)]=None,
+    unlabeled:Unlabeled=None,
+    boxes:Boxes=None,
+    other:Other=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
     results:Results=Path('results'),
     device:Device='auto',
+    amp:Amp=False,
 ):
     "Train every row that the ledger lacks under a protocol; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, METHOD_NAMES, 'method')
     many = parse_seeds(seeds)
-    p = build_protocol(protocol)
+    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
+    p = build_protocol(protocol, other=other)
     if p.data != 'drawn' and data is None: raise UserError(f'The protocol {protocol} needs pictures: give --data with a folder.')
+    if p.data == 'drawn' and (labels or unlabeled): raise UserError(f'The protocol {p.name} draws its own people: leave --labels and --unlabeled out.')
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
     chosen = list(dict.fromkeys(methods or ())) or [n for g, rows in GROUPS.items() if group in (None, g) for n, m in rows.items() if p.other or 'other' not in m.networks]
-    if not chosen: raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: choose another protocol or group.')
+    if not chosen: raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: give --other, or choose another group.')
     if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
-    from semipose.run import pick_device
-    from semipose.sweep import sweep as run_sweep
-    pick_device(device)
+    from semipose.sweep import check_sweep, sweep as run_sweep
+    check_sweep(p, chosen, data, labels)
+    check_device(device, amp)
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: what {results} lacks of them is trained.')
-    found = run_sweep(p, chosen, many, data, out, results, device, on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
+    found = run_sweep(p, chosen, many, data, out, results, device, amp, unlabeled=unlabeled, labels=labels, boxes=boxes,
+                      on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     if found['elsewhere']: typer.echo(f'Being trained by another process: {"; ".join(found["elsewhere"])}.')
     from semipose.ledger import read_ledger
     from semipose.tables import table_rows
@@ -343,8 +360,8 @@ def compare(
     methods:Annotated[list[str], typer.Argument(help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
     data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.', show_default=False)]=None,
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
-    unlabeled:Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]=None,
-    boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]=None,
+    unlabeled:Unlabeled=None,
+    boxes:Boxes=None,
     protocol:Annotated[str, typer.Option(help=f'What is held equal: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
     seed:Seed=0,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the comparison; runs/PROTOCOL-seedSEED if not given.', show_default=False)]=None,
@@ -353,6 +370,7 @@ def compare(
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers, without weights and pictures, into this folder.', show_default=False)]=None,
     device:Device='auto',
+    amp:Amp=False,
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
 ):
     "Train several methods from one supervised start, everything else equal."
@@ -365,11 +383,12 @@ def compare(
     from semipose.files import is_free
     if folder.is_file(): raise UserError(f'{folder} is a file, and a comparison is a folder: choose another --out.')
     if not resume and not is_free(folder): raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
+    check_device(device, amp)
     from semipose.run import compare as run_compare, keep_numbers
     from semipose.report import demo_report, summary_rows
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
     if drawn: drawn()
-    summary = run_compare(methods, p, data, folder, seed, device, on_update=demo_report, labels=file, unlabeled=unlabeled, boxes=boxes, resume=resume)
+    summary = run_compare(methods, p, data, folder, seed, device, amp, on_update=demo_report, labels=file, unlabeled=unlabeled, boxes=boxes, resume=resume)
     show_table(summary_rows(summary))
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
     typer.echo(f'Report: {folder/"report.html"}')

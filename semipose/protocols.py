@@ -54,7 +54,7 @@ class Protocol:
     other:str|None = None               # a second architecture, for unlike pairs
     other_width:int|None = None         # of its head (or of Tiny); None = as published
     other_weights:str|None = None       # of its encoder, as `weights`
-    unlabeled:str|None = None           # folder inside the data folder with the unlabelled people; None = the training people, labelled ones included
+    unlabeled:str|None = None           # folder inside the data folder, or beside it, with the unlabelled people; None = the training people, labelled ones included
     boxes:str|None = None               # file inside the data folder with the boxes of the people in `unlabeled`; None = their own labels or whole pictures
     budget:str|None = None              # a row of BUDGETS: each method takes the steps published for it, see `with_budget`; None = `steps` for all
     epochs:float|None = None            # passes over the unlabelled people that `steps` are, where a published budget was filled in
@@ -104,7 +104,9 @@ class Protocol:
         "Where the unlabelled people are, if they are not the training people"
         if unlabeled or not self.unlabeled: return dict(unlabeled=unlabeled, boxes=boxes)
         if not data: raise UserError(f'protocol {self.name}: its unlabelled people are in {self.unlabeled} inside the data folder, which is missing; give --data or --unlabeled.')
-        pictures, boxes = Path(data)/self.unlabeled, boxes or self.boxes and Path(data)/self.boxes
+        inside = Path(data)/self.unlabeled
+        pictures = next((p for p in (inside, inside.with_name(f'{inside.name}.zip'), Path(data).resolve().parent/self.unlabeled) if p.exists()), inside)
+        boxes = boxes or self.boxes and Path(data)/self.boxes
         for path, what in ((pictures, 'folder of unlabelled pictures'), (boxes, 'file of the boxes of the people in them')):
             if path and not Path(path).exists():
                 raise UserError(f'protocol {self.name}: {path} is not there; put the {what} there, or say where it is with --unlabeled and --boxes.')

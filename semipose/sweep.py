@@ -119,7 +119,7 @@ def check_sweep(
     for name in methods: check_batch(name, p)
     for name in methods:
         if 'other' in METHODS[name].networks and not p.other:
-            raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: set its field other.')
+            raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
     if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
 

@@ -93,6 +93,12 @@ def test_shell_completion_offers_methods():
     (["export", "nowhere", "--to", "onx"], "did you mean onnx?"),
     (["train", "posedual_jc", "--data", "x", "--batch", "16+0"], "batch=16+0, and posedual_jc needs labelled and unlabelled people in every step: give --batch 16"),
     (["train", "naive", "--protocol", "demo", "--batch", "16+0"], "batch=16+0"),
+    *((verb, "--amp, mixed precision, is for CUDA, and the device here is cpu: leave it out") for verb in (
+        ["train", "naive", "--data", "x", "--device", "cpu", "--amp"], ["sweep", "lsp-100", "naive", "--data", "x", "--device", "cpu", "--amp"],
+        ["compare", "naive", "--data", "x", "--start-steps", "20", "--device", "cpu", "--amp"])),
+    (["sweep", "lsp-100", "naive", "--data", "x", "--other", "resnet19"], "did you mean resnet18?"),
+    (["sweep", "demo", "naive", "--unlabeled", "x"], "draws its own people: leave --labels and --unlabeled out"),
+    (["sweep", "mpii-aic", "posedual_other", "--data", "x"], "names one: give --other"),
     (["runs", "nowhere"], "no runs in nowhere"),
     (["runs"], "no runs in runs"),
 ])
@@ -178,6 +184,20 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert kw["seed"] == 3 and kw["unlabeled"] == Path("more") and kw["device"] == "cpu" and kw["labels"] == tmp_path / "l.json" and kw["boxes"] == Path("b.json")
     assert first[:2] == ("supervised", p) and start["steps"] == 40 and start["nets"] == 2, "two networks start"
     assert kw["start"] == first[3], "and the method begins from them"
+
+
+def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
+    import semipose.run, semipose.sweep
+    calls = []
+    monkeypatch.setattr(semipose.run, "pick_device", lambda device: type("Device", (), dict(type=device)))
+    monkeypatch.setattr(semipose.sweep, "sweep", lambda *a, **kw: calls.append((a, kw)) or dict(new=[], there=0, elsewhere=[], failed={}))
+    done = typed("sweep", "mpii-aic", "posedual_unlike", "--data", "mpii", "--labels", "l.json", "--unlabeled", "wild", "--boxes", "b.json", "--other", "resnet50", "--amp",
+                 "--device", "cuda", "--seeds", "1-2", "--out", tmp_path / "runs", "--results", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    [((p, methods, seeds, data, out, results, device, amp), kw)] = calls
+    assert (p.name, p.other, methods, seeds, data, device, amp) == ("mpii-aic", "resnet50", ["posedual_unlike"], [1, 2], Path("mpii"), "cuda", True)
+    assert (out, results) == (tmp_path / "runs", tmp_path / "results")
+    assert {k: v for k, v in kw.items() if k != "on_entry"} == dict(unlabeled=Path("wild"), labels=Path("l.json"), boxes=Path("b.json"))
 
 
 def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):

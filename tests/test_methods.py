@@ -42,7 +42,8 @@ def declared():
         rows[f'balanced{end}'], rows[f'foreground_x10{end}'] = ('self', easy, student, ('balanced', .1)), ('self', easy, student, ('factor', .1))
         rows[f'mean_teacher_99{end}'], rows[f'mean_teacher{end}'] = ('ema', easy, student), ('ema', easy, student)
     for n in (2, 10, 17): rows[f'pair_jc{n}'] = 'self', easy, [[f'JC{n}', 'A60']]
-    rows |= dict(pair_a90=('self', easy, [['A90']]), pair_a120=('self', easy, [['A120']]), pair_plain_a30=('self', ['plain'], [['A30']]), pair_plain_a60=('self', ['plain'], hard))
+    rows |= dict(pair_a90=('self', easy, [['A90']]), pair_a120=('self', easy, [['A120']]), pair_plain_a30=('self', ['plain'], [['A30']]),
+                 pair_plain_a60=('self', ['plain'], hard))
     return {n: NS(**dict(zip(('teacher', 'easy', 'hard', 'counts', 'nets', 'sup'), r + ('all', 1, 1.)[len(r)-3:]))) for n, r in rows.items()}
 
 HIDDEN = dict(pair_co_a30=NS(easy=['A30 CO20'], hard=[['A30']]), pair_nothing=NS(easy=['A30'], hard=[['nothing']]))    # whose pictures are no fair ones: their words alone
@@ -50,7 +51,8 @@ LABELED = dict(supervised_strong=[['JC', 'A60']], supervised_both=[['A30'], ['JC
 LITERAL = {     # word -> its step, every number as published or released, written here once more
     'plain': (), 'A30': (Affine(rotate=30, scale=.25, p=.6, flip=.5),), 'A60': (Affine(rotate=30, scale=.25, p=.8, flip=0),), 'A90': (Affine(rotate=60, scale=.25, p=.8, flip=0),),
     'A120': (Affine(rotate=90, scale=.25, p=.8, flip=0),), 'A60r': (Affine(rotate=30, scale=.25, p=.8, flip=0, released=True, box=True),),
-    **{f'JC{n}': (JointCutout(n=int(n or 5), low=10, high=19, jitter=10),) for n in ('', '2', '10', '17')}, 'JCr': (JointCutout(n=5, low=10, high=19, jitter=10, released=True, channels=24),),
+    **{f'JC{n}': (JointCutout(n=int(n or 5), low=10, high=19, jitter=10),) for n in ('', '2', '10', '17')},
+    'JCr': (JointCutout(n=5, low=10, high=19, jitter=10, released=True, channels=24),),
     'JO': (JointOcclude(n=2, low=10, high=19),), 'JOr': (JointOcclude(n=2, low=10, high=19, released=True),), 'CO': (Cutout(n=5, low=10, high=19),),
     'CO20': (Cutout(n=20, low=10, high=19),), 'CM': (CutMix(n=2, low=10, high=19),), 'RA': (RandAugment(n=2, m=20, hole=80),), 'nothing': (Cutout(n=1, low=1e4, high=1e4),),
     **{f'x{s}{m}': (Zoom(s, bool(m)),) for s in (.9, .7, 1.1, 1.3) for m in ('', 'm')}}
@@ -323,7 +325,8 @@ def turned(a, b):
     L = compose(invert(a.M), b.M)[:,:2,:2].double()
     return torch.linalg.svdvals(L), torch.atan2(L[:,0,1], L[:,0,0]).rad2deg().abs(), torch.linalg.det(L) < 0
 
-KINDS = dict(JC2=(2, False), JC10=(10, False), JC17=(17, False), JC=(5, False), JCr=(5, False), CO=(5, False), RA=(2, False), JO=(2, True), JOr=(2, True), CM=(2, True))   # boxes; filled from others
+KINDS = dict(JC2=(2, False), JC10=(10, False), JC17=(17, False), JC=(5, False), JCr=(5, False), CO=(5, False), RA=(2, False), JO=(2, True), JOr=(2, True),
+             CM=(2, True))   # boxes; filled from others
 
 @pytest.mark.parametrize('name', [n for n in ONCE if DECLARED[n].hard])
 def test_pictures_of_teacher_and_student_differ_exactly_as_declared(name):

@@ -319,6 +319,17 @@ def test_what_coco_full_lacks_is_told(coco, tmp_path):
     with pytest.raises(UserError, match='which is missing'): p.places(None)
     assert p.places(tmp_path, boxes=coco[0]/p.boxes)['boxes'] == coco[0]/p.boxes
 
+def test_the_unlabelled_set_may_be_an_archive_or_stand_beside_the_data(tmp_path):
+    p = protocol('mpii-aic')
+    (tmp_path/'mpii').mkdir()
+    with pytest.raises(UserError, match=r'mpii/aic is not there'): p.places(tmp_path/'mpii')
+    (tmp_path/'aic').mkdir()
+    assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'aic'
+    (tmp_path/'mpii'/'aic.zip').write_bytes(b'')
+    assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'mpii'/'aic.zip', 'what is inside wins'
+    (tmp_path/'mpii'/'aic').mkdir()
+    assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'mpii'/'aic'
+
 def test_coco_protocols_train(coco, tmp_path):
     "two steps of a pair, labels and wild people both; the budget counts the people who are there"
     from semipose.run import prepare, train
