@@ -28,10 +28,10 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Weights', 'Flip', 'Shift',
-           'Device', 'Amp', 'Unlabeled', 'Boxes', 'Other', 'OtherData', 'Part', 'Calm', 'main', 'known', 'parse_size',
-           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'check_device', 'demo',
-           'synth', 'methods', 'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside',
-           'evaluate', 'detail', 'submit', 'predict', 'export', 'runs', 'report']
+           'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'OtherData', 'Part', 'Calm', 'main', 'known',
+           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'check_device',
+           'demo', 'synth', 'methods', 'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep', 'compare',
+           'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 class Calm(TyperGroup):
@@ -159,6 +159,7 @@ def check_device(device:str, amp:bool)->None:   # UserError before anything slow
 
 Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
+Weights2 = Annotated[Optional[str], typer.Option(help='ImageNet weights of a second network, where they are not those of the first.', show_default=False)]
 Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
 OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
 Part = Annotated[str, typer.Option(help='Which people: val or train.')]
@@ -255,6 +256,7 @@ def train(
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
     net:Annotated[Optional[str], typer.Option(help=f'{", ".join(NET_NAMES)}, timm:NAME or fpn:NAME.', **names(NET_NAMES))]=None,
     weights:Annotated[Optional[str], typer.Option(help="The encoder's: imagenet, pip:PACKAGE, or a file.")]=None,
+    weights2:Weights2=None,
     size:Annotated[Optional[str], typer.Option(metavar='HxW', help='Height x width of a crop, px.')]=None,
     steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of the method.')]=None,
     start_steps:Annotated[Optional[int], typer.Option(min=0, help='Supervised steps before them.')]=None,
@@ -275,7 +277,7 @@ def train(
         if n is not None and not n.startswith(('timm:', 'fpn:')): known(n, NET_NAMES, 'network')
     if decode is not None: known(decode, CODECS, 'codec')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, net=net, weights=weights, size=parse_size(size), steps=steps, start_steps=start_steps,
+    p = build_protocol(protocol, labels=many, net=net, weights=weights, weights2=weights2, size=parse_size(size), steps=steps, start_steps=start_steps,
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
     data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
@@ -321,6 +323,7 @@ def sweep(
     labels:Annotated[Optional[Path], typer.Option(help='A COCO file with the joints of the pictures in --data.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    weights2:Weights2=None,
     other:Other=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
     results:Results=Path('results'),
@@ -331,7 +334,7 @@ def sweep(
     for name in methods or (): known(name, METHOD_NAMES, 'method')
     many = parse_seeds(seeds)
     if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
-    p = build_protocol(protocol, other=other)
+    p = build_protocol(protocol, other=other, weights2=weights2)
     if p.data != 'drawn' and data is None: raise UserError(f'The protocol {protocol} needs pictures: give --data with a folder.')
     if p.data == 'drawn' and (labels or unlabeled): raise UserError(f'The protocol {p.name} draws its own people: leave --labels and --unlabeled out.')
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')

@@ -35,6 +35,7 @@ class Protocol:
     net:str = 'resnet18'                # see semipose.nets.peers.NETS
     width:int|None = None               # of the network's head (or of Tiny); None = as published
     weights:str|None = None             # of the encoder: None, 'imagenet', 'pip:PACKAGE' or a file
+    weights2:str|None = None            # of the second network and further ones, as `weights`; None = those too
     sigma:float = 2.                    # of the Gaussian targets, heatmap px
     decode:str = 'gaussian'             # see CODECS: 'gaussian' is the published quarter shift
     batch:tuple[int,int] = (32, 32)     # labelled, unlabelled
@@ -77,7 +78,7 @@ class Protocol:
         H, W = self.size
         who = f'{self.labels:,} labelled people ({"the first of the file" if self.choose == "first" else "a seeded choice"})' if self.labels else 'every label'
         wild = f', unlabelled people from {self.unlabeled}{" by detected boxes" if self.boxes else ""}' if self.unlabeled else ''
-        begin = {None: 'random', 'imagenet': 'ImageNet'}.get(self.weights, self.weights)
+        begin = {None: 'random', 'imagenet': 'ImageNet'}.get(self.weights, self.weights) + (f' (a second network: {self.weights2})' if self.weights2 else '')
         start = f'{self.start_steps:,} supervised steps, then ' if self.start_steps else ''
         steps = f'{self.steps:,} steps' if self.epochs or not self.budget else 'as many steps as published for the method,'
         steps += f' ({self.epochs:g} passes over the unlabelled people)' if self.epochs else ''
@@ -92,7 +93,7 @@ class Protocol:
         "Whose settings these are: compared with the table below, budget and title apart"
         base = PROTOCOLS.get(self.name.removesuffix('-all')) or PROTOCOLS.get(_largest(self.name.removesuffix('-all')))
         if base is None or not base.budget: return 'Our own settings'
-        free = {'name', 'title', 'every', 'epochs', 'budget'} | ({'steps', 'milestones'} if self.budget else set())
+        free = {'name', 'title', 'every', 'epochs', 'budget', 'weights2'} | ({'steps', 'milestones'} if self.budget else set())
         changed = [f.name for f in fields(self) if f.name not in free and getattr(self, f.name) != getattr(base, f.name)]
         return 'After Xie et al. 2021' + (f' but for {", ".join(changed)}' if changed else '')
 

@@ -113,7 +113,8 @@ def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->
     networks = tuple(networks) or ('net',)*n
     if 'other' in networks and not p.other: raise UserError(f'The protocol {p.name} names one network, and this method needs a second: set the field other, e.g. --other resnet34.')
     each = dict(net=(p.net, p.weights, p.width), other=(p.other, p.other_weights, p.other_width))
-    name, weights, width = zip(*(each[k] for k in networks))
+    name, weights, width = map(list, zip(*(each[k] for k in networks)))
+    weights = [p.weights2 or w if k == 'net' and 'net' in networks[:i] else w for i,(k, w) in enumerate(zip(networks, weights))]
     return build_peers(name, joints*build_codec(p.decode).planes, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
 
 # %% ../nbs/71_run.ipynb #21a50c9e
@@ -494,9 +495,8 @@ def check_networks(
     methods,        # names in METHODS
     p:Protocol,
 )->None:            # UserError, before anything slow is done
-    "Build each kind of network that they need once: a package that is not there, a download that fails, a file that does not fit are told before the people are read"
-    each = [kinds(m, m.nets) for m in map(find_method, methods)]
-    for kind in sorted(set().union(*each)): peers_of(p, 1, 1, 0, (kind,))
+    "Build the networks that they need once: a package that is not there, a download that fails, a file that does not fit are told before the people are read"
+    for networks in sorted({kinds(m, min(m.nets, 2)) for m in map(find_method, methods)}): peers_of(p, 1, len(networks), 0, networks)
 
 def same_split(path:Path, data:Data)->None:
     "UserError if other people would be labelled than when the run was begun"
@@ -735,7 +735,7 @@ def load_run(
     if weights not in ('last', 'best'): raise UserError(f"weights={weights!r}: it is 'last' or 'best'.")
     r = read_recipe(folder)
     p, m = Protocol.from_dict(r['protocol']), SimpleNamespace(**{**r['own'], 'networks': tuple(r['own']['networks'])}) if r.get('own') else find_method(r['method'])
-    p = dataclass_replace(p, weights=None, other_weights=None)   # the run's own weights replace the encoder's
+    p = dataclass_replace(p, weights=None, weights2=None, other_weights=None)   # the run's own weights replace the encoder's
     sk = Skeleton.from_coco(r['skeleton'], sigmas=r.get('sigmas'))
     peers = peers_of(p, len(sk), r['nets'], r['seed'], kinds(m, r['nets']), **m.copies)
     load_weights(peers, Path(folder)/{'last': 'weights.safetensors', 'best': 'best.safetensors'}[weights])

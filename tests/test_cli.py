@@ -191,11 +191,12 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(semipose.run, "pick_device", lambda device: type("Device", (), dict(type=device)))
     monkeypatch.setattr(semipose.sweep, "sweep", lambda *a, **kw: calls.append((a, kw)) or dict(new=[], there=0, elsewhere=[], failed={}))
-    done = typed("sweep", "mpii-aic", "posedual_unlike", "--data", "mpii", "--labels", "l.json", "--unlabeled", "wild", "--boxes", "b.json", "--other", "resnet50", "--amp",
+    done = typed("sweep", "mpii-aic", "posedual_unlike", "--data", "mpii", "--labels", "l.json", "--unlabeled", "wild", "--boxes", "b.json", "--other", "resnet50", "--amp", "--weights2", "w.pth",
                  "--device", "cuda", "--seeds", "1-2", "--out", tmp_path / "runs", "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
     [((p, methods, seeds, data, out, results, device, amp), kw)] = calls
-    assert (p.name, p.other, methods, seeds, data, device, amp) == ("mpii-aic", "resnet50", ["posedual_unlike"], [1, 2], Path("mpii"), "cuda", True)
+    assert (p.name, p.other, p.weights2) == ("mpii-aic", "resnet50", "w.pth")
+    assert (methods, seeds, data, device, amp) == (["posedual_unlike"], [1, 2], Path("mpii"), "cuda", True)
     assert (out, results) == (tmp_path / "runs", tmp_path / "results")
     assert {k: v for k, v in kw.items() if k != "on_entry"} == dict(unlabeled=Path("wild"), labels=Path("l.json"), boxes=Path("b.json"))
 

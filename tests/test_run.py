@@ -313,10 +313,11 @@ def test_crops_are_kept_where_there_is_room(monkeypatch):
         d = prepare(SMALL, SAMPLE, 0, unlabeled=SAMPLE, progress=False)
         assert [isinstance(c, CachedCrops) for c in (d.crops, d.val_crops, d.others)] == [kept]*3
 
-@pytest.mark.parametrize('other', [False, True])
-def test_a_network_that_cannot_be_had_is_told_before_the_people_are_read(tmp_path, monkeypatch, other):
-    gone = dict(other='resnet18', other_weights='pip:no-such-package-here') if other else dict(net='resnet18', weights='pip:no-such-package-here')
-    p, method = replace(SMALL, **gone), 'posedual_unlike' if other else 'naive'
+@pytest.mark.parametrize('method, gone', [('naive', dict(net='resnet18', weights='pip:no-such-package-here')),
+                                          ('posedual', dict(net='resnet18', weights2='pip:no-such-package-here')),
+                                          ('posedual_unlike', dict(other='resnet18', other_weights='pip:no-such-package-here'))])
+def test_a_network_that_cannot_be_had_is_told_before_the_people_are_read(tmp_path, monkeypatch, method, gone):
+    p = replace(SMALL, **gone)
     for module in ('run', 'sweep'): monkeypatch.setattr(f'semipose.{module}.prepare', lambda *a, **k: pytest.fail('the people were read'))
     kw = dict(device='cpu', progress=False)
     for call in (lambda: train(method, p, SAMPLE, tmp_path/'run', **kw), lambda: compare([method], p, SAMPLE, tmp_path/'cmp', **kw),
@@ -338,3 +339,22 @@ def test_too_few_networks_are_told(data, tmp_path, method, nets):
     p = replace(SMALL, other='tiny')
     with pytest.raises(UserError, match=f'needs [23] networks or more, and nets={nets}'): train(method, p, data, tmp_path/'run', nets=nets, device='cpu', progress=False)
     assert not list(tmp_path.iterdir())
+
+def test_a_second_network_may_start_from_weights_of_its_own(tmp_path):
+    "the published dual ResNet-18 starts from two different ImageNet weights"
+    import torchvision
+    from semipose.run import kinds, peers_of
+    from semipose.methods import METHODS
+    for i in (1, 2):
+        torch.manual_seed(i)
+        torch.save(torchvision.models.resnet18().state_dict(), tmp_path/f'{i}.pth')
+    p = protocol('folder', weights=str(tmp_path/'1.pth'), weights2=str(tmp_path/'2.pth'), other='resnet18')
+    first = lambda net: net.encoder.conv1.weight if hasattr(net.encoder, 'conv1') else next(net.encoder.parameters())
+    a, b = (torch.load(tmp_path/f'{i}.pth')['conv1.weight'] for i in (1, 2))
+    dual = peers_of(p, 17, 2, 0)
+    assert torch.equal(first(dual.nets[0]), a) and torch.equal(first(dual.nets[1]), b)
+    assert torch.equal(first(peers_of(p, 17, 1, 0).nets[0]), a)
+    m = METHODS['posedual_unlike']
+    mixed = peers_of(replace(p, other_weights=p.weights), 17, 2, 0, kinds(m, 2))
+    assert torch.equal(first(mixed.nets[1]), a), 'another architecture has weights of its own'
+    assert 'a second network' in p.sentence() and 'a second network' not in replace(p, weights2=None).sentence()
