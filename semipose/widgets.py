@@ -379,7 +379,7 @@ def browser_figure(
         curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4); curves.axvline(album.moments[moment], color='#d1490c', lw=1.4, zorder=1)
         most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
         curves.plot(steps, np.array(mean('entropy'))/most, 's--', color=MUTED, ms=3.5, lw=1.4)
-        curves.set(ylim=(0, 1), title='peak; entropy as share of its maximum (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
+        curves.set(ylim=(0, 1), title='peak; entropy, of 1 (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
     return fig
 
 # %% ../nbs/74_widgets.ipynb #c8235193

@@ -191,7 +191,8 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(semipose.run, "pick_device", lambda device: type("Device", (), dict(type=device)))
     monkeypatch.setattr(semipose.sweep, "sweep", lambda *a, **kw: calls.append((a, kw)) or dict(new=[], there=0, elsewhere=[], failed={}))
-    done = typed("sweep", "mpii-aic", "posedual_unlike", "--data", "mpii", "--labels", "l.json", "--unlabeled", "wild", "--boxes", "b.json", "--other", "resnet50", "--amp", "--weights2", "w.pth",
+    done = typed("sweep", "mpii-aic", "posedual_unlike", "--data", "mpii", "--labels", "l.json", "--unlabeled", "wild", "--boxes", "b.json", "--other", "resnet50",
+                 "--amp", "--weights2", "w.pth",
                  "--device", "cuda", "--seeds", "1-2", "--out", tmp_path / "runs", "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
     [((p, methods, seeds, data, out, results, device, amp), kw)] = calls
