@@ -27,12 +27,14 @@ DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name'
 
 def terms_of(
     p:Protocol,         # what is held equal
-    source:dict,        # data, labels, unlabeled, boxes: only their last folder's name counts
+    source:dict,        # data, labels, unlabeled, boxes: only their last folder's name counts, and of a protocol of COCO, LSP or MPII not even that
     **odd,              # what a run did otherwise than a sweep would; None: nothing
 )->str:                 # six hexadecimal digits, see ledger.settings_key
     "What must be equal for two methods to stand in one table"
     settings = {k: v for k,v in p.as_dict().items() if k not in PER_METHOD + SECOND}
-    return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': Path(v).resolve().name for k,v in source.items() if v and p.data != 'drawn'})
+    known = next((k for k in ('coco', 'lsp', 'mpii') if p.name.startswith(f'{k}-')), None)   # one data set, whatever a machine calls its folder (see `tables.same_people`)
+    where = {k: known if known and k == 'data' else Path(v).resolve().name for k,v in source.items() if v and p.data != 'drawn'}
+    return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': v for k,v in where.items()})
 
 def entry_of(
     folder,             # of a finished run

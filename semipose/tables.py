@@ -22,9 +22,9 @@ from .report import COLORS, INK, MUTED, STYLE, color, facts, html_table, name_li
 
 # %% auto #0
 __all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'FAILED_SAID', 'MAIN', 'LINES', 'ATTEMPTS',
-           'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'by_method', 'group_of', 'measure_work', 'longer',
-           'of_network', 'rows', 'against', 'is_mixed', 'has_start', 'seeds_said', 'pair_said', 'beside', 'at_work',
-           'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants', 'kind_of', 'paint',
+           'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'same_people', 'by_method', 'group_of', 'measure_work',
+           'longer', 'of_network', 'rows', 'against', 'is_mixed', 'has_start', 'seeds_said', 'pair_said', 'beside',
+           'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants', 'kind_of', 'paint',
            'shared_seeds', 'gains_figure', 'main_figure', 'short', 'failed_figure', 'level', 'some_moved', 'mean_curve',
            'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html', 'variants_html',
            'said_of', 'protocol_html', 'ledger_report']
@@ -56,13 +56,22 @@ def one_terms(
     usual, kept = max(lengths, key=lambda b: (b == own_budget, lengths[b], b)), {}
     def kind(e):    # which second network, which formula of one's own
         return json_of([e.settings.get(k) for k in SECOND] if is_unlike(e.method) else (e.own or {}).get('method'))
-    for mine in by_method([e for e in entries if e.terms == terms and budget(e) == usual]).values():
+    entries = same_people([e for e in entries if e.terms == terms and budget(e) == usual])
+    for mine in by_method(entries).values():
         kinds = Counter(map(kind, mine))
         best = {k: max((is_unlike(e.method) and as_now(e, SECOND), kinds[k], e.begun) for e in mine if kind(e) == k) for k in kinds}
         one = max(best, key=best.get)
         for e in sorted(mine, key=lambda e: e.begun):
             if kind(e) == one: kept[e.method, e.seed] = e
     return list(kept.values()), asked_for - len(kept)
+
+def same_people(
+    entries:Sequence[Entry],    # of one protocol and terms
+)->list[Entry]:
+    "Of each seed, those measured on the validation people that most were measured on: two folders of one name may hold other people"
+    usual = {}
+    for e in entries: usual.setdefault(e.seed, Counter())[e.val] += e.val is not None
+    return [e for e in entries if e.val is None or usual[e.seed][e.val] == max(usual[e.seed].values())]
 
 def by_method(
     entries:Sequence[Entry],

@@ -319,3 +319,11 @@ def test_a_row_is_what_its_line_says_today():
     assert one_terms([plain, old])[0] == [plain], 'a row that was never trained as it is today has no place'
     [v] = variants([plain, old, mine], FAST)
     assert v['method'] == 'posecons' and v['changed'] == {'definition': 'earlier (000000)'}
+
+def test_other_people_of_the_same_name_have_no_place_in_the_table():
+    mine = [entry(m, s) for m in ('supervised', 'naive') for s in (0, 1)]
+    theirs = replace(entry('posecons', 0), people=dict(entry('posecons', 0).people, val='ffffff'))
+    kept, others = one_terms([theirs, *mine])
+    assert others == 1 and len(kept) == 4 and theirs not in kept
+    blind = replace(entry('posecons', 1), people=None)
+    assert blind in one_terms([*mine, blind])[0], 'who wrote no people down may stay'
