@@ -364,14 +364,14 @@ def run_figure(
     "Accuracy, peaks and loss terms of one run"
     run = read_run(folder)
     c, nets = color(run.name), [k for k in run.last if re.fullmatch(r'ap\d+', k)]
-    ap = [(k, f'network {k[2:]}', c, 1.3) for k in nets] + [('ap_ensemble', 'ensemble', INK, 2.2)] if len(nets) > 1 else [('ap', 'network', c, 2.2)]
+    ap = [*((k, f'net {k[2:]}', c, 1.) for k in nets), ('ap', 'mean', c, 2.2), ('ap_ensemble', 'ensemble', INK, 1.6)] if len(nets) > 1 else [('ap', 'network', c, 2.2)]
     losses = [(k, k, MUTED if k.startswith('sup') else c, 1.6) for k in run.last if re.match('sup|cons', k)]
     panels = [(.035, 'AP, %', ap, '.1f'), (.375, 'Mean peak', [('peak_unlabeled', 'unlabelled', c, 2.2), ('peak_labeled', 'labelled', MUTED, 1.6)], '.2f'),
               (.755, 'Loss terms', losses, '')]
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 2.9))
         for left, head, lines, form in panels:
-            ax, x, ends = fig.add_axes([left, .17, .175, .66]), run.column('step'), []
+            ax, x, ends = fig.add_axes([left, .17, .17, .66]), run.column('step'), []
             for key, name, colour, width in lines:
                 y = run.column(key)
                 ax.plot(x, y, color=colour, lw=width)

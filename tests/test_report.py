@@ -220,9 +220,9 @@ def test_a_histogram_carries_its_mean_and_says_what_was_cut(demo):
     assert any("in one bar" in t.get_text() for t in figure.axes[-1].texts), "a collapsed histogram is cut"
 
 
-def test_a_run_of_two_networks_shows_both_and_their_ensemble(demo):
+def test_a_run_of_two_networks_shows_both_their_mean_and_their_ensemble(demo):
     ax, rows = run_figure(demo[0] / "posedual_jc").axes[0], read_run(demo[0] / "posedual_jc").rows
-    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[row[k] for row in rows] for k in ("ap1", "ap2", "ap_ensemble")])
+    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[row[k] for row in rows] for k in ("ap1", "ap2", "ap", "ap_ensemble")])
 
 
 def test_colours_are_told_apart_by_everyone():
