@@ -416,6 +416,7 @@ def pairs_figure(
     "What each rule said of every pair before training against what the pair gained"
     name = lambda p: short(p['student_view'] if str(p['teacher_view']) == 'A30' else f'{p["teacher_view"]} → {p["student_view"]}')
     y = torch.tensor([p['gained'] for p in pairs], dtype=torch.float64)
+    above, below = float(y.max()) + 4, min(-45, float(y.min()) - 3)     # where the names above begin; the lowest that is shown
     fig = Picture(figsize=(12.5, 6), dpi=80, layout='constrained')
     for ax, rule in zip(fig.subplots(1, len(rules), sharey=True, squeeze=False)[0], rules):
         x = 100*said(pairs, {rule: RULES[rule]})[0]
@@ -427,13 +428,13 @@ def pairs_figure(
             ax.plot(at, up, 'o' if on_a30 else 's', color='#00936b' if on_a30 else '#b8860b', ms=6, zorder=3)
             if up > -5:     # the crowd near zero: names in a row above, each with a line to its point
                 free = max(at, free + .045*wide)
-                ax.plot([at, free], [max(up, p['high']) + .4, 15], color='#cccccc', lw=.8, zorder=0)
-                ax.text(free, 15.4, name(p), rotation=60, rotation_mode='anchor', fontsize=9, va='center')
+                ax.plot([at, free], [max(up, p['high']) + .4, above], color='#cccccc', lw=.8, zorder=0)
+                ax.text(free, above + .4, name(p), rotation=60, rotation_mode='anchor', fontsize=9, va='center')
             else:
                 left = any(0 < float(x[j]) - at < .18*wide and abs(float(y[j]) - up) < 4 for j in range(len(pairs))) or at > float(x.min()) + .8*wide
                 ax.annotate(name(p), (at, up), xytext=(-7 if left else 7, 0), textcoords='offset points', fontsize=9, va='center', ha='right' if left else 'left')
         ax.axhline(0, color='#999999', lw=1); ax.spines[['top','right']].set_visible(False); ax.margins(x=.1)
-        ax.set(ylim=(min(-45, float(y.min())-3), 27), yticks=range(-40, 11, 10), xlabel=f'{rule}, % of joints, before training')
+        ax.set(ylim=(below, above + .22*(above - below)), yticks=range(-40, int(above), 10), xlabel=f'{rule}, % of joints, before training')
         ax.set_title(f'{rule}: Spearman {float(spearman(x, y)):+.2f}, left out {float(left_out(x, y)):+.2f}', fontsize=11)
     ax = fig.axes[0]
     ax.set_ylabel('AP gained over the start')

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from semipose.codecs import Gaussian
 from semipose.collapse import (EASY, HARD, LETTERS, WHO, Blend, Boundary, Free, Looks, Moved, Plane, Toy, Which, around, crossing, crowd, directions, draw_answers, draw_views,
-                               fates, film, frozen, lesson, limit, limits, met, pixels, settled, strength, who_teaches)
+                               fates, film, foreground_pull, frozen, lesson, limit, limits, met, pixels, settled, strength, who_teaches)
 from semipose.data.synth import draw_people
 from semipose.draw import Picture
 from semipose.errors import UserError
@@ -350,3 +350,9 @@ def test_limits_are_rows_of_one_start_each():
     (lambda: Toy(Method(Self(), (EASY, HARD), (HARD,), labeled_view=EASY), Plane(), crowd(2, 3), crowd(2, 3)[0]).step(), 'one teacher view')])
 def test_mistakes_are_sentences(wrong, words):
     with pytest.raises(UserError, match=words): wrong()
+
+def test_the_foreground_s_pull_is_a_share_of_medians():
+    row = lambda method, seed, step, lift: dict(method=method, seed=seed, step=step, foreground=dict(lift=lift))
+    rows = [row('naive', s, 0, v) for s, v in enumerate((-4., -8., -1.))] + [row('posecons', s, 0, v) for s, v in enumerate((-1., -9., -.5))]
+    rows += [row('naive', 0, 30, -2.), row('posecons', 0, 30, .5)]
+    assert foreground_pull(dict(rows=rows)) == {0: .25, 30: -.25}

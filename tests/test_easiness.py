@@ -9,7 +9,7 @@ from semipose.data.core import Crops
 from semipose.data.synth import write_synth, DIFFICULTIES
 from semipose.data.coco import read_train_val
 from semipose.easiness import (LADDERS, OTHERS, RULES, Measured, Spoilt, accuracy, again, all_views, alone_ap, choose, fresh_statistics, gap_figure, gaps, home, in_sight, interval,
-                               judge, kendall, left_out, luck, measure, numbers, one_look, pairs, people_of, ranks, said, short, spearman, what, Gaps)
+                               judge, kendall, left_out, luck, measure, numbers, one_look, pairs, pairs_figure, people_of, ranks, said, short, spearman, what, Gaps)
 from semipose.errors import UserError
 from semipose.evaluate.coco import coco_eval
 from semipose.geometry import affine, compose, invert, move, roomy, window
@@ -397,3 +397,14 @@ def test_fresh_statistics_are_those_of_easy_pictures_and_weights_stay():
     assert_close(first.running_var, torch.stack([x.movedim(1, 0).flatten(1).var(1) for x in seen]).mean(0), atol=1e-5, rtol=1e-4)
     old = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
     assert not torch.equal(old.running_mean, first.running_mean), 'the network itself is left alone'
+
+def test_every_pair_is_named_at_its_own_place():
+    def made(gap, sight, gained, teacher=A30, student=A60):
+        return dict(gap=gap, sight=sight, student=.5, teacher=.5, gained=gained, low=gained-1., high=gained+1., teacher_view=teacher, student_view=student)
+    ps = [made(.1, .9, 3.), made(.5, .8, 21., student=JointCutout(5) >> A60), made(.6, 0., -30., student=NOTHING), made(-.2, .9, -20., teacher=A60, student=A30)]
+    a, b = pairs_figure(ps).axes
+    points = lambda ax: sorted((float(l.get_xdata()[0]), float(l.get_ydata()[0])) for l in ax.lines if l.get_marker() in 'os' and len(l.get_xdata()) == 1)
+    assert_close(torch.tensor(points(a)), torch.tensor(sorted((100*p['gap'], p['gained']) for p in ps)))
+    assert_close(torch.tensor(points(b)), torch.tensor(sorted((100*p['gap']*p['sight'], p['gained']) for p in ps)))
+    assert sorted(t.get_text() for t in a.texts) == ['A60', 'A60 → A30', 'JC(5), A60', 'nothing']
+    assert a.get_ylim()[1] > 25 and max(t.get_position()[1] for t in a.texts) > 25, 'names stand above the highest point'

@@ -367,6 +367,6 @@ def test_a_run_of_an_earlier_definition_is_not_taken_up(tmp_path):
 
 def test_a_known_data_set_is_the_same_in_every_folder():
     name = lambda p, folder: terms_of(protocol(p), dict(data=folder))
-    assert name('coco-1k', '/data/coco') == name('coco-1k', '/home/me/COCO2017') and name('lsp-100', 'data/lsp') == name('lsp-100', 'elsewhere')
+    assert name('coco-1k', 'data/coco') == name('coco-1k', 'elsewhere/COCO2017') and name('lsp-100', 'data/lsp') == name('lsp-100', 'elsewhere')
     assert name('folder', 'data/fish') != name('folder', 'data/birds'), 'of your own data the folder is all that is known'
     assert name('coco-1k', 'coco') != name('coco-5k', 'coco')
