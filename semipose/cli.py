@@ -336,7 +336,8 @@ def sweep(
     if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
     p = build_protocol(protocol, other=other, weights2=weights2)
     if p.data != 'drawn' and data is None: raise UserError(f'The protocol {protocol} needs pictures: give --data with a folder.')
-    if p.data == 'drawn' and (labels or unlabeled): raise UserError(f'The protocol {p.name} draws its own people: leave --labels and --unlabeled out.')
+    if p.data == 'drawn' and (labels or unlabeled or boxes): raise UserError(f'The protocol {p.name} draws its own people: leave --labels, --unlabeled and --boxes out.')
+    if boxes and not (unlabeled or p.unlabeled): raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or neither.')
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')

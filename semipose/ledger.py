@@ -146,6 +146,8 @@ def read_entry(
     steps = [row['step'] for row in e.curve]
     if any(type(s) is not int for s in steps) or steps[0] < 0 or steps[-1] < 1 or any(a >= b for a,b in zip(steps, steps[1:])):
         raise UserError(f'{path}: the steps of the field "curve" are not whole numbers that grow.')
+    if odd := [k for k in ('step', 'ap', 'pckh', 'ap_heldout') if k in e.best and not _is_number(e.best[k])]:
+        raise UserError(f'{path}: {odd[0]!r} of the field "best" is {e.best[odd[0]]!r}, which is no number.')
     if not isinstance(e.settings.get('budget'), (str, type(None))): raise UserError(f'{path}: "budget" in the field "settings" is {e.settings["budget"]!r}, and no name.')
     for k in ('forward', 'backward'):
         if not _is_number(e.cost.get(k)) or e.cost[k] < 0: raise UserError(f'{path}: the field "cost" has no number {k!r}.')

@@ -27,8 +27,8 @@ def add(
 
 # %% auto #0
 __all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS',
-           'SHIPPED', 'add', 'own', 'line_of', 'is_todays', 'method', 'is_unlike', 'title', 'table', 'teacher',
-           'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
+           'SHIPPED', 'add', 'own', 'line_of', 'is_todays', 'method', 'is_unlike', 'second_of', 'title', 'table',
+           'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -143,6 +143,17 @@ def is_unlike(
 )->bool:        # False of a name that nobody knows
     "Does a method look at the protocol's second network?"
     return name in METHODS and bool(METHODS[name].networks)
+
+def second_of(
+    name:str,           # any
+    nets:int|None=None, # how many networks; None: the method's
+)->tuple[str,...]:      # of protocols.SECOND; () of a name that nobody knows
+    "Which fields of a protocol that name a second network a method looks at"
+    if name not in METHODS: return ()
+    m = METHODS[name]
+    named, n = m.networks or ('net',), nets or m.nets
+    kinds = (named + named[-1:]*n)[:n]
+    return ('other', 'other_width', 'other_weights')*('other' in kinds) + ('weights2',)*(kinds.count('net') > 1)
 
 def title(
     name:str,   # a name in METHODS

@@ -106,7 +106,8 @@ class Protocol:
         if unlabeled or not self.unlabeled: return dict(unlabeled=unlabeled, boxes=boxes)
         if not data: raise UserError(f'protocol {self.name}: its unlabelled people are in {self.unlabeled} inside the data folder, which is missing; give --data or --unlabeled.')
         inside = Path(data)/self.unlabeled
-        pictures = next((p for p in (inside, inside.with_name(f'{inside.name}.zip'), Path(data).resolve().parent/self.unlabeled) if p.exists()), inside)
+        packed = (inside.with_name(f'{inside.name}.zip'),)*bool(boxes or self.boxes)      # an archive of pictures says nothing of who is in them
+        pictures = next((p for p in (inside, *packed, Path(data).resolve().parent/self.unlabeled) if p.exists()), inside)
         boxes = boxes or self.boxes and Path(data)/self.boxes
         for path, what in ((pictures, 'folder of unlabelled pictures'), (boxes, 'file of the boxes of the people in them')):
             if path and not Path(path).exists():
@@ -135,7 +136,7 @@ class Budget:
 
 AFFINE, HIDING = 'A', 'JC or RA'    # kinds of method: the easy-hard pair alone, and with Joint Cutout or RandAugment
 PER_METHOD = ('steps', 'every', 'milestones', 'epochs', 'budget')   # fields that a method may have of its own
-SECOND = ('other', 'other_width', 'other_weights')                  # what only unlike pairs look at
+SECOND = ('other', 'other_width', 'other_weights', 'weights2')      # what only some pairs look at, see methods.second_of
 
 BUDGETS = {                         # a protocol's `budget` -> kind of method -> Budget
     'coco-1k':  {AFFINE: Budget(30, (20, 25)), HIDING: Budget(70, (50, 60)), 'multiaugs': Budget(30, (20, 25), 'MultiAugs 2024'), 'sspcm': Budget(100, (70, 90), 'SSPCM 2023')},

@@ -26,20 +26,20 @@ from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all
-from .methods import line_of, method as find_method, own, title
+from .methods import line_of, method as find_method, own, second_of, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, coco_results, judge
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
-from .protocols import Protocol, protocol, with_budget, HEADLINE
+from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'kinds', 'peers_of',
-           'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
-           'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
-           'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts', 'labeller',
-           'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run',
-           'Answers', 'answers_of', 'evaluate_run']
+__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'kinds',
+           'peers_of', 'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision',
+           'pick_device', 'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log',
+           'Progress', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts',
+           'labeller', 'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs',
+           'load_run', 'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -320,15 +320,19 @@ def read_result(
 
 EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes', 'own')   # must not change when a run is taken up
 
+LATER = dict(weights2=None)     # fields of a protocol without which older runs were begun, and what they did then
+
 def same_recipe(
     folder,         # of a stopped run
     recipe:dict,    # what is asked for now
 )->None:            # UserError names the first setting that differs
     "A run is gone on with as it was begun, or not at all"
-    old = read_recipe(folder)
+    old, recipe = read_recipe(folder), dict(recipe)
     if old['method'] == recipe['method'] and old.get('line', recipe.get('line')) != recipe.get('line'):
         raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): '
                         'remove it, or choose another --name (of a sweep: another --out).')
+    unseen = [k for k in SECOND if k not in second_of(recipe['method'], recipe['nets'])]      # a network that the run does not have
+    for r in (old, recipe): r['protocol'] = {k: v for k,v in {**LATER, **r['protocol']}.items() if k not in unseen}
     old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
     for k in EQUAL:
         if old.get(k) == json.loads(json.dumps(recipe.get(k))): continue
@@ -556,10 +560,11 @@ def starts(
     "The supervised starts that methods share: as many networks of each kind as any of them needs"
     for name in methods: check_batch(name, p)
     if not p.start_steps: return None
+    if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     need, out = {}, {}
     for m in map(find_method, methods):
         each = kinds(m, m.nets)
-        for k in set(each): need[k] = max(need.get(k, 0), each.count(k))
+        for k in dict.fromkeys(each): need[k] = max(need.get(k, 0), each.count(k))
     for kind, n in need.items():
         out[kind] = Path(folder) if kind == 'net' else Path(f'{folder}-{kind}')
         had = read_recipe(out[kind])['nets'] if resume and (out[kind]/'recipe.json').exists() else 0   # finished or stopped
@@ -578,9 +583,10 @@ def labeller(
     **kw,               # of `train`
 )->None:
     "Under a protocol without a shared start, pseudo labels come from supervised training: train that, where its weights are not there"
-    m = find_method(name)
-    if start or not m.frozen or m.every or (read_result(supervised) or {}).get('state') == 'done': return
-    train('supervised', p, data, supervised, seed, **{**kw, 'resume': True})
+    m, supervised = find_method(name), Path(supervised)
+    if start or not m.frozen or m.every: return
+    lost = (read_result(supervised) or {}).get('state') == 'done' and not (supervised/'weights.safetensors').exists()
+    train('supervised', p, data, supervised, seed, **{**kw, 'resume': not lost, 'replace': lost})    # what is there must be of these settings
 
 def first_of(
     name:str,           # of a method
@@ -639,7 +645,8 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
         alone = {k: round(v, 4) for k in DIGEST if (v := first['last'].get(f'{k}1')) is not None}
         summary['dashed'] = dict(_digest(first), **alone, nets=nets, ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
-    order = list(methods) if start else sorted(methods, key=lambda name: name != 'supervised')     # pseudo labels may come from it
+    first = not start and any(find_method(n).frozen and not find_method(n).every for n in methods)     # pseudo labels come from supervised training
+    order = sorted(methods, key=lambda name: name != 'supervised') if first else list(methods)
     for name in order:
         labeller(name, p, data, start, folder/'supervised', seed, **kw)
         r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, **kw)

@@ -10,16 +10,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 import torch
 from .errors import UserError
-from .files import is_held, turn, whole
+from .files import Held, is_held, turn, whole
 from .ledger import Entry, read_ledger, record, settings_key
-from .methods import METHODS, cost, is_todays, is_unlike, method as find_method, own
+from .methods import METHODS, cost, is_todays, method as find_method, own, second_of
 from .data.coco import write_json
 from .protocols import PER_METHOD, SECOND, Protocol
-from .run import Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, labeller, load_run, prepare, read_recipe, read_result, starts, train
+from .run import (Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, kinds, labeller, load_run, prepare, read_recipe, read_result,
+                          starts, train)
 
 # %% auto #0
-__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep', 'sweep_row',
-           'sweep']
+__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep',
+           'unobtainable', 'sweep_row', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
@@ -27,14 +28,12 @@ DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name'
 
 def terms_of(
     p:Protocol,         # what is held equal
-    source:dict,        # data, labels, unlabeled, boxes: only their last folder's name counts, and of a protocol of COCO, LSP or MPII not even that
+    source:dict,        # data, labels, unlabeled, boxes: only their last folder's name counts, and an archive's is its folder's
     **odd,              # what a run did otherwise than a sweep would; None: nothing
 )->str:                 # six hexadecimal digits, see ledger.settings_key
     "What must be equal for two methods to stand in one table"
     settings = {k: v for k,v in p.as_dict().items() if k not in PER_METHOD + SECOND}
-    known = next((k for k in ('coco', 'lsp', 'mpii') if p.name.startswith(f'{k}-')), None)   # one data set, whatever a machine calls its folder (see `tables.same_people`)
-    where = {k: known if known and k == 'data' else Path(v).resolve().name for k,v in source.items() if v and p.data != 'drawn'}
-    return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': v for k,v in where.items()})
+    return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': Path(v).resolve().name.removesuffix('.zip') for k,v in source.items() if v and p.data != 'drawn'})
 
 def entry_of(
     folder,             # of a finished run
@@ -52,11 +51,11 @@ def entry_of(
     if p.data == 'drawn' and source['data'] and not is_drawn(p, recipe['seed'], source['data']): odd['people'] = Path(source['data']).resolve().name
     terms = terms_of(p, source, amp=other('amp', False), nets=other('nets', METHODS[recipe['method']].nets), unstarted=bool(p.start_steps and not recipe['start']) or None, **odd)
     more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
-    if m.networks: more.update({k: getattr(p, k) for k in SECOND})
+    more.update({k: getattr(p, k) for k in second_of(recipe['method'], recipe['nets'])})
     if recipe.get('own'): more['own'] = recipe['own']['method']
     if recipe.get('line'): more['line'] = recipe['line']
     return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
-                 key=settings_key(more, dict(milestones=DEFAULTS['milestones'])), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
+                 key=settings_key(more, dict(milestones=DEFAULTS['milestones'], weights2=None)), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
                  unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
@@ -96,7 +95,7 @@ def lacking(
     "The methods of which the ledger has no entry of this seed, terms and steps; of an unlike pair with this second network, of a row as its line says it today"
     there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
     as_json = lambda v: json.loads(json.dumps(v))
-    pair = lambda name, settings: [as_json(settings.get(k)) for k in SECOND] if is_unlike(name) else None
+    pair = lambda name, settings: [as_json(settings.get(k)) for k in second_of(name)]
     done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there if is_todays(e.method, e.line)]
     return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, p.as_dict())) not in done]
 
@@ -124,6 +123,19 @@ def check_sweep(
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
     if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
+
+def unobtainable(
+    methods:Sequence[str],
+    p:Protocol,
+    seed:int,
+)->dict[str,str]:           # 'METHOD, seed N' -> why
+    "Rows whose networks cannot be had: no reason to lose the others, or to read the people first"
+    alike, out = {}, {}
+    for name in methods: alike.setdefault(kinds(m := METHODS[name], min(m.nets, 2)), []).append(name)
+    for names in alike.values():
+        try: check_networks(names[:1], p)
+        except UserError as e: out.update({f'{name}, seed {seed}': str(e) for name in names})
+    return out
 
 def sweep_row(
     name:str,               # a name in METHODS
@@ -166,14 +178,16 @@ def sweep(
         todo = lacking(p, methods, seed, terms(source), results)
         out['there'] += len(methods) - len(todo)
         if not todo: continue
-        check_networks(todo, p)
+        out['failed'].update(failed := unobtainable(todo, p, seed))
+        todo, rest = [n for n in todo if f'{n}, seed {seed}' not in failed], [n for n in methods if f'{n}, seed {seed}' not in failed]
+        if not todo: raise UserError(next(iter(failed.values())))
         here = Path(folder)/p.name/f'seed{seed}'
         kw = dict(device=device, amp=amp, progress=progress)
         d = None
         gc.collect()   # the crops of the seed before: its learners and their callbacks hold each other
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
         try:
-            with turn(here): start = starts(methods, p, d, here/'start', seed, **kw)
+            with turn(here): start = starts(rest, p, d, here/'start', seed, **kw)
         except UserError: raise          # no seed would get further
         except Exception as e:
             out['failed'][f'start, seed {seed}'] = why(e, here/'start.error.txt')
@@ -184,7 +198,7 @@ def sweep(
             try:
                 entry = sweep_row(name, p, d, here, seed, start, **kw)
             except Exception as e:   # one row that does not fit on the device, say, must not cost the night's other rows
-                if isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')
+                if isinstance(e, Held) or isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')
                 else: out['failed'][f'{name}, seed {seed}'] = why(e, here/f'{name}.error.txt')
                 continue
             record(entry, results)

@@ -15,7 +15,7 @@ from html import escape
 from .errors import UserError
 from .draw import Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
-from .methods import GROUPS, METHODS, PAPER, cost, is_todays, is_unlike, title
+from .methods import GROUPS, METHODS, PAPER, cost, is_todays, is_unlike, second_of, title
 from .protocols import (PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, Protocol, protocol, protocol_names, published, published_entry,
                                 with_budget)
 from .report import COLORS, INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
@@ -24,10 +24,10 @@ from .report import COLORS, INK, MUTED, STYLE, color, facts, html_table, name_li
 __all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'FAILED_SAID', 'MAIN', 'LINES', 'ATTEMPTS',
            'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'same_people', 'by_method', 'group_of', 'measure_work',
            'longer', 'of_network', 'rows', 'against', 'is_mixed', 'has_start', 'seeds_said', 'pair_said', 'beside',
-           'at_work', 'between', 'gain_said', 'pm', 'share', 'table_rows', 'changed', 'variants', 'kind_of', 'paint',
-           'shared_seeds', 'gains_figure', 'main_figure', 'short', 'failed_figure', 'level', 'some_moved', 'mean_curve',
-           'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html', 'variants_html',
-           'said_of', 'protocol_html', 'ledger_report']
+           'at_work', 'between', 'gain_said', 'equal_said', 'there_said', 'pm', 'share', 'table_rows', 'changed',
+           'variants', 'kind_of', 'paint', 'shared_seeds', 'gains_figure', 'main_figure', 'short', 'failed_figure',
+           'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows', 'family_table',
+           'rows_html', 'gaps_html', 'variants_html', 'said_of', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -55,11 +55,11 @@ def one_terms(
     own_budget = known and (known.budget or '', 0 if known.budget else known.steps)
     usual, kept = max(lengths, key=lambda b: (b == own_budget, lengths[b], b)), {}
     def kind(e):    # which second network, which formula of one's own
-        return json_of([e.settings.get(k) for k in SECOND] if is_unlike(e.method) else (e.own or {}).get('method'))
+        return json_of([[e.settings.get(k) for k in second_of(e.method)], (e.own or {}).get('method')])
     entries = same_people([e for e in entries if e.terms == terms and budget(e) == usual])
     for mine in by_method(entries).values():
         kinds = Counter(map(kind, mine))
-        best = {k: max((is_unlike(e.method) and as_now(e, SECOND), kinds[k], e.begun) for e in mine if kind(e) == k) for k in kinds}
+        best = {k: max((bool(second_of(e.method)) and as_now(e, second_of(e.method)), kinds[k], e.begun) for e in mine if kind(e) == k) for k in kinds}
         one = max(best, key=best.get)
         for e in sorted(mine, key=lambda e: e.begun):
             if kind(e) == one: kept[e.method, e.seed] = e
@@ -69,9 +69,11 @@ def same_people(
     entries:Sequence[Entry],    # of one protocol and terms
 )->list[Entry]:
     "Of each seed, those measured on the validation people that most were measured on: two folders of one name may hold other people"
-    usual = {}
-    for e in entries: usual.setdefault(e.seed, Counter())[e.val] += e.val is not None
-    return [e for e in entries if e.val is None or usual[e.seed][e.val] == max(usual[e.seed].values())]
+    had = {}
+    for e in entries:
+        if e.val is not None: had.setdefault(e.seed, Counter())[e.val] += 1
+    usual = {seed: max(vals, key=lambda v: (vals[v], v)) for seed, vals in had.items()}
+    return [e for e in entries if e.val is None or e.val == usual[e.seed]]
 
 def by_method(
     entries:Sequence[Entry],
@@ -93,7 +95,7 @@ def measure_work(
     "How much work equal compute is: what PoseCons does in all, also where it has not run"
     if mine := [e for e in entries if e.method == MEASURE]: return float(np.mean([e.work for e in mine]))
     try: p = with_budget(MEASURE, Protocol.from_dict(entries[0].settings), entries[0].unlabeled)
-    except (UserError, IndexError, TypeError): return None     # nothing there, or of another version
+    except (UserError, IndexError, TypeError, ValueError): return None     # nothing there, or of another version
     return float(cost(MEASURE, p).work*(p.steps if p.budget else entries[0].steps))
 
 def longer(
@@ -138,7 +140,8 @@ def rows(
             equal=float(np.mean([e.ap for e in more])) if name == baseline and more else
                   float(np.mean([at_work(e, work) for e in mine])) if work and mine[0].work >= work and not is_unlike(name) else None,
             equal_gain=paired(more, mine, resample, any_terms=True) if more and name != baseline and not is_unlike(name) and abs(mine[0].work/work - 1) < .01 else None,
-            best=float(np.mean([e.best['ap'] for e in mine])) if all('ap' in e.best for e in mine) else None,
+            equal_seeds=seeds_said(e.seed for e in more) if name == baseline and more else '',
+            best=float(np.mean([max(r['ap'] for r in e.curve) for e in mine])),
             minutes=float(np.mean([e.seconds for e in mine]))/60, published=beside(name, mine[0].protocol),
             pckh=float(np.mean([e.pckh for e in mine])) if all(e.pckh is not None for e in mine) else None, published_pckh=beside(name, mine[0].protocol, heads=True),
             each=np.mean([e.each for e in mine], 0).tolist() if len({len(e.each) for e in mine}) == 1 else [],
@@ -204,6 +207,20 @@ def gain_said(
     g = r['gain']
     return between(g, html) + (f' ({g["n"]} of {r["n"]} seeds)' if g and g['n'] < r['n'] else '')
 
+def equal_said(
+    r:dict,             # of `rows`
+)->str:                 # e.g. '40.3', '38.7 (10–12)' where those are fewer seeds than the row's
+    "AP at equal compute"
+    return pm(r['equal']) + (f' ({r["equal_seeds"]})' if r['equal_seeds'] not in ('', r['seeds']) else '')
+
+def there_said(
+    r:dict,             # of `rows`
+    html:bool=False,
+)->str:
+    "A row's gain at equal compute; of how many of its seeds"
+    g = r['equal_gain']
+    return between(g, html) + (f' ({g["n"]} of {r["n"]})' if g and g['n'] < r['n'] else '')
+
 def pm(
     mean:float|None,
     sd:float|None=None,     # None of a single seed
@@ -240,7 +257,7 @@ def changed(
     usual:Entry,        # of the same protocol
 )->dict:                # setting -> value, of those that differ; empty if it is none of the settings: other people, no shared start, mixed precision
     "What was set otherwise"
-    ignored = APART if is_unlike(e.method) else APART + SECOND
+    ignored = APART + tuple(k for k in SECOND if k not in second_of(e.method))
     same = {k: v for k,v in e.settings.items() if k not in ignored and v != usual.settings.get(k)}
     if not is_todays(e.method, e.line): same['definition'] = f'earlier ({e.line})'
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
@@ -279,11 +296,11 @@ def paint(group:str)->str: return PAINT.get(group, FAILED if group.startswith('f
 
 def shared_seeds(
     entries:Sequence[Entry],    # of one protocol and terms
-)->list[Entry]:                 # of the seeds that half of the rows have, or more
-    "What may be ranked: seeds differ more than many methods do, so a row of five seeds and one of three are not seen beside each other"
-    methods = by_method(entries)
+)->list[Entry]:                 # of the seeds that half of the methods have, or more; all, if there is no such seed
+    "What may be ranked: seeds differ more than many methods do, so the further seeds of a few are left out"
+    methods = {n: mine for n, mine in by_method(entries).items() if n != BASELINE}
     have = Counter(e.seed for mine in methods.values() for e in mine)
-    return [e for e in entries if 2*have[e.seed] >= len(methods)]
+    return [e for e in entries if 2*have[e.seed] >= len(methods)] if any(2*n >= len(methods) for n in have.values()) else list(entries)
 
 def gains_figure(
     some:list[dict],        # of `rows`
@@ -292,7 +309,7 @@ def gains_figure(
     alike = len({r.get('steps') for r in some if r['gain'] or r['method'] == BASELINE}) == 1      # not under published budgets
     some = sorted([r for r in some if r['gain']], key=lambda r: r['gain']['difference'])
     seeds = [seeds_said(r['gain']['by_seed']) for r in some]
-    usual = max(seeds, key=lambda s: (seeds.count(s), len(s)), default='')
+    usual = max(seeds, key=lambda s: (seeds.count(s), max(r['gain']['n'] for r, t in zip(some, seeds) if t == s)), default='')
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
         tall = 1.2 + .215*len(some)   # inches; .5 below the axes, .7 above
         fig = Picture(figsize=(8.6, tall))
@@ -434,8 +451,8 @@ def compute_figure(
             ax.plot(work, y[-1], 'o', ms=5, color=c, alpha=.9, mew=0, zorder=3)
             if name in lines:
                 ax.plot(work*x/x[-1], y, color=c, lw=1.6, zorder=4)
-                ends.append((work, y[-1], f'{title(name)}  {y[-1]:.1f}', c))
-        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work' + '; lines of fewer seeds are moved to one start'*some_moved(methods, lift))
+                ends.append((work, y[-1], f'{title(name)}  {summarise(mine)["mean"]:.1f}', c))
+        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work' + '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift))
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
         for g in dict.fromkeys(kind_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
@@ -552,8 +569,8 @@ def rows_html(
         pair = f'<br>{pair_said(r["each"])}' if len(r['each']) > 2 or len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each']) else ''
         lines.append([escape(r['title']), r['seeds'], *[pm(r['pckh']), pm(r['published_pckh'])]*by_heads, f'<b>{pm(r["ap"], r["sd"])}</b>{pair}',
                       *beside_it(r), gain_said(r, html=True), pm(r['ensemble']), share(r['peak']) + (f'<br>{r["collapsed"]} of {r["n"]} collapsed' if r['collapsed'] else ''),
-                      pm(r['fall']), pm(r['equal']),
-                      *(between(r['equal_gain'], html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
+                      pm(r['fall']), equal_said(r),
+                      *(there_said(r, html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
                       f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}', f'{r["minutes"]:.0f}'])
     words = [ABOUT_TABLE, 'Best on val: the best of all measurements, as the published numbers are.' if own else '',
              'Paper: on COCO with 1,000 labels, ResNet-18; for the order, not for the height.' if 'paper, COCO 1K' in printed else '',
@@ -567,10 +584,12 @@ def gaps_html(
     protocol:str,
 )->str:
     "What has not run, group by group"
-    gaps = {g: [title(n) for n in rows if n not in there] for g, rows in GROUPS.items()}
-    n = sum(map(len, gaps.values()))
+    known = PROTOCOLS.get(protocol.removesuffix('-all'))
+    can = [n for n, m in METHODS.items() if 'other' not in m.networks or known is None or known.other]
+    gaps = {g: [title(n) for n in rows if n in can and n not in there] for g, rows in GROUPS.items()}
+    n, data = sum(map(len, gaps.values())), '' if known is not None and known.data == 'drawn' else ' --data FOLDER'
     listed = '; '.join(f'<i>{escape(g)}</i>: {escape(", ".join(names))}' for g, names in gaps.items() if names)
-    head = f'Not run: {n} of {len(METHODS)} rows (<code>semipose sweep {escape(protocol)}</code> trains them)'
+    head = f'Not run: {n} of {len(can)} rows (<code>semipose sweep {escape(protocol)}{data}</code> trains them)'
     return f'<details class="small"><summary>{head}</summary><p>{listed}.</p></details>' if n else ''
 
 def variants_html(
@@ -585,7 +604,7 @@ def said_of(e:Entry)->str:
     "The terms of a table in a sentence: without the steps of one method, where each has its own"
     if not e.settings.get('budget'): return e.sentence
     try: return replace(Protocol.from_dict(e.settings), epochs=None).sentence()
-    except UserError: return e.sentence     # of another version
+    except (UserError, TypeError, ValueError, IndexError): return e.sentence     # of another version
 
 def protocol_html(
     entries:Sequence[Entry],        # of one protocol

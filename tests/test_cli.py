@@ -97,7 +97,8 @@ def test_shell_completion_offers_methods():
         ["train", "naive", "--data", "x", "--device", "cpu", "--amp"], ["sweep", "lsp-100", "naive", "--data", "x", "--device", "cpu", "--amp"],
         ["compare", "naive", "--data", "x", "--start-steps", "20", "--device", "cpu", "--amp"])),
     (["sweep", "lsp-100", "naive", "--data", "x", "--other", "resnet19"], "did you mean resnet18?"),
-    (["sweep", "demo", "naive", "--unlabeled", "x"], "draws its own people: leave --labels and --unlabeled out"),
+    (["sweep", "demo", "naive", "--unlabeled", "x"], "draws its own people: leave --labels, --unlabeled and --boxes out"),
+    (["sweep", "lsp-100", "naive", "--data", "x", "--boxes", "b.json"], "--boxes names the boxes of the people in --unlabeled, which is not given"),
     (["sweep", "mpii-aic", "posedual_other", "--data", "x"], "names one: give --other"),
     (["runs", "nowhere"], "no runs in nowhere"),
     (["runs"], "no runs in runs"),
@@ -167,6 +168,7 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     import semipose.ledger, semipose.report, semipose.run, semipose.sweep
     calls = []
     result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    monkeypatch.setattr(semipose.run, "check_networks", lambda methods, p: calls.append((tuple(methods), p.weights)))
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
     monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: calls.append((entry, results)))
@@ -175,7 +177,8 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     args += "--steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
     done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--out", tmp_path, "--device", "cpu", *args)
     assert done.exit_code == 0, done.output
-    (first, start), (second, kw), recorded = calls
+    checked, (first, start), (second, kw), recorded = calls
+    assert checked == (("supervised", "posedual_jc"), "w.pth"), "before anything slow is done"
     assert recorded == ("posedual_jc-photos-7-seed3", Path("results")), "the finished run goes into the ledger"
     method, p, data, folder = second
     assert (method, data, folder) == ("posedual_jc", Path("some/photos"), tmp_path / "posedual_jc-photos-7-seed3")

@@ -50,6 +50,7 @@ BROKEN = {
     'a step twice': (lambda d: json.dumps(dict(d, curve=[d['curve'][1], d['curve'][1]])), 'whole numbers that grow'),
     'no step after the start': (lambda d: json.dumps(dict(d, curve=d['curve'][:1])), 'whole numbers that grow'),
     'half a step': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], step=.5)])), 'whole numbers that grow'),
+    'a best of words': (lambda d: json.dumps(dict(d, best=dict(d['best'], ap='high'))), "'ap' of the field \"best\" is 'high'"),
     'a budget of many': (lambda d: json.dumps(dict(d, settings=dict(d['settings'], budget={}))), '"budget"'),
     'a step beyond all numbers': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], step=10**400)])), "no number 'step'"),
 }

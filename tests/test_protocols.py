@@ -326,9 +326,13 @@ def test_the_unlabelled_set_may_be_an_archive_or_stand_beside_the_data(tmp_path)
     (tmp_path/'aic').mkdir()
     assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'aic'
     (tmp_path/'mpii'/'aic.zip').write_bytes(b'')
-    assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'mpii'/'aic.zip', 'what is inside wins'
+    assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'aic', 'an archive without boxes is of no use'
     (tmp_path/'mpii'/'aic').mkdir()
-    assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'mpii'/'aic'
+    assert p.places(tmp_path/'mpii')['unlabeled'] == tmp_path/'mpii'/'aic', 'what is inside wins'
+    full, top = protocol('coco-full'), tmp_path/'coco'
+    (top/'annotations').mkdir(parents=True)
+    for f in (top/full.boxes, top/'unlabeled2017.zip'): f.write_bytes(b'')
+    assert full.places(top) == dict(unlabeled=top/'unlabeled2017.zip', boxes=top/full.boxes)
 
 def test_coco_protocols_train(coco, tmp_path):
     "two steps of a pair, labels and wild people both; the budget counts the people who are there"

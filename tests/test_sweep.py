@@ -365,8 +365,53 @@ def test_a_run_of_an_earlier_definition_is_not_taken_up(tmp_path):
         else:
             with pytest.raises(UserError, match='naive was defined otherwise'): same_recipe(tmp_path, recipe)
 
-def test_a_known_data_set_is_the_same_in_every_folder():
-    name = lambda p, folder: terms_of(protocol(p), dict(data=folder))
-    assert name('coco-1k', 'data/coco') == name('coco-1k', 'elsewhere/COCO2017') and name('lsp-100', 'data/lsp') == name('lsp-100', 'elsewhere')
-    assert name('folder', 'data/fish') != name('folder', 'data/birds'), 'of your own data the folder is all that is known'
-    assert name('coco-1k', 'coco') != name('coco-5k', 'coco')
+def test_an_archive_of_pictures_is_its_folder():
+    name = lambda folder: terms_of(protocol('folder'), dict(data='d', unlabeled=folder))
+    assert name('a/unlabeled2017') == name('b/unlabeled2017.zip') != name('a/more')
+
+NO_START = replace(SMALL, start_steps=0, start_every=None, start_lr=None)
+
+def test_one_network_that_cannot_be_had_costs_its_own_rows_alone(tmp_path, monkeypatch):
+    p = replace(NO_START, other='resnet18', other_width=None, other_weights='pip:no-such-package-here')
+    out = run(tmp_path, ['naive', 'posedual_unlike', 'supervised_other'], p=p)
+    assert [e.method for e in out['new']] == ['naive'] and set(out['failed']) == {'posedual_unlike, seed 0', 'supervised_other, seed 0'}
+    assert 'pip install no-such-package-here' in out['failed']['posedual_unlike, seed 0']
+    with_start = run(tmp_path/'s', ['naive', 'posedual_unlike'], p=replace(p, start_steps=4, start_every=2))
+    assert [e.method for e in with_start['new']] == ['naive'] and not (tmp_path/'s'/'runs'/'small'/'seed0'/'start-other').exists()
+
+def test_starts_check_their_networks_before_they_train(tmp_path, monkeypatch):
+    monkeypatch.setattr('semipose.run.prepare', lambda *a, **k: pytest.fail('the people were read'))
+    gone = dict(weights2='pip:no-such-package-here', net='resnet18', width=None), dict(other='resnet18', other_width=None, other_weights='pip:no-such-package-here')
+    for changes, method in zip(gone, ('posedual', 'posedual_unlike')):
+        with pytest.raises(UserError, match='no-such-package-here'): starts([method], replace(SMALL, **changes), SAMPLE, tmp_path/'start', **KW)
+    assert not list(tmp_path.iterdir())
+
+def test_pseudo_labels_are_not_taken_from_training_under_other_settings(tmp_path):
+    run(tmp_path, ['supervised'], p=NO_START)
+    out = run(tmp_path, ['pseudopose'], p=replace(NO_START, lr=.123))
+    assert 'begun with lr=' in out['failed']['pseudopose, seed 0'] and not out['new']
+    (tmp_path/'runs'/'small'/'seed0'/'supervised'/'weights.safetensors').unlink()
+    out = run(tmp_path, ['pseudopose'], p=NO_START)
+    assert [e.method for e in out['new']] == ['pseudopose'] and not out['failed'], 'lost weights are made again'
+
+def test_a_second_network_s_weights_concern_pairs_alone(tmp_path):
+    import torchvision
+    for i in (1, 2):
+        torch.manual_seed(i)
+        torch.save(torchvision.models.resnet18().state_dict(), tmp_path/f'{i}.pth')
+    p = replace(NO_START, net='resnet18', width=8, weights=str(tmp_path/'1.pth'), other=None, other_width=None, steps=2, every=2)
+    q = replace(p, weights2=str(tmp_path/'2.pth'))
+    assert terms_of(p, {}) == terms_of(q, {})
+    run(tmp_path, ['supervised', 'posedual'], p=p)
+    out = run(tmp_path, ['supervised'], p=q)
+    assert out['there'] == 1 and not out['failed'], 'one network does not see them'
+    assert lacking(q, ['posedual'], 0, terms_of(q, dict(data=SAMPLE)), tmp_path/'results') == ['posedual'], 'a pair does'
+    recipe = tmp_path/'runs'/'small'/'seed0'/'posedual'/'recipe.json'
+    old = json.loads(recipe.read_text())
+    del old['protocol']['weights2']     # as older runs have it
+    recipe.write_text(json.dumps(old))
+    out = run(tmp_path, ['posedual'], p=q)
+    assert 'begun with weights2=None' in out['failed']['posedual, seed 0'] and not out['new']
+    out = sweep(q, ['posedual'], [0], SAMPLE, tmp_path/'more', tmp_path/'results', **KW)
+    both = [e for e in read_ledger(tmp_path/'results')[0] if e.method == 'posedual']
+    assert len(out['new']) == 1 and len({e.name for e in both}) == 2 and len({e.terms for e in both}) == 1

@@ -8,8 +8,8 @@ from semipose.errors import UserError
 from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import protocol, published
-from semipose.tables import (at_work, between, by_method, compute_figure, failed_figure, family_table, gain_said, gains_figure, labels_figure, ledger_report, longer, main_figure,
-                             mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_said, shared_seeds, table_rows, variants)
+from semipose.tables import (at_work, between, by_method, compute_figure, equal_said, failed_figure, family_table, gain_said, gains_figure, labels_figure, ledger_report, longer,
+                             main_figure, mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_said, shared_seeds, table_rows, there_said, variants)
 
 FAST = Resamples(60)
 
@@ -327,3 +327,27 @@ def test_other_people_of_the_same_name_have_no_place_in_the_table():
     assert others == 1 and len(kept) == 4 and theirs not in kept
     blind = replace(entry('posecons', 1), people=None)
     assert blind in one_terms([*mine, blind])[0], 'who wrote no people down may stay'
+
+def test_a_tie_between_other_people_is_broken():
+    mine, theirs = entry('supervised'), entry('naive')
+    theirs = replace(theirs, people=dict(theirs.people, val='ffffff'))
+    for es in ([mine, theirs], [theirs, mine]): assert one_terms(es) == ([theirs], 1), 'no difference is taken across people'
+
+def test_a_ranking_keeps_everything_where_no_seed_is_common():
+    es = [entry('supervised', s) for s in range(4)] + [entry(m, s) for s, m in enumerate(('naive', 'posecons', 'posedual'))]
+    assert shared_seeds(es) == es
+
+def test_equal_compute_names_the_seeds_that_it_is_of():
+    r = dict(equal=38.7, equal_seeds='10–12', seeds='10–14', equal_gain=dict(difference=2.2, low=-4., high=9., sure=False, n=3), n=5)
+    assert equal_said(r) == '38.7 (10–12)' and equal_said(dict(r, seeds='10–12')) == '38.7' and equal_said(dict(r, equal_seeds='')) == '38.7'
+    assert there_said(r) == '+2.2 [-4.0, +9.0] (3 of 5)' and there_said(dict(r, n=3)) == '+2.2 [-4.0, +9.0]' and there_said(dict(r, equal_gain=None)) == ''
+
+def test_an_entry_of_another_version_does_not_take_the_page_down():
+    for odd in (dict(labels='many'), dict(size=5), dict(milestones=None), dict(batch=[32]), dict(lam='x'), dict(unheard_of=1)):
+        es = [replace(entry(m), settings={'name': 'coco-1k', 'budget': 'coco-1k', **odd}) for m in ('supervised', 'posedual')]
+        assert 'made up' in protocol_html(es, FAST), odd
+
+def test_the_numbers_of_the_work_figure_are_the_table_s():
+    es = [entry('supervised', s, 30 + 5*s, 31 + 5*s, 32 + 5*s) for s in (0, 1)] + [entry('naive', s, 30 + 5*s, 20, 10 + s) for s in (0, 1)] + [entry('posecons', 1, 35, 36, 37)]
+    words = texts(compute_figure(es))
+    assert any('PoseCons  37.0' in t for t in words) and any('are not' in t for t in words)
