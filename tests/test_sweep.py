@@ -405,6 +405,8 @@ def test_a_second_network_s_weights_concern_pairs_alone(tmp_path):
     run(tmp_path, ['supervised', 'posedual'], p=p)
     out = run(tmp_path, ['supervised'], p=q)
     assert out['there'] == 1 and not out['failed'], 'one network does not see them'
+    out = sweep(q, ['supervised'], [0], SAMPLE, tmp_path/'runs', tmp_path/'elsewhere', **KW)
+    assert len(out['new']) == 1 and not out['failed'], 'its run is taken for what it is'
     assert lacking(q, ['posedual'], 0, terms_of(q, dict(data=SAMPLE)), tmp_path/'results') == ['posedual'], 'a pair does'
     recipe = tmp_path/'runs'/'small'/'seed0'/'posedual'/'recipe.json'
     old = json.loads(recipe.read_text())
