@@ -27,8 +27,8 @@ def add(
 
 # %% auto #0
 __all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS',
-           'SHIPPED', 'add', 'own', 'line_of', 'is_todays', 'method', 'is_unlike', 'second_of', 'title', 'table',
-           'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
+           'SHIPPED', 'add', 'own', 'line_of', 'is_todays', 'method', 'is_unlike', 'kinds', 'second_of', 'title',
+           'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -144,16 +144,22 @@ def is_unlike(
     "Does a method look at the protocol's second network?"
     return name in METHODS and bool(METHODS[name].networks)
 
+def kinds(
+    m,          # Method
+    n:int,      # networks
+)->tuple:       # n times 'net' or 'other'
+    "Which of the protocol's architectures each network has"
+    named = m.networks or ('net',)
+    return (named + named[-1:]*n)[:n]
+
 def second_of(
     name:str,           # any
     nets:int|None=None, # how many networks; None: the method's
 )->tuple[str,...]:      # of protocols.SECOND; () of a name that nobody knows
     "Which fields of a protocol that name a second network a method looks at"
     if name not in METHODS: return ()
-    m = METHODS[name]
-    named, n = m.networks or ('net',), nets or m.nets
-    kinds = (named + named[-1:]*n)[:n]
-    return ('other', 'other_width', 'other_weights')*('other' in kinds) + ('weights2',)*(kinds.count('net') > 1)
+    each = kinds(METHODS[name], nets or METHODS[name].nets)
+    return ('other', 'other_width', 'other_weights')*('other' in each) + ('weights2',)*(each.count('net') > 1)
 
 def title(
     name:str,   # a name in METHODS

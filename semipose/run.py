@@ -26,7 +26,7 @@ from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all
-from .methods import line_of, method as find_method, own, second_of, title
+from .methods import kinds, line_of, method as find_method, own, second_of, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, coco_results, judge
@@ -34,12 +34,12 @@ from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'kinds',
-           'peers_of', 'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision',
-           'pick_device', 'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log',
-           'Progress', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts',
-           'labeller', 'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs',
-           'load_run', 'Answers', 'answers_of', 'evaluate_run']
+__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'peers_of',
+           'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
+           'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
+           'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts', 'labeller',
+           'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run',
+           'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -99,14 +99,6 @@ def readers(
 def codec_of(p:Protocol, stride:int):
     "The protocol's way from joints to heatmaps and back"
     return build_codec(p.decode, p.sigma, stride)
-
-def kinds(
-    m,          # Method
-    n:int,      # networks
-)->tuple:       # n times 'net' or 'other'
-    "Which of the protocol's architectures each network has"
-    named = m.networks or ('net',)
-    return (named + named[-1:]*n)[:n]
 
 def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->Peers:
     "The protocol's networks: net i starts from (seed, i), so PoseDual's two start differently; `networks` as of `kinds`, () = all 'net'"
@@ -645,8 +637,8 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
         alone = {k: round(v, 4) for k in DIGEST if (v := first['last'].get(f'{k}1')) is not None}
         summary['dashed'] = dict(_digest(first), **alone, nets=nets, ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
-    first = not start and any(find_method(n).frozen and not find_method(n).every for n in methods)     # pseudo labels come from supervised training
-    order = sorted(methods, key=lambda name: name != 'supervised') if first else list(methods)
+    labels_first = not start and any(find_method(n).frozen and not find_method(n).every for n in methods)     # pseudo labels come from supervised training
+    order = sorted(methods, key=lambda name: name != 'supervised') if labels_first else list(methods)
     for name in order:
         labeller(name, p, data, start, folder/'supervised', seed, **kw)
         r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, **kw)

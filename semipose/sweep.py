@@ -12,10 +12,10 @@ import torch
 from .errors import UserError
 from .files import Held, is_held, turn, whole
 from .ledger import Entry, read_ledger, record, settings_key
-from .methods import METHODS, cost, is_todays, method as find_method, own, second_of
+from .methods import METHODS, cost, is_todays, kinds, method as find_method, own, second_of
 from .data.coco import write_json
 from .protocols import PER_METHOD, SECOND, Protocol
-from .run import (Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, kinds, labeller, load_run, prepare, read_recipe, read_result,
+from .run import (Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, labeller, load_run, prepare, read_recipe, read_result,
                           starts, train)
 
 # %% auto #0

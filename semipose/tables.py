@@ -25,7 +25,7 @@ __all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED'
            'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'same_people', 'by_method', 'group_of', 'measure_work',
            'longer', 'of_network', 'rows', 'against', 'is_mixed', 'has_start', 'seeds_said', 'pair_said', 'beside',
            'at_work', 'between', 'gain_said', 'equal_said', 'there_said', 'pm', 'share', 'table_rows', 'changed',
-           'variants', 'kind_of', 'paint', 'shared_seeds', 'gains_figure', 'main_figure', 'short', 'failed_figure',
+           'variants', 'group_said', 'paint', 'shared_seeds', 'gains_figure', 'main_figure', 'short', 'failed_figure',
            'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows', 'family_table',
            'rows_html', 'gaps_html', 'variants_html', 'said_of', 'protocol_html', 'ledger_report']
 
@@ -290,7 +290,7 @@ MAIN = ('supervised', 'plain consistency', 'the method', 'pseudo labels', 'later
 LINES = COLORS | dict(pseudopose='#b8860b', data_distillation='#b8860b', posecons_jc='#00936b', multiaugs_dual='#7b5ea7',
                       sspcm='#cc79a7')   # of methods whose curves are shown together
 
-def kind_of(name:str)->str: return FAILED_SAID if group_of(name).startswith('failed') else group_of(name)
+def group_said(name:str)->str: return FAILED_SAID if group_of(name).startswith('failed') else group_of(name)
 
 def paint(group:str)->str: return PAINT.get(group, FAILED if group.startswith('failed') else MUTED)
 
@@ -335,7 +335,7 @@ def gains_figure(
         ax.set(ylim=(-.7, len(some)-.3))
         ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds',
                       loc='right', fontsize=8.5)
-        groups = dict.fromkeys(kind_of(r['method']) for r in some[::-1])
+        groups = dict.fromkeys(group_said(r['method']) for r in some[::-1])
         for g in groups: ax.plot([], [], 's', ms=6, color=paint(g), mew=0, label=g or 'others')
         if len(groups) > 1: ax.legend(frameon=False, fontsize=8.5, loc='lower left', bbox_to_anchor=(-.427, 1), borderaxespad=.2, handletextpad=.1, columnspacing=1.4,
                                       ncols=len(groups), labelcolor='linecolor')
@@ -455,7 +455,7 @@ def compute_figure(
         ax.set(ylim=(0, None), xlim=(0, None), title='AP over work' + '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift))
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
-        for g in dict.fromkeys(kind_of(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
+        for g in dict.fromkeys(group_said(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
         if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower right',
                                                           title='dots: the end of other methods', title_fontsize=8, alignment='left')
         return fig

@@ -343,8 +343,8 @@ def test_too_few_networks_are_told(data, tmp_path, method, nets):
 def test_a_second_network_may_start_from_weights_of_its_own(tmp_path):
     "the published dual ResNet-18 starts from two different ImageNet weights"
     import torchvision
-    from semipose.run import kinds, peers_of
-    from semipose.methods import METHODS
+    from semipose.run import peers_of
+    from semipose.methods import METHODS, kinds
     for i in (1, 2):
         torch.manual_seed(i)
         torch.save(torchvision.models.resnet18().state_dict(), tmp_path/f'{i}.pth')
