@@ -37,9 +37,9 @@ from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 __all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'peers_of',
            'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
            'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
-           'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts', 'labeller',
-           'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs', 'load_run',
-           'Answers', 'answers_of', 'evaluate_run']
+           'Keeper', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts',
+           'labeller', 'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs',
+           'load_run', 'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -379,6 +379,52 @@ class Progress(Callback):
     def close(self):
         if self.bar: self.bar.stop(); self.bar = None
 
+# %% ../nbs/71_run.ipynb #583ee0ca
+class Keeper:
+    "Writes a run's folder, a measurement at a time"
+    def __init__(self,
+        folder:Path,        # of the run
+        method:str,         # a name in METHODS
+        seed:int,
+        data:Data,          # of the protocol
+        evaluate:Evaluate,  # what a measurement is
+        steps:int,          # in all: after the last there is nothing to go on to
+        show=None,          # called with each new row
+        old=None,           # `Restore` of a run that stopped
+    ):
+        self.folder, self.method, self.seed, self.evaluate, self.steps, self.show = folder, method, seed, evaluate, steps, show
+        key, self.on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('pckh', 'validation, by PCKh@0.5') if has_heads(data.val) else ('ap', 'validation')
+        self.log = Log(folder/'log.csv', old.note['rows'] if old else ())
+        self.watch = Watch(evaluate, self.row, key, self.best)   # a callback of the learner
+        if old:
+            self.watch.take_up(old.note['rows'], old.note['best'])
+            evaluate.take_up(old.note, old.extra)
+
+    def row(self, row:dict):
+        self.log(row); self.result('running')
+        if self.show: self.show(row)
+        if row['step'] < self.steps:
+            note, pictures = self.evaluate.state()
+            save_state(self.watch.learn, self.folder/'state.safetensors', dict(note, rows=self.log.rows, best=self.watch.best), **pictures)
+    def best(self, model, row:dict): save_weights(model, self.folder/'best.safetensors', dict(step=row['step'], chosen_on=self.on))
+
+    def result(self, state:str)->dict:
+        "What result.json holds"
+        rows, best = self.log.rows, dict(self.watch.best, chosen_on=self.on) if self.watch.best else None
+        out = dict(method=self.method, title=title(self.method), seed=self.seed, state=state, last=rows[-1], best=best, rows=rows,
+                   histograms=self.evaluate.histograms, collapsed=collapsed(rows))
+        write_json(self.folder/'result.json', out)
+        return out
+
+    def done(self, peers)->dict:
+        "The last weights, the people, the strip; then result.json says done"
+        save_weights(peers, self.folder/'weights.safetensors', dict(step=self.steps))
+        write_json(self.folder/'people.json', self.evaluate.people())
+        save_strip(self.folder/'strip.npz', self.evaluate, [r['step'] for r in self.log.rows])
+        out = self.result('done')
+        (self.folder/'state.safetensors').unlink(missing_ok=True)
+        return out
+
 # %% ../nbs/71_run.ipynb #0f6e41a8
 def train(
     method:str,             # a name in METHODS
@@ -441,41 +487,18 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     if resume: same_split(folder/'split.json', data)
     data.split.save(folder/'split.json')
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
-    codec = codec_of(p, peers.stride)
-    evaluate, log = Evaluate(data, p, codec), Log(folder/'log.csv', old.note['rows'] if old else ())
-    key, on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('pckh', 'validation, by PCKh@0.5') if has_heads(data.val) else ('ap', 'validation')
-    bar = Progress(f'{title(method):<18}', steps, progress, old.step if old else 0)
-    def on_row(row):
-        log(row); bar.show(row); write_result('running')
-        if row['step'] < steps: keep()
-    def write_result(state):
-        best = dict(watch.best, chosen_on=on) if watch.best else None
-        out = dict(method=method, title=title(method), seed=seed, state=state, last=log.rows[-1], best=best, rows=log.rows,
-                   histograms=evaluate.histograms, collapsed=collapsed(log.rows))
-        write_json(folder/'result.json', out)
-        return out
-    def keep():
-        note, pictures = evaluate.state()
-        save_state(learn, folder/'state.safetensors', dict(note, rows=log.rows, best=watch.best), **pictures)
-    watch = Watch(evaluate, on_row, key, lambda model, row: save_weights(model, folder/'best.safetensors', dict(step=row['step'], chosen_on=on)))
-    if old:
-        watch.take_up(old.note['rows'], old.note['best'])
-        evaluate.take_up(old.note, old.extra)
-    first = old.step if old else 0
+    first, codec = old.step if old else 0, codec_of(p, peers.stride)
+    bar = Progress(f'{title(method):<18}', steps, progress, first)
+    keeper = Keeper(folder, method, seed, data, Evaluate(data, p, codec), steps, bar.show, old)
     labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
     stream = Streams(labeled, unlabeled, p.batch, steps, seed, 0, readers(*zip((labeled, unlabeled), p.batch)))
     learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr, p.lam, p.optimiser, p.wd, seed, dev, amp, first,
-                    cbs=[watch, bar, *([old] if old else []), *cbs])
+                    cbs=[keeper.watch, bar, *([old] if old else []), *cbs])
     try: fit(learn, steps, p.schedule, p.milestones)
     finally:
         bar.close()
         if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
-    save_weights(peers, folder/'weights.safetensors', dict(step=steps))
-    write_json(folder/'people.json', evaluate.people())
-    save_strip(folder/'strip.npz', evaluate, [r['step'] for r in log.rows])
-    out = write_result('done')
-    (folder/'state.safetensors').unlink(missing_ok=True)
-    return out
+    return keeper.done(peers)
 
 def check_batch(
     method:str,     # a name in METHODS
