@@ -25,9 +25,9 @@ __all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED'
            'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'same_people', 'by_method', 'group_of', 'measure_work',
            'longer', 'of_network', 'rows', 'against', 'is_mixed', 'has_start', 'seeds_said', 'pair_said', 'beside',
            'at_work', 'between', 'gain_said', 'equal_said', 'there_said', 'pm', 'share', 'table_rows', 'changed',
-           'variants', 'group_said', 'paint', 'shared_seeds', 'gains_figure', 'main_figure', 'short', 'failed_figure',
-           'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows', 'family_table',
-           'rows_html', 'gaps_html', 'variants_html', 'said_of', 'protocol_html', 'ledger_report']
+           'variants', 'group_said', 'paint', 'shared_seeds', 'gains_figure', 'seeds_of', 'main_figure', 'short',
+           'failed_figure', 'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows',
+           'family_table', 'rows_html', 'gaps_html', 'variants_html', 'said_of', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -305,11 +305,12 @@ def shared_seeds(
 def gains_figure(
     some:list[dict],        # of `rows`
 )->Picture:
-    "Every method's gain over supervised training; who lacks some of the others' seeds is named with its own"
+    "Every method's gain over supervised training, ranked among those of the same seeds; who lacks some of the others' stands below them, named with its own"
     alike = len({r.get('steps') for r in some if r['gain'] or r['method'] == BASELINE}) == 1      # not under published budgets
-    some = sorted([r for r in some if r['gain']], key=lambda r: r['gain']['difference'])
-    seeds = [seeds_said(r['gain']['by_seed']) for r in some]
-    usual = max(seeds, key=lambda s: (seeds.count(s), max(r['gain']['n'] for r, t in zip(some, seeds) if t == s)), default='')
+    mine = Counter(seeds_of(r) for r in some if r['gain'])
+    usual = max(mine, key=lambda s: (mine[s], len(s)), default=())
+    some = sorted([r for r in some if r['gain']], key=lambda r: (seeds_of(r) == usual, len(seeds_of(r)), seeds_of(r), r['gain']['difference']))
+    seeds = [seeds_of(r) for r in some]
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
         tall = 1.2 + .215*len(some)   # inches; .5 below the axes, .7 above
         fig = Picture(figsize=(8.6, tall))
@@ -328,9 +329,11 @@ def gains_figure(
             if low is not None and low < left: ax.plot(left, i, '<', ms=6, color=c, mew=0, clip_on=False)
             if high is not None and high > right: ax.plot(right, i, '>', ms=6, color=c, mew=0, clip_on=False)
         ax.axvline(0, color=INK, lw=1)
-        ax.set_yticks(range(len(some)), [r['title'] + (f' ({s})' if s != usual else '') for r, s in zip(some, seeds)], fontsize=8.5)
+        for i in range(1, len(some)):
+            if seeds[i] != seeds[i-1]: ax.axhline(i - .5, color=MUTED, lw=.8, ls=(0, (2, 3)))     # other seeds: no ranking across this line
+        ax.set_yticks(range(len(some)), [r['title'] + (f' ({seeds_said(s)})' if s != usual else '') for r, s in zip(some, seeds)], fontsize=8.5)
         for t, r in zip(ax.get_yticklabels(), some): t.set_color(paint(r['group']))
-        fig.text(.01, 1 - .2/tall, f'Gain over supervised training{" for the same steps"*alike}, AP points; seeds: {usual}' + ', or those in brackets'*(len(set(seeds)) > 1),
+        fig.text(.01, 1 - .2/tall, f'Gain over supervised training{" for the same steps"*alike}, AP points; seeds: {seeds_said(usual)}' + ', or those in brackets, below the line'*(len(mine) > 1),
                  va='top', fontsize=10.5)
         ax.set(ylim=(-.7, len(some)-.3))
         ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds',
@@ -341,6 +344,8 @@ def gains_figure(
                                       ncols=len(groups), labelcolor='linecolor')
         return fig
 
+
+def seeds_of(r:dict)->tuple: return tuple(sorted(r['gain']['by_seed']))    # of a row's gain
 
 def main_figure(
     results='results',      # the ledger's folder
@@ -405,7 +410,7 @@ def failed_figure(
             ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
         for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
-        said = ' '.join(['Dotted: with an equal pair, where nothing else holds the network up.']*(_EQUAL in drawn) + ['Solid, A to C: with the easy-hard pair.']*('-' in drawn))
+        said = ' '.join(['Dotted: with an equal pair, where no easier view teaches.']*(_EQUAL in drawn) + ['Solid, A to C: with the easy-hard pair.']*('-' in drawn))
         fig.text(.055, .985, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (black), plain consistency (red).'
                              + MOVED*some_moved(methods, lift) + f'\n{said}', color=MUTED, fontsize=9.5, va='top')
         return fig
@@ -452,7 +457,7 @@ def compute_figure(
             if name in lines:
                 ax.plot(work*x/x[-1], y, color=c, lw=1.6, zorder=4)
                 ends.append((work, y[-1], f'{title(name)}  {summarise(mine)["mean"]:.1f}', c))
-        ax.set(ylim=(0, None), xlim=(0, None), title='AP over work' + '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift))
+        ax.set(ylim=(0, None), xlim=(0, None), title=f'AP over work, seeds {seeds_said({e.seed for e in entries})}' + '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift))
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
         for g in dict.fromkeys(group_said(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
@@ -482,7 +487,7 @@ def labels_figure(
                 y = [v['mean'] for v in s]
                 ax.plot(x, y, 'o-', color=c, ms=5)
                 for xi, v in zip(x, s): ax.plot([xi, xi], [v['low'], v['high']], color=c, lw=4, alpha=.3)
-                ends.append((x[-1], y[-1], f'{title(name)}  {y[-1]:.1f}', c))
+                ends.append((x[-1], y[-1], title(name), c))
             public = [(at[n], published(name, n)) for n in names if at[n] and published(name, n) is not None]
             if paper and public: ax.plot(*zip(*sorted(public)), 's:', color=c, ms=4, lw=1, alpha=.8)
         ax.set_xscale('log')
@@ -491,7 +496,8 @@ def labels_figure(
         public = paper and any(published(m, n) for m in methods for n in names)
         ax.set(ylim=(0, None), title='AP over labelled people' + ' (squares, dotted: published)'*public)
         ax.set_xlabel('labelled people', loc='right', fontsize=9)
-        if ends: name_lines(ax, ends)
+        alike = len({x for x, *_ in ends}) == 1
+        if ends: name_lines(ax, [(x, y, f'{who}  {y:.1f}' + ('' if alike else f' ({x:,} labels)'), c) for x,y,who,c in ends])
         return fig
 
 # %% ../nbs/73_tables.ipynb #80c83d60
@@ -612,16 +618,17 @@ def protocol_html(
 )->str:
     "One protocol's part of the page"
     mine, others = one_terms(entries)
-    some, e = rows(mine, resample, more=longer(entries, mine)), mine[0]
+    some, e, shared = rows(mine, resample, more=longer(entries, mine)), mine[0], shared_seeds(mine)
     out = section(f'{e.protocol}', escape(said_of(e)), rows_html(some, others, e.protocol))
     if aside := variants(entries, resample): out += variants_html(aside)
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
         out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
-    if any(r['gain'] for r in some): out += section('Gains', '', svg(gains_figure(some), 'gain of every method over supervised training'))
+    ranked = some if len(shared) == len(mine) else rows(shared, resample)
+    if any(r['gain'] for r in ranked): out += section('Gains', '', svg(gains_figure(ranked), 'gain of every method over supervised training'))
     if any(group_of(n).startswith('failed') for n in by_method(mine)) and level(by_method(mine))[0] is not None:
         out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))
-    if len(some) > 2: out += section('What it costs', '', svg(compute_figure(mine), 'AP against work'))
+    if len(some) > 2: out += section('What it costs', '', svg(compute_figure(shared), 'AP against work'))
     if dev := [r for r in TEST_DEV if r[-1] == e.protocol]:
         out += section('Published on COCO test-dev', 'With networks of this protocol.', html_table(list(TEST_DEV_COLUMNS[:-1]), [[str(v) for v in r[:-1]] for r in dev]))
     where = sorted({x.hardware for x in mine})

@@ -170,11 +170,23 @@ def test_a_ranking_is_over_the_same_seeds_or_says_whose_it_is_not():
     kept = shared_seeds(es)
     assert {e.seed for e in kept} == {0, 1, 2} and len(kept) == 6*3 - 1, 'seeds 3 and 4 are of two rows in six'
     ax = gains_figure(rows(kept, FAST)).axes[0]
-    assert sorted(t.get_text() for t in ax.get_yticklabels()) == ['Plain consistency', 'PoseCons', 'PoseCons + JC', 'PoseDual', 'SSPCM (0, 1)']
-    assert 'seeds: 0–2, or those in brackets' in ' '.join(t.get_text() for t in ax.figure.texts)
+    named = [t.get_text() for t in ax.get_yticklabels()]
+    assert sorted(named) == ['Plain consistency', 'PoseCons', 'PoseCons + JC', 'PoseDual', 'SSPCM (0, 1)']
+    assert 'seeds: 0–2, or those in brackets, below the line' in ' '.join(t.get_text() for t in ax.figure.texts)
     groups = [t.get_text() for t in ax.get_legend().get_texts()]
     assert sorted(groups) == ['later methods', 'plain consistency', 'the method']
     assert 'brackets' not in ' '.join(t.get_text() for t in gains_figure(rows([e for e in kept if e.method != 'sspcm'], FAST)).texts)
+
+def test_nothing_is_ranked_across_seeds():
+    "a row of one easy seed does not stand above rows of more"
+    ends = dict(supervised=(30, 30, 30), posecons=(31, 32, 33), posedual=(34, 35, 36), naive=(99,), hard_easy=(50, 60))
+    es = [entry(n, s, 30, 30, ap) for n, aps in ends.items() for s, ap in enumerate(aps)]
+    ax = gains_figure(rows(es, FAST)).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ['Plain consistency (0)', 'Hard-easy (0, 1)', 'PoseCons', 'PoseDual']
+    lines = [l.get_ydata()[0] for l in ax.lines if l.get_linestyle() == '--' and len(set(l.get_ydata())) == 1]
+    assert lines == [.5, 1.5], 'a line where the seeds change'
+    page = protocol_html([*es, entry('pair_a90', 0), entry('pair_a90', 1)], FAST)
+    assert 'seeds: 0, 1, or those in brackets' in page, 'the page ranks over the seeds that half of the rows have'
 
 def test_an_interval_that_leaves_the_picture_says_so():
     some = [dict(title=t, group='pairs', method='pair_a90', gain=dict(n=n, low=low, high=high, difference=0., sure=False, by_seed={i: 0. for i in range(n)}))
@@ -213,6 +225,9 @@ def test_labels_on_the_axis():
     ax = labels_figure(es, 'Leeds Sports Pose').axes[0]
     line = next(l for l in ax.lines if len(l.get_xdata()) == 3)
     assert list(line.get_xdata()) == [100, 250, 500] and list(line.get_ydata()) == [5, 10, 20] and ax.get_xscale() == 'log'
+    assert 'Supervised  20.0' in texts(ax.figure), 'one line of numbers: nothing to tell apart'
+    words = texts(labels_figure([*es, entry('posedual', 0, 1, 7., protocol='lsp-250', labeled=250)], 'Leeds Sports Pose', methods=('supervised', 'posedual')))
+    assert {'Supervised  20.0 (500 labels)', 'PoseDual  7.0 (250 labels)'} <= set(words)
 
 def test_a_page_of_all(tmp_path):
     with pytest.raises(UserError, match='semipose sweep'): ledger_report(tmp_path)
