@@ -5,6 +5,7 @@
 # %% ../nbs/79_cli.ipynb #fab2a7e8
 from __future__ import annotations
 import re, warnings
+from dataclasses import replace
 from difflib import get_close_matches
 from math import gcd
 from pathlib import Path
@@ -27,19 +28,24 @@ DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
 NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0', 'hrnet_w32', 'hrnet_w48', 'mspn', 'mspn2')
 
 # %% auto #0
-__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'app', 'Results', 'Seed', 'Weights', 'Flip', 'Shift',
-           'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'OtherData', 'Part', 'Calm', 'main', 'known',
-           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'check_device',
-           'demo', 'synth', 'methods', 'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep', 'compare',
-           'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs', 'report']
+__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
+           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'OtherData', 'Part', 'Calm',
+           'main', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table',
+           'names', 'check_device', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train',
+           'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
+           'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
+RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
+AFTER = dict(train=RESUMED, compare=RESUMED, demo=' The drawn people are kept; the same command trains anew.',
+             sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
+
 class Calm(TyperGroup):
     "A group of commands in which a mistake ends in one sentence (exit 2), and Ctrl-C in a short one (exit 130)"
     def invoke(self, ctx):
         try: return super().invoke(ctx)
         except UserError as e: self.end(str(e), 2)
-        except KeyboardInterrupt: self.end('Stopped. What was measured so far is kept: the same command with --resume goes on from there.', 130)
+        except KeyboardInterrupt: self.end('Stopped.' + AFTER.get(ctx.invoked_subcommand, ''), 130)
     def end(self, sentence, code):
         typer.echo(sentence, err=True)
         raise typer.Exit(code)
@@ -104,15 +110,22 @@ def build_protocol(
     name:str,          # a name in PROTOCOLS
     **changes,         # fields; None leaves the protocol's own value
 )->Protocol:
-    "A protocol with what was typed changed; if steps were typed and `every` was not, `every` is made to divide them"
+    "A protocol with what was typed changed; if steps were typed and `every` was not, `every` is made to divide them; another network brings its own weights and width"
     typed = {k: v for k,v in changes.items() if v is not None}
-    base = protocol(name)
+    base, rest = protocol(name), {}
+    for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
+        if typed.get(net, getattr(base, net)) != getattr(base, net):
+            rest |= {width: None, weights: 'imagenet' if getattr(base, weights) and typed[net] != 'tiny' else None}
+        if weights in typed:
+            told = typed.pop(weights)
+            rest[weights] = None if told == 'none' else told
+    if base.budget and 'every' in typed and 'steps' not in typed: rest |= dict(every=(n := typed.pop('every')), steps=max(round(base.steps/n), 1)*n)
     for steps, every in (('steps', 'every'), ('start_steps', 'start_every')):
         old = getattr(base, every) or typed.get('every') or base.every
         if steps in typed and every not in typed and typed[steps] > 0:
             new = gcd(typed[steps], old)
             if new*50 >= typed[steps] and new != old: typed[every] = new
-    return protocol(name, **typed)
+    return replace(protocol(name, **typed), **rest)
 
 # %% ../nbs/79_cli.ipynb #7b331b90
 def cell(
@@ -212,6 +225,19 @@ def methods(
     typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five joints, JO covers two with patches, CO covers five places, '
                'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
 
+# %% ../nbs/79_cli.ipynb #357e9c48
+@app.command(epilog='Example:  semipose protocols coco-1k')
+def protocols(
+    name:Annotated[Optional[str], typer.Argument(help='One of them, in a sentence.', show_default=False, **names(protocol_names()))]=None,
+):
+    "What is held equal: data, labels, size, network, budget. With a name, its recipe in a sentence."
+    if name is not None:
+        known(name, protocol_names(), 'protocol')
+        return typer.echo(f'{(p := protocol(name)).title}. {p.sentence()}')
+    show_table([{'name': n, 'people': p.title, 'crop, px': 'x'.join(map(str, p.size)), 'network': p.net, 'steps': f'{p.steps:,}' if not p.budget else 'as published'}
+                for n, p in PROTOCOLS.items()])
+    typer.echo('Each also with every label: NAME-all.')
+
 # %% ../nbs/79_cli.ipynb #142b7371
 @app.command(epilog='Example:  semipose nets')
 def nets():
@@ -255,7 +281,7 @@ def train(
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
     net:Annotated[Optional[str], typer.Option(help=f'{", ".join(NET_NAMES)}, timm:NAME or fpn:NAME.', **names(NET_NAMES))]=None,
-    weights:Annotated[Optional[str], typer.Option(help="The encoder's: imagenet, pip:PACKAGE, or a file.")]=None,
+    weights:Annotated[Optional[str], typer.Option(help="The encoder's: imagenet, pip:PACKAGE, a file, or none.")]=None,
     weights2:Weights2=None,
     size:Annotated[Optional[str], typer.Option(metavar='HxW', help='Height x width of a crop, px.')]=None,
     steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of the method.')]=None,
@@ -281,7 +307,7 @@ def train(
                        batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
     data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.run import train as run_train, check_batch, starts, first_of, refuse_existing
+    from semipose.run import train as run_train, check_batch, check_labels, starts, first_of, refuse_existing
     from semipose.report import result_rows, run_report
     check_device(device, amp)
     check_batch(method, p)
@@ -290,7 +316,9 @@ def train(
     if drawn: drawn()
     same = dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, amp=amp, resume=resume)
     start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
-    result = run_train(method, p, data, folder, start=first_of(method, start, out/run_name('supervised', data or file.parent, p.labels, seed)), **same)
+    first = first_of(method, start, out/run_name('supervised', data or file.parent, p.labels, seed))
+    if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
+    result = run_train(method, p, data, folder, start=first, every=every if p.budget else None, **same)
     show_table(result_rows(result))
     from semipose.ledger import record
     from semipose.sweep import entry_of
@@ -323,6 +351,7 @@ def sweep(
     labels:Annotated[Optional[Path], typer.Option(help='A COCO file with the joints of the pictures in --data.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    weights:Annotated[Optional[str], typer.Option(help="The encoder's, where they are not the protocol's: imagenet, pip:PACKAGE, a file, or none.", show_default=False)]=None,
     weights2:Weights2=None,
     other:Other=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
@@ -334,23 +363,20 @@ def sweep(
     for name in methods or (): known(name, METHOD_NAMES, 'method')
     many = parse_seeds(seeds)
     if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
-    p = build_protocol(protocol, other=other, weights2=weights2)
-    if p.data != 'drawn' and data is None: raise UserError(f'The protocol {protocol} needs pictures: give --data with a folder.')
-    if p.data == 'drawn' and (labels or unlabeled or boxes): raise UserError(f'The protocol {p.name} draws its own people: leave --labels, --unlabeled and --boxes out.')
-    if boxes and not (unlabeled or p.unlabeled): raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or neither.')
+    p = build_protocol(protocol, other=other, weights=weights, weights2=weights2)
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
     chosen = list(dict.fromkeys(methods or ())) or [n for g, rows in GROUPS.items() if group in (None, g) for n, m in rows.items() if p.other or 'other' not in m.networks]
     if not chosen: raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: give --other, or choose another group.')
-    if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
     from semipose.sweep import check_sweep, sweep as run_sweep
-    check_sweep(p, chosen, data, labels)
+    check_sweep(p, chosen, data, labels, unlabeled, boxes)
     check_device(device, amp)
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: what {results} lacks of them is trained.')
     found = run_sweep(p, chosen, many, data, out, results, device, amp, unlabeled=unlabeled, labels=labels, boxes=boxes,
                       on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     if found['elsewhere']: typer.echo(f'Being trained by another process: {"; ".join(found["elsewhere"])}.')
+    if found['waiting']: typer.echo(f'Waiting for supervised, which another process trains; run the same command again for {"; ".join(found["waiting"])}.')
     from semipose.ledger import read_ledger
     from semipose.tables import table_rows
     mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
@@ -551,6 +577,7 @@ def report(
     from semipose.draw import lighter
     from semipose.files import whole
     from semipose.report import demo_figure, demo_report, run_report
+    if figure and figure.suffix.lower() != '.png': raise UserError(f'--figure {figure}: the picture is a PNG; give a name that ends in .png.')
     def save(drawn):
         with whole(figure) as part: part.write_bytes(lighter(drawn._repr_png_(), colours=160))
     if not any((run/name).exists() for name in ('summary.json', 'recipe.json')) and any(run.glob('*/*-seed*-*.json')):
@@ -561,5 +588,6 @@ def report(
         one = any(run.glob('*-seed*-*.json'))
         inside = 'is one protocol of a ledger: give the folder above it.' if one else 'holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
         raise UserError(f'{run} {inside}')
+    if figure and (run/'recipe.json').exists(): raise UserError(f'--figure is of a demo or a ledger, and {run} is one run: leave it out, the report has its curves.')
     if figure: save(demo_figure(run))
     typer.echo((demo_report if (run/'summary.json').exists() else run_report)(run))

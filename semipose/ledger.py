@@ -6,7 +6,7 @@
 from __future__ import annotations
 import hashlib, json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 import numpy as np
@@ -61,6 +61,7 @@ class Entry:
     people:dict|None = None # `val`: which validation people; `nets`: the matches of each network, see evaluate.coco.matches
     own:dict|None = None    # what the method was, if it is no row of the table: see methods.own
     line:str|None = None    # what its line said, see methods.line_of; None: nobody wrote it down
+    source:dict|None = None # names of the folders and files of people, where the user named them: data, labels, unlabeled, boxes
     format:int = FORMAT
 
     @property
@@ -131,7 +132,7 @@ def read_entry(
     if not isinstance(d['format'], int) or d['format'] > FORMAT:
         raise UserError(f'{path} has format {d["format"]!r}, newer than this semipose reads ({FORMAT}): update semipose.')
     known = {f.name: f for f in fields(Entry)}
-    need = [n for n in known if n not in ('people', 'own', 'line', 'format', 'revision')]
+    need = [n for n, f in known.items() if f.default is MISSING and n != 'revision']
     if gone := [n for n in need if n not in d]: raise UserError(f'{path} is not a whole entry: the field {gone[0]!r} is missing.')
     e = Entry(**{k: v for k,v in d.items() if k in known})
     for n, kind in KINDS.items():
@@ -170,7 +171,7 @@ def _people_fit(people:dict)->bool:
 
 KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
              command=str, begun=str, sentence=str, revision=(str, type(None)), best=dict, collapsed=bool,
-             seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)), line=(str, type(None)))
+             seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)), line=(str, type(None)), source=(dict, type(None)))
 
 def read_ledger(
     results='results',              # the ledger's folder
@@ -244,16 +245,17 @@ def paired(
     resample:Resamples|None=None,
     level:float=.95,            # of the interval
     any_terms:bool=False,       # the entries may differ in their settings: the question is what those change
-)->dict|None:                   # n seeds, difference b - a in AP, low, high, by seed, sure (two seeds or more, and zero outside); None where no seed has both
+)->dict|None:                   # n seeds, difference b - a in AP, low, high, by seed, sure (two seeds or more, and zero outside);
+                                # None where no seed has both, or where they were asked about other people
     "How much better b is than a, seed by seed, with a bootstrap interval: on the networks that both have, since a second network has a start of its own"
     resample = resample or Resamples()
     mine, theirs = {e.seed: e for e in a}, {e.seed: e for e in b}
     pairs = [(mine[s], theirs[s]) for s in sorted(mine) if s in theirs]
-    if not pairs: return None
+    if not pairs or any(x.val and y.val and x.val != y.val for x,y in pairs): return None
     both = lambda x, y: max(min(len(x.each), len(y.each)), 1)                               # how many networks
     by_seed = {x.seed: y.ap_of_first(both(x, y)) - x.ap_of_first(both(x, y)) for x,y in pairs}
     out = dict(n=len(pairs), difference=float(np.mean(list(by_seed.values()))), by_seed=by_seed, low=None, high=None, sure=False)
-    if any(x.val is None or x.val != y.val or (x.terms != y.terms and not any_terms) for x,y in pairs): return out   # of other settings, other people
+    if any(x.val is None or y.val is None or (x.terms != y.terms and not any_terms) for x,y in pairs): return out   # of other settings, other people
     d = np.stack([resample(y, both(x, y)) - resample(x, both(x, y)) for x,y in pairs])         # (seeds, draws)
     S, draws = d.shape
     if S > 1:

@@ -38,8 +38,8 @@ __all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'pr
            'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
            'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
            'Keeper', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts',
-           'labeller', 'first_of', 'compare', 'keep_numbers', 'drawn_folder', 'drawn_people', 'demo', 'list_runs',
-           'load_run', 'Answers', 'answers_of', 'evaluate_run']
+           'take_place', 'labeller', 'first_of', 'check_labels', 'compare', 'keep_numbers', 'drawn_folder',
+           'drawing_of', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -77,6 +77,7 @@ def prepare(
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
+    if boxes and not unlabeled: raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: give --unlabeled too, or leave --boxes out.')
     train, val, note = read_any_train_val(data, labels)
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
@@ -569,7 +570,7 @@ def starts(
     data,               # as `train`
     folder,             # of the start; networks of another architecture get a second one, `folder`-other
     seed:int=0,
-    resume:bool=True,   # take up what is there; what has too few networks is trained anew, and its first ones come out the same
+    resume:bool=True,   # take up what is there; what has too few networks is trained anew beside it, and takes its place when it is done: its first ones come out the same
     **kw,               # of `train`
 )->dict|None:           # kind of network -> run folder; None if the protocol has no start
     "The supervised starts that methods share: as many networks of each kind as any of them needs"
@@ -583,10 +584,21 @@ def starts(
     for kind, n in need.items():
         out[kind] = Path(folder) if kind == 'net' else Path(f'{folder}-{kind}')
         had = read_recipe(out[kind])['nets'] if resume and (out[kind]/'recipe.json').exists() else 0   # finished or stopped
-        go_on = resume and (not had or had >= n)
-        train('supervised' if kind == 'net' else f'supervised_{kind}', p, data, out[kind], seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr,
-              nets=max(n, had), resume=go_on, replace=not go_on, **kw)
+        more = resume and 0 < had < n
+        here = out[kind].with_name(f'{out[kind].name}-more') if more else out[kind]
+        train('supervised' if kind == 'net' else f'supervised_{kind}', p, data, here, seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr,
+              nets=max(n, had), resume=resume, replace=not resume, **kw)
+        if more: take_place(here, out[kind])
     return out
+
+def take_place(
+    new:Path,           # a finished run
+    old:Path,           # of which another process may be reading
+)->None:
+    "Each file of a run in place of the other's, recipe.json last: whoever reads finds weights at any time"
+    for f in sorted(new.iterdir(), key=lambda f: f.name == 'recipe.json'): os.replace(f, old/f.name)
+    (old/'state.safetensors').unlink(missing_ok=True)
+    new.rmdir()
 
 def labeller(
     name:str,           # of a method
@@ -615,6 +627,23 @@ def first_of(
     if not (read_result(supervised) or {}).get('state') == 'done':
         raise UserError(f'{name} takes its pseudo labels from a finished supervised network, and {supervised} is none: train supervised first.')
     return Path(supervised)
+
+def check_labels(
+    name:str,           # of a method
+    supervised,         # the finished run that its pseudo labels come from
+    p:Protocol,
+    seed:int=0,
+    **source,           # data, labels: as `train`
+)->None:                # UserError names the first setting that differs
+    "A network that labels has seen the labels of the method that it labels for, and no others"
+    old = read_recipe(supervised)
+    told = lambda v: os.path.realpath(v) if v else None
+    differ = [(k, old.get(k), _short(v)) for k,v in source.items() if told(old.get(k)) != told(v)] + [('seed', old['seed'], seed)]*(old['seed'] != seed)
+    mine, theirs = json.loads(json.dumps(p.as_dict())), {**LATER, **old['protocol']}
+    differ += [(k, theirs.get(k), mine[k]) for k in ('labels', 'choose', 'heldout', 'size', 'net', 'width', 'decode', 'sigma') if theirs.get(k) != mine[k]]
+    for k, a, b in differ:
+        raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {k}={a!r}, and {b!r} is asked for: '
+                        f'train supervised with these settings first, in another --out.')
 #
 # `compare` is the paper's experiment: a supervised start (its AP is the dashed line), then each method from those weights. Two networks start, from different random weights;
 # single methods take the first.
@@ -701,6 +730,13 @@ def drawn_folder(
     "Where they are drawn"
     return Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
 
+def drawing_of(
+    p:Protocol,     # of drawn people
+    seed:int,
+)->dict:            # of `write_synth`
+    "What it draws"
+    return dict(train=p.train_people, val=p.val_people, seed=seed, size=tuple(3*s//2 for s in p.size), difficulty=DIFFICULTIES[p.difficulty or 'easy'], face=p.face)
+
 def drawn_people(
     p:Protocol,         # of drawn people
     seed:int,
@@ -710,8 +746,7 @@ def drawn_people(
     "The people of a protocol that draws its own, drawn once"
     folder = Path(folder or drawn_folder(p, seed))
     with turn(folder.with_name(f'.{folder.name}')):
-        write_synth(folder, p.train_people, p.val_people, seed=seed, size=tuple(3*s//2 for s in p.size), difficulty=DIFFICULTIES[p.difficulty or 'easy'],
-                    face=p.face, progress=progress)
+        write_synth(folder, **drawing_of(p, seed), progress=progress)
     return folder
 
 def demo(

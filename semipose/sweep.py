@@ -5,8 +5,9 @@
 # %% ../nbs/75_sweep.ipynb #331fd0b5
 from __future__ import annotations
 import gc, json, traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 import torch
 from .errors import UserError
@@ -14,13 +15,14 @@ from .files import Held, is_held, turn, whole
 from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, kinds, method as find_method, own, second_of
 from .data.coco import write_json
+from .data.synth import synth_recipe
 from .protocols import PER_METHOD, SECOND, Protocol
-from .run import (Data, Evaluate, check_batch, check_networks, codec_of, drawn_people, first_of, labeller, load_run, prepare, read_recipe, read_result,
-                          starts, train)
+from .run import (Data, Evaluate, check_batch, check_networks, codec_of, drawing_of, drawn_folder, drawn_people, first_of, labeller, load_run, prepare, read_recipe,
+                          read_result, starts, train)
 
 # %% auto #0
 __all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep',
-           'unobtainable', 'sweep_row', 'sweep']
+           'unobtainable', 'sweep_row', 'sweep_rows', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
@@ -48,7 +50,10 @@ def entry_of(
     short = lambda row: {k: round(v, ROUNDED.get(k.rstrip('123'), 6)) if isinstance(v, float) else v for k,v in row.items()}
     other = lambda k, usual: None if recipe.get(k) in (None, usual) else recipe[k]   # a run without the shared start, on foreign people, ... stands in no table with the others
     odd = dict(lr=recipe['lr']) if other('lr', p.lr) else {}
-    if p.data == 'drawn' and source['data'] and not is_drawn(p, recipe['seed'], source['data']): odd['people'] = Path(source['data']).resolve().name
+    if p.data == 'drawn':
+        where = source['data'] or source['labels'] and Path(source['labels']).parent
+        if where and not is_drawn(p, recipe['seed'], where): odd['people'] = Path(where).resolve().name
+        odd.update({k: Path(v).resolve().name for k in ('labels', 'unlabeled', 'boxes') if (v := source[k])})
     terms = terms_of(p, source, amp=other('amp', False), nets=other('nets', METHODS[recipe['method']].nets), unstarted=bool(p.start_steps and not recipe['start']) or None, **odd)
     more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
     more.update({k: getattr(p, k) for k in second_of(recipe['method'], recipe['nets'])})
@@ -59,7 +64,8 @@ def entry_of(
                  unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
-                 begun=recipe['begun'], sentence=recipe['sentence'], own=recipe.get('own'), line=recipe.get('line'), people=people)
+                 begun=recipe['begun'], sentence=recipe['sentence'], own=recipe.get('own'), line=recipe.get('line'), people=people,
+                 source=None if p.data == 'drawn' and not odd else {k: Path(v).resolve().name for k,v in source.items() if v})
 
 # %% ../nbs/75_sweep.ipynb #6de13834
 def is_drawn(
@@ -69,8 +75,8 @@ def is_drawn(
 )->bool:
     "Are these the people that the protocol draws for this seed? Told by the note that `write_synth` leaves"
     try: note = json.loads((Path(data)/'synth.json').read_text())
-    except (OSError, ValueError): return Path(data).resolve().name == f'{p.name.removesuffix("-all")}-{seed}'
-    return note.get('seed') == seed and note.get('train', p.train_people) == p.train_people and note.get('val', p.val_people) == p.val_people
+    except (OSError, ValueError): return Path(data).resolve().name == drawn_folder(p, seed).name
+    return note == synth_recipe(**drawing_of(p, seed))
 
 # %% ../nbs/75_sweep.ipynb #f115ffff
 def find_people(
@@ -114,6 +120,8 @@ def check_sweep(
     methods:Sequence[str],
     data,                   # as `sweep`
     labels,                 # as `sweep`
+    unlabeled=None,         # as `sweep`
+    boxes=None,             # as `sweep`
 )->None:                    # UserError, before anything slow is done
     "Can these rows be trained on this protocol at all?"
     if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
@@ -121,8 +129,12 @@ def check_sweep(
     for name in methods:
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
-    if p.data == 'drawn' and data is not None: raise UserError(f'The protocol {p.name} draws its own people: leave --data out.')
+    for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes).items():
+        if path is None: continue
+        if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
+        if not Path(path).exists(): raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
+    if boxes and not (unlabeled or p.unlabeled): raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or neither.')
 
 def unobtainable(
     methods:Sequence[str],
@@ -153,6 +165,32 @@ def sweep_row(
     return entry_of(here/name)
 
 # %% ../nbs/75_sweep.ipynb #890056fe
+def sweep_rows(
+    todo:Sequence[str],     # names in METHODS
+    p:Protocol,
+    d:Data,                 # of `prepare`
+    here:Path,              # the seed's folder
+    seed:int,
+    start,                  # of `starts`
+    lacks,                  # `lacking`, but for the methods
+    out:dict,               # of `sweep`: what is not trained is told there
+    **kw,                   # device, amp, progress
+)->Iterator[Entry]:
+    "The rows of one seed, one after the other; what waits for another process comes last"
+    def waits(name): return not start and METHODS[name].frozen and not METHODS[name].every and is_held(here/'supervised')
+    for name in sorted(todo, key=waits):
+        said = f'{name}, seed {seed}'
+        if not lacks(methods=[name]): continue   # another sweep was faster
+        if waits(name): out['waiting'].append(said); continue
+        if is_held(here/name): out['elsewhere'].append(said); continue
+        try: entry = sweep_row(name, p, d, here, seed, start, **kw)
+        except Exception as e:         # one row that does not fit on the device, say, must not cost the night's other rows
+            if isinstance(e, Held) or isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(said)
+            else: out['failed'][said] = why(e, here/f'{name}.error.txt')
+            continue
+        yield entry
+
+# %% ../nbs/75_sweep.ipynb #e69f5cd6
 def sweep(
     p:Protocol,             # what is held equal
     methods:Sequence[str],  # names in METHODS, in the order in which they are trained
@@ -167,11 +205,13 @@ def sweep(
     unlabeled=None,         # as `train`
     labels=None,            # as `train`
     boxes=None,             # as `train`
-)->dict:                    # new: entries; there: how many were in the ledger; elsewhere: runs of other processes; failed: name -> why
+)->dict:                    # new: entries; there: how many were in the ledger; elsewhere: others train it; waiting: for supervised, which others train;
+                            # failed: name -> why
     "Train what the ledger lacks and record it"
     methods = list(dict.fromkeys(methods))
-    check_sweep(p, methods, data, labels)
-    out = dict(new=[], there=0, elsewhere=[], failed={})
+    check_sweep(p, methods, data, labels, unlabeled, boxes)
+    begun = False
+    out = dict(new=[], there=0, elsewhere=[], waiting=[], failed={})
     terms = lambda source: terms_of(p, source, amp=amp or None)
     for seed in seeds:
         source = dict(data=data, labels=labels, **({} if p.data == 'drawn' else p.places(data, unlabeled, boxes)))
@@ -180,7 +220,7 @@ def sweep(
         if not todo: continue
         out['failed'].update(failed := unobtainable(todo, p, seed))
         todo, rest = [n for n in todo if f'{n}, seed {seed}' not in failed], [n for n in methods if f'{n}, seed {seed}' not in failed]
-        if not todo: raise UserError(next(iter(failed.values())))
+        if not todo: continue
         here = Path(folder)/p.name/f'seed{seed}'
         kw = dict(device=device, amp=amp, progress=progress)
         d = None
@@ -188,20 +228,13 @@ def sweep(
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
         try:
             with turn(here): start = starts(rest, p, d, here/'start', seed, **kw)
-        except UserError: raise          # no seed would get further
-        except Exception as e:
+        except Exception as e:   # of this seed: another may get further
             out['failed'][f'start, seed {seed}'] = why(e, here/'start.error.txt')
             continue
-        for name in todo:
-            if not lacking(p, [name], seed, terms(source), results): continue   # another sweep was faster
-            if is_held(here/name) or (not start and METHODS[name].frozen and is_held(here/'supervised')): out['elsewhere'].append(f'{name}, seed {seed}'); continue
-            try:
-                entry = sweep_row(name, p, d, here, seed, start, **kw)
-            except Exception as e:   # one row that does not fit on the device, say, must not cost the night's other rows
-                if isinstance(e, Held) or isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(f'{name}, seed {seed}')
-                else: out['failed'][f'{name}, seed {seed}'] = why(e, here/f'{name}.error.txt')
-                continue
+        begun, lacks = True, partial(lacking, p, seed=seed, terms=terms(source), results=results)
+        for entry in sweep_rows(todo, p, d, here, seed, start, lacks, out, **kw):
             record(entry, results)
             out['new'].append(entry)
             if on_entry: on_entry(entry)
+    if out['failed'] and not begun: raise UserError(next(iter(out['failed'].values())))
     return out

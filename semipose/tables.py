@@ -250,7 +250,7 @@ def table_rows(
 
 # %% ../nbs/73_tables.ipynb #290e146e
 SAID = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start', start_lr='learning rate of the start',
-            labels='labelled people', net='network', definition='definition')
+            labels='labelled people', data='people of', unlabeled='unlabelled people of', boxes='boxes of', net='network', definition='definition')
 
 def changed(
     e:Entry,
@@ -260,6 +260,7 @@ def changed(
     ignored = APART + tuple(k for k in SECOND if k not in second_of(e.method))
     same = {k: v for k,v in e.settings.items() if k not in ignored and v != usual.settings.get(k)}
     if not is_todays(e.method, e.line): same['definition'] = f'earlier ({e.line})'
+    if e.source and usual.source: same.update({'label file' if k == 'labels' else k: v for k,v in e.source.items() if v != usual.source.get(k)})
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
 
 def variants(
@@ -275,15 +276,17 @@ def variants(
     order = {name: i for i,name in enumerate(by_method(entries))}
     for (name, _, _), (what, mine) in sorted(groups.items(), key=lambda g: (order[g[0][0]], g[0][1])):
         s = summarise(mine)
-        beside_it = lambda other, mine=mine: paired(methods[other], mine, resample, any_terms=True) if other in methods else None
+        base = against(name)
+        alike = [e for e in entries if e.method == base and e.terms == mine[0].terms and e.steps == mine[0].steps]     # a baseline of its own, where it has one
         out.append(dict(method=name, title=title(name), changed=what, seeds=seeds_said(s['values']),
                         words=', '.join(f'{SAID.get(k, k)} {v}' for k,v in what.items()) or 'other people, start, precision or formula',
-                        n=s['n'], ap=s['mean'], sd=s['sd'], gain=beside_it(against(name)), change=beside_it(name)))
+                        n=s['n'], ap=s['mean'], sd=s['sd'], gain=paired(alike or methods.get(base, []), mine, resample, any_terms=True),
+                        change=paired(methods.get(name, []), mine, resample, any_terms=True)))
     return out
 
 # %% ../nbs/73_tables.ipynb #3f97c800
 PAINT = {'supervised': '#4a4d53', 'plain consistency': '#d1490c', 'the method': '#0072b2', 'pseudo labels': '#b8860b', 'unlike pairs': '#56b4e9', 'later methods': '#7b5ea7',
-         'as released': '#8c6d31', 'pairs': '#4d7c0f', 'easy-hard pairs': '#4d7c0f'}
+         'as released': '#8c6d31', 'pairs': '#4d7c0f'}
 FAILED, FAILED_SAID = '#cc6677', 'failed attempts'
 MAIN = ('supervised', 'plain consistency', 'the method', 'pseudo labels', 'later methods')   # groups that are methods, not attempts or trials
 
@@ -333,7 +336,8 @@ def gains_figure(
             if seeds[i] != seeds[i-1]: ax.axhline(i - .5, color=MUTED, lw=.8, ls=(0, (2, 3)))     # other seeds: no ranking across this line
         ax.set_yticks(range(len(some)), [r['title'] + (f' ({seeds_said(s)})' if s != usual else '') for r, s in zip(some, seeds)], fontsize=8.5)
         for t, r in zip(ax.get_yticklabels(), some): t.set_color(paint(r['group']))
-        fig.text(.01, 1 - .2/tall, f'Gain over supervised training{" for the same steps"*alike}, AP points; seeds: {seeds_said(usual)}' + ', or those in brackets, below the line'*(len(mine) > 1),
+        whose = seeds_said(usual) + ', or those in brackets, below the line'*(len(mine) > 1)
+        fig.text(.01, 1 - .2/tall, f'Gain over supervised training{" for the same steps"*alike}, AP points; seeds: {whose}',
                  va='top', fontsize=10.5)
         ax.set(ylim=(-.7, len(some)-.3))
         ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds',
@@ -457,7 +461,8 @@ def compute_figure(
             if name in lines:
                 ax.plot(work*x/x[-1], y, color=c, lw=1.6, zorder=4)
                 ends.append((work, y[-1], f'{title(name)}  {summarise(mine)["mean"]:.1f}', c))
-        ax.set(ylim=(0, None), xlim=(0, None), title=f'AP over work, seeds {seeds_said({e.seed for e in entries})}' + '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift))
+        moved = '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift)
+        ax.set(ylim=(0, None), xlim=(0, None), title=f'AP over work, seeds {seeds_said({e.seed for e in entries})}' + moved)
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
         for g in dict.fromkeys(group_said(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
@@ -602,7 +607,8 @@ def variants_html(
     aside:Sequence[dict],   # of `variants`
 )->str:
     lines = [[escape(r['title']), escape(r['words']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)] for r in aside]
-    return section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. Gain: over supervised training, as usual.',
+    return section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. '
+                   'Gain: over supervised training with the same settings where there is one, else as usual.',
                    html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'], left=(0, 1), rows=lines))
 
 # %% ../nbs/73_tables.ipynb #9886c7c9

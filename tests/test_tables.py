@@ -366,3 +366,16 @@ def test_the_numbers_of_the_work_figure_are_the_table_s():
     es = [entry('supervised', s, 30 + 5*s, 31 + 5*s, 32 + 5*s) for s in (0, 1)] + [entry('naive', s, 30 + 5*s, 20, 10 + s) for s in (0, 1)] + [entry('posecons', 1, 35, 36, 37)]
     words = texts(compute_figure(es))
     assert any('PoseCons  37.0' in t for t in words) and any('are not' in t for t in words)
+
+def test_no_gain_is_told_across_data_sets():
+    "two folders of people under one protocol: each is measured against its own supervised training, and named"
+    other = dict(terms='bbbbbb', source=dict(data='b'), protocol='folder')
+    def set_b(e): return replace(e, people=dict(e.people, val='ffffff'), **other)
+    a = [replace(entry(m, 0, 30, 31, ap, protocol='folder'), source=dict(data='a')) for m, ap in (('supervised', 30.), ('posecons', 35.), ('naive', 20.))]
+    b = [set_b(entry(m, 0, 30, 31, ap)) for m, ap in (('supervised', 70.), ('posecons', 66.))]
+    found = {v['method']: v for v in variants([*a, *b], FAST)}
+    assert found['posecons']['gain']['difference'] == pytest.approx(-4) and found['posecons']['change'] is None and found['posecons']['changed'] == dict(data='b')
+    assert found['posecons']['words'] == 'people of b' and found['supervised']['gain'] is None and found['supervised']['change'] is None
+    lonely = variants([*a, b[1]], FAST)
+    assert [v['gain'] for v in lonely] == [None], 'no baseline of these people'
+    assert 'people of b' in protocol_html([*a, *b], FAST)

@@ -19,7 +19,7 @@ from ..skeletons import COCO17
 __all__ = ['EASY', 'MEDIUM', 'HARD', 'DEMO', 'DIFFICULTIES', 'SIDE', 'CORE', 'EASE', 'POSES', 'SKIN', 'HAIR', 'CLOTH', 'COOL',
            'WARM', 'WALL', 'FLOOR', 'COVER', 'FACE', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build',
            'bones', 'Parts', 'Shapes', 'sample_dress', 'Scene', 'arrange', 'raster', 'shade', 'backdrop', 'compose',
-           'Drawn', 'render', 'draw_people', 'write_synth']
+           'Drawn', 'render', 'draw_people', 'synth_recipe', 'write_synth']
 
 # %% ../../nbs/12_data.synth.ipynb #7407874b
 @dataclass(frozen=True)
@@ -707,6 +707,13 @@ def _already(folder:Path, recipe:dict)->bool:
     raise UserError(f'{folder} already holds drawn people of another recipe (synth.json differs in {differ}); choose another folder or remove it.')
 
 # %% ../../nbs/12_data.synth.ipynb #cad21779
+def synth_recipe(
+    train:int=4000, val:int=500, seed:int=0, size:tuple[int,int]=(96,72), difficulty:Difficulty=EASY, people:int=1, face:bool=True, quality:int=92,   # as `write_synth`
+)->dict:                                 # what synth.json holds
+    "All that drawn people follow from"
+    recipe = dict(drawing=_DRAWING, train=train, val=val, seed=seed, size=list(size), people=people, quality=quality, difficulty=asdict(difficulty))
+    return json.loads(json.dumps(recipe | ({} if face else dict(face=False))))
+
 def write_synth(
     folder:Path|str,                     # made new, or reused when it holds this very recipe
     train:int=4000, val:int=500,         # pictures in each split
@@ -721,8 +728,7 @@ def write_synth(
 )->Path:                                 # the folder; UserError if something else is there
     "Draw a data set: images/{train,val}/000001.jpg, person_keypoints_{train,val}.json, and its recipe in synth.json"
     if min(train, val) < 0: raise UserError(f"write_synth: 'train' is {train} and 'val' is {val}; give numbers of pictures.")
-    folder, recipe = Path(folder), dict(drawing=_DRAWING, train=train, val=val, seed=seed, size=list(size), people=people, quality=quality)
-    recipe = json.loads(json.dumps(recipe | dict(difficulty=asdict(difficulty)) | ({} if face else dict(face=False))))
+    folder, recipe = Path(folder), synth_recipe(train, val, seed, size, difficulty, people, face, quality)
     if _already(folder, recipe): return folder
     part = folder.parent/f'.{folder.name}.part{os.getpid()}'
     try:
