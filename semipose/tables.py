@@ -315,9 +315,11 @@ def gains_figure(
     some = sorted([r for r in some if r['gain']], key=lambda r: (seeds_of(r) == usual, len(seeds_of(r)), seeds_of(r), r['gain']['difference']))
     seeds = [seeds_of(r) for r in some]
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
-        tall = 1.2 + .215*len(some)   # inches; .5 below the axes, .7 above
+        groups = dict.fromkeys(group_said(r['method']) for r in some[::-1])
+        lines = -(-len(groups)//6)    # of the legend
+        tall = 1. + .2*lines + .215*len(some)   # inches; .5 below the axes, the others above
         fig = Picture(figsize=(8.6, tall))
-        ax = fig.add_axes([.30, .5/tall, .68, 1 - 1.2/tall])
+        ax = fig.add_axes([.30, .5/tall, .68, 1 - (1. + .2*lines)/tall])
         for i,r in enumerate(some):
             g, c = r['gain'], paint(r['group'])
             if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5 if g['n'] > 1 else 2, alpha=.35, solid_capstyle='butt')
@@ -342,10 +344,9 @@ def gains_figure(
         ax.set(ylim=(-.7, len(some)-.3))
         ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds',
                       loc='right', fontsize=8.5)
-        groups = dict.fromkeys(group_said(r['method']) for r in some[::-1])
         for g in groups: ax.plot([], [], 's', ms=6, color=paint(g), mew=0, label=g or 'others')
         if len(groups) > 1: ax.legend(frameon=False, fontsize=8.5, loc='lower left', bbox_to_anchor=(-.427, 1), borderaxespad=.2, handletextpad=.1, columnspacing=1.4,
-                                      ncols=len(groups), labelcolor='linecolor')
+                                      ncols=-(-len(groups)//max(lines, 1)), labelcolor='linecolor')
         return fig
 
 
@@ -466,7 +467,7 @@ def compute_figure(
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
         for g in dict.fromkeys(group_said(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
-        if ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8, ncols=2, loc='lower right',
+        if ax.get_legend_handles_labels()[0]: ax.legend(facecolor='white', edgecolor='none', framealpha=.9, fontsize=8, ncols=2, loc='lower right',
                                                           title='dots: the end of other methods', title_fontsize=8, alignment='left')
         return fig
 
@@ -483,7 +484,7 @@ def labels_figure(
     at = {n: next((e.labeled for e in mine[n]), PROTOCOLS[n].labels if n in PROTOCOLS else None) for n in names}
     with rc_context(STYLE):
         fig = Picture(figsize=(8.6, 3.7))
-        ax, ends = fig.add_axes([.055, .14, .66, .75]), []
+        ax, ends = fig.add_axes([.055, .14, .63, .75]), []
         for name in methods:
             c = LINES.get(name) or paint(group_of(name))
             points = [(at[n], summarise(some)) for n in names if at[n] and (some := by_method(mine[n]).get(name))]
@@ -502,7 +503,7 @@ def labels_figure(
         ax.set(ylim=(0, None), title='AP over labelled people' + ' (squares, dotted: published)'*public)
         ax.set_xlabel('labelled people', loc='right', fontsize=9)
         alike = len({x for x, *_ in ends}) == 1
-        if ends: name_lines(ax, [(x, y, f'{who}  {y:.1f}' + ('' if alike else f' ({x:,} labels)'), c) for x,y,who,c in ends])
+        if ends: name_lines(ax, [(x, y, f'{who}  {y:.1f}' + ('' if alike else f' at {x:,}'), c) for x,y,who,c in ends])
         return fig
 
 # %% ../nbs/73_tables.ipynb #80c83d60

@@ -3,6 +3,8 @@ import re
 from dataclasses import replace
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from semipose import methods
 from semipose.errors import UserError
 from semipose.ledger import Resamples, example_entry, record
@@ -227,7 +229,7 @@ def test_labels_on_the_axis():
     assert list(line.get_xdata()) == [100, 250, 500] and list(line.get_ydata()) == [5, 10, 20] and ax.get_xscale() == 'log'
     assert 'Supervised  20.0' in texts(ax.figure), 'one line of numbers: nothing to tell apart'
     words = texts(labels_figure([*es, entry('posedual', 0, 1, 7., protocol='lsp-250', labeled=250)], 'Leeds Sports Pose', methods=('supervised', 'posedual')))
-    assert {'Supervised  20.0 (500 labels)', 'PoseDual  7.0 (250 labels)'} <= set(words)
+    assert {'Supervised  20.0 at 500', 'PoseDual  7.0 at 250'} <= set(words)
 
 def test_a_page_of_all(tmp_path):
     with pytest.raises(UserError, match='semipose sweep'): ledger_report(tmp_path)
@@ -379,3 +381,17 @@ def test_no_gain_is_told_across_data_sets():
     lonely = variants([*a, b[1]], FAST)
     assert [v['gain'] for v in lonely] == [None], 'no baseline of these people'
     assert 'people of b' in protocol_html([*a, *b], FAST)
+
+def test_nothing_is_written_outside_of_the_pictures():
+    "legends of many groups, names of long rows, numbers at the ends of lines"
+    es = [entry(m, s) for m in METHODS for s in (0, 1)]
+    lsp = [entry(m, 0, 1, 10., protocol=p, labeled=n) for p, n in (('lsp-100', 100), ('lsp-500', 500)) for m in ('supervised', 'naive', 'posecons_jc', 'multiaugs_dual')]
+    lsp.append(entry('supervised', 0, 1, 16., protocol='lsp-all', labeled=3217))
+    for fig in (gains_figure(rows(es, FAST)), compute_figure(es), labels_figure(lsp, 'Leeds Sports Pose')):
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
+        renderer, edge = canvas.get_renderer(), fig.bbox
+        for t in fig.findobj(Text):
+            if not t.get_text() or not t.get_visible(): continue
+            box = t.get_window_extent(renderer)
+            assert box.x0 > edge.x0 - 1 and box.x1 < edge.x1 + 1 and box.y0 > edge.y0 - 1 and box.y1 < edge.y1 + 1, t.get_text()
