@@ -116,10 +116,12 @@ def build_protocol(
     for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
         if typed.get(net, getattr(base, net)) != getattr(base, net):
             rest |= {width: None, weights: 'imagenet' if getattr(base, weights) and typed[net] != 'tiny' else None}
+    for weights in ('weights', 'weights2', 'other_weights'):
         if weights in typed:
             told = typed.pop(weights)
             rest[weights] = None if told == 'none' else told
-    if base.budget and 'every' in typed and 'steps' not in typed: rest |= dict(every=(n := typed.pop('every')), steps=max(round(base.steps/n), 1)*n)
+    if base.budget and 'every' in typed and 'steps' not in typed:    # the budget stays: its steps follow from the method
+        typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
     for steps, every in (('steps', 'every'), ('start_steps', 'start_every')):
         old = getattr(base, every) or typed.get('every') or base.every
         if steps in typed and every not in typed and typed[steps] > 0:
@@ -236,7 +238,7 @@ def protocols(
         return typer.echo(f'{(p := protocol(name)).title}. {p.sentence()}')
     show_table([{'name': n, 'people': p.title, 'crop, px': 'x'.join(map(str, p.size)), 'network': p.net, 'steps': f'{p.steps:,}' if not p.budget else 'as published'}
                 for n, p in PROTOCOLS.items()])
-    typer.echo('Each also with every label: NAME-all.')
+    typer.echo('NAME-all uses every label, where NAME has a number of them.')
 
 # %% ../nbs/79_cli.ipynb #142b7371
 @app.command(epilog='Example:  semipose nets')
@@ -418,7 +420,8 @@ def compare(
     from semipose.report import demo_report, summary_rows
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
     if drawn: drawn()
-    summary = run_compare(methods, p, data, folder, seed, device, amp, on_update=demo_report, labels=file, unlabeled=unlabeled, boxes=boxes, resume=resume)
+    summary = run_compare(methods, p, data, folder, seed, device, amp, on_update=demo_report, labels=file, unlabeled=unlabeled, boxes=boxes, resume=resume,
+                          every=every if p.budget else None)
     show_table(summary_rows(summary))
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
     typer.echo(f'Report: {folder/"report.html"}')

@@ -586,8 +586,12 @@ def starts(
         had = read_recipe(out[kind])['nets'] if resume and (out[kind]/'recipe.json').exists() else 0   # finished or stopped
         more = resume and 0 < had < n
         here = out[kind].with_name(f'{out[kind].name}-more') if more else out[kind]
+        if more:
+            as_begun = dataclass_replace(p, steps=p.start_steps, every=p.start_every or p.every, budget=None, epochs=None) if p.budget else p     # see `train`
+            same_recipe(out[kind], dict(read_recipe(out[kind]), protocol=as_begun.as_dict(), seed=seed))
+        go_on = resume and not (more and (here/'recipe.json').exists() and read_recipe(here)['nets'] != n)     # a kill may have left another number
         train('supervised' if kind == 'net' else f'supervised_{kind}', p, data, here, seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr,
-              nets=max(n, had), resume=resume, replace=not resume, **kw)
+              nets=max(n, had), resume=go_on, replace=not go_on, **kw)
         if more: take_place(here, out[kind])
     return out
 
@@ -596,9 +600,11 @@ def take_place(
     old:Path,           # of which another process may be reading
 )->None:
     "Each file of a run in place of the other's, recipe.json last: whoever reads finds weights at any time"
-    for f in sorted(new.iterdir(), key=lambda f: f.name == 'recipe.json'): os.replace(f, old/f.name)
-    (old/'state.safetensors').unlink(missing_ok=True)
-    new.rmdir()
+    with only_writer(old):
+        for f in sorted(new.iterdir(), key=lambda f: f.name == 'recipe.json'):
+            if f.name != '.lock': os.replace(f, old/f.name)
+        (old/'state.safetensors').unlink(missing_ok=True)
+    shutil.rmtree(new)
 
 def labeller(
     name:str,           # of a method
@@ -664,6 +670,7 @@ def compare(
     resume:bool=False,      # go on with what stopped, keep what is done
     labels=None,            # as `prepare`
     boxes=None,             # as `prepare`
+    every:int|None=None,    # as `train`: steps between two measurements under a published budget
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
     began = time.perf_counter()
@@ -671,9 +678,9 @@ def compare(
     if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     with only_writer(make_folder(folder)):
         if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
-        return _compare(began, methods, p, data, Path(folder), seed, device, amp, progress, on_update, note, resume)
+        return _compare(began, methods, p, data, Path(folder), seed, device, amp, progress, on_update, note, resume, every)
 
-def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_update, note, resume)->dict:
+def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_update, note, resume, every=None)->dict:
     "The part of `compare` that writes into its folder"
     summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed)),
                    sentence=p.sentence(), order=list(methods), command=command(), versions=versions(), hardware=hardware(pick_device(device)),
@@ -693,7 +700,7 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
     order = sorted(methods, key=lambda name: name != 'supervised') if labels_first else list(methods)
     for name in order:
         labeller(name, p, data, start, folder/'supervised', seed, **kw)
-        r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, **kw)
+        r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, every=every, **kw)
         summary['methods'][name] = dict(title=title(name), **_digest(r), collapsed=r['collapsed'],
                                         best={k: v for k,v in r['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')})
         update('done' if name == order[-1] else 'running')

@@ -14,6 +14,7 @@ from .errors import UserError
 from .files import Held, is_held, turn, whole
 from .ledger import Entry, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, kinds, method as find_method, own, second_of
+from .data.core import is_there
 from .data.coco import write_json
 from .data.synth import synth_recipe
 from .protocols import PER_METHOD, SECOND, Protocol
@@ -53,7 +54,7 @@ def entry_of(
     if p.data == 'drawn':
         where = source['data'] or source['labels'] and Path(source['labels']).parent
         if where and not is_drawn(p, recipe['seed'], where): odd['people'] = Path(where).resolve().name
-        odd.update({k: Path(v).resolve().name for k in ('labels', 'unlabeled', 'boxes') if (v := source[k])})
+        odd.update({f'from {k}': Path(v).resolve().name for k in ('labels', 'unlabeled', 'boxes') if (v := source[k])})
     terms = terms_of(p, source, amp=other('amp', False), nets=other('nets', METHODS[recipe['method']].nets), unstarted=bool(p.start_steps and not recipe['start']) or None, **odd)
     more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
     more.update({k: getattr(p, k) for k in second_of(recipe['method'], recipe['nets'])})
@@ -132,7 +133,7 @@ def check_sweep(
     for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes).items():
         if path is None: continue
         if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
-        if not Path(path).exists(): raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
+        if not (Path(path).exists() or is_there(path)): raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
     if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
     if boxes and not (unlabeled or p.unlabeled): raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or neither.')
 

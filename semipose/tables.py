@@ -277,7 +277,7 @@ def variants(
     for (name, _, _), (what, mine) in sorted(groups.items(), key=lambda g: (order[g[0][0]], g[0][1])):
         s = summarise(mine)
         base = against(name)
-        alike = [e for e in entries if e.method == base and e.terms == mine[0].terms and e.steps == mine[0].steps]     # a baseline of its own, where it has one
+        alike = [e for e in entries if e.method == base and e.terms == mine[0].terms and (e.settings.get('budget') or e.steps == mine[0].steps)]   # its own baseline
         out.append(dict(method=name, title=title(name), changed=what, seeds=seeds_said(s['values']),
                         words=', '.join(f'{SAID.get(k, k)} {v}' for k,v in what.items()) or 'other people, start, precision or formula',
                         n=s['n'], ap=s['mean'], sd=s['sd'], gain=paired(alike or methods.get(base, []), mine, resample, any_terms=True),
@@ -631,7 +631,8 @@ def protocol_html(
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
         out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
-    ranked = some if len(shared) == len(mine) else rows(shared, resample)
+    ranked = rows(shared, resample) if len(shared) < len(mine) else some
+    if not any(r['gain'] for r in ranked): ranked = some     # supervised training has other seeds
     if any(r['gain'] for r in ranked): out += section('Gains', '', svg(gains_figure(ranked), 'gain of every method over supervised training'))
     if any(group_of(n).startswith('failed') for n in by_method(mine)) and level(by_method(mine))[0] is not None:
         out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))

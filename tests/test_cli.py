@@ -214,6 +214,7 @@ def test_another_network_brings_its_own_weights_and_width():
     assert look(build_protocol("lsp-100-small", net="resnet18", weights="none")) == ("resnet18", None, None)
     assert look(build_protocol("lsp-100-small", weights="my.pth")) == ("fpn:tf_efficientnet_lite0", 64, "my.pth"), "the same network keeps its width"
     assert look(build_protocol("demo", net="resnet18")) == ("resnet18", None, None) and look(build_protocol("demo", net="tiny")) == ("tiny", 24, None)
+    assert build_protocol("mpii-aic", weights2="none").weights2 is None and build_protocol("mpii-aic", weights2="w.pth").weights2 == "w.pth"
     p = build_protocol("lsp-100", other="tiny")
     assert (p.other, p.other_weights, p.weights) == ("tiny", None, "imagenet")
 
@@ -226,6 +227,8 @@ def test_measurements_may_be_asked_for_under_a_published_budget():
     told = with_budget("posecons", p, 149_813, 1000)
     assert told.every == 1000 and abs(told.steps - with_budget("posecons", p, 149_813).steps) < 1000
     assert build_protocol("coco-1k", steps=9364).budget is None
+    q = build_protocol("coco-1k", every=1000, start_steps=2000)
+    assert (q.budget, q.every, q.start_steps) == ("coco-1k", 1000, 2000)
 
 
 def test_every_reaches_a_run_of_a_published_budget(tmp_path, monkeypatch):

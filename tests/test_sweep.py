@@ -434,6 +434,11 @@ def test_foreign_people_do_not_stand_in_the_table_of_drawn_ones(tmp_path, monkey
         assert odd.terms != e.terms and odd.source, more
         names.add(odd.name)
     assert len(names) == 6, 'and none is written over another'
+    few = []
+    for n in (4, 8):
+        (tmp_path/'run'/'recipe.json').write_text(json.dumps({**recipe, 'labels': 'mine.json', 'protocol': {**recipe['protocol'], 'labels': n}}))
+        few.append(entry_of(tmp_path/'run').terms)
+    assert few[0] != few[1], 'a file of labels does not hide how many of them are used'
 
 def test_drawn_people_are_known_by_all_they_follow_from(tmp_path):
     from semipose.data.synth import DIFFICULTIES, synth_recipe
@@ -515,3 +520,22 @@ def test_pseudo_labels_come_from_a_network_of_these_labels(tmp_path, changes, fi
     for more in (dict(seed=1), dict(data='elsewhere'), dict(labels='few.json')):
         asked = {'seed': 0, 'data': SAMPLE, 'labels': None, **more}
         with pytest.raises(UserError, match=f'trained with {next(iter(more))}='): check_labels('pseudopose', teacher, NO_START, **asked)
+
+@pytest.mark.parametrize('left, then', [('posedual', 'sspcm'), ('sspcm', 'posedual')])
+def test_a_killed_widening_of_another_number_is_begun_anew(tmp_path, monkeypatch, left, then):
+    from semipose import run as room
+    data, real = prepare(SMALL, SAMPLE, 0, progress=False), room.take_place
+    starts(['naive'], SMALL, data, tmp_path/'start', **KW)
+    def killed(*a): raise KeyboardInterrupt
+    monkeypatch.setattr(room, 'take_place', killed)
+    with pytest.raises(KeyboardInterrupt): starts([left], SMALL, data, tmp_path/'start', **KW)
+    monkeypatch.setattr(room, 'take_place', real)
+    starts([then], SMALL, data, tmp_path/'start', **KW)
+    assert len(load_run(tmp_path/'start', device='cpu')[0]) == dict(posedual=2, sspcm=3)[then] and not (tmp_path/'start-more').exists()
+
+def test_a_start_of_other_settings_is_not_widened(tmp_path):
+    data = prepare(SMALL, SAMPLE, 0, progress=False)
+    starts(['naive'], SMALL, data, tmp_path/'start', **KW)
+    was = (tmp_path/'start'/'weights.safetensors').read_bytes()
+    with pytest.raises(UserError, match='begun with width=8 and is asked to go on with width=12'): starts(['posedual'], replace(SMALL, width=12), data, tmp_path/'start', **KW)
+    assert (tmp_path/'start'/'weights.safetensors').read_bytes() == was and read_recipe(tmp_path/'start')['nets'] == 1

@@ -395,3 +395,16 @@ def test_nothing_is_written_outside_of_the_pictures():
             if not t.get_text() or not t.get_visible(): continue
             box = t.get_window_extent(renderer)
             assert box.x0 > edge.x0 - 1 and box.x1 < edge.x1 + 1 and box.y0 > edge.y0 - 1 and box.y1 < edge.y1 + 1, t.get_text()
+
+def test_gains_are_shown_where_supervised_has_few_of_the_seeds():
+    es = [entry('supervised', 0), *(entry(m, s) for m in ('naive', 'posecons') for s in (1, 2)), entry('posedual', 0)]
+    assert 'Gain over supervised training' in protocol_html(es, FAST)
+
+def test_a_variant_under_a_published_budget_has_its_own_baseline():
+    "each method has steps of its own there"
+    def made(m, steps, ap, terms):
+        e = entry(m, 0, 30, 31, ap)
+        return replace(e, steps=steps, terms=terms, settings={**e.settings, 'budget': 'coco-1k', **({'lam': 4.} if terms == 'bbbbbb' else {})})
+    usual = [made('supervised', 200, 31., 'aaaaaa'), made('posecons', 400, 32., 'aaaaaa'), made('naive', 400, 32., 'aaaaaa')]
+    found = {v['method']: v['gain'] for v in variants([*usual, made('supervised', 200, 10., 'bbbbbb'), made('posecons', 400, 15., 'bbbbbb')], FAST)}
+    assert found['posecons']['difference'] == pytest.approx(5)
