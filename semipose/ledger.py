@@ -134,7 +134,7 @@ def read_entry(
     known = {f.name: f for f in fields(Entry)}
     need = [n for n, f in known.items() if f.default is MISSING and n != 'revision']
     if gone := [n for n in need if n not in d]: raise UserError(f'{path} is not a whole entry: the field {gone[0]!r} is missing.')
-    e = Entry(**{k: v for k,v in d.items() if k in known})
+    e = Entry(**{'revision': None, **{k: v for k,v in d.items() if k in known}})
     for n, kind in KINDS.items():
         v = getattr(e, n)
         if not isinstance(v, kind) or isinstance(v, bool) and kind is not bool: raise UserError(f'{path}: the field {n!r} is {v!r}, which it cannot be.')

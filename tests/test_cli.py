@@ -243,6 +243,30 @@ def test_every_reaches_a_run_of_a_published_budget(tmp_path, monkeypatch):
     assert calls == [1000, None, None], "elsewhere the protocol says it"
 
 
+def test_every_reaches_a_comparison_of_a_published_budget(tmp_path, monkeypatch):
+    import semipose.run
+    seen = []
+    def caught(*a, every=None, **kw):
+        seen.append(every)
+        raise UserError("enough.")
+    monkeypatch.setattr(semipose.run, "compare", caught)
+    for protocol in ("coco-1k", "folder"):
+        assert typed("compare", "naive", "--data", "d", "--protocol", protocol, "--start-steps", 1000, "--every", 500, "--out", tmp_path / protocol).stderr == "enough.\n"
+    assert seen == [500, None]
+
+
+def test_train_asks_whose_labels_a_labelling_network_has_seen(tmp_path, monkeypatch):
+    import semipose.run
+    seen = []
+    monkeypatch.setattr(semipose.run, "first_of", lambda method, start, supervised: supervised)
+    monkeypatch.setattr(semipose.run, "check_labels", lambda *a, **kw: seen.append((a, kw)))
+    def caught(*a, **kw): raise UserError("enough.")
+    monkeypatch.setattr(semipose.run, "train", caught)
+    assert typed("train", "pseudopose", "--data", "d", "--labels", 8, "--seed", 3, "--out", tmp_path).stderr == "enough.\n"
+    [((method, supervised, p, seed), source)] = seen
+    assert (method, supervised, p.labels, seed, source) == ("pseudopose", tmp_path / "supervised-d-8-seed3", 8, 3, dict(data=Path("d"), labels=None))
+
+
 def test_a_recipe_can_be_asked_for():
     assert "1,000 labelled people (the first of the file)" in typed("protocols", "coco-1k").output
     every = typed("protocols").output

@@ -216,3 +216,14 @@ def test_a_pair_beside_one_network_is_compared_on_the_network_they_share():
     swapped = replace(pair, curve=[dict(r, ap1=r['ap2'], ap2=r['ap1']) for r in pair.curve], people=dict(pair.people, nets=pair.people['nets'][::-1]))
     assert paired([pair], [swapped], r)['difference'] == pytest.approx(0) and paired([one], [swapped], r)['difference'] > want['difference'] + 5
     assert replace(pair, curve=[{k: v for k,v in r.items() if k not in ('ap1', 'ap2')} for r in pair.curve]).ap_of_first(1) == pair.ap
+
+def test_an_entry_of_before_a_field_came_is_read(tmp_path):
+    "the ledger of a repository is older than the code that reads it"
+    d = example_entry('naive').as_dict()
+    late = ('people', 'own', 'line', 'source', 'revision')
+    path = tmp_path/'old.json'
+    path.write_text(json.dumps({k: v for k,v in d.items() if k not in late}))
+    e = read_entry(path)
+    assert e.ap == example_entry('naive').ap and all(getattr(e, k) is None for k in late)
+    path.write_text(json.dumps({**d, 'source': 'x'}))
+    with pytest.raises(UserError, match="the field 'source' is 'x'"): read_entry(path)

@@ -1,5 +1,6 @@
 "Laws of a sweep: only what is missing is trained, a kill loses nothing but the run in hand, two sweeps share the work, an entry is what the run was"
 import json, os, shutil, signal, subprocess, sys, time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -492,12 +493,13 @@ def test_a_kill_while_a_wider_start_takes_its_place(tmp_path, monkeypatch):
     from semipose import run as room
     data, move = prepare(SMALL, SAMPLE, 0, progress=False), os.replace
     starts(['naive'], SMALL, data, tmp_path/'start', **KW)
+    was = (tmp_path/'start'/'weights.safetensors').read_bytes()
     def killed(a, b):
-        if Path(b).name == 'recipe.json' and Path(a).parent.name == 'start-more': raise KeyboardInterrupt
+        if Path(b).name == 'recipe.json' and (Path(a).parent.name, Path(b).parent.name) == ('start-more', 'start'): raise KeyboardInterrupt
         move(a, b)
     monkeypatch.setattr(room.os, 'replace', killed)
     with pytest.raises(KeyboardInterrupt): starts(['posedual'], SMALL, data, tmp_path/'start', **KW)
-    assert (tmp_path/'start'/'weights.safetensors').exists() and read_recipe(tmp_path/'start')['nets'] == 1
+    assert (tmp_path/'start'/'weights.safetensors').read_bytes() != was and read_recipe(tmp_path/'start')['nets'] == 1, 'more weights than are told, never fewer'
     monkeypatch.undo()
     starts(['posedual'], SMALL, data, tmp_path/'start', **KW)
     assert len(load_run(tmp_path/'start', device='cpu')[0]) == 2 and not (tmp_path/'start-more').exists()
@@ -508,7 +510,10 @@ def test_only_rows_that_wait_for_supervised_wait_and_they_come_last(tmp_path):
     with only_writer(make_folder(tmp_path/'runs'/'small'/'seed0'/'supervised')):
         out = run(tmp_path, ['pseudopose', 'sspcm', 'posecons'], p=NO_START)
     assert [e.method for e in out['new']] == ['sspcm', 'posecons'] and out['waiting'] == ['pseudopose, seed 0'] and not out['elsewhere'] and not out['failed']
-    assert [e.method for e in run(tmp_path, ['pseudopose'], p=NO_START)['new']] == ['pseudopose']
+    with ExitStack() as other:
+        other.enter_context(only_writer(tmp_path/'runs'/'small'/'seed0'/'supervised'))
+        out = run(tmp_path, ['pseudopose', 'naive'], p=NO_START, on_entry=lambda e: other.close())
+    assert [e.method for e in out['new']] == ['naive', 'pseudopose'] and not out['waiting'], 'by then the other process may be done'
 
 @pytest.mark.parametrize('changes, field', [(dict(labels=9), 'labels'), (dict(size=(64,48)), 'size'), (dict(net='resnet18'), 'net'), (dict(choose='first'), 'choose')])
 def test_pseudo_labels_come_from_a_network_of_these_labels(tmp_path, changes, field):
