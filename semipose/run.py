@@ -38,8 +38,9 @@ __all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'pr
            'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
            'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
            'Keeper', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts',
-           'take_place', 'labeller', 'first_of', 'check_labels', 'compare', 'keep_numbers', 'drawn_folder',
-           'drawing_of', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of', 'evaluate_run']
+           'take_place', 'wants_labels', 'labeller', 'first_of', 'check_labels', 'compare', 'keep_numbers',
+           'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
+           'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -606,6 +607,8 @@ def take_place(
         (old/'state.safetensors').unlink(missing_ok=True)
     shutil.rmtree(new)
 
+def wants_labels(m)->bool: return m.frozen and not m.every     # of a Method: its pseudo labels come from a network that is trained already
+
 def labeller(
     name:str,           # of a method
     p:Protocol,
@@ -617,7 +620,7 @@ def labeller(
 )->None:
     "Under a protocol without a shared start, pseudo labels come from supervised training: train that, where its weights are not there"
     m, supervised = find_method(name), Path(supervised)
-    if start or not m.frozen or m.every: return
+    if start or not wants_labels(m): return
     lost = (read_result(supervised) or {}).get('state') == 'done' and not (supervised/'weights.safetensors').exists()
     train('supervised', p, data, supervised, seed, **{**kw, 'resume': not lost, 'replace': lost})    # what is there must be of these settings
 
@@ -629,7 +632,7 @@ def first_of(
     "Where a method leaves from: the shared start, or, for pseudo labels under a protocol without one, the finished supervised run"
     m = find_method(name)
     if start: return start if m.networks else start['net']
-    if not m.frozen or m.every: return None
+    if not wants_labels(m): return None
     if not (read_result(supervised) or {}).get('state') == 'done':
         raise UserError(f'{name} takes its pseudo labels from a finished supervised network, and {supervised} is none: train supervised first.')
     return Path(supervised)
@@ -696,7 +699,7 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
         alone = {k: round(v, 4) for k in DIGEST if (v := first['last'].get(f'{k}1')) is not None}
         summary['dashed'] = dict(_digest(first), **alone, nets=nets, ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
-    labels_first = not start and any(find_method(n).frozen and not find_method(n).every for n in methods)     # pseudo labels come from supervised training
+    labels_first = not start and any(wants_labels(find_method(n)) for n in methods)
     order = sorted(methods, key=lambda name: name != 'supervised') if labels_first else list(methods)
     for name in order:
         labeller(name, p, data, start, folder/'supervised', seed, **kw)

@@ -19,7 +19,7 @@ from .data.coco import write_json
 from .data.synth import synth_recipe
 from .protocols import PER_METHOD, SECOND, Protocol
 from .run import (Data, Evaluate, check_batch, check_networks, codec_of, drawing_of, drawn_folder, drawn_people, first_of, labeller, load_run, prepare, read_recipe,
-                          read_result, starts, train)
+                          read_result, starts, train, wants_labels)
 
 # %% auto #0
 __all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep',
@@ -178,7 +178,7 @@ def sweep_rows(
     **kw,                   # device, amp, progress
 )->Iterator[Entry]:
     "The rows of one seed, one after the other; what waits for another process comes last"
-    def waits(name): return not start and METHODS[name].frozen and not METHODS[name].every and is_held(here/'supervised')
+    def waits(name): return not start and wants_labels(METHODS[name]) and is_held(here/'supervised')
     for name in sorted(todo, key=waits):
         said = f'{name}, seed {seed}'
         if not lacks(methods=[name]): continue   # another sweep was faster
