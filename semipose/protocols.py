@@ -10,10 +10,10 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['CODECS', 'AFFINE', 'HIDING', 'PER_METHOD', 'SECOND', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE',
-           'PAIRED', 'OTHER', 'FULL', 'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV', 'Protocol',
-           'Budget', 'kind_of', 'budget_of', 'with_budget', 'protocol_names', 'protocol', 'Published', 'published',
-           'published_entry']
+__all__ = ['CODECS', 'AFFINE', 'HIDING', 'MOVES', 'PER_METHOD', 'SECOND', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS',
+           'TABLE', 'PAIRED', 'OTHER', 'FULL', 'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV',
+           'Protocol', 'Budget', 'kind_of', 'budget_of', 'with_budget', 'protocol_names', 'protocol', 'Published',
+           'published', 'published_entry']
 
 # %% ../nbs/70_protocols.ipynb #a1476abb
 CODECS = ('gaussian', 'rounded', 'dark', 'udp', 'udp_offset')   # ways from joints to heatmaps and back, see semipose.codecs
@@ -135,6 +135,7 @@ class Budget:
     def milestones(self)->tuple: return tuple(f/self.epochs for f in self.falls) or (2/3, 5/6)   # shares of the steps
 
 AFFINE, HIDING = 'A', 'JC or RA'    # kinds of method: the easy-hard pair alone, and with Joint Cutout or RandAugment
+MOVES = ('Affine', 'Zoom')          # steps of a view that only move the picture, see semipose.views
 PER_METHOD = ('steps', 'every', 'milestones', 'epochs', 'budget')   # fields that a method may have of its own
 SECOND = ('other', 'other_width', 'other_weights', 'weights2')      # what only some pairs look at, see methods.second_of
 
@@ -149,31 +150,33 @@ BUDGETS = {                         # a protocol's `budget` -> kind of method ->
 }
 
 def kind_of(
-    method:str,     # a name in METHODS
+    m,              # Method: an entry of METHODS, or a line of one's own
 )->str:             # 'A', 'JC or RA', 'multiaugs', 'sspcm' or 'supervised'
-    "Which budget a method takes, told by its name"
-    parts = re.sub(r'(jc|ra)\d+', r'\1', method).split('_')     # pair_jc10 hides joints too
-    return parts[0] if parts[0] in ('multiaugs', 'sspcm', 'supervised') else HIDING if {'jc', 'ra'} & set(parts) else AFFINE
+    "Which budget a method takes, told by what it does: no students, a teacher that is the closest of several, several student views at once, a step that hides joints or changes colours"
+    if not m.student_views: return 'supervised'
+    if getattr(m.teacher, 'least', 1) > 2: return 'sspcm'
+    if len(m.student_views) > 1: return 'multiaugs'
+    return AFFINE if all(type(s).__name__ in MOVES for v in m.student_views for s in v.steps) else HIDING
 
 def budget_of(
-    method:str,     # a name in METHODS
+    m,              # Method
     p:Protocol,
 )->Budget|None:     # None: the protocol's own steps
     "The budget of method x protocol"
     if p.budget is None: return None
     if p.budget not in BUDGETS: raise UserError(f'protocol {p.name}: budget={p.budget!r}; it is one of {", ".join(BUDGETS)}, or nothing.')
-    row, kind = BUDGETS[p.budget], kind_of(method)
+    row, kind = BUDGETS[p.budget], kind_of(m)
     if kind == 'supervised': return max((row[k] for k in (AFFINE, HIDING) if k in row), key=lambda b: b.epochs)
     return row.get(kind, row[AFFINE])
 
 def with_budget(
-    method:str,             # a name in METHODS
+    m,                      # Method
     p:Protocol,
     people:int,             # unlabelled people, one pass over whom is an epoch
     every:int|None=None,    # steps between two measurements; None: one pass
 )->Protocol:                # steps, every, milestones and epochs filled in; p itself where no budget is published
     "The protocol with the budget that the method has under it"
-    b = budget_of(method, p)
+    b = budget_of(m, p)
     if b is None: return p
     if people < 1: raise UserError(f'protocol {p.name}: people={people}; a pass needs at least one unlabelled person.')
     epoch = -(-people//max(p.batch[1], 1))

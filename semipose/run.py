@@ -4,7 +4,7 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import csv, hashlib, io, json, math, multiprocessing, os, platform, shutil, subprocess, sys, time
+import copy, csv, hashlib, io, json, math, multiprocessing, os, random, platform, shutil, subprocess, sys, time
 from dataclasses import dataclass, replace as dataclass_replace
 from datetime import datetime, timezone
 from functools import cache
@@ -26,7 +26,8 @@ from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all
-from .methods import kinds, line_of, method as find_method, own, second_of, title
+from .methods import METHODS, kinds, line_of, method as find_method, own, second_of, title
+from .teaching import Teaching, one_batch
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, coco_results, judge
@@ -34,13 +35,16 @@ from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
-__all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'peers_of',
-           'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
-           'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
-           'Keeper', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts',
-           'take_place', 'wants_labels', 'labeller', 'first_of', 'check_labels', 'compare', 'keep_numbers',
-           'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
-           'evaluate_run']
+__all__ = ['CACHE', 'MEASURES', 'PLACES', 'FILES', 'EQUAL', 'LATER', 'NO_ROOM', 'DIGEST', 'Data', 'prepare', 'kept', 'readers',
+           'codec_of', 'peers_of', 'check_people', 'choose_labeled', 'val_of', 'score', 'has_heads', 'by_heads',
+           'Evaluate', 'val_key', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'places_of',
+           'places_now', 'place_of', 'place_name', 'is_place', 'pool', 'people_of', 'trained_on', 'shared_said',
+           'versions', 'hardware', 'revision', 'pick_device', 'command', 'nameless', 'open_run', 'refuse_existing',
+           'is_blank', 'clear_blank', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress', 'Keeper',
+           'check_precision', 'step_said', 'dry_step', 'train', 'check_batch', 'check_networks', 'as_begun',
+           'same_split', 'begin_from', 'save_strip', 'starts', 'take_place', 'wants_labels', 'labeller', 'first_of',
+           'check_labels', 'compare', 'keep_numbers', 'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs',
+           'load_run', 'Answers', 'answers_of', 'evaluate_run']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -80,12 +84,14 @@ def prepare(
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
     if boxes and not unlabeled: raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: give --unlabeled too, or leave --boxes out.')
     train, val, note = read_any_train_val(data, labels)
-    n = p.labels or len(train.posed)
-    split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
+    check_people(train, val)
+    split = choose_labeled(p, train, seed)
     others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
-    def kept(crops): return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
     if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
-    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+    return Data(train, val, split, kept(Crops(train, p.size), progress), kept(Crops(val, p.size), progress), kept(others, progress), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+
+def kept(crops, progress:bool=True):    # crops in memory where they fit; None stays None
+    return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
 
 def readers(
     *streams,   # (crops or None, how many of them make a batch)
@@ -110,6 +116,37 @@ def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->
     name, weights, width = map(list, zip(*(each[k] for k in networks)))
     weights = [p.weights2 or w if k == 'net' and 'net' in networks[:i] else w for i,(k, w) in enumerate(zip(networks, weights))]
     return build_peers(name, joints*build_codec(p.decode).planes, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
+
+# %% ../nbs/71_run.ipynb #8c9fc3d3
+def check_people(
+    train:People,   # to train on
+    val:People,     # to validate on
+)->None:            # UserError, before anything slow is done
+    "Is there anybody to learn from, and anybody to be measured on?"
+    for people, what, remedy in ((train, 'train', 'label some of them'), (val, 'validate', 'label some of them, or leave the file out, and a part of the labelled people is set aside')):
+        if not len(people.posed):
+            has = f'none of its {len(people):,} people to {what} on has a joint and a box' if len(people) else f'there is nobody to {what} on'
+            raise UserError(f'{people.folder}: {has}; {remedy}.')
+
+def choose_labeled(
+    p:Protocol,         # how many, and how they are chosen
+    train:People,       # all training people
+    seed:int,
+)->Split:
+    "Who is labelled, unlabelled, held out"
+    n = p.labels or len(train.posed)
+    return split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
+
+def val_of(
+    p:Protocol,
+    data=None,          # as `prepare`
+    labels=None,        # as `prepare`
+    seed:int=0,         # as `prepare`
+    read=None,          # (train, val) where they have been read
+)->str:                 # `val_key` of the people that a run of these settings would be measured on
+    "Which validation people there are, without a crop being cut"
+    train, val = read or read_any_train_val(data, labels)[:2]
+    return val_key(dataclass_replace(val, vis=val.vis*train.subset(choose_labeled(p, train, seed).labeled).supervised))
 
 # %% ../nbs/71_run.ipynb #21a50c9e
 def score(
@@ -208,8 +245,195 @@ def val_key(
     for a in (people.box.round(2), people.xy.round(2), people.vis): h.update(np.ascontiguousarray(a).tobytes())
     return h.hexdigest()[:6]
 
+# %% ../nbs/71_run.ipynb #9d07f04c
+def marks(
+    people:People,
+)->list[str]:           # (N,) twenty hexadecimal digits: ten of the joints (of the box, where there are fewer than three), ten of the box in its picture
+    "What tells a person from all others, whatever folder, file or number it is found under"
+    seen, names = people.vis > 0, [os.path.basename(f).encode('utf-8', 'surrogateescape') for f in people.files]
+    joints = np.ascontiguousarray(np.where(seen[...,None], np.nan_to_num(people.xy), -1).round().astype('<i4'))
+    boxes, few = np.ascontiguousarray(np.nan_to_num(people.box).round().astype('<i4')), seen.sum(1) < 3
+    short = lambda *parts: hashlib.blake2b(b'|'.join(parts), digest_size=5).hexdigest()
+    out = []
+    for i, j in enumerate(people.image.tolist()):
+        box = short(names[j], boxes[i].tobytes())
+        out.append((box if few[i] else short(joints[i].tobytes())) + box)
+    return out
+
+def keys_of(people:People)->list[tuple[str,int]]:  # the picture's name inside the folder, the annotation's id
+    return [(people.files[j], a) for j, a in zip(people.image.tolist(), people.ids.tolist())]
+
+def save_who(
+    path,               # who.json
+    data:Data,          # of a run
+)->None:
+    "Write down whom a run is trained and validated on"
+    def part(people):
+        if people is None: return None
+        used, image = np.unique(people.image, return_inverse=True)
+        return dict(files=[people.files[i] for i in used], image=image.tolist(), ids=people.ids.tolist(), marks=marks(people))
+    write_json(path, dict(format=1, train=part(data.train), val=part(data.val), others=part(data.others and data.others.people)))
+
+@dataclass
+class Who:
+    "People as a run remembers them"
+    keys:list[tuple[str,int]]   # picture, annotation id
+    marks:list[str]             # of `marks`
+
+def read_who(
+    folder,                     # of a run
+)->dict[str,Who|None]|None:     # train, val, others; None of a run that did not write it down; UserError if it is damaged
+    "Whom a run was trained and validated on"
+    path = Path(folder)/'who.json'
+    if not path.exists(): return None
+    try:
+        d = json.loads(path.read_text())
+        part = lambda v: v and Who([(v['files'][i], a) for i, a in zip(v['image'], v['ids'], strict=True)], v['marks'])
+        who = {k: part(d[k]) for k in ('train', 'val', 'others')}
+        if not who['train'] or not who['val'] or any(v and len(v.keys) != len(v.marks) for v in who.values()): raise ValueError
+    except (ValueError, KeyError, TypeError, IndexError): raise UserError(f'{path} is damaged: remove it, and the run is asked about the people of its folder as they are today.') from None
+    return who
+
+def find_again(
+    people:People,          # what the files hold today
+    who:Who,                # of a run
+)->tuple[np.ndarray,int,int]:   # rows of those that are there, in the run's order; how many are gone; how many have other joints or another box
+    "The same people once more"
+    now, row = marks(people), {k: i for i, k in reversed(list(enumerate(keys_of(people))))}
+    at = [(row[k], m) for k, m in zip(who.keys, who.marks) if k in row]
+    return np.array([i for i, _ in at], dtype=np.int64), len(who.keys) - len(at), sum(now[i] != m for i, m in at)
+
+# %% ../nbs/71_run.ipynb #bd4a98f7
+PLACES = ('data', 'labels', 'unlabeled', 'boxes')
+
+def places_of(
+    folder,                 # of a run
+    **where,                # name -> path, or None
+)->dict:                    # name -> here: its full name; beside: from the run's folder, None on another drive
+    "Where a run's people are, so that it is found again from any working folder, and after run and people have moved together"
+    def beside(v):
+        try: return os.path.relpath(os.path.realpath(v), os.path.realpath(folder))
+        except ValueError: return None
+    return {k: dict(here=os.path.abspath(v), beside=beside(v)) for k,v in where.items() if v}
+
+def places_now(
+    folder,                 # of a run
+    recipe:dict,            # of it
+    k:str,                  # one of PLACES, or a start: start, start.net, start.other
+)->list[Path]:              # that exist, the likeliest first
+    "Where something of a run may be now"
+    p = recipe.get('places', {}).get(k)
+    if p is None: return [Path(v)]*bool((v := recipe.get(k)) and isinstance(v, str) and 'places' not in recipe and os.path.exists(v))
+    ways = [Path(folder)/p['beside']]*bool(p['beside']) + [Path(p['here'])]
+    return list({os.path.realpath(w): Path(os.path.normpath(w)) for w in ways if os.path.exists(w)}.values())
+
+def place_of(recipe:dict, k:str)->str|None:    # in full; as it was typed, in a run of an earlier version
+    return recipe.get('places', {}).get(k, {}).get('here') or recipe.get(k)
+
+def place_name(recipe:dict, k:str)->str: return os.path.basename(os.path.abspath(v)) if (v := place_of(recipe, k)) else ''   # its last part
+
+def is_place(
+    folder,                 # of a run
+    recipe:dict,            # of it
+    k:str,                  # as `places_now`
+    path,                   # what is asked about
+)->bool:
+    "Is this where the run has it from?"
+    old = recipe.get('places', {}).get(k)
+    if 'places' not in recipe:          # of an earlier version: from the folder it was typed in
+        name, _, kind = k.partition('.')
+        old = recipe.get(name)
+        old = (old.get(kind) if kind else None) if isinstance(old, dict) else None if kind else old
+    if not old or not path: return not old and not path
+    ways = [os.path.join(folder, old['beside'] or old['here']), old['here']] if isinstance(old, dict) else [old]
+    return os.path.realpath(path) in map(os.path.realpath, ways)
+
+def pool(
+    train:People,           # of one reading
+    val:People,
+    more:People|None=None,
+)->People:
+    "Parts of one list of pictures as one; who is in several is there several times"
+    parts = [p for p in (val, train, more) if p is not None]
+    rows = lambda k: None if any(getattr(p, k) is None for p in parts) else np.concatenate([getattr(p, k) for p in parts])
+    return dataclass_replace(val, **{k: rows(k) for k in ('image', 'ids', 'box', 'xy', 'vis', 'area', 'crowd', 'box_score', 'head')})
+
+def people_of(
+    folder,                         # of a run
+    recipe:dict|None=None,          # of it
+)->tuple[People,People,list[str]]:  # to train on, to validate on: the run's own; what has become of them, in sentences. UserError if nobody is left
+    "The very people that a run was trained and validated on, wherever one works now and whatever else the files hold by now"
+    recipe, who = recipe or read_recipe(folder), read_who(folder)
+    asked = [k for k in ('data', 'labels') if recipe.get(k)]
+    ways = {k: places_now(folder, recipe, k) for k in asked}
+    if lost := [k for k in asked if not ways[k]]:
+        raise UserError(f'The {"labels" if lost[0] == "labels" else "people"} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, or say where others are with --data.')
+    tried = [{k: w[min(i, len(w)-1)] for k,w in ways.items()} for i in range(max(map(len, ways.values()), default=0))]
+    found = None
+    for source in tried:
+        again = _people_at(source, who, folder)
+        if found is None or again[2] < found[2]: found = again
+        if not found[2]: break
+    if found is None: raise UserError(f'The run {folder} does not say where its people are: say where they are with --data.')
+    train, val, _, said = found
+    if not len(val): raise UserError(f'None of the people that the run {folder} was validated on is in {", ".join(map(str, tried[0].values()))}: put the old data back, or give others with --data.')
+    return train, val, said
+
+def _people_at(source:dict, who, folder)->tuple:
+    "What a place holds of a run's people; how many of them are gone or changed, and that in sentences"
+    train, val, _ = read_any_train_val(source.get('data'), source.get('labels'))
+    if who is None: return train, val, 0, _since(val, folder)
+    if len(train.files) == len(val.files) and train.folder == val.folder and train.files == val.files:      # one file: who is set aside may be others today
+        more = read_any(source.get('labels') or source['data'], 'train', source['data'] if source.get('labels') and source.get('data') else None, keep_all=True)
+        train = val = pool(train, val, more if more.files == val.files else None)
+    parts, said, off = [], [], 0
+    for name, people in (('train', train), ('val', val)):
+        rows, gone, changed = find_again(people, who[name])
+        parts.append(people.subset(rows))
+        off += gone + changed
+        what = dict(train='trained', val='validated')[name]
+        if gone: said.append(f'{gone:,} of the {len(who[name].keys):,} people that the run was {what} on are gone from {people.folder}.')
+        if changed: said.append(f'{changed:,} of the {len(who[name].keys):,} people that the run was {what} on have other joints or boxes than at training.')
+    return *parts, off, said
+
+def _since(val:People, folder)->list[str]:
+    "Of a run that did not write down its people: are they still the same? By what it left of each"
+    try: old, split = (json.loads((Path(folder)/f).read_text()) for f in ('people.json', 'split.json'))
+    except (OSError, ValueError): return []
+    keep = np.asarray(read_recipe(folder).get('supervised') or 1) > 0
+    if old.get('val') == val_key(dataclass_replace(val, vis=val.vis*keep)): return []
+    n = len(set(val.ids[val.posed].tolist()) & {*split.get('labeled', ()), *split.get('unlabeled', ())})
+    return [f'The validation people are not those that the run was measured on: its data have changed since. {n:,} of them were trained on.']
+
+# %% ../nbs/71_run.ipynb #ab9d3c3c
+def trained_on(
+    folder,                 # of a run
+    recipe:dict,            # of it
+    people:People,          # anybody, with the run's joints
+)->np.ndarray|None:         # (N,) 0 never seen, 1 its picture alone, 2 with its joints; None of a run that did not write down its people
+    "Whom of these people a run was trained on, under whatever name and number they are here"
+    who = read_who(folder)
+    if who is None: return None
+    split = json.loads((Path(folder)/'split.json').read_text())
+    taught = {a: 2 for a in split['labeled']}
+    unseen = recipe['method'] in METHODS and not METHODS[recipe['method']].student_views     # learns from no unlabelled picture
+    if not unseen and who['others'] is None: taught = {**{a: 1 for a in split['unlabeled']}, **taught}
+    known = {}
+    for (_, a), mark in zip(who['train'].keys, who['train'].marks):
+        if how := taught.get(a, 0): known.update({m: max(how, known.get(m, 0)) for m in (mark[:10], 'b' + mark[10:])})
+    if not unseen and who['others'] is not None:
+        for mark in who['others'].marks: known.setdefault('b' + mark[10:], 1)
+    return np.array([max(known.get(m[:10], 0), known.get('b' + m[10:], 0)) for m in marks(people)], dtype=np.int64).reshape(-1)
+
+def shared_said(
+    how:np.ndarray|None,    # of `trained_on`
+)->list[str]:               # nothing, or one sentence
+    "How many people were trained on"
+    n = 0 if how is None else int((how > 0).sum())
+    return [f'{n:,} of these {len(how):,} people were trained on, {int((how > 1).sum()):,} of them with their joints: the numbers say how well they were learned by heart, too.']*(n > 0)
+
 # %% ../nbs/71_run.ipynb #18d1ee94
-FILES = ('recipe.json', 'split.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
+FILES = ('recipe.json', 'split.json', 'who.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def versions()->dict[str,str]:
     "What ran"
@@ -253,7 +477,19 @@ def pick_device(
 def command()->str:
     "What was typed, without the folders of this machine"
     if not sys.argv or Path(sys.argv[0]).name != 'semipose': return 'semipose (as a library)'
-    return ' '.join(['semipose', *(_short(a) if os.path.isabs(a) else a for a in sys.argv[1:])])
+    def short(a):
+        option, eq, v = a.partition('=') if a.startswith('--') else ('', '', a)
+        return f'{option}{eq}{nameless(v)}' if os.path.isabs(v) else a
+    return ' '.join(['semipose', *map(short, sys.argv[1:])])
+
+def nameless(
+    path,       # of a file or folder
+)->str:         # from the working folder where it lies inside, else its name alone
+    "A path as it may be told to others"
+    path = os.path.abspath(path)
+    try: inside = os.path.relpath(path)
+    except ValueError: inside = os.pardir    # on another drive
+    return os.path.basename(path) if inside.split(os.sep)[0] == os.pardir else inside
 
 def open_run(
     folder,                 # where the run goes
@@ -264,7 +500,7 @@ def open_run(
 )->Path:                    # UserError if something else is there already
     "Make a run folder, or take one up"
     folder = Path(folder)
-    refuse_existing(folder, replace or resume)
+    refuse_existing(folder, replace or resume, mine)
     if mine or not is_held(folder):
         for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing; a living one is still at it
     elif replace: raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
@@ -279,13 +515,34 @@ def open_run(
 def refuse_existing(
     folder,                 # where a run is to go
     known:bool=False,       # an existing run is welcome
+    mine:bool=False,        # this process holds it
 )->None:                    # UserError if it cannot go there
     "Asked before anything slow is done"
     folder = Path(folder)
     if folder.exists() and not folder.is_dir(): raise UserError(f'{folder} is a file, not a run folder: choose another --name, or remove it.')
-    if is_free(folder): return
+    if is_free(folder) or is_blank(folder, mine): return
     if not known: raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove it.')
     if not (folder/'recipe.json').exists(): raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
+
+def is_blank(
+    folder,                 # where a run is to go
+    mine:bool=False,        # this process holds it
+)->bool:
+    "Does a run lie there that ended before its first measurement, and that nobody is at? Its place is free"
+    folder, left = Path(folder), {*FILES, '.lock'} - {'result.json', 'weights.safetensors', 'state.safetensors'}
+    return folder.is_dir() and all(f.name in left or f.match('.*.part') for f in folder.iterdir()) and (mine or not is_held(folder))
+
+def clear_blank(
+    folder,                 # of a run that this process holds
+)->None:
+    "A run that was refused or broke before its first measurement leaves nothing"
+    folder = Path(folder)
+    if not is_blank(folder, mine=True): return
+    try:
+        for f in (*FILES, '.lock'): (folder/f).unlink(missing_ok=True)
+        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError: pass     # something else is there, or this system keeps the lock
 
 def read_recipe(
     folder,     # a run folder
@@ -321,19 +578,26 @@ def same_recipe(
     recipe:dict,    # what is asked for now
 )->None:            # UserError names the first setting that differs
     "A run is gone on with as it was begun, or not at all"
-    old, recipe = read_recipe(folder), dict(recipe)
+    old, recipe = read_recipe(folder), json.loads(json.dumps(recipe))
     if old['method'] == recipe['method'] and old.get('line', recipe.get('line')) != recipe.get('line'):
         raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): '
                         'remove it, or choose another --name (of a sweep: another --out).')
     unseen = [k for k in SECOND if k not in second_of(recipe['method'], recipe['nets'])]      # a network that the run does not have
     for r in (old, recipe): r['protocol'] = {k: v for k,v in {**LATER, **r['protocol']}.items() if k not in unseen}
     old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
+    places = recipe.get('places', {})
+    def same_place(k): return is_place(folder, old, k, (places.get(k) or {}).get('here'))
     for k in EQUAL:
-        if old.get(k) == json.loads(json.dumps(recipe.get(k))): continue
+        if k in (*PLACES, 'start') and 'places' in recipe:
+            if all(same_place(f) for f in {k, *(f for f in {**places, **old.get('places', {})} if f.startswith(f'{k}.'))}): continue
+            if old.get(k) == recipe.get(k):
+                raise UserError(f'The run {folder} was begun with another {k} of the same name ({old["places"][k]["here"] if k in old.get("places", {}) else old.get(k)}): '
+                                'give that one, or choose another --name (of a sweep: another --out).')
+        elif old.get(k) == recipe.get(k): continue
         a, b, what = old.get(k), recipe.get(k), k
         if isinstance(a, dict) and isinstance(b, dict):
-            what = next(f for f in {**a, **b} if a.get(f) != json.loads(json.dumps(b.get(f))))
-            a, b = a.get(what), b.get(what)
+            what = next((f for f in {**a, **b} if a.get(f) != b.get(f)), k)
+            a, b = (a.get(what), b.get(what)) if what != k else (a, b)
         raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: '
                         f'give the old setting, or choose another --name (of a sweep: another --out).')
 
@@ -393,11 +657,12 @@ class Keeper:
         steps:int,          # in all: after the last there is nothing to go on to
         show=None,          # called with each new row
         old=None,           # `Restore` of a run that stopped
+        trained:bool=True,  # the weights before the first step come from training
     ):
         self.folder, self.method, self.seed, self.evaluate, self.steps, self.show = folder, method, seed, evaluate, steps, show
         key, self.on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('pckh', 'validation, by PCKh@0.5') if has_heads(data.val) else ('ap', 'validation')
         self.log = Log(folder/'log.csv', old.note['rows'] if old else ())
-        self.watch = Watch(evaluate, self.row, key, self.best)   # a callback of the learner
+        self.watch = Watch(evaluate, self.row, key, self.best, trained=trained, ties=() if key == 'ap_heldout' else ('pck',))   # a callback of the learner
         if old:
             self.watch.take_up(old.note['rows'], old.note['best'])
             evaluate.take_up(old.note, old.extra)
@@ -427,6 +692,57 @@ class Keeper:
         (self.folder/'state.safetensors').unlink(missing_ok=True)
         return out
 
+# %% ../nbs/71_run.ipynb #583a1232
+def check_precision(
+    device:torch.device,
+    amp:bool,
+)->None:                # UserError
+    "Mixed precision is fastai's, for CUDA alone: elsewhere training would go on in fp32 and say otherwise"
+    if amp and device.type != 'cuda': raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {device.type}: leave it out.')
+
+NO_ROOM = ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')     # as torch says it: on a CPU, on Windows, CUDA, cuBLAS
+
+def step_said(
+    e:Exception,        # of a step
+    p:Protocol,
+    device,
+)->str|None:            # None: nothing that its user can mend
+    "What stopped a training step, in a sentence"
+    what = f'crops of {p.size[0]}x{p.size[1]} px and {p.batch[0]}+{p.batch[1]} people a step'
+    if isinstance(e, (MemoryError, torch.cuda.OutOfMemoryError)) or isinstance(e, RuntimeError) and any(s in str(e) for s in NO_ROOM):
+        return f'The memory of {device} has no room for {what} ({p.net}): give a smaller --batch, a smaller --size, or a smaller --net.'
+    if 'more than 1 value per channel' in str(e):
+        return f'Batch normalisation has a single value for each channel with {what} ({p.net}): give --batch 2 or more, or a larger --size.'
+
+def dry_step(
+    method:str,         # its name, for the sentence
+    m,                  # Method
+    p:Protocol,
+    data:Data,
+    peers:Peers,        # stay as they are
+    device,
+    amp:bool=False,
+)->None:                # UserError, before anything is written
+    "One step on noise, with copies of the networks: do they take crops of this size in batches of this many?"
+    g, (known, unknown), room, K = torch.Generator().manual_seed(0), p.batch, data.crops.room, len(data.skeleton)
+    def crops(n): return torch.randint(0, 256, (n, 3, *room), dtype=torch.uint8, generator=g).to(device)
+    was = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+            x, joints = dict(labeled=crops(known)), (torch.rand(known, K, 2, generator=g)*torch.tensor(room[::-1])).to(device)
+            if m.student_views: x['unlabeled'] = crops(unknown)
+            own = copy.deepcopy(peers).to(device, memory_format=torch.channels_last).train()
+            teaching = Teaching(m, codec_of(p, own.stride), p.size, data.skeleton, data.supervised)
+            with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, dict(xy=joints, vis=torch.full((known, K), 2, device=device)))[-1]
+            loss.backward()
+    except UserError: raise
+    except (RuntimeError, ValueError, AssertionError, MemoryError) as e:
+        why = f'{type(e).__name__}: {str(e).splitlines()[0][:160]}' if str(e) else type(e).__name__
+        raise UserError(step_said(e, p, device) or f'{method} with {p.net} cannot take a step with crops of {p.size[0]}x{p.size[1]} px and {known}+{unknown} people ({why}): '
+                        'choose another --size, --batch or --net.') from e
+    finally:
+        random.setstate(was[0]); np.random.set_state(was[1])  # noqa: NPY002
+
 # %% ../nbs/71_run.ipynb #0f6e41a8
 def train(
     method:str,             # a name in METHODS
@@ -452,6 +768,7 @@ def train(
     "Train a method under a protocol and write a run folder"
     check_batch(method, p)
     m, dev, cbs = find_method(method), pick_device(device), [cbs] if isinstance(cbs, Callback) else list(cbs)
+    check_precision(dev, amp)
     if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
     def people():
         if isinstance(data, Data): return data
@@ -459,7 +776,7 @@ def train(
         return prepare(p, data, seed, unlabeled, progress, labels, boxes)
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
         data = people()
-        p = with_budget(method, p, len(data.unlabeled), every)
+        p = with_budget(m, p, len(data.unlabeled), every)
     elif p.budget and steps: p = dataclass_replace(p, steps=steps, every=every or p.every, budget=None, epochs=None)
     n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
     if n != m.nets: m = dataclass_replace(m, nets=n)
@@ -467,36 +784,46 @@ def train(
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
     recipe = dict(method=method, line=line_of(method), title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
                   lr=lr or p.lr, start={k: _short(v) for k,v in start.items()} if isinstance(start, dict) else _short(start), **{k: _short(v) for k,v in source.items()},
-                  command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+                  command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                  places=places_of(folder, **source, **({f'start.{k}': v for k,v in start.items()} if isinstance(start, dict) else dict(start=start))))
     if mine := own(method): recipe['own'] = mine
-    resume = resume and (folder/'recipe.json').exists()
+    if blank := (folder/'recipe.json').exists() and is_blank(folder):
+        if progress: print(f'The run in {folder} ended before its first measurement: it is begun anew.')
+    resume = resume and not blank and (folder/'recipe.json').exists()
     if resume:
         open_run(folder, recipe, resume=True)
         if (done := read_result(folder)) and done['state'] == 'done': return done
     else: refuse_existing(folder, replace)
     data = people()
+    if resume: data = as_begun(folder, recipe, data, p, progress)
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
     peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
     if start: begin_from(peers, start, networks)
+    m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
+    if not resume: dry_step(method, m, p, data, peers, dev, amp)
     with only_writer(make_folder(folder)):
         if not resume: open_run(folder, recipe, replace, mine=True)
         elif (done := read_result(folder)) and done['state'] == 'done': return done   # another process has just ended it
-        m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
-        return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume, cbs)
+        try: return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume, cbs, bool(start))
+        finally: clear_blank(folder)
 
-def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume, cbs=())->dict:
+def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume, cbs=(), trained=True)->dict:
     "The part of `train` that writes into its folder"
     if resume: same_split(folder/'split.json', data)
     data.split.save(folder/'split.json')
+    if not (folder/'who.json').exists(): save_who(folder/'who.json', data)
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(method):<18}', steps, progress, first)
-    keeper = Keeper(folder, method, seed, data, Evaluate(data, p, codec), steps, bar.show, old)
+    keeper = Keeper(folder, method, seed, data, Evaluate(data, p, codec), steps, bar.show, old, trained)
     labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
     stream = Streams(labeled, unlabeled, p.batch, steps, seed, 0, readers(*zip((labeled, unlabeled), p.batch)))
     learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr, p.lam, p.optimiser, p.wd, seed, dev, amp, first,
                     cbs=[keeper.watch, bar, *([old] if old else []), *cbs])
     try: fit(learn, steps, p.schedule, p.milestones)
+    except (RuntimeError, ValueError, MemoryError) as e:
+        if said := step_said(e, p, dev): raise UserError(said) from e
+        raise
     finally:
         bar.close()
         if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
@@ -518,6 +845,25 @@ def check_networks(
 )->None:            # UserError, before anything slow is done
     "Build the networks that they need once: a package that is not there, a download that fails, a file that does not fit are told before the people are read"
     for networks in sorted({kinds(m, min(m.nets, 2)) for m in map(find_method, methods)}): peers_of(p, 1, len(networks), 0, networks)
+
+def as_begun(
+    folder,             # of a stopped run
+    recipe:dict,        # what is asked for now
+    data:Data,          # what the files hold today
+    p:Protocol,
+    progress:bool=True,
+)->Data:                # UserError if somebody is gone or changed
+    "A run goes on with its own people, whatever has been added to its files since"
+    who = read_who(folder)
+    alike = lambda people, w: keys_of(people) == w.keys and marks(people) == w.marks
+    if who is None: return data
+    others, lost = data.others, f'so the run {folder} cannot go on as it was begun: give the old data, or choose another --name.'
+    if (others is None) != (who['others'] is None) or others is not None and not alike(others.people, who['others']):
+        raise UserError(f'The unlabelled people are not those that it was begun with, {lost}')
+    if alike(data.train, who['train']) and alike(data.val, who['val']): return data
+    train, val, said = people_of(folder, recipe)
+    if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
+    return Data(train, val, Split.load(Path(folder)/'split.json', train), kept(Crops(train, p.size), progress), kept(Crops(val, p.size), progress), others, data.source)
 
 def same_split(path:Path, data:Data)->None:
     "UserError if other people would be labelled than when the run was begun"
@@ -561,8 +907,10 @@ def save_strip(path, evaluate:Evaluate, steps)->None:
         np.savez_compressed(f, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(heat), steps=np.asarray(steps), **each)
 
 def _short(path)->str|None:
-    "A path as a run writes it down: from the working folder, so that the same command finds it again"
-    return os.path.relpath(path) if path else None
+    "A path as a run writes it down: from the working folder, so that the same command finds it again; in full where it is on another drive"
+    if not path: return None
+    try: return os.path.relpath(path)
+    except ValueError: return os.path.abspath(path)
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
 def starts(
@@ -584,7 +932,7 @@ def starts(
         for k in dict.fromkeys(each): need[k] = max(need.get(k, 0), each.count(k))
     for kind, n in need.items():
         out[kind] = Path(folder) if kind == 'net' else Path(f'{folder}-{kind}')
-        had = read_recipe(out[kind])['nets'] if resume and (out[kind]/'recipe.json').exists() else 0   # finished or stopped
+        had = read_recipe(out[kind])['nets'] if resume and (out[kind]/'recipe.json').exists() and not is_blank(out[kind]) else 0   # finished or stopped
         more = resume and 0 < had < n
         here = out[kind].with_name(f'{out[kind].name}-more') if more else out[kind]
         if more:
@@ -646,8 +994,7 @@ def check_labels(
 )->None:                # UserError names the first setting that differs
     "A network that labels has seen the labels of the method that it labels for, and no others"
     old = read_recipe(supervised)
-    told = lambda v: os.path.realpath(v) if v else None
-    differ = [(k, old.get(k), _short(v)) for k,v in source.items() if told(old.get(k)) != told(v)] + [('seed', old['seed'], seed)]*(old['seed'] != seed)
+    differ = [(k, old.get(k), _short(v)) for k,v in source.items() if not is_place(supervised, old, k, v)] + [('seed', old['seed'], seed)]*(old['seed'] != seed)
     mine, theirs = json.loads(json.dumps(p.as_dict())), {**LATER, **old['protocol']}
     differ += [(k, theirs.get(k), mine[k]) for k in ('labels', 'choose', 'heldout', 'size', 'net', 'width', 'decode', 'sigma') if theirs.get(k) != mine[k]]
     for k, a, b in differ:
@@ -678,6 +1025,7 @@ def compare(
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
     began = time.perf_counter()
     for name in methods: check_batch(name, p)
+    check_precision(pick_device(device), amp)
     if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     with only_writer(make_folder(folder)):
         if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
@@ -789,7 +1137,7 @@ def list_runs(
             continue
         last = (result or {}).get('last', {})
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
-        rows.append(dict(row, method=recipe['method'], data=Path(recipe.get('data') or recipe.get('labels') or '').name, labels=str(recipe['protocol'].get('labels') or 'all'),
+        rows.append(dict(row, method=recipe['method'], data=place_name(recipe, 'data') or place_name(recipe, 'labels'), labels=str(recipe['protocol'].get('labels') or 'all'),
                          seed=recipe['seed'], step=f'{last.get("step", 0)}/{recipe.get("steps", 0)}', AP=last.get('ap'), state=state))
     return rows
 
@@ -814,6 +1162,8 @@ class Answers:
     people:People                   # the truth with all that COCO ignores, v = 0 for joints that the networks have not learned
     rows:np.ndarray                 # (n,) who of them was predicted
     found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
+    said:tuple = ()                 # what one must know of these people, in sentences: whom the run was trained on, who is gone
+    taught:np.ndarray|None = None   # (n,) as `trained_on`, of those predicted
 
 def answers_of(
     folder,                 # a run folder
@@ -828,20 +1178,28 @@ def answers_of(
     "Ask a run's networks"
     if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train' or 'val'.")
     peers, p, skeleton, recipe = load_run(folder, weights, device)
+    if data and split in ('train', 'val') and is_place(folder, recipe, 'labels' if recipe.get('labels') else 'data', data): data = None   # not all that are there: its own people
+    said = []
     if data: people = read_any(data, split, keep_all=True)
-    else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[split == 'val']
+    else: *both, said = people_of(folder, recipe); people = both[split == 'val']
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
+    how = trained_on(folder, recipe, people)
     people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
     rows = people.posed
     if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
+    how = None if how is None else how[rows]
+    said = [*said, *shared_said(how)]
+    if progress:
+        for s in said: print(s)
     found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
                         flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
-    return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)))
+    return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)), tuple(said), how)
 
 def evaluate_run(
     folder,                     # a run folder
     *args, **kw,                # as `answers_of`
-)->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, in percent; mean peak, people
+)->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, in percent; mean peak, people; how many of them were trained on, where some were
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
-    return {name: dict(score(a.people, a.rows, f, a.people.supervised)[0], people=len(a.rows)) for name, f in a.found.items()}
+    shared = {} if a.taught is None or not (n := int((a.taught > 0).sum())) else {'trained on': n}
+    return {name: dict(score(a.people, a.rows, f, a.people.supervised)[0], people=len(a.rows), **shared) for name, f in a.found.items()}

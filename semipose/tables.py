@@ -94,7 +94,7 @@ def measure_work(
 )->float|None:                      # pictures forward
     "How much work equal compute is: what PoseCons does in all, also where it has not run"
     if mine := [e for e in entries if e.method == MEASURE]: return float(np.mean([e.work for e in mine]))
-    try: p = with_budget(MEASURE, Protocol.from_dict(entries[0].settings), entries[0].unlabeled)
+    try: p = with_budget(METHODS[MEASURE], Protocol.from_dict(entries[0].settings), entries[0].unlabeled)
     except (UserError, IndexError, TypeError, ValueError): return None     # nothing there, or of another version
     return float(cost(MEASURE, p).work*(p.steps if p.budget else entries[0].steps))
 

@@ -52,7 +52,10 @@ class Watch(Callback):
         select:str='ap',            # the number that decides which checkpoint is best
         on_best:Callable=None,      # called with the model when `select` is the best so far
         first:bool=True,            # also measure before the first step
+        trained:bool=True,          # the weights before the first step come from training; of random ones step 0 is never the best
+        ties:tuple=('pck',),        # which other numbers decide where `select` is equal; where they are too, the later step is the better one
     ):
+        self.trained, self.ties = trained, ties
         self.evaluate, self.on_row, self.select, self.on_best, self.first = evaluate, on_row, select, on_best, first
         self.rows, self.sums, self.count, self.best, self.spent = [], {}, 0, None, 0.
 
@@ -90,7 +93,8 @@ class Watch(Callback):
         row['seconds'] = round(self.spent + time.perf_counter() - self.began - self.busy, 2)   # of training alone
         self.sums, self.count = {}, 0
         self.rows.append(row)
-        if self.select in row and (self.best is None or row[self.select] > self.best[self.select]):
+        rank = lambda r: tuple(r.get(k, -1.) for k in (self.select, *self.ties))
+        if self.select in row and (self.trained or row['step'] > 0) and (self.best is None or rank(row) >= rank(self.best)):
             self.best = row
             if self.on_best: self.on_best(self.model, row)
         if self.on_row: self.on_row(row)

@@ -221,11 +221,12 @@ def test_another_network_brings_its_own_weights_and_width():
 
 def test_measurements_may_be_asked_for_under_a_published_budget():
     from semipose.cli import build_protocol
+    from semipose.methods import METHODS
     from semipose.protocols import with_budget
     p = build_protocol("coco-1k", every=1000)
     assert p.budget == "coco-1k" and p.every == 1000, "the steps stay those of the method"
-    told = with_budget("posecons", p, 149_813, 1000)
-    assert told.every == 1000 and abs(told.steps - with_budget("posecons", p, 149_813).steps) < 1000
+    told = with_budget(METHODS["posecons"], p, 149_813, 1000)
+    assert told.every == 1000 and abs(told.steps - with_budget(METHODS["posecons"], p, 149_813).steps) < 1000
     assert build_protocol("coco-1k", steps=9364).budget is None
     q = build_protocol("coco-1k", every=1000, start_steps=2000)
     assert (q.budget, q.every, q.start_steps) == ("coco-1k", 1000, 2000)

@@ -27,10 +27,10 @@ def test_committed_protocols_are_what_they_were(name):
     assert {k: getattr(p, k) for k in OLD[name]} == OLD[name]
     old = Protocol.from_dict(json.loads(json.dumps(OLD[name])))
     assert replace(p, other=None, other_width=None) == old, 'a recipe without the new fields reads as what it was'
-    assert old.budget is None and with_budget('posedual', old, 1000) is old
+    assert old.budget is None and with_budget(METHODS['posedual'], old, 1000) is old
 
 def test_a_recipe_reads_as_what_was_written():
-    for p in (with_budget('posedual_jc', protocol('coco-1k'), 1000), protocol('coco-full-hrnet'), protocol('mpii-aic-all'), protocol('lsp-all')):
+    for p in (with_budget(METHODS['posedual_jc'], protocol('coco-1k'), 1000), protocol('coco-full-hrnet'), protocol('mpii-aic-all'), protocol('lsp-all')):
         assert Protocol.from_dict(json.loads(json.dumps(p.as_dict()))) == p
 
 def test_the_protocols_of_the_paper():
@@ -82,7 +82,7 @@ def test_unknown_names_suggest_the_nearest(wrong, near):
     (dict(boxes='b.json'), 'without unlabeled'), (dict(budget='coco-2k', schedule='milestones'), "budget='coco-2k'; it is one of coco-1k"),
 ])
 def test_bad_settings_are_told(change, says):
-    with pytest.raises(UserError, match=says): with_budget('posecons', protocol('demo', **change), 100)
+    with pytest.raises(UserError, match=says): with_budget(METHODS['posecons'], protocol('demo', **change), 100)
 
 # ---- budgets
 
@@ -100,13 +100,13 @@ def test_bad_settings_are_told(change, says):
     ('sspcm', 'coco-full-hrnet', 400, None),
     ('posedual_jc', 'coco-all', 100, (70, 90)), ('posedual_jc', 'coco-1k-all', 70, (50, 60))])
 def test_budgets_are_published(method, name, epochs, falls):
-    b = budget_of(method, protocol(name))
+    b = budget_of(METHODS[method], protocol(name))
     assert b.epochs == epochs and (b.falls or None) == falls
     assert b.milestones == (tuple(f/epochs for f in falls) if falls else (2/3, 5/6))
 
 def test_a_budget_is_right_to_the_step():
     "149,813 people, 32 a step: 4,682 steps; the learning rate falls with the first step after each milestone"
-    p = with_budget('posedual_jc', protocol('coco-1k'), 149_813)
+    p = with_budget(METHODS['posedual_jc'], protocol('coco-1k'), 149_813)
     assert (p.steps, p.every, p.epochs, p.steps/p.every) == (70*4682, 4682, 70, 70)
     f = SCHEDULES[p.schedule](1., p.milestones)
     assert [round(f(k/p.steps), 9) for k in (0, 50*4682-1, 50*4682, 60*4682-1, 60*4682, p.steps-1)] == [1., 1., .1, .1, .01, .01]
@@ -114,30 +114,30 @@ def test_a_budget_is_right_to_the_step():
         for b in row.values():
             f = SCHEDULES['milestones'](1., b.milestones)
             if b.falls: assert [round(f(e/b.epochs), 9) for e in (b.falls[0]-1, b.falls[0], b.falls[1]-1, b.falls[1])] == [1., .1, .1, .01]
-    assert [with_budget('posecons', protocol('coco-1k'), n).steps for n in (1, 32, 33, 64, 65)] == [30, 30, 60, 60, 90]
-    assert with_budget('posedual', protocol('coco-full-hrnet'), 1001).steps == 300*126, 'eight a step'
+    assert [with_budget(METHODS['posecons'], protocol('coco-1k'), n).steps for n in (1, 32, 33, 64, 65)] == [30, 30, 60, 60, 90]
+    assert with_budget(METHODS['posedual'], protocol('coco-full-hrnet'), 1001).steps == 300*126, 'eight a step'
 
 def test_steps_are_whole_stretches():
     for every in (1, 7, 1000, 4682, 9999, 10**9):
-        p = with_budget('posecons', protocol('coco-1k'), 149_813, every)
+        p = with_budget(METHODS['posecons'], protocol('coco-1k'), 149_813, every)
         assert p.every == every and p.steps % every == 0 and p.steps >= every and (abs(p.steps - 30*4682) <= every/2 or p.steps == every)
-    assert with_budget('posecons', with_budget('posedual_jc', protocol('coco-1k'), 99), 149_813) == with_budget('posecons', protocol('coco-1k'), 149_813)
+    assert with_budget(METHODS['posecons'], with_budget(METHODS['posedual_jc'], protocol('coco-1k'), 99), 149_813) == with_budget(METHODS['posecons'], protocol('coco-1k'), 149_813)
 
 def test_only_the_budget_is_filled_in():
-    a, b = protocol('coco-5k'), with_budget('sspcm', protocol('coco-5k'), 1000)
+    a, b = protocol('coco-5k'), with_budget(METHODS['sspcm'], protocol('coco-5k'), 1000)
     assert {f.name for f in fields(a) if getattr(a, f.name) != getattr(b, f.name)} == {'steps', 'every', 'milestones', 'epochs'}
 
 def test_steps_that_were_typed_win():
     p = protocol('coco-1k', steps=60, every=20)
-    assert with_budget('posedual_jc', p, 149_813) == p and p.steps == 60
-    assert with_budget('posedual_jc', protocol('coco-1k', lr=1e-4), 149_813).steps == 70*4682
+    assert with_budget(METHODS['posedual_jc'], p, 149_813) == p and p.steps == 60
+    assert with_budget(METHODS['posedual_jc'], protocol('coco-1k', lr=1e-4), 149_813).steps == 70*4682
 
 def test_every_method_has_a_budget_under_every_protocol():
     for name in PROTOCOLS:
         for m in METHODS:
             p = protocol(name)
-            assert (budget_of(m, p) is None) == (p.budget is None)
-    with pytest.raises(UserError, match='at least one unlabelled person'): with_budget('posecons', protocol('coco-1k'), 0)
+            assert (budget_of(METHODS[m], p) is None) == (p.budget is None)
+    with pytest.raises(UserError, match='at least one unlabelled person'): with_budget(METHODS['posecons'], protocol('coco-1k'), 0)
 
 # ---- sentences
 
@@ -147,7 +147,7 @@ def test_every_method_has_a_budget_under_every_protocol():
     (protocol('coco-1k'), ('After Xie et al. 2021:', '1,000 labelled people (the first of the file)', 'as many steps as published for the method', 'ImageNet',
                            'milestones of its own'),
      ('327,740', 'but for', ' %')),
-    (with_budget('posedual', protocol('coco-1k'), 149_813), ('After Xie et al. 2021:', '140,460 steps (30 passes', 'after 66.7 % and 83.3 %'), ('but for', 'as many')),
+    (with_budget(METHODS['posedual'], protocol('coco-1k'), 149_813), ('After Xie et al. 2021:', '140,460 steps (30 passes', 'after 66.7 % and 83.3 %'), ('but for', 'as many')),
     (protocol('coco-1k', steps=4682), ('but for steps:', '4,682 steps of'), ('as many',)),
     (protocol('coco-1k', lr=1e-4, flip=True), ('but for lr, flip:', '; flip test'), ('no flip test',)),
     (replace(protocol('coco-1k'), milestones=(.1,)), ('Xie et al. 2021:',), ('but for',)),
@@ -341,7 +341,7 @@ def test_coco_protocols_train(coco, tmp_path):
     for name, people, epoch in (('coco-1k', 9, 3), ('coco-full', 4, 1)):
         p = shrunk(name, labels=4 if name == 'coco-1k' else None)
         d = prepare(p, top, progress=False, **p.places(top))
-        q = with_budget('posedual_jc', p, len(d.unlabeled))
+        q = with_budget(METHODS['posedual_jc'], p, len(d.unlabeled))
         assert len(d.unlabeled) == people and (q.every, q.steps) == (epoch, epoch*(70 if name == 'coco-1k' else 400))
         r = train('posedual_jc', q, d, tmp_path/name, device='cpu', progress=False, steps=2, every=1)
         assert r['state'] == 'done' and r['last']['step'] == 2 and 0 <= r['last']['ap'] <= 100 and r['last']['cons2'] > 0
