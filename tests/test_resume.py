@@ -119,7 +119,7 @@ def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('change, says', [
     (dict(method='posecons'), "begun with method='naive' and is asked to go on with method='posecons'"),
-    (dict(seed=1), 'begun with seed=0'), (dict(steps=12), 'steps=8'), (dict(lr=.5), 'lr='), (dict(amp=True), 'amp=False'),
+    (dict(seed=1), 'begun with seed=0'), (dict(steps=12), 'steps=8'), (dict(lr=.5), 'lr='), (dict(amp=True), 'mixed precision, is for CUDA'),
     (dict(p=replace(SMALL, lam=3.)), 'lam=1.0'), (dict(p=replace(SMALL, labels=6)), 'labels=8'),
 ])
 def test_a_run_goes_on_as_it_was_begun(unbroken, data, change, says):
