@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import norm as normal_law, t as t_law
 from .errors import UserError
 from .files import whole
+from .watch import outcome, peak_key, peak_share
 from .evaluate.coco import Matches, ap_of
 
 # %% auto #0
@@ -84,7 +85,11 @@ class Entry:
         "AP of the first networks alone"
         return float(np.mean(self.each[:nets])) if len(self.each) > nets else self.ap
     @property
-    def peak_share(self)->float: return self.last['peak_unlabeled']/max(self.first['peak_unlabeled'], 1e-9)   # of the start's mean peak
+    def peak_share(self)->float: return peak_share(self.curve)   # of the start's mean peak, with re-estimated statistics where they were measured
+    @property
+    def peak_key(self)->str: return peak_key(self.curve)         # which peak that is
+    @property
+    def outcome(self)->str: return outcome(self.curve)           # held, faded or collapsed, see watch.outcome
     @property
     def fall(self)->float: return largest_fall([row['ap'] for row in self.curve])
     @property

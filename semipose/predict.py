@@ -4,18 +4,20 @@
 
 # %% ../nbs/35_predict.ipynb #c684beb2
 from __future__ import annotations
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import NamedTuple
 import torch
 from torch import nn, Tensor
+from torch.optim.swa_utils import update_bn
 from .errors import UserError
 from .geometry import affine, compose, invert, move, warp, window
 from .codecs import Gaussian, moved, renamed, response
 
 # %% auto #0
-__all__ = ['Prediction', 'as_list', 'evaluating', 'as_crops', 'heatmaps', 'seen', 'look', 'mean_heat', 'decode', 'predict',
-           'map_back', 'predict_all']
+__all__ = ['Prediction', 'as_list', 'evaluating', 'as_crops', 'heatmaps', 'reestimated', 'seen', 'look', 'mean_heat', 'decode',
+           'predict', 'map_back', 'predict_all']
 
 # %% ../nbs/35_predict.ipynb #4dbdf3bc
 class Prediction(NamedTuple):
@@ -64,6 +66,21 @@ def heatmaps(net:nn.Module, x:Tensor)->Tensor:
     "The network's answer in float32: of several heatmaps, coarse to fine, the last"
     out = net(x)
     return (out[-1] if isinstance(out, (list, tuple)) else out).float()
+
+# %% ../nbs/35_predict.ipynb #46eb2f92
+def reestimated(
+    nets,                           # a network, a list of them, or `Peers`; they stay as they are
+    batches:Iterable[Tensor],       # of (B,3,H,W) plain crops, float RGB in [0,1] or uint8; roomy ones with `size`
+    size:tuple[int,int]|None=None,  # (H,W) of the plain crop, if the crops are roomy
+)->list[nn.Module]:                 # copies in evaluation mode
+    "Copies whose batch normalisation uses the mean statistics of these pictures, not the running ones of training"
+    nets, batches = deepcopy(as_list(nets)), list(batches)
+    for net in nets:
+        device = next((p.device for p in net.parameters()), batches[0].device)
+        with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []):   # dropout draws
+            update_bn((as_crops(b, size, device) for b in batches), net)
+        net.eval()
+    return nets
 
 # %% ../nbs/35_predict.ipynb #69fb8584
 def seen(

@@ -25,7 +25,7 @@ from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
-from .predict import Prediction, look, predict_all
+from .predict import Prediction, look, predict_all, reestimated
 from .methods import METHODS, kinds, line_of, method as find_method, own, second_of, title
 from .teaching import Teaching, one_batch
 from .watch import Watch, collapsed, foreground, peak_histogram
@@ -203,8 +203,12 @@ class Evaluate:
 
     def __call__(self, model)->dict:
         row, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
-        def peaks(crops): return torch.stack([a.score for a in predict_all(model, crops, self.p.size, self.codec, self.batch, 'each')])[..., self.keep]
+        def peaks(crops, nets=model):
+            each = predict_all(nets, crops, self.p.size, self.codec, self.batch, 'each')
+            return torch.stack([a.score for a in each])[..., self.keep]
         lab, unl = peaks(self.labeled), peaks(self.unlabeled)
+        fresh = peaks(self.unlabeled, reestimated(model, self.plain(), self.p.size))
+        row |= dict(peak_reestimated=float(fresh.mean()), **{f'peak_reestimated{i+1}': float(v.mean()) for i,v in enumerate(fresh)})
         row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()), **{f'peak_unlabeled{i+1}': float(v.mean()) for i,v in enumerate(unl)},
                    **{f'peak_labeled{i+1}': float(v.mean()) for i,v in enumerate(lab)})
         if self.held is not None: row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))[0]['ap']
@@ -214,6 +218,11 @@ class Evaluate:
         heats = (heats.clamp(0,1)*255).round().byte().numpy()
         for name, new in (('strip', heats[:, self.keep].max(1)), ('joints', heats)): self.pictures[name].append(new)
         return row
+
+    def plain(self):
+        "The unlabelled people whose peaks are averaged, a batch of crops at a time"
+        n = len(self.unlabeled)
+        for i in range(0, n, self.batch): yield self.unlabeled.batch(np.arange(i, min(i+self.batch, n)))['image']
 
     def accuracy(self, model, crops, truth, rows)->tuple[dict,list[Matches]]:
         "AP and PCK of each network, their means, the ensemble's AP; whom each network found"

@@ -14,7 +14,7 @@ from .codecs import peaks
 from .teaching import Teaching
 
 # %% auto #0
-__all__ = ['mean_peak', 'foreground', 'peak_histogram', 'Watch', 'check_finite', 'collapsed']
+__all__ = ['mean_peak', 'foreground', 'peak_histogram', 'Watch', 'check_finite', 'peak_key', 'peak_share', 'collapsed', 'outcome']
 
 # %% ../nbs/43_watch.ipynb #9dabb7f1
 def mean_peak(
@@ -109,10 +109,33 @@ def check_finite(
             raise UserError(f'The loss term {name!r} is {float(v)} at step {step}: lower the learning rate (--lr) or look for broken pictures or labels.')
 
 # %% ../nbs/43_watch.ipynb #a9d7a06b
+def peak_key(
+    rows:list[dict],    # rows of a Watch
+)->str:                 # 'peak_reestimated' where every row has it, else 'peak_unlabeled'
+    "Which peak on unlabelled people is compared along these rows"
+    return 'peak_reestimated' if all('peak_reestimated' in r for r in rows) else 'peak_unlabeled'
+
+def peak_share(
+    rows:list[dict],        # rows of a Watch
+    key:str|None=None,      # which peak; None: `peak_key`
+)->float:                   # 1 = as at the start
+    "The last peak as a share of the first"
+    key = key or peak_key(rows)
+    return rows[-1][key]/max(rows[0][key], 1e-9)
+
 def collapsed(
-    rows:list[dict],            # rows of a Watch
-    key:str='peak_unlabeled',   # which peak
-    share:float=1/3,            # of the first row's
+    rows:list[dict],        # rows of a Watch
+    key:str|None=None,      # which peak; None: `peak_key`
+    share:float=1/3,        # of the first row's
 )->bool:
     "Did the unlabelled peak end under a third of its start?"
-    return rows[-1][key] < share*rows[0][key]
+    return peak_share(rows, key) < share
+
+def outcome(
+    rows:list[dict],    # rows of a Watch, from the start on
+)->str:                 # 'held', 'faded' or 'collapsed'
+    "How a training ended, by peak and by AP of network 1"
+    first, last = (r.get('ap1', r['ap']) for r in (rows[0], rows[-1]))
+    peak, ap = peak_share(rows), last/first if first >= 1 else 1.   # an AP that began at nothing says nothing
+    if peak < 1/3 or ap < 1/2: return 'collapsed'
+    return 'faded' if peak < 2/3 or ap < .9 else 'held'
