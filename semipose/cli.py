@@ -169,8 +169,8 @@ Shift = Annotated[bool, typer.Option('--shift', help='With --flip: move the mirr
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]
 Amp = Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the ledger.')]
 def check_device(device:str, amp:bool)->None:   # UserError before anything slow is done
-    from semipose.run import pick_device
-    if (dev := pick_device(device)).type != 'cuda' and amp: raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {dev.type}: leave it out.')
+    from semipose.run import check_precision, pick_device
+    check_precision(pick_device(device), amp)
 
 Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
@@ -382,7 +382,7 @@ def sweep(
     from semipose.ledger import read_ledger
     from semipose.tables import table_rows
     mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
-    if mine: show_table(table_rows(mine, everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
+    if mine and (shown := table_rows(mine, everything=False, only=chosen)): show_table(shown, title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
     typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {results}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
@@ -431,7 +431,7 @@ def beside(
     found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
 )->list[dict]:              # a row per measure
     "Networks side by side, which fits a terminal"
-    shown = lambda k, v: int(v) if k == 'people' else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
+    shown = lambda k, v: int(v) if k in ('people', 'trained on') else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
     return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in next(iter(found.values()))]
 
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')

@@ -17,8 +17,8 @@ from .watch import outcome, peak_key, peak_share
 from .evaluate.coco import Matches, ap_of
 
 # %% auto #0
-__all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'largest_fall', 'record', 'read_entry', 'read_ledger', 'example_entry',
-           'summarise', 'Resamples', 'spread_of', 'paired']
+__all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'networks_of', 'network_of', 'largest_fall', 'record', 'read_entry',
+           'read_ledger', 'example_entry', 'summarise', 'Resamples', 'spread_of', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
 FORMAT = 1   # of an entry; a reader refuses what is newer
@@ -78,7 +78,7 @@ class Entry:
     @property
     def pckh(self)->float|None: return self.last.get('pckh')   # PCKh@0.5, where heads are known
     @property
-    def each(self)->list[float]: return [self.last[k] for k in sorted(self.last) if k[:2] == 'ap' and k[2:].isdigit()]   # AP of each network
+    def each(self)->list[float]: return [self.last[k] for k in networks_of(self.last)]   # AP of each network
     def ap_of_first(self,
         nets:int,           # at least 1
     )->float:               # mean over so many networks; over all where nothing tells them apart
@@ -103,6 +103,24 @@ class Entry:
 
     def as_dict(self)->dict: return {f.name: getattr(self, f.name) for f in fields(self)}
 
+def networks_of(
+    row:dict,           # of a curve
+    key:str='ap',       # a number that is measured of each network
+)->list[str]:           # 'ap1', 'ap2', ...: as many as follow one another; a measure that is called ap50 is none
+    "The names under which a row keeps a number of each network"
+    n = 0
+    while f'{key}{n+1}' in row: n += 1
+    return [f'{key}{i+1}' for i in range(n)]
+
+def network_of(
+    name:str,           # of a number
+    row:dict,           # in which it stands
+)->tuple[str,int]:      # 'ap', 2 for 'ap2'; 'ap50', 0 for what is of no single network
+    "Which network a number is of"
+    base, n = name.rstrip('0123456789'), len(networks_of(row))
+    i = name[len(base):]
+    return (base, int(i)) if i in map(str, range(1, n+1)) else (name, 0)
+
 def largest_fall(
     ap:Sequence[float],     # along training
 )->float:                   # AP points, 0 if it never fell
@@ -115,10 +133,16 @@ def record(
     entry:Entry,        # of a finished run
     results='results',  # the ledger's folder
 )->Path:                # results/PROTOCOL/METHOD-seedN-KEY.json
-    "Write an entry; the same run recorded again takes the place of the older one"
+    "Write an entry; the same run recorded again takes the place of the older one, and one of other people, from another folder of the same name, stands beside it"
     path = Path(results)/entry.protocol/entry.name
+    if path.exists() and entry.val and _val_there(path) not in (None, entry.val): path = path.with_name(f'{path.stem}-{entry.val}.json')
     with whole(path) as part: part.write_text(json.dumps(entry.as_dict(), separators=(',', ':'), default=_plain) + '\n')
     return path
+
+def _val_there(path:Path)->str|None:
+    "Of which validation people the entry in this file is; None where it is damaged or does not know"
+    try: return read_entry(path).val
+    except UserError: return None
 
 def _plain(v):
     if isinstance(v, np.generic): return v.item()

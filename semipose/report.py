@@ -22,6 +22,7 @@ from PIL import Image
 from .errors import UserError
 from .files import whole
 from .draw import Picture, heat_overlay
+from .ledger import networks_of
 from .methods import METHODS, table, title
 from .views import A30, A60
 
@@ -363,7 +364,7 @@ def run_figure(
 )->Picture:
     "Accuracy, peaks and loss terms of one run"
     run = read_run(folder)
-    c, nets = color(run.name), [k for k in run.last if re.fullmatch(r'ap\d+', k)]
+    c, nets = color(run.name), networks_of(run.last)
     ap = [*((k, f'net {k[2:]}', c, 1.) for k in nets), ('ap', 'mean', c, 2.2), ('ap_ensemble', 'ensemble', INK, 1.6)] if len(nets) > 1 else [('ap', 'network', c, 2.2)]
     losses = [(k, k, MUTED if k.startswith('sup') else c, 1.6) for k in run.last if re.match('sup|cons', k)]
     panels = [(.035, 'AP, %', ap, '.1f'), (.375, 'Mean peak', [('peak_unlabeled', 'unlabelled', c, 2.2), ('peak_labeled', 'labelled', MUTED, 1.6)], '.2f'),

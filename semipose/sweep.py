@@ -4,7 +4,7 @@
 
 # %% ../nbs/75_sweep.ipynb #331fd0b5
 from __future__ import annotations
-import gc, json, traceback
+import gc, json, os, traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -12,22 +12,30 @@ from pathlib import Path
 import torch
 from .errors import UserError
 from .files import Held, is_held, turn, whole
-from .ledger import Entry, read_ledger, record, settings_key
+from .ledger import Entry, network_of, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, kinds, method as find_method, own, second_of
 from .data.core import is_there
+from .data.sets import read_any_train_val
 from .data.coco import write_json
 from .data.synth import synth_recipe
 from .protocols import PER_METHOD, SECOND, Protocol
-from .run import (Data, Evaluate, check_batch, check_networks, codec_of, drawing_of, drawn_folder, drawn_people, first_of, labeller, load_run, prepare, read_recipe,
-                          read_result, starts, train, wants_labels)
+from .run import (PLACES, Data, Evaluate, Who, as_begun, check_batch, check_networks, check_precision, codec_of, drawing_of, drawn_folder, drawn_people, first_of, keys_of,
+                          labeller, load_run, marks, pick_device, place_of, prepare, read_recipe, read_result, read_who, starts, train, val_key, val_of, wants_labels)
 
 # %% auto #0
-__all__ = ['ROUNDED', 'DEFAULTS', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep',
-           'unobtainable', 'sweep_row', 'sweep_rows', 'sweep']
+__all__ = ['ROUNDED', 'DEFAULTS', 'portable', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep',
+           'unobtainable', 'seed_folder', 'sweep_row', 'sweep_rows', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
 DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name', 'title')}
+
+def portable(
+    p:Protocol,
+)->Protocol:            # a file of weights by its name alone, where it was given in full or from above the working folder
+    "The settings as a ledger may tell them, without the folders of a machine"
+    short = lambda v: os.path.basename(v) if isinstance(v, str) and (os.path.isabs(v) or v.startswith(os.pardir)) else v
+    return replace(p, **{k: short(getattr(p, k)) for k in ('weights', 'weights2', 'other_weights')})
 
 def terms_of(
     p:Protocol,         # what is held equal
@@ -35,7 +43,7 @@ def terms_of(
     **odd,              # what a run did otherwise than a sweep would; None: nothing
 )->str:                 # six hexadecimal digits, see ledger.settings_key
     "What must be equal for two methods to stand in one table"
-    settings = {k: v for k,v in p.as_dict().items() if k not in PER_METHOD + SECOND}
+    settings = {k: v for k,v in portable(p).as_dict().items() if k not in PER_METHOD + SECOND}
     return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': Path(v).resolve().name.removesuffix('.zip') for k,v in source.items() if v and p.data != 'drawn'})
 
 def entry_of(
@@ -44,11 +52,15 @@ def entry_of(
     "What the ledger keeps of a run"
     recipe, result = read_recipe(folder), read_result(folder)
     if not result or result['state'] != 'done': raise UserError(f'The run {folder} is not finished: take it up with --resume.')
-    p, source = Protocol.from_dict(recipe['protocol']), {k: recipe.get(k) for k in ('data', 'labels', 'unlabeled', 'boxes')}
+    p, source = Protocol.from_dict(recipe['protocol']), {k: place_of(recipe, k) for k in PLACES}
+    sentence = recipe['sentence']
+    for k in ('weights', 'weights2', 'other_weights'):
+        if (v := getattr(p, k)) != (short := getattr(portable(p), k)): sentence = sentence.replace(v, short)
+    p = portable(p)
     m = replace(find_method(recipe['method']), nets=recipe['nets'])
     split = json.loads((Path(folder)/'split.json').read_text())
     people = json.loads((Path(folder)/'people.json').read_text()) if (Path(folder)/'people.json').exists() else None
-    short = lambda row: {k: round(v, ROUNDED.get(k.rstrip('123'), 6)) if isinstance(v, float) else v for k,v in row.items()}
+    short = lambda row: {k: round(v, ROUNDED.get(network_of(k, row)[0], 6)) if isinstance(v, float) else v for k,v in row.items()}
     other = lambda k, usual: None if recipe.get(k) in (None, usual) else recipe[k]   # a run without the shared start, on foreign people, ... stands in no table with the others
     odd = dict(lr=recipe['lr']) if other('lr', p.lr) else {}
     if p.data == 'drawn':
@@ -65,7 +77,7 @@ def entry_of(
                  unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
                  best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
                  seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
-                 begun=recipe['begun'], sentence=recipe['sentence'], own=recipe.get('own'), line=recipe.get('line'), people=people,
+                 begun=recipe['begun'], sentence=sentence, own=recipe.get('own'), line=recipe.get('line'), people=people,
                  source=None if p.data == 'drawn' and not odd else {k: Path(v).resolve().name for k,v in source.items() if v})
 
 # %% ../nbs/75_sweep.ipynb #6de13834
@@ -87,6 +99,7 @@ def find_people(
 )->Path:            # people.json
     "Ask a run's networks about each validation person once more"
     peers, p, _, recipe = load_run(folder, device=device)
+    data = as_begun(folder, recipe, data, p)
     with torch.no_grad(): found = Evaluate(data, p, codec_of(p, peers.stride)).people(peers)
     write_json(Path(folder)/'people.json', found)
     return Path(folder)/'people.json'
@@ -98,13 +111,14 @@ def lacking(
     seed:int,
     terms:str,              # of `terms_of`
     results,                # the ledger
+    val:str|None=None,      # of `run.val_of`; None: whichever people
 )->list[str]:
-    "The methods of which the ledger has no entry of this seed, terms and steps; of an unlike pair with this second network, of a row as its line says it today"
-    there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
+    "The methods of which the ledger has no entry of this seed, terms and steps, and these people; of an unlike pair with this second network, of a row as its line says it today"
+    there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and (val is None or e.val in (None, val)) and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
     as_json = lambda v: json.loads(json.dumps(v))
     pair = lambda name, settings: [as_json(settings.get(k)) for k in second_of(name)]
     done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there if is_todays(e.method, e.line)]
-    return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, p.as_dict())) not in done]
+    return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, portable(p).as_dict())) not in done]
 
 def why(
     e:Exception,    # being handled
@@ -149,6 +163,19 @@ def unobtainable(
         try: check_networks(names[:1], p)
         except UserError as e: out.update({f'{name}, seed {seed}': str(e) for name in names})
     return out
+
+def seed_folder(
+    folder,                 # of a protocol's runs
+    seed:int,
+    d:Data,                 # of `prepare`
+)->Path:                    # folder/seedN; where that holds runs of other people, folder/seedN-KEY
+    "Where the runs of one seed and these people are"
+    mine = [Who(keys_of(people), marks(people)) for people in (d.train, d.val)]
+    def others(here):
+        who = next(filter(None, map(read_who, sorted(f.parent for f in here.glob('*/who.json')))), None)
+        return who is not None and [who['train'], who['val']] != mine
+    here = Path(folder)/f'seed{seed}'
+    return here.with_name(f'{here.name}-{val_key(d.val)}') if others(here) else here
 
 def sweep_row(
     name:str,               # a name in METHODS
@@ -211,28 +238,34 @@ def sweep(
     "Train what the ledger lacks and record it"
     methods = list(dict.fromkeys(methods))
     check_sweep(p, methods, data, labels, unlabeled, boxes)
-    begun = False
+    check_precision(pick_device(device), amp)
+    begun, read = False, None
     out = dict(new=[], there=0, elsewhere=[], waiting=[], failed={})
     terms = lambda source: terms_of(p, source, amp=amp or None)
     for seed in seeds:
         source = dict(data=data, labels=labels, **({} if p.data == 'drawn' else p.places(data, unlabeled, boxes)))
-        todo = lacking(p, methods, seed, terms(source), results)
+        val = None      # of drawn people: they follow from the seed
+        if p.data != 'drawn' and len(lacking(p, methods, seed, terms(source), results)) < len(methods):    # whose people are those in the ledger?
+            read = read or read_any_train_val(data, labels)[:2]
+            val = val_of(p, seed=seed, read=read)
+        todo = lacking(p, methods, seed, terms(source), results, val)
         out['there'] += len(methods) - len(todo)
         if not todo: continue
         out['failed'].update(failed := unobtainable(todo, p, seed))
         todo, rest = [n for n in todo if f'{n}, seed {seed}' not in failed], [n for n in methods if f'{n}, seed {seed}' not in failed]
         if not todo: continue
-        here = Path(folder)/p.name/f'seed{seed}'
         kw = dict(device=device, amp=amp, progress=progress)
         d = None
         gc.collect()   # the crops of the seed before: its learners and their callbacks hold each other
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
+        if p.data != 'drawn': val = val_of(p, seed=seed, read=(d.train, d.val))
+        here = seed_folder(Path(folder)/p.name, seed, d)
         try:
             with turn(here): start = starts(rest, p, d, here/'start', seed, **kw)
         except Exception as e:   # of this seed: another may get further
             out['failed'][f'start, seed {seed}'] = why(e, here/'start.error.txt')
             continue
-        begun, lacks = True, partial(lacking, p, seed=seed, terms=terms(source), results=results)
+        begun, lacks = True, partial(lacking, p, seed=seed, terms=terms(source), results=results, val=val)
         for entry in sweep_rows(todo, p, d, here, seed, start, lacks, out, **kw):
             record(entry, results)
             out['new'].append(entry)

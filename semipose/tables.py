@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from html import escape
 from .errors import UserError
 from .draw import Picture
-from .ledger import Entry, Resamples, paired, read_ledger, summarise
+from .ledger import Entry, Resamples, network_of, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, PAPER, cost, is_todays, is_unlike, second_of, title
 from .protocols import (PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, Protocol, protocol, protocol_names, published, published_entry,
                                 with_budget)
@@ -113,7 +113,7 @@ def of_network(
     k:int,              # from 1
 )->Entry:
     "The entry as if that network stood alone"
-    curve = [{**{n: v for n,v in r.items() if not n[-1].isdigit()}, 'ap': r[f'ap{k}'], 'ap1': r[f'ap{k}']} for r in e.curve]
+    curve = [{**{n: v for n,v in r.items() if not network_of(n, r)[1]}, 'ap': r[f'ap{k}'], 'ap1': r[f'ap{k}']} for r in e.curve]
     return replace(e, curve=curve, people=e.people and dict(e.people, nets=e.people['nets'][k-1:k]))
 
 def rows(
@@ -234,11 +234,15 @@ def table_rows(
     entries:Sequence[Entry],        # of one protocol
     resample:Resamples|None=None,
     everything:bool=True,           # a gap where a method has not run
+    only:Sequence[str]|None=None,   # these methods alone; None: all
 )->list[dict]:                      # for semipose.cli.show_table
     "The table of a protocol, for a terminal"
-    done = {r['method']: r for r in rows(one_terms(entries)[0], resample)}
+    mine = one_terms(entries)[0]
+    asked = None if only is None else {*only, *map(against, only)}      # with whom they are measured against
+    done = {r['method']: r for r in rows([e for e in mine if asked is None or e.method in asked], resample)}
     out, by_heads = [], any(r['pckh'] is not None for r in done.values())
     for name in [*METHODS, *(n for n in done if n not in METHODS)]:
+        if only is not None and name not in only: continue
         r = done.get(name)
         if r is None:
             if everything: out.append({'method': title(name), 'seeds': '', 'AP': '', 'gain': '', 'peak': '', 'fall': '', 'paper': '', **({'PCKh': ''} if by_heads else {})})

@@ -149,7 +149,10 @@ def test_what_is_lacking_knows_the_second_network_and_the_precision(tmp_path):
     assert lacking(p, names, 0, terms_of(p, {}), tmp_path) == [] and lacking(replace(p, other_width=9), names, 0, terms_of(p, {}), tmp_path) == ['posedual_unlike']
     assert lacking(p, names, 0, terms_of(p, {}, amp=True), tmp_path) == names
 
-def test_a_sweep_at_mixed_precision_finds_its_own_entries(tmp_path):
+def test_a_sweep_at_mixed_precision_finds_its_own_entries(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match='mixed precision, is for CUDA, and the device here is cpu'): run(tmp_path, ['supervised'], amp=True)
+    assert not list(tmp_path.iterdir())
+    for room in ('run', 'sweep'): monkeypatch.setattr(f'semipose.{room}.check_precision', lambda *a: None)      # as if there were a GPU
     assert len(run(tmp_path, ['supervised'], amp=True)['new']) == 1
     assert (again := run(tmp_path, ['supervised'], amp=True))['there'] == 1 and not again['new']
 
