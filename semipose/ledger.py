@@ -14,11 +14,11 @@ from scipy.stats import norm as normal_law, t as t_law
 from .errors import UserError
 from .files import whole
 from .watch import outcome, peak_key, peak_share
-from .evaluate.coco import Matches, ap_of
+from .evaluate.coco import Matches, _least, ap_of
 
 # %% auto #0
 __all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'networks_of', 'network_of', 'largest_fall', 'record', 'read_entry',
-           'read_ledger', 'example_entry', 'summarise', 'Resamples', 'spread_of', 'paired']
+           'read_ledger', 'example_entry', 'summarise', 'resampled', 'Resamples', 'spread_of', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
 FORMAT = 1   # of an entry; a reader refuses what is newer
@@ -243,6 +243,32 @@ def summarise(
     a = np.array(list(v.values()))
     return dict(n=len(a), mean=float(a.mean()), sd=float(a.std(ddof=1)) if len(a) > 1 else None, low=float(a.min()), high=float(a.max()), values=v)
 
+def resampled(
+    found:Matches,      # of one network
+    rows:np.ndarray,    # (R,n) pictures, any of them any number of times
+)->np.ndarray:          # (R,) AP in [0,1], as `ap_of` has it to the last bit
+    "AP of many resamples at once: a picture that was drawn k times counts k times, so that all detections are sorted once, and only true ones are looked at"
+    n, D, R = len(found.truths), len(found.rank), len(rows)
+    if len(np.unique(found.rank*n + found.image)) < D or not D: return ap_of(found, rows)      # two of one picture share a rank: their copies take turns
+    step = max(1, int(4e6)//D)
+    if R > step: return np.concatenate([resampled(found, rows[i:i+step]) for i in range(0, R, step)])
+    drawn = np.bincount((np.asarray(rows) + n*np.arange(R)[:,None]).ravel(), minlength=R*n).reshape(R, n).astype(np.int32)
+    order = np.argsort(found.rank, kind='stable')
+    times, matched, ignored = drawn[:, found.image[order]], found.matched[order], found.ignored[order]
+    people, recalls, total, seen = drawn@found.truths, np.linspace(0, 1, 101), np.zeros(R), {}
+    need = _least(recalls, np.maximum(people, 1)[:,None])
+    for t in range(10):
+        counts = (ignored >> t & 1) == 0
+        if (key := counts.tobytes()) not in seen: seen[key] = np.cumsum(times*counts, 1, dtype=np.int32)
+        right = np.flatnonzero(counts & ((matched >> t & 1) > 0))
+        if not len(right): continue
+        tp = np.cumsum(times[:, right], 1, dtype=np.int32)
+        best = np.maximum.accumulate((tp/(seen[key][:, right] + np.spacing(1)))[:,::-1], 1)[:,::-1]
+        base = np.arange(R)[:,None]*(int(tp.max()) + 1)
+        first = np.searchsorted((tp + base).ravel(), need + base)
+        total += np.where(need <= tp[:,-1:], best.ravel()[first.clip(max=best.size - 1)], 0).sum(1)
+    return np.where(people > 0, total/1010, -1.)
+
 class Resamples:
     "APs of entries on resampled validation pictures: the same pictures for all entries of one validation set, each computed once"
     def __init__(self,
@@ -258,7 +284,7 @@ class Resamples:
             n = len(e.people['nets'][0]['truths'])
             rng = np.random.default_rng([self.seed, *e.val.encode()])
             rows = rng.integers(n, size=(self.draws, n))
-            self.memo[key] = 100*np.stack([ap_of(Matches.from_dict(net), rows) for net in e.people['nets']])
+            self.memo[key] = 100*np.stack([resampled(Matches.from_dict(net), rows) for net in e.people['nets']])
         return self.memo[key][:nets].mean(0)
 
 def spread_of(

@@ -20,8 +20,8 @@ from .files import whole
 from .teaching import Method, Teaching, TeachingLoss
 
 # %% auto #0
-__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'Mixed', 'learner', 'fit', 'save_weights',
-           'save_tensors', 'load_tensors', 'load_weights', 'save_state', 'Restore']
+__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'Mixed', 'learner', 'sentence_of', 'fit',
+           'save_weights', 'save_tensors', 'load_tensors', 'load_weights', 'save_state', 'Restore']
 
 # %% ../nbs/44_loop.ipynb #a56b0002
 class Stretches:
@@ -91,6 +91,13 @@ def learner(
     learn.every, learn.teaching = every, teach
     return learn
 
+def sentence_of(
+    e:UserError,                # as it came through fastai or a process that reads ahead
+)->str:                         # the sentence alone
+    "What is meant for the user: fastai puts a callback's name before it, and a reader process all of its traceback"
+    said = str(e).rsplit('\n\t', 1)[-1]
+    return said.strip().splitlines()[-1].partition(': ')[2] if 'Original Traceback' in said else said
+
 def fit(
     learn:Learner,              # from learner()
     steps:int,                  # optimiser steps in all; a whole number of stretches
@@ -102,7 +109,7 @@ def fit(
     done, rest = divmod(learn.teaching.step, learn.every)
     if rest: raise UserError(f'A run cannot be taken up at step {learn.teaching.step}: it stops and starts between stretches of {learn.every} steps.')
     try: learn.fit(steps//learn.every, cbs=[ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})], start_epoch=done)
-    except UserError as e: raise UserError(str(e).rsplit('\n\t', 1)[-1]) from None   # fastai puts the callback's name before it
+    except UserError as e: raise UserError(sentence_of(e)) from None
     finally:   # of a step that was broken off
         learn.model.zero_grad()
         if hasattr(learn, 'mixed'): learn.mixed.after_fit()
@@ -135,10 +142,18 @@ def load_tensors(
     from safetensors import safe_open, SafetensorError
     if not Path(path).is_file(): raise UserError(f'There is no weights file {path}: give a run folder that has finished at least one stretch of training.')
     try:
+        if any('\ud800' <= c <= '\udfff' for c in str(path)): return _tensors_in(Path(path).read_bytes())
         with safe_open(str(path), framework='pt') as f:
             return {k: f.get_tensor(k) for k in f.keys()}, {k: json.loads(v) for k,v in (f.metadata() or {}).items()}
     except (SafetensorError, ValueError, OSError) as e:
         raise UserError(f'The weights file {path} cannot be read ({str(e).splitlines()[0]}): it is damaged or not a safetensors file; train again or restore a copy.') from None
+
+def _tensors_in(data:bytes)->tuple[dict,dict]:
+    "The same from bytes: safetensors opens no file whose name is no UTF-8"
+    from safetensors.torch import load
+    tensors = load(data)     # checks the header
+    note = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')]).get('__metadata__') or {}
+    return tensors, {k: json.loads(v) for k,v in note.items()}
 
 def load_weights(
     model:nn.Module,        # the module that the file was written from

@@ -510,7 +510,7 @@ def write_page(
     again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ''
     html = ('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
             f'{again}<title>{escape(head)}</title><style>{CSS}</style></head><body><main>{body}</main></body></html>')
-    with whole(path) as part: part.write_text(html, encoding='utf-8')
+    with whole(path) as part: part.write_text(html, encoding='utf-8', errors='replace')   # a folder's name may be no UTF-8
     return Path(path)
 
 # %% ../nbs/72_report.ipynb #3a0b96f5

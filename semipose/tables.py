@@ -4,7 +4,7 @@
 
 # %% ../nbs/73_tables.ipynb #239d5b05
 from __future__ import annotations
-import json
+import json, sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -650,6 +650,7 @@ def ledger_report(
     results='results',      # the ledger's folder
     out=None,               # the page; None: report.html in that folder
     draws:int=400,          # bootstrap resamples
+    progress:bool=True,     # what is being computed, on stderr
 )->Path:                    # UserError if there is no entry
     "One page of all that the ledger holds"
     entries, skipped = read_ledger(results)
@@ -661,6 +662,9 @@ def ledger_report(
         if len(here) < 2 and not printed: continue   # a family of one says nothing about labels
         body += section(f'The table, {family}', '' if here else 'Published numbers; nothing of it is in this ledger yet.', family_table(entries, family))
         if here: body += svg(labels_figure(entries, family), f'AP against labels, {family}')
-    for name in dict.fromkeys(e.protocol for e in entries): body += protocol_html([e for e in entries if e.protocol == name], resample)
+    for i, name in enumerate(names := list(dict.fromkeys(e.protocol for e in entries))):
+        here = [e for e in entries if e.protocol == name]
+        if progress: print(f'{name}: {len(here):,} entries, intervals and figures ({i+1} of {len(names)})', file=sys.stderr, flush=True)
+        body += protocol_html(here, resample)
     if skipped: body += section('Left out', '', '<ul>' + ''.join(f'<li>{escape(s)}</li>' for s in skipped) + '</ul>')
     return write_page(Path(out or Path(results)/'report.html'), 'semipose: results', '<h1>Results</h1>' + body)
