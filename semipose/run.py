@@ -332,8 +332,10 @@ def places_now(
 )->list[Path]:              # that exist, the likeliest first
     "Where something of a run may be now"
     p = recipe.get('places', {}).get(k)
-    if p is None: return [Path(v)]*bool((v := recipe.get(k)) and isinstance(v, str) and 'places' not in recipe and os.path.exists(v))
-    ways = [Path(folder)/p['beside']]*bool(p['beside']) + [Path(p['here'])]
+    if p is None:       # of an earlier version: from the folder it was typed in
+        v = recipe.get(k)
+        return [Path(v)] if 'places' not in recipe and isinstance(v, str) and os.path.exists(v) else []
+    ways = [os.path.join(folder, v) for v in (p['beside'], p['here']) if v]
     return list({os.path.realpath(w): Path(os.path.normpath(w)) for w in ways if os.path.exists(w)}.values())
 
 def place_of(recipe:dict, k:str)->str|None:    # in full; as it was typed, in a run of an earlier version
@@ -438,8 +440,8 @@ def shared_said(
     how:np.ndarray|None,    # of `trained_on`
 )->list[str]:               # nothing, or one sentence
     "How many people were trained on"
-    n = 0 if how is None else int((how > 0).sum())
-    return [f'{n:,} of these {len(how):,} people were trained on, {int((how > 1).sum()):,} of them with their joints: the numbers say how well they were learned by heart, too.']*(n > 0)
+    if how is None or not (n := int((how > 0).sum())): return []
+    return [f'{n:,} of these {len(how):,} people were trained on, {int((how > 1).sum()):,} of them with their joints: the numbers say how well they were learned by heart, too.']
 
 # %% ../nbs/71_run.ipynb #18d1ee94
 FILES = ('recipe.json', 'split.json', 'who.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
