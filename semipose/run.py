@@ -38,10 +38,10 @@ from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 __all__ = ['CACHE', 'MEASURES', 'PLACES', 'FILES', 'EQUAL', 'LATER', 'NO_ROOM', 'DIGEST', 'Data', 'prepare', 'kept', 'readers',
            'codec_of', 'peers_of', 'check_people', 'choose_labeled', 'val_of', 'score', 'has_heads', 'by_heads',
            'Evaluate', 'val_key', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'places_of',
-           'places_now', 'place_of', 'place_name', 'is_place', 'pool', 'people_of', 'trained_on', 'shared_said',
-           'versions', 'hardware', 'revision', 'pick_device', 'command', 'nameless', 'open_run', 'refuse_existing',
-           'is_blank', 'clear_blank', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress', 'Keeper',
-           'check_precision', 'step_said', 'dry_step', 'train', 'check_batch', 'check_networks', 'as_begun',
+           'places_now', 'place_of', 'place_name', 'is_place', 'pool', 'people_of', 'is_own', 'trained_on',
+           'shared_said', 'versions', 'hardware', 'revision', 'pick_device', 'command', 'nameless', 'open_run',
+           'refuse_existing', 'is_blank', 'clear_blank', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
+           'Keeper', 'check_precision', 'step_said', 'dry_step', 'train', 'check_batch', 'check_networks', 'as_begun',
            'same_split', 'begin_from', 'save_strip', 'starts', 'take_place', 'wants_labels', 'labeller', 'first_of',
            'check_labels', 'compare', 'keep_numbers', 'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs',
            'load_run', 'Answers', 'answers_of', 'evaluate_run']
@@ -372,11 +372,12 @@ def pool(
 def people_of(
     folder,                         # of a run
     recipe:dict|None=None,          # of it
+    data=None,                      # where its data folder is now, see `is_own`; None: found
 )->tuple[People,People,list[str]]:  # to train on, to validate on: the run's own; what has become of them, in sentences. UserError if nobody is left
     "The very people that a run was trained and validated on, wherever one works now and whatever else the files hold by now"
     recipe, who = recipe or read_recipe(folder), read_who(folder)
     asked = [k for k in ('data', 'labels') if recipe.get(k)]
-    ways = {k: places_now(folder, recipe, k) for k in asked}
+    ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in asked}
     if lost := [k for k in asked if not ways[k]]:
         raise UserError(f'The {"labels" if lost[0] == "labels" else "people"} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, or say where others are with --data.')
     tried = [{k: w[min(i, len(w)-1)] for k,w in ways.items()} for i in range(max(map(len, ways.values()), default=0))]
@@ -389,6 +390,18 @@ def people_of(
     train, val, _, said = found
     if not len(val): raise UserError(f'None of the people that the run {folder} was validated on is in {", ".join(map(str, tried[0].values()))}: put the old data back, or give others with --data.')
     return train, val, said
+
+def is_own(
+    folder,                 # of a run
+    recipe:dict,            # of it
+    data,                   # a folder or file of people
+)->bool:
+    "Are these the run's own people: the place it had them from, or, where nothing is there any more, one that holds all of them as they were?"
+    k = 'labels' if recipe.get('labels') else 'data'
+    if is_place(folder, recipe, k, data): return True
+    if k == 'labels' or places_now(folder, recipe, k) or (who := read_who(folder)) is None: return False
+    try: return not _people_at(dict(data=data), who, folder)[2]
+    except UserError: return False
 
 def _people_at(source:dict, who, folder)->tuple:
     "What a place holds of a run's people; how many of them are gone or changed, and that in sentences"
@@ -1189,10 +1202,10 @@ def answers_of(
     "Ask a run's networks"
     if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train' or 'val'.")
     peers, p, skeleton, recipe = load_run(folder, weights, device)
-    if data and split in ('train', 'val') and is_place(folder, recipe, 'labels' if recipe.get('labels') else 'data', data): data = None   # not all that are there: its own people
-    said = []
-    if data: people = read_any(data, split, keep_all=True)
-    else: *both, said = people_of(folder, recipe); people = both[split == 'val']
+    if data and not (split in ('train', 'val') and is_own(folder, recipe, data)): people, said = read_any(data, split, keep_all=True), []
+    else:               # of its own folder not all that are there
+        *both, said = people_of(folder, recipe, data if data and not is_place(folder, recipe, 'labels' if recipe.get('labels') else 'data', data) else None)
+        people = both[split == 'val']
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
     how = trained_on(folder, recipe, people)
     people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))

@@ -461,3 +461,31 @@ def test_networks_stand_side_by_side():
     rows = cli.beside({"net 1": dict(AP=50.04, APM=-1.0, peak=.666, people=12), "ensemble": dict(AP=0.0, APM=-1.0, peak=.1, people=12)})
     assert rows == [{"measure": "AP", "net 1": 50.04, "ensemble": 0.0}, {"measure": "APM", "net 1": "–", "ensemble": "–"},
                     {"measure": "peak", "net 1": "0.67", "ensemble": "0.10"}, {"measure": "people", "net 1": 12, "ensemble": 12}]
+
+
+# ---- tables on a narrow terminal ----
+
+@pytest.mark.parametrize("width", [80, 60, 200])
+def test_the_list_of_runs_fits_a_terminal_and_folds_no_word_but_the_longest_name(tmp_path, monkeypatch, width):
+    rows = [dict(run=name, method=method, data="leeds-sports", labels="200", seed=0, step="2,000/2,000", AP=46.8, state=state)
+            for name, method, state in (("posedual_jc-leeds-sports-200-seed0", "posedual_jc", "running"), ("cmp/start", "supervised", "damaged"))]
+    monkeypatch.setattr("semipose.run.list_runs", lambda out: rows)
+    out = CliRunner().invoke(cli.app, ["runs", str(tmp_path)], env=dict(COLUMNS=str(width)))
+    assert out.exit_code == 0 and max(map(len, out.output.splitlines())) <= width
+    assert all(word in out.output for word in ("running", "damaged", "2,000/2,000", "46.8", *(["posedual_jc-leeds-sports-200-seed0"] if width >= 80 else [])))
+    assert ("leeds-sports  200" in " ".join(out.output.split(" "))) == (width == 200) and len(out.output.strip().splitlines()) <= 5
+
+
+def test_a_sweep_of_finished_rows_shows_those_asked_for(tmp_path, monkeypatch):
+    from semipose.ledger import example_entry, record
+    for m, g in (("supervised", 0.), ("posecons", .1), ("naive", -.1), ("hard_hard", -.1)): record(example_entry(m, 0, g, protocol="demo"), tmp_path)
+    monkeypatch.setattr("semipose.sweep.sweep", lambda *a, **k: dict(new=[], there=2, elsewhere=[], waiting=[], failed={}))
+    out = typed("sweep", "demo", "posecons", "naive", "--results", tmp_path)
+    assert out.exit_code == 0 and "PoseCons" in out.output and "Plain consistency" in out.output and "Hard-hard" not in out.output and "Supervised" not in out.output
+
+
+def test_a_report_of_the_ledger_says_what_it_is_at(tmp_path):
+    from semipose.ledger import example_entry, record
+    for m, g in (("supervised", 0.), ("posecons", .1)): record(example_entry(m, 0, g), tmp_path)
+    out = typed("report", tmp_path)
+    assert out.exit_code == 0 and out.stdout.strip() == str(tmp_path / "report.html") and "example: 2 entries" in out.stderr and "(1 of 1)" in out.stderr

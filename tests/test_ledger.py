@@ -227,3 +227,40 @@ def test_an_entry_of_before_a_field_came_is_read(tmp_path):
     assert e.ap == example_entry('naive').ap and all(getattr(e, k) is None for k in late)
     path.write_text(json.dumps({**d, 'source': 'x'}))
     with pytest.raises(UserError, match="the field 'source' is 'x'"): read_entry(path)
+
+@pytest.mark.parametrize('people, seed', [(1, 0), (7, 1), (60, 2), (200, 3)])
+def test_fast_resamples_are_ap_to_the_last_bit(people, seed):
+    "crowds of detections, ignored ones, nobody found, ties of rank between pictures, and within one"
+    from semipose.ledger import resampled
+    rng = np.random.default_rng(seed)
+    for ties in (False, True):
+        for _ in range(4):
+            each = rng.integers(0, 4, people)
+            D = int(each.sum())
+            rank = rng.permutation(D) if not ties else rng.integers(0, max(D//2, 1), D)
+            image = np.repeat(np.arange(people), each)
+            order = np.lexsort((rank, image))
+            m = Matches(image, rank[order], rng.integers(0, 1024, D), rng.integers(0, 1024, D)*(rng.random(D) < .2), rng.integers(0, 3, people))
+            rows = rng.integers(people, size=(50, people))
+            assert np.array_equal(resampled(m, rows), ap_of(m, rows))
+
+def test_the_ledgers_intervals_are_those_of_ap_of():
+    from pathlib import Path
+    from semipose.ledger import resampled
+    entries = [e for e in read_ledger(Path(__file__).parents[1]/'results')[0] if e.people][::40]
+    for e in entries:
+        m = Matches.from_dict(e.people['nets'][0])
+        rows = np.random.default_rng(0).integers(len(m.truths), size=(20, len(m.truths)))
+        assert np.array_equal(resampled(m, rows), ap_of(m, rows))
+
+def test_a_measure_is_no_network():
+    "AP at OKS .50 in a row is not the AP of network 50, nor lost with the networks' own numbers"
+    from semipose.ledger import network_of, networks_of
+    from semipose.tables import of_network
+    e = example_entry()
+    extra = dict(ap2=30., ap50=80., ap75=20., pck=3., pck1=4., pck2=2., sup1=.1, peak_unlabeled2=.5)
+    e = replace(e, curve=[{**r, **extra} for r in e.curve])
+    assert e.each == [e.last['ap1'], 30.] and networks_of(e.last) == ['ap1', 'ap2'] and networks_of({'ap50': 1.}) == []
+    assert [network_of(k, e.last) for k in ('ap2', 'ap50', 'sup1', 'peak_unlabeled2', 'ap', 'ap75')] == [('ap', 2), ('ap50', 0), ('sup', 1), ('peak_unlabeled', 2), ('ap', 0), ('ap75', 0)]
+    second = of_network(replace(e, people=None), 2)
+    assert (second.ap, second.each, second.last['ap50'], 'pck2' in second.last) == (30., [30.], 80., False)

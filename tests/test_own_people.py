@@ -83,6 +83,8 @@ def test_after_run_and_people_have_moved(grown):
     for what in ('runs', 'd'): shutil.move(what, grown/'new'/what)
     assert val_key(asked(grown/'new'/'runs'/'r').people) == val_of_run(grown/'new'/'runs'/'r')
     shutil.move(grown/'new'/'d', grown/'new'/'gone')
+    a = asked(grown/'new'/'runs'/'r', grown/'new'/'gone')      # told where they are, it knows its own
+    assert val_key(a.people) == val_of_run(grown/'new'/'runs'/'r') and not a.said
     with pytest.raises(UserError, match=r"people of the run .*r are not where they were \(d\): put them back, or say where others are with --data"): asked(grown/'new'/'runs'/'r')
 
 def test_a_run_that_moved_beside_other_people_of_that_name(grown):
@@ -105,6 +107,13 @@ def test_who_is_gone_or_changed_is_told(grown):
     kept = {k[1] for k in want} & {a['id'] for a in json.loads(Path('d/person_keypoints.json').read_text())['annotations']}
     if not kept:
         with pytest.raises(UserError, match='None of the people that the run'): asked('runs/r')
+
+def test_the_lab_shows_the_run_s_own_people(grown, monkeypatch):
+    from semipose.widgets import people_crops
+    labelled(Path('elsewhere')/'d', first=20, n=44)
+    monkeypatch.chdir('elsewhere')
+    shown = people_crops('../runs/r', read_recipe('../runs/r'), (32, 32), 4).people.ids.tolist()
+    assert shown == [k[1] for k in read_who('../runs/r')['val'].keys][:4]
 
 def test_a_run_of_before_says_that_its_data_have_changed(grown):
     recipe = json.loads(Path('runs/r/recipe.json').read_text())

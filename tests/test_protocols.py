@@ -347,3 +347,25 @@ def test_coco_protocols_train(coco, tmp_path):
         assert r['state'] == 'done' and r['last']['step'] == 2 and 0 <= r['last']['ap'] <= 100 and r['last']['cons2'] > 0
         recipe = json.loads((tmp_path/name/'recipe.json').read_text())
         assert Protocol.from_dict(recipe['protocol']).milestones == q.milestones and recipe['sentence'].startswith('After Xie et al. 2021 but for ')
+
+# ---- a budget follows from what a method does, not from what it is called
+
+def test_the_kind_of_a_method_is_what_it_does():
+    "as its name says, for every row of the table but the one whose hard view hides everything"
+    import re
+    from semipose.methods import SHIPPED
+    from semipose.protocols import AFFINE, HIDING, kind_of
+    def by_name(name):
+        parts = re.sub(r'(jc|ra)\d+', r'\1', name).split('_')
+        return parts[0] if parts[0] in ('multiaugs', 'sspcm', 'supervised') else HIDING if {'jc', 'ra'} & set(parts) else AFFINE
+    assert {n for n, m in SHIPPED.items() if kind_of(m) != by_name(n)} == {'pair_nothing'}
+
+def test_a_line_of_ones_own_has_the_budget_of_its_kind(monkeypatch):
+    "whatever it is called: one that hides joints trains as long as Joint Cutout's"
+    from semipose.methods import METHODS
+    from semipose.views import A60, JC, RA
+    from semipose.run import prepare, read_recipe, train
+    p = protocol('coco-1k')
+    for name, views, like in (('jc_but_not', (A60,), 'posecons'), ('mine', (JC >> A60,), 'posecons_jc'), ('supervised_mine', (RA >> A60,), 'posecons_jc'), ('sspcm_mine', (A60,), 'posecons')):
+        m = replace(METHODS['posecons'], student_views=views)
+        assert budget_of(m, p) == budget_of(METHODS[like], p), name

@@ -408,3 +408,11 @@ def test_a_variant_under_a_published_budget_has_its_own_baseline():
     usual = [made('supervised', 200, 31., 'aaaaaa'), made('posecons', 400, 32., 'aaaaaa'), made('naive', 400, 32., 'aaaaaa')]
     found = {v['method']: v['gain'] for v in variants([*usual, made('supervised', 200, 10., 'bbbbbb'), made('posecons', 400, 15., 'bbbbbb')], FAST)}
     assert found['posecons']['difference'] == pytest.approx(5)
+
+def test_a_table_of_some_methods_has_their_rows_and_their_gains():
+    "and not sixty others; whom they are measured against is looked at, and not shown"
+    from semipose.ledger import example_entry
+    entries = [example_entry(m, s, g) for s in (0, 1) for m, g in (('supervised', 0.), ('posecons', .1), ('naive', -.1))]
+    whole = {r['method']: r for r in table_rows(entries, everything=False)}
+    some = table_rows(entries, everything=False, only=['posecons'])
+    assert some == [whole['PoseCons']] and some[0]['gain'] and len(whole) == 3 and table_rows(entries, everything=False, only=['sspcm']) == []
