@@ -153,7 +153,8 @@ def show_table(
     table = Table(box=box.SIMPLE_HEAD, header_style='bold', pad_edge=False, padding=(0,1,0,0))
     for k in rows[0]:
         right = any(isinstance(r[k], (int, float)) for r in rows)
-        table.add_column(k, justify='right' if right else 'left', no_wrap=k == next(iter(rows[0])) if fold is None else k != fold, overflow='fold')   # a narrow terminal folds heads, never the names
+        whole = k == next(iter(rows[0])) if fold is None else k != fold     # a narrow terminal folds heads, never the names
+        table.add_column(k, justify='right' if right else 'left', no_wrap=whole, overflow='fold')
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     out = out or Console()
     if title: out.print(title, style='bold', highlight=False)   # a line of its own: as the table's title it would be folded to the table's width

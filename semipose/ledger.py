@@ -133,9 +133,10 @@ def record(
     entry:Entry,        # of a finished run
     results='results',  # the ledger's folder
 )->Path:                # results/PROTOCOL/METHOD-seedN-KEY.json
-    "Write an entry; the same run recorded again takes the place of the older one, and one of other people, from another folder of the same name, stands beside it"
+    "Write an entry: the same run recorded again takes the place of the older one, a run on other people stands beside it"
     path = Path(results)/entry.protocol/entry.name
-    if path.exists() and entry.val and _val_there(path) not in (None, entry.val): path = path.with_name(f'{path.stem}-{entry.val}.json')
+    if path.exists() and entry.val and _val_there(path) not in (None, entry.val):     # from another folder of the same name
+        path = path.with_name(f'{path.stem}-{entry.val}.json')
     with whole(path) as part: part.write_text(json.dumps(entry.as_dict(), separators=(',', ':'), default=_plain) + '\n')
     return path
 
@@ -247,9 +248,10 @@ def resampled(
     found:Matches,      # of one network
     rows:np.ndarray,    # (R,n) pictures, any of them any number of times
 )->np.ndarray:          # (R,) AP in [0,1], as `ap_of` has it to the last bit
-    "AP of many resamples at once: a picture that was drawn k times counts k times, so that all detections are sorted once, and only true ones are looked at"
+    "AP of many resamples at once: a picture drawn k times counts k times, so detections are sorted once, and only true ones matter"
     n, D, R = len(found.truths), len(found.rank), len(rows)
-    if len(np.unique(found.rank*n + found.image)) < D or not D: return ap_of(found, rows)      # two of one picture share a rank: their copies take turns
+    shared = len(np.unique(found.rank*n + found.image)) < D     # two of one picture share a rank: their copies take turns
+    if shared or not D: return ap_of(found, rows)
     step = max(1, int(4e6)//D)
     if R > step: return np.concatenate([resampled(found, rows[i:i+step]) for i in range(0, R, step)])
     drawn = np.bincount((np.asarray(rows) + n*np.arange(R)[:,None]).ravel(), minlength=R*n).reshape(R, n).astype(np.int32)

@@ -152,10 +152,10 @@ BUDGETS = {                         # a protocol's `budget` -> kind of method ->
 def kind_of(
     m,              # Method: an entry of METHODS, or a line of one's own
 )->str:             # 'A', 'JC or RA', 'multiaugs', 'sspcm' or 'supervised'
-    "Which budget a method takes, told by what it does: no students, a teacher that is the closest of several, several student views at once, a step that hides joints or changes colours"
+    "Which budget a method takes, told by what it does"
     if not m.student_views: return 'supervised'
-    if getattr(m.teacher, 'least', 1) > 2: return 'sspcm'
-    if len(m.student_views) > 1: return 'multiaugs'
+    if getattr(m.teacher, 'least', 1) > 2: return 'sspcm'    # the closest pair of three networks
+    if len(m.student_views) > 1: return 'multiaugs'          # several hard views at once; else: does a step hide joints or change colours?
     return AFFINE if all(type(s).__name__ in MOVES for v in m.student_views for s in v.steps) else HIDING
 
 def budget_of(

@@ -88,7 +88,8 @@ def prepare(
     split = choose_labeled(p, train, seed)
     others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
     if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
-    return Data(train, val, split, kept(Crops(train, p.size), progress), kept(Crops(val, p.size), progress), kept(others, progress), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+    cut = (kept(Crops(people, p.size), progress) for people in (train, val))
+    return Data(train, val, split, *cut, kept(others, progress), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
 
 def kept(crops, progress:bool=True):    # crops in memory where they fit; None stays None
     return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
@@ -123,10 +124,11 @@ def check_people(
     val:People,     # to validate on
 )->None:            # UserError, before anything slow is done
     "Is there anybody to learn from, and anybody to be measured on?"
-    for people, what, remedy in ((train, 'train', 'label some of them'), (val, 'validate', 'label some of them, or leave the file out, and a part of the labelled people is set aside')):
-        if not len(people.posed):
-            has = f'none of its {len(people):,} people to {what} on has a joint and a box' if len(people) else f'there is nobody to {what} on'
-            raise UserError(f'{people.folder}: {has}; {remedy}.')
+    for people, what in ((train, 'train'), (val, 'validate')):
+        if len(people.posed): continue
+        few = f'none of its {len(people):,} people to {what} on has a joint and a box'
+        aside = ', or leave the file out, and a part of the labelled people is set aside'*(what == 'validate')
+        raise UserError(f'{people.folder}: {few if len(people) else f"there is nobody to {what} on"}; label some{aside}.')
 
 def choose_labeled(
     p:Protocol,         # how many, and how they are chosen
@@ -257,7 +259,7 @@ def val_key(
 # %% ../nbs/71_run.ipynb #9d07f04c
 def marks(
     people:People,
-)->list[str]:           # (N,) twenty hexadecimal digits: ten of the joints (of the box, where there are fewer than three), ten of the box in its picture
+)->list[str]:           # (N,) hexadecimal digits: ten of the joints (of the box, where they are under three), ten of the box
     "What tells a person from all others, whatever folder, file or number it is found under"
     seen, names = people.vis > 0, [os.path.basename(f).encode('utf-8', 'surrogateescape') for f in people.files]
     joints = np.ascontiguousarray(np.where(seen[...,None], np.nan_to_num(people.xy), -1).round().astype('<i4'))
@@ -280,8 +282,10 @@ def save_who(
     def part(people):
         if people is None: return None
         used, image = np.unique(people.image, return_inverse=True)
-        return dict(files=[people.files[i] for i in used], image=image.tolist(), ids=people.ids.tolist(), marks=marks(people))
-    write_json(path, dict(format=1, train=part(data.train), val=part(data.val), others=part(data.others and data.others.people)))
+        names = [people.files[i] for i in used]
+        return dict(files=names, image=image.tolist(), ids=people.ids.tolist(), marks=marks(people))
+    others = None if data.others is None else data.others.people
+    write_json(path, dict(format=1, train=part(data.train), val=part(data.val), others=part(others)))
 
 @dataclass
 class Who:
@@ -291,7 +295,7 @@ class Who:
 
 def read_who(
     folder,                     # of a run
-)->dict[str,Who|None]|None:     # train, val, others; None of a run that did not write it down; UserError if it is damaged
+)->dict[str,Who|None]|None:     # train, val, others; None of an earlier version's run; UserError if it is damaged
     "Whom a run was trained and validated on"
     path = Path(folder)/'who.json'
     if not path.exists(): return None
@@ -299,14 +303,16 @@ def read_who(
         d = json.loads(path.read_text())
         part = lambda v: v and Who([(v['files'][i], a) for i, a in zip(v['image'], v['ids'], strict=True)], v['marks'])
         who = {k: part(d[k]) for k in ('train', 'val', 'others')}
-        if not who['train'] or not who['val'] or any(v and len(v.keys) != len(v.marks) for v in who.values()): raise ValueError
-    except (ValueError, KeyError, TypeError, IndexError): raise UserError(f'{path} is damaged: remove it, and the run is asked about the people of its folder as they are today.') from None
+        whole = all(v is None or len(v.keys) == len(v.marks) for v in who.values())
+        if not (who['train'] and who['val'] and whole): raise ValueError
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise UserError(f'{path} is damaged: remove it, and the run is asked about the people of its folder as they are today.') from None
     return who
 
 def find_again(
     people:People,          # what the files hold today
     who:Who,                # of a run
-)->tuple[np.ndarray,int,int]:   # rows of those that are there, in the run's order; how many are gone; how many have other joints or another box
+)->tuple[np.ndarray,int,int]:   # rows of those that are there, in the run's order; how many are gone; how many have changed
     "The same people once more"
     now, row = marks(people), {k: i for i, k in reversed(list(enumerate(keys_of(people))))}
     at = [(row[k], m) for k, m in zip(who.keys, who.marks) if k in row]
@@ -319,7 +325,7 @@ def places_of(
     folder,                 # of a run
     **where,                # name -> path, or None
 )->dict:                    # name -> here: its full name; beside: from the run's folder, None on another drive
-    "Where a run's people are, so that it is found again from any working folder, and after run and people have moved together"
+    "Where a run's people are: found again from any working folder, and after run and people have moved together"
     def beside(v):
         try: return os.path.relpath(os.path.realpath(v), os.path.realpath(folder))
         except ValueError: return None
@@ -341,7 +347,8 @@ def places_now(
 def place_of(recipe:dict, k:str)->str|None:    # in full; as it was typed, in a run of an earlier version
     return recipe.get('places', {}).get(k, {}).get('here') or recipe.get(k)
 
-def place_name(recipe:dict, k:str)->str: return os.path.basename(os.path.abspath(v)) if (v := place_of(recipe, k)) else ''   # its last part
+def place_name(recipe:dict, k:str)->str:    # its last part
+    return os.path.basename(os.path.abspath(v)) if (v := place_of(recipe, k)) else ''
 
 def is_place(
     folder,                 # of a run
@@ -366,20 +373,24 @@ def pool(
 )->People:
     "Parts of one list of pictures as one; who is in several is there several times"
     parts = [p for p in (val, train, more) if p is not None]
-    rows = lambda k: None if any(getattr(p, k) is None for p in parts) else np.concatenate([getattr(p, k) for p in parts])
-    return dataclass_replace(val, **{k: rows(k) for k in ('image', 'ids', 'box', 'xy', 'vis', 'area', 'crowd', 'box_score', 'head')})
+    def rows(k):
+        have = [getattr(p, k) for p in parts]
+        return None if any(v is None for v in have) else np.concatenate(have)
+    columns = ('image', 'ids', 'box', 'xy', 'vis', 'area', 'crowd', 'box_score', 'head')
+    return dataclass_replace(val, **{k: rows(k) for k in columns})
 
 def people_of(
     folder,                         # of a run
     recipe:dict|None=None,          # of it
     data=None,                      # where its data folder is now, see `is_own`; None: found
-)->tuple[People,People,list[str]]:  # to train on, to validate on: the run's own; what has become of them, in sentences. UserError if nobody is left
-    "The very people that a run was trained and validated on, wherever one works now and whatever else the files hold by now"
+)->tuple[People,People,list[str]]:  # to train on, to validate on; what has become of them, in sentences. UserError if nobody is left
+    "The very people of a run, wherever one works now and whatever else the files hold by now"
     recipe, who = recipe or read_recipe(folder), read_who(folder)
     asked = [k for k in ('data', 'labels') if recipe.get(k)]
     ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in asked}
     if lost := [k for k in asked if not ways[k]]:
-        raise UserError(f'The {"labels" if lost[0] == "labels" else "people"} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, or say where others are with --data.')
+        what = 'labels' if lost[0] == 'labels' else 'people'
+        raise UserError(f'The {what} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, or say where others are with --data.')
     tried = [{k: w[min(i, len(w)-1)] for k,w in ways.items()} for i in range(max(map(len, ways.values()), default=0))]
     found = None
     for source in tried:
@@ -388,7 +399,9 @@ def people_of(
         if not found[2]: break
     if found is None: raise UserError(f'The run {folder} does not say where its people are: say where they are with --data.')
     train, val, _, said = found
-    if not len(val): raise UserError(f'None of the people that the run {folder} was validated on is in {", ".join(map(str, tried[0].values()))}: put the old data back, or give others with --data.')
+    if not len(val):
+        where = ', '.join(map(str, tried[0].values()))
+        raise UserError(f'None of the people that the run {folder} was validated on is in {where}: put the old data back, or give others with --data.')
     return train, val, said
 
 def is_own(
@@ -396,7 +409,7 @@ def is_own(
     recipe:dict,            # of it
     data,                   # a folder or file of people
 )->bool:
-    "Are these the run's own people: the place it had them from, or, where nothing is there any more, one that holds all of them as they were?"
+    "Are these the run's own people: where it had them from, or, where nothing is left, a place with all of them as they were?"
     k = 'labels' if recipe.get('labels') else 'data'
     if is_place(folder, recipe, k, data): return True
     if k == 'labels' or places_now(folder, recipe, k) or (who := read_who(folder)) is None: return False
@@ -407,17 +420,18 @@ def _people_at(source:dict, who, folder)->tuple:
     "What a place holds of a run's people; how many of them are gone or changed, and that in sentences"
     train, val, _ = read_any_train_val(source.get('data'), source.get('labels'))
     if who is None: return train, val, 0, _since(val, folder)
-    if len(train.files) == len(val.files) and train.folder == val.folder and train.files == val.files:      # one file: who is set aside may be others today
-        more = read_any(source.get('labels') or source['data'], 'train', source['data'] if source.get('labels') and source.get('data') else None, keep_all=True)
+    if train.folder == val.folder and train.files == val.files:      # one file: who is set aside may be others today
+        labels, data = source.get('labels'), source.get('data')
+        more = read_any(labels or data, 'train', data if labels else None, keep_all=True)
         train = val = pool(train, val, more if more.files == val.files else None)
     parts, said, off = [], [], 0
     for name, people in (('train', train), ('val', val)):
         rows, gone, changed = find_again(people, who[name])
         parts.append(people.subset(rows))
         off += gone + changed
-        what = dict(train='trained', val='validated')[name]
-        if gone: said.append(f'{gone:,} of the {len(who[name].keys):,} people that the run was {what} on are gone from {people.folder}.')
-        if changed: said.append(f'{changed:,} of the {len(who[name].keys):,} people that the run was {what} on have other joints or boxes than at training.')
+        them = f'of the {len(who[name].keys):,} people that the run was {dict(train="trained", val="validated")[name]} on'
+        if gone: said.append(f'{gone:,} {them} are gone from {people.folder}.')
+        if changed: said.append(f'{changed:,} {them} have other joints or boxes than at training.')
     return *parts, off, said
 
 def _since(val:People, folder)->list[str]:
@@ -427,34 +441,37 @@ def _since(val:People, folder)->list[str]:
     keep = np.asarray(read_recipe(folder).get('supervised') or 1) > 0
     if old.get('val') == val_key(dataclass_replace(val, vis=val.vis*keep)): return []
     n = len(set(val.ids[val.posed].tolist()) & {*split.get('labeled', ()), *split.get('unlabeled', ())})
-    return [f'The validation people are not those that the run was measured on: its data have changed since. {n:,} of them were trained on.']
+    return [f'The validation people are not those that the run was measured on: its data have changed since. '
+            f'{n:,} of them were trained on.']
 
 # %% ../nbs/71_run.ipynb #ab9d3c3c
 def trained_on(
     folder,                 # of a run
     recipe:dict,            # of it
     people:People,          # anybody, with the run's joints
-)->np.ndarray|None:         # (N,) 0 never seen, 1 its picture alone, 2 with its joints; None of a run that did not write down its people
+)->np.ndarray|None:         # (N,) 0 never seen, 1 its picture alone, 2 with its joints; None of an earlier version's run
     "Whom of these people a run was trained on, under whatever name and number they are here"
     who = read_who(folder)
     if who is None: return None
     split = json.loads((Path(folder)/'split.json').read_text())
     taught = {a: 2 for a in split['labeled']}
-    unseen = recipe['method'] in METHODS and not METHODS[recipe['method']].student_views     # learns from no unlabelled picture
+    m = METHODS.get(recipe['method'])
+    unseen = m is not None and not m.student_views     # learns from no unlabelled picture
     if not unseen and who['others'] is None: taught = {**{a: 1 for a in split['unlabeled']}, **taught}
     known = {}
     for (_, a), mark in zip(who['train'].keys, who['train'].marks):
         if how := taught.get(a, 0): known.update({m: max(how, known.get(m, 0)) for m in (mark[:10], 'b' + mark[10:])})
     if not unseen and who['others'] is not None:
         for mark in who['others'].marks: known.setdefault('b' + mark[10:], 1)
-    return np.array([max(known.get(m[:10], 0), known.get('b' + m[10:], 0)) for m in marks(people)], dtype=np.int64).reshape(-1)
+    return np.array([max(known.get(v[:10], 0), known.get('b' + v[10:], 0)) for v in marks(people)], dtype=np.int64)
 
 def shared_said(
     how:np.ndarray|None,    # of `trained_on`
 )->list[str]:               # nothing, or one sentence
     "How many people were trained on"
     if how is None or not (n := int((how > 0).sum())): return []
-    return [f'{n:,} of these {len(how):,} people were trained on, {int((how > 1).sum()):,} of them with their joints: the numbers say how well they were learned by heart, too.']
+    return [f'{n:,} of these {len(how):,} people were trained on, {int((how > 1).sum()):,} of them with their joints: '
+            'the numbers say how well they were learned by heart, too.']
 
 # %% ../nbs/71_run.ipynb #18d1ee94
 FILES = ('recipe.json', 'split.json', 'who.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
@@ -613,9 +630,10 @@ def same_recipe(
     def same_place(k): return is_place(folder, old, k, (places.get(k) or {}).get('here'))
     for k in EQUAL:
         if k in (*PLACES, 'start') and 'places' in recipe:
-            if all(same_place(f) for f in {k, *(f for f in {**places, **old.get('places', {})} if f.startswith(f'{k}.'))}): continue
+            parts = {f for f in (*places, *old.get('places', {})) if f.startswith(f'{k}.')}     # start.net, start.other
+            if all(map(same_place, {k, *parts})): continue
             if old.get(k) == recipe.get(k):
-                raise UserError(f'The run {folder} was begun with another {k} of the same name ({old["places"][k]["here"] if k in old.get("places", {}) else old.get(k)}): '
+                raise UserError(f'The run {folder} was begun with another {k} of the same name ({place_of(old, k)}): '
                                 'give that one, or choose another --name (of a sweep: another --out).')
         elif old.get(k) == recipe.get(k): continue
         a, b, what = old.get(k), recipe.get(k), k
@@ -686,7 +704,8 @@ class Keeper:
         self.folder, self.method, self.seed, self.evaluate, self.steps, self.show = folder, method, seed, evaluate, steps, show
         key, self.on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('pckh', 'validation, by PCKh@0.5') if has_heads(data.val) else ('ap', 'validation')
         self.log = Log(folder/'log.csv', old.note['rows'] if old else ())
-        self.watch = Watch(evaluate, self.row, key, self.best, trained=trained, ties=() if key == 'ap_heldout' else ('pck',))   # a callback of the learner
+        ties = () if key == 'ap_heldout' else ('pck',)      # PCK is of validation, which held-out labels are there to spare
+        self.watch = Watch(evaluate, self.row, key, self.best, trained=trained, ties=ties)   # a callback of the learner
         if old:
             self.watch.take_up(old.note['rows'], old.note['best'])
             evaluate.take_up(old.note, old.extra)
@@ -722,9 +741,10 @@ def check_precision(
     amp:bool,
 )->None:                # UserError
     "Mixed precision is fastai's, for CUDA alone: elsewhere training would go on in fp32 and say otherwise"
-    if amp and device.type != 'cuda': raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {device.type}: leave it out.')
+    if not amp or device.type == 'cuda': return
+    raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {device.type}: leave it out.')
 
-NO_ROOM = ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')     # as torch says it: on a CPU, on Windows, CUDA, cuBLAS
+NO_ROOM = ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')     # CPU, Windows, CUDA, cuBLAS
 
 def step_said(
     e:Exception,        # of a step
@@ -733,7 +753,8 @@ def step_said(
 )->str|None:            # None: nothing that its user can mend
     "What stopped a training step, in a sentence"
     what = f'crops of {p.size[0]}x{p.size[1]} px and {p.batch[0]}+{p.batch[1]} people a step'
-    if isinstance(e, (MemoryError, torch.cuda.OutOfMemoryError)) or isinstance(e, RuntimeError) and any(s in str(e) for s in NO_ROOM):
+    full = isinstance(e, RuntimeError) and any(s in str(e) for s in NO_ROOM)
+    if full or isinstance(e, (MemoryError, torch.cuda.OutOfMemoryError)):
         return f'The memory of {device} has no room for {what} ({p.net}): give a smaller --batch, a smaller --size, or a smaller --net.'
     if 'more than 1 value per channel' in str(e):
         return f'Batch normalisation has a single value for each channel with {what} ({p.net}): give --batch 2 or more, or a larger --size.'
@@ -753,17 +774,19 @@ def dry_step(
     was = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-            x, joints = dict(labeled=crops(known)), (torch.rand(known, K, 2, generator=g)*torch.tensor(room[::-1])).to(device)
+            x, joints = dict(labeled=crops(known)), torch.rand(known, K, 2, generator=g)*torch.tensor(room[::-1])
+            y = dict(xy=joints.to(device), vis=torch.full((known, K), 2, device=device))
             if m.student_views: x['unlabeled'] = crops(unknown)
             own = copy.deepcopy(peers).to(device, memory_format=torch.channels_last).train()
             teaching = Teaching(m, codec_of(p, own.stride), p.size, data.skeleton, data.supervised)
-            with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, dict(xy=joints, vis=torch.full((known, K), 2, device=device)))[-1]
+            with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, y)[-1]
             loss.backward()
     except UserError: raise
     except (RuntimeError, ValueError, AssertionError, MemoryError) as e:
+        what = f'crops of {p.size[0]}x{p.size[1]} px and {known}+{unknown} people'
         why = f'{type(e).__name__}: {str(e).splitlines()[0][:160]}' if str(e) else type(e).__name__
-        raise UserError(step_said(e, p, device) or f'{method} with {p.net} cannot take a step with crops of {p.size[0]}x{p.size[1]} px and {known}+{unknown} people ({why}): '
-                        'choose another --size, --batch or --net.') from e
+        raise UserError(step_said(e, p, device) or
+                        f'{method} with {p.net} cannot take a step with {what} ({why}): choose another --size, --batch or --net.') from e
     finally:
         random.setstate(was[0]); np.random.set_state(was[1])  # noqa: NPY002
 
@@ -806,10 +829,11 @@ def train(
     if n != m.nets: m = dataclass_replace(m, nets=n)
     networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
+    begun = {f'start.{k}': v for k,v in start.items()} if isinstance(start, dict) else dict(start=start)
     recipe = dict(method=method, line=line_of(method), title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
                   lr=lr or p.lr, start={k: _short(v) for k,v in start.items()} if isinstance(start, dict) else _short(start), **{k: _short(v) for k,v in source.items()},
                   command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                  places=places_of(folder, **source, **({f'start.{k}': v for k,v in start.items()} if isinstance(start, dict) else dict(start=start))))
+                  places=places_of(folder, **source, **begun))
     if mine := own(method): recipe['own'] = mine
     if blank := (folder/'recipe.json').exists() and is_blank(folder):
         if progress: print(f'The run in {folder} ended before its first measurement: it is begun anew.')
@@ -882,12 +906,13 @@ def as_begun(
     alike = lambda people, w: keys_of(people) == w.keys and marks(people) == w.marks
     if who is None: return data
     others, lost = data.others, f'so the run {folder} cannot go on as it was begun: give the old data, or choose another --name.'
-    if (others is None) != (who['others'] is None) or others is not None and not alike(others.people, who['others']):
+    if (others is None) != (who['others'] is None) or others and not alike(others.people, who['others']):
         raise UserError(f'The unlabelled people are not those that it was begun with, {lost}')
     if alike(data.train, who['train']) and alike(data.val, who['val']): return data
     train, val, said = people_of(folder, recipe)
     if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
-    return Data(train, val, Split.load(Path(folder)/'split.json', train), kept(Crops(train, p.size), progress), kept(Crops(val, p.size), progress), others, data.source)
+    cut = (kept(Crops(people, p.size), progress) for people in (train, val))
+    return Data(train, val, Split.load(Path(folder)/'split.json', train), *cut, others, data.source)
 
 def same_split(path:Path, data:Data)->None:
     "UserError if other people would be labelled than when the run was begun"
@@ -931,7 +956,7 @@ def save_strip(path, evaluate:Evaluate, steps)->None:
         np.savez_compressed(f, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(heat), steps=np.asarray(steps), **each)
 
 def _short(path)->str|None:
-    "A path as a run writes it down: from the working folder, so that the same command finds it again; in full where it is on another drive"
+    "A path as a run writes it down: from the working folder, as the same command finds it; in full on another drive"
     if not path: return None
     try: return os.path.relpath(path)
     except ValueError: return os.path.abspath(path)
@@ -956,7 +981,8 @@ def starts(
         for k in dict.fromkeys(each): need[k] = max(need.get(k, 0), each.count(k))
     for kind, n in need.items():
         out[kind] = Path(folder) if kind == 'net' else Path(f'{folder}-{kind}')
-        had = read_recipe(out[kind])['nets'] if resume and (out[kind]/'recipe.json').exists() and not is_blank(out[kind]) else 0   # finished or stopped
+        there = resume and (out[kind]/'recipe.json').exists() and not is_blank(out[kind])
+        had = read_recipe(out[kind])['nets'] if there else 0   # finished or stopped
         more = resume and 0 < had < n
         here = out[kind].with_name(f'{out[kind].name}-more') if more else out[kind]
         if more:
@@ -1186,7 +1212,7 @@ class Answers:
     people:People                   # the truth with all that COCO ignores, v = 0 for joints that the networks have not learned
     rows:np.ndarray                 # (n,) who of them was predicted
     found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
-    said:tuple = ()                 # what one must know of these people, in sentences: whom the run was trained on, who is gone
+    said:tuple = ()                 # what one must know of these people, in sentences: who was trained on, who is gone
     taught:np.ndarray|None = None   # (n,) as `trained_on`, of those predicted
 
 def answers_of(
@@ -1202,9 +1228,11 @@ def answers_of(
     "Ask a run's networks"
     if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train' or 'val'.")
     peers, p, skeleton, recipe = load_run(folder, weights, device)
-    if data and not (split in ('train', 'val') and is_own(folder, recipe, data)): people, said = read_any(data, split, keep_all=True), []
+    if data and not (split in ('train', 'val') and is_own(folder, recipe, data)):
+        people, said = read_any(data, split, keep_all=True), []
     else:               # of its own folder not all that are there
-        *both, said = people_of(folder, recipe, data if data and not is_place(folder, recipe, 'labels' if recipe.get('labels') else 'data', data) else None)
+        moved = data and not any(is_place(folder, recipe, k, data) for k in ('data', 'labels'))
+        *both, said = people_of(folder, recipe, data if moved else None)
         people = both[split == 'val']
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
     how = trained_on(folder, recipe, people)
@@ -1217,13 +1245,15 @@ def answers_of(
         for s in said: print(s)
     found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
                         flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
-    return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)), tuple(said), how)
+    names = [*(f'net {i+1}' for i in range(len(peers))), 'ensemble']
+    return Answers(people, rows, dict(zip(names, found)), tuple(said), how)
 
 def evaluate_run(
     folder,                     # a run folder
     *args, **kw,                # as `answers_of`
-)->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, in percent; mean peak, people; how many of them were trained on, where some were
+)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, percent; peak, people, 'trained on'
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
-    shared = {} if a.taught is None or not (n := int((a.taught > 0).sum())) else {'trained on': n}
-    return {name: dict(score(a.people, a.rows, f, a.people.supervised)[0], people=len(a.rows), **shared) for name, f in a.found.items()}
+    n = 0 if a.taught is None else int((a.taught > 0).sum())
+    about = {'people': len(a.rows), **({'trained on': n} if n else {})}
+    return {name: score(a.people, a.rows, f, a.people.supervised)[0] | about for name, f in a.found.items()}

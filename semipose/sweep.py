@@ -60,7 +60,9 @@ def entry_of(
     m = replace(find_method(recipe['method']), nets=recipe['nets'])
     split = json.loads((Path(folder)/'split.json').read_text())
     people = json.loads((Path(folder)/'people.json').read_text()) if (Path(folder)/'people.json').exists() else None
-    short = lambda row: {k: round(v, ROUNDED.get(network_of(k, row)[0], 6)) if isinstance(v, float) else v for k,v in row.items()}
+    def short(row):
+        digits = {k: ROUNDED.get(network_of(k, row)[0], 6) for k in row}
+        return {k: round(v, digits[k]) if isinstance(v, float) else v for k,v in row.items()}
     other = lambda k, usual: None if recipe.get(k) in (None, usual) else recipe[k]   # a run without the shared start, on foreign people, ... stands in no table with the others
     odd = dict(lr=recipe['lr']) if other('lr', p.lr) else {}
     if p.data == 'drawn':
@@ -113,8 +115,10 @@ def lacking(
     results,                # the ledger
     val:str|None=None,      # of `run.val_of`; None: whichever people
 )->list[str]:
-    "The methods of which the ledger has no entry of this seed, terms and steps, and these people; of an unlike pair with this second network, of a row as its line says it today"
-    there = [e for e in read_ledger(results, p.name)[0] if e.seed == seed and e.terms == terms and (val is None or e.val in (None, val)) and e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)]
+    "The methods of which the ledger has no entry of this seed, terms, steps and people; of an unlike pair with this second network, of a row as its line says it today"
+    def counts(e): return (e.seed == seed and e.terms == terms and (val is None or e.val in (None, val)) and
+                           e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps))
+    there = list(filter(counts, read_ledger(results, p.name)[0]))
     as_json = lambda v: json.loads(json.dumps(v))
     pair = lambda name, settings: [as_json(settings.get(k)) for k in second_of(name)]
     done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there if is_todays(e.method, e.line)]

@@ -113,7 +113,8 @@ def of_network(
     k:int,              # from 1
 )->Entry:
     "The entry as if that network stood alone"
-    curve = [{**{n: v for n,v in r.items() if not network_of(n, r)[1]}, 'ap': r[f'ap{k}'], 'ap1': r[f'ap{k}']} for r in e.curve]
+    shared = lambda r: {n: v for n,v in r.items() if not network_of(n, r)[1]}
+    curve = [{**shared(r), 'ap': r[f'ap{k}'], 'ap1': r[f'ap{k}']} for r in e.curve]
     return replace(e, curve=curve, people=e.people and dict(e.people, nets=e.people['nets'][k-1:k]))
 
 def rows(

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from semipose.errors import UserError
 from semipose.files import only_writer
 from semipose.protocols import protocol
-from semipose.run import FILES, clear_blank, compare, dry_step, is_blank, prepare, refuse_existing, starts, step_said, train
+from semipose.run import clear_blank, compare, is_blank, prepare, refuse_existing, starts, step_said, train
 from semipose.watch import Watch
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
@@ -47,7 +47,8 @@ def test_the_dry_step_is_left_out_where_a_run_goes_on(data, tmp_path, monkeypatc
     assert train('naive', SMALL, data, tmp_path/'r', resume=True, **KW)['state'] == 'done'
 
 @pytest.mark.parametrize('change, says', [
-    (dict(batch=(1, 1), net='resnet18', width=None), r'Batch normalisation has a single value for each channel with crops of 32x32 px and 1\+1 people a step .resnet18.: give --batch 2 or more'),
+    (dict(batch=(1, 1), net='resnet18', width=None),
+     r'Batch normalisation has a single value for each channel with crops of 32x32 px and 1\+1 people a step .resnet18.: give --batch 2 or more'),
 ])
 def test_a_step_that_cannot_be_taken_is_told_and_leaves_nothing(tmp_path, change, says):
     p = replace(SMALL, **change)
@@ -57,11 +58,13 @@ def test_a_step_that_cannot_be_taken_is_told_and_leaves_nothing(tmp_path, change
     assert not [f for f in tmp_path.rglob('*') if f.name == 'recipe.json']
 
 @pytest.mark.parametrize('error, says', [
-    (torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.'), 'memory of cpu has no room for crops of 32x32 px and 4+4 people a step (tiny): give a smaller --batch, a smaller --size'),
+    (torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.'),
+     'memory of cpu has no room for crops of 32x32 px and 4+4 people a step (tiny): give a smaller --batch, a smaller --size'),
     (RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12"), 'no room'),
     (RuntimeError('[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.'), 'no room'),
     (MemoryError(), 'no room'), (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate'), 'no room'),
-    (AssertionError("Input height (32) doesn't match model (224)."), "naive with tiny cannot take a step with crops of 32x32 px and 4+4 people (AssertionError: Input height (32) doesn't match model (224).): choose another"),
+    (AssertionError("Input height (32) doesn't match model (224)."),
+     "naive with tiny cannot take a step with crops of 32x32 px and 4+4 people (AssertionError: Input height (32) doesn't match model (224).): choose another"),
 ])
 def test_memory_and_sizes_are_told_in_a_sentence(data, tmp_path, monkeypatch, error, says):
     "in the dry step, and those of memory in any later one too"

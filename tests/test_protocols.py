@@ -364,8 +364,8 @@ def test_a_line_of_ones_own_has_the_budget_of_its_kind(monkeypatch):
     "whatever it is called: one that hides joints trains as long as Joint Cutout's"
     from semipose.methods import METHODS
     from semipose.views import A60, JC, RA
-    from semipose.run import prepare, read_recipe, train
     p = protocol('coco-1k')
-    for name, views, like in (('jc_but_not', (A60,), 'posecons'), ('mine', (JC >> A60,), 'posecons_jc'), ('supervised_mine', (RA >> A60,), 'posecons_jc'), ('sspcm_mine', (A60,), 'posecons')):
+    for name, views, like in (('jc_but_not', (A60,), 'posecons'), ('mine', (JC >> A60,), 'posecons_jc'), ('supervised_mine', (RA >> A60,), 'posecons_jc'),
+                              ('sspcm_mine', (A60,), 'posecons')):
         m = replace(METHODS['posecons'], student_views=views)
         assert budget_of(m, p) == budget_of(METHODS[like], p), name
