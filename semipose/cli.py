@@ -17,7 +17,11 @@ from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 
 METHOD_NAMES = (
     'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc', 'posedual_ra',
-    'pseudopose', 'pseudopose_soft', 'posecons_drawn', 'data_distillation', 'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06', 'foreground_06',
+    'pseudopose', 'pseudopose_soft', 'posecons_drawn', 'data_distillation',
+    'posecons_kept', 'posecons_kept_eval', 'posecons_eval', 'posecons_one', 'posecons_drawn_kept',
+    'posecons_jc_kept', 'posecons_jc_kept_eval', 'posecons_jc_eval', 'posecons_jc_one', 'posecons_jc_drawn_kept', 'posecons_jc_drawn',
+    'posedual_jc_kept', 'posedual_jc_kept_eval', 'posedual_jc_eval', 'posedual_jc_one', 'posedual_jc_drawn_kept', 'posedual_jc_drawn',
+    'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06', 'foreground_06',
     'certain_06', 'threshold_08', 'foreground_08', 'certain_08', 'threshold_02_equal', 'foreground_02_equal', 'threshold_04_equal', 'foreground_04_equal',
     'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal', 'mean_teacher_99',
     'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal', 'easy_easy', 'hard_hard',
