@@ -170,14 +170,14 @@ def spline_matrix(
 def spline_taps(
     p:Tensor,       # (...) places along an axis, px
     n:int,          # samples along it
-)->tuple[Tensor,Tensor]:    # (...,4) which coefficients, int32; (...,4) their weights: 0 outside, fading over one pixel as bilinear does
+)->tuple[Tensor,Tensor]:    # (4,...) which coefficients, int32; (4,...) their weights: 0 outside, fading over one pixel as bilinear does
     "The four coefficients that a place on a cubic B-spline is made of"
     i = p.floor()
     t = p-i
     u, t2 = 1-t, t*t
     inside = (1-(-p).clamp(min=0)-(p-(n-1)).clamp(min=0)).clamp(min=0)/6
-    w = torch.stack([u*u*u, 4+t2*(3*t-6), 4+u*u*(3*u-6), t2*t], -1)*inside.unsqueeze(-1)
-    at = (i.clamp(-2, n).int().unsqueeze(-1)+torch.arange(-1, 3, device=p.device, dtype=torch.int32)).abs()
+    w = torch.stack([u*u*u, 4+t2*(3*t-6), 4+u*u*(3*u-6), t2*t])*inside
+    at = (i.clamp(-2, n).int()+torch.arange(-1, 3, device=p.device, dtype=torch.int32).view(4, *[1]*p.dim())).abs()
     return (n-1-(n-1-at).abs()).clamp(0, n-1), w
 
 def spline_warp(
@@ -191,9 +191,9 @@ def spline_warp(
     a, b, c, d, e, f = invert(M)[:,:2].flatten(1).expand(B,6).unflatten(1, (6,1,1)).unbind(1)
     px, py = (r*x+s*y.unsqueeze(-1)+t for r,s,t in ((a,b,c), (d,e,f)))                      # (B,h,w) source px
     (i, v), (j, w) = spline_taps(px, W), spline_taps(py, H)
-    j = (j + H*torch.arange(B, device=dev, dtype=torch.int32).view(-1,1,1,1))*W
-    which, weight = (j.unsqueeze(-1)+i.unsqueeze(-2)).view(-1,16), (w.unsqueeze(-1)*v.unsqueeze(-2)).view(-1,16)
+    j = j*(B*W) + W*torch.arange(B, device=dev, dtype=torch.int32).view(-1,1,1)             # coefficients lie (H,B,W,C): all channels move alike
+    which, weight = (o.view(16,-1).t().contiguous() for o in (j.unsqueeze(1)+i, w.unsqueeze(1)*v))
     down, across = (spline_matrix(n, image.dtype==torch.float64).to(dev) for n in (H, W))
-    coef = (image.reshape(-1,W) @ across.T).view(B,C,H,W).permute(0,2,3,1)                  # (B,H,W,C): all channels move alike
-    coef = (down @ coef.reshape(B,H,W*C)).view(-1,C)
+    coef = (image.reshape(-1,W) @ across.T).view(B,C,H,W).permute(2,0,3,1)
+    coef = (down @ coef.reshape(H,-1)).view(-1,C)
     return F.embedding_bag(which, coef, per_sample_weights=weight, mode='sum').view(B,*size,C).permute(0,3,1,2)
