@@ -6,7 +6,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from semipose.codecs import UDP, Gaussian, bumps, encode, moved, peaks
-from semipose.geometry import affine, compose, invert, move, roomy, spline_matrix, translate, warp
+from semipose.geometry import affine, invert, move, roomy, spline_matrix, translate, warp
 from semipose.methods import METHODS
 from semipose.nets.peers import Peers, build_peers
 from semipose.skeletons import COCO17
