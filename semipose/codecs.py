@@ -13,8 +13,8 @@ from .geometry import flip_joints, warp
 
 # %% auto #0
 __all__ = ['CODECS', 'bumps', 'encode', 'peaks', 'argmax_px', 'argmax', 'patches', 'quarter_shift', 'Gaussian', 'dark_step',
-           'DARK', 'steps', 'around', 'smooth', 'vote', 'UDP', 'response', 'highest', 'moved', 'renamed', 'counts',
-           'build_codec']
+           'DARK', 'steps', 'around', 'smooth', 'vote', 'UDP', 'bounded', 'response', 'highest', 'moved', 'renamed',
+           'counts', 'build_codec']
 
 # %% ../nbs/02_codecs.ipynb #3ae35075
 def bumps(
@@ -256,6 +256,16 @@ class UDP:
         return xy*xy.new_tensor(unit), score
 
 # %% ../nbs/02_codecs.ipynb #d675cba1
+def bounded(
+    codec,         # whose heatmaps
+    out:Tensor,    # (B,C,h,w) what an interpolation with negative lobes made of `heat`
+    heat:Tensor,   # (B,C,H,W)
+)->Tensor:         # as `out`
+    "Nothing lower than the map had, or than the 0 outside; of discs and offsets, which have edges, nothing higher either"
+    low = heat.amin((-2,-1), keepdim=True).clamp(max=0)
+    if codec.planes==1: return torch.maximum(out, low)
+    return torch.minimum(torch.maximum(out, low), heat.amax((-2,-1), keepdim=True).clamp(min=0))
+
 def response(
     codec,         # whose heatmaps
     heat:Tensor,   # (B,K*planes,H,W)
@@ -275,14 +285,15 @@ def moved(
     codec,         # whose heatmaps
     heat:Tensor,   # (B,K*planes,H,W)
     M:Tensor,      # (B,3,3) crop px -> crop px
+    mode:str='bilinear',  # of `warp`; 'spline' keeps heights
 )->Tensor:         # as `heat`; 0 outside
     "Heatmaps as another view has them; offsets turn and grow with the view"
     sx, sy = codec.unit(heat.shape[-2:])
-    if sx==sy and codec.planes==1: return warp(heat, M, stride=sx)
     s = M.new_tensor([sx, sy, 1.])
-    M = M*s/s[:,None]                                            # heatmap px -> heatmap px
-    out = warp(heat, M)
+    out = warp(heat, M, stride=sx, mode=mode) if sx==sy else warp(heat, M*s/s[:,None], mode=mode)  # heatmap px -> heatmap px
+    if mode in ('spline', 'bicubic'): out = bounded(codec, out, heat)
     if codec.planes==1: return out
+    if sx!=sy: M = M*s/s[:,None]
     disc, x, y = out.unflatten(1, (3,-1)).unbind(1)
     a, b, c, d = M[:,:2,:2].to(out).flatten(1).t()[...,None,None,None]
     return torch.cat([disc, a*x+b*y, c*x+d*y], 1)

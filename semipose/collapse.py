@@ -11,7 +11,8 @@ import torch
 from torch import nn, Tensor
 from torch.nn.functional import pad
 from .errors import UserError
-from .codecs import peaks
+from .geometry import affine, invert, warp
+from .codecs import bumps, peaks
 from .draw import Picture
 from .views import joints_in
 from .nets.peers import Peers
@@ -24,7 +25,7 @@ __all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'INK', 'COLOR',
            'limit', 'pixels', 'canvas', 'pixel_figure', 'crowd', 'Boundary', 'fates', 'crossing', 'draw_plane',
            'draw_strip', 'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after',
            'limits', 'band', 'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions',
-           'direction_figure']
+           'direction_figure', 'leak', 'Carried']
 
 # %% ../nbs/60_collapse.ipynb #ec2ce765
 @dataclass(frozen=True)
@@ -709,3 +710,61 @@ def direction_figure(
     bars.set_yticks(range(len(order)), [f'{LETTERS.get(n[0], "")}  {n[0]}' for n in order])
     bars.set(xlim=(-.03,1.05), xlabel='height of sparse points (dot: mean, line: all seeds)', title='Who teaches: filled easy-hard pair, hollow equal pair')
     return fig
+
+# %% ../nbs/60_collapse.ipynb #a04f8280
+def leak(
+    sigma:float,    # width of the bump, heatmap px
+    n:int=1,        # bilinear carries
+)->float:           # height, as a share of the first
+    "A bump after n bilinear carries at evenly spread offsets: each adds 1/6 px^2 of variance along each axis"
+    return 1/(1 + n/(6*sigma**2))
+
+class Carried:
+    "Bumps carried from view to view: bilinearly, as published, and along a spline"
+    def __init__(self,
+        sigma:float=1.5,    # width, heatmap px
+        seed:int=0,         # of the views
+        many:int=48,        # bumps, whose mean height is told
+        side:int=33,        # of the map, heatmap px
+    ):
+        self.sigma, self.many, self.side = sigma, many, side
+        self.g = torch.Generator().manual_seed(seed)
+        self.maps = {mode: [bumps(torch.full((many,1,2), (side-1)/2), (side,side), sigma)] for mode in ('bilinear', 'spline')}
+        self.back = None
+    def __len__(self): return len(self.maps['spline']) - 1
+    def step(self,
+        n:int=1,            # carries
+    ):
+        "One carry more: into a fresh view, and the next time back out of it"
+        for _ in range(n):
+            if self.back is None:
+                M = affine((self.side,)*2, 30*torch.randn(self.many, generator=self.g), shift=torch.rand(self.many, 2, generator=self.g)*2 - 1)
+                self.back = invert(M)
+            else: M, self.back = self.back, None
+            for mode, maps in self.maps.items(): maps.append(warp(maps[-1], M, mode=mode))
+        return self
+    def heights(self,
+        mode:str,           # 'bilinear' or 'spline'
+    )->list[float]:         # after 0, 1, 2, ... carries, as a share of the first
+        "Mean height of the bumps"
+        h = [float(peaks(m).mean()) for m in self.maps[mode]]
+        return [v/h[0] for v in h]
+    def figure(self,
+        k:int|None=None,    # carries made; None: all of them
+    )->Picture:
+        "The same bump after k carries of either kind, and the heights on the way"
+        k = len(self) if k is None else k
+        fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.5))
+        for ax, (mode, c) in zip(axes, (('bilinear', RED), ('spline', BLUE))):
+            ax.imshow(self.maps[mode][k][0,0], vmin=0, vmax=1, cmap='gray')
+            ax.set(title=f'{mode}: {self.heights(mode)[k]:.2f}', xticks=(), yticks=())
+            ax.title.set_color(c)
+        ax, at = axes[2], range(len(self)+1)
+        ax.plot(at, [leak(self.sigma, n) for n in at], c=GREY, lw=2, ls='--')
+        ax.text(.98, .96, 'dashed: 1 / (1 + n / 6 sigma²)', c='#7b8591', transform=ax.transAxes, ha='right', va='top', fontsize=11)
+        for mode, c in (('bilinear', RED), ('spline', BLUE)):
+            h = self.heights(mode)
+            ax.plot(at, h, c=c, lw=2.5); ax.plot(k, h[k], 'o', c=c, ms=9)
+        ax.set(xlabel='carries', title='mean height', ylim=(0,1.15), xlim=(-.5, max(len(self), 10)+.5))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        return fig

@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['translate', 'compose', 'invert', 'move', 'crop_matrix', 'at_stride', 'warp', 'margins', 'roomy', 'window', 'affine',
-           'flip_joints']
+           'flip_joints', 'spline_matrix', 'spline_taps', 'spline_warp']
 
 # %% ../nbs/01_geometry.ipynb #68fbde97
+from functools import lru_cache
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from kornia.geometry.transform import warp_affine
 
 # %% ../nbs/01_geometry.ipynb #b2b4f87e
@@ -77,7 +80,7 @@ def warp(
     size:tuple[int,int]|None=None,    # (H,W) of the output, in pixels of `image`'s grid; None: as `image`
     stride:float=1,                   # crop px per pixel of `image`
     fill=0.,                          # what lies outside: a number, or (C,) one per channel
-    mode:str='bilinear',              # or 'nearest'
+    mode:str='bilinear',              # or 'nearest', 'bicubic', 'spline' (see `spline_warp`)
 )->Tensor:                            # (B,C,H,W); float32 even under autocast (float64 stays float64)
     "Move a picture or a heatmap by a matrix: one resampling, differentiable in the image"
     if not image.is_floating_point(): raise ValueError(f"warp: 'image' is {image.dtype}; make it float first (image.float()/255)")
@@ -90,7 +93,9 @@ def warp(
         if not plain:  # what lies outside counts as 0, so make `fill` the zero
             fill = torch.as_tensor(fill, dtype=image.dtype, device=image.device).view(-1,1,1)
             image = image-fill
-        out = warp_affine(image, M[:,:2], tuple(size or image.shape[-2:]), mode=mode, padding_mode='zeros', align_corners=True)
+        size = tuple(size or image.shape[-2:])
+        if mode=='spline': out = spline_warp(image, M, size)
+        else: out = warp_affine(image, M[:,:2], size, mode=mode, padding_mode='zeros', align_corners=True)
         return out if plain else out+fill
 
 # %% ../nbs/01_geometry.ipynb #41f03eb2
@@ -147,3 +152,48 @@ def flip_joints(
     "Give left and right their names back in mirrored items"
     swapped = x[:, list(flip_index)]
     return torch.where(flipped.to(x.device).bool().view(-1,*[1]*(x.ndim-1)), swapped, x)
+
+# %% ../nbs/01_geometry.ipynb #c79b7bf5
+@lru_cache
+def spline_matrix(
+    n:int,          # samples along an axis
+    double:bool,    # float64
+)->Tensor:          # (n,n)
+    "From samples to the coefficients of the cubic B-spline through them, mirrored about the first and the last (Unser 1999)"
+    A, i = torch.eye(n, dtype=torch.float64)*4/6, torch.arange(n-1)
+    A[i,i+1] = A[i+1,i] = 1/6
+    if n > 1: A[0,1] = A[-1,-2] = 2/6
+    else: A[:] = 1
+    A = torch.linalg.inv(A)
+    return A if double else A.float()
+
+def spline_taps(
+    p:Tensor,       # (...) places along an axis, px
+    n:int,          # samples along it
+)->tuple[Tensor,Tensor]:    # (4,...) which coefficients, int32; (4,...) their weights: 0 outside, fading over one pixel as bilinear does
+    "The four coefficients that a place on a cubic B-spline is made of"
+    i = p.floor()
+    t = p-i
+    u, t2 = 1-t, t*t
+    inside = (1-(-p).clamp(min=0)-(p-(n-1)).clamp(min=0)).clamp(min=0)/6
+    w = torch.stack([u*u*u, 4+t2*(3*t-6), 4+u*u*(3*u-6), t2*t])*inside
+    at = (i.clamp(-2, n).int()+torch.arange(-1, 3, device=p.device, dtype=torch.int32).view(4, *[1]*p.dim())).abs()
+    return (n-1-(n-1-at).abs()).clamp(0, n-1), w
+
+def spline_warp(
+    image:Tensor,           # (B,C,H,W) float32 or float64
+    M:Tensor,               # (B,3,3) source px -> output px
+    size:tuple[int,int],    # (H,W) of the output
+)->Tensor:                  # (B,C,H,W); 0 outside
+    "Warp along the cubic B-spline through the pixels: heights and widths of smooth maps stay, and nothing grows"
+    (B, C, H, W), dev = image.shape, image.device
+    y, x = (torch.arange(n, device=dev, dtype=image.dtype) for n in size)
+    a, b, c, d, e, f = invert(M)[:,:2].flatten(1).expand(B,6).unflatten(1, (6,1,1)).unbind(1)
+    px, py = (r*x+s*y.unsqueeze(-1)+t for r,s,t in ((a,b,c), (d,e,f)))                      # (B,h,w) source px
+    (i, v), (j, w) = spline_taps(px, W), spline_taps(py, H)
+    j = j*(B*W) + W*torch.arange(B, device=dev, dtype=torch.int32).view(-1,1,1)             # coefficients lie (H,B,W,C): all channels move alike
+    which, weight = (o.view(16,-1).t().contiguous() for o in (j.unsqueeze(1)+i, w.unsqueeze(1)*v))
+    down, across = (spline_matrix(n, image.dtype==torch.float64).to(dev) for n in (H, W))
+    coef = (image.reshape(-1,W) @ across.T).view(B,C,H,W).permute(2,0,3,1)
+    coef = (down @ coef.reshape(H,-1)).view(-1,C)
+    return F.embedding_bag(which, coef, per_sample_weights=weight, mode='sum').view(B,*size,C).permute(0,3,1,2)

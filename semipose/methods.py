@@ -26,9 +26,10 @@ def add(
     GROUPS.setdefault(group, {})[name], TITLES[name], PAPER[name] = m, title, paper
 
 # %% auto #0
-__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS',
-           'SHIPPED', 'add', 'own', 'line_of', 'is_todays', 'method', 'is_unlike', 'kinds', 'second_of', 'title',
-           'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
+__all__ = ['GROUPS', 'TITLES', 'PAPER', 'ONE', 'TWO', 'A60JC', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED',
+           'JO_RELEASED', 'METHODS', 'SHIPPED', 'add', 'add_heights', 'own', 'line_of', 'is_todays', 'method',
+           'is_unlike', 'kinds', 'second_of', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost',
+           'asked', 'cost', 'equal_compute']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -52,6 +53,21 @@ add('pseudo labels', 'pseudopose',        'PseudoPose',            Method(Frozen
 add('pseudo labels', 'pseudopose_soft',   'PseudoPose, soft',      Method(Frozen(), PLAIN,  (A30,)))
 add('pseudo labels', 'posecons_drawn',    'PoseCons, drawn anew',  Method(Self(), A30, (A60,), drawn=True))
 add('pseudo labels', 'data_distillation', 'Data Distillation',     Method(Frozen(), SCALES, (A30,), drawn=True), 'Data Distillation, A')
+
+# %% ../nbs/42_methods.ipynb #4c8b21be
+ONE, TWO, A60JC = Method(Self(), A30, (A60,)), Method(Peer(), A30, (A60,), nets=2, sup=.5), (JointCutout(5) >> A60,)
+def add_heights(name:str, title:str, m:Method)->None:   # a single or dual row as published
+    "The same row with other heights and shapes of what is taught"
+    kept = replace(m, carried='spline')
+    add('heights', f'{name}_kept',       f'{title}, kept',                    kept)
+    add('heights', f'{name}_kept_eval',  f'{title}, kept, evaluation',        replace(kept, evaluation=True))
+    add('heights', f'{name}_eval',       f'{title}, evaluation',              replace(m, evaluation=True))
+    add('heights', f'{name}_one',        f'{title}, scaled to 1',             replace(kept, height='one'))
+    add('heights', f'{name}_drawn_kept', f'{title}, drawn anew, as high',     replace(m, drawn=True, height='teacher'))
+    if name != 'posecons': add('heights', f'{name}_drawn', f'{title}, drawn anew', replace(m, drawn=True))
+add_heights('posecons',    'PoseCons',      ONE)
+add_heights('posecons_jc', 'PoseCons + JC', replace(ONE, student_views=A60JC))
+add_heights('posedual_jc', 'PoseDual + JC', replace(TWO, student_views=A60JC))
 
 # %% ../nbs/42_methods.ipynb #f93a4c1e
 PAIRS = {'': ('', (A60,)), '_equal': (', equal pair', (A30,))}   # what the student sees beside a teacher on A30
@@ -176,8 +192,10 @@ def table(
                  labeled_view=' + '.join(map(str, m.labeled_views)), networks=' + '.join(m.networks), group=g, paper=PAPER[name])
             for g, rows in GROUPS.items() if group in (None, g) for name, m in rows.items()]
 
-def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn'
-    return type(m.teacher).__name__ + (f'({m.decay})' if m.decay else '') + ', drawn'*m.drawn
+def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn', 'Peer, spline, evaluation'
+    height = f', {"height 1" if m.height == "one" else "as high"}' if m.height else ''
+    return (type(m.teacher).__name__ + (f'({m.decay})' if m.decay else '') + f', {m.carried}'*bool(m.carried) + ', drawn'*m.drawn + height
+            + ', evaluation'*m.evaluation)
 def mean_of(views:tuple)->str:      # e.g. 'A30', 'mean of 8, x0.9 to x1.3 mirrored'
     return str(views[0]) if len(views) == 1 else f'mean of {len(views)}, {views[0]} to {views[-1]}'
 def counted(weight)->str:           # e.g. 'Everything', 'Confident(0.4)', 'Reweighted'

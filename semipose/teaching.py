@@ -4,6 +4,7 @@
 
 # %% ../nbs/41_teaching.ipynb #229eb8b9
 from __future__ import annotations
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 import torch
@@ -14,12 +15,13 @@ from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
 from .views import A30, View, Draw, plain, render, carry, joints_in
+from .predict import evaluating
 from .losses import deep, Terms
 
 # %% auto #0
 __all__ = ['Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Everything', 'Confident', 'BothSee',
-           'Foreground', 'Certain', 'Reweighted', 'Method', 'Draws', 'TeachingLoss', 'Asked', 'full', 'Teaching', 'mix',
-           'times', 'one_batch']
+           'Foreground', 'Certain', 'Reweighted', 'Method', 'Draws', 'TeachingLoss', 'Asked', 'full', 'Teaching',
+           'scaled', 'mix', 'times', 'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
 @dataclass(frozen=True)
@@ -144,6 +146,9 @@ class Method:
     cons:float = 1.                           # factor of each network's consistency loss
     labeled_view:Any = A30                    # what labelled crops see: a View, or a tuple of views, all in one batch
     drawn:bool = False                        # the teacher's joints are drawn anew as bumps (hard labels), not its heatmap as it is
+    carried:str|None = None                   # how its heatmap is interpolated, see `carry`; None: bilinear, as published; 'spline' keeps heights
+    height:str|None = None                    # of what is taught: None, as carried (drawn bumps: 1); 'one', scaled to 1; 'teacher', drawn bumps as high as the teacher's
+    evaluation:bool = False                   # networks teach in evaluation mode, through running statistics; published: in training mode
     together:bool = False                     # the student views share one draw of their last step
     networks:tuple = ()                       # of each network the protocol's field that names it, 'net' or 'other'; the last one stands for all further ones, () is 'net'
 
@@ -152,11 +157,17 @@ class Method:
             if self.nets < (n := getattr(part, 'least', 1)): raise UserError(f'A method with {part} needs {n} networks or more, and nets={self.nets}: leave nets out, or give {n}.')
         if set(self.networks) - {'net', 'other'} or len(self.networks) > self.nets: raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
         if self.together and len({v.steps[-1] for v in self.student_views}) != 1: raise ValueError('Student views are drawn together only if their last steps are equal.')
-        if self.teacher.gradient and (len(self.teacher_views) > 1 or self.drawn): raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only.')
+        if self.teacher.gradient and (len(self.teacher_views) > 1 or self.drawn or self.height or self.evaluation):
+            raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
+        if self.carried not in (None, 'spline', 'bicubic', 'nearest'): raise ValueError(f"carried={self.carried!r}: it is None (bilinear), 'spline', 'bicubic' or 'nearest'.")
+        if self.height not in (None, 'one', 'teacher') or self.height == 'one' and self.drawn or self.height == 'teacher' and not self.drawn:
+            raise ValueError(f"height={self.height!r}: a carried heatmap may be scaled to 'one', a drawn bump to the 'teacher'; leave it None otherwise.")
     @property
     def teacher_views(self)->tuple: return self.teacher_view if isinstance(self.teacher_view, tuple) else (self.teacher_view,)
     @property
     def labeled_views(self)->tuple: return self.labeled_view if isinstance(self.labeled_view, tuple) else (self.labeled_view,)
+    @property
+    def mode(self)->str: return self.carried or 'bilinear'     # of `carry`
     @property
     def decay(self)->float|None: return getattr(self.teacher, 'decay', None)
     @property
@@ -228,8 +239,9 @@ class TeachingLoss:
 # %% ../nbs/41_teaching.ipynb #ae6e4fff
 class Asked:
     "Answers to the teacher's views, computed once: ask(kind, j) is the heatmap of network j of a kind"
-    def __init__(self, peers, images, draws, codec, flip_index, step=0):
+    def __init__(self, peers, images, draws, codec, flip_index, step=0, mode='bilinear', evaluation=False):
         self.peers, self.images, self.draws, self.codec, self.flip_index, self.step, self.memo = peers, images, draws, codec, flip_index, step, {}
+        self.mode, self.evaluation = mode, evaluation     # of `carry`, where several views are averaged; do networks answer in evaluation mode?
     @property
     def n(self): return len(self.peers.nets)
     def __call__(self,
@@ -238,13 +250,13 @@ class Asked:
     )->Tensor:          # (B,K,h,w) in the frame of the first teacher view; several views are averaged there
         if (kind, j) not in self.memo:
             net = dict(net=self.peers.nets, ema=self.peers.ema, frozen=self.peers.frozen)[kind][j]
-            heats = [full(net(im)) for im in self.images]
+            with evaluating(net) if self.evaluation else nullcontext(): heats = [full(net(im)) for im in self.images]
             self.memo[kind, j] = heats[0] if len(heats) == 1 else self.mean(heats)
         return self.memo[kind, j]
     def mean(self, heats):
         "Of several views, each pixel by those that saw it"
         seen = [(h, torch.ones_like(h[:,:self.codec.planes])) for h in heats]
-        seen = seen[:1] + [[carry(t, d, self.draws[0], self.codec, index) for t,index in zip(s, (self.flip_index, (0,)))] for s,d in zip(seen[1:], self.draws[1:])]
+        seen = seen[:1] + [[carry(t, d, self.draws[0], self.codec, index, self.mode) for t,index in zip(s, (self.flip_index, (0,)))] for s,d in zip(seen[1:], self.draws[1:])]
         heat, cover = (sum(t) for t in zip(*seen))
         return heat/response(self.codec, cover)
 
@@ -305,7 +317,7 @@ class Teaching(Callback):
         draws = Draws(len(image), self.size, dev, self.generator)
         seen = [draws(v) for v in m.teacher_views]
         self.easy = seen[0]
-        self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec, self.flip_index, self.step)
+        self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec, self.flip_index, self.step, m.mode, m.evaluation)
         hides = any(v.needs_joints for v in m.student_views)
         if m.teacher.gradient: images['teacher'] = self.ask.images[0]
         if hides or not m.teacher.gradient:
@@ -325,12 +337,16 @@ class Teaching(Callback):
 
     def lesson(self, heat, d):
         "One teacher's heatmap as one view must see it, or its joints drawn there"
-        h, joints = carry(heat, self.easy, d, self.codec, self.flip_index), self.supervised.to(heat.device)
+        m, mirrored, joints = self.method, self.easy.flip ^ d.flip, self.supervised.to(heat.device)
+        h = carry(heat, self.easy, d, self.codec, self.flip_index, m.mode)
         weight = self.what_counts(response(self.codec, h.detach()), d)
-        if self.method.drawn:
+        if m.drawn:
             xy = move(self.codec.decode(heat)[0], compose(invert(self.easy.M), d.M))
-            h, there = self.codec.encode(flip_joints(xy, self.easy.flip ^ d.flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
+            h, there = self.codec.encode(flip_joints(xy, mirrored, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
             joints = joints*(there if there.dim() == 2 else response(self.codec, there)[...,0,0])
+        if m.height:
+            peak = flip_joints(peaks(response(self.codec, heat)), mirrored, self.flip_index)[...,None,None]
+            h = scaled(self.codec, h, peak if m.height == 'teacher' else 1/peak.clamp(min=.1))   # a flat map is not made a mountain
         return h, counts(self.codec, times(joints, weight), h)
 
     def what_counts(self, heat, d):
@@ -350,6 +366,15 @@ class Teaching(Callback):
         if not self.training: return
         self.step += 1
         if self.method.every and self.step % self.method.every == 0: self.model.freeze()
+
+def scaled(
+    codec,          # whose heatmaps
+    heat:Tensor,    # (B,K*planes,h,w)
+    factor:Tensor,  # (B,K,1,1)
+)->Tensor:          # as `heat`
+    "Higher or lower, at the same place: offsets stay"
+    k = factor.shape[1]
+    return heat*factor if codec.planes == 1 else torch.cat([heat[:,:k]*factor, heat[:,k:]], 1)
 
 def mix(
     seed:int,   # of the run

@@ -372,9 +372,10 @@ def carry(
     dst:Draw,               # the second view
     codec,                  # what the heatmaps mean: offsets turn with the view; or a number, crop px per heatmap px of plain ones
     flip_index,             # K ints, each joint's mirror partner
+    mode:str='bilinear',    # of `geometry.warp`: 'bilinear', as published, or 'spline', which keeps heights
 )->Tensor:                  # (B,K,h,w) the same heatmaps as the second view must see them; 0 outside
     "Warp heatmaps from one view of a picture to another: M_dst M_src^-1 (facts: the teacher's map is used raw, not redrawn)"
     M = compose(invert(src.M), dst.M)
     codec = codec if hasattr(codec, 'planes') else Gaussian(stride=codec)
     if src.released or dst.released: M = compose(translate(*2*[(codec.stride-1)/2]), M, translate(*2*[(1-codec.stride)/2]))
-    return renamed(codec, moved(codec, heat, M), src.flip ^ dst.flip, flip_index)
+    return renamed(codec, moved(codec, heat, M, mode), src.flip ^ dst.flip, flip_index)

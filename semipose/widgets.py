@@ -31,18 +31,18 @@ from .views import A30, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude,
 from .predict import decode, look, mean_heat
 from .teaching import Asked, Draws
 from .methods import METHODS, title
-from .collapse import WHO, Boundary, limit, pixel_figure, settled
+from .collapse import WHO, Boundary, Carried, leak, limit, pixel_figure, settled
 from .watch import Watch
 from .report import INK, MUTED, STYLE, color
-from .run import codec_of, load_run, people_of, places_now, read_recipe, read_result
+from .run import codec_of, load_run, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'SHARE', 'RATIOS', 'Lab', 'entropy', 'Answer',
-           'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album',
-           'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words',
-           'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer',
-           'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor',
-           'Monitor', 'PixelLab', 'BoundaryLab']
+__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entropy',
+           'Answer', 'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album',
+           'strip_album', 'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of',
+           'browser_words', 'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure',
+           'ViewExplorer', 'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words',
+           'CollapseMonitor', 'Monitor', 'PixelLab', 'BoundaryLab', 'CarryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 class Lab:
@@ -192,12 +192,12 @@ def lesson(
     near = lambda net: lambda x: look(net, x)[0].to(x.device)
     nets = NS(**{kind: [near(net) for net in getattr(peers, kind) or ()] for kind in ('nets', 'ema', 'frozen')})
     seen = [draws(v) for v in m.teacher_views]
-    ask = Asked(nets, [render(image, d, size) for d in seen], seen, codec, flip_index, step)
+    ask = Asked(nets, [render(image, d, size) for d in seen], seen, codec, flip_index, step, m.mode)
     heat = m.teacher(0, ask)
     joints = (move(highest(codec, heat), invert(seen[0].M)), torch.as_tensor(supervised).float())
     hard = draws(m.student_views[0], joints)
     picture = render(image, hard, size)
-    return Lesson(seen[0], hard, (ask.images[0], picture), heat, carry(heat, seen[0], hard, codec, flip_index), nets.nets[0](picture))
+    return Lesson(seen[0], hard, (ask.images[0], picture), heat, carry(heat, seen[0], hard, codec, flip_index, m.mode), nets.nets[0](picture))
 
 # %% ../nbs/74_widgets.ipynb #bd429304
 @dataclass
@@ -257,7 +257,7 @@ def kept_moments(
 )->dict[str,tuple[Path,str]]:   # label -> run folder and which of its weights; in order
     "The networks that can still be asked: where it began, at its best, as it ended"
     folder, result, found = Path(folder), read_result(folder) or {}, {}
-    start = next(iter(places_now(folder, recipe, 'start')), None) or find_folder(recipe['start'], folder) if isinstance(recipe.get('start'), str) else None
+    start = find_folder(recipe['start'], folder) if isinstance(recipe.get('start'), str) else None
     if start and (start/'weights.safetensors').exists(): found[0] = ('start', start, 'last')
     best = (result.get('best') or {}).get('step')
     if best and (folder/'best.safetensors').exists(): found[best] = (f'step {best}, best', folder, 'best')
@@ -273,9 +273,6 @@ def people_crops(
     data=None,          # a folder instead of the run's own
 )->Crops:               # UserError if they are not where the run had them
     "The first validation people of a run"
-    if data is None and any(places_now(folder, recipe, k) for k in ('data', 'labels')):
-        val = people_of(folder, recipe)[1]
-        return Crops(val.subset(val.posed[:n]), size)
     where = find_folder(data or recipe.get('data'), folder)
     labels = recipe.get('labels') and find_folder(recipe['labels'], folder)
     if where is None and labels is None: raise UserError(f'The people of {folder} are not at {data or recipe.get("data")}: say where they are now with data=FOLDER.')
@@ -856,3 +853,31 @@ class BoundaryLab(Lab):
         "What has become of the sparse class"
         f, s = self.toy.fates(), self.toy.settings
         return f'After {k} steps at {s["ratio"]}:1, taught by {s["who"]}: {100*f["kept"]:.0f} % of the sparse class is still called by its name.'
+
+# %% ../nbs/74_widgets.ipynb #0ccb2781
+class CarryLab(Lab):
+    "What the carry alone does to a heatmap: bilinear, as published, beside the spline that keeps heights"
+    def __init__(self,
+        sigma:float=1.5,    # width of the bump, heatmap px: one of SIGMAS
+        most:int=100,       # carries that `play` goes
+    ):
+        button = lambda word, tip, wide: ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width=wide))
+        go = dict(reset=button('reset', 'Back to the bump as it was encoded', '90px'), back=button('back', 'One carry back', '90px'),
+                  step=button('carry once more', 'Warp both maps into another view', '140px'), k=slider('carries made', most, wide='420px'))
+        play = ipw.Play(min=0, max=most, step=1, interval=250, description='play')
+        how = dict(sigma=stages('sigma, px', SIGMAS, sigma))
+        self.toy = Carried(sigma)
+        super().__init__([go, how])
+        ipw.link((play, 'value'), (go['k'], 'value'))
+        self.box.children[0].children = (play, *self.box.children[0].children)
+        for name, by in (('back', -1), ('step', 1)): go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))
+        go['reset'].on_click(lambda _: setattr(go['k'], 'value', 0))
+
+    def draw(self, k, sigma):
+        if sigma != self.toy.sigma: self.toy = Carried(sigma)
+        self.toy.step(max(k - len(self.toy), 0))
+        b, s = (100*self.toy.heights(mode)[k] for mode in ('bilinear', 'spline'))
+        return self.toy.figure(k), (f'A bump of width {sigma:g} after {k} carries: {b:.0f} % of its height is left by bilinear interpolation '
+                                    f'(in closed form {100*leak(sigma, k):.0f} %), {s:.0f} % along the spline.')
+
+SIGMAS = (1., 1.5, 2., 3., 5.)   # widths of a bump, heatmap px; published: 2, and 3 at 384x288

@@ -1,8 +1,10 @@
 "Every line of the table against its declaration and its formula, both written again here with loops"
 import math, pytest, torch
+import numpy as np
 from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace as NS
+from scipy import ndimage
 from torch import nn
 from torch.testing import assert_close
 from semipose.codecs import Gaussian
@@ -44,6 +46,9 @@ def declared():
     for n in (2, 10, 17): rows[f'pair_jc{n}'] = 'self', easy, [[f'JC{n}', 'A60']]
     rows |= dict(pair_a90=('self', easy, [['A90']]), pair_a120=('self', easy, [['A120']]), pair_plain_a30=('self', ['plain'], [['A30']]),
                  pair_plain_a60=('self', ['plain'], hard))
+    for row, who, student, rest in (('posecons', 'self', hard, ()), ('posecons_jc', 'self', jc, ()), ('posedual_jc', 'peer', jc, ('all', 2, .5))):
+        ends = dict(kept='spline', kept_eval='spline eval', eval='eval', one='spline one', drawn_kept='drawn high', drawn='drawn')
+        rows |= {f'{row}_{end}': (f'{who} {words}', easy, student, *rest) for end, words in ends.items()}
     return {n: NS(**dict(zip(('teacher', 'easy', 'hard', 'counts', 'nets', 'sup'), r + ('all', 1, 1.)[len(r)-3:]))) for n, r in rows.items()}
 
 HIDDEN = dict(pair_co_a30=NS(easy=['A30 CO20'], hard=[['A30']]), pair_nothing=NS(easy=['A30'], hard=[['nothing']]))    # whose pictures are no fair ones: their words alone
@@ -147,11 +152,21 @@ def slow_warp(heat, M, stride, offset=0.):
             out = out + part*heat[:, j.clamp(0, h-1).long(), i.clamp(0, w-1).long()]
     return out.view(K, h, w)
 
-def slow_carry(heat, src, dst, mirror=MIRROR):
+def slow_spline(heat, M, stride):
+    "(K,h,w) along a cubic spline, by scipy, fading over a pixel at the border; nothing below the map's lowest value or 0"
+    K, h, w = heat.shape
+    y, x = np.mgrid[:h, :w]
+    u, v, _ = (torch.linalg.inv(M.double()) @ torch.tensor(np.stack([stride*x.ravel(), stride*y.ravel(), np.ones(x.size)])))/stride
+    fade = lambda p, n: (1 - (-p).clamp(min=0) - (p - (n-1)).clamp(min=0)).clamp(min=0)
+    out = [ndimage.map_coordinates(k.detach().numpy(), np.stack([v.clamp(-1, h), u.clamp(-1, w)]), order=3, mode='mirror') for k in heat]
+    out = torch.from_numpy(np.stack(out))*fade(u, w)*fade(v, h)
+    return torch.maximum(out, heat.detach().flatten(1).amin(1, keepdim=True).clamp(max=0)).view(K, h, w)
+
+def slow_carry(heat, src, dst, mirror=MIRROR, spline=False):
     out = []
     for b in range(len(heat)):
         M = compose(invert(src.M[b:b+1]), dst.M[b:b+1])[0]
-        moved = slow_warp(heat[b], M, CODEC.stride, .5 if dst.released else 0.)
+        moved = slow_spline(heat[b], M, CODEC.stride) if spline else slow_warp(heat[b], M, CODEC.stride, .5 if dst.released else 0.)
         out.append(torch.stack([moved[mirror.get(k, k)] for k in range(len(moved))]) if src.flip[b] != dst.flip[b] else moved)
     return torch.stack(out)
 
@@ -165,6 +180,7 @@ def slow_teacher(r, s, i, model):
             total, cover = total + heat, cover + one
         return total/cover
     who = s.teacher.split()[0]
+    if 'eval' in s.teacher: model = peers(r.m).eval()      # through the statistics it had before this step
     if who in ('both', 'self'): return answer(model.nets, i)
     if who == 'peer': return answer(model.nets, 1-i)
     if who in ('ema', 'frozen'): return answer(getattr(model, who), i)
@@ -223,6 +239,11 @@ def slow_drawn(heat, src, dst):
                     if abs(xx-u) <= r and abs(yy-v) <= r and seen[b,k]: out[b,k,yy,xx] = math.exp(-((xx-u)**2 + (yy-v)**2)/(2*CODEC.sigma**2))
     return out, seen
 
+def slow_heights(heat, src, dst):
+    "(B,K,1,1) of the joints as the other view calls them"
+    top = heat.detach().flatten(2).amax(2)
+    return torch.stack([torch.stack([top[b, MIRROR.get(k, k) if src.flip[b] != dst.flip[b] else k] for k in range(K)]) for b in range(B)])[...,None,None]
+
 def slow_loss(r, s, model):
     "The published sum: every network's S and U, each from a forward pass of its own"
     total, lessons = 0., []
@@ -233,11 +254,15 @@ def slow_loss(r, s, model):
             if s.teacher == 'both': heat = slow_teacher(r, s, i, model)
             else:
                 with torch.no_grad(): heat = slow_teacher(r, s, i, model)
-            lesson = slow_carry(heat, r.t.easy, r.t.views[i][v])
+            lesson = slow_carry(heat, r.t.easy, r.t.views[i][v], spline='spline' in s.teacher)
             with torch.no_grad(): both = [model.nets[j](r.t.ask.images[0]) for j in (0, 1)] if s.counts[0] == 'two' else None
             weight = slow_weight(lesson, s.counts, both)
-            lessons.append(slow_drawn(heat, r.t.easy, r.t.views[i][v]) if 'drawn' in s.teacher else (lesson.detach(), weight))
-            if 'drawn' in s.teacher or r.t.views[i][v].released:      # on the same tensors: these two are made with float32 numbers
+            high = slow_heights(heat, r.t.easy, r.t.views[i][v])
+            if 'one' in s.teacher: lesson = lesson/high.clamp(min=.1)
+            if 'drawn' in s.teacher: lesson, weight = slow_drawn(heat, r.t.easy, r.t.views[i][v])
+            if 'high' in s.teacher: lesson = lesson*high
+            lessons.append((lesson.detach(), weight))
+            if 'drawn' in s.teacher or 'spline' in s.teacher or r.t.views[i][v].released:      # on the same tensors: these are made with float32 numbers
                 lesson, weight = (o.double() for o in r.labels['teach'][i][v])
             total = total + slow_mse(model.nets[i](r.images['student'][i][v]), lesson, weight)
     return total, lessons
@@ -283,7 +308,7 @@ def test_one_step_of_adam_equals_the_formula_written_with_loops(name, step):
     flat = [lesson for views in r.labels.get('teach', ()) for lesson in views]
     assert len(flat) == len(lessons)
     for (heat, w), (slow, sw) in zip(flat, lessons):
-        tolerance = 2e-5 if 'drawn' in s.teacher else 1e-6 if name.endswith('released') else 1e-9   # released: two shifts of the matrix in float32
+        tolerance = 2e-5 if 'drawn' in s.teacher else 1e-6 if name.endswith('released') or 'spline' in s.teacher else 1e-9   # released: two shifts of the matrix in float32
         assert_close(heat.double(), slow, rtol=0, atol=tolerance)
         assert_close(w.double(), sw*SUPERVISED if 'drawn' in s.teacher else sw if w.dim() > 2 or sw.dim() < 4 else sw[:,:,0,0], rtol=0, atol=1e-6)
     for o, loss in ((model, r.loss), (twin, total)):
