@@ -34,7 +34,7 @@ from .methods import METHODS, title
 from .collapse import WHO, Boundary, Carried, leak, limit, pixel_figure, settled
 from .watch import Watch
 from .report import INK, MUTED, STYLE, color
-from .run import codec_of, load_run, read_recipe, read_result
+from .run import codec_of, load_run, people_of, places_now, read_recipe, read_result
 
 # %% auto #0
 __all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entropy',
@@ -257,7 +257,7 @@ def kept_moments(
 )->dict[str,tuple[Path,str]]:   # label -> run folder and which of its weights; in order
     "The networks that can still be asked: where it began, at its best, as it ended"
     folder, result, found = Path(folder), read_result(folder) or {}, {}
-    start = find_folder(recipe['start'], folder) if isinstance(recipe.get('start'), str) else None
+    start = next(iter(places_now(folder, recipe, 'start')), None) or find_folder(recipe['start'], folder) if isinstance(recipe.get('start'), str) else None
     if start and (start/'weights.safetensors').exists(): found[0] = ('start', start, 'last')
     best = (result.get('best') or {}).get('step')
     if best and (folder/'best.safetensors').exists(): found[best] = (f'step {best}, best', folder, 'best')
@@ -273,6 +273,9 @@ def people_crops(
     data=None,          # a folder instead of the run's own
 )->Crops:               # UserError if they are not where the run had them
     "The first validation people of a run"
+    if data is None and any(places_now(folder, recipe, k) for k in ('data', 'labels')):
+        val = people_of(folder, recipe)[1]
+        return Crops(val.subset(val.posed[:n]), size)
     where = find_folder(data or recipe.get('data'), folder)
     labels = recipe.get('labels') and find_folder(recipe['labels'], folder)
     if where is None and labels is None: raise UserError(f'The people of {folder} are not at {data or recipe.get("data")}: say where they are now with data=FOLDER.')
