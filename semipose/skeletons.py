@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIGMAS', 'COCO17', 'DEFAULT_SIGMA', 'MPII16', 'AIC14', 'LSP14', 'UNION24', 'SKELETONS', 'CROWDPOSE14', 'AP10K17',
            'HUMANART21', 'HALPE26', 'WHOLEBODY133', 'HALPE136', 'KNOWN', 'check_skeleton', 'Skeleton', 'sides_of',
-           'find_flips', 'one_sided', 'numbered', 'by_names', 'waving', 'spelled', 'places', 'known_set',
+           'find_flips', 'one_sided', 'numbered', 'by_names', 'waving', 'spelled', 'places', 'known_set', 'in_order_of',
            'skeleton_from_coco', 'fit_limbs', 'remap', 'mirror_note', 'sigmas_note', 'joints_note', 'parse_flips',
            'mirrored']
 
@@ -28,10 +28,10 @@ def check_skeleton(
     for j in sk.joints:
         if not isinstance(j, str) or not j.strip(): raise UserError(f"{where}: 'joints' holds {told(j)}; every joint needs a name.")
         if sk.joints.count(j)>1: raise UserError(f"{where}: 'joints' names '{j}' twice; every joint needs its own name.")
-    for field in ('limbs','flips'):
-        for p in getattr(sk, field):
+    for what in ('limbs','flips'):
+        for p in getattr(sk, what):
             if len(p)!=2 or not all(isinstance(j, Integral) and not isinstance(j, bool) and 0<=j<K for j in p) or p[0]==p[1]:
-                raise UserError(f"{where}: '{field}' holds {told(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
+                raise UserError(f"{where}: '{what}' holds {told(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
     used = [j for p in sk.flips for j in p]
     if len(set(used))<len(used):
         raise UserError(f"{where}: 'flips' uses joint {next(j for j in used if used.count(j)>1)} twice; a joint has one mirror image.")
@@ -54,11 +54,12 @@ class Skeleton:
     limbs:tuple[tuple[int,int],...]    # pairs of joints joined by a line, 0-based
     flips:tuple[tuple[int,int],...]    # pairs (left, right) that swap in a mirror, 0-based
     sigmas:tuple[float,...]            # (K,) spread of human annotators, as `kpt_oks_sigmas` in pycocotools
-    mirror:bool = True                 # False: no view and no test may mirror a picture, because nobody knows which joints swap
-    notes:tuple[str,...] = field(default=(), compare=False, repr=False)   # what a reader left out or took for granted, in sentences
+    mirror:bool = True                 # False: no view and no test mirrors a picture, as nobody knows which joints swap
+    notes:tuple[str,...] = field(default=(), compare=False, repr=False)   # what a reader left out, in sentences
 
     def __post_init__(self):
-        for f in ('joints','limbs','flips','sigmas'): object.__setattr__(self, f, _listed(self, f, f in ('limbs','flips')))
+        for f in ('joints','limbs','flips','sigmas'):
+            object.__setattr__(self, f, _listed(self, f, f in ('limbs','flips')))
         check_skeleton(self)
 
     def __len__(self): return len(self.joints)
@@ -78,25 +79,27 @@ class Skeleton:
     def in_mirror(self)->tuple[int,...]:  # (K,) `flip_index`; UserError where a picture must not be mirrored
         "`flip_index` for whoever is about to mirror a picture"
         if self.mirror: return self.flip_index
-        raise UserError(f"skeleton '{self.name}' is not mirrored (no mirror pairs are known, or --no-mirror was given): leave the flip test out, or train with --flips.")
+        raise UserError(f"skeleton '{self.name}' is not mirrored (no mirror pairs are known, or --no-mirror was given): "
+                        'leave the flip test out (--no-mirror does, in training), or train with --flips.')
 
     @classmethod
     def from_coco(cls, category:dict, sigmas=None, flips=None)->'Skeleton':
         "The skeleton of an entry of 'categories' in a COCO keypoint file; see `skeleton_from_coco`"
         return skeleton_from_coco(category, sigmas, flips)
 
-    def to_coco(self)->dict:  # an entry for 'categories'; 'skeleton_name', 'flips', 'sigmas', 'mirror' are extra keys that COCO readers skip
+    def to_coco(self)->dict:  # an entry for 'categories'; 'skeleton_name', 'flips', 'sigmas', 'mirror' are extra keys
         "This skeleton as a COCO category (limbs there count from 1); `from_coco` reads it back unchanged"
-        kind = 'person' if self.name in SKELETONS else self.name
+        known = self.name.split(',')[0]
+        kind = 'animal' if known=='ap10k17' else 'person' if known in KNOWN else self.name
         return dict(id=1, name=kind, supercategory=kind, skeleton_name=self.name, keypoints=list(self.joints),
-                    skeleton=[[a+1,b+1] for a,b in self.limbs], flips=[list(p) for p in self.flips], sigmas=list(self.sigmas),
-                    **({} if self.mirror else dict(mirror=False)))
+                    skeleton=[[a+1,b+1] for a,b in self.limbs], flips=[list(p) for p in self.flips],
+                    sigmas=list(self.sigmas),                    **({} if self.mirror else dict(mirror=False)))
 
 # %% ../nbs/00_skeletons.ipynb #5aa019c1
 _WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+')
-_PARTS = frozenset("""ankle antenna antler arm back base big brow cheek chest claw ear elbow eye eyebrow eyelid femur fin finger flank foot forearm
-    forefinger hand heel hind hip hoof horn humerus index jaw knee leg lip middle mouth neck nostril paw pinky ring shin shoulder
-    small stifle temple thigh thumb tibia tip toe torso tragus uppereye whisker wing wrist""".split())
+_PARTS = frozenset("""ankle antenna antler arm back base big brow cheek chest claw ear elbow eye eyebrow eyelid femur fin finger
+    flank foot forearm forefinger hand heel hind hip hoof horn humerus index jaw knee leg lip middle mouth neck nostril paw pinky
+    ring shin shoulder small stifle temple thigh thumb tibia tip toe torso tragus whisker wing wrist""".split())
 _OTHER = dict(left='right', right='left')
 
 def _marks(
@@ -108,14 +111,15 @@ def _marks(
     if len(word)==2:   # FL is front left, LF left front, HR hind right: F, R front and rear, M middle, B back, H hind
         a, b = word
         return [(side(b), a, '')]*(a in 'fbhmr' and b in 'lr') + [(side(a), '', b)]*(a in 'lr' and b in 'fbhmr')
-    out = [(s, '', word[len(s):]) for s in _OTHER if word.startswith(s)] + [(s, word[:-len(s)], '') for s in _OTHER if word.endswith(s)]
+    out = [(s, '', word[len(s):]) for s in _OTHER if word.startswith(s)]
+    out += [(s, word[:-len(s)], '') for s in _OTHER if word.endswith(s)]
     if word[0] in 'lr' and word[1:] in _PARTS: out.append((side(word[0]), '', word[1:]))
     if word[-1] in 'lr' and word[:-1] in _PARTS: out.append((side(word[-1]), word[:-1], ''))
     return out
 
 def sides_of(
     name:str,                                  # a joint's name
-)->list[tuple[tuple[str,...],str]]:            # (the sides it names, the name with stars for them), the likeliest first; [] where it names none
+)->list[tuple[tuple[str,...],str]]:            # (the sides it names, the name with stars for them), likeliest first
     "`wing_L_tip` -> `('left',), 'wing_*_tip'`; a name with two sides is tried with both, then with each"
     words = [w.lower() for w in _WORD.findall(name)]
     each = [_marks(w) for w in words]
@@ -133,7 +137,7 @@ def find_flips(
 )->tuple[tuple[int,int],...]:          # pairs (left, right), 0-based; no joint is in two of them
     "The pairs of joints whose names differ only in their side"
     ways, pairs, used = [sides_of(j) for j in joints], [], set()
-    for both in (True, False):         # a mirror swaps every side that a name holds; a single one only where that finds nobody
+    for both in (True, False):         # a mirror swaps every side that a name holds; else, one of them
         found = {}
         for k,each in enumerate(ways):
             for sides, key in each:
@@ -237,14 +241,15 @@ def waving(
     return tuple(_WAVING[j] for j in skeleton.joints)
 
 # %% ../nbs/00_skeletons.ipynb #5ca20882
-CROWDPOSE14 = by_names('crowdpose14', ('left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip '
-    'left_knee right_knee left_ankle right_ankle head neck').split(), f"{_ARMS_LEGS} {_TRUNK.replace('head_top', 'head')}",
+CROWDPOSE14 = by_names('crowdpose14', ('left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip '
+    'right_hip left_knee right_knee left_ankle right_ankle head neck').split(),
+    f"{_ARMS_LEGS} {_TRUNK.replace('head_top', 'head')}",
     sigmas=(.079,.079,.072,.072,.062,.062,.107,.107,.087,.087,.089,.089,.079,.079))
 
 _PAWS = ' '.join(f'{start}-{s}_{a} {s}_{a}-{s}_{b} {s}_{b}-{s}_{c}' for s in ('left','right')
                  for start,a,b,c in (('neck','shoulder','elbow','front_paw'),('root_of_tail','hip','knee','back_paw')))
-AP10K17 = by_names('ap10k17', ('left_eye right_eye nose neck root_of_tail left_shoulder left_elbow left_front_paw right_shoulder right_elbow '
-    'right_front_paw left_hip left_knee left_back_paw right_hip right_knee right_back_paw').split(),
+AP10K17 = by_names('ap10k17', ('left_eye right_eye nose neck root_of_tail left_shoulder left_elbow left_front_paw '
+    'right_shoulder right_elbow right_front_paw left_hip left_knee left_back_paw right_hip right_knee right_back_paw').split(),
     f'left_eye-right_eye left_eye-nose right_eye-nose nose-neck neck-root_of_tail {_PAWS}',
     sigmas=(.025,.025,.026,.035,.035,*(.079,.072,.062)*2,*(.107,.087,.089)*2))
 
@@ -259,7 +264,8 @@ _ANKLES = ' '.join(f'{s}_ankle-{s}_{a}' for s in ('left','right') for a in ('big
 HUMANART21 = _more(COCO17, 'humanart21', 'left_finger right_finger left_toe right_toe',
     'left_wrist-left_finger right_wrist-right_finger left_ankle-left_toe right_ankle-right_toe', (.089,)*4)
 HALPE26 = _more(COCO17, 'halpe26', f'head neck hip {_HALPE_FEET}',
-    f'head-neck neck-hip neck-left_shoulder neck-right_shoulder hip-left_hip hip-right_hip {_ANKLES}', (.026,.026,.066,*(.079,)*6))
+    f'head-neck neck-hip neck-left_shoulder neck-right_shoulder hip-left_hip hip-right_hip {_ANKLES}',
+    (.026,.026,.066,*(.079,)*6))
 
 # %% ../nbs/00_skeletons.ipynb #a6ed1178
 def _face(first:int)->list[tuple[int,int]]:   # (left, right) where point 0 of the face is joint `first`
@@ -271,26 +277,28 @@ def _face(first:int)->list[tuple[int,int]]:   # (left, right) where point 0 of t
 
 def _hand(side:str)->list[str]:
     "21 names of a hand, from the root to the tip of the little finger"
-    return [f'{side}_hand_root', *(f'{side}_{f}{k}' for f in ('thumb','forefinger','middle_finger','ring_finger','pinky_finger') for k in range(1,5))]
+    fingers = ('thumb','forefinger','middle_finger','ring_finger','pinky_finger')
+    return [f'{side}_hand_root', *(f'{side}_{f}{k}' for f in fingers for k in range(1,5))]
 
 def _whole(base:Skeleton, name:str, sigmas:tuple)->Skeleton:
     "A body with its face and hands"
     hands, ends = [*_hand('left'), *_hand('right')], [f'face_{k}' for k in range(68)]
     fingers = ' '.join(f'{h[0] if k%4==1 else h[k-1]}-{h[k]}' for h in (hands[:21], hands[21:]) for k in range(1,21))
-    sk = _more(base, name, ' '.join(ends+hands), f'{fingers} left_wrist-left_hand_root right_wrist-right_hand_root', sigmas[len(base):])
+    wrists = 'left_wrist-left_hand_root right_wrist-right_hand_root'
+    sk = _more(base, name, ' '.join(ends+hands), f'{fingers} {wrists}', sigmas[len(base):])
     return replace(sk, flips=sorted([*sk.flips, *_face(len(base))]), sigmas=sigmas)
 
-_FACE = [int(v)/1000 for v in """42 43 44 43 40 35 31 25 20 23 29 32 37 38 43 41 45  13 12 11 11 12  12 11 11 13 15  9 7 7 7  12 9 8 16 10
-    17 11 9 11 9 7  13 8 11 12 10 34  8 8 9 8 8 7 10 8 9 9 9 7  7 8 11 8 8 8 10 8""".split()]
+_FACE = [int(v)/1000 for v in """42 43 44 43 40 35 31 25 20 23 29 32 37 38 43 41 45  13 12 11 11 12  12 11 11 13 15
+    9 7 7 7  12 9 8 16 10  17 11 9 11 9 7  13 8 11 12 10 34  8 8 9 8 8 7 10 8 9 9 9 7  7 8 11 8 8 8 10 8""".split()]
 _HAND = [int(v)/1000 for v in '29 22 35 37 47 26 25 24 35 18 24 22 26 17 21 21 32 20 19 22 31'.split()]
 WHOLEBODY133 = _whole(_more(COCO17, 'body23', _FEET, _ANKLES, (.068,.066,.066,.092,.094,.094)), 'wholebody133',
                       (*COCO17.sigmas, .068,.066,.066,.092,.094,.094, *_FACE, *_HAND, *_HAND))
 HALPE136 = _whole(HALPE26, 'halpe136', (*COCO17.sigmas, *(.08,)*3, *(.089,)*6, *(.015,)*110))
 
-KNOWN = SKELETONS | {s.name:s for s in (CROWDPOSE14, AP10K17, HUMANART21, HALPE26, HALPE136, WHOLEBODY133)}   # by name: all whose names are recognised
+KNOWN = SKELETONS | {s.name:s for s in (CROWDPOSE14, AP10K17, HUMANART21, HALPE26, HALPE136, WHOLEBODY133)}   # by name
 
 # %% ../nbs/00_skeletons.ipynb #9c2b23be
-_SAME = {'top_head':'head', 'left_f_paw':'left_front_paw', 'right_f_paw':'right_front_paw', 'left_b_paw':'left_back_paw', 'right_b_paw':'right_back_paw'}
+_SAME = {'top_head':'head', **{f'{s}_{a}_paw':f'{s}_{b}_paw' for s in _OTHER for a,b in (('f','front'),('b','back'))}}
 
 def spelled(
     name:str,      # a joint's name
@@ -304,7 +312,7 @@ def spelled(
 def places(
     src,                            # K names
     dst,                            # as many names
-)->tuple[int,...]|None:             # (K of dst,) where each is found in `src`; None if one of them is missing, or is there twice
+)->tuple[int,...]|None:             # (K of dst,) where each is found in `src`; None if one is missing or there twice
     "Which joint is which, by name, in any order and spelling"
     src, dst = [spelled(j) for j in src], [spelled(j) for j in dst]
     at = {j:k for k,j in enumerate(src)}
@@ -315,18 +323,29 @@ def known_set(
 )->tuple[Skeleton,tuple[int,...]]|None:       # a set of `KNOWN`, and where its joints are in yours; None: nobody knows them
     "Whose joints are these?"
     named = Counter(map(spelled, joints))
-    found = [(s, at) for s in KNOWN.values() if len(s)==len(named)==len(joints) and (at := places(joints, s.joints)) is not None]
+    likely = [s for s in KNOWN.values() if len(s)==len(named)==len(joints)]
+    found = [(s, at) for s in likely if (at := places(joints, s.joints)) is not None]
     same = [f for f in found if f[1]==tuple(range(len(joints)))]
     return same[0] if same else found[0] if len(found)==1 else None
+
+def in_order_of(
+    joints,                   # K names
+)->Skeleton|None:             # a known set with your names, in your order; None: nobody knows them
+    "What is known of these joints"
+    known, at = known_set(joints) or (None, ())
+    if known is None or known.joints==tuple(joints): return known
+    mine, pairs = sorted(range(len(at)), key=at.__getitem__), lambda p: tuple(sorted((at[a], at[b]) for a,b in p))
+    name = known.name if mine==list(range(len(at))) else f'{known.name}, other order'
+    return Skeleton(name, joints, pairs(known.limbs), pairs(known.flips), tuple(known.sigmas[k] for k in mine))
 
 # %% ../nbs/00_skeletons.ipynb #567ae235
 def skeleton_from_coco(
     category:dict,   # an entry of 'categories' in a COCO keypoint file
-    sigmas=None,     # (K,) spreads, or one for all; None: from the file, else of the known set, else by joint name, else `DEFAULT_SIGMA`
-    flips=None,      # pairs (left, right), names or 0-based numbers; None: from the file, else of the known set, else found in the names
-    count:int|None=None,   # of joints that the annotations have; the first so many are read if they are a known set (Human-Art names 21 and gives COCO's 17)
+    sigmas=None,     # (K,) spreads, or one for all; None: from the file, the known set, by joint name, `DEFAULT_SIGMA`
+    flips=None,      # pairs (left, right), names or 0-based numbers; None: from the file, the known set, the names
+    count:int|None=None,   # of joints that the annotations have; fewer than named: the first, if they are a known set
 )->Skeleton:         # UserError where the category has no joints or they do not fit together
-    "Read a COCO category; known joints get their set's sigmas and flips by name, in whatever order and spelling the file has them"
+    "Read a COCO category; known joints get their set's sigmas and flips by name, in any order and spelling"
     if not isinstance(category, dict): raise UserError(f"a category is {told(category)}; COCO's have 'id', 'name', 'keypoints' and 'skeleton'.")
     where, joints = f"category '{category.get('name','?')}'", category.get('keypoints')
     if not joints: raise UserError(f"{where} has no 'keypoints'; use a COCO *keypoint* file (person_keypoints_*.json).")
@@ -336,38 +355,39 @@ def skeleton_from_coco(
     if count is not None and count<len(joints) and known_set(joints[:count]):
         notes.append(f'{len(joints)} joints are named and {count} are given: the first {count} are read.')
         joints = joints[:count]
-    known, at = known_set(joints) or (None, None)
-    mine = None if known is None else sorted(range(len(joints)), key=at.__getitem__)      # of your joint k: its number in the set
-    theirs = lambda pairs: tuple(sorted((at[a], at[b]) for a,b in pairs)) if at!=tuple(range(len(at))) else pairs
-    limbs, note = fit_limbs(category.get('skeleton') or (), joints, where)
-    if known is not None and (note or not limbs): limbs, note = theirs(known.limbs), note and f'{note} do not fit {len(joints)} joints: those of {known.name} are drawn.'
-    elif note: note = f'{note} do not fit {len(joints)} joints and are left out.'
-    said = flips is not None or category.get('flips') is not None or known is not None
+    known = in_order_of(joints)
+    limbs, misfits = fit_limbs(category.get('skeleton') or (), joints, where)
+    if misfits:
+        instead = f': those of {known.name} are drawn' if known else ' and are left out'
+        notes.append(f"{misfits} of {len(category['skeleton'])} limbs in 'skeleton' do not fit {len(joints)} joints{instead}.")
+    if known and (misfits or not limbs): limbs = known.limbs
     if flips is None: flips = category.get('flips')
-    if flips is None: flips = theirs(known.flips) if known else find_flips(joints)
+    said = flips is not None or known is not None
+    if flips is None: flips = known.flips if known else find_flips(joints)
     if not isinstance(flips, (list,tuple)) or not all(isinstance(p, (list,tuple)) for p in flips):
         raise UserError(f"{where}: 'flips' is {told(flips)}; list pairs (left, right) of joints.")
     if sigmas is None: sigmas = category.get('sigmas')
-    if sigmas is None: sigmas = tuple(known.sigmas[k] for k in mine) if known else tuple(SIGMAS.get(j, DEFAULT_SIGMA) for j in joints)
+    if sigmas is None: sigmas = known.sigmas if known else tuple(SIGMAS.get(j, DEFAULT_SIGMA) for j in joints)
     if isinstance(sigmas, Real): sigmas = (sigmas,)*len(joints)
-    name = category.get('skeleton_name') or (known.name if known and at==tuple(range(len(at))) else category.get('name') or 'person')
+    name = category.get('skeleton_name') or (known.name if known else category.get('name') or 'person')
     mirror = category.get('mirror', True) is not False and (said or bool(flips) or len(joints)==1)
-    return Skeleton(str(name), joints, limbs, numbered(joints, flips, f"{where}: 'flips'"), sigmas, mirror, (*notes, *([note] if note else [])))
+    return Skeleton(str(name), joints, limbs, numbered(joints, flips, f"{where}: 'flips'"), sigmas, mirror, tuple(notes))
 
 def fit_limbs(
     limbs,         # of a file: pairs of numbers, counted from 1 or from 0, or of names
     joints,        # K names
     where:str,     # what the message begins with
-)->tuple[tuple[tuple[int,int],...],str|None]:   # 0-based pairs that fit; how many do not, in words, or None; UserError if it is no list at all
+)->tuple[tuple[tuple[int,int],...],int]:   # 0-based pairs that fit, how many do not; UserError if it is no list at all
     "The limbs that can be drawn"
     if not isinstance(limbs, (list,tuple)): raise UserError(f"{where}: 'skeleton' is {told(limbs)}; list pairs of joint numbers, counted from 1.")
-    K, at = len(joints), {j:k+1 for k,j in enumerate(joints)}
+    K, at = len(joints), {j:k for k,j in enumerate(joints)}
     whole = lambda j: isinstance(j, Integral) and not isinstance(j, bool)
-    pairs = [[at.get(j, j) if isinstance(j, str) else j for j in p] if isinstance(p, (list,tuple)) and len(p)==2 else [None, None] for p in limbs]
+    pairs = [p if isinstance(p, (list,tuple)) and len(p)==2 else (None, None) for p in limbs]
     numbers = [j for p in pairs for j in p if whole(j)]
-    zero = int(0 in numbers and max(numbers)<K)
-    good = [(a+zero-1, b+zero-1) for a,b in pairs if whole(a) and whole(b) and a!=b and 1<=a+zero<=K and 1<=b+zero<=K]
-    return tuple(good), None if len(good)==len(pairs) else f"{len(pairs)-len(good)} of {len(pairs)} limbs in 'skeleton'"
+    first = int(not (0 in numbers and max(numbers)<K))
+    pairs = [[at.get(j, -1) if isinstance(j, str) else j-first if whole(j) else -1 for j in p] for p in pairs]
+    good = [(a, b) for a,b in pairs if a!=b and 0<=a<K and 0<=b<K]
+    return tuple(good), len(pairs)-len(good)
 
 # %% ../nbs/00_skeletons.ipynb #26bad7a0
 def remap(
@@ -386,11 +406,15 @@ def mirror_note(
 )->str:             # a sentence or two
     "Which joints change places in a mirror, and what to do if that is not right"
     n, name = len(sk.flips), lambda l,r: f'{sk.joints[l]}-{sk.joints[r]}'
-    pairs = f'{n} mirror pair{"s"*(n>1)}: {", ".join(name(*p) for p in sk.flips[:3])}{f" and {n-3} more"*(n>3)}' if n else 'no mirror pairs'
+    some = lambda names, all: ', '.join(names) + f' and {all-len(names)} more'*(all>len(names))
+    pairs = f'{n} mirror pair{"s"*(n>1)}: {some([name(*p) for p in sk.flips[:3]], n)}' if n else 'no mirror pairs'
     if not sk.mirror and n: return f'{pairs}, and pictures are never mirrored.'
-    if not sk.mirror: return 'no mirror pairs are known, so pictures are never mirrored: name them with --flips LEFT:RIGHT,..., or give --flips none if every joint is on the axis of symmetry.'
+    if not sk.mirror:
+        return ('no mirror pairs are known, so pictures are never mirrored: name them with --flips LEFT:RIGHT,..., '
+                'or give --flips none if every joint is on the axis of symmetry.')
     lone = one_sided(sk.joints, sk.flips)
-    more = f' {len(lone)} named for one side have no partner and keep their names in a mirror ({", ".join(lone[:4])}{f" and {len(lone)-4} more"*(len(lone)>4)}): give --flips or --no-mirror.' if lone else ''
+    more = (f' {len(lone)} named for one side without a partner keep their names in a mirror ({some(lone[:4], len(lone))}): '
+            'give --flips or --no-mirror.') if lone else ''
     return f'{pairs}{"" if n else ", so a mirrored picture keeps every name"}.{more}'
 
 def sigmas_note(
@@ -399,10 +423,12 @@ def sigmas_note(
     "Whose sigmas these are"
     known, at = known_set(sk.joints) or (None, None)
     if known and all(sk.sigmas[a]==s for a,s in zip(at, known.sigmas)):
-        return f'Sigmas of {known.name}.' if known.name not in ('mpii16','lsp14','union24') else "COCO's sigmas, ours for trunk and head."
+        ours = known.name in ('mpii16','lsp14','union24')
+        return "COCO's sigmas, ours for trunk and head." if ours else f'Sigmas of {known.name}.'
     if all(s==SIGMAS.get(j, DEFAULT_SIGMA) for j,s in zip(sk.joints, sk.sigmas)):
         mine = sum(j not in _COCOS for j in sk.joints)
-        return f"COCO's sigmas for {len(sk)-mine} joints, ours for {mine} that nobody measured: AP compares with your own runs alone." if mine else "COCO's sigmas."
+        if not mine: return "COCO's sigmas."
+        return f"COCO's sigmas for {len(sk)-mine} joints, ours for {mine} that nobody measured: AP compares with your own runs alone."
     return f'Sigmas as given, {min(sk.sigmas):g} to {max(sk.sigmas):g}.'
 
 def joints_note(
@@ -419,7 +445,7 @@ def parse_flips(
     if text is None or text.strip().lower()=='none': return None if text is None else ()
     pairs = tuple(tuple(j.strip() for j in p.split(':')) for p in text.split(',') if p.strip())
     if not pairs or not all(len(p)==2 and all(p) for p in pairs):
-        raise UserError(f'--flips {text}: write pairs of joints, names or numbers from 0, as in left_a:right_a,3:4; or none.')
+        raise UserError(f'--flips {text}: write pairs of joints, by name or number from 0, as in left_a:right_a,3:4; or none.')
     return pairs
 
 def mirrored(
@@ -429,6 +455,7 @@ def mirrored(
 )->Skeleton:             # UserError names what does not fit
     "The same joints with other mirror pairs, or not to be mirrored"
     if flips is not None:
-        plain = [[int(j) if isinstance(j, str) and j not in sk.joints and j.isdecimal() else j for j in p] for p in flips]
+        number = lambda j: isinstance(j, str) and j not in sk.joints and j.isdecimal()
+        plain = [[int(j) if number(j) else j for j in p] for p in flips]
         sk = replace(sk, flips=numbered(sk.joints, plain, '--flips'), mirror=True)
     return sk if mirror else replace(sk, mirror=False)

@@ -213,10 +213,12 @@ def _nameless(path:Path, d:dict, skeleton:Skeleton|None)->dict:
     if skeleton is None:
         alike = [name for name, s in KNOWN.items() if len(s) == n]
         hint = f' (if they are those of {" or ".join(alike)}, semipose.skeletons.KNOWN has the names)' if alike else ''
-        raise UserError(f'{path}: its people have {n} joints, and no category names them: write the names as "keypoints" of the category{hint}, or call read_coco with skeleton=.')
+        raise UserError(f'{path}: its people have {n} joints, and no category names them: write the names as "keypoints" of the category{hint}, '
+                        'or call read_coco with skeleton=.')
     ids = {a.get('category_id') for a in d['annotations'] if _sizes([a])}
     if sizes != {3*len(skeleton)} or len(ids) != 1:
-        raise UserError(f'{path}: "keypoints" of its people are {" or ".join(str(s//3) for s in sorted(sizes))} joints of {len(ids)} categories, and the skeleton {skeleton.name} has {len(skeleton)} of one; '
+        counts = ' or '.join(str(s//3) for s in sorted(sizes))
+        raise UserError(f'{path}: its people have {counts} joints in {len(ids)} categories, and the skeleton {skeleton.name} has {len(skeleton)} of one; '
                         'pass the skeleton that fits.')
     mine = next((c for c in d['categories'] if c.get('id') in ids), None)
     if mine is None: d['categories'].append(mine := dict(id=ids.pop(), name='person'))
@@ -240,12 +242,14 @@ def _skeleton(path:Path, d:dict, cat:dict, sigmas, flips)->Skeleton:
 def _by_name(path:Path, own:Skeleton, skeleton:Skeleton)->tuple[int,...]:
     "Where each joint of `skeleton` is among the file's: by name, in any order and spelling, or not at all"
     if len(own) != len(skeleton):
-        raise UserError(f'{path}: its people have {len(own)} joints and the skeleton {skeleton.name} has {len(skeleton)}; leave skeleton=None to use the file\'s own.')
+        raise UserError(f'{path}: its people have {len(own)} joints and the skeleton {skeleton.name} has {len(skeleton)}; '
+                        'leave skeleton=None to use the file\'s own.')
     at = places(own.joints, skeleton.joints)
     if at is None:
         mine, theirs = ([j for j in a.joints if j not in b.joints] for a, b in ((own, skeleton), (skeleton, own)))
-        raise UserError(f'{path}: it names the joints {", ".join(mine[:3])}{", ..." if len(mine) > 3 else ""} where the skeleton {skeleton.name} has {", ".join(theirs[:3])}'
-                        f'{", ..." if len(theirs) > 3 else ""}; leave skeleton=None to use the file\'s own, or rename them alike.')
+        few = lambda names: ', '.join(names[:3]) + ', ...'*(len(names) > 3)
+        raise UserError(f'{path}: it names the joints {few(mine)} where the skeleton {skeleton.name} has {few(theirs)}; '
+                        'leave skeleton=None to use the file\'s own, or rename them alike.')
     return at
 
 # %% ../../nbs/11_data.coco.ipynb #90bf0455
