@@ -11,7 +11,6 @@ __all__ = ['SIGMAS', 'COCO17', 'DEFAULT_SIGMA', 'MPII16', 'AIC14', 'LSP14', 'UNI
 
 # %% ../nbs/00_skeletons.ipynb #0af0dddf
 import re
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import product
 from numbers import Integral, Real
@@ -301,20 +300,27 @@ KNOWN = SKELETONS | {s.name:s for s in (CROWDPOSE14, AP10K17, HUMANART21, HALPE2
 _SAME = {'top_head':'head', **{f'{s}_{a}_paw':f'{s}_{b}_paw' for s in _OTHER for a,b in (('f','front'),('b','back'))}}
 
 def spelled(
-    name:str,      # a joint's name
-)->str:            # 'L_Eye', 'eyeL', 'left eye' -> 'left_eye'
-    "A name in one spelling"
-    plain = '_'.join(w.lower() for w in _WORD.findall(name))
-    for sides, key in sides_of(name)[:1] if any(map(_plainly, _WORD.findall(name))) else ():
-        if len(sides)==1: plain = '_'.join([sides[0], *(w for w in key.split('_') if w!='*')])
-    return _SAME.get(plain, plain or name)
+    joints,            # K names
+)->list[str]:          # 'L_Eye', 'eyeL', 'left eye' -> 'left_eye'; 'Rear' -> 'right_ear' where there is a 'Lear'
+    "Names in one spelling"
+    def plain(name, sides=None, key=''):
+        if sides is None and any(map(_plainly, _WORD.findall(name))): sides, key = sides_of(name)[0]
+        alone = sides is not None and len(sides)==1
+        words = [sides[0], *(w for w in key.split('_') if w!='*')] if alone else [w.lower() for w in _WORD.findall(name)]
+        return _SAME.get('_'.join(words), '_'.join(words) or name)
+    out = [plain(j) for j in joints]
+    for l,r in find_flips(joints):
+        behind = set(sides_of(joints[r]))
+        sides, key = next((s,k) for s,k in sides_of(joints[l]) if (tuple(_OTHER[a] for a in s), k) in behind)
+        out[l], out[r] = plain(joints[l], sides, key), plain(joints[r], tuple(_OTHER[a] for a in sides), key)
+    return out
 
 def places(
     src,                            # K names
     dst,                            # as many names
 )->tuple[int,...]|None:             # (K of dst,) where each is found in `src`; None if one is missing or there twice
     "Which joint is which, by name, in any order and spelling"
-    src, dst = [spelled(j) for j in src], [spelled(j) for j in dst]
+    src, dst = spelled(src), spelled(dst)
     at = {j:k for k,j in enumerate(src)}
     return tuple(at[j] for j in dst) if len(at)==len(src)==len(set(dst)) and set(at)==set(dst) else None
 
@@ -322,10 +328,12 @@ def known_set(
     joints,                                   # K names
 )->tuple[Skeleton,tuple[int,...]]|None:       # a set of `KNOWN`, and where its joints are in yours; None: nobody knows them
     "Whose joints are these?"
-    named = Counter(map(spelled, joints))
-    likely = [s for s in KNOWN.values() if len(s)==len(named)==len(joints)]
+    here = tuple(range(len(joints)))
+    exact = next((s for s in KNOWN.values() if s.joints==tuple(joints)), None)
+    if exact: return exact, here
+    likely = [s for s in KNOWN.values() if len(s)==len(joints)]
     found = [(s, at) for s in likely if (at := places(joints, s.joints)) is not None]
-    same = [f for f in found if f[1]==tuple(range(len(joints)))]
+    same = [f for f in found if f[1]==here]
     return same[0] if same else found[0] if len(found)==1 else None
 
 def in_order_of(

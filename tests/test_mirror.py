@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest, torch
 from typer.testing import CliRunner
 from semipose.cli import app, build_protocol
+from semipose.codecs import Gaussian
 from semipose.errors import UserError
 from semipose.geometry import flip_joints
 from semipose.protocols import Protocol, protocol
@@ -139,6 +140,19 @@ def test_a_view_without_the_mirror_is_the_same_view():
     draws = Draws(64, (64, 48), generator=torch.Generator().manual_seed(0), mirror=False)
     base, again = draws(A30), draws(A30)
     assert base is draws.base and again is not base and not again.flip.any(), "an equal pair is still two pictures"
+
+
+def test_easiness_is_measured_without_the_mirror_too(monkeypatch):
+    import semipose.easiness as e
+    seen, home = [], e.home
+    monkeypatch.setattr(e, "home", lambda xy, d, *a: (seen.append(bool(d.flip.any())), home(xy, d, *a))[1])
+    net = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Conv2d(3, 17, 1))
+    people = e.people_of(prepare(SMALL, SAMPLE, progress=False).val_crops)
+    for mirror in (True, False):
+        seen.clear()
+        views = (A30, e.Spoilt("grain", A30, noise=.1), SCALES[1])
+        e.measure([net], people, views, Gaussian(2., 4), (32, 32), replace(COCO17, mirror=mirror), rounds=1)
+        assert seen == [mirror] * 3
 
 
 def test_a_mirrored_set_without_pairs_keeps_every_name():
