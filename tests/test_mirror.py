@@ -9,7 +9,7 @@ from semipose.codecs import Gaussian
 from semipose.errors import UserError
 from semipose.geometry import flip_joints
 from semipose.protocols import Protocol, protocol
-from semipose.run import evaluate_run, load_run, prepare, read_recipe, train
+from semipose.run import answers_of, evaluate_run, load_run, prepare, read_recipe, train
 from semipose.skeletons import COCO17, Skeleton, mirrored
 from semipose.sweep import terms_of
 from semipose.teaching import Draws
@@ -177,3 +177,12 @@ def test_the_command_line_hands_pairs_over(verb, tmp_path, monkeypatch):
         assert (got[-1].flips, got[-1].mirror) == (flips, mirror)
     bad = CliRunner().invoke(app, [*verb, *more, "--flips", "a-b"])
     assert bad.exit_code == 2 and "write pairs of joints" in bad.output
+
+
+def test_an_evaluation_goes_by_the_run_s_pairs(tmp_path):
+    "Swapped limbs are counted by the pairs that were typed, not by those that the data do not name"
+    data = renamed(tmp_path / "data", "no sides")
+    run(tmp_path / "run", data, replace(SMALL, flips=COCO17.flips))
+    assert answers_of(tmp_path / "run", progress=False).people.skeleton.flip_index == COCO17.flip_index
+    run(tmp_path / "off", data)
+    assert not answers_of(tmp_path / "off", renamed(tmp_path / "again", "no sides", flips=[]), progress=False).people.skeleton.mirror

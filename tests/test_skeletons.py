@@ -244,3 +244,10 @@ def test_crowdpose_lists_coco_s_limbs():
     coco = COCO17.to_coco()["skeleton"]
     sk = Skeleton.from_coco(dict(name="person", keypoints=list(KNOWN["crowdpose14"].joints), skeleton=coco))
     assert sk == KNOWN["crowdpose14"] and "of 19 limbs" in sk.notes[0] and "crowdpose14 are drawn" in sk.notes[0]
+
+
+def test_two_sets_with_the_same_names_are_told_apart_by_their_order():
+    read = lambda joints: Skeleton.from_coco(dict(name="person", keypoints=list(joints)))
+    assert read(AIC14.joints) == AIC14 and read(LSP14.joints) == LSP14
+    other = read(sorted(LSP14.joints))
+    assert other.name == "person" and dict(zip(other.joints, other.sigmas)) == dict(zip(LSP14.joints, LSP14.sigmas)), "in any other order the rule by name holds"
