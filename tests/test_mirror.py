@@ -13,7 +13,7 @@ from semipose.run import answers_of, evaluate_run, load_run, prepare, read_recip
 from semipose.skeletons import COCO17, Skeleton, mirrored
 from semipose.sweep import terms_of
 from semipose.teaching import Draws
-from semipose.views import A30, A60, SCALES, plain, unmirrored
+from semipose.views import A30, A60, SCALES, Affine, View, plain, unmirrored
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 SMALL = replace(protocol("demo"), name="small", title="small", data=None, labels=8, size=(32, 32), width=8, batch=(4, 4), start_steps=0, steps=4, every=2)
@@ -140,6 +140,8 @@ def test_a_view_without_the_mirror_is_the_same_view():
     draws = Draws(64, (64, 48), generator=torch.Generator().manual_seed(0), mirror=False)
     base, again = draws(A30), draws(A30)
     assert base is draws.base and again is not base and not again.flip.any(), "an equal pair is still two pictures"
+    turn = View("turn", (Affine(30, flip=1.),))
+    assert not any(d.flip.any() for d in (draws(turn), *draws.together((turn, turn)))), "nor a view of one's own that is mirrored last"
 
 
 def test_easiness_is_measured_without_the_mirror_too(monkeypatch):
