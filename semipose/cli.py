@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from .errors import UserError
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
+from .skeletons import parse_flips
 
 METHOD_NAMES = (
     'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc', 'posedual_ra',
@@ -33,11 +34,11 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
-           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'OtherData', 'Part', 'Calm',
-           'main', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table',
-           'names', 'check_device', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train',
-           'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
-           'report']
+           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Flips', 'NoMirror',
+           'OtherData', 'Part', 'Calm', 'main', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol',
+           'cell', 'show_table', 'names', 'check_device', 'mirror_fields', 'demo', 'synth', 'methods', 'protocols',
+           'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail',
+           'submit', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
@@ -120,6 +121,7 @@ def build_protocol(
     for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
         if typed.get(net, getattr(base, net)) != getattr(base, net):
             rest |= {width: None, weights: 'imagenet' if getattr(base, weights) and typed[net] != 'tiny' else None}
+    if typed.get('mirror') is False: typed['flip'] = False      # nor does evaluation look into one
     for weights in ('weights', 'weights2', 'other_weights'):
         if weights in typed:
             told = typed.pop(weights)
@@ -180,6 +182,10 @@ Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the 
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
 Weights2 = Annotated[Optional[str], typer.Option(help='ImageNet weights of a second network, where they are not those of the first.', show_default=False)]
 Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
+Flips = Annotated[Optional[str], typer.Option(metavar='A:B,C:D|none', show_default=False,
+    help='Joints that change places in a mirror, by name or number from 0; none: no joint does. Not given: from the file or the names.')]
+def mirror_fields(flips:str|None, no_mirror:bool)->dict: return dict(flips=parse_flips(flips), mirror=False if no_mirror else None)   # of build_protocol
+NoMirror = Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints that have no mirror image.')]
 OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
 Part = Annotated[str, typer.Option(help='Which people: val or train.')]
 
@@ -282,6 +288,8 @@ def train(
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    flips:Flips=None,
+    no_mirror:NoMirror=False,
     protocol:Annotated[str, typer.Option(help=f'Where the settings below begin: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
     seed:Seed=0,
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
@@ -310,7 +318,8 @@ def train(
     if decode is not None: known(decode, CODECS, 'codec')
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, net=net, weights=weights, weights2=weights2, size=parse_size(size), steps=steps, start_steps=start_steps,
-                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
+                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other,
+                       **mirror_fields(flips, no_mirror))
     data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import train as run_train, check_batch, check_labels, starts, first_of, refuse_existing
@@ -357,6 +366,8 @@ def sweep(
     labels:Annotated[Optional[Path], typer.Option(help='A COCO file with the joints of the pictures in --data.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    flips:Flips=None,
+    no_mirror:NoMirror=False,
     weights:Annotated[Optional[str], typer.Option(help="The encoder's, where they are not the protocol's: imagenet, pip:PACKAGE, a file, or none.", show_default=False)]=None,
     weights2:Weights2=None,
     other:Other=None,
@@ -369,7 +380,7 @@ def sweep(
     for name in methods or (): known(name, METHOD_NAMES, 'method')
     many = parse_seeds(seeds)
     if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
-    p = build_protocol(protocol, other=other, weights=weights, weights2=weights2)
+    p = build_protocol(protocol, other=other, weights=weights, weights2=weights2, **mirror_fields(flips, no_mirror))
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
@@ -398,6 +409,8 @@ def compare(
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    flips:Flips=None,
+    no_mirror:NoMirror=False,
     protocol:Annotated[str, typer.Option(help=f'What is held equal: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
     seed:Seed=0,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the comparison; runs/PROTOCOL-seedSEED if not given.', show_default=False)]=None,
@@ -412,7 +425,7 @@ def compare(
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, METHOD_NAMES, 'method')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every)
+    p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every, **mirror_fields(flips, no_mirror))
     data, drawn = own_people(p, data, file, seed)
     if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'

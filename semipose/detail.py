@@ -138,7 +138,7 @@ def submit(
     listed, at = to_skeleton(people, wanted), np.array(remap(skeleton, wanted))
     joints = (np.asarray(recipe['supervised']) > 0)[at] & (at >= 0)
     if not joints.any(): raise UserError(f'{truth or folder}: the run has learned none of the joints of {wanted.name} that are asked; submit a run that has.')
-    asked = dict(which='all', flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
+    asked = dict(which='all', flip=skeleton.in_mirror() if flip else None, shift=shift, progress=progress)
     found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), **asked)
     told = {}
     for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from fastai.callback.core import Callback
 from .errors import UserError
 from .files import whole, is_free, make_folder, only_writer, is_held, turn
-from .skeletons import Skeleton
+from .skeletons import Skeleton, joints_note, mirrored
 from .codecs import build_codec, response
 from .metrics import pck, torso
 from .data.core import People, Crops, CachedCrops, to_skeleton
@@ -35,10 +35,10 @@ from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
 __all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'prepare', 'readers', 'codec_of', 'peers_of',
-           'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision', 'pick_device',
-           'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
-           'Keeper', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip', 'starts',
-           'take_place', 'wants_labels', 'labeller', 'first_of', 'check_labels', 'compare', 'keep_numbers',
+           'joints_of', 'score', 'has_heads', 'by_heads', 'Evaluate', 'val_key', 'versions', 'hardware', 'revision',
+           'pick_device', 'command', 'open_run', 'refuse_existing', 'read_recipe', 'read_result', 'same_recipe', 'Log',
+           'Progress', 'Keeper', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip',
+           'starts', 'take_place', 'wants_labels', 'labeller', 'first_of', 'check_labels', 'compare', 'keep_numbers',
            'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
            'evaluate_run']
 
@@ -75,16 +75,19 @@ def prepare(
     progress:bool=True,     # bars for what takes over two seconds
     labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
     boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
+    begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
     if boxes and not unlabeled: raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: give --unlabeled too, or leave --boxes out.')
     train, val, note = read_any_train_val(data, labels)
+    train, val = (dataclass_replace(people, skeleton=joints_of(people.skeleton, p, begun)) for people in (train, val))
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
     others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
     def kept(crops): return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
-    if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
+    if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else '')
+                       + f'\n{joints_note(train.skeleton)}')
     return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
 
 def readers(
@@ -110,6 +113,17 @@ def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->
     name, weights, width = map(list, zip(*(each[k] for k in networks)))
     weights = [p.weights2 or w if k == 'net' and 'net' in networks[:i] else w for i,(k, w) in enumerate(zip(networks, weights))]
     return build_peers(name, joints*build_codec(p.decode).planes, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
+
+# %% ../nbs/71_run.ipynb #6a3c8945
+def joints_of(
+    found:Skeleton,             # as the data have it
+    p:Protocol,                 # may say otherwise: flips, mirror
+    begun:Skeleton|None=None,   # of a run that is taken up
+)->Skeleton:                    # UserError if the pairs do not fit, or a flip test is asked of joints that are not mirrored
+    "The joints that are trained: mirror pairs as typed, or as a run was begun with"
+    sk = begun if begun is not None and begun.joints == found.joints else mirrored(found, p.flips, p.mirror)
+    if p.flip: sk.in_mirror()
+    return sk
 
 # %% ../nbs/71_run.ipynb #21a50c9e
 def score(
@@ -154,7 +168,7 @@ class Evaluate:
         batch:int=125,          # people at once
     ):
         self.data, self.p, self.codec, self.batch = data, p, codec, batch
-        self.flip = data.skeleton.flip_index if p.flip else None
+        self.flip = data.skeleton.in_mirror() if p.flip else None
         self.keep = data.supervised > 0
         self.rows = data.val.posed
         self.val = data.val_crops.subset(self.rows)
@@ -323,7 +337,7 @@ def read_result(
 
 EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes', 'own')   # must not change when a run is taken up
 
-LATER = dict(weights2=None)     # fields of a protocol without which older runs were begun, and what they did then
+LATER = dict(weights2=None, flips=None, mirror=True)     # fields of a protocol without which older runs were begun, and what they did then
 
 def same_recipe(
     folder,         # of a stopped run
@@ -462,10 +476,12 @@ def train(
     check_batch(method, p)
     m, dev, cbs = find_method(method), pick_device(device), [cbs] if isinstance(cbs, Callback) else list(cbs)
     if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
+    stopped = resume and (Path(folder)/'recipe.json').exists()
+    begun = Skeleton.from_coco(read_recipe(folder)['skeleton']) if stopped else None
     def people():
         if isinstance(data, Data): return data
         check_networks((method,), p)
-        return prepare(p, data, seed, unlabeled, progress, labels, boxes)
+        return prepare(p, data, seed, unlabeled, progress, labels, boxes, begun)
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
         data = people()
         p = with_budget(method, p, len(data.unlabeled), every)
@@ -484,6 +500,8 @@ def train(
         if (done := read_result(folder)) and done['state'] == 'done': return done
     else: refuse_existing(folder, replace)
     data = people()
+    if (sk := joints_of(data.skeleton, p, begun)).flip_index != data.skeleton.flip_index or sk.mirror != data.skeleton.mirror:
+        raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} has: prepare them with this protocol, or give the folder.')
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
     peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
     if start: begin_from(peers, start, networks)
@@ -840,11 +858,12 @@ def answers_of(
     if data: people = read_any(data, split, keep_all=True)
     else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[split == 'val']
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
+    people.skeleton = mirrored(people.skeleton, skeleton.flips, skeleton.mirror)
     people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
     rows = people.posed
     if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
     found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
-                        flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
+                        flip=skeleton.in_mirror() if flip else None, shift=shift, progress=progress)
     return Answers(people, rows, dict(zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found)))
 
 def evaluate_run(
