@@ -25,11 +25,11 @@ def oks(
     var = (2*torch.as_tensor(sigmas, **like))**2
     d2 = (xy-true).square().sum(-1)
     e = d2/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2  # pycocotools adds np.spacing(1)
-    out = torch.where(known, (-e).exp(), 0.).sum(-1)/known.sum(-1).clamp(min=1)
+    out = torch.where(known, (-e).exp().nan_to_num(0.), 0.).sum(-1)/known.sum(-1).clamp(min=1)   # a joint that is nowhere is wrong
     if box is None: return out
     lo, side = torch.as_tensor(box, **like).unsqueeze(-2).split(2, -1)  # how far from the box and as much room again on each side
     away = ((lo-side-xy).clamp(min=0)+(xy-lo-2*side).clamp(min=0)).square().sum(-1)
-    near = (-away/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2).exp().mean(-1)
+    near = (-away/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2).exp().nan_to_num(0.).mean(-1)
     return torch.where(known.any(-1), out, near)
 
 # %% ../nbs/04_metrics.ipynb #975bf7cc
