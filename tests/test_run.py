@@ -297,7 +297,7 @@ def test_a_run_is_asked_about_the_people_it_was_trained_on(tmp_path):
         train('supervised', SMALL, d, tmp_path/name, steps=2, device='cpu', progress=False)
         ids = {split: set(answers_of(tmp_path/name, split=split, device='cpu', progress=False).people.ids.tolist()) for split in ('train', 'val')}
         assert ids == dict(train=set(d.train.ids.tolist()), val=set(d.val.ids.tolist())) and not ids['train'] & ids['val']
-    with pytest.raises(UserError, match="split='test': it is 'train' or 'val'"): answers_of(tmp_path/'a', split='test', device='cpu')
+    with pytest.raises(UserError, match="split='tset': it is 'train', 'val' or 'test'"): answers_of(tmp_path/'a', split='tset', device='cpu')
 
 def test_the_numbers_of_a_comparison_without_a_start(data, tmp_path):
     compare(['supervised'], replace(SMALL, start_steps=0), data, tmp_path/'c', device='cpu', progress=False)

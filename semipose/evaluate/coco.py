@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import UserError, note, told
+from ..errors import UserError, remark, told
 from ..skeletons import COCO17, Skeleton
 from ..geometry import crop_matrix, invert, move
 from ..metrics import oks
@@ -26,7 +26,7 @@ STATS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 MAX_PEOPLE = 20   # detections of a picture that COCO's evaluation looks at, the surest first
 
 # %% auto #0
-__all__ = ['STATS', 'MAX_PEOPLE', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'to_results', 'check_results',
+__all__ = ['STATS', 'MAX_PEOPLE', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'tell_areas', 'to_results', 'check_results',
            'evaluate_results', 'coco_results', 'coco_eval', 'along_the_road', 'coco_eval_files', 'category_of',
            'Matches', 'judge', 'matches', 'ap_of']
 
@@ -101,6 +101,18 @@ def alike_people(
     both = torch.from_numpy((people.vis[i] > 0) & (people.vis[j] > 0))
     like = oks(xy[i], xy[j], both, (area[i] + area[j])/2, people.skeleton.sigmas).numpy()
     return np.stack([i, j], 1)[like > threshold]
+
+
+# %% ../../nbs/51_evaluate.coco.ipynb #7d1f60aa
+def tell_areas(
+    people:People,     # the truth
+    where=None,        # their file; None: their folder
+):
+    "A note where boxes stand in for missing areas, which OKS is measured against"
+    rows = people.posed
+    box = people.box[rows].astype(np.float64)
+    n = int((np.abs(people.area[rows] - FILL*box[:,2]*box[:,3]) <= .006 + 1e-5*people.area[rows]).sum())   # as read, or rounded in a file
+    if n: remark(f'{where or people.folder}: the area of {n:,} of {len(rows):,} people is {FILL} of their box, the stand-in for a silhouette, so AP is not the one of their silhouettes.')
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #1771c478
@@ -185,10 +197,10 @@ def _limit(truth:dict, max_people:int|None)->int:
     limit = max(MAX_PEOPLE, fullest) if max_people is None else max_people
     full, lost = sum(c > limit for c in each.values()), sum(max(c - limit, 0) for c in each.values())
     if lost:
-        note(f'{full:,} picture{"s"*(full > 1)} with more than {limit} people: the {limit} surest detections of a picture count, so that {lost:,} of {sum(each.values()):,} people '
+        remark(f'{full:,} picture{"s"*(full > 1)} with more than {limit} people: the {limit} surest detections of a picture count, so that {lost:,} of {sum(each.values()):,} people '
              f'cannot be found; max_people={fullest} (--max-people {fullest}) looks at all.')
     elif max_people is None and fullest > MAX_PEOPLE:
-        note(f'The fullest picture has {fullest} people, so the {fullest} surest detections of a picture count; COCO counts {MAX_PEOPLE} (max_people, --max-people).')
+        remark(f'The fullest picture has {fullest} people, so the {fullest} surest detections of a picture count; COCO counts {MAX_PEOPLE} (max_people, --max-people).')
     return limit
 
 def _judged(
@@ -314,7 +326,7 @@ def coco_eval_files(
     left = sum(r['category_id'] not in mine for r in results)
     if left and left == len(results):
         raise UserError(f'{dt}: "category_id" is {told(others)[1:-1]}, and in {gt} {named}; write that number into the results (`semipose submit --category` does).')
-    if left: note(f'{dt}: {left:,} of {len(results):,} detections are of other categories ({told(others)[1:-1]}; {named}) and count for nothing.')
+    if left: remark(f'{dt}: {left:,} of {len(results):,} detections are of other categories ({told(others)[1:-1]}; {named}) and count for nothing.')
     return _ten(_judged(truth, results, sigmas, max_people, dt))
 
 def category_of(
@@ -393,12 +405,12 @@ def _tell(path, bare:int, read:list[dict], anns:list[dict]):
     "What was left out or stands in"
     if not any(a['num_keypoints'] and not a['iscrowd'] for a in anns):
         raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to find; check v in "keypoints".')
-    if bare: note(f'{path}: {bare:,} annotations without "keypoints" are left out; where detections are to be ignored, write 0 for every number and num_keypoints 0.')
+    if bare: remark(f'{path}: {bare:,} annotations without "keypoints" are left out; where detections are to be ignored, write 0 for every number and num_keypoints 0.')
     asked = [(r, a) for r, a in zip(read, anns) if a['num_keypoints'] and not a['iscrowd']]
     filled = sum((r.get('area') or 0) <= 0 for r, _ in asked)
-    if filled: note(f'{path}: {filled:,} of {len(asked):,} people have no "area"; {FILL} of their box stands in, so AP is not the one of their silhouettes.')
+    if filled: remark(f'{path}: {filled:,} of {len(asked):,} people have no "area"; {FILL} of their box stands in, so AP is not the one of their silhouettes.')
     wrong = sum(r.get('num_keypoints') is not None and bool(r['num_keypoints']) != bool(a['num_keypoints']) for r, a in zip(read, anns))
-    if wrong: note(f'{path}: "num_keypoints" of {wrong:,} annotations is not how many joints have v above 0; they are counted anew.')
+    if wrong: remark(f'{path}: "num_keypoints" of {wrong:,} annotations is not how many joints have v above 0; they are counted anew.')
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #0ce06a81
