@@ -87,7 +87,8 @@ def cases():
     out["equal scores, wrong ones first"] = truth, [r for pair in zip(wrong, right) for r in pair], "AP", "(order of the file)"
     other = JOINTS[11:] + JOINTS[:11]   # hips first
     out["another order of joints"] = *people(joints=other), "AP", "sigmas by name"
-    for case, add in (("twelve joints, wrong ones too: APM", {}), ("the same, five more at (0, 0): APM", {0: [0.] * 15}), ("the same, results with a bbox: APM", {1: [0., 0., 400., 400.]})):
+    for case, add in (("twelve joints, wrong ones too: APM", {}), ("the same, five more at (0, 0): APM", {0: [0.] * 15}),
+                      ("the same, results with a bbox: APM", {1: [0., 0., 400., 400.]})):
         truth, found = people()
         found += [shifted(r, 300) for r in found]                   # unmatched: their size decides whether they count
         for a in truth["annotations"]: a.update(keypoints=[0] * 15 + a["keypoints"][15:], num_keypoints=12)

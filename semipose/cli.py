@@ -45,7 +45,9 @@ class Calm(TyperGroup):
     def invoke(self, ctx):
         try:
             with warnings.catch_warnings():
-                show, warnings.showwarning = warnings.showwarning, lambda m, kind, *args: typer.echo(f'Note: {m}', err=True) if issubclass(kind, Note) else show(m, kind, *args)
+                others = warnings.showwarning
+                def show(said, kind, *args): typer.echo(f'Note: {said}', err=True) if issubclass(kind, Note) else others(said, kind, *args)
+                warnings.showwarning = show
                 return super().invoke(ctx)
         except UserError as e: self.end(str(e), 2)
         except KeyboardInterrupt: self.end('Stopped.' + AFTER.get(ctx.invoked_subcommand, ''), 130)
@@ -179,10 +181,12 @@ Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the 
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
 Weights2 = Annotated[Optional[str], typer.Option(help='ImageNet weights of a second network, where they are not those of the first.', show_default=False)]
 Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
-Nms = Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture is dropped; 1 keeps all.')]
-MaxPeople = Annotated[Optional[int], typer.Option(min=1, help="Detections of a picture that count. If not given: 20, COCO's rule, or as many as the fullest picture has people.", show_default=False)]
+Nms = Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture goes; 1 keeps all.')]
+MaxPeople = Annotated[Optional[int], typer.Option(min=1, show_default=False, help=(
+    "Detections of a picture that count; if not given 20, COCO's rule, or as many as the fullest picture has people."))]
 OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
-Part = Annotated[str, typer.Option(help='Which people: val, train, or test: those of person_keypoints_test.json, whom neither training nor the choice of a checkpoint has asked.')]
+Part = Annotated[str, typer.Option(help=('Which people: val, train, or test, the people of person_keypoints_test.json, whom neither '
+                                         'training nor the choice of a checkpoint has asked.'))]
 
 @app.command(epilog='Example:  semipose demo --seed 0')
 def demo(

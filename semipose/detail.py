@@ -123,10 +123,12 @@ def person_in(
 )->int:                     # UserError if it could be several
     "Which category_id of a detector's boxes is a person: the only one there is, else COCO's 1 or the truth's"
     found = read_json(boxes)
-    ids = {o.get('category_id', 1) for o in found if isinstance(o, dict) and type(o.get('category_id', 1)) is int} if isinstance(found, list) else set()
+    of = [o.get('category_id', 1) for o in found if isinstance(o, dict)] if isinstance(found, list) else []
+    ids = {c for c in of if type(c) is int}
     here = sorted(ids & {1, 1 if truth is None else truth})
     if len(ids) > 1 and len(here) != 1:
-        raise UserError(f'{boxes}: its boxes are of {len(ids)} categories ({told(sorted(ids))[1:-1]}); say which of them is a person with --category (category=).')
+        raise UserError(f'{boxes}: its boxes are of the categories {told(sorted(ids))[1:-1]}; '
+                        'say which of them is a person with --category (category=).')
     return here[0] if here else min(ids, default=1)
 
 def tell_asked(
@@ -137,8 +139,8 @@ def tell_asked(
     "Notes on what the numbers mean: joints that nobody taught, areas that stand in"
     missing = true.supervised & ~joints
     if missing.any():
-        remark(f'All {true.supervised.sum()} annotated joints of {where} are asked, {missing.sum()} of which the run was not taught: they lie amid the others. '
-             '`semipose eval` asks only joints that were taught.')
+        remark(f'All {true.supervised.sum()} annotated joints of {where} are asked, and {missing.sum()} of them the run was not '
+               'taught: they lie amid the others. `semipose eval` asks only joints that were taught.')
     tell_areas(true, where)
 
 
@@ -159,11 +161,12 @@ def submit(
     progress:bool=True,
     category:int|None=None,     # which category_id of `boxes` is a person; None: see `person_in`
     max_people:int|None=None,   # as `evaluate_results`
-)->dict[str,dict[str,float]]:  # 'net 1', ..., 'ensemble' -> people; where `truth` is given COCO's ten numbers in percent, and joints asked
+)->dict[str,dict[str,float]]:  # 'net 1', ..., 'ensemble' -> people; with `truth` the ten numbers, percent, and joints asked
     "A run's answers on a detector's boxes, as COCO's server takes them"
     peers, p, skeleton, recipe = load_run(folder, weights, device)
-    true, written = (read_coco(truth, keep_all=True, fill=FILL), category_of(truth)) if truth else (None, None)
+    true, written = (read_coco(truth, keep_all=True, fill=FILL), category_of(truth)) if truth else (None, category)
     category = person_in(boxes, written) if category is None else category
+    written = category if written is None else written
     people = read_detections(boxes, info, images, skeleton, min_score, category)
     wanted = true.skeleton if true is not None else COCO17 if set(COCO17.joints) <= set(skeleton.joints) else skeleton
     listed, at = to_skeleton(people, wanted), np.array(remap(skeleton, wanted))
@@ -174,11 +177,12 @@ def submit(
     found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), **asked)
     numbers = {}
     for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
-        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints, aspect=p.size[1]/p.size[0],
-                             category=category if written is None else written)
+        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints, aspect=p.size[1]/p.size[0], category=written)
         if out is not None:
             Path(out).mkdir(parents=True, exist_ok=True)
             write_json(Path(out)/f'{name.replace(" ", "")}.json', results)
-        ten = {} if true is None else {k: 100*v if v >= 0 else v for k, v in evaluate_results(true, results, max_people).items()}
-        numbers[name] = dict(people=len(results), **ten, **({} if true is None else dict(joints=int(true.supervised.sum()))))
+        numbers[name] = dict(people=len(results))
+        if true is None: continue
+        ten = evaluate_results(true, results, max_people)
+        numbers[name].update({k: 100*v if v >= 0 else v for k, v in ten.items()}, joints=int(true.supervised.sum()))
     return numbers

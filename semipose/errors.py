@@ -20,11 +20,11 @@ def told(
 
 # %% ../nbs/00_errors.ipynb #1ea494f5
 class Note(UserWarning):
-    "Something about a file or a number that a reader should know, in one short sentence; the command line prints it as one"
+    "What a reader of a file or a number should know, in one short sentence; the command line prints it as one"
 
 def remark(
     sentence:str,   # with counts
 ):
-    "Warn of it, once for each place and sentence"
+    "Warn with a `Note`, once for each place and sentence"
     warnings.warn(sentence, Note, stacklevel=3)
 

@@ -81,8 +81,8 @@ def prepare(
     if boxes and not unlabeled: raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: give --unlabeled too, or leave --boxes out.')
     train, val, note = read_any_train_val(data, labels)
     if not len(val.posed):
-        raise UserError(f'{val.folder}: of the {len(val):,} validation people none has a box and an annotated joint, so nothing can be measured; '
-                        'check "bbox" and v in "keypoints", or give other validation people.')
+        raise UserError(f'{val.folder}: none of the {len(val):,} validation people has a box and an annotated joint, so nothing '
+                        'can be measured; check "bbox" and v in "keypoints", or give other people to validate on.')
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
     others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
@@ -850,7 +850,7 @@ def evaluate_run(
     nms:float|None=.9,          # as `coco_results`
     max_people:int|None=None,   # as `evaluate_results`
     **kw,                       # as `answers_of`
-)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, in percent; mean peak, people, joints asked
+)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> numbers as `score`, people, joints asked
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
     tell_limits(a, np.asarray(read_recipe(folder)['supervised']) > 0, nms)
@@ -867,7 +867,8 @@ def people_for_test(
     place = Path(data or r.get('data') or Path(r['labels']).parent)
     path = find_coco(place, 'test')[0]
     if not place.is_file() and 'test' not in path.stem:
-        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures in images/test, or give their file as data (--data).')
+        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures in '
+                        'images/test, or give their file as data (--data).')
     return path
 
 def tell_limits(
@@ -875,13 +876,15 @@ def tell_limits(
     taught:np.ndarray,      # (K,) bool, joints that the run has learned
     nms:float|None=.9,      # as `coco_results`
 ):
-    "Notes on what these numbers leave out: joints that were not taught, people whom suppression drops, areas that stand in"
-    if not taught.all(): remark(f'{a.people.supervised.sum()} of {len(taught)} joints are asked: those that the run was taught. `semipose submit --truth` asks every joint of the truth.')
+    "Notes on what these numbers leave out: joints not taught, people whom suppression drops, areas that stand in"
+    if not taught.all():
+        remark(f'{a.people.supervised.sum()} of {len(taught)} joints are asked, those that the run was taught; '
+               '`semipose submit --truth` asks every joint of the truth.')
     tell_areas(a.people)
     if nms is None: return
-    dropped = max(len(a.rows) - len(coco_results(a.people, f.xy, f.score, nms=nms)[1]) for f in a.found.values())
+    kept = min(len(coco_results(a.people, f.xy, f.score, nms=nms)[1]) for f in a.found.values())
     alike = len(np.unique(alike_people(a.people, nms)[:,1]))
-    if dropped:
-        remark(f'OKS-NMS {nms:g} dropped {dropped:,} of {len(a.rows):,} answers, though every box is a true person\'s' + f' ({alike:,} of them would go if all were right)'*bool(alike) +
-             '; --nms 1 (nms=None) keeps all.')
+    if kept < len(a.rows):
+        remark(f'OKS-NMS {nms:g} dropped {len(a.rows) - kept:,} of {len(a.rows):,} answers, though every box is a true person\'s'
+               + f' ({alike:,} would go if all were right)'*bool(alike) + '; --nms 1 (nms=None) keeps all.')
 

@@ -26,9 +26,9 @@ STATS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 MAX_PEOPLE = 20   # detections of a picture that COCO's evaluation looks at, the surest first
 
 # %% auto #0
-__all__ = ['STATS', 'MAX_PEOPLE', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'tell_areas', 'to_results', 'check_results',
-           'evaluate_results', 'coco_results', 'coco_eval', 'along_the_road', 'coco_eval_files', 'category_of',
-           'Matches', 'judge', 'matches', 'ap_of']
+__all__ = ['STATS', 'MAX_PEOPLE', 'NEEDS', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'tell_areas', 'to_results',
+           'check_results', 'evaluate_results', 'coco_results', 'coco_eval', 'along_the_road', 'coco_eval_files',
+           'category_of', 'Matches', 'judge', 'matches', 'ap_of']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b310eda9
 def rescore(
@@ -62,7 +62,7 @@ def oks_nms(
     threshold:float=.9,   # OKS over which two are the same person
     joints=None,          # (K,) bool, joints to compare; None: all
 )->np.ndarray:            # (N,) bool, True = kept
-    "Of detections more alike than `threshold`, keep the surest, of equally sure ones the first (Papandreou et al., CVPR 2017, Sec. 3.3)"
+    "Of detections more alike than `threshold`, keep the surest, and the first of equals (Papandreou et al., CVPR 2017, Sec. 3.3)"
     xy, score, area, group = _array(xy), _array(score), _array(area), np.asarray(group)
     joints = torch.ones(xy.shape[1]) if joints is None else torch.as_tensor(np.asarray(joints, dtype=float))
     order = np.lexsort((-score, group))  # by picture, surest first
@@ -97,7 +97,8 @@ def alike_people(
     "True people in nearly one pose: suppression drops one of each pair even if both are found exactly"
     rows = people.posed[np.argsort(people.image[people.posed], kind='stable')]
     i, j, _ = _pairs(people.image[rows])
-    i, j, xy, area = rows[i], rows[j], torch.from_numpy(_array(people.xy)), torch.from_numpy(_array(crop_area(people.box, aspect)))
+    i, j = rows[i], rows[j]
+    xy, area = torch.from_numpy(_array(people.xy)), torch.from_numpy(_array(crop_area(people.box, aspect)))
     both = torch.from_numpy((people.vis[i] > 0) & (people.vis[j] > 0))
     like = oks(xy[i], xy[j], both, (area[i] + area[j])/2, people.skeleton.sigmas).numpy()
     return np.stack([i, j], 1)[like > threshold]
@@ -110,9 +111,12 @@ def tell_areas(
 ):
     "A note where boxes stand in for missing areas, which OKS is measured against"
     rows = people.posed
-    box = people.box[rows].astype(np.float64)
-    n = int((np.abs(people.area[rows] - FILL*box[:,2]*box[:,3]) <= .006 + 1e-5*people.area[rows]).sum())   # as read, or rounded in a file
-    if n: remark(f'{where or people.folder}: the area of {n:,} of {len(rows):,} people is {FILL} of their box, the stand-in for a silhouette, so AP is not the one of their silhouettes.')
+    area = people.area[rows].astype(np.float64)
+    stand_in = FILL*people.box[rows,2:].astype(np.float64).prod(1)
+    n = int((np.abs(area - stand_in) <= .006 + 1e-5*area).sum())   # as read, or rounded in a file
+    if n:
+        remark(f'{where or people.folder}: the area of {n:,} of {len(rows):,} people is {FILL} of their box, '
+               'the stand-in for a silhouette, and OKS is measured by it.')
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #1771c478
@@ -147,7 +151,8 @@ def to_results(
     xy = np.where(joints[:,None], xy, xy[:,joints].mean(1, keepdims=True))
     keys = np.concatenate([xy, np.where(joints, score, 0)[...,None]], -1).reshape(N, -1).tolist()
     image = people.image_ids[people.image].tolist()
-    return [dict(image_id=image[i], category_id=category, keypoints=keys[i], score=float(sure[i])) for i in np.flatnonzero(keep)]
+    return [dict(image_id=image[i], category_id=category, keypoints=keys[i], score=float(sure[i]))
+            for i in np.flatnonzero(keep)]
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b2dbc168
 def check_results(
@@ -157,50 +162,66 @@ def check_results(
 ):                       # UserError (file, entry, field)
     "Refuse what is no list of detections: a field that is missing or null, NaN, another number of joints"
     if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
-        raise UserError(f'{where} is not a COCO results file; it should be a list of image_id, category_id, keypoints, score.')
+        raise UserError(f'{where} is not a COCO results file; '
+                        'it should be a list of image_id, category_id, keypoints, score.')
     if _sound(results, joints): return
     for i, r in enumerate(results, 1):
-        for field in ('image_id', 'category_id', 'score', 'keypoints', *(('bbox',) if r.get('bbox') else ())): _refuse(f'{where}: entry {i}', r, field, joints)
+        for field in ('image_id', 'category_id', 'score', 'keypoints', *(('bbox',) if r.get('bbox') else ())):
+            _refuse(f'{where}: entry {i}', r, field, joints)
 
 def _sound(results:list, joints:int)->bool:
     "Are all entries as usual? Where not, somebody looks at them one by one"
     keys, boxes = [r.get('keypoints') for r in results], [r['bbox'] for r in results if r.get('bbox')]
-    if not all(type(k) is list and len(k) == 3*joints for k in keys) or not all(type(b) is list and len(b) == 4 for b in boxes): return False
-    if not set(map(type, chain.from_iterable([[r.get('image_id'), r.get('category_id')] for r in results]))) <= {int}: return False
-    numbers = list(chain([r.get('score') for r in results], *keys, *boxes))
-    try: return set(map(type, numbers)) <= {int, float} and bool((np.abs(np.array(numbers, dtype=np.float64)) < 1e15).all())
+    lists = lambda rows, n: all(type(v) is list and len(v) == n for v in rows)
+    ids = chain.from_iterable((r.get('image_id'), r.get('category_id')) for r in results)
+    if not lists(keys, 3*joints) or not lists(boxes, 4) or not set(map(type, ids)) <= {int}: return False
+    numbers = list(chain((r.get('score') for r in results), *keys, *boxes))
+    if not set(map(type, numbers)) <= {int, float}: return False
+    try: return bool((np.abs(np.array(numbers, dtype=np.float64)) < 1e15).all())
     except OverflowError: return False
+
+
+# %% ../../nbs/51_evaluate.coco.ipynb #a6c0f2b8
+NEEDS = dict(image_id='the "id" of its picture, a whole number', category_id='the "id" of its category, a whole number',
+             score='a finite number, how sure it is', bbox='x, y, width, height, finite numbers in px',
+             keypoints='finite numbers: x, y and a third of each of', area="the silhouette's, a finite number in px squared",
+             iscrowd='0 or 1')
 
 def _refuse(at:str, r:dict, field:str, joints:int):
     "UserError if this field of an entry or annotation is not what it should be"
     number = lambda v: isinstance(v, Real) and not isinstance(v, bool) and abs(v) < 1e15   # NaN is not
     whole = lambda v: isinstance(v, Integral) and not isinstance(v, bool)
-    n = dict(keypoints=3*joints, bbox=4).get(field)
-    needs = dict(image_id='the "id" of its picture, a whole number', category_id='the "id" of its category, a whole number', score='a finite number, how sure it is',
-                 keypoints=f'{n} finite numbers: x, y and a third of each of {joints} joints', bbox='x, y, width, height, finite numbers in px',
-                 area="the silhouette's, a finite number in px squared", iscrowd='0 or 1')[field]
-    if r.get(field) is None: raise UserError(f'{at} has no "{field}"; it should be {needs}.')
-    v = r[field]
-    if n is None: odd = None if (whole(v) if field.endswith('_id') else v in (0, 1) if field == 'iscrowd' else number(v)) else f'"{field}" {told(v)}'
-    elif not isinstance(v, (list, tuple, np.ndarray)): odd = f'"{field}" {told(v)}'
+    v, n = r.get(field), dict(keypoints=3*joints, bbox=4).get(field)
+    needs = f'{n} {NEEDS[field]} {joints} joints' if field == 'keypoints' else NEEDS[field]
+    if v is None: raise UserError(f'{at} has no "{field}"; it should be {needs}.')
+    listed = isinstance(v, (list, tuple, np.ndarray))
+    if n is None: good = whole(v) if field.endswith('_id') else v in (0, 1) if field == 'iscrowd' else number(v)
+    else: good = listed and len(v) == n and all(map(number, v))
+    if good: return
+    if n is None or not listed: odd = f'"{field}" {told(v)}'
     elif len(v) != n: odd = f'{len(v)} numbers in "{field}"'
-    else: odd = next((f'{told(c)} in "{field}"' + f' (joint {i//3 + 1})'*(field == 'keypoints') for i, c in enumerate(v) if not number(c)), None)
-    if odd: raise UserError(f'{at} has {odd}; it should be {needs}.')
+    else:
+        i = next(i for i, c in enumerate(v) if not number(c))
+        odd = f'{told(v[i])} in "{field}"' + f' (joint {i//3 + 1})'*(field == 'keypoints')
+    raise UserError(f'{at} has {odd}; it should be {needs}.')
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #c2d41f07
 def _limit(truth:dict, max_people:int|None)->int:
-    "How many detections of a picture count; a note where that is not COCO's number, or leaves people unfound"
-    if max_people is not None and (not isinstance(max_people, Integral) or max_people < 1): raise UserError(f'max_people={max_people!r}; it is a whole number, 1 or more.')
+    "How many detections of a picture count; told where that is not COCO's number, or leaves people unfound"
+    if max_people is not None and (not isinstance(max_people, Integral) or max_people < 1):
+        raise UserError(f'max_people={max_people!r}; it is a whole number, 1 or more.')
     each = Counter(a['image_id'] for a in truth['annotations'] if a['num_keypoints'] and not a['iscrowd'])
     fullest = max(each.values(), default=0)
     limit = max(MAX_PEOPLE, fullest) if max_people is None else max_people
-    full, lost = sum(c > limit for c in each.values()), sum(max(c - limit, 0) for c in each.values())
+    lost = sum(max(c - limit, 0) for c in each.values())
     if lost:
-        remark(f'{full:,} picture{"s"*(full > 1)} with more than {limit} people: the {limit} surest detections of a picture count, so that {lost:,} of {sum(each.values()):,} people '
-             f'cannot be found; max_people={fullest} (--max-people {fullest}) looks at all.')
+        remark(f'Pictures with more than {limit} people: {sum(c > limit for c in each.values()):,}. The {limit} surest detections '
+               f'of a picture count, so that {lost:,} of {sum(each.values()):,} people cannot be found; '
+               f'max_people={fullest} (--max-people {fullest}) looks at all.')
     elif max_people is None and fullest > MAX_PEOPLE:
-        remark(f'The fullest picture has {fullest} people, so the {fullest} surest detections of a picture count; COCO counts {MAX_PEOPLE} (max_people, --max-people).')
+        remark(f'The fullest picture has {fullest} people, so its {fullest} surest detections count; '
+               f'COCO counts {MAX_PEOPLE} (max_people={MAX_PEOPLE}, --max-people {MAX_PEOPLE}).')
     return limit
 
 def _judged(
@@ -215,8 +236,10 @@ def _judged(
     from pycocotools.cocoeval import COCOeval
     strange = {r['image_id'] for r in results} - {o['id'] for o in truth['images']}
     if strange:
-        raise UserError(f'{where}: {len(strange)} pictures are not in the annotations (image_id {min(strange)} first); evaluate on what was predicted.')
-    fields = ['image_id', 'category_id', 'keypoints', 'score'] + ['bbox']*all(r.get('bbox') for r in results)   # with a box, that is the detection's size
+        raise UserError(f'{where}: {len(strange)} pictures are not in the annotations (image_id {min(strange)} first); '
+                        'evaluate on what was predicted.')
+    fields = ['image_id', 'category_id', 'keypoints', 'score']
+    if all(r.get('bbox') for r in results): fields.append('bbox')   # a detection's size is its box's, else its joints'
     with contextlib.redirect_stdout(io.StringIO()):
         gt, dt = COCO(), COCO()
         gt.dataset = truth
@@ -226,29 +249,36 @@ def _judged(
         ev.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         ev.params.maxDets = [_limit(truth, max_people)]
         ev.evaluate(); ev.accumulate()
-        ev.params.maxDets = [MAX_PEOPLE]   # by which name `summarize` looks the one number up
+        ev.params.maxDets = [MAX_PEOPLE]   # the name by which `summarize` asks for the one limit there is
         ev.summarize()
     return ev
 
 def _ten(ev)->dict[str,float]: return dict(zip(STATS, map(float, ev.stats)))
 
+
+# %% ../../nbs/51_evaluate.coco.ipynb #b8139e5d
 def _truth(people:People)->dict:
     "People as COCO's lists, for pycocotools alone"
     seen = people.vis > 0
-    odd = np.flatnonzero((seen & ~np.isfinite(people.xy).all(2)).any(1) | ~np.isfinite(people.box).all(1) | ~np.isfinite(people.area))
-    if len(odd): raise UserError(f'{people.folder}: annotation {people.ids[odd[0]]} (of {len(odd):,}) has a joint, a box or an area that is not a finite number; mend or remove it.')
-    truth, keys = to_coco(people), np.concatenate([np.where(seen[...,None], people.xy, 0), people.vis[...,None]], -1).reshape(len(people), -1).tolist()
+    lost = (seen & ~np.isfinite(people.xy).all(2)).any(1) | ~np.isfinite(people.box).all(1) | ~np.isfinite(people.area)
+    if lost.any():
+        raise UserError(f'{people.folder}: annotation {people.ids[lost][0]} (of {lost.sum():,}) has a joint, a box or an area '
+                        'that is not a finite number; mend or remove it.')
+    truth, xy = to_coco(people), np.where(seen[...,None], people.xy, 0)
+    keys = np.concatenate([xy, people.vis[...,None]], -1).reshape(len(people), -1).tolist()
     # numbers as read, not rounded for a file; ids from 1, because pycocotools takes id 0 for "nobody"
     for i, (a, box, area, k) in enumerate(zip(truth['annotations'], people.box.tolist(), people.area.tolist(), keys)):
         a.update(id=i+1, bbox=box, area=area, keypoints=k)
     return truth
 
 def _of_people(people:People, results:list[dict], category:int|None)->list[dict]:
-    "Checked results with the category that people in memory have"
+    "Checked results, with the category that people in memory have"
     check_results(results, len(people.skeleton))
     ids = sorted({r['category_id'] for r in results})
-    if category is None and len(ids) > 1: raise UserError(f'results: they are of categories {told(ids)}; say with category= which of them the people are.')
-    if category is not None and ids and category not in ids: raise UserError(f'results: they are of category {told(ids)[1:-1]} and none is of {category}, which was asked for.')
+    if category is None and len(ids) > 1:
+        raise UserError(f'results: "category_id" is {told(ids)[1:-1]}; say with category= which of them the people are.')
+    if category is not None and ids and category not in ids:
+        raise UserError(f'results: "category_id" is {told(ids)[1:-1]}, and none is {category}, which was asked for.')
     return [dict(r, category_id=1) for r in results if category is None or r['category_id'] == category]
 
 
@@ -256,7 +286,7 @@ def _of_people(people:People, results:list[dict], category:int|None)->list[dict]
 def evaluate_results(
     people:People,        # the truth, read with keep_all=True
     results:list[dict],   # COCO results, of `to_results` or of anybody
-    max_people:int|None=None, # detections of a picture that count; None: COCO's 20, or as many as people are in the fullest picture
+    max_people:int|None=None, # detections of a picture that count; None: 20, or as many as the fullest has people
     category:int|None=None,   # category_id of people in `results`; None: the one that is there
 )->dict[str,float]:       # the ten numbers
     "Any detections (on a detector's boxes too) against people in memory"
@@ -321,40 +351,56 @@ def coco_eval_files(
     truth, sigmas = _read_truth(gt, sigmas)
     results, mine = read_json(dt), {c['id']: c.get('name') for c in truth['categories']}
     check_results(results, len(sigmas), dt)
-    others = sorted({r['category_id'] for r in results} - set(mine))
+    others = told(sorted({r['category_id'] for r in results} - set(mine)))[1:-1]
     named = ', '.join(f'{told(name)} is category {i}' for i, name in list(mine.items())[:3])
     left = sum(r['category_id'] not in mine for r in results)
     if left and left == len(results):
-        raise UserError(f'{dt}: "category_id" is {told(others)[1:-1]}, and in {gt} {named}; write that number into the results (`semipose submit --category` does).')
-    if left: remark(f'{dt}: {left:,} of {len(results):,} detections are of other categories ({told(others)[1:-1]}; {named}) and count for nothing.')
+        raise UserError(f'{dt}: "category_id" is {others}, and in {gt} {named}; write that number into the results '
+                        '(`semipose submit --truth` does).')
+    if left: remark(f'{dt}: {left:,} of {len(results):,} detections do not count, being of category {others}; {named}.')
     return _ten(_judged(truth, results, sigmas, max_people, dt))
 
 def category_of(
     gt:Path|str,   # COCO keypoint annotations
-)->int:            # the number of the category whose joints are asked; UserError if none or several have joints
-    "Which category_id detections of people must have"
+)->int:            # UserError if none or several have joints
+    "The number of the category of people, which their detections must have"
     cats = _with_joints(gt, _lists(gt))
     cats = [c for c in cats if c.get('name') == 'person'] if len(cats) > 1 else cats
-    if len(cats) != 1: raise UserError(f'{gt}: it is not one category that has "keypoints"; keep one of them.')
+    if len(cats) != 1: raise UserError(f'{gt}: several categories have "keypoints" and not one of them is named person; keep one.')
     return cats[0]['id']
 
+
+# %% ../../nbs/51_evaluate.coco.ipynb #c5f7a913
 def _lists(path)->dict:
     "What a COCO file holds"
     d = read_json(path)
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(d, dict) or not isinstance(d.get(key), list) or not all(isinstance(o, dict) for o in d[key]):
-            raise UserError(f'{path} is not a COCO annotation file: it has no list "{key}" of objects; COCO\'s are called person_keypoints_*.json.')
+            raise UserError(f'{path} is not a COCO annotation file: it has no list "{key}" of objects; '
+                            'COCO\'s are called person_keypoints_*.json.')
+    for key in ('images', 'categories'):
+        for o in d[key]:
+            if not isinstance(o.get('id'), Integral) or isinstance(o['id'], bool):
+                raise UserError(f'{path}: an "id" in "{key}" is {told(o.get("id"))}; give it a whole number.')
     return d
 
 def _with_joints(path, d:dict)->list[dict]:
     "Categories that have joints; all of them where their names are missing everywhere"
     cats = [c for c in d['categories'] if c.get('keypoints')] or d['categories']
     if not cats: raise UserError(f'{path}: "categories" is empty; it should name the joints of a person ("keypoints").')
-    for c in cats:
-        if not isinstance(c.get('id'), Integral) or isinstance(c['id'], bool): raise UserError(f'{path}: "id" of a category is {told(c.get("id"))}; give it a whole number.')
-        if c.get('keypoints') != cats[0].get('keypoints'):
-            raise UserError(f'{path}: categories {told(cats[0].get("name"))} and {told(c.get("name"))} have different joints ("keypoints"); keep one of them.')
+    odd = next((c for c in cats if c.get('keypoints') != cats[0].get('keypoints')), None)
+    if odd is not None:
+        raise UserError(f'{path}: the categories {told(cats[0].get("name"))} and {told(odd.get("name"))} have different '
+                        'joints ("keypoints"); keep one of them.')
     return cats
+
+def _which(path, a:dict, d:dict, cats:list[dict])->int:
+    "The category of an annotation; the only one where it says nothing"
+    c = cats[0]['id'] if a.get('category_id') is None and len(cats) == 1 else a.get('category_id')
+    known = [o['id'] for o in d['categories']]
+    if c in known and not isinstance(c, bool): return c
+    raise UserError(f'{path}: annotation {told(a.get("id"))} has "category_id" {told(c)}, and "categories" has '
+                    f'{told(known)}; name one of these.')
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #e07b92ac
@@ -362,55 +408,49 @@ def _read_truth(path, sigmas)->tuple[dict,np.ndarray]:
     "A file's people as pycocotools needs them, and the spreads of their joints"
     d = _lists(path)
     cats = _with_joints(path, d)
-    ids, names = {c['id'] for c in cats}, cats[0].get('keypoints')
-    odd = next((o.get('id') for o in d['images'] if not isinstance(o.get('id'), Integral) or isinstance(o['id'], bool)), 0)
-    if odd != 0: raise UserError(f'{path}: "id" of a picture in "images" is {told(odd)}; give every picture a whole number.')
+    ids, names, pictures = {c['id'] for c in cats}, cats[0].get('keypoints'), {o['id'] for o in d['images']}
     mine = [(a, c) for a in d['annotations'] if (c := _which(path, a, d, cats)) in ids]
     full = [(a, c) for a, c in mine if a.get('keypoints')]
     K = len(names) if names else len(sigmas) if sigmas is not None else len(full[0][0]['keypoints'])//3 if full else 0
-    if sigmas is None: sigmas = _sigmas(path, cats[0], K)
-    sigmas = np.asarray(sigmas, dtype=np.float64)
-    if sigmas.shape != (K,) or not (sigmas > 0).all(): raise UserError(f'sigmas: {sigmas.size} of them for the {K} joints of {path}; give each joint one number above 0.')
-    pictures = {o['id'] for o in d['images']}
+    sigmas = np.asarray(_sigmas(path, cats[0], K) if sigmas is None else sigmas, dtype=np.float64)
+    if sigmas.shape != (K,) or not (sigmas > 0).all():
+        raise UserError(f'sigmas: {sigmas.size} numbers for the {K} joints of {path}; give each joint one above 0.')
     anns = [_annotation(path, i, a, c, K, pictures) for i, (a, c) in enumerate(full, 1)]
     _tell(path, len(mine) - len(full), [a for a, _ in full], anns)
     return dict(images=[dict(id=o['id']) for o in d['images']], annotations=anns, categories=cats), sigmas
 
-def _which(path, a:dict, d:dict, cats:list[dict])->int:
-    "The category of an annotation; the only one where it says nothing"
-    c = cats[0]['id'] if a.get('category_id') is None and len(cats) == 1 else a.get('category_id')
-    known = [o.get('id') for o in d['categories']]
-    if c not in known or isinstance(c, bool):
-        raise UserError(f'{path}: annotation {told(a.get("id"))} has "category_id" {told(c)}, and "categories" has {told(known)}; name one of these.')
-    return c
-
 def _sigmas(path, category:dict, K:int):
-    "By the joints' names"
-    if not category.get('keypoints'):
-        if K == len(COCO17): return COCO17.sigmas
-        raise UserError(f'{path}: "categories" name no joints ("keypoints"), and a person has {K}; name them, or give sigmas, one number each.')
-    try: return Skeleton.from_coco(dict(category, skeleton=[], flips=[])).sigmas
-    except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
+    "By the joints' names; limbs and mirror pairs do not matter here"
+    if category.get('keypoints'):
+        try: return Skeleton.from_coco(dict(category, skeleton=[], flips=[])).sigmas
+        except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
+    if K in (0, len(COCO17)): return COCO17.sigmas[:K]
+    raise UserError(f'{path}: "categories" name no joints ("keypoints"), and a person has {K}; name them, or give sigmas.')
 
 def _annotation(path, i:int, a:dict, category:int, K:int, pictures:set)->dict:
-    "One person with every field that pycocotools reads, under a number from 1: it takes id 0 for nobody"
+    "One person with every field that pycocotools reads, numbered from 1: it takes id 0 for nobody"
     at = f'{path}: annotation {told(a.get("id"))}'
-    for field in ('image_id', 'keypoints', 'bbox', *(f for f in ('area', 'iscrowd') if a.get(f) is not None)): _refuse(at, a, field, K)
-    if a['image_id'] not in pictures: raise UserError(f'{at} has "image_id" {a["image_id"]}, which is not among "images"; add the picture or remove the annotation.')
-    keys, (_, _, w, h) = list(a['keypoints']), a['bbox']
-    return dict(id=i, image_id=a['image_id'], category_id=category, keypoints=keys, bbox=list(a['bbox']), iscrowd=int(a.get('iscrowd') or 0),
-                num_keypoints=sum(v > 0 for v in keys[2::3]), area=a['area'] if (a.get('area') or 0) > 0 else FILL*w*h)
+    optional = [f for f in ('area', 'iscrowd') if a.get(f) is not None]
+    for field in ('image_id', 'keypoints', 'bbox', *optional): _refuse(at, a, field, K)
+    if a['image_id'] not in pictures:
+        raise UserError(f'{at} has "image_id" {a["image_id"]}, which is not among "images"; add the picture or remove it.')
+    keys, (_, _, w, h), area = list(a['keypoints']), a['bbox'], a.get('area') or 0
+    return dict(id=i, image_id=a['image_id'], category_id=category, keypoints=keys, bbox=list(a['bbox']),
+                iscrowd=int(a.get('iscrowd') or 0), num_keypoints=sum(v > 0 for v in keys[2::3]),
+                area=area if area > 0 else FILL*w*h)
 
 def _tell(path, bare:int, read:list[dict], anns:list[dict]):
     "What was left out or stands in"
-    if not any(a['num_keypoints'] and not a['iscrowd'] for a in anns):
-        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to find; check v in "keypoints".')
-    if bare: remark(f'{path}: {bare:,} annotations without "keypoints" are left out; where detections are to be ignored, write 0 for every number and num_keypoints 0.')
     asked = [(r, a) for r, a in zip(read, anns) if a['num_keypoints'] and not a['iscrowd']]
+    if not asked:
+        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to find; check v in "keypoints".')
     filled = sum((r.get('area') or 0) <= 0 for r, _ in asked)
-    if filled: remark(f'{path}: {filled:,} of {len(asked):,} people have no "area"; {FILL} of their box stands in, so AP is not the one of their silhouettes.')
-    wrong = sum(r.get('num_keypoints') is not None and bool(r['num_keypoints']) != bool(a['num_keypoints']) for r, a in zip(read, anns))
-    if wrong: remark(f'{path}: "num_keypoints" of {wrong:,} annotations is not how many joints have v above 0; they are counted anew.')
+    wrong = sum(bool(r.get('num_keypoints', n)) != bool(n) for r, n in ((r, a['num_keypoints']) for r, a in zip(read, anns)))
+    if bare:
+        remark(f'{path}: {bare:,} annotations without "keypoints" are left out; '
+               'where detections are to be ignored, write 0 for every number and num_keypoints 0.')
+    if filled: remark(f'{path}: {filled:,} of {len(asked):,} people have no "area"; {FILL} of their box stands in.')
+    if wrong: remark(f'{path}: "num_keypoints" of {wrong:,} annotations contradicts v in "keypoints"; they are counted.')
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #0ce06a81
