@@ -30,8 +30,8 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
            'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Nms', 'MaxPeople', 'OtherData',
-           'Part', 'Calm', 'main', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell',
-           'show_table', 'names', 'check_device', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name',
+           'Part', 'notes', 'Calm', 'main', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol',
+           'cell', 'show_table', 'names', 'check_device', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name',
            'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit',
            'predict', 'export', 'runs', 'report']
 
@@ -40,14 +40,23 @@ RESUMED = ' What was measured so far is kept: the same command with --resume goe
 AFTER = dict(train=RESUMED, compare=RESUMED, demo=' The drawn people are kept; the same command trains anew.',
              sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
 
+def notes(
+    others,   # `warnings.showwarning`
+):            # what takes its place
+    "Print each `Note` once, in a line of its own; other warnings as ever"
+    printed = set()
+    def show(said, kind, *args, **kw):
+        if not issubclass(kind, Note): return others(said, kind, *args, **kw)
+        if str(said) not in printed: typer.echo(f'Note: {said}', err=True)
+        printed.add(str(said))
+    return show
+
 class Calm(TyperGroup):
     "A group of commands in which a mistake ends in one sentence (exit 2), and Ctrl-C in a short one (exit 130)"
     def invoke(self, ctx):
         try:
             with warnings.catch_warnings():
-                others = warnings.showwarning
-                def show(said, kind, *args): typer.echo(f'Note: {said}', err=True) if issubclass(kind, Note) else others(said, kind, *args)
-                warnings.showwarning = show
+                warnings.showwarning = notes(warnings.showwarning)
                 return super().invoke(ctx)
         except UserError as e: self.end(str(e), 2)
         except KeyboardInterrupt: self.end('Stopped.' + AFTER.get(ctx.invoked_subcommand, ''), 130)
