@@ -44,57 +44,58 @@ def shifted(r, by): return dict(r, keypoints=[c + by * (i % 3 < 2) for i, c in e
 
 def cases():
     "name -> (truth, results, which number, what a right answer is)"
-    out = {"as it is": (*people(), "AP", "the same number from all")}
+    out = {"as it is": (*people(), "AP", "pycocotools' number")}
     truth, found = people()
     found = [shifted(r, 300) for r in found]
     for r in found: r["keypoints"][0] = NAN
-    out["all 300 px off, one joint NaN"] = truth, found, "AP", "0, or refused"
+    out["all 300 px off, one joint NaN"] = truth, found, "AP", "refused: NaN is no place"
     truth, found = people()
     found += [dict(shifted(r, 300), score=NAN) for r in found]
-    out["as many wrong ones, score NaN"] = truth, found, "AP", "refused"
+    out["as many wrong ones, score NaN"] = truth, found, "AP", "refused: NaN has no rank"
     truth, found = people()
     without(truth, "area")
-    out["truth without area"] = truth, found, "AP", "told; .53 x box is a stand-in"
+    out["truth without area"] = truth, found, "AP", "0.53 of the box stands in, and is told"
     truth, found = people()
     without(truth, "num_keypoints")
-    out["truth without num_keypoints"] = truth, found, "AP", "as it is: they can be counted"
+    out["truth without num_keypoints"] = truth, found, "AP", "they are counted"
     truth, found = people()
     without(truth, "iscrowd")
-    out["truth without iscrowd"] = truth, found, "AP", "as it is"
+    out["truth without iscrowd"] = truth, found, "AP", "nobody is a crowd"
     truth, found = people()
     for a in truth["annotations"]: a["id"] -= 1
-    out["annotation ids from 0"] = truth, found, "AP", "as it is"
+    out["annotation ids from 0"] = truth, found, "AP", "numbered anew"
     truth, found = people()
     truth["categories"][0]["id"] = 3
     for a in truth["annotations"]: a["category_id"] = 3
-    out["person is 3, results say 1"] = truth, found, "AP", "both named"
-    out["30 people a picture, all right"] = *people(2, 30, 0.), "AP", "1, or the limit told"
+    out["person is 3, results say 1"] = truth, found, "AP", "refused: both are named"
+    out["30 people a picture, all right"] = *people(2, 30, 0.), "AP", "COCO's limit of 20, told; max_people"
     truth, found = people()
     for r in found: r["keypoints"] = [c for i, c in enumerate(r["keypoints"]) if i % 3 < 2]
-    out["two numbers a joint"] = truth, found, "AP", "refused"
+    out["two numbers a joint"] = truth, found, "AP", "refused: 34 numbers, not 51"
     truth, found = people()
     for r in found: r["keypoints"] = r["keypoints"][:42]
-    out["14 of 17 joints"] = truth, found, "AP", "refused"
+    out["14 of 17 joints"] = truth, found, "AP", "refused: 42 numbers, not 51"
     truth, found = people()
     outlines = [dict(a, id=100 + a["id"], iscrowd=1, segmentation=[[0, 0, 1, 0, 1, 1]]) for a in truth["annotations"]]
     for o in outlines: o.pop("keypoints"), o.pop("num_keypoints")
     truth["annotations"] += outlines
-    out["outlines beside people, no keypoints"] = truth, found, "AP", "as it is: they say nothing of joints"
+    out["outlines beside people, no keypoints"] = truth, found, "AP", "left out, and told: they say nothing of joints"
     truth, found = people()
     wrong = [dict(shifted(r, 300), score=.5) for r in found]
     right = [dict(r, score=.5) for r in found]
-    out["equal scores, right ones first"] = truth, [r for pair in zip(right, wrong) for r in pair], "AP", "(order of the file)"
-    out["equal scores, wrong ones first"] = truth, [r for pair in zip(wrong, right) for r in pair], "AP", "(order of the file)"
+    out["equal scores, right ones first"] = truth, [r for pair in zip(right, wrong) for r in pair], "AP", "the file's order, as pycocotools"
+    out["equal scores, wrong ones first"] = truth, [r for pair in zip(wrong, right) for r in pair], "AP", "the file's order, as pycocotools"
     other = JOINTS[11:] + JOINTS[:11]   # hips first
-    out["another order of joints"] = *people(joints=other), "AP", "sigmas by name"
-    for case, add in (("twelve joints, wrong ones too: APM", {}), ("the same, five more at (0, 0): APM", {0: [0.] * 15}),
-                      ("the same, results with a bbox: APM", {1: [0., 0., 400., 400.]})):
+    out["another order of joints"] = *people(joints=other), "AP", "sigmas by the joints' names"
+    for case, add, right in (("twelve joints, wrong ones too: APM", {}, "as pycocotools: a detection's size is its joints'"),
+                             ("the same, five more at (0, 0): APM", {0: [0.] * 15}, "as pycocotools; ours are put amid the others"),
+                             ("the same, results with a bbox: APM", {1: [0., 0., 400., 400.]}, "as pycocotools: its size is its box's")):
         truth, found = people()
         found += [shifted(r, 300) for r in found]                   # unmatched: their size decides whether they count
         for a in truth["annotations"]: a.update(keypoints=[0] * 15 + a["keypoints"][15:], num_keypoints=12)
         for r in found: r["keypoints"][:15] = add.get(0, r["keypoints"][15:18] * 5)
         for r in found: r.update({"bbox": add[1]} if 1 in add else {})
-        out[case] = truth, found, "APM", "the same"
+        out[case] = truth, found, "APM", right
     return out
 
 
@@ -148,8 +149,7 @@ def inside(name, folder):
     "In the other environment: every case -> number or error, as JSON"
     out = {}
     for i, (case, (_, _, number, _)) in enumerate(cases().items()): out[case] = tried(theirs, name, str(folder / f"gt{i}.json"), str(folder / f"dt{i}.json"), number)
-    truth, found = cases()["the same, five more at (0, 0): APM"][:2]
-    (folder / "twice.json").write_text(json.dumps(truth))
+    found = cases()["the same, five more at (0, 0): APM"][1]
     out["one list evaluated twice: APM"] = tried(twice, name, str(folder / "twice.json"), found)
     print("RESULT " + json.dumps(out))
 
@@ -164,6 +164,10 @@ def ours(folder):
             try: got = coco_eval_files(folder / f"gt{i}.json", folder / f"dt{i}.json")[number]
             except ValueError as e: got = f"{type(e).__name__}: {str(e).replace(str(folder) + '/', '')}"
         out[case] = got, [str(w.message).replace(str(folder) + "/", "") for w in said]
+    from semipose.data.coco import read_coco
+    from semipose.evaluate.coco import evaluate_results
+    truth, results = read_coco(folder / "twice.json", keep_all=True), json.loads((folder / f"dt{i - 1}.json").read_text())
+    out["one list evaluated twice: APM"] = [evaluate_results(truth, results)["APM"] for _ in range(2)], []
     return out
 
 
@@ -173,6 +177,7 @@ def main():
         for i, (truth, found, *_) in enumerate(cases().values()):
             (folder / f"gt{i}.json").write_text(json.dumps(truth))
             (folder / f"dt{i}.json").write_text(json.dumps(found))
+        (folder / "twice.json").write_text(json.dumps(cases()["the same, five more at (0, 0): APM"][0]))
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         python = os.environ.get("EVALUATORS_PYTHON") or str(folder / "venv/bin/python")   # one that has the packages already
         if "EVALUATORS_PYTHON" not in os.environ:
@@ -190,18 +195,23 @@ def main():
 def table(told, mine):
     "Print everything: a line a case, errors and sentences below"
     versions = dict(p.split("==") for p in PINS)
-    heads = [f"{n} {versions[n]}" for n in NAMES]
-    shown = lambda v: f"{v:.3f}" if isinstance(v, float) else "/".join(map(shown, v)) if isinstance(v, list) else "refused" if v.startswith("UserError") else v.split(":")[0]
+    choice = {**{case: right for case, (*_, right) in cases().items()}, "one list evaluated twice: APM": "the same"}
+    number = lambda v: f"{v:.3f}" if isinstance(v, float) else "/".join(map(number, v)) if isinstance(v, list) else v.split(":")[0]
     print("$ python scripts/compare_evaluators.py\n")
-    print("AP (APM where it says so) of a small data set with one thing changed at a time. An error is named as it comes.\n")
-    width = [36, *(max(len(h), 13) + 2 for h in heads), 12]
-    print("".join(h.ljust(w) for h, w in zip(("input", *heads, "ours"), width)).rstrip())
-    for case in next(iter(told.values())):
-        cells = [case, *(shown(told[n][case]) for n in NAMES), shown(mine[case][0]) + "*" * bool(mine[case][1]) if case in mine else "-"]
-        print("".join(c.ljust(w) for c, w in zip(cells, width)).rstrip())
-    print("\n* and says so. What ours says:\n")
+    print(", ".join(f"{n} {versions[n]}" for n in NAMES) + "\n")
+    print("AP (APM where it says so) of a small data set with one thing changed at a time; an error is named as it comes.")
+    print("refused: one sentence, below. *: the number comes with a note, below.\n")
+    rows = [("input", *NAMES, "ours", "our choice")]
+    for case, right in choice.items():
+        got, said = mine[case]
+        ours = "refused" if isinstance(got, str) else number(got) + "*" * bool(said)
+        rows.append((case, *(number(told[n][case]) for n in NAMES), ours, right))
+    width = [max(len(r[i]) for r in rows) + 2 for i in range(len(rows[0]))]
+    for r in rows: print("".join(c.ljust(w) for c, w in zip(r, width)).rstrip())
+    print()
     for case, (got, said) in mine.items():
-        for sentence in ([got] if isinstance(got, str) else []) + said: print(f"{case}: {sentence.removeprefix('UserError: ')}")
+        refusal = [got.removeprefix("UserError: ")] if isinstance(got, str) else []
+        for sentence in refusal + said: print(f"{case}\n    {sentence}")
 
 
 if __name__ == "__main__":

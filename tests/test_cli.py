@@ -476,7 +476,7 @@ def test_notes_are_one_line_each_and_other_warnings_stay(monkeypatch):
     from semipose import errors
     def verb(name):
         for _ in range(3): errors.remark("two of three, said once")
-        warnings.warn("of somebody else's")
+        warnings.warn("of somebody else's", stacklevel=2)
         raise UserError("And then it stopped.")
     monkeypatch.setattr(cli, "protocol", verb)
     shown = warnings.showwarning

@@ -140,7 +140,8 @@ def test_nobody_to_validate_on_is_one_sentence(tmp_path, change):
     d = json.loads(file.read_text())
     change(d)
     file.write_text(json.dumps(d))
-    with pytest.raises(UserError, match='none of the .* validation people has a box and an annotated joint') as e: train('supervised', SMALL, tmp_path/'data', tmp_path/'r', device='cpu', progress=False)
+    with pytest.raises(UserError, match='none of the .* validation people has a box and an annotated joint') as e:
+        train('supervised', SMALL, tmp_path/'data', tmp_path/'r', device='cpu', progress=False)
     assert not (tmp_path/'r').exists() and '\n' not in str(e.value)
 
 def test_labels_and_held_out_people_never_meet():
