@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Joints that a detection does not claim change COCO's keypoint APM and APL.
 #
-# Versions:  pycocotools 2.0.11, faster-coco-eval 1.8.0, hotcoco 1.3.0 (numpy 1.26.4), Python 3.10 to 3.12.
+# Versions:  pycocotools 2.0.11, faster-coco-eval 1.8.0, hotcoco 1.3.0 (numpy 1.26.4), Python 3.11.
 # Input:     one picture; one person of medium size (60 x 80 px) with 12 annotated joints, v = 0 for the five of the face; two detections,
 #            a wrong one of the same size (score .9) and an exact one (score .5). The face counts for nothing in OKS.
 # Behaviour: whether an unmatched detection counts against "medium" people is decided by its size, and its size is the extent of all its
