@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .errors import UserError, remark, told
+from .errors import UserError, remark
 from .metrics import by_facing, by_joint, by_visibility, pck, shares, torso
 from .skeletons import COCO17, remap
 from .data.core import FILL, Crops, People, to_skeleton
@@ -127,7 +127,7 @@ def person_in(
     ids = {c for c in of if type(c) is int}
     here = sorted(ids & {1, 1 if truth is None else truth})
     if len(ids) > 1 and len(here) != 1:
-        raise UserError(f'{boxes}: its boxes are of the categories {told(sorted(ids))[1:-1]}; '
+        raise UserError(f'{boxes}: its boxes are of the categories {", ".join(map(str, sorted(ids)[:9]))}; '
                         'say which of them is a person with --category (category=).')
     return here[0] if here else min(ids, default=1)
 

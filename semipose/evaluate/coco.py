@@ -290,7 +290,7 @@ def evaluate_results(
     category:int|None=None,   # category_id of people in `results`; None: the one that is there
 )->dict[str,float]:       # the ten numbers
     "Any detections (on a detector's boxes too) against people in memory"
-    return judge(people, results, max_people, category)[0]
+    return _ten(_judged(_truth(people), _of_people(people, results, category), people.skeleton.sigmas, max_people))
 
 def coco_results(
     people:People,        # the truth, read with keep_all=True
@@ -339,36 +339,6 @@ def along_the_road(
         xy, score = codec.decode(heat)
         found.append((move(xy, invert(M[rows])).numpy(), score.numpy()))
     return tuple(np.concatenate(f) for f in zip(*found))
-
-# %% ../../nbs/51_evaluate.coco.ipynb #15a41fdf
-def coco_eval_files(
-    gt:Path|str,          # COCO keypoint annotations
-    dt:Path|str,          # COCO results, with the same categories and the joints in the same order
-    sigmas=None,          # (K,) None: of the joints' names in `gt`; COCO's own for 17 without names
-    max_people:int|None=MAX_PEOPLE, # as `evaluate_results`; 20 is COCO's rule
-)->dict[str,float]:       # the ten numbers, exactly pycocotools'
-    "The ten numbers of a results file"
-    truth, sigmas = _read_truth(gt, sigmas)
-    results, mine = read_json(dt), {c['id']: c.get('name') for c in truth['categories']}
-    check_results(results, len(sigmas), dt)
-    others = told(sorted({r['category_id'] for r in results} - set(mine)))[1:-1]
-    named = ', '.join(f'{told(name)} is category {i}' for i, name in list(mine.items())[:3])
-    left = sum(r['category_id'] not in mine for r in results)
-    if left and left == len(results):
-        raise UserError(f'{dt}: "category_id" is {others}, and in {gt} {named}; write that number into the results '
-                        '(`semipose submit --truth` does).')
-    if left: remark(f'{dt}: {left:,} of {len(results):,} detections do not count, being of category {others}; {named}.')
-    return _ten(_judged(truth, results, sigmas, max_people, dt))
-
-def category_of(
-    gt:Path|str,   # COCO keypoint annotations
-)->int:            # UserError if none or several have joints
-    "The number of the category of people, which their detections must have"
-    cats = _with_joints(gt, _lists(gt))
-    cats = [c for c in cats if c.get('name') == 'person'] if len(cats) > 1 else cats
-    if len(cats) != 1: raise UserError(f'{gt}: several categories have "keypoints" and not one of them is named person; keep one.')
-    return cats[0]['id']
-
 
 # %% ../../nbs/51_evaluate.coco.ipynb #c5f7a913
 def _lists(path)->dict:
@@ -445,12 +415,43 @@ def _tell(path, bare:int, read:list[dict], anns:list[dict]):
     if not asked:
         raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to find; check v in "keypoints".')
     filled = sum((r.get('area') or 0) <= 0 for r, _ in asked)
-    wrong = sum(bool(r.get('num_keypoints', n)) != bool(n) for r, n in ((r, a['num_keypoints']) for r, a in zip(read, anns)))
+    given = [(r['num_keypoints'], a['num_keypoints']) for r, a in zip(read, anns) if r.get('num_keypoints') is not None]
+    wrong = sum(bool(theirs) != bool(n) for theirs, n in given)
     if bare:
         remark(f'{path}: {bare:,} annotations without "keypoints" are left out; '
                'where detections are to be ignored, write 0 for every number and num_keypoints 0.')
     if filled: remark(f'{path}: {filled:,} of {len(asked):,} people have no "area"; {FILL} of their box stands in.')
     if wrong: remark(f'{path}: "num_keypoints" of {wrong:,} annotations contradicts v in "keypoints"; they are counted.')
+
+
+# %% ../../nbs/51_evaluate.coco.ipynb #15a41fdf
+def coco_eval_files(
+    gt:Path|str,          # COCO keypoint annotations
+    dt:Path|str,          # COCO results, with the same categories and the joints in the same order
+    sigmas=None,          # (K,) None: of the joints' names in `gt`; COCO's own for 17 without names
+    max_people:int|None=MAX_PEOPLE, # as `evaluate_results`; 20 is COCO's rule
+)->dict[str,float]:       # the ten numbers, exactly pycocotools'
+    "The ten numbers of a results file"
+    truth, sigmas = _read_truth(gt, sigmas)
+    results, mine = read_json(dt), {c['id']: c.get('name') for c in truth['categories']}
+    check_results(results, len(sigmas), dt)
+    others = told(sorted({r['category_id'] for r in results} - set(mine)))[1:-1]
+    named = ', '.join(f'{told(name)} is category {i}' for i, name in list(mine.items())[:3])
+    left = sum(r['category_id'] not in mine for r in results)
+    if left and left == len(results):
+        raise UserError(f'{dt}: "category_id" is {others}, and in {gt} {named}; write that number into the results '
+                        '(`semipose submit --truth` does).')
+    if left: remark(f'{dt}: {left:,} of {len(results):,} detections do not count, being of category {others}; {named}.')
+    return _ten(_judged(truth, results, sigmas, max_people, dt))
+
+def category_of(
+    gt:Path|str,   # COCO keypoint annotations
+)->int:            # UserError if none or several have joints
+    "The number of the category of people, which their detections must have"
+    cats = _with_joints(gt, _lists(gt))
+    cats = [c for c in cats if c.get('name') == 'person'] if len(cats) > 1 else cats
+    if len(cats) != 1: raise UserError(f'{gt}: several categories have "keypoints" and not one of them is named person; keep one.')
+    return cats[0]['id']
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #0ce06a81
