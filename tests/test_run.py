@@ -118,6 +118,17 @@ def test_two_in_one_pose_are_told(done, tmp_path):
         both = evaluate_run(done[0]/'naive', tmp_path, device='cpu', progress=False, nms=None), evaluate_run(done[0]/'naive', tmp_path, device='cpu', progress=False, nms=1.)
     assert both[0] == both[1] and both[0]['net 1']['people'] == 32
 
+def test_suppression_and_the_limit_reach_the_score(data):
+    "everybody twice, found exactly: suppression drops half of them, and so does a limit of one detection a picture"
+    from semipose.predict import Prediction
+    one = data.val.subset(data.val.posed)
+    twice = one.subset(np.repeat(np.arange(len(one)), 2))
+    assert np.bincount(one.image).max() == 1
+    found = Prediction(torch.from_numpy(twice.xy).double(), torch.ones(twice.vis.shape, dtype=torch.float64))
+    recall = lambda **kw: score(twice, np.arange(len(twice)), found, np.ones(17), **kw)[0]['AR']
+    assert recall() == pytest.approx(50) == recall(nms=.9) and recall(nms=None) == pytest.approx(100) == recall(nms=1.)
+    with pytest.warns(Note, match='16 of 32 people cannot be found; max_people=2'): assert recall(nms=None, max_people=1) == pytest.approx(50)
+
 def test_people_for_the_test_are_a_third_file(done, tmp_path):
     "the file of training or validation people is never taken for it"
     for name in ('train', 'val'): shutil.copy(SAMPLE/f'person_keypoints_{name}.json', tmp_path)
