@@ -279,7 +279,8 @@ def _of_people(people:People, results:list[dict], category:int|None)->list[dict]
         raise UserError(f'results: "category_id" is {told(ids)[1:-1]}; say with category= which of them the people are.')
     if category is not None and ids and category not in ids:
         raise UserError(f'results: "category_id" is {told(ids)[1:-1]}, and none is {category}, which was asked for.')
-    return [dict(r, category_id=1) for r in results if category is None or r['category_id'] == category]
+    mine = [r for r in results if category is None or r['category_id'] == category]
+    return mine if ids == [1] else [dict(r, category_id=1) for r in mine]
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #69f447ad
