@@ -591,6 +591,9 @@ def test_a_list_evaluated_twice_gives_the_same_and_is_left_alone(usual, tmp_path
     boxed = [dict(r, bbox=[0., 0., 9000., 9000.]) for r in results]
     assert evaluate_results(p, boxed) != first, "with a box that is a detection's size, as pycocotools has it"
     assert evaluate_results(p, boxed[:1] + results[1:]) == first, "a box that only some have is none's"
+    assert evaluate_results(p, [dict(r, bbox=[]) for r in results]) == first
+    assert evaluate_results(p, [dict(r, bbox=np.array(r["bbox"])) for r in boxed]) == evaluate_results(p, boxed)
+    with pytest.raises(UserError, match='entry 1 has "bbox" 7; it should be x, y, width, height'): evaluate_results(p, [dict(r, bbox=7) for r in results])
     assert evaluate_results(p, [dict(r, keypoints=np.array(r["keypoints"]), score=np.float32(r["score"])) for r in results]) == pytest.approx(first, abs=1e-6)
 
 

@@ -166,12 +166,16 @@ def check_results(
                         'it should be a list of image_id, category_id, keypoints, score.')
     if _sound(results, joints): return
     for i, r in enumerate(results, 1):
-        for field in ('image_id', 'category_id', 'score', 'keypoints', *(('bbox',) if r.get('bbox') else ())):
+        for field in ('image_id', 'category_id', 'score', 'keypoints', *['bbox']*_boxed(r)):
             _refuse(f'{where}: entry {i}', r, field, joints)
+
+def _boxed(r:dict)->bool:
+    "Does a detection bring a box? An empty one is none, as for pycocotools"
+    return (b := r.get('bbox')) is not None and not (isinstance(b, (list, tuple)) and len(b) == 0)
 
 def _sound(results:list, joints:int)->bool:
     "Are all entries as usual? Where not, somebody looks at them one by one"
-    keys, boxes = [r.get('keypoints') for r in results], [r['bbox'] for r in results if r.get('bbox')]
+    keys, boxes = [r.get('keypoints') for r in results], [r['bbox'] for r in results if _boxed(r)]
     lists = lambda rows, n: all(type(v) is list and len(v) == n for v in rows)
     ids = chain.from_iterable((r.get('image_id'), r.get('category_id')) for r in results)
     if not lists(keys, 3*joints) or not lists(boxes, 4) or not set(map(type, ids)) <= {int}: return False
@@ -239,7 +243,7 @@ def _judged(
         raise UserError(f'{where}: {len(strange)} pictures are not in the annotations (image_id {min(strange)} first); '
                         'evaluate on what was predicted.')
     fields = ['image_id', 'category_id', 'keypoints', 'score']
-    if all(r.get('bbox') for r in results): fields.append('bbox')   # a detection's size is its box's, else its joints'
+    if all(map(_boxed, results)): fields.append('bbox')   # a detection's size is its box's, else its joints'
     with contextlib.redirect_stdout(io.StringIO()):
         gt, dt = COCO(), COCO()
         gt.dataset = truth
