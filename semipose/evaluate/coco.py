@@ -26,9 +26,9 @@ STATS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 MAX_PEOPLE = 20   # detections of a picture that COCO's evaluation looks at, the surest first
 
 # %% auto #0
-__all__ = ['STATS', 'MAX_PEOPLE', 'NEEDS', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'tell_areas', 'to_results',
-           'check_results', 'evaluate_results', 'coco_results', 'coco_eval', 'along_the_road', 'coco_eval_files',
-           'category_of', 'Matches', 'judge', 'matches', 'ap_of']
+__all__ = ['STATS', 'MAX_PEOPLE', 'DETECTION', 'NEEDS', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'tell_areas',
+           'to_results', 'check_results', 'evaluate_results', 'coco_results', 'coco_eval', 'along_the_road',
+           'coco_eval_files', 'category_of', 'Matches', 'judge', 'matches', 'ap_of']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b310eda9
 def rescore(
@@ -155,6 +155,8 @@ def to_results(
             for i in np.flatnonzero(keep)]
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b2dbc168
+DETECTION = ('image_id', 'category_id', 'score', 'keypoints')   # what an entry of a results file must have
+
 def check_results(
     results,             # COCO results
     joints:int,          # of a person of the truth
@@ -166,7 +168,7 @@ def check_results(
                         'it should be a list of image_id, category_id, keypoints, score.')
     if _sound(results, joints): return
     for i, r in enumerate(results, 1):
-        for field in ('image_id', 'category_id', 'score', 'keypoints', *['bbox']*_boxed(r)):
+        for field in (*DETECTION, *['bbox']*_boxed(r)):
             _refuse(f'{where}: entry {i}', r, field, joints)
 
 def _boxed(r:dict)->bool:
@@ -242,13 +244,12 @@ def _judged(
     if strange:
         raise UserError(f'{where}: {len(strange)} pictures are not in the annotations (image_id {min(strange)} first); '
                         'evaluate on what was predicted.')
-    fields = ['image_id', 'category_id', 'keypoints', 'score']
-    if all(map(_boxed, results)): fields.append('bbox')   # a detection's size is its box's, else its joints'
+    size = ['bbox'] if all(map(_boxed, results)) else []   # a detection's size is its box's, else its joints'
     with contextlib.redirect_stdout(io.StringIO()):
         gt, dt = COCO(), COCO()
         gt.dataset = truth
         gt.createIndex()
-        if results: dt = gt.loadRes([{k: r[k] for k in fields} for r in results])
+        if results: dt = gt.loadRes([{k: r[k] for k in DETECTION} | {k: list(r[k]) for k in size} for r in results])
         ev = COCOeval(gt, dt, 'keypoints')
         ev.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         ev.params.maxDets = [_limit(truth, max_people)]
