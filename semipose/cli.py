@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from typer.core import TyperGroup
-from .errors import UserError
+from .errors import Note, UserError
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
@@ -34,21 +34,35 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
-           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Flips', 'NoMirror',
-           'OtherData', 'Part', 'Calm', 'main', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol',
-           'cell', 'show_table', 'names', 'check_device', 'mirror_fields', 'demo', 'synth', 'methods', 'protocols',
-           'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail',
-           'submit', 'predict', 'export', 'runs', 'report']
+           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Flips', 'NoMirror', 'Nms',
+           'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'main', 'known', 'parse_size', 'parse_batch',
+           'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'check_device', 'mirror_fields', 'demo',
+           'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep',
+           'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
 AFTER = dict(train=RESUMED, compare=RESUMED, demo=' The drawn people are kept; the same command trains anew.',
              sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
 
+def notes(
+    others,   # `warnings.showwarning`
+):            # what takes its place
+    "Print each `Note` once, in a line of its own; other warnings as ever"
+    printed = set()
+    def show(said, kind, *args, **kw):
+        if not issubclass(kind, Note): return others(said, kind, *args, **kw)
+        if str(said) not in printed: typer.echo(f'Note: {said}', err=True)
+        printed.add(str(said))
+    return show
+
 class Calm(TyperGroup):
     "A group of commands in which a mistake ends in one sentence (exit 2), and Ctrl-C in a short one (exit 130)"
     def invoke(self, ctx):
-        try: return super().invoke(ctx)
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = notes(warnings.showwarning)
+                return super().invoke(ctx)
         except UserError as e: self.end(str(e), 2)
         except KeyboardInterrupt: self.end('Stopped.' + AFTER.get(ctx.invoked_subcommand, ''), 130)
     def end(self, sentence, code):
@@ -186,8 +200,12 @@ Flips = Annotated[Optional[str], typer.Option(metavar='A:B,C:D|none', show_defau
     help='Joints that change places in a mirror, by name or number from 0; none: no joint does. Not given: from the file or the names.')]
 def mirror_fields(flips:str|None, no_mirror:bool)->dict: return dict(flips=parse_flips(flips), mirror=False if no_mirror else None)   # of build_protocol
 NoMirror = Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints that have no mirror image.')]
+Nms = Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture goes; 1 keeps all.')]
+MaxPeople = Annotated[Optional[int], typer.Option(min=1, show_default=False, help=(
+    "Detections of a picture that count; if not given 20, COCO's rule, or as many as the fullest picture has people."))]
 OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
-Part = Annotated[str, typer.Option(help='Which people: val or train.')]
+Part = Annotated[str, typer.Option(help=('Which people: val, train, or test, the people of person_keypoints_test.json, whom neither '
+                                         'training nor the choice of a checkpoint has asked.'))]
 
 @app.command(epilog='Example:  semipose demo --seed 0')
 def demo(
@@ -448,7 +466,7 @@ def beside(
     found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
 )->list[dict]:              # a row per measure
     "Networks side by side, which fits a terminal"
-    shown = lambda k, v: int(v) if k == 'people' else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
+    shown = lambda k, v: int(v) if k in ('people', 'joints') else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
     return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in next(iter(found.values()))]
 
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
@@ -459,13 +477,15 @@ def evaluate(
     weights:Weights='last',
     flip:Flip=False,
     shift:Shift=False,
+    nms:Nms=.9,
+    max_people:MaxPeople=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers into this JSON file.', show_default=False)]=None,
     device:Device='auto',
 ):
     "COCO's ten numbers and PCK of a trained run, with PCKh where heads are known: each network and their ensemble."
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.run import evaluate_run
-    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, device=device)
+    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, nms=nms, max_people=max_people, device=device)
     if keep:
         from semipose.data.coco import write_json
         write_json(keep, found)
@@ -513,13 +533,16 @@ def submit(
     flip:Flip=False,
     shift:Shift=False,
     min_score:Annotated[float, typer.Option(help='Leave out boxes of which the detector was less sure.')]=0.,
+    category:Annotated[Optional[int], typer.Option(help="Which category_id of the boxes is a person; found out if not given. Results carry the truth's.", show_default=False)]=None,
+    nms:Nms=.9,
+    max_people:MaxPeople=None,
     device:Device='auto',
 ):
     "A run's answers on a detector's boxes, in the files that COCO's server takes."
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.detail import submit as write_submission
     out = out or run/'submission'
-    found = write_submission(run, boxes, images, info, truth, out, weights, flip, shift, min_score, device=device)
+    found = write_submission(run, boxes, images, info, truth, out, weights, flip, shift, min_score, nms, device, category=category, max_people=max_people)
     show_table(beside(found), title=f'{run}, {weights} checkpoint' + (', flip test' + ' with shift'*shift if flip else ''))
     typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 

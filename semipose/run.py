@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from types import SimpleNamespace
 from fastai.callback.core import Callback
-from .errors import UserError
+from .errors import UserError, remark
 from .files import whole, is_free, make_folder, only_writer, is_held, turn
 from .skeletons import Skeleton, joints_note, mirrored
 from .codecs import build_codec, response
 from .metrics import pck, torso
 from .data.core import People, Crops, CachedCrops, to_skeleton
-from .data.coco import write_json
+from .data.coco import find_coco, write_json
 from .data.mpii import head_size
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
@@ -29,7 +29,7 @@ from .predict import Prediction, look, predict_all, reestimated
 from .methods import kinds, line_of, method as find_method, own, second_of, title
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
-from .evaluate.coco import Matches, coco_results, judge
+from .evaluate.coco import Matches, alike_people, coco_results, judge, tell_areas
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 
@@ -40,7 +40,7 @@ __all__ = ['CACHE', 'MEASURES', 'FILES', 'EQUAL', 'LATER', 'DIGEST', 'Data', 'pr
            'Progress', 'Keeper', 'train', 'check_batch', 'check_networks', 'same_split', 'begin_from', 'save_strip',
            'starts', 'take_place', 'wants_labels', 'labeller', 'first_of', 'check_labels', 'compare', 'keep_numbers',
            'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs', 'load_run', 'Answers', 'answers_of',
-           'evaluate_run']
+           'evaluate_run', 'people_for_test', 'tell_limits']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -82,6 +82,9 @@ def prepare(
     if boxes and not unlabeled: raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: give --unlabeled too, or leave --boxes out.')
     train, val, note = read_any_train_val(data, labels)
     train, val = (dataclass_replace(people, skeleton=joints_of(people.skeleton, p, begun)) for people in (train, val))
+    if not len(val.posed):
+        raise UserError(f'{val.folder}: none of the {len(val):,} validation people has a box and an annotated joint, so nothing '
+                        'can be measured; check "bbox" and v in "keypoints", or give other people to validate on.')
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
     others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
@@ -131,13 +134,15 @@ def score(
     rows:np.ndarray,        # (n,) which of them were predicted
     found,                  # Prediction of those: xy (n,K,2) image px, score (n,K)
     keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others are not asked for
+    nms:float|None=.9,      # as `coco_results`
+    max_people:int|None=None, # as `evaluate_results`
 )->tuple[dict[str,float],Matches]:  # COCO's ten numbers, PCK@0.2 (of the torso), PCKh@0.5 where heads are known: percent, -1 where nothing was asked; mean peak; who was found
     "How right a prediction is"
     keep = np.asarray(keep) > 0
     xy, peak = np.zeros((len(truth), len(keep), 2)), np.zeros((len(truth), len(keep)))
     xy[rows], peak[rows] = found.xy.numpy(), found.score.numpy()
-    asked, results = coco_results(truth, xy, peak, joints=keep)
-    ten, who = judge(asked, results)
+    asked, results = coco_results(truth, xy, peak, nms=nms, joints=keep)
+    ten, who = judge(asked, results, max_people)
     people = asked.subset(rows)
     true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
     hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
@@ -845,7 +850,7 @@ class Answers:
 def answers_of(
     folder,                 # a run folder
     data=None,              # a data folder or file of any known kind; None: the people the run was measured on
-    split:str='val',        # which part of it
+    split:str='val',        # which part of it: 'val', 'train', or 'test' as `people_for_test`
     weights:str='last',     # 'last' or 'best'
     flip:bool=False,        # average with the mirror image
     shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
@@ -853,7 +858,8 @@ def answers_of(
     progress:bool=True,
 )->Answers:                 # UserError if it is not a run, or the joints have no names in common
     "Ask a run's networks"
-    if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train' or 'val'.")
+    if split == 'test': data = people_for_test(folder, data)
+    if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train', 'val' or 'test'.")
     peers, p, skeleton, recipe = load_run(folder, weights, device)
     if data: people = read_any(data, split, keep_all=True)
     else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[split == 'val']
@@ -868,8 +874,45 @@ def answers_of(
 
 def evaluate_run(
     folder,                     # a run folder
-    *args, **kw,                # as `answers_of`
-)->dict[str,dict]:              # 'net 1', 'net 2', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, in percent; mean peak, people
+    *args,                      # as `answers_of`
+    nms:float|None=.9,          # as `coco_results`
+    max_people:int|None=None,   # as `evaluate_results`
+    **kw,                       # as `answers_of`
+)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> numbers as `score`, people, joints asked
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
-    return {name: dict(score(a.people, a.rows, f, a.people.supervised)[0], people=len(a.rows)) for name, f in a.found.items()}
+    tell_limits(a, np.asarray(read_recipe(folder)['supervised']) > 0, nms)
+    numbers = {name: score(a.people, a.rows, f, a.people.supervised, nms, max_people)[0] for name, f in a.found.items()}
+    return {name: dict(ten, people=len(a.rows), joints=int(a.people.supervised.sum())) for name, ten in numbers.items()}
+
+# %% ../nbs/71_run.ipynb #6b7e20d4
+def people_for_test(
+    folder,         # a run folder
+    data=None,      # a COCO-style folder, or a file; None: the folder the run was trained on
+)->Path:            # their file; UserError if there are none
+    "People whom neither training nor the choice of a checkpoint has asked, for one last number"
+    r = read_recipe(folder)
+    place = Path(data or r.get('data') or Path(r['labels']).parent)
+    path = find_coco(place, 'test')[0]
+    if not place.is_file() and 'test' not in path.stem:
+        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures in '
+                        'images/test, or give their file as data (--data).')
+    return path
+
+def tell_limits(
+    a:Answers,
+    taught:np.ndarray,      # (K,) bool, joints that the run has learned
+    nms:float|None=.9,      # as `coco_results`
+):
+    "Notes on what these numbers leave out: joints not taught, people whom suppression drops, areas that stand in"
+    if not taught.all():
+        remark(f'{a.people.supervised.sum()} of {len(taught)} joints are asked, those that the run was taught; '
+               '`semipose submit --truth` asks every joint of the truth.')
+    tell_areas(a.people)
+    if nms is None: return
+    kept = min(len(coco_results(a.people, f.xy, f.score, nms=nms)[1]) for f in a.found.values())
+    alike = len(np.unique(alike_people(a.people, nms)[:,1]))
+    if kept < len(a.rows):
+        remark(f'OKS-NMS {nms:g} dropped {len(a.rows) - kept:,} of {len(a.rows):,} answers, though every box is a true person\'s'
+               + f' ({alike:,} would go if all were right)'*bool(alike) + '; --nms 1 (nms=None) keeps all.')
+

@@ -434,6 +434,11 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     numbers = json.loads(Path("numbers.json").read_text())
     last = json.loads(Path("runs/r/result.json").read_text())["last"]
     assert set(numbers) == {"net 1", "net 2", "ensemble"} and abs(numbers["ensemble"]["AP"] - last["ap_ensemble"]) < 1e-6, "the people set aside are the same ones"
+    assert " joints " in out.stdout and "Note: 12" not in out.stderr
+    kept = typed("eval", "runs/r", "--device", "cpu", "--nms", 1, "--max-people", 1)
+    assert kept.exit_code == 0, kept.output
+    out = typed("eval", "runs/r", "--device", "cpu", "--split", "test")
+    assert out.exit_code == 2 and "test" in out.stderr and len(out.stderr.strip().splitlines()) == 1
     out = typed("detail", "runs/r", "--device", "cpu", "--keep", "deep/detail.json", "--worst", "deep/worst.png")
     table = json.loads(Path("deep/detail.json").read_text())
     assert out.exit_code == 0 and "AP if one kind were mended" in out.stdout and Path("deep/worst.png").read_bytes()[:4] == b"\x89PNG", out.output
@@ -445,6 +450,16 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     written = sorted(p.name for p in Path("runs/r/submission").iterdir())
     assert out.exit_code == 0 and "AP50" in out.stdout and written == ["ensemble.json", "net1.json", "net2.json"], out.output
     assert len(json.loads(Path("runs/r/submission/ensemble.json").read_text())) == len(truth["annotations"])//2
+    assert " joints " in out.stdout
+    Path("boxes.json").write_text(json.dumps([dict(image_id=a["image_id"], category_id=3 + i % 2, bbox=a["bbox"], score=.5) for i, a in enumerate(truth["annotations"])]))
+    out = typed(*args)
+    assert out.exit_code == 2 and "--category" in out.stderr
+    for n in truth["annotations"]: n.pop("area")
+    Path("truth.json").write_text(json.dumps(truth))
+    out = typed(*args, "--category", 4, "--nms", 1, "--max-people", 20, "--truth", "truth.json")
+    assert out.exit_code == 0 and "Note: truth.json: the area of" in out.stderr and "Warning" not in out.stderr, out.output
+    out = typed(*args, "--category", 4)
+    assert out.exit_code == 0 and {r["category_id"] for r in json.loads(Path("runs/r/submission/net1.json").read_text())} == {4}, out.output
     photo = next((tmp_path / "more").iterdir())
     out = typed("predict", "runs/r", photo, "--box", "4,4,50,70", "--box", "10,10,40,60", "--device", "cpu")
     assert out.exit_code == 0, out.output
@@ -454,6 +469,21 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     out = typed("export", "runs/r")
     assert out.exit_code == 0 and {p.name for p in Path("runs/r/export").iterdir()} >= {"model.onnx", "model.pt2"}, out.output
     assert typed("export", "runs/r", "--net", 3).exit_code == 2
+
+
+def test_notes_are_one_line_each_and_other_warnings_stay(monkeypatch):
+    import warnings
+    from semipose import errors
+    def verb(name):
+        for _ in range(3): errors.remark("two of three, said once")
+        warnings.warn("of somebody else's", stacklevel=2)
+        raise UserError("And then it stopped.")
+    monkeypatch.setattr(cli, "protocol", verb)
+    shown = warnings.showwarning
+    with pytest.warns(UserWarning, match="of somebody else's"):
+        out = typed("train", "naive", "--protocol", "demo", "--data", ".")
+    assert out.exit_code == 2 and out.stderr.splitlines() == ["Note: two of three, said once", "And then it stopped."]
+    assert warnings.showwarning is shown
 
 
 def test_networks_stand_side_by_side():
