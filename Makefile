@@ -50,7 +50,7 @@ matrix:  ## a quick part of the checks under every Python on this machine, each 
 	@bash scripts/matrix.sh
 
 clean:  ## remove caches and build outputs; .venv/, runs/ and data/ stay
-	@rm -rf build dist site .matrix *.egg-info .pytest_cache .ruff_cache nbs/.last_checked
+	@rm -rf build dist site .matrix *.egg-info .hypothesis .pytest_cache .ruff_cache nbs/.last_checked
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
 
 # Made once, and brought up to date when pyproject.toml changes; an install that was cut short goes on where it was.

@@ -2,7 +2,7 @@
 
 The programs that a target calls are stand-ins that write down how they were called, so these tests install and train nothing.
 """
-import os, re, shutil, stat, subprocess, sys
+import os, re, shutil, stat, subprocess
 from pathlib import Path
 
 import pytest
