@@ -4,7 +4,7 @@
 
 # %% ../nbs/79_cli.ipynb #fab2a7e8
 from __future__ import annotations
-import re, warnings
+import os, re, shlex, warnings
 from dataclasses import replace
 from difflib import get_close_matches
 from math import gcd
@@ -35,10 +35,11 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
            'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Flips', 'NoMirror', 'Nms',
-           'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'main', 'known', 'parse_size', 'parse_batch',
-           'parse_labels', 'build_protocol', 'cell', 'show_table', 'names', 'check_device', 'mirror_fields', 'demo',
-           'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train', 'parse_seeds', 'sweep',
-           'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs', 'report']
+           'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known', 'parse_size',
+           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'names', 'check_device',
+           'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train',
+           'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
+           'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
@@ -70,7 +71,21 @@ class Calm(TyperGroup):
         raise typer.Exit(code)
 
 app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich', pretty_exceptions_show_locals=False,
+                  context_settings=dict(help_option_names=['-h', '--help']),
                   help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the easy-to-hard pair keep it.')
+
+def tell_version(asked:bool):
+    "The answer to --version, before anything else is looked at"
+    if not asked: return
+    from semipose import __version__
+    typer.echo(f'semipose {__version__}')
+    raise typer.Exit
+
+@app.callback()
+def before(
+    version:Annotated[bool, typer.Option('--version', callback=tell_version, is_eager=True, help='Print the version.')]=False,
+):  # no docstring: the help of the whole is that of `app`
+    pass
 
 def main():
     "The command `semipose`"
@@ -87,7 +102,8 @@ def known(
     "Check a name before anything heavy is loaded"
     if name in names: return name
     near = get_close_matches(name, names, n=1, cutoff=.5)
-    some = ', '.join(names) if len(names) <= 12 else f'{", ".join(names[:8])} and others; `semipose {what}s` lists all'
+    verb = dict(method='methods', protocol='protocols', network='nets').get(what)
+    some = ', '.join(names) if len(names) <= 12 or not verb else f'{", ".join(names[:8])} and others; `semipose {verb}` lists all'
     raise UserError(f'There is no {what} named {name!r}: ' + (f'did you mean {near[0]}?' if near else f'choose one of {some}.'))
 
 def parse_size(
@@ -157,6 +173,13 @@ def cell(
     if v is None: return ''
     if isinstance(v, bool): return 'yes' if v else 'no'
     return f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else str(v)
+
+def quoted(
+    path:Path|str,
+)->str:     # as it is typed
+    "A path as a shell takes it, for commands that are printed to be copied"
+    if os.name != 'nt': return shlex.quote(str(path))
+    return f'"{path}"' if ' ' in str(path) else str(path)
 
 def show_table(
     rows:list[dict],      # one dict per row; the keys of the first are the heads
@@ -237,14 +260,23 @@ def synth(
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
     write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, face=face, progress=True)
-    typer.echo(f'{train:,} training and {val:,} validation pictures are in {out}. Next: semipose train posedual_jc --data {out} --labels 40')
+    told = f'{train:,} training and {val:,} validation pictures are in {out}.'
+    if val or train > 1:    # with one picture in all there is nobody to validate on
+        told += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
+    typer.echo(told)
 
 # %% ../nbs/79_cli.ipynb #e4a2447d
-@app.command(epilog='Example:  semipose methods --group supervised')
+@app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
+    name:Annotated[Optional[str], typer.Argument(help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
     group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
 ):
-    "The table of methods: who teaches, what teacher and student see, what counts."
+    "The table of methods: who teaches, what teacher and student see, what counts. With a name, all about one."
+    if name is not None:
+        known(name, METHOD_NAMES, 'method')
+        if group is not None: raise UserError('A method and --group were both given: give one of them.')
+        from semipose.methods import facts
+        return show_table([{name: k, '': v} for k, v in facts(name).items()])
     from semipose.methods import GROUPS, table
     if group is not None: known(group, tuple(GROUPS), 'group of methods')
     short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
@@ -355,7 +387,7 @@ def train(
     show_table(result_rows(result))
     from semipose.ledger import record
     from semipose.sweep import entry_of
-    typer.echo(f'Run: {folder}\nLedger: {record(entry_of(folder), results)}\nReport: {run_report(folder)}\nNext: semipose eval {folder}')
+    typer.echo(f'Run: {folder}\nLedger: {record(entry_of(folder), results)}\nReport: {run_report(folder)}\nNext: semipose eval {quoted(folder)}')
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -376,7 +408,7 @@ def _raise(e): raise e
 
 @app.command(epilog='Example:  semipose sweep demo --seeds 3\n\nExample:  semipose sweep lsp-100-small supervised naive posedual_jc --data data/lsp')
 def sweep(
-    protocol:Annotated[str, typer.Argument(help='What is held equal; README lists them.', **names(protocol_names()))],
+    protocol:Annotated[str, typer.Argument(help='What is held equal; `semipose protocols` lists them.', **names(protocol_names()))],
     methods:Annotated[Optional[list[str]], typer.Argument(help='The rows to train, in this order; all of them if not given.', show_default=False, **names(METHOD_NAMES))]=None,
     seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, 4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], typer.Option(help='A group of rows instead; `semipose methods` shows them.', show_default=False)]=None,
@@ -416,7 +448,7 @@ def sweep(
     from semipose.tables import table_rows
     mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
     if mine: show_table(table_rows(mine, everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
-    typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {results}')
+    typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {quoted(results)}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
@@ -434,6 +466,7 @@ def compare(
     out:Annotated[Optional[Path], typer.Option(help='Folder of the comparison; runs/PROTOCOL-seedSEED if not given.', show_default=False)]=None,
     start_steps:Annotated[Optional[int], typer.Option(min=1, help='Supervised steps before the methods part.')]=None,
     steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of each method.')]=None,
+    other:Other=None,
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers, without weights and pictures, into this folder.', show_default=False)]=None,
     device:Device='auto',
@@ -442,8 +475,10 @@ def compare(
 ):
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, METHOD_NAMES, 'method')
+    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every, **mirror_fields(flips, no_mirror))
+    p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every, other=other,
+                       **mirror_fields(flips, no_mirror))
     data, drawn = own_people(p, data, file, seed)
     if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
