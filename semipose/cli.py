@@ -62,6 +62,7 @@ class Calm(TyperGroup):
     def invoke(self, ctx):
         try:
             with warnings.catch_warnings():
+                warnings.simplefilter('always', Note)   # whatever PYTHONWARNINGS says: they are part of the answer
                 warnings.showwarning = notes(warnings.showwarning)
                 return super().invoke(ctx)
         except UserError as e: self.end(str(e), 2)
