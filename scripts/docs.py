@@ -131,6 +131,11 @@ def body(nb) -> str:
     return "\n".join(parts)
 
 
+def as_on_github(page: str) -> str:
+    "A page of text whose headings are reached by the names that its author's links use: in lower case"
+    return re.sub(r'(<h[1-6] id="|href="#)([^"]+)"', lambda m: f'{m[1]}{m[2].lower()}"', page)
+
+
 def heading(nb) -> tuple[str, str]:
     "Title and promise of a notebook"
     first = nb.cells[0].source
@@ -187,7 +192,7 @@ def build(out: Path) -> list[Path]:
     (out / "style.css").write_text(light + "\n@media (prefers-color-scheme:dark) {\n" + dark + "\n}" + keep + STYLE)
     written, wanted = [], set()
     for i, path in enumerate(order):
-        inner = body(prepared(read[path], path, known)) if path in read else markdown2html(formulas(relinked((TOP / path).read_text(), path, known)))
+        inner = body(prepared(read[path], path, known)) if path in read else as_on_github(markdown2html(formulas(relinked((TOP / path).read_text(), path, known))))
         if path == "nbs/index.ipynb":
             rooms = "".join(f'<dt><a href="{place(b)}">{html.escape(names[b])}</a></dt><dd>{html.escape(promises[b])}</dd>' for b in order if b in books and b != path)
             inner += f'<h2>All notebooks</h2><dl class="rooms">{rooms}</dl>'

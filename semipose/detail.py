@@ -10,22 +10,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .errors import UserError
+from .errors import UserError, remark
 from .metrics import by_facing, by_joint, by_visibility, pck, shares, torso
 from .skeletons import COCO17, remap
-from .data.core import Crops, People, to_skeleton
-from .data.coco import read_coco, read_detections, write_json
+from .data.core import FILL, Crops, People, to_skeleton
+from .data.coco import read_coco, read_detections, read_json, write_json
 from .data.mpii import head_size
 from .data.synth import Difficulty, arrange
 from .draw import Picture, draw_person
-from .evaluate.coco import evaluate_results, to_results
+from .evaluate.coco import category_of, evaluate_results, tell_areas, to_results
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .diagnose import diagnose, draw_errors, kinds, worst
 from .predict import predict_all
 from .run import Answers, codec_of, load_run
 
 # %% auto #0
-__all__ = ['FIRST_VAL', 'COLOR', 'facing_of', 'measures', 'tables', 'draw_worst', 'detail', 'as_rows', 'submit']
+__all__ = ['FIRST_VAL', 'COLOR', 'facing_of', 'measures', 'tables', 'draw_worst', 'detail', 'as_rows', 'person_in', 'tell_asked',
+           'submit']
 
 # %% ../nbs/76_detail.ipynb #ea6f12a8
 FIRST_VAL = 10_000_000   # `write_synth` numbers validation pictures from here
@@ -84,7 +85,7 @@ def draw_worst(
     fig = Picture(figsize=(1.55*max(len(rows), 4), 2.8), dpi=90)
     for ax, r, o in zip(np.atleast_1d(fig.subplots(1, max(len(rows), 1))), rows, like):
         x, y, w, h = people.box[r]
-        draw_person(ax, people.picture(r), xy[r], people.vis[r], size=.5)
+        draw_person(ax, people.picture(r), xy[r], people.vis[r], people.skeleton, size=.5)
         draw_errors(ax, xy[r], people.xy[r], kind[r], COLOR)
         half = .625*max(w, h*.75), .625*max(h, w/.75)
         ax.set(xlim=(x + w/2 - half[0], x + w/2 + half[0]), ylim=(y + h/2 + half[1], y + h/2 - half[1])); ax.set_title(f'OKS {o:.2f}', fontsize=9)
@@ -115,6 +116,34 @@ def as_rows(
         out[title] = [dict(errors='none' if e == 'as it is' and k == 'share' else e, **{n: float(t['errors'][e][k]) for n, t in told.items()}) for e in first['errors']]
     return out
 
+# %% ../nbs/76_detail.ipynb #1e94b7c6
+def person_in(
+    boxes,                  # a detector's JSON
+    truth:int|None=None,    # category_id of a person in the truth
+)->int:                     # UserError if it could be several
+    "Which category_id of a detector's boxes is a person: the only one there is, else COCO's 1 or the truth's"
+    found = read_json(boxes)
+    of = [o.get('category_id', 1) for o in found if isinstance(o, dict)] if isinstance(found, list) else []
+    ids = {c for c in of if type(c) is int}
+    here = sorted(ids & {1, 1 if truth is None else truth})
+    if len(ids) > 1 and len(here) != 1:
+        raise UserError(f'{boxes}: its boxes are of the categories {", ".join(map(str, sorted(ids)[:9]))}; '
+                        'say which of them is a person with --category (category=).')
+    return here[0] if here else min(ids, default=1)
+
+def tell_asked(
+    true:People,            # the truth
+    joints:np.ndarray,      # (K,) bool, those of it that the run has learned
+    where,                  # its file
+):
+    "Notes on what the numbers mean: joints that nobody taught, areas that stand in"
+    missing = true.supervised & ~joints
+    if missing.any():
+        remark(f'All {true.supervised.sum()} annotated joints of {where} are asked, and {missing.sum()} of them the run was not '
+               'taught: they lie amid the others. `semipose eval` asks only joints that were taught.')
+    tell_areas(true, where)
+
+
 # %% ../nbs/76_detail.ipynb #879db3dd
 def submit(
     folder,                 # a run folder
@@ -130,21 +159,30 @@ def submit(
     nms:float|None=.9,      # OKS over which the less sure of two goes; None: all stay
     device='auto',
     progress:bool=True,
-)->dict[str,dict[str,float]]:  # 'net 1', ..., 'ensemble' -> people, and COCO's ten numbers in percent where `truth` is given
+    category:int|None=None,     # which category_id of `boxes` is a person; None: see `person_in`
+    max_people:int|None=None,   # as `evaluate_results`
+)->dict[str,dict[str,float]]:  # 'net 1', ..., 'ensemble' -> people; with `truth` the ten numbers, percent, and joints asked
     "A run's answers on a detector's boxes, as COCO's server takes them"
     peers, p, skeleton, recipe = load_run(folder, weights, device)
-    people, true = read_detections(boxes, info, images, skeleton, min_score), truth and read_coco(truth, keep_all=True)
+    true, written = (read_coco(truth, keep_all=True, fill=FILL), category_of(truth)) if truth else (None, category)
+    category = person_in(boxes, written) if category is None else category
+    written = category if written is None else written
+    people = read_detections(boxes, info, images, skeleton, min_score, category)
     wanted = true.skeleton if true is not None else COCO17 if set(COCO17.joints) <= set(skeleton.joints) else skeleton
     listed, at = to_skeleton(people, wanted), np.array(remap(skeleton, wanted))
     joints = (np.asarray(recipe['supervised']) > 0)[at] & (at >= 0)
     if not joints.any(): raise UserError(f'{truth or folder}: the run has learned none of the joints of {wanted.name} that are asked; submit a run that has.')
-    asked = dict(which='all', flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
+    if true is not None: tell_asked(true, joints, truth)
+    asked = dict(which='all', flip=skeleton.in_mirror() if flip else None, shift=shift, progress=progress)
     found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), **asked)
-    told = {}
+    numbers = {}
     for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
-        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints, aspect=p.size[1]/p.size[0])
+        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints, aspect=p.size[1]/p.size[0], category=written)
         if out is not None:
             Path(out).mkdir(parents=True, exist_ok=True)
             write_json(Path(out)/f'{name.replace(" ", "")}.json', results)
-        told[name] = dict(people=len(results), **({} if true is None else {k: 100*v if v >= 0 else v for k, v in evaluate_results(true, results).items()}))
-    return told
+        numbers[name] = dict(people=len(results))
+        if true is None: continue
+        ten = evaluate_results(true, results, max_people)
+        numbers[name].update({k: 100*v if v >= 0 else v for k, v in ten.items()}, joints=int(true.supervised.sum()))
+    return numbers

@@ -16,7 +16,7 @@ from .codecs import argmax
 from .geometry import compose, flip_joints, invert, move, window
 from .metrics import oks, pck, torso
 from .draw import Picture
-from .views import A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, plain, render
+from .views import A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, unmirrored, plain, render
 from .predict import as_list, decode, look, map_back, mean_heat
 from .teaching import Everything, Self
 from .methods import A90, METHODS, NOTHING
@@ -102,18 +102,20 @@ def one_look(
     flip_index,             # K ints
     keep:Tensor,            # (K,) 0 = never hide this joint
     seed:str,               # of everything random in this look
+    mirror:bool=True,       # may views be mirrored?
 )->tuple[Tensor,Tensor,Tensor]:   # (V,B,K,2) plain crop px; (V,B,K) peaks; (V,B,K) bool in sight
     "Every view of a batch, read and brought home"
     dice = lambda name: torch.Generator(image.device).manual_seed(zlib.crc32(f'{seed} {name}'.encode()))
     start = plain(len(image), size, image.device)
-    base = A30.sample(start, size, generator=dice('A30'))
+    as_drawn = (lambda v: v) if mirror else unmirrored
+    base = as_drawn(A30).sample(start, size, generator=dice('A30'))
     def read(v, d):
         seen = render(image, d, size)
         return mean_heat(look(nets, v.spoil(seen, dice(f'{v} spoilt')) if hasattr(v, 'spoil') else seen))
     joints, out = None, []
     if any(v.needs_joints for v in views): joints = map_back(argmax(read(A30, base), codec.stride)[0].to(image.device), base.M), keep
     for v in views:
-        d = base if v.base and v.steps == A30.steps else v.sample(start if v.base else base, size, joints, dice(getattr(v, 'view', v)))
+        d = base if v.base and v.steps == A30.steps else as_drawn(getattr(v, 'view', v)).sample(start if v.base else base, size, joints, dice(getattr(v, 'view', v)))
         p = decode(read(v, d), codec, size)
         out.append((home(p.xy.to(image.device), d, size, flip_index), flip_joints(p.score.to(image.device), d.flip, flip_index), in_sight(xy, d, size)))
     return tuple(map(torch.stack, zip(*out)))
@@ -171,7 +173,8 @@ def measure(
         true, vis = move(b['xy'], window(size)), b['vis']*(keep.to(device) > 0)
         norm, rows = torso(true, b['vis'], skeleton), []
         for r in range(rounds):
-            xy, peak, sight = one_look(nets, b['image'], b['xy'], views, codec, size, skeleton.flip_index, keep.to(device), f'{seed} {r} {int(part[0])}')
+            xy, peak, sight = one_look(nets, b['image'], b['xy'], views, codec, size, skeleton.flip_index, keep.to(device), f'{seed} {r} {int(part[0])}',
+                                       skeleton.mirror)
             hits, weight = zip(*(pck(a, true, vis, norm) for a in xy))
             use = (peak > .2) & (keep.to(device) > 0)
             rows.append((torch.stack(hits), sight, oks(xy, true, vis, b['area'], skeleton.sigmas), (peak*use).sum(-1)/use.sum(-1).clamp(min=1)))

@@ -29,7 +29,7 @@ def add(
 __all__ = ['GROUPS', 'TITLES', 'PAPER', 'ONE', 'TWO', 'A60JC', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED',
            'JO_RELEASED', 'METHODS', 'SHIPPED', 'add', 'add_heights', 'own', 'line_of', 'is_todays', 'method',
            'is_unlike', 'kinds', 'second_of', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost',
-           'asked', 'cost', 'equal_compute']
+           'asked', 'cost', 'equal_compute', 'line', 'parts', 'facts']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -253,3 +253,37 @@ def equal_compute(
 )->int:                 # steps of `m`, rounded to whole ones
     "How many steps of one method are as much work as `steps` of another"
     return round(steps*cost(like, p).work/cost(m, p).work)
+
+# %% ../nbs/42_methods.ipynb #c41d7e08
+def line(
+    m:Method,   # any method
+)->str:         # e.g. 'Method(teacher=Self(), student_views=(A60,))'
+    "A method as its line in the table, without what is as in every other"
+    return f'Method({", ".join(f"{f.name}={getattr(m, f.name)!r}" for f in fields(m) if getattr(m, f.name) != f.default)})'
+
+def parts(
+    v:View,         # of a method
+)->dict[str,str]:   # e.g. {'A60': 'Affine(rotate=30, scale=0.25, p=0.8)'}
+    "What a view is made of, down to the numbers; a switch that is off is left out"
+    number = lambda w: f'{w:g}' if isinstance(w, float) else str(w)
+    told = [f'{type(s).__name__}({", ".join(f"{k}={number(w)}" for k, w in vars(s).items() if w)})' for s in v.steps]
+    each = str(v).split(' >> ')
+    return dict(zip(each, told)) if len(each) == len(told) else {str(v): ', then '.join(told) or 'the crop as it is'}
+
+def facts(
+    name:str,           # a name in METHODS
+)->dict[str,str]:       # what -> in words; UserError with a near miss
+    "All that the table knows of one method"
+    m = method(name)
+    views = (*m.labeled_views, *m.teacher_views*bool(m.student_views), *m.student_views)
+    on = lambda views, text: text + ', on top of A30'*any(not v.base for v in views)
+    one, alone = cost(m, (1, 1)), cost('supervised', (1, 1))
+    out = {'title': title(name), 'group': next((g for g, rows in GROUPS.items() if name in rows), 'your own'), 'in the paper': PAPER.get(name) or 'no row of its own',
+           'line': line(m), 'labelled': on(m.labeled_views, ' + '.join(map(str, m.labeled_views))), 'teacher': teacher(m)}
+    if m.student_views:
+        out |= {'it sees': on(m.teacher_views, mean_of(m.teacher_views)), 'student sees': on(m.student_views, ', '.join(map(str, m.student_views)))}
+    out |= {'counts': counted(m.weight), 'networks': f'{m.nets}' + f' ({" + ".join(kinds(m, m.nets))})'*bool(m.networks), 'loss': formula(m)}
+    for v in views: out |= parts(v)
+    return out | {'cost': f'{one.forward} pictures forward and {one.backward} of them backward for each labelled and unlabelled person, '
+                          f'{one.work/alone.work:.3g} times the work of supervised'}
+

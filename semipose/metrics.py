@@ -20,16 +20,17 @@ def oks(
     box=None,        # (...,4) x, y, w, h of the person, image px: measures people without an annotated joint as pycocotools does
 )->Tensor:           # (...,) in [0,1]; 0 where no joint is annotated and no box is given (pycocotools ignores such people)
     "Object keypoint similarity, exactly pycocotools' formula"
-    like = dict(device=xy.device, dtype=xy.dtype)
-    true, area, known = torch.as_tensor(true, **like), torch.as_tensor(area, **like), torch.as_tensor(vis, device=xy.device)>0
-    var = (2*torch.as_tensor(sigmas, **like))**2
+    kind = dict(device=xy.device, dtype=xy.dtype)
+    true, area, known = torch.as_tensor(true, **kind), torch.as_tensor(area, **kind), torch.as_tensor(vis, device=xy.device)>0
+    var = (2*torch.as_tensor(sigmas, **kind))**2
     d2 = (xy-true).square().sum(-1)
     e = d2/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2  # pycocotools adds np.spacing(1)
-    out = torch.where(known, (-e).exp(), 0.).sum(-1)/known.sum(-1).clamp(min=1)
+    like = (-e).exp().nan_to_num(0.)                         # NaN is no place, and like nothing
+    out = torch.where(known, like, 0.).sum(-1)/known.sum(-1).clamp(min=1)
     if box is None: return out
-    lo, side = torch.as_tensor(box, **like).unsqueeze(-2).split(2, -1)  # how far from the box and as much room again on each side
+    lo, side = torch.as_tensor(box, **kind).unsqueeze(-2).split(2, -1)  # how far from the box and as much room again on each side
     away = ((lo-side-xy).clamp(min=0)+(xy-lo-2*side).clamp(min=0)).square().sum(-1)
-    near = (-away/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2).exp().mean(-1)
+    near = (-away/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2).exp().nan_to_num(0.).mean(-1)
     return torch.where(known.any(-1), out, near)
 
 # %% ../nbs/04_metrics.ipynb #975bf7cc

@@ -121,7 +121,7 @@ def look(
     codec=None,                     # see `seen`
 )->list[Tensor]:                    # per network (B,C,h,w), float32
     "Each network's heatmaps, in evaluation mode and without gradient"
-    nets, flip = as_list(nets), getattr(flip, 'flip_index', flip)
+    nets, flip = as_list(nets), flip.in_mirror() if hasattr(flip, 'in_mirror') else flip
     with evaluating(*nets):
         where = [next((p.device for p in net.parameters()), crops.device) for net in nets]
         return [seen(net, as_crops(crops, size, dev), flip, scales, shift, codec) for net,dev in zip(nets, where)]

@@ -59,9 +59,14 @@ class Protocol:
     boxes:str|None = None               # file inside the data folder with the boxes of the people in `unlabeled`; None = their own labels or whole pictures
     budget:str|None = None              # a row of BUDGETS: each method takes the steps published for it, see `with_budget`; None = `steps` for all
     epochs:float|None = None            # passes over the unlabelled people that `steps` are, where a published budget was filled in
+    flips:tuple|None = None             # mirror pairs (left, right), names or numbers from 0; () = no joint has one; None = the data's
+    mirror:bool = True                  # may views be mirrored, where the joints allow it?
 
     def __post_init__(self):
         for field in ('size', 'batch', 'milestones'): object.__setattr__(self, field, tuple(getattr(self, field)))
+        if self.flips is not None: object.__setattr__(self, 'flips', tuple(map(tuple, self.flips)))
+        if self.flip and not self.mirror:
+            raise UserError(f'protocol {self.name}: flip=True looks at the mirror image, and mirror=False forbids it; set one of them otherwise.')
         for field in ('labels', 'steps', 'every'):
             v = getattr(self, field)
             if v is not None and v < 1: raise UserError(f'protocol {self.name}: {field}={v}; it must be at least 1.')
@@ -87,7 +92,7 @@ class Protocol:
         on = 'validation' if not self.heldout else f'{100*self.heldout:.0f} % of the labels kept aside'
         return (f'{self.origin()}: {who}{wild}, {H}x{W} crops, {self.net} from {begin} weights, {start}{steps} of {self.batch[0]} labelled + {self.batch[1]} unlabelled people, '
                 f'{self.optimiser} {self.lr:g} {falls}, unlabelled weight {self.lam:g}; '
-                f'{"flip test" if self.flip else "no flip test"}, best checkpoint, kept beside the last, chosen on {on}.')
+                f'{"flip test" if self.flip else "no flip test" if self.mirror else "no picture is mirrored"}, best checkpoint, kept beside the last, chosen on {on}.')
 
     def origin(self)->str:  # e.g. 'Our own settings', 'After Xie et al. 2021 but for lr, size'
         "Whose settings these are: compared with the table below, budget and title apart"

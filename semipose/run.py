@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from types import SimpleNamespace
 from fastai.callback.core import Callback
-from .errors import UserError
+from .errors import UserError, remark
 from .files import whole, is_free, make_folder, only_writer, is_held, turn
-from .skeletons import Skeleton
+from .skeletons import Skeleton, joints_note, mirrored
 from .codecs import build_codec, response
 from .metrics import pck, torso
 from .data.core import People, Crops, CachedCrops, to_skeleton
-from .data.coco import write_json
+from .data.coco import find_coco, write_json
 from .data.mpii import head_size
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
@@ -30,21 +30,21 @@ from .methods import METHODS, kinds, line_of, method as find_method, own, second
 from .teaching import Teaching, one_batch
 from .watch import Watch, collapsed, foreground, peak_histogram
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
-from .evaluate.coco import Matches, coco_results, judge
+from .evaluate.coco import Matches, alike_people, coco_results, judge, tell_areas
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
 
 # %% auto #0
 __all__ = ['CACHE', 'MEASURES', 'PLACES', 'FILES', 'EQUAL', 'LATER', 'NO_ROOM', 'DIGEST', 'Data', 'prepare', 'kept', 'readers',
-           'codec_of', 'peers_of', 'check_people', 'choose_labeled', 'val_of', 'score', 'has_heads', 'by_heads',
-           'Evaluate', 'val_key', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'places_of',
-           'places_now', 'place_of', 'place_name', 'is_place', 'pool', 'people_of', 'is_own', 'trained_on',
+           'codec_of', 'peers_of', 'check_people', 'choose_labeled', 'val_of', 'joints_of', 'score', 'has_heads',
+           'by_heads', 'Evaluate', 'val_key', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again',
+           'places_of', 'places_now', 'place_of', 'place_name', 'is_place', 'pool', 'people_of', 'is_own', 'trained_on',
            'shared_said', 'versions', 'hardware', 'revision', 'pick_device', 'command', 'nameless', 'open_run',
            'refuse_existing', 'is_blank', 'clear_blank', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
            'Keeper', 'check_precision', 'step_said', 'dry_step', 'train', 'check_batch', 'check_networks', 'as_begun',
            'same_split', 'begin_from', 'save_strip', 'starts', 'take_place', 'wants_labels', 'labeller', 'first_of',
            'check_labels', 'compare', 'keep_numbers', 'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs',
-           'load_run', 'Answers', 'answers_of', 'evaluate_run']
+           'load_run', 'Answers', 'answers_of', 'evaluate_run', 'people_for_test', 'tell_limits']
 
 # %% ../nbs/71_run.ipynb #e91cd86f
 @dataclass
@@ -79,15 +79,18 @@ def prepare(
     progress:bool=True,     # bars for what takes over two seconds
     labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
     boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
+    begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
     if boxes and not unlabeled: raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: give --unlabeled too, or leave --boxes out.')
     train, val, note = read_any_train_val(data, labels)
+    train, val = (dataclass_replace(people, skeleton=joints_of(people.skeleton, p, begun)) for people in (train, val))
     check_people(train, val)
     split = choose_labeled(p, train, seed)
     others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
-    if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
+    if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else '')
+                       + f'\n{joints_note(train.skeleton)}')
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     return Data(train, val, split, *cut, kept(others, progress), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
 
@@ -124,11 +127,10 @@ def check_people(
     val:People,     # to validate on
 )->None:            # UserError, before anything slow is done
     "Is there anybody to learn from, and anybody to be measured on?"
-    for people, what in ((train, 'train'), (val, 'validate')):
+    for people, what, end in ((train, 'training', 'learned'), (val, 'validation', 'measured')):
         if len(people.posed): continue
-        few = f'none of its {len(people):,} people to {what} on has a joint and a box'
-        aside = ', or leave the file out, and a part of the labelled people is set aside'*(what == 'validate')
-        raise UserError(f'{people.folder}: {few if len(people) else f"there is nobody to {what} on"}; label some{aside}.')
+        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated joint, so nothing '
+                        f'can be {end}; check "bbox" and v in "keypoints", or give other people.')
 
 def choose_labeled(
     p:Protocol,         # how many, and how they are chosen
@@ -150,19 +152,32 @@ def val_of(
     train, val = read or read_any_train_val(data, labels)[:2]
     return val_key(dataclass_replace(val, vis=val.vis*train.subset(choose_labeled(p, train, seed).labeled).supervised))
 
+# %% ../nbs/71_run.ipynb #6a3c8945
+def joints_of(
+    found:Skeleton,             # as the data have it
+    p:Protocol,                 # may say otherwise: flips, mirror
+    begun:Skeleton|None=None,   # of a run that is taken up
+)->Skeleton:                    # UserError if the pairs do not fit, or a flip test is asked of joints that are not mirrored
+    "The joints that are trained: mirror pairs as typed, or as a run was begun with"
+    sk = begun if begun is not None and begun.joints == found.joints else mirrored(found, p.flips, p.mirror)
+    if p.flip: sk.in_mirror()
+    return sk
+
 # %% ../nbs/71_run.ipynb #21a50c9e
 def score(
     truth:People,           # all people of a split, with all that COCO ignores
     rows:np.ndarray,        # (n,) which of them were predicted
     found,                  # Prediction of those: xy (n,K,2) image px, score (n,K)
     keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others are not asked for
+    nms:float|None=.9,      # as `coco_results`
+    max_people:int|None=None, # as `evaluate_results`
 )->tuple[dict[str,float],Matches]:  # COCO's ten numbers, PCK@0.2 (of the torso), PCKh@0.5 where heads are known: percent, -1 where nothing was asked; mean peak; who was found
     "How right a prediction is"
     keep = np.asarray(keep) > 0
     xy, peak = np.zeros((len(truth), len(keep), 2)), np.zeros((len(truth), len(keep)))
     xy[rows], peak[rows] = found.xy.numpy(), found.score.numpy()
-    asked, results = coco_results(truth, xy, peak, joints=keep)
-    ten, who = judge(asked, results)
+    asked, results = coco_results(truth, xy, peak, nms=nms, joints=keep)
+    ten, who = judge(asked, results, max_people)
     people = asked.subset(rows)
     true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
     hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
@@ -193,7 +208,7 @@ class Evaluate:
         batch:int=125,          # people at once
     ):
         self.data, self.p, self.codec, self.batch = data, p, codec, batch
-        self.flip = data.skeleton.flip_index if p.flip else None
+        self.flip = data.skeleton.in_mirror() if p.flip else None
         self.keep = data.supervised > 0
         self.rows = data.val.posed
         self.val = data.val_crops.subset(self.rows)
@@ -612,7 +627,7 @@ def read_result(
 
 EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes', 'own')   # must not change when a run is taken up
 
-LATER = dict(weights2=None)     # fields of a protocol without which older runs were begun, and what they did then
+LATER = dict(weights2=None, flips=None, mirror=True)     # fields of a protocol without which older runs were begun, and what they did then
 
 def same_recipe(
     folder,         # of a stopped run
@@ -817,10 +832,12 @@ def train(
     m, dev, cbs = find_method(method), pick_device(device), [cbs] if isinstance(cbs, Callback) else list(cbs)
     check_precision(dev, amp)
     if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
+    stopped = resume and (Path(folder)/'recipe.json').exists() and not is_blank(folder)
+    begun = Skeleton.from_coco(read_recipe(folder)['skeleton']) if stopped else None
     def people():
         if isinstance(data, Data): return data
         check_networks((method,), p)
-        return prepare(p, data, seed, unlabeled, progress, labels, boxes)
+        return prepare(p, data, seed, unlabeled, progress, labels, boxes, begun)
     if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
         data = people()
         p = with_budget(m, p, len(data.unlabeled), every)
@@ -829,11 +846,11 @@ def train(
     if n != m.nets: m = dataclass_replace(m, nets=n)
     networks = kinds(m, n)
     source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
-    begun = {f'start.{k}': v for k,v in start.items()} if isinstance(start, dict) else dict(start=start)
+    left = {f'start.{k}': v for k,v in start.items()} if isinstance(start, dict) else dict(start=start)
     recipe = dict(method=method, line=line_of(method), title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
                   lr=lr or p.lr, start={k: _short(v) for k,v in start.items()} if isinstance(start, dict) else _short(start), **{k: _short(v) for k,v in source.items()},
                   command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                  places=places_of(folder, **source, **begun))
+                  places=places_of(folder, **source, **left))
     if mine := own(method): recipe['own'] = mine
     if blank := (folder/'recipe.json').exists() and is_blank(folder):
         if progress: print(f'The run in {folder} ended before its first measurement: it is begun anew.')
@@ -844,6 +861,8 @@ def train(
     else: refuse_existing(folder, replace)
     data = people()
     if resume: data = as_begun(folder, recipe, data, p, progress)
+    if (sk := joints_of(data.skeleton, p, begun)).flip_index != data.skeleton.flip_index or sk.mirror != data.skeleton.mirror:
+        raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} has: prepare them with this protocol, or give the folder.')
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
     peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
     if start: begin_from(peers, start, networks)
@@ -911,6 +930,7 @@ def as_begun(
     if alike(data.train, who['train']) and alike(data.val, who['val']): return data
     train, val, said = people_of(folder, recipe)
     if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
+    train, val = (dataclass_replace(people, skeleton=data.train.skeleton) for people in (train, val))     # mirrored as it was begun
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     return Data(train, val, Split.load(Path(folder)/'split.json', train), *cut, others, data.source)
 
@@ -1218,7 +1238,7 @@ class Answers:
 def answers_of(
     folder,                 # a run folder
     data=None,              # a data folder or file of any known kind; None: the people the run was measured on
-    split:str='val',        # which part of it
+    split:str='val',        # which part of it: 'val', 'train', or 'test' as `people_for_test`
     weights:str='last',     # 'last' or 'best'
     flip:bool=False,        # average with the mirror image
     shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
@@ -1226,7 +1246,8 @@ def answers_of(
     progress:bool=True,
 )->Answers:                 # UserError if it is not a run, or the joints have no names in common
     "Ask a run's networks"
-    if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train' or 'val'.")
+    if split == 'test': data = people_for_test(folder, data)
+    if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train', 'val' or 'test'.")
     peers, p, skeleton, recipe = load_run(folder, weights, device)
     if data and not (split in ('train', 'val') and is_own(folder, recipe, data)):
         people, said = read_any(data, split, keep_all=True), []
@@ -1236,6 +1257,7 @@ def answers_of(
         people = both[split == 'val']
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
     how = trained_on(folder, recipe, people)
+    people.skeleton = mirrored(people.skeleton, skeleton.flips, skeleton.mirror)
     people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
     rows = people.posed
     if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
@@ -1244,16 +1266,54 @@ def answers_of(
     if progress:
         for s in said: print(s)
     found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
-                        flip=skeleton.flip_index if flip else None, shift=shift, progress=progress)
+                        flip=skeleton.in_mirror() if flip else None, shift=shift, progress=progress)
     names = [*(f'net {i+1}' for i in range(len(peers))), 'ensemble']
     return Answers(people, rows, dict(zip(names, found)), tuple(said), how)
 
 def evaluate_run(
     folder,                     # a run folder
-    *args, **kw,                # as `answers_of`
-)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> COCO's ten numbers, PCK@0.2, PCKh@0.5 where heads are known, percent; peak, people, 'trained on'
+    *args,                      # as `answers_of`
+    nms:float|None=.9,          # as `coco_results`
+    max_people:int|None=None,   # as `evaluate_results`
+    **kw,                       # as `answers_of`
+)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> numbers as `score`, people, joints asked, 'trained on' where some were
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
+    tell_limits(a, np.asarray(read_recipe(folder)['supervised']) > 0, nms)
     n = 0 if a.taught is None else int((a.taught > 0).sum())
-    about = {'people': len(a.rows), **({'trained on': n} if n else {})}
-    return {name: score(a.people, a.rows, f, a.people.supervised)[0] | about for name, f in a.found.items()}
+    about = {'people': len(a.rows), 'joints': int(a.people.supervised.sum()), **({'trained on': n} if n else {})}
+    return {name: score(a.people, a.rows, f, a.people.supervised, nms, max_people)[0] | about for name, f in a.found.items()}
+
+# %% ../nbs/71_run.ipynb #6b7e20d4
+def people_for_test(
+    folder,         # a run folder
+    data=None,      # a COCO-style folder, or a file; None: the folder the run was trained on
+)->Path:            # their file; UserError if there are none
+    "People whom neither training nor the choice of a checkpoint has asked, for one last number"
+    r = read_recipe(folder)
+    if not data and r.get('places') and not (now := places_now(folder, r, 'data') or [f.parent for f in places_now(folder, r, 'labels')]):
+        raise UserError(f'The people of the run {folder} are not where they were: say where people for a test are with --data.')
+    place = Path(data or (now[0] if r.get('places') else r.get('data') or Path(r['labels']).parent))
+    path = find_coco(place, 'test')[0]
+    if not place.is_file() and 'test' not in path.stem:
+        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures in '
+                        'images/test, or give their file as data (--data).')
+    return path
+
+def tell_limits(
+    a:Answers,
+    taught:np.ndarray,      # (K,) bool, joints that the run has learned
+    nms:float|None=.9,      # as `coco_results`
+):
+    "Notes on what these numbers leave out: joints not taught, people whom suppression drops, areas that stand in"
+    if not taught.all():
+        remark(f'{a.people.supervised.sum()} of {len(taught)} joints are asked, those that the run was taught; '
+               '`semipose submit --truth` asks every joint of the truth.')
+    tell_areas(a.people)
+    if nms is None: return
+    kept = min(len(coco_results(a.people, f.xy, f.score, nms=nms)[1]) for f in a.found.values())
+    alike = len(np.unique(alike_people(a.people, nms)[:,1]))
+    if kept < len(a.rows):
+        remark(f'OKS-NMS {nms:g} dropped {len(a.rows) - kept:,} of {len(a.rows):,} answers, though every box is a true person\'s'
+               + f' ({alike:,} would go if all were right)'*bool(alike) + '; --nms 1 (nms=None) keeps all.')
+

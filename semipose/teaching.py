@@ -14,7 +14,7 @@ from fastai.callback.fp16 import MixedPrecision
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
-from .views import A30, View, Draw, plain, render, carry, joints_in
+from .views import A30, View, Draw, plain, unmirrored, render, carry, joints_in
 from .predict import evaluating
 from .losses import deep, Terms
 
@@ -192,25 +192,28 @@ class Draws:
         size:tuple[int,int],    # crop (H,W), px
         device=None,
         generator=None,         # torch.Generator of the device
+        mirror:bool=True,       # False: no view is mirrored
     ):
-        self.size, self.generator, self.used = size, generator, False
+        self.size, self.generator, self.used, self.mirror = size, generator, False, mirror
         self.start = plain(n, size, device)
-        self.base = A30.sample(self.start, size, generator=generator)
+        self.base = self.as_drawn(A30).sample(self.start, size, generator=generator)
+    def as_drawn(self, view:View)->View: return view if self.mirror else unmirrored(view)
     def __call__(self,
         view:View,              # which view
         joints=None,            # (xy (B,K,2) roomy px, weight (K,)) for views that hide joints
     )->Draw:
-        if not view.base: return view.sample(self.base, self.size, joints, self.generator)
+        if not view.base: return self.as_drawn(view).sample(self.base, self.size, joints, self.generator)
         if view.steps == A30.steps and not self.used:
             self.used = True
             return self.base
-        return view.sample(self.start, self.size, joints, self.generator)
+        return self.as_drawn(view).sample(self.start, self.size, joints, self.generator)
 
     def together(self,
         views:tuple,            # Views that continue the base draw and have their last step in common, the only one that moves
         joints=None,            # as above
     )->list[Draw]:
         "Several views that differ in what they hide, all turned by the same draw of their last step"
+        views = [self.as_drawn(v) for v in views]
         end = views[0].steps[-1](self.base, self.size, joints, self.generator)
         hidden = [replace(v, steps=v.steps[:-1]).sample(self.base, self.size, joints, self.generator) for v in views]
         return [replace(d, M=end.M, flip=end.flip, released=end.released) for d in hidden]
@@ -273,14 +276,14 @@ class Teaching(Callback):
         method:Method,              # the four answers
         codec,                      # joints <-> heatmaps
         size:tuple[int,int],        # crop (H,W), px
-        skeleton,                   # flip pairs of the joints
+        skeleton,                   # flip pairs of the joints, and whether views may be mirrored
         supervised,                 # (K,) 0 or 1: joints that some label supervises; the others are never taught or hidden
         seed:int=0,                 # of all views
         step:int=0,                 # steps already made (a resumed run)
     ):
         self.method, self.codec, self.size, self.seed, self.step = method, codec, tuple(size), seed, step
         self.heat_size = tuple(s//codec.stride for s in size)
-        self.flip_index, self.supervised = skeleton.flip_index, torch.as_tensor(supervised).float()
+        self.mirror, self.flip_index, self.supervised = skeleton.mirror, skeleton.flip_index, torch.as_tensor(supervised).float()
 
     def before_fit(self): self.model.copy(**self.method.copies)
 
@@ -297,7 +300,7 @@ class Teaching(Callback):
 
     def labeled(self, image, xy, vis):
         "What the labelled people look like and what the networks should say"
-        draws = Draws(len(image), self.size, image.device, self.generator)
+        draws = Draws(len(image), self.size, image.device, self.generator, self.mirror)
         seen = [draws(v, (xy, vis > 0)) for v in self.method.labeled_views]
         self.shown = seen
         joints = [joints_in(xy, vis, d, self.flip_index) for d in seen]
@@ -314,7 +317,7 @@ class Teaching(Callback):
     def unlabeled(self, image, images):
         "What teacher and students see of the unlabelled people; teachers that are constants answer now"
         m, dev = self.method, image.device
-        draws = Draws(len(image), self.size, dev, self.generator)
+        draws = Draws(len(image), self.size, dev, self.generator, self.mirror)
         seen = [draws(v) for v in m.teacher_views]
         self.easy = seen[0]
         self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec, self.flip_index, self.step, m.mode, m.evaluation)

@@ -304,7 +304,7 @@ def album(
         m = METHODS.get(recipe['method'])
         if m and m.student_views and len(peers) >= m.nets:
             peers.copy(**m.copies)
-            draws = Draws(len(crops), size, generator=torch.Generator().manual_seed(seed))
+            draws = Draws(len(crops), size, generator=torch.Generator().manual_seed(seed), mirror=sk.mirror)
             l = lesson(peers, m, b['image'], codec, size, flip, r['supervised'], draws, step)
             named |= dict(teacher=carry(l.teacher, l.easy, start, codec, flip), student=carry(l.student, l.hard, start, codec, flip))
         answers |= {(label, k): answer(h, codec, size, xy, vis) for k,h in named.items()}

@@ -115,13 +115,8 @@ FIELDS = {
     "a joint's name a number": ((*C, "keypoints"), ["a", "b", "c", "d", 5], "'keypoints'"),
     "a joint's name empty": ((*C, "keypoints"), ["a", "b", "c", "d", " "], "'joints'"),
     "a joint twice": ((*C, "keypoints"), ["a", "b", "c", "d", "a"], "'a' twice"),
-    "joints that do not fit": ((*C, "keypoints"), ["a", "b", "c", "d"], "'skeleton'", "1 to 4"),
-    "limbs from 0": ((*C, "skeleton"), [[0, 1]], "'skeleton'", "counted from 1"),
-    "limb out of range": ((*C, "skeleton"), [[1, 6]], "'skeleton'", "1 to 5"),
-    "limb of three": ((*C, "skeleton"), [[1, 2, 3]], "'skeleton'"),
-    "limb to itself": ((*C, "skeleton"), [[2, 2]], "'skeleton'"),
+    "joints that do not fit": ((*C, "keypoints"), ["a", "b", "c", "d"], '"keypoints"', "needs 12"),
     "limbs text": ((*C, "skeleton"), "all", "'skeleton'"),
-    "limb by fractions": ((*C, "skeleton"), [[1.5, 2]], "'skeleton'"),
     "flip unknown": ((*C, "flips"), [["left_rim", "rim"]], "'flips'", "'rim'"),
     "flip out of range": ((*C, "flips"), [[3, 5]], "'flips'", "0 to 4"),
     "flip used twice": ((*C, "flips"), [[3, 4], [4, 2]], "'flips'", "twice"),
@@ -160,7 +155,7 @@ def text(path, content):
 
 
 def two_kinds(p):
-    (p / "two.json").write_text(json.dumps(GOOD | dict(categories=[LAMP, LAMP | dict(id=4, name="crane")])))
+    (p / "two.json").write_text(json.dumps(GOOD | dict(categories=[LAMP, LAMP | dict(id=4, name="crane", keypoints=list("abcde"))])))
     return p / "two.json"
 
 

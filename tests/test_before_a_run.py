@@ -34,6 +34,21 @@ def test_the_dry_step_reaches_nothing(data, tmp_path, monkeypatch, method):
     a, b = (load_file(tmp_path/f/'weights.safetensors') for f in ('with', 'without'))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
+def test_a_network_that_draws_at_random_draws_nobody_else_s_numbers(data, monkeypatch):
+    "dropout, for one: the dry step gives back what it took"
+    from semipose.methods import METHODS
+    from semipose.nets.simple import Tiny
+    from semipose.run import peers_of
+    real = Tiny.forward
+    def draws(self, x): return real(self, x) + 0*torch.rand(1).item()*np.random.rand()*random.random()  # noqa: NPY002
+    monkeypatch.setattr(Tiny, 'forward', draws)
+    peers, said = peers_of(SMALL, 17, 1, 0), []
+    for step in (True, False):
+        torch.manual_seed(5); random.seed(5); np.random.seed(5)  # noqa: NPY002
+        if step: dry_step('posecons', METHODS['posecons'], SMALL, data, peers, torch.device('cpu'))
+        said.append((torch.rand(3).tolist(), random.random(), np.random.rand()))  # noqa: NPY002
+    assert said[0] == said[1]
+
 def test_the_dry_step_is_left_out_where_a_run_goes_on(data, tmp_path, monkeypatch):
     from semipose.teaching import Teaching
     real = Teaching.before_batch
@@ -137,8 +152,8 @@ def test_a_living_writer_and_what_was_measured_are_left_alone(data, blank):
 # ---- who is there
 
 @pytest.mark.parametrize('split, spoil, says', [
-    ('val', lambda a: [], 'there is nobody to validate on'),
-    ('val', lambda a: [dict(x, keypoints=[0]*51, num_keypoints=0) for x in a], 'none of its 16 people to validate on has a joint and a box'),
+    ('val', lambda a: [], 'none of the 0 validation people has a box and an annotated joint'),
+    ('val', lambda a: [dict(x, keypoints=[0]*51, num_keypoints=0) for x in a], 'none of the 16 validation people has a box and an annotated joint'),
     ('train', lambda a: [], 'nothing to learn'), ('train', lambda a: [dict(x, keypoints=[0]*51, num_keypoints=0) for x in a], 'nothing to learn')])
 def test_nobody_to_train_or_to_validate_on_is_told(tmp_path, split, spoil, says):
     shutil.copytree(SAMPLE, tmp_path/'d')

@@ -1,5 +1,5 @@
 """The command line is thin: it reads what was typed, calls one public function, and tells mistakes in one sentence."""
-import os, signal, subprocess, sys, time
+import os, shlex, signal, subprocess, sys, time
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,37 @@ def test_help_has_an_example_that_can_be_typed(verb):
     command.make_context(verb, example[2:])     # raises where an option does not exist
 
 
+COMMANDS = cli.typer.main.get_command(cli.app).commands
+TOP = Path(__file__).parents[1]
+EXAMPLES = [e for c in COMMANDS.values() for e in (c.epilog or "").split("Example:") if e.strip()]
+PRINTED = [line.split("#")[0] for name in ("README.md", "data/README.md") for line in (TOP / name).read_text().splitlines() if line.startswith("semipose ")]
+
+
+@pytest.mark.parametrize("line", [*EXAMPLES, *PRINTED], ids=lambda line: line.strip()[:60])
+def test_printed_commands_can_be_typed(line):
+    "every example of the help and every command of the READMEs: its verb, options, methods and protocols exist"
+    program, verb, *rest = shlex.split(line)
+    assert program == "semipose" and verb in COMMANDS
+    given = COMMANDS[verb].make_context(verb, rest).params
+    for method in [given.get("method"), *(given.get("methods") or ()), *([given["name"]] if verb == "methods" else [])]:
+        assert method is None or method in cli.METHOD_NAMES, method
+    for name in [given.get("protocol"), *([given["name"]] if verb == "protocols" else [])]: assert name is None or cli.protocol(name)
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_short_help_is_the_help(verb):
+    assert COMMANDS[verb].epilog, f"semipose {verb} --help has no example"
+    assert typed(verb, "-h").output == typed(verb, "--help").output
+
+
+def test_version_is_one_line_and_light():
+    from semipose import __version__
+    done = fresh(f"import sys; sys.argv = ['semipose', '--version']\nfrom semipose.cli import main\ntry: main()\nexcept SystemExit as e: print(e.code)\n"
+                 f"print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])")
+    assert done.stdout.splitlines() == [f"semipose {__version__}", "0", "LOADED"]
+    assert typed("-h").output == typed("--help").output and "erase a network" in typed("-h").output.replace("\n", " ")
+
+
 def test_constants_repeat_the_tables():
     from semipose.data.synth import DIFFICULTIES
     from semipose.methods import METHODS
@@ -60,6 +91,11 @@ def test_shell_completion_offers_methods():
 @pytest.mark.parametrize("args, told", [
     (["train", "posedaul_jc", "--data", "x"], "did you mean posedual_jc?"),
     (["train", "zzz", "--data", "x"], "`semipose methods` lists all"),
+    (["protocols", "zzz"], "`semipose protocols` lists all"),
+    (["methods", "posedaul_jc"], "did you mean posedual_jc?"),
+    (["methods", "naive", "--group", "supervised"], "both given"),
+    (["methods", "--group", "zzz"], "choose one of supervised, plain consistency, the method"),
+    (["compare", "naive", "posedual_unlike", "--data", "x", "--protocol", "lsp-200", "--other", "resnet19"], "did you mean resnet18?"),
     (["train", "naive", "--data", "x", "--protocol", "lsp200"], "did you mean lsp-200?"),
     (["train", "naive", "--data", "x", "--net", "resnet19"], "did you mean resnet18?"),
     (["train", "naive", "--data", "x", "--size", "256"], "as in 256x192"),
@@ -381,6 +417,53 @@ def test_synth_writes_a_folder_that_is_read_again(tmp_path):
     assert [len(read_coco(*find_coco(tmp_path / "d", split))) for split in ("train", "val")] == [3, 2]
 
 
+@pytest.mark.parametrize("args", [["--train", 12, "--val", 0], ["--train", 5, "--val", 2, "--people", 2], ["--train", 2, "--val", 0]])
+def test_the_command_that_synth_prints_next_works(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = typed("synth", "drawn people", "--size", "48x40", *args)
+    assert done.exit_code == 0, done.output
+    told = shlex.split(done.stdout.split("Next: semipose ")[1])
+    quick = "--net tiny --size 32x32 --batch 2 --steps 2 --every 2 --device cpu".split()
+    done = typed(*told, *quick)
+    assert done.exit_code == 0, done.output
+    program, *told = shlex.split(done.stdout.split("Next: ")[1].splitlines()[0])
+    assert program == "semipose" and typed(*told, "--device", "cpu").exit_code == 0, "and so does the next one"
+
+
+def test_synth_prints_no_next_command_where_nobody_can_be_set_aside(tmp_path):
+    done = typed("synth", tmp_path / "d", "--train", 1, "--val", 0, "--size", "48x40")
+    assert done.exit_code == 0 and "Next" not in done.stdout
+    assert [p.name for p in sorted((tmp_path / "d").iterdir())] == ["images", "person_keypoints_train.json", "synth.json"], "no file of nobody"
+
+
+def test_a_comparison_takes_the_second_network_that_it_asks_for(tmp_path, monkeypatch):
+    import semipose.run
+    called = []
+    def caught(methods, p, *a, **kw):
+        called.append(p.other)
+        semipose.run.check_networks(methods, p)
+        raise UserError("enough.")
+    monkeypatch.setattr(semipose.run, "compare", caught)
+    args = ["compare", "naive", "posedual_unlike", "--data", "d", "--protocol", "folder", "--start-steps", 100, "--out", tmp_path / "c"]
+    told = typed(*args).stderr
+    assert "--other resnet34" in told and typed(*args, "--other", "resnet34").stderr == "enough.\n"
+    assert called == [None, "resnet34"]
+
+
+def test_one_method_is_told_with_all_its_numbers():
+    from semipose.methods import METHODS, PAPER, cost, facts, title
+    for name in METHODS:
+        out = " ".join(typed("methods", name).stdout.split())
+        for fact in facts(name).values(): assert " ".join(fact.split()) in out, (name, fact)
+    told = facts("posedual_jc")
+    assert told["title"] == title("posedual_jc") and told["in the paper"] == PAPER["posedual_jc"] and told["group"] == "the method"
+    assert told["line"] == "Method(teacher=Peer(), student_views=(JointCutout(5) >> A60,), nets=2, sup=0.5)"
+    assert "n=5" in told["JointCutout(5)"] and "p=0.8" in told["A60"] and "p=0.6" in told["A30"]
+    c = cost("posedual_jc", (1, 1))
+    assert told["cost"].startswith(f"{c.forward} pictures forward and {c.backward} of them backward") and "4.67 times" in told["cost"]
+    assert facts("supervised")["cost"].endswith(" 1 times the work of supervised") and "student sees" not in facts("supervised")
+
+
 def test_methods_are_all_listed():
     out = typed("methods").stdout
     assert all(f" {name} " in out for name in cli.METHOD_NAMES)
@@ -435,6 +518,11 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     numbers = json.loads(Path("numbers.json").read_text())
     last = json.loads(Path("runs/r/result.json").read_text())["last"]
     assert set(numbers) == {"net 1", "net 2", "ensemble"} and abs(numbers["ensemble"]["AP"] - last["ap_ensemble"]) < 1e-6, "the people set aside are the same ones"
+    assert " joints " in out.stdout and "Note: 12" not in out.stderr
+    kept = typed("eval", "runs/r", "--device", "cpu", "--nms", 1, "--max-people", 1)
+    assert kept.exit_code == 0, kept.output
+    out = typed("eval", "runs/r", "--device", "cpu", "--split", "test")
+    assert out.exit_code == 2 and "test" in out.stderr and len(out.stderr.strip().splitlines()) == 1
     out = typed("detail", "runs/r", "--device", "cpu", "--keep", "deep/detail.json", "--worst", "deep/worst.png")
     table = json.loads(Path("deep/detail.json").read_text())
     assert out.exit_code == 0 and "AP if one kind were mended" in out.stdout and Path("deep/worst.png").read_bytes()[:4] == b"\x89PNG", out.output
@@ -446,6 +534,16 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     written = sorted(p.name for p in Path("runs/r/submission").iterdir())
     assert out.exit_code == 0 and "AP50" in out.stdout and written == ["ensemble.json", "net1.json", "net2.json"], out.output
     assert len(json.loads(Path("runs/r/submission/ensemble.json").read_text())) == len(truth["annotations"])//2
+    assert " joints " in out.stdout
+    Path("boxes.json").write_text(json.dumps([dict(image_id=a["image_id"], category_id=3 + i % 2, bbox=a["bbox"], score=.5) for i, a in enumerate(truth["annotations"])]))
+    out = typed(*args)
+    assert out.exit_code == 2 and "--category" in out.stderr
+    for n in truth["annotations"]: n.pop("area")
+    Path("truth.json").write_text(json.dumps(truth))
+    out = typed(*args, "--category", 4, "--nms", 1, "--max-people", 20, "--truth", "truth.json")
+    assert out.exit_code == 0 and "Note: truth.json: the area of" in out.stderr and "Warning" not in out.stderr, out.output
+    out = typed(*args, "--category", 4)
+    assert out.exit_code == 0 and {r["category_id"] for r in json.loads(Path("runs/r/submission/net1.json").read_text())} == {4}, out.output
     photo = next((tmp_path / "more").iterdir())
     out = typed("predict", "runs/r", photo, "--box", "4,4,50,70", "--box", "10,10,40,60", "--device", "cpu")
     assert out.exit_code == 0, out.output
@@ -455,6 +553,21 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     out = typed("export", "runs/r")
     assert out.exit_code == 0 and {p.name for p in Path("runs/r/export").iterdir()} >= {"model.onnx", "model.pt2"}, out.output
     assert typed("export", "runs/r", "--net", 3).exit_code == 2
+
+
+def test_notes_are_one_line_each_and_other_warnings_stay(monkeypatch):
+    import warnings
+    from semipose import errors
+    def verb(name):
+        for _ in range(3): errors.remark("two of three, said once")
+        warnings.warn("of somebody else's", stacklevel=2)
+        raise UserError("And then it stopped.")
+    monkeypatch.setattr(cli, "protocol", verb)
+    shown = warnings.showwarning
+    with pytest.warns(UserWarning, match="of somebody else's"):
+        out = typed("train", "naive", "--protocol", "demo", "--data", ".")
+    assert out.exit_code == 2 and out.stderr.splitlines() == ["Note: two of three, said once", "And then it stopped."]
+    assert warnings.showwarning is shown
 
 
 def test_networks_stand_side_by_side():

@@ -92,7 +92,7 @@ def spoil(d, where, key, value):
 
 A = ("annotations", 3)
 DEFECTS = {  # where, field, value, what the sentence must name
-    "no joints in the category": (("categories", 0), "keypoints", KeyError, ["keypoints", "person_keypoints"]),
+    "no joints in the category": (("categories", 0), "keypoints", KeyError, ["keypoints", "17 joints", "coco17 or ap10k17"]),
     "no annotations": ((), "annotations", KeyError, ['"annotations"']),
     "no categories": ((), "categories", 3, ['"categories"']),
     "a picture without name": (("images", 1), "file_name", KeyError, ['"images"', '"file_name"']),
@@ -143,7 +143,7 @@ def test_other_defects(tmp_path, folk):
     with pytest.raises(UserError, match="nobody in it has 18"):
         read_coco(path, min_joints=18)
     two = to_coco(folk)
-    two["categories"] = [two["categories"][0] | dict(id=i, name=n) for i, n in enumerate(("cat", "dog"))]
+    two["categories"] = [two["categories"][0] | dict(id=i, name=n, keypoints=two["categories"][0]["keypoints"][i:]) for i, n in enumerate(("cat", "dog"))]
     (tmp_path / "two.json").write_text(json.dumps(two))
     with pytest.raises(UserError, match="cat, dog"):
         read_coco(tmp_path / "two.json")

@@ -9,8 +9,8 @@ import torch
 
 from semipose.data.coco import read_coco, to_coco, write_json
 from semipose.data.synth import DIFFICULTIES, draw_people, write_synth
-from semipose.detail import as_rows, detail, draw_worst, facing_of, measures, submit, tables
-from semipose.errors import UserError
+from semipose.detail import as_rows, detail, draw_worst, facing_of, measures, person_in, submit, tables
+from semipose.errors import Note, UserError
 from semipose.evaluate.mpii import lsp_pck, pckh
 from semipose.data.mpii import head_size
 from semipose.predict import Prediction
@@ -97,7 +97,7 @@ def on_boxes(folder):
 
 
 @pytest.mark.parametrize("of", [COCO17, UNION24], ids=["coco17", "union24"])
-def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch):
+def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch, recwarn):
     "Somebody in each of four pictures, found twice, and a crowd; a network (of the union too) that never learned the nose"
     import semipose.detail as room
     one, _ = some(COCO17, 5)
@@ -134,9 +134,69 @@ def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch):
     assert told[-1]["flip"] is None and not told[-1]["shift"] and told[-1]["which"] == "all"
     room.submit("run", boxes, flip=True, shift=True, **kw)
     assert told[-1]["flip"] == of.flip_index and told[-1]["shift"] is True
+    assert got["net 1"]["joints"] == 16 and not [w for w in recwarn if issubclass(w.category, Note)]
+    true.vis[:4, 0], true.xy[:4, 0] = 2, np.array(waving(COCO17))[0] * 300
+    write_json(truth, to_coco(true))
+    with pytest.warns(Note) as said: again = room.submit("run", boxes, **kw)
+    assert again["net 1"]["joints"] == 17 and again["net 1"]["AP"] < 100
+    assert "All 17 annotated joints of" in said_of(said, "joints of") and "1 of them the run was not taught" in said_of(said, "joints of")
     supervised[:] = False
     with pytest.raises(UserError, match="learned none of the joints"):
         room.submit("run", boxes, **kw)
+
+
+def said_of(said, words): return " ".join(str(w.message) for w in said if words in str(w.message))
+
+
+def test_a_submission_carries_the_number_that_a_person_has(tmp_path, monkeypatch):
+    "the file that is written gives pycocotools' reader the numbers that were printed; without a truth, the boxes' own number"
+    import semipose.detail as room
+    from semipose.evaluate.coco import coco_eval_files
+    true, _ = some(COCO17, 4)
+    true = replace(true, files=[f"{i}.jpg" for i in range(4)], image=np.arange(4), image_ids=np.arange(4) + 1, crowd=np.zeros(4, bool))
+    true.vis[:] = 2
+    true.xy[:] = np.array(waving(COCO17))[None] * 300
+    boxes, truth = tmp_path / "boxes.json", tmp_path / "truth.json"
+    def files(person, found, area=True):
+        d = to_coco(true)
+        d["categories"] = [dict(id=8, name="ball"), dict(d["categories"][0], id=person)]
+        for a in d["annotations"]: a.update(category_id=person), area or a.pop("area")
+        write_json(truth, d)
+        write_json(boxes, [dict(image_id=i + 1, category_id=c, bbox=[0, 0, 300, 300], score=.8 - .1 * n) for i in range(4) for n, c in enumerate(found)])
+    net = torch.nn.ModuleList([torch.nn.Identity()])
+    net.stride = 4
+    monkeypatch.setattr(room, "load_run", lambda *a: (net, protocol("demo"), COCO17, dict(supervised=[True] * 17)))
+    right = torch.tensor(np.array(waving(COCO17)) * 300, dtype=torch.float32)
+    monkeypatch.setattr(room, "predict_all", lambda peers, crops, *a, **kw: [Prediction(right.expand(len(crops), 17, 2) + 2, torch.full((len(crops), 17), .5))] * 2)
+    ask = lambda truth=truth, **kw: room.submit("run", boxes, info=tmp_path / "truth.json", truth=truth, out=tmp_path / "out", progress=False, **kw)
+    for person, found, written, kw in ((3, [1], 3, {}), (3, [3], 3, {}), (1, [1, 2, 3], 1, {}), (3, [2, 3], 3, {}), (3, [7, 5], 3, dict(category=7)), (1, [4], 1, {})):
+        files(person, found)
+        got = ask(**kw)
+        assert got["net 1"]["people"] == 4 and {r["category_id"] for r in json.loads((tmp_path / "out/net1.json").read_text())} == {written}
+        assert coco_eval_files(truth, tmp_path / "out/net1.json")["AP"] * 100 == pytest.approx(got["net 1"]["AP"]) and got["net 1"]["AP"] > 99
+    assert ask(truth=None)["net 1"] == dict(people=4) and json.loads((tmp_path / "out/net1.json").read_text())[0]["category_id"] == 4
+    files(3, [1, 3])
+    with pytest.raises(UserError, match="its boxes are of the categories 1, 3; say which of them is a person with --category"): ask()
+    files(1, [2, 3])
+    with pytest.raises(UserError, match="categories 2, 3; say which"): ask()
+    assert person_in(boxes, 3) == 3
+    files(3, [3], area=False)   # what `eval` reads, `submit` reads
+    with pytest.warns(Note, match="truth.json: the area of 4 of 4 people is 0.53 of their box"): assert ask()["ensemble"]["AP"] > 99
+
+
+@pytest.mark.parametrize("limbs", [((0, 1), (1, 2)), ()])
+def test_the_worst_people_of_any_skeleton_are_drawn(tmp_path, limbs):
+    from PIL import Image
+    from semipose.skeletons import Skeleton
+    Image.new("RGB", (300, 300)).save(tmp_path / "a.jpg")
+    tail = Skeleton("tail", ("root", "left_tip", "right_tip"), limbs, ((1, 2),), (.05,) * 3)
+    p, rng = some(COCO17, 5)
+    p = replace(p, skeleton=tail, folder=tmp_path, xy=p.xy[:, :3], vis=np.full((5, 3), 2, np.uint8))
+    fig = draw_worst(p, p.xy + rng.normal(0, 20, p.xy.shape), 3)
+    assert len(fig.axes) == 3 and fig._repr_png_()[:4] == b"\x89PNG"
+    lost = p.xy.copy()
+    lost[3] = np.nan
+    assert "OKS 0.00" in draw_worst(p, lost, 1).axes[0].get_title(), "who was not found at all comes first"
 
 
 def test_a_run_in_detail_agrees_with_its_evaluation(tmp_path):

@@ -42,6 +42,9 @@ def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(pages)
     for file, page in pages.items():
         for l in (l for l in page.links + page.fetched if docs.is_relative(l) and not l.startswith(('#', 'data:'))):
             assert (file.parent/l.partition('#')[0]).exists(), f'{file.name}: {l}'
+            target, _, part = l.partition('#')
+            assert not part or f'id="{part}"' in (file.parent/target).read_text(), f'{file.name}: {l}'
+        for part in (l[1:] for l in page.links if l.startswith('#')): assert f'id="{part}"' in file.read_text(), f'{file.name}: #{part}'
         assert all(docs.is_relative(l) or l.startswith('data:') for l in page.fetched), file.name
         assert '@import' not in file.read_text()
 

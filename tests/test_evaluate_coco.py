@@ -1,5 +1,6 @@
 """Laws of the road to AP: perfect joints score 1, our numbers are pycocotools', and what COCO ignores costs nothing."""
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 from semipose.codecs import CODECS, build_codec
 from semipose.data.coco import read_coco, to_coco, write_json
 from semipose.data.core import People
-from semipose.errors import UserError
+from semipose.errors import Note, UserError
+from semipose.evaluate import coco as coco_mod
 from semipose.evaluate.coco import (STATS, Matches, along_the_road, ap_of, coco_eval, coco_eval_files, coco_results, crop_area, evaluate_results, judge, matches, oks_nms, rescore,
                                     to_results)
 from semipose.metrics import oks
@@ -381,6 +383,218 @@ def test_the_official_numbers_are_reproduced():
     assert coco_eval_files(REAL / "gt.json", REAL / "dt.json") == pytest.approx(want, abs=1e-12)
     people = read_coco(REAL / "gt.json", keep_all=True)
     assert evaluate_results(people, json.loads((REAL / "dt.json").read_text())) == pytest.approx(want, abs=1e-12)
+
+
+# ---- files that people bring ----
+
+def as_files(folder, people, results, change=lambda truth, results: None):
+    "A truth and results on disk, changed"
+    truth, results = to_coco(people), [dict(r, keypoints=list(r["keypoints"])) for r in results]
+    truth = json.loads(json.dumps(truth))
+    change(truth, results)
+    (folder / "gt.json").write_text(json.dumps(truth)), (folder / "dt.json").write_text(json.dumps(results))
+    return folder / "gt.json", folder / "dt.json"
+
+
+def judged(folder, people, results, change=lambda truth, results: None, **kw):
+    "The ten numbers of files, and the notes beside them"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ten = coco_eval_files(*as_files(folder, people, results, change), **kw)
+    assert all(issubclass(w.category, Note) for w in said)
+    return ten, [str(w.message) for w in said]
+
+
+@pytest.fixture
+def usual():
+    p = crowdless(24)
+    p.ids += 1
+    return p, to_results(p, *noisy(p), nms=None)
+
+
+def set_joint(v): return lambda t, r: r[4]["keypoints"].__setitem__(31, v)
+def drop(where, *fields): return lambda t, r: [a.pop(f) for a in (t["annotations"] if where == "truth" else r) for f in fields]
+def each(where, **fields): return lambda t, r: [a.update(fields) for a in (t["annotations"] if where == "truth" else r)]
+
+
+@pytest.mark.parametrize("change, says", [
+    (set_joint(float("nan")), 'dt.json: entry 5 has nan in "keypoints" .joint 11.; it should be 51 finite numbers'),
+    (set_joint(float("inf")), 'entry 5 has inf in "keypoints"'), (set_joint(None), 'entry 5 has None in "keypoints" .joint 11.'),
+    (set_joint("7"), """entry 5 has '7' in "keypoints\""""), (set_joint(True), "entry 5 has True"), (set_joint(10**400), "entry 5 has 1000"),
+    (lambda t, r: r[2].update(score=float("nan")), 'dt.json: entry 3 has "score" nan'), (lambda t, r: r[2].update(score=None), 'entry 3 has no "score"'),
+    (drop("results", "score"), 'dt.json: entry 1 has no "score"'), (drop("results", "category_id"), 'entry 1 has no "category_id"'),
+    (drop("results", "image_id"), 'entry 1 has no "image_id"'), (drop("results", "keypoints"), 'entry 1 has no "keypoints"'),
+    (lambda t, r: r[7].update(keypoints=r[7]["keypoints"][:42]), 'entry 8 has 42 numbers in "keypoints"; it should be 51'),
+    (lambda t, r: [x.update(keypoints=[c for i, c in enumerate(x["keypoints"]) if i % 3 < 2]) for x in r], "entry 1 has 34 numbers"),
+    (lambda t, r: r[1].update(keypoints=7), 'entry 2 has "keypoints" 7'), (lambda t, r: r[1].update(bbox=[1, 2]), 'entry 2 has 2 numbers in "bbox"'),
+    (lambda t, r: r[1].update(image_id="a"), """entry 2 has "image_id" 'a'"""), (lambda t, r: r.append(3), "is not a COCO results file"),
+    (lambda t, r: r[1].update(image_id=999), "dt.json: 1 pictures are not in the annotations .image_id 999"),
+    (each("results", category_id=3), """dt.json: "category_id" is 3, and in .*gt.json 'person' is category 1; write that number"""),
+    (lambda t, r: (t["categories"][0].update(id=3), each("truth", category_id=3)(t, r)), """is 1, and in .*gt.json 'person' is category 3"""),
+    (drop("truth", "bbox"), 'gt.json: annotation 1 has no "bbox"; it should be x, y, width, height'), (drop("truth", "image_id"), 'gt.json: annotation 1 has no "image_id"'),
+    (each("truth", area=float("nan")), 'annotation 1 has "area" nan'), (each("truth", iscrowd=2), 'annotation 1 has "iscrowd" 2; it should be 0 or 1'),
+    (lambda t, r: t["annotations"][3]["keypoints"].__setitem__(0, float("nan")), 'gt.json: annotation 4 has nan in "keypoints" .joint 1.'),
+    (lambda t, r: t["annotations"][3]["keypoints"].pop(), 'annotation 4 has 50 numbers in "keypoints"'),
+    (lambda t, r: t["annotations"][3].update(category_id=9), 'annotation 4 has "category_id" 9, and "categories" has .1.'),
+    (lambda t, r: t["annotations"][3].update(image_id=77), 'annotation 4 has "image_id" 77, which is not among "images"'),
+    (lambda t, r: t.pop("categories"), 'has no list "categories"'), (lambda t, r: t["images"][0].update(id=None), 'an "id" in "images" is None'),
+    (lambda t, r: t["categories"].append(dict(id=2, name="cat", keypoints=["tail"])), "'person' and 'cat' have different joints"),
+    (lambda t, r: t.update(annotations=[]), "nobody in it has an annotated joint"), (each("truth", keypoints=[0] * 51), "nobody in it has an annotated joint"),
+    (lambda t, r: (t["categories"][0].pop("keypoints"), [a.update(keypoints=a["keypoints"][:42]) for a in t["annotations"]]), "name no joints"),
+])
+def test_what_is_no_truth_or_no_detection_is_one_sentence(usual, tmp_path, change, says):
+    with pytest.raises(UserError, match=says) as e: judged(tmp_path, *usual, change)
+    assert "\n" not in str(e.value) and str(e.value).endswith(".")
+
+
+def test_nan_is_never_a_match(usual):
+    "pycocotools compares NaN with a threshold, and finds it not smaller"
+    p, results = usual
+    away = [dict(r, keypoints=[float("nan")] + [v + 3000 for v in r["keypoints"][1:]]) for r in results]
+    for call in (evaluate_results, judge, matches):
+        with pytest.raises(UserError, match='results: entry 1 has nan in "keypoints" .joint 1.'): call(p, away)
+    xy = np.full((24, 17, 2), np.nan)
+    nothing = oks(*map(torch.from_numpy, (xy, p.xy.astype(float), p.vis, p.area.astype(float))), COCO17.sigmas, torch.from_numpy(p.box.astype(float)))
+    assert (nothing == 0).all()
+    for column in ("xy", "box", "area"):
+        q = replace(p, **{column: getattr(p, column) * np.float32(np.nan)})
+        with pytest.raises(UserError, match="annotation 1 .of 24. has a joint, a box or an area that is not a finite number"): evaluate_results(q, results)
+    q = replace(p, xy=np.where((p.vis > 0)[..., None], p.xy, np.nan))   # nobody looks where nothing is annotated
+    assert evaluate_results(q, results) == evaluate_results(p, results)
+
+
+@pytest.mark.parametrize("four", [COCO17.sigmas[:4], 0.05, (0,) * 17])
+def test_as_many_sigmas_as_joints(usual, tmp_path, four):
+    with pytest.raises(UserError, match="sigmas: .* for the 17 joints of .*gt.json; give each joint one above 0"): judged(tmp_path, *usual, sigmas=four)
+
+
+def test_what_a_truth_leaves_out_is_counted_stands_in_or_is_left_out(usual, tmp_path):
+    p, results = usual
+    plain, said = judged(tmp_path, p, results)
+    assert not said and .05 < plain["AP"] < .95
+    for change in (drop("truth", "num_keypoints"), drop("truth", "iscrowd"), drop("truth", "id"), drop("truth", "category_id"),
+                   lambda t, r: [a.update(id=i) for i, a in enumerate(t["annotations"])], each("truth", id=1), each("results", segmentation=[])):
+        assert judged(tmp_path, p, results, change) == (plain, [])
+    assert p.crowd.sum() == 0 and evaluate_results(p, results) == pytest.approx(plain, abs=1e-12)   # num_keypoints through `people`
+    ten, said = judged(tmp_path, p, results, each("truth", num_keypoints=0))
+    assert ten == plain and "num_keypoints" in said[0] and "24 annotations" in said[0]
+    p = replace(p, area=p.area * np.float32(.5))
+    plain = judged(tmp_path, p, results)[0]
+    want = evaluate_results(replace(p, area=(.53 * p.box[:, 2:].astype(float).prod(1)).astype(np.float32)), results)
+    for change in (drop("truth", "area"), each("truth", area=0), each("truth", area=-3), each("truth", area=None)):
+        ten, said = judged(tmp_path, p, results, change)
+        assert ten == pytest.approx(want, abs=1e-6) and ten != plain and "24 of 24 people have no \"area\"; 0.53 of their box stands in" in said[0]
+
+
+def test_annotations_without_keypoints_are_no_crowd(usual, tmp_path):
+    "outlines beside each person, as some tools write them: they say nothing of joints, and hide no wrong detection"
+    p, results = usual
+    outlines = lambda t, r: t["annotations"].extend([{k: v for k, v in dict(a, id=99 + a["id"], iscrowd=1).items() if k not in ("keypoints", "num_keypoints")}
+                                                     for a in t["annotations"]])
+    plain = judged(tmp_path, p, results)[0]
+    ten, said = judged(tmp_path, p, results, outlines)
+    assert ten == plain and '24 annotations without "keypoints" are left out' in said[0]
+    zeros = lambda t, r: (outlines(t, r), [a.update(keypoints=[0] * 51) for a in t["annotations"] if "keypoints" not in a])
+    assert judged(tmp_path, p, results, zeros)[0]["AP"] > plain["AP"] + .01, "a region that is to be ignored is written with zeros"
+    other = lambda t, r: (t["categories"].append(dict(id=2, name="ball")), t["annotations"].append(dict(id=500, image_id=5, category_id=2, bbox=[0, 0, 9, 9])))
+    assert judged(tmp_path, p, results, other) == (plain, [])
+
+
+def test_joints_are_measured_by_their_names(usual, tmp_path):
+    "the same people with their joints listed in another order score the same"
+    p, results = usual
+    o = np.random.default_rng(0).permutation(17)
+    shuffle = lambda k: np.reshape(k, (17, 3))[o].reshape(-1).tolist()
+    def change(t, r):
+        t["categories"][0].update(keypoints=[COCO17.joints[i] for i in o], skeleton=[[1, 99]])   # limbs that do not fit do not matter
+        for field in ("flips", "sigmas", "skeleton_name"): t["categories"][0].pop(field, None)
+        for a in (*t["annotations"], *r): a["keypoints"] = shuffle(a["keypoints"])
+    plain, got = judged(tmp_path, p, results)[0], judged(tmp_path, p, results, change)[0]
+    assert got == pytest.approx(plain, abs=1e-9)
+    assert judged(tmp_path, p, results, change, sigmas=COCO17.sigmas)[0] != got
+    unnamed = lambda t, r: t["categories"][0].pop("keypoints")
+    assert judged(tmp_path, p, results, unnamed)[0] == plain, "17 joints without names are COCO's"
+
+
+def test_detections_of_other_categories_do_not_count_and_are_told(usual, tmp_path):
+    p, results = usual
+    ten, said = judged(tmp_path, p, results, lambda t, r: r.extend([dict(x, category_id=7, score=9.) for x in r]))
+    assert ten == judged(tmp_path, p, results)[0] and "24 of 48 detections do not count, being of category 7; 'person' is category 1" in said[0]
+    people_know_no_number = evaluate_results(p, results)
+    assert evaluate_results(p, [dict(r, category_id=3) for r in results]) == people_know_no_number
+    two = results + [dict(r, category_id=7, score=9.) for r in results]
+    with pytest.raises(UserError, match="is 1, 7; say with category="): evaluate_results(p, two)
+    assert evaluate_results(p, two, category=1) == people_know_no_number and matches(p, two, category=1).rank.tolist() == matches(p, results).rank.tolist()
+    with pytest.raises(UserError, match="is 1, 7, and none is 5"): evaluate_results(p, two, category=5)
+    assert coco_mod.category_of(as_files(tmp_path, p, results, lambda t, r: t["categories"].insert(0, dict(id=5, name="ball")))[0]) == 1
+
+
+def test_more_than_twenty_people_in_a_picture(tmp_path):
+    "the truth given as the answer: COCO's 20 leave a third unfound and say so; people in memory are all looked for, which is said too"
+    p = crowdless(60, per=30)
+    p.ids += 1
+    results = to_results(p, p.xy, np.ones(p.vis.shape), nms=None)
+    ten, said = judged(tmp_path, p, results)
+    assert ten["AP"] == pytest.approx(67 / 101) and "20 of 60 people cannot be found; max_people=30" in said[0]
+    assert judged(tmp_path, p, results, max_people=30) == (dict.fromkeys(STATS, pytest.approx(1)), [])
+    for call in (lambda **kw: evaluate_results(p, results, **kw), lambda **kw: coco_eval(p, p.xy, np.ones(p.vis.shape), nms=None, **kw)):
+        with pytest.warns(Note, match="The fullest picture has 30 people, so its 30 surest"): assert call()["AP"] == pytest.approx(1)
+        with pytest.warns(Note, match="20 of 60 people"): assert call(max_people=20) == ten
+    few = judge(p, results, max_people=20)[1]
+    assert np.bincount(few.image).max() == 20 and abs(ap_of(few) - ten["AP"]) < 1e-12 and np.bincount(matches(p, results).image).max() == 30
+    q, dets = hard(0)   # over 20 detections of few people: COCO's limit, without a word
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluate_results(q, dets) == evaluate_results(q, dets, max_people=20) != evaluate_results(q, dets, max_people=21)
+    for wrong in (0, 2.5):
+        with pytest.raises(UserError, match="max_people"): evaluate_results(q, dets, max_people=wrong)
+
+
+def test_two_true_people_in_one_pose_are_told_apart_or_told():
+    p = crowdless(6, per=2)
+    p.vis[:] = 2
+    p.xy[1], p.box[1] = p.xy[0] + 1, p.box[0] + [1, 1, 0, 0]
+    sure = np.ones(p.vis.shape)
+    assert coco_mod.alike_people(p).tolist() == [[0, 1]] and len(coco_mod.alike_people(p, .9999)) == 0
+    assert coco_eval(p, p.xy, sure)["AR"] == pytest.approx(5 / 6) and coco_eval(p, p.xy, sure, nms=None)["AP"] == pytest.approx(1)
+    o = np.array([3, 1, 5, 0, 2, 4])
+    assert sorted(o[coco_mod.alike_people(p.subset(o))[0]].tolist()) == [0, 1] and len(coco_mod.alike_people(p.subset([0, 2, 4]))) == 0
+
+
+def test_of_equally_sure_doubles_the_first_of_the_list_stays():
+    p = crowdless(8, per=1).subset(np.repeat(np.arange(8), 3))
+    keep = oks_nms(p.xy, np.full(24, .5), crop_area(p.box), p.image, COCO17.sigmas)
+    assert keep.reshape(8, 3).tolist() == [[True, False, False]] * 8
+
+
+def test_a_joint_nobody_predicted_does_not_move_the_medium_ones():
+    "a detection's size is its joints': where five of them lie at (0, 0), wrong detections of medium people would count as large ones and leave APM"
+    p = crowdless(24)
+    p.vis[:], p.vis[:, :5] = 2, 0
+    p.xy[:, :5] = 0
+    xy, score = noisy(p, px=2)
+    xy[1::4] += 400
+    at_zero, unsure = xy.copy(), score.copy()
+    at_zero[:, :5], unsure[:, :5] = 0, 0
+    assert coco_eval(p, at_zero, unsure) == coco_eval(p, xy, score)
+    amid = np.where(np.arange(17)[:, None] < 5, xy[:, 5:].mean(1, keepdims=True), xy)
+    from_a_file = lambda places: evaluate_results(p, [dict(image_id=int(p.image_ids[i]), category_id=1, score=s, keypoints=np.c_[k, np.ones(17)].reshape(-1).tolist())
+                                                      for i, k, s in zip(p.image, places, score.mean(1).tolist())])["APM"]
+    assert from_a_file(at_zero) > from_a_file(amid) + .02, "as pycocotools has it"
+
+
+def test_a_list_evaluated_twice_gives_the_same_and_is_left_alone(usual, tmp_path):
+    p, results = usual
+    before = json.dumps(results)
+    first = evaluate_results(p, results)
+    assert evaluate_results(p, results) == first == judge(p, results)[0] and json.dumps(results) == before
+    boxed = [dict(r, bbox=[0., 0., 9000., 9000.]) for r in results]
+    assert evaluate_results(p, boxed) != first, "with a box that is a detection's size, as pycocotools has it"
+    assert evaluate_results(p, boxed[:1] + results[1:]) == first, "a box that only some have is none's"
+    assert evaluate_results(p, [dict(r, bbox=[]) for r in results]) == first
+    assert evaluate_results(p, [dict(r, bbox=np.array(r["bbox"])) for r in boxed]) == evaluate_results(p, boxed)
+    with pytest.raises(UserError, match='entry 1 has "bbox" 7; it should be x, y, width, height'): evaluate_results(p, [dict(r, bbox=7) for r in results])
+    assert evaluate_results(p, [dict(r, keypoints=np.array(r["keypoints"]), score=np.float32(r["score"])) for r in results]) == pytest.approx(first, abs=1e-6)
 
 
 # ---- the road without a network ----

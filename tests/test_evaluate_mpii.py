@@ -75,3 +75,17 @@ def test_nothing_asked_is_nan_and_what_does_not_fit_is_one_sentence():
     for call in (lambda: pckh(xy[:, :9], true, vis, head), lambda: pckh(xy, true, vis, head[:5]), lambda: pck_table(xy, true, vis, head, LSP14)):
         with pytest.raises(UserError, match="do not fit"):
             call()
+
+
+def test_a_joint_that_is_nowhere_is_a_miss():
+    "NaN and infinity are never within any distance, and never move what the others score"
+    true, vis, xy, head = people(MPII16)
+    vis[:] = 2
+    found = pckh(true, true, vis, head)["PCKh@0.5"]
+    assert found["Mean"] == 100
+    for nowhere in (np.nan, np.inf):
+        lost = true.copy()
+        lost[:, MPII16.joints.index("head_top")] = nowhere
+        got = pckh(lost, true, vis, head)["PCKh@0.5"]
+        assert got["Head"] == 0 and got["Knee"] == 100 and got["Mean"] == pytest.approx(100 * 13 / 14)
+        assert pck_table(np.full(true.shape, nowhere), true, vis, head, MPII16)["Mean"] == 0

@@ -64,6 +64,8 @@ def test_other_data_say_how_many_were_trained_on(grown, capsys):
     assert {r['trained on'] for r in found.values()} == {n} and f'{n} of these 48 people were trained on, 8 of them with their joints' in capsys.readouterr().out
     train('supervised', SMALL, 'd', 'runs/s', **KW)
     assert evaluate_run('runs/s', 'e', **KW)['net 1']['trained on'] == 8
+    labelled(Path('c'), n=48, moved=9.)     # joints that were corrected: by the picture's name and the box they are the same people
+    assert evaluate_run('runs/r', 'c', **KW)['net 1']['trained on'] == n
     labelled(Path('f'), n=48, moved=9.)     # other joints and the same boxes: the same people, corrected; other boxes too: others
     d = json.loads(Path('f/person_keypoints.json').read_text())
     for i in d['images']: shutil.move(f'f/images/{i["file_name"]}', f'f/images/y{i["file_name"]}'); i['file_name'] = f'y{i["file_name"]}'

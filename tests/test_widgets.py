@@ -13,7 +13,7 @@ from semipose.geometry import compose, invert, move, roomy
 from semipose.methods import METHODS
 from semipose.nets.peers import build_peers
 from semipose.protocols import protocol
-from semipose.run import prepare, train
+from semipose.run import places_of, prepare, train
 from semipose.skeletons import COCO17
 from semipose.teaching import Draws
 from semipose.views import A30, A60, carry, plain, render
@@ -181,7 +181,8 @@ def test_comparer_shows_the_same_people(runs, tmp_path):
     write_synth(tmp_path / "people", P.train_people, P.val_people, seed=2, difficulty=DIFFICULTIES["easy"], progress=False)
     shutil.copytree(runs / "naive", tmp_path / "naive")
     recipe = json.loads((tmp_path / "naive/recipe.json").read_text())
-    (tmp_path / "naive/recipe.json").write_text(json.dumps({**recipe, "data": str(tmp_path / "people")}))
+    (tmp_path / "naive/recipe.json").write_text(json.dumps({**recipe, "data": str(tmp_path / "people"), "places": places_of(tmp_path / "naive", data=tmp_path / "people")}))
+    (tmp_path / "naive/who.json").unlink()
     with pytest.raises(UserError, match="other people"):
         RunComparer([runs / "posedual", tmp_path / "naive"], people=5)
     with pytest.raises(UserError, match="nothing to compare"):
@@ -474,7 +475,7 @@ def test_what_is_missing_is_told_in_one_sentence(runs, tmp_path):
     lost = tmp_path / "lost"
     shutil.copytree(runs / "naive", lost)
     recipe = json.loads((lost / "recipe.json").read_text())
-    (lost / "recipe.json").write_text(json.dumps({**recipe, "data": "somewhere/else"}))
+    (lost / "recipe.json").write_text(json.dumps({**recipe, "data": "somewhere/else", "places": places_of(lost, data="somewhere/else")}))
     with pytest.raises(UserError, match="data=FOLDER"):
         album(lost)
     assert len(album(lost, people=3, data=runs / "people")) == 3

@@ -734,7 +734,8 @@ def write_synth(
     try:
         part.mkdir(parents=True)
         with tqdm(total=train+val, desc='drawing people', unit='', delay=2, disable=None if progress else True, leave=False) as bar:
-            for split, n in (('train', train), ('val', val)): _write_split(part, split, n, recipe, device, bar)
+            for split, n in (('train', train), ('val', val)):
+                if n: _write_split(part, split, n, recipe, device, bar)     # a file without people would pass for a split
         (part/'synth.json').write_text(json.dumps(recipe, indent=1))
         try: os.rename(part, folder)                                                            # replaces an empty folder, never a full one
         except OSError:

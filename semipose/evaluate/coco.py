@@ -5,25 +5,30 @@
 # %% ../../nbs/51_evaluate.coco.ipynb #d7dc96a3
 from __future__ import annotations
 import contextlib, io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..errors import UserError
-from ..skeletons import COCO17
+from ..errors import UserError, remark, told
+from ..skeletons import COCO17, Skeleton
 from ..geometry import crop_matrix, invert, move
 from ..metrics import oks
-from ..data.core import People
+from ..data.core import FILL, People
 from ..data.coco import read_json, to_coco
 
 STATS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
+MAX_PEOPLE = 20   # detections of a picture that COCO's evaluation looks at, the surest first
 
 # %% auto #0
-__all__ = ['STATS', 'rescore', 'crop_area', 'oks_nms', 'to_results', 'evaluate_results', 'coco_results', 'coco_eval',
-           'along_the_road', 'coco_eval_files', 'Matches', 'judge', 'matches', 'ap_of']
+__all__ = ['STATS', 'MAX_PEOPLE', 'DETECTION', 'NEEDS', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'tell_areas',
+           'to_results', 'check_results', 'evaluate_results', 'coco_results', 'coco_eval', 'along_the_road',
+           'coco_eval_files', 'category_of', 'Matches', 'judge', 'matches', 'ap_of']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b310eda9
 def rescore(
@@ -57,7 +62,7 @@ def oks_nms(
     threshold:float=.9,   # OKS over which two are the same person
     joints=None,          # (K,) bool, joints to compare; None: all
 )->np.ndarray:            # (N,) bool, True = kept
-    "Of detections more alike than `threshold`, keep the surest (Papandreou et al., CVPR 2017, Sec. 3.3)"
+    "Of detections more alike than `threshold`, keep the surest, and the first of equals (Papandreou et al., CVPR 2017, Sec. 3.3)"
     xy, score, area, group = _array(xy), _array(score), _array(area), np.asarray(group)
     joints = torch.ones(xy.shape[1]) if joints is None else torch.as_tensor(np.asarray(joints, dtype=float))
     order = np.lexsort((-score, group))  # by picture, surest first
@@ -83,6 +88,37 @@ def _pairs(group:np.ndarray)->tuple[np.ndarray,np.ndarray,np.ndarray]:
     i = np.repeat(np.arange(n), later)
     return i, i + 1 + np.arange(len(i)) - np.repeat(later.cumsum() - later, later), place
 
+# %% ../../nbs/51_evaluate.coco.ipynb #5b0c3d21
+def alike_people(
+    people:People,        # the truth
+    threshold:float=.9,   # OKS over which suppression takes two for the same person
+    aspect:float=.75,     # width over height of the network's crop
+)->np.ndarray:            # (M,2) rows of two who share a picture
+    "True people in nearly one pose: suppression drops one of each pair even if both are found exactly"
+    rows = people.posed[np.argsort(people.image[people.posed], kind='stable')]
+    i, j, _ = _pairs(people.image[rows])
+    i, j = rows[i], rows[j]
+    xy, area = torch.from_numpy(_array(people.xy)), torch.from_numpy(_array(crop_area(people.box, aspect)))
+    both = torch.from_numpy((people.vis[i] > 0) & (people.vis[j] > 0))
+    like = oks(xy[i], xy[j], both, (area[i] + area[j])/2, people.skeleton.sigmas).numpy()
+    return np.stack([i, j], 1)[like > threshold]
+
+
+# %% ../../nbs/51_evaluate.coco.ipynb #7d1f60aa
+def tell_areas(
+    people:People,     # the truth
+    where=None,        # their file; None: their folder
+):
+    "A note where boxes stand in for missing areas, which OKS is measured against"
+    rows = people.posed
+    area = people.area[rows].astype(np.float64)
+    stand_in = FILL*people.box[rows,2:].astype(np.float64).prod(1)
+    n = int((np.abs(area - stand_in) <= .006 + 1e-5*area).sum())   # as read, or rounded in a file
+    if n:
+        remark(f'{where or people.folder}: the area of {n:,} of {len(rows):,} people is {FILL} of their box, '
+               'the stand-in for a silhouette, and OKS is measured by it.')
+
+
 # %% ../../nbs/51_evaluate.coco.ipynb #1771c478
 def _of_boxes(people:People, box_score)->np.ndarray:
     "How sure a detector was of each box: what is given, else what `people` knows, else 1"
@@ -98,6 +134,7 @@ def to_results(
     nms:float|None=.9,    # OKS over which the less sure detection goes; None: all stay
     joints=None,          # (K,) bool, joints that are supervised; None: those annotated in `people`, all if none is
     aspect:float=.75,     # width over height of the network's crop, whose area `nms` measures by
+    category:int=1,       # which number a person has in the truth that they will be compared with
 )->list[dict]:            # one per detection: image_id, category_id, keypoints, score
     "Detections in COCO's format, rescored and without doubles"
     xy, score, (N, K) = _array(xy), _array(score), people.vis.shape
@@ -114,47 +151,152 @@ def to_results(
     xy = np.where(joints[:,None], xy, xy[:,joints].mean(1, keepdims=True))
     keys = np.concatenate([xy, np.where(joints, score, 0)[...,None]], -1).reshape(N, -1).tolist()
     image = people.image_ids[people.image].tolist()
-    return [dict(image_id=image[i], category_id=1, keypoints=keys[i], score=float(sure[i])) for i in np.flatnonzero(keep)]
+    return [dict(image_id=image[i], category_id=category, keypoints=keys[i], score=float(sure[i]))
+            for i in np.flatnonzero(keep)]
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b2dbc168
+DETECTION = ('image_id', 'category_id', 'score', 'keypoints')   # what an entry of a results file must have
+
+def check_results(
+    results,             # COCO results
+    joints:int,          # of a person of the truth
+    where='results',     # their file, for the sentence
+):                       # UserError (file, entry, field)
+    "Refuse what is no list of detections: a field that is missing or null, NaN, another number of joints"
+    if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
+        raise UserError(f'{where} is not a COCO results file; '
+                        'it should be a list of image_id, category_id, keypoints, score.')
+    if _sound(results, joints): return
+    for i, r in enumerate(results, 1):
+        for field in (*DETECTION, *['bbox']*_boxed(r)):
+            _refuse(f'{where}: entry {i}', r, field, joints)
+
+def _boxed(r:dict)->bool:
+    "Does a detection bring a box? An empty one is none, as for pycocotools"
+    return (b := r.get('bbox')) is not None and not (isinstance(b, (list, tuple)) and len(b) == 0)
+
+def _sound(results:list, joints:int)->bool:
+    "Are all entries as usual? Where not, somebody looks at them one by one"
+    keys, boxes = [r.get('keypoints') for r in results], [r['bbox'] for r in results if _boxed(r)]
+    lists = lambda rows, n: all(type(v) is list and len(v) == n for v in rows)
+    ids = chain.from_iterable((r.get('image_id'), r.get('category_id')) for r in results)
+    if not lists(keys, 3*joints) or not lists(boxes, 4) or not set(map(type, ids)) <= {int}: return False
+    numbers = list(chain((r.get('score') for r in results), *keys, *boxes))
+    if not set(map(type, numbers)) <= {int, float}: return False
+    try: return bool((np.abs(np.array(numbers, dtype=np.float64)) < 1e15).all())
+    except OverflowError: return False
+
+
+# %% ../../nbs/51_evaluate.coco.ipynb #a6c0f2b8
+NEEDS = dict(image_id='the "id" of its picture, a whole number', category_id='the "id" of its category, a whole number',
+             score='a finite number, how sure it is', bbox='x, y, width, height, finite numbers in px',
+             keypoints='finite numbers: x, y and a third of each of', area="the silhouette's, a finite number in px squared",
+             iscrowd='0 or 1')
+
+def _refuse(at:str, r:dict, field:str, joints:int):
+    "UserError if this field of an entry or annotation is not what it should be"
+    number = lambda v: isinstance(v, Real) and not isinstance(v, bool) and abs(v) < 1e15   # NaN is not
+    whole = lambda v: isinstance(v, Integral) and not isinstance(v, bool)
+    v, n = r.get(field), dict(keypoints=3*joints, bbox=4).get(field)
+    needs = f'{n} {NEEDS[field]} {joints} joints' if field == 'keypoints' else NEEDS[field]
+    if v is None: raise UserError(f'{at} has no "{field}"; it should be {needs}.')
+    listed = isinstance(v, (list, tuple, np.ndarray))
+    if n is None: good = whole(v) if field.endswith('_id') else v in (0, 1) if field == 'iscrowd' else number(v)
+    else: good = listed and len(v) == n and all(map(number, v))
+    if good: return
+    if n is None or not listed: odd = f'"{field}" {told(v)}'
+    elif len(v) != n: odd = f'{len(v)} numbers in "{field}"'
+    else:
+        i = next(i for i, c in enumerate(v) if not number(c))
+        odd = f'{told(v[i])} in "{field}"' + f' (joint {i//3 + 1})'*(field == 'keypoints')
+    raise UserError(f'{at} has {odd}; it should be {needs}.')
+
+
+# %% ../../nbs/51_evaluate.coco.ipynb #c2d41f07
+def _limit(truth:dict, max_people:int|None)->int:
+    "How many detections of a picture count; told where that is not COCO's number, or leaves people unfound"
+    if max_people is not None and (not isinstance(max_people, Integral) or max_people < 1):
+        raise UserError(f'max_people={max_people!r}; it is a whole number, 1 or more.')
+    each = Counter(a['image_id'] for a in truth['annotations'] if a['num_keypoints'] and not a['iscrowd'])
+    fullest = max(each.values(), default=0)
+    limit = max(MAX_PEOPLE, fullest) if max_people is None else max_people
+    lost = sum(max(c - limit, 0) for c in each.values())
+    if lost:
+        remark(f'Pictures with more than {limit} people: {sum(c > limit for c in each.values()):,}. The {limit} surest detections '
+               f'of a picture count, so that {lost:,} of {sum(each.values()):,} people cannot be found; '
+               f'max_people={fullest} (--max-people {fullest}) looks at all.')
+    elif max_people is None and fullest > MAX_PEOPLE:
+        remark(f'The fullest picture has {fullest} people, so its {fullest} surest detections count; '
+               f'COCO counts {MAX_PEOPLE} (max_people={MAX_PEOPLE}, --max-people {MAX_PEOPLE}).')
+    return limit
+
 def _judged(
-    truth:dict,           # COCO annotations
-    results:list[dict],   # COCO results
+    truth:dict,           # COCO annotations, sound, with ids from 1
+    results:list[dict],   # COCO results, sound
     sigmas,               # (K,)
+    max_people:int|None,  # see `_limit`
+    where='results',      # their file, for the sentence
 ):                        # pycocotools' COCOeval, all its work done
     "pycocotools, without its printing"
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
     strange = {r['image_id'] for r in results} - {o['id'] for o in truth['images']}
     if strange:
-        raise UserError(f'results: {len(strange)} pictures are not in the annotations (image_id {min(strange)} first); evaluate on what was predicted.')
+        raise UserError(f'{where}: {len(strange)} pictures are not in the annotations (image_id {min(strange)} first); '
+                        'evaluate on what was predicted.')
+    size = ['bbox'] if all(map(_boxed, results)) else []   # a detection's size is its box's, else its joints'
     with contextlib.redirect_stdout(io.StringIO()):
         gt, dt = COCO(), COCO()
         gt.dataset = truth
         gt.createIndex()
-        if results: dt = gt.loadRes([dict(r) for r in results])
+        if results: dt = gt.loadRes([{k: r[k] for k in DETECTION} | {k: list(r[k]) for k in size} for r in results])
         ev = COCOeval(gt, dt, 'keypoints')
         ev.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
-        ev.evaluate(); ev.accumulate(); ev.summarize()
+        ev.params.maxDets = [_limit(truth, max_people)]
+        ev.evaluate(); ev.accumulate()
+        ev.params.maxDets = [MAX_PEOPLE]   # the name by which `summarize` asks for the one limit there is
+        ev.summarize()
     return ev
 
 def _ten(ev)->dict[str,float]: return dict(zip(STATS, map(float, ev.stats)))
 
+
+# %% ../../nbs/51_evaluate.coco.ipynb #b8139e5d
 def _truth(people:People)->dict:
     "People as COCO's lists, for pycocotools alone"
-    truth, keys = to_coco(people), np.concatenate([people.xy, people.vis[...,None]], -1).reshape(len(people), -1).tolist()
+    seen = people.vis > 0
+    lost = (seen & ~np.isfinite(people.xy).all(2)).any(1) | ~np.isfinite(people.box).all(1) | ~np.isfinite(people.area)
+    if lost.any():
+        raise UserError(f'{people.folder}: annotation {people.ids[lost][0]} (of {lost.sum():,}) has a joint, a box or an area '
+                        'that is not a finite number; mend or remove it.')
+    truth, xy = to_coco(people), np.where(seen[...,None], people.xy, 0)
+    keys = np.concatenate([xy, people.vis[...,None]], -1).reshape(len(people), -1).tolist()
     # numbers as read, not rounded for a file; ids from 1, because pycocotools takes id 0 for "nobody"
     for i, (a, box, area, k) in enumerate(zip(truth['annotations'], people.box.tolist(), people.area.tolist(), keys)):
         a.update(id=i+1, bbox=box, area=area, keypoints=k)
     return truth
 
+def _of_people(people:People, results:list[dict], category:int|None)->list[dict]:
+    "Checked results, with the category that people in memory have"
+    check_results(results, len(people.skeleton))
+    ids = sorted({r['category_id'] for r in results})
+    if category is None and len(ids) > 1:
+        raise UserError(f'results: "category_id" is {told(ids)[1:-1]}; say with category= which of them the people are.')
+    if category is not None and ids and category not in ids:
+        raise UserError(f'results: "category_id" is {told(ids)[1:-1]}, and none is {category}, which was asked for.')
+    mine = [r for r in results if category is None or r['category_id'] == category]
+    return mine if ids == [1] else [dict(r, category_id=1) for r in mine]
+
+
 # %% ../../nbs/51_evaluate.coco.ipynb #69f447ad
 def evaluate_results(
     people:People,        # the truth, read with keep_all=True
     results:list[dict],   # COCO results, of `to_results` or of anybody
+    max_people:int|None=None, # detections of a picture that count; None: 20, or as many as the fullest has people
+    category:int|None=None,   # category_id of people in `results`; None: the one that is there
 )->dict[str,float]:       # the ten numbers
     "Any detections (on a detector's boxes too) against people in memory"
-    return _ten(_judged(_truth(people), results, people.skeleton.sigmas))
+    return _ten(_judged(_truth(people), _of_people(people, results, category), people.skeleton.sigmas, max_people))
 
 def coco_results(
     people:People,        # the truth, read with keep_all=True
@@ -183,9 +325,10 @@ def coco_eval(
     rescore_threshold:float=.2, # as `coco_results`
     nms:float|None=.9,    # as `coco_results`
     joints=None,          # as `coco_results`
+    max_people:int|None=None, # as `evaluate_results`
 )->dict[str,float]:       # the ten numbers
     "COCO's keypoint evaluation with true boxes"
-    return evaluate_results(*coco_results(people, xy, score, box_score, rescore_threshold, nms, joints))
+    return evaluate_results(*coco_results(people, xy, score, box_score, rescore_threshold, nms, joints), max_people)
 
 # %% ../../nbs/51_evaluate.coco.ipynb #fa678119
 def along_the_road(
@@ -203,22 +346,124 @@ def along_the_road(
         found.append((move(xy, invert(M[rows])).numpy(), score.numpy()))
     return tuple(np.concatenate(f) for f in zip(*found))
 
+# %% ../../nbs/51_evaluate.coco.ipynb #c5f7a913
+def _lists(path)->dict:
+    "What a COCO file holds"
+    d = read_json(path)
+    for key in ('images', 'annotations', 'categories'):
+        if not isinstance(d, dict) or not isinstance(d.get(key), list) or not all(isinstance(o, dict) for o in d[key]):
+            raise UserError(f'{path} is not a COCO annotation file: it has no list "{key}" of objects; '
+                            'COCO\'s are called person_keypoints_*.json.')
+    for key in ('images', 'categories'):
+        for o in d[key]:
+            if not isinstance(o.get('id'), Integral) or isinstance(o['id'], bool):
+                raise UserError(f'{path}: an "id" in "{key}" is {told(o.get("id"))}; give it a whole number.')
+    return d
+
+def _with_joints(path, d:dict)->list[dict]:
+    "Categories that have joints; all of them where their names are missing everywhere"
+    cats = [c for c in d['categories'] if c.get('keypoints')] or d['categories']
+    if not cats: raise UserError(f'{path}: "categories" is empty; it should name the joints of a person ("keypoints").')
+    odd = next((c for c in cats if c.get('keypoints') != cats[0].get('keypoints')), None)
+    if odd is not None:
+        raise UserError(f'{path}: the categories {told(cats[0].get("name"))} and {told(odd.get("name"))} have different '
+                        'joints ("keypoints"); keep one of them.')
+    return cats
+
+def _which(path, a:dict, d:dict, cats:list[dict])->int:
+    "The category of an annotation; the only one where it says nothing"
+    c = cats[0]['id'] if a.get('category_id') is None and len(cats) == 1 else a.get('category_id')
+    known = [o['id'] for o in d['categories']]
+    if c in known and not isinstance(c, bool): return c
+    raise UserError(f'{path}: annotation {told(a.get("id"))} has "category_id" {told(c)}, and "categories" has '
+                    f'{told(known)}; name one of these.')
+
+
+# %% ../../nbs/51_evaluate.coco.ipynb #e07b92ac
+def _read_truth(path, sigmas)->tuple[dict,np.ndarray]:
+    "A file's people as pycocotools needs them, and the spreads of their joints"
+    d = _lists(path)
+    cats = _with_joints(path, d)
+    ids, names, pictures = {c['id'] for c in cats}, cats[0].get('keypoints'), {o['id'] for o in d['images']}
+    mine = [(a, c) for a in d['annotations'] if (c := _which(path, a, d, cats)) in ids]
+    full = [(a, c) for a, c in mine if a.get('keypoints')]
+    K = len(names) if names else len(sigmas) if sigmas is not None else len(full[0][0]['keypoints'])//3 if full else 0
+    sigmas = np.asarray(_sigmas(path, cats[0], K) if sigmas is None else sigmas, dtype=np.float64)
+    if sigmas.shape != (K,) or not (sigmas > 0).all():
+        raise UserError(f'sigmas: {sigmas.size} numbers for the {K} joints of {path}; give each joint one above 0.')
+    anns = [_annotation(path, i, a, c, K, pictures) for i, (a, c) in enumerate(full, 1)]
+    _tell(path, len(mine) - len(full), [a for a, _ in full], anns)
+    return dict(images=[dict(id=o['id']) for o in d['images']], annotations=anns, categories=cats), sigmas
+
+def _sigmas(path, category:dict, K:int):
+    "By the joints' names; limbs and mirror pairs do not matter here"
+    if category.get('keypoints'):
+        try: return Skeleton.from_coco(dict(category, skeleton=[], flips=[])).sigmas
+        except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
+    if K in (0, len(COCO17)): return COCO17.sigmas[:K]
+    raise UserError(f'{path}: "categories" name no joints ("keypoints"), and a person has {K}; name them, or give sigmas.')
+
+def _annotation(path, i:int, a:dict, category:int, K:int, pictures:set)->dict:
+    "One person with every field that pycocotools reads, numbered from 1: it takes id 0 for nobody"
+    at = f'{path}: annotation {told(a.get("id"))}'
+    optional = [f for f in ('area', 'iscrowd') if a.get(f) is not None]
+    for field in ('image_id', 'keypoints', 'bbox', *optional): _refuse(at, a, field, K)
+    if a['image_id'] not in pictures:
+        raise UserError(f'{at} has "image_id" {a["image_id"]}, which is not among "images"; add the picture or remove it.')
+    keys, (_, _, w, h), area = list(a['keypoints']), a['bbox'], a.get('area') or 0
+    return dict(id=i, image_id=a['image_id'], category_id=category, keypoints=keys, bbox=list(a['bbox']),
+                iscrowd=int(a.get('iscrowd') or 0), num_keypoints=sum(v > 0 for v in keys[2::3]),
+                area=area if area > 0 else FILL*w*h)
+
+def _tell(path, bare:int, read:list[dict], anns:list[dict]):
+    "What was left out or stands in"
+    asked = [(r, a) for r, a in zip(read, anns) if a['num_keypoints'] and not a['iscrowd']]
+    if not asked:
+        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to find; check v in "keypoints".')
+    filled = sum((r.get('area') or 0) <= 0 for r, _ in asked)
+    given = [(r['num_keypoints'], a['num_keypoints']) for r, a in zip(read, anns) if r.get('num_keypoints') is not None]
+    wrong = sum(bool(theirs) != bool(n) for theirs, n in given)
+    if bare:
+        remark(f'{path}: {bare:,} annotations without "keypoints" are left out; '
+               'where detections are to be ignored, write 0 for every number and num_keypoints 0.')
+    if filled: remark(f'{path}: {filled:,} of {len(asked):,} people have no "area"; {FILL} of their box stands in.')
+    if wrong: remark(f'{path}: "num_keypoints" of {wrong:,} annotations contradicts v in "keypoints"; they are counted.')
+
+
 # %% ../../nbs/51_evaluate.coco.ipynb #15a41fdf
 def coco_eval_files(
     gt:Path|str,          # COCO keypoint annotations
-    dt:Path|str,          # COCO results
-    sigmas=None,          # (K,) None: COCO's own for its 17 joints
+    dt:Path|str,          # COCO results, with the same categories and the joints in the same order
+    sigmas=None,          # (K,) None: of the joints' names in `gt`; COCO's own for 17 without names
+    max_people:int|None=MAX_PEOPLE, # as `evaluate_results`; 20 is COCO's rule
 )->dict[str,float]:       # the ten numbers, exactly pycocotools'
     "The ten numbers of a results file"
-    truth, results = read_json(gt), read_json(dt)
-    if not isinstance(results, list) or not all(isinstance(r, dict) and 'keypoints' in r and 'image_id' in r for r in results):
-        raise UserError(f'{dt} is not a COCO results file; it should be a list of image_id, category_id, keypoints, score.')
-    return _ten(_judged(truth, results, COCO17.sigmas if sigmas is None else sigmas))
+    truth, sigmas = _read_truth(gt, sigmas)
+    results, mine = read_json(dt), {c['id']: c.get('name') for c in truth['categories']}
+    check_results(results, len(sigmas), dt)
+    others = told(sorted({r['category_id'] for r in results} - set(mine)))[1:-1]
+    named = ', '.join(f'{told(name)} is category {i}' for i, name in list(mine.items())[:3])
+    left = sum(r['category_id'] not in mine for r in results)
+    if left and left == len(results):
+        raise UserError(f'{dt}: "category_id" is {others}, and in {gt} {named}; write that number into the results '
+                        '(`semipose submit --truth` does).')
+    if left: remark(f'{dt}: {left:,} of {len(results):,} detections do not count, being of category {others}; {named}.')
+    return _ten(_judged(truth, results, sigmas, max_people, dt))
+
+def category_of(
+    gt:Path|str,   # COCO keypoint annotations
+)->int:            # UserError if none or several have joints
+    "The number of the category of people, which their detections must have"
+    cats = _with_joints(gt, _lists(gt))
+    cats = [c for c in cats if c.get('name') == 'person'] if len(cats) > 1 else cats
+    if len(cats) != 1: raise UserError(f'{gt}: several categories have "keypoints" and not one of them is named person; keep one.')
+    return cats[0]['id']
+
 
 # %% ../../nbs/51_evaluate.coco.ipynb #0ce06a81
 @dataclass(frozen=True)
 class Matches:
-    "What pycocotools decided in each picture, people of all sizes, at most 20 detections a picture"
+    "What pycocotools decided in each picture, people of all sizes, as many detections a picture as count"
     image:np.ndarray     # (D,) which picture, ascending; pictures are in the order of their ids
     rank:np.ndarray      # (D,) 0 = the surest; detections of equal score share a rank; ascending within a picture
     matched:np.ndarray   # (D,) bit t set: at OKS .50 + .05 t it found somebody
@@ -251,14 +496,16 @@ def _matches(ev)->Matches:
 def judge(
     people:People,        # the truth, as `evaluate_results`
     results:list[dict],   # COCO results
+    max_people:int|None=None, # as `evaluate_results`
+    category:int|None=None,   # as `evaluate_results`
 )->tuple[dict[str,float],Matches]:  # the ten numbers, and what they were made of
     "`evaluate_results` and `matches` for the price of one"
-    ev = _judged(_truth(people), results, people.skeleton.sigmas)
+    ev = _judged(_truth(people), _of_people(people, results, category), people.skeleton.sigmas, max_people)
     return _ten(ev), _matches(ev)
 
-def matches(people:People, results:list[dict])->Matches:
+def matches(people:People, results:list[dict], max_people:int|None=None, category:int|None=None)->Matches:
     "Which detection finds whom, at each threshold; arguments as `evaluate_results`"
-    return judge(people, results)[1]
+    return judge(people, results, max_people, category)[1]
 
 # %% ../../nbs/51_evaluate.coco.ipynb #6c51c68d
 def ap_of(
