@@ -37,7 +37,7 @@ __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
-AFTER = dict(train=RESUMED, compare=RESUMED, demo=' The drawn people are kept; the same command trains anew.',
+AFTER = dict(train=RESUMED, compare=RESUMED, predict=' What was found so far is kept: the same command with --resume goes on from there.', demo=' The drawn people are kept; the same command trains anew.',
              sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
 
 class Calm(TyperGroup):
@@ -518,10 +518,14 @@ def predict(
     flip:Flip=False,
     every:Annotated[int, typer.Option(min=1, help='Of a video, look at each how many-th frame.')]=1,
     replace:Annotated[bool, typer.Option('--replace', help='Write over the results of an earlier prediction.')]=False,
+    resume:Annotated[bool, typer.Option('--resume', help='Go on where an earlier prediction stopped, and try again what could not be read.')]=False,
+    pictures:Annotated[bool, typer.Option('--pictures/--no-pictures', help='Draw each photo with its skeletons, and with its heatmaps; or write the results alone.')]=True,
+    heat:Annotated[bool, typer.Option('--heat/--no-heat', help='Draw the heatmaps too, or the skeletons alone.')]=True,
     device:Device='auto',
 ):
     "Find joints in photos, folders and videos: drawn skeletons and heatmaps, and COCO results."
     known(weights, ('last', 'best'), 'checkpoint')
+    if replace and resume: raise UserError('--replace begins anew and --resume goes on: give one of them.')
     if box and boxes: raise UserError('--box and --boxes were both given: give the boxes of every photo in the file, or type them.')
     from semipose.data.pictures import parse_box
     typed = [parse_box(b) for b in box] if box else boxes
@@ -530,8 +534,11 @@ def predict(
     peers, p, skeleton, recipe = load_run(run, weights, device)
     out = out or run/'predictions'
     found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, typed, out, flip=flip, joints=[s > 0 for s in recipe['supervised']],
-                           every=every, replace=replace, progress=True)
-    typer.echo(f'{len(found):,} people: {out/"predictions.json"}, and pictures beside it.')
+                           draw=pictures, heat=pictures and heat, every=every, replace=replace, resume=resume, progress=True, note=lambda said: typer.echo(said, err=True))
+    typer.echo(f'{len(found):,} people in {found.looked:,} pictures: {out/"predictions.json"}{", and pictures beside it" if pictures else ""}.')
+    if found.failed:
+        typer.echo(f'{len(found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and the same command with --resume adds them.', err=True)
+        raise typer.Exit(1)
 
 # %% ../nbs/79_cli.ipynb #4461b43a
 @app.command(epilog='Example:  semipose export runs/mine --to onnx')
