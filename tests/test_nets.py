@@ -452,3 +452,45 @@ def test_the_package_knows_photographs():
         with torch.no_grad():
             sure, what = full((x[None] - LITE[0][0]) / LITE[1][0]).softmax(-1).max(-1)
         assert what == label and sure > 0.4
+
+
+# ---- where a heatmap pixel looks, and what the mirror makes of it
+
+THIN = dict(resnet18=dict(width=8), resnet50=dict(width=8), hrnet_w32=dict(width=8), hrnet_w48=dict(width=8), mspn=dict(encoder="resnet18", width=8, stages=1), mspn2=dict(encoder="resnet18", width=8))
+OFFERED = ["tiny", "resnet18", "resnet50", "tf_efficientnet_lite0", "fpn:resnet18", "fpn:tf_efficientnet_lite0", "timm:resnet18d", "hrnet_w32", "hrnet_w48", "mspn", "mspn2"]
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_the_mirror_brings_a_heatmap_pixel_back_to_its_place(name):
+    "wherever a network's padding makes it look, it and its mirror image look at the pixel's own place; moved by a whole pixel, as published, half a crop px beside it"
+    from semipose.nets.table import offset
+    from semipose.predict import seen
+    net = build(name, 1, **THIN.get(name, {}))
+    assert abs(offset(net, lambda net, x: seen(net, x, flip=(0,)))) < .1
+    assert abs(offset(net, lambda net, x: seen(net, x, flip=(0,), shift=True)) + .5) < .1
+
+
+def test_encoders_look_where_their_padding_says():
+    from semipose.nets.table import offset
+    encoder = lambda net, x: net.encoder(net.normalise(x))
+    for name, want in (("resnet18", 0), ("resnet50", 0), ("tf_efficientnet_lite0", 31)):   # at stride*i, and at stride*i + stride-1
+        assert abs(offset(build(name, 1, width=8), encoder) - want) < .1
+    middle = nn.Sequential(nn.Conv2d(3, 4, 16, 16))
+    middle.divisor = 16
+    assert abs(offset(middle) - 7.5) < 1e-3, "a patch looks at its middle"
+    assert abs(offset(build("resnet18", 1, width=8)) + 14) < .1, "transposed convolutions spread to the left"
+
+
+@pytest.mark.parametrize("name", [*OFFERED, "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224"])
+def test_flip_averaging_is_the_same_for_a_picture_and_its_mirror_image(name):
+    "random weights, and the grid that the mirror maps onto itself: equal to rounding"
+    from semipose.predict import evaluating, seen
+    from semipose.codecs import UDP, renamed
+    torch.manual_seed(0)
+    net, x, flip = scrambled(build(name, 3, **THIN.get(name, {}))), torch.rand(2, 3, 64, 96), (1, 0, 2)
+    with evaluating(net):
+        codec = UDP(stride=net.stride)
+        a, b = (seen(net, v, flip, codec=codec) for v in (x, x.flip(-1)))
+        apart = (a - renamed(codec, b.flip(-1), torch.ones(2, dtype=torch.bool), flip)).abs().max()
+        assert apart < 1e-4 * a.abs().max() and apart < .02 * (a - b).abs().max(), "the picture is not its own mirror image"
+        assert (seen(net, x, codec=codec) - a).abs().max() > 1e-3 * a.abs().max(), "the mirror says something of its own"
