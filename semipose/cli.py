@@ -553,7 +553,7 @@ def export(
     "Write the networks as files that run without semipose, each checked against the networks."
     known(to, ('onnx', 'torch', 'both'), 'format')
     known(weights, ('last', 'best'), 'checkpoint')
-    from semipose.export import export_onnx, export_torch
+    from semipose.export import PRECISION, export_onnx, export_torch
     from semipose.files import make_folder
     from semipose.run import load_run, codec_of
     peers, p, skeleton, recipe = load_run(run, weights, 'cpu')
@@ -565,6 +565,7 @@ def export(
         done = write(peers, folder/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)
         rows.append(dict(file=str(done.path), **{f'{k} differs by': f'{d:.1e}' for k,d in done.difference.items()}))
     show_table(rows, title='Largest differences from the networks, on noise and on drawn people')
+    typer.echo(PRECISION)
 
 # %% ../nbs/79_cli.ipynb #0580d964
 @app.command(epilog='Example:  semipose runs')

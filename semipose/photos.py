@@ -485,7 +485,7 @@ def predict_photos(
         note(why)
     if out is not None: _free(out, replace, resume)
     begun = {} if out is None else dict(networks=_print(nets), codec=repr(codec), size=list(size), joints=_digest([skeleton.joints, None if joints is None else list(map(bool, joints))]),
-        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(Path(boxes).read_text() if isinstance(boxes, (str, os.PathLike)) else boxes), flip=flip, every=every, drawing=[draw, heat, sure, longest])
+        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(Path(boxes).read_bytes().hex() if isinstance(boxes, (str, os.PathLike)) else boxes), flip=flip, every=every, drawing=[draw, heat, sure, longest])
     with _room(out):
         log = Journal(out, begun, resume)
         if show:   # a power cut may have cost a picture
