@@ -4,7 +4,7 @@
 
 # %% ../nbs/57_export.ipynb #213035f8
 from __future__ import annotations
-import contextlib, importlib, json, os, warnings
+import contextlib, importlib, io, json, os, warnings
 from dataclasses import asdict
 from copy import deepcopy
 from pathlib import Path
@@ -162,7 +162,11 @@ def trace(answer:Answer, x:Tensor, path:Path, dynamo:bool)->None:
     else: kw.update(dynamic_axes={name: {0: 'batch'} for name in ('crop', *answer.names)}, opset_version=17)
     with warnings.catch_warnings(), torch.no_grad():   # it warns that it is old, and of sizes that became constants, as they should
         warnings.simplefilter('ignore')
-        torch.onnx.export(answer, (x,), str(path), **kw)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()): torch.onnx.export(answer, (x,), str(path), **kw)   # a graph that it cannot write is printed whole
+        except torch.onnx.errors.OnnxExporterError as e:
+            other = 'write a .pt2 file instead' if dynamo else 'write a .pt2 file instead (--to torch), or try the other exporter (dynamo=True)'
+            raise UserError(f'This network has no ONNX form here ({str(e).splitlines()[0].split(". ")[0]}): {other}.') from None
 
 def session(
     path,        # *.onnx

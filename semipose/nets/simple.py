@@ -132,7 +132,7 @@ class Timm(nn.Module):
 
     def features(self, x:Tensor)->list[Tensor]:
         "Feature maps, fine to coarse; UserError where the crop's size does not suit the network"
-        size = tuple(x.shape[-2:])
+        size = tuple(map(int, x.shape[-2:]))
         if self.own in (None, size) or size in self.fits: out = self.net(x)
         else:
             try: out = self.net(x)
