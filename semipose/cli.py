@@ -37,7 +37,8 @@ __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
-AFTER = dict(train=RESUMED, compare=RESUMED, predict=' What was found so far is kept: the same command with --resume goes on from there.', demo=' The drawn people are kept; the same command trains anew.',
+AFTER = dict(train=RESUMED, compare=RESUMED, predict=' What was found so far is kept: the same command with --resume goes on from there.',
+             demo=' The drawn people are kept; the same command trains anew.',
              sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
 
 class Calm(TyperGroup):
@@ -534,7 +535,8 @@ def predict(
     peers, p, skeleton, recipe = load_run(run, weights, device)
     out = out or run/'predictions'
     found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, typed, out, flip=flip, joints=[s > 0 for s in recipe['supervised']],
-                           draw=pictures, heat=pictures and heat, every=every, replace=replace, resume=resume, progress=True, note=lambda said: typer.echo(said, err=True))
+                           draw=pictures, heat=pictures and heat, every=every, replace=replace, resume=resume, progress=True,
+                           note=lambda said: typer.echo(said, err=True))
     typer.echo(f'{len(found):,} people in {found.looked:,} pictures: {out/"predictions.json"}{", and pictures beside it" if pictures else ""}.')
     if found.failed:
         typer.echo(f'{len(found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and the same command with --resume adds them.', err=True)

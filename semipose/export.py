@@ -48,8 +48,9 @@ class Answer(nn.Module):
         return (heat,) if self.codec is None else (heat, *self.codec.decode(heat))
 
 # %% ../nbs/57_export.ipynb #2d33c970
-PRECISION = ('The file agrees with its networks where it is computed in float32 (heat within about 3e-6). Runtimes that choose fewer bits by themselves do not: OpenVINO takes bfloat16 on processors that have it '
-             '(heat off by up to .007, joints of the Gaussian codec by up to 1 crop px, of DARK by .07); ask it for float32: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).')
+PRECISION = ('The file agrees with its networks where it is computed in float32 (heat within about 3e-6). Runtimes that choose fewer bits by themselves do not: '
+             'OpenVINO takes bfloat16 on processors that have it (heat off by up to .007, joints of the Gaussian codec by up to 1 crop px, of DARK by .07); '
+             'ask it for float32: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).')
 
 def describe(
     size:tuple[int,int],        # (H,W) of the crop, px

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace as changed
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def called(
     while twice := {name for name, many in Counter(map(say, out)).items() if many > 1}:
         longer = {o[0] for o in out if say(o) in twice}
         for o in out: o[3] += o[0] in longer
-    if other: note(f'Not looked at in the folder{"s"*(len(sources) > 1)}: {other:,} videos or pictures of other kinds; give a video by its own name, and pictures as JPEG or PNG.')
+    if other:
+        note(f'Not looked at in the folder{"s"*(len(sources) > 1)}: {other:,} videos or pictures of other kinds; '
+             'give a video by its own name, and pictures as JPEG or PNG.')
     return [(say(o), o[1]) for o in out]
 
 # %% ../nbs/55_photos.ipynb #7dd2fd6a
@@ -118,9 +121,11 @@ def list_photos(
     if all(p.why for p in out): raise UserError(out[0].why)
     if isinstance(table, Boxes):
         if not any(len(p.boxes) for p in out):
-            raise UserError(f'{where}: none of its boxes is in a picture that was given (its first is "{next(iter(table))}", the first picture is "{out[0].file}"); check "file_name".')
+            raise UserError(f'{where}: none of its boxes is in a picture that was given (its first is "{next(iter(table))}", '
+                            f'the first picture is "{out[0].file}"); check "file_name".')
         known = {id(table.of(p.key)) for p in out if p.key is not None}
-        if lost := sum(bool(o['boxes']) and id(o) not in known for o in table.values()): note(f'{where}: {lost:,} of its {len(table):,} pictures are not among those given.')
+        lost = sum(bool(o['boxes']) and id(o) not in known for o in table.values())
+        if lost: note(f'{where}: {lost:,} of its {len(table):,} pictures are not among those given.')
     return number(out, table)
 
 def _boxes(p:Photo, size, table, where:str='boxes')->list:
@@ -129,10 +134,11 @@ def _boxes(p:Photo, size, table, where:str='boxes')->list:
 
 def number(photos:list[Photo], table)->list[Photo]:
     "Ids: those of the boxes' file, so that the results fit it; else from 1, in order"
-    ids = [table.of(p.key) and table.of(p.key).get('id') if p.key is not None and p.frame is None else None for p in photos] if isinstance(table, Boxes) else [None]*len(photos)
-    free, used = max((o['id'] for o in table.values() if o.get('id') is not None), default=0) if isinstance(table, Boxes) else 0, set()
-    for p, known in zip(photos, ids):
-        p.id = known
+    known = [o['id'] for o in table.values() if o.get('id') is not None] if isinstance(table, Boxes) else []
+    free, used = max(known, default=0), set()
+    for p in photos:
+        entry = table.of(p.key) if known and p.key is not None and p.frame is None else None
+        p.id = entry and entry.get('id')
         if p.id is None or p.id in used: p.id = free = free+1
         used.add(p.id)
     return photos
@@ -172,7 +178,7 @@ def _av(av, path:str, head:Header)->Iterator[Callable]:
             if (t := getattr(frame, 'time', None)) is not None:
                 at = t - start
                 head.until = at + max(float((getattr(frame, 'duration', 0) or 0)*frame.time_base), at/max(head.read, 1))
-            yield lambda: frame.to_image().rotate(getattr(frame, 'rotation', 0) or 0, expand=True)
+            yield lambda frame=frame: frame.to_image().rotate(getattr(frame, 'rotation', 0) or 0, expand=True)
 
 def _announced(f, head:Header)->float:
     "Fill in what PyAV knows; seconds at which the video begins"
@@ -197,7 +203,7 @@ def _cv2(cv2, path:str, head:Header)->Iterator[Callable]:
             there, frame = f.read()
             if not there: return
             if (at := get('CAP_PROP_POS_MSEC')/1000) > 0: head.until = at + at/max(head.read, 1)
-            yield lambda: Image.fromarray(np.ascontiguousarray(frame[...,::-1]))
+            yield lambda frame=frame: Image.fromarray(np.ascontiguousarray(frame[...,::-1]))
     finally: f.release()
 
 def _imageio(iio, path:str, head:Header)->Iterator[Callable]:
@@ -205,7 +211,7 @@ def _imageio(iio, path:str, head:Header)->Iterator[Callable]:
     if kw and path.lower().endswith(COUNTED) and hasattr(iio, 'immeta'):
         meta = iio.immeta(path, plugin='FFMPEG')
         head.frames = round(meta.get('fps', 0)*meta.get('duration', 0)) or None
-    for frame in iio.imiter(path, **kw): yield lambda: Image.fromarray(np.asarray(frame)).convert('RGB')
+    for frame in iio.imiter(path, **kw): yield lambda frame=frame: Image.fromarray(np.asarray(frame)).convert('RGB')
 
 def frames(
     path:Path|str,                  # a video
@@ -222,7 +228,8 @@ def frames(
             if n % every == 0 and n not in done: yield n, picture()
     except Exception as e:  # every package has errors of its own
         of = f' of {head.frames:,} announced' if head.frames else ''
-        raise UserError(f'{path}: this video cannot be read after {head.read:,}{of} frames ({told(str(e) or type(e).__name__)}); convert it, or give its frames as pictures.') from None
+        why = told(str(e) or type(e).__name__)
+        raise UserError(f'{path}: this video cannot be read after {head.read:,}{of} frames ({why}); convert it, or give its frames as pictures.') from None
     if not head.read: raise UserError(f'{path}: there is not one frame in this video; is it complete?')
     if missing := head.short(): note(f'{path}: {missing}; is the file complete?')
 
@@ -243,7 +250,7 @@ def read_photos(
                 if (at, None) not in done: yield changed(p, image=read_picture(p.path, upright=True))
                 continue
             looked = {i for a, i in done if a == at}
-            for i, im in frames(p.path, every, looked, warnings.warn if failed is None else lambda said: failed(p, said)):
+            for i, im in frames(p.path, every, looked, warnings.warn if failed is None else partial(failed, p)):
                 boxes, mine = _boxes(p, (im.height, im.width), p.boxes), ids.get((at, i))
                 yield changed(p, boxes=boxes, id=p.id if i == 0 else (next_id := next_id+1) if mine is None else mine, frame=i, image=im)
         except UserError as e:
@@ -411,7 +418,9 @@ def _print(nets)->str:
     h = hashlib.blake2b(digest_size=8)
     for net in as_list(nets):
         h.update(type(net).__name__.encode())
-        for k, t in net.state_dict().items(): h.update(k.encode() + t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        for k, t in net.state_dict().items():
+            h.update(k.encode())
+            h.update(t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return h.hexdigest()
 
 def _digest(o)->str: return hashlib.blake2b(json.dumps(o, default=lambda a: np.asarray(a).tolist()).encode(), digest_size=8).hexdigest()
@@ -421,7 +430,8 @@ def _free(out:Path, replace:bool=False, resume:bool=False):
     if out.exists() and not out.is_dir(): raise UserError(f'{out} is a file; give a folder for the results.')
     begun = (out/JOURNAL).is_file() and (out/JOURNAL).read_bytes().count(b'\n') > 1
     if begun and not (replace or resume): raise UserError(f'{out} holds an unfinished prediction: go on with --resume, or write over its results with --replace.')
-    if resume and not begun and (out/'predictions.json').exists(): raise UserError(f'{out} holds a prediction with nothing left to do: choose another folder, or write over its results with --replace.')
+    if resume and not begun and (out/'predictions.json').exists():
+        raise UserError(f'{out} holds a prediction with nothing left to do: choose another folder, or write over its results with --replace.')
     mine = {'.lock', JOURNAL}
     if out.is_dir() and not (begun or replace) and any(f.name not in mine and not f.match('.*.part') for f in out.iterdir()):
         raise UserError(f'The folder {out} exists and is not empty: choose another, or write over its results with --replace.')
@@ -484,12 +494,14 @@ def predict_photos(
         failed.append(dict(file=p.file, why=why))
         note(why)
     if out is not None: _free(out, replace, resume)
-    begun = {} if out is None else dict(networks=_print(nets), codec=repr(codec), size=list(size), joints=_digest([skeleton.joints, None if joints is None else list(map(bool, joints))]),
-        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(Path(boxes).read_bytes().hex() if isinstance(boxes, (str, os.PathLike)) else boxes), flip=flip, every=every, drawing=[draw, heat, sure, longest])
+    given = Path(boxes).read_bytes().hex() if isinstance(boxes, (str, os.PathLike)) else boxes
+    begun = {} if out is None else dict(
+        networks=_print(nets), codec=repr(codec), size=list(size), joints=_digest([skeleton.joints, None if joints is None else list(map(bool, joints))]),
+        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(given), flip=flip, every=every, drawing=[draw, heat, sure, longest])
     with _room(out):
         log = Journal(out, begun, resume)
-        if show:   # a power cut may have cost a picture
-            for at in [a for a in log.found if not all((out/n).is_file() and (out/n).stat().st_size for n in drawn(*a))]: del log.found[at]
+        lost = lambda at: not all((out/n).is_file() and (out/n).stat().st_size for n in drawn(*at))
+        if show: log.found = {at: r for at, r in log.found.items() if not lost(at)}   # a power cut may have cost a picture
         place = {p.file: at for at, p in enumerate(photos)}
         stream = read_photos(photos, every, tell, frozenset(log.found), log.ids)
         try:
@@ -515,14 +527,17 @@ def predict_photos(
 
 def _names(photos:list[Photo])->list[str]:
     "What the drawn pictures of each photo are called: no two alike"
-    out, used = [], set()
-    for p in photos:
+    out, used, films = [], set(), set()
+    for p in sorted(photos, key=lambda p: p.frame is not None):   # pictures first: a frame could be called as one of them
         name = Path(p.file).with_suffix('').as_posix().replace('..', '').lstrip('/')
-        taken = lambda n: not used.isdisjoint(_files(n, None)) or any(u.startswith(n+'_') for u in used if p.frame is not None)
-        if taken(name) or (p.frame is None and re.sub(r'_\d{6}$', '_', name) in used): name = f'{name}-{p.id}'   # a.jpg and a.png
-        used |= {f'{name}_'} if p.frame is not None else set(_files(name, None))
-        out.append(name)
-    return out
+        if p.frame is None: taken = not used.isdisjoint(_files(name, None))              # a.jpg and a.png
+        else: taken = name in films or any(re.fullmatch(re.escape(name) + r'_\d{6}(\.heat)?\.png', u) for u in used)
+        if taken: name = f'{name}-{p.id}'
+        if p.frame is None: used |= set(_files(name, None))
+        else: films.add(name)
+        out.append((p.file, name))
+    named = dict(out)
+    return [named[p.file] for p in photos]
 
 def _files(name:str, frame:int|None)->tuple[str,str]:
     "Of the skeletons and of the heatmaps"

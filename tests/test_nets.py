@@ -456,7 +456,8 @@ def test_the_package_knows_photographs():
 
 # ---- where a heatmap pixel looks, and what the mirror makes of it
 
-THIN = dict(resnet18=dict(width=8), resnet50=dict(width=8), hrnet_w32=dict(width=8), hrnet_w48=dict(width=8), mspn=dict(encoder="resnet18", width=8, stages=1), mspn2=dict(encoder="resnet18", width=8))
+THIN = dict(resnet18=dict(width=8), resnet50=dict(width=8), hrnet_w32=dict(width=8), hrnet_w48=dict(width=8),
+            mspn=dict(encoder="resnet18", width=8, stages=1), mspn2=dict(encoder="resnet18", width=8))
 OFFERED = ["tiny", "resnet18", "resnet50", "tf_efficientnet_lite0", "fpn:resnet18", "fpn:tf_efficientnet_lite0", "timm:resnet18d", "hrnet_w32", "hrnet_w48", "mspn", "mspn2"]
 
 

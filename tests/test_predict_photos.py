@@ -335,7 +335,7 @@ def test_drawn_pictures_never_share_a_name(tmp_path, monkeypatch):
 
 
 def cams(tmp_path):
-    for i, cam in enumerate(("x/cam1", "x/cam2", "y/cam1")):
+    for cam in ("x/cam1", "x/cam2", "y/cam1"):
         (tmp_path / cam).mkdir(parents=True)
         for n in range(2): scene([A]).save(tmp_path / cam / f"{n}.png")
     return [tmp_path / c for c in ("x/cam1", "x/cam2", "y/cam1")]

@@ -138,12 +138,14 @@ class Timm(nn.Module):
             try: out = self.net(x)
             except (AssertionError, IndexError, RuntimeError) as e:
                 if 'memory' in str(e).lower(): raise
-                raise UserError(f"timm's '{self.name}' takes crops of {self.own[0]}x{self.own[1]} alone, and this one is {size[0]}x{size[1]}: use that size, or another encoder.") from None
+                raise UserError(f"timm's '{self.name}' takes crops of {self.own[0]}x{self.own[1]} alone, and this one is {size[0]}x{size[1]}: "
+                                "use that size, or another encoder.") from None
         if self.last: out = [f.permute(0, 3, 1, 2) for f in out]
         if size not in self.fits:
             for f, r in zip(out, self.reductions):
                 if not any(s % r for s in size) and (f.shape[-2]*r, f.shape[-1]*r) != size:
-                    raise UserError(f"timm's '{self.name}' gives {f.shape[-2]}x{f.shape[-1]} features of a crop of {size[0]}x{size[1]}, which is not one every {r} px: choose another encoder or size.")
+                    raise UserError(f"timm's '{self.name}' gives {f.shape[-2]}x{f.shape[-1]} features of a crop of {size[0]}x{size[1]}, "
+                                    f"which is not one every {r} px: choose another encoder or size.")
             self.fits.add(size)
         return out
     def forward(self, x:Tensor)->Tensor: return self.features(x)[-1]
@@ -160,12 +162,12 @@ def timm_features(
             if not kw or 'unexpected keyword' not in str(e): raise
             continue
         if isinstance(getattr(net, 'norm', None), bool):   # timm's wrapper of transformers: again, with the norm that it left out, where there is one
-            cfg = getattr(net, 'pretrained_cfg', None) or net.model.pretrained_cfg
-            again = lambda: type(net)(timm.create_model(name, pretrained=False, **kw), out_indices=levels, norm=True)
+            cfg, wrap = getattr(net, 'pretrained_cfg', None) or net.model.pretrained_cfg, type(net)
             try:
-                with torch.device('meta'): again()(torch.empty(1, *cfg['input_size']))   # shapes alone
+                with torch.device('meta'):   # shapes alone
+                    wrap(timm.create_model(name, pretrained=False, **kw), out_indices=levels, norm=True)(torch.empty(1, *cfg['input_size']))
             except AssertionError: pass
-            else: net = again()
+            else: net = wrap(timm.create_model(name, pretrained=False, **kw), out_indices=levels, norm=True)
             net.pretrained_cfg = cfg
         return net, bool(kw)
 
@@ -347,7 +349,8 @@ class SimpleBaseline(Encoded):
         self.name = encoder
         self.encoder, ch, reduction, norm = image_encoder(encoder)
         if depth is None: depth = next(d for d in range(9) if reduction//2**d <= 4 or reduction % 2**(d+1))
-        if reduction % 2**depth: raise UserError(f"'{encoder}' has a feature every {reduction} px, which {depth} doublings do not divide: give a smaller depth, or choose another encoder.")
+        if reduction % 2**depth:
+            raise UserError(f"'{encoder}' has a feature every {reduction} px, which {depth} doublings do not divide: give a smaller depth, or choose another encoder.")
         self.stride, self.divisor = reduction // 2**depth, reduction
         self.normalise = Normalise(*norm)
         if weights is not None: self.load_imagenet(weights)
