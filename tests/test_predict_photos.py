@@ -227,7 +227,7 @@ def many(tmp_path, n=7):
 def test_a_resumed_prediction_equals_an_unbroken_one(tmp_path, calls, torn):
     folder, out = many(tmp_path), tmp_path / "out"
     broken(folder / "2.png")
-    kw = dict(batch=2, note=list)
+    kw = dict(batch=2, note=list) | (dict(draw=False, heat=False) if torn else {})
     want = see(folder, BOXES, tmp_path / "whole", **kw)
     with pytest.raises(KeyboardInterrupt):
         predict_photos(Mortal(calls), CODEC, SIZE, TRIO, folder, BOXES, out, **kw)
@@ -561,6 +561,10 @@ def test_a_resumed_video_equals_an_unbroken_one(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             predict_photos(Mortal(calls), CODEC, SIZE, TRIO, clips, out=out, **kw)
         assert see(clips, out=out, resume=True, **kw) == want and (out / "predictions.json").read_bytes() == (tmp_path / "whole/predictions.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        predict_photos(Mortal(2), CODEC, SIZE, TRIO, clips, out=tmp_path / "lost", batch=3, heat=False)
+    (tmp_path / "lost/a_000001.png").unlink()  # a frame whose picture is gone is looked at again, and keeps its number and id
+    assert see(clips, out=tmp_path / "lost", resume=True, batch=3, heat=False) == want
 
 
 # ---- folders as unlabelled people
