@@ -16,8 +16,8 @@ from .codecs import Gaussian, moved, renamed
 __all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
            'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude', 'Cutout',
            'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add',
-           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'unmirrored',
-           'render', 'piece', 'covered', 'joints_in', 'carry']
+           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'render',
+           'piece', 'covered', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -120,7 +120,7 @@ class JointCutout:
     low:float = 10.       # smallest half-side, px
     high:float = 19.      # largest half-side, px
     jitter:float = 10.    # standard deviation of the box's centre about the joint, px
-    released:bool = False # height and width swapped at the border, joints with replacement from all channels
+    released:int = 0      # 2: height and width swapped at the border, joints with replacement from all channels, one box a joint
     channels:int = 0      # a released network's; those beyond the K joints point anywhere
     needs_joints = True
 
@@ -134,13 +134,15 @@ class JointCutout:
         at = move(xy, draw.M)
         if self.released:
             at = torch.cat([at, torch.rand(B, max(self.channels-K, 0), 2, generator=generator, device=dev).to(at)*torch.tensor(size[::-1], device=dev)], 1)
-            pick, there = torch.randint(at.shape[1], (B,self.n), generator=generator, device=dev), torch.ones(B, self.n, dtype=torch.bool, device=dev)
+            pick = torch.randint(at.shape[1], (B,self.n), generator=generator, device=dev)
+            there = ~(pick[:,:,None] == pick[:,None,:]).tril(-1).any(-1)           # a joint drawn twice is one box
         n = pick.shape[1]
         centre = at.gather(1, pick[...,None].expand(B, n, 2))
         centre = centre + self.jitter*size[0]/256*torch.randn(B, n, 2, generator=generator, device=dev)
         half = halves((B,n), self.low, self.high, size, generator, dev)
         if self.released:
-            low, high = (centre-half).clamp(min=0), torch.minimum(centre+half, torch.tensor(size, device=dev, dtype=xy.dtype)-1)   # (H,W) against (x,y)
+            low, high, end = centre-half, centre+half, torch.tensor(size, device=dev, dtype=xy.dtype)-1   # (H,W) against (x,y)
+            low, high = torch.where(low < 0, -.01, low), torch.where(high > end, end+.01, high)          # what ends at the last pixel hides it, however floats round
             centre, half = (low+high)/2, (high-low)/2
         half = torch.where(there[...,None], half, -torch.ones_like(half))          # fewer joints than n: an empty box
         return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
@@ -311,14 +313,6 @@ A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True, box=True),
 JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
 SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True) for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 
-# %% ../nbs/20_views.ipynb #5c8dce7c
-def unmirrored(
-    view:View,
-)->View:        # itself where it never is mirrored
-    "The same view without the mirror"
-    steps = tuple(replace(s, flip=type(s.flip)(0)) if getattr(s, 'flip', 0) else s for s in view.steps)
-    return view if steps == view.steps else replace(view, steps=steps)
-
 # %% ../nbs/20_views.ipynb #b66d8eba
 def render(
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]
@@ -380,10 +374,9 @@ def carry(
     dst:Draw,               # the second view
     codec,                  # what the heatmaps mean: offsets turn with the view; or a number, crop px per heatmap px of plain ones
     flip_index,             # K ints, each joint's mirror partner
-    mode:str='bilinear',    # of `geometry.warp`: 'bilinear', as published, or 'spline', which keeps heights
 )->Tensor:                  # (B,K,h,w) the same heatmaps as the second view must see them; 0 outside
     "Warp heatmaps from one view of a picture to another: M_dst M_src^-1 (facts: the teacher's map is used raw, not redrawn)"
     M = compose(invert(src.M), dst.M)
     codec = codec if hasattr(codec, 'planes') else Gaussian(stride=codec)
     if src.released or dst.released: M = compose(translate(*2*[(codec.stride-1)/2]), M, translate(*2*[(1-codec.stride)/2]))
-    return renamed(codec, moved(codec, heat, M, mode), src.flip ^ dst.flip, flip_index)
+    return renamed(codec, moved(codec, heat, M), src.flip ^ dst.flip, flip_index)
