@@ -4,7 +4,7 @@
 
 # %% ../nbs/79_cli.ipynb #fab2a7e8
 from __future__ import annotations
-import re, warnings
+import os, re, shlex, warnings
 from dataclasses import replace
 from difflib import get_close_matches
 from math import gcd
@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from typer.core import TyperGroup
-from .errors import UserError
+from .errors import Note, UserError
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
+from .skeletons import parse_flips
 
 METHOD_NAMES = (
     'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc', 'posedual_ra',
-    'pseudopose', 'pseudopose_soft', 'posecons_drawn', 'data_distillation', 'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06', 'foreground_06',
+    'pseudopose', 'pseudopose_soft', 'posecons_drawn', 'data_distillation',
+    'posecons_kept', 'posecons_kept_eval', 'posecons_eval', 'posecons_one', 'posecons_drawn_kept',
+    'posecons_jc_kept', 'posecons_jc_kept_eval', 'posecons_jc_eval', 'posecons_jc_one', 'posecons_jc_drawn_kept', 'posecons_jc_drawn',
+    'posedual_jc_kept', 'posedual_jc_kept_eval', 'posedual_jc_eval', 'posedual_jc_one', 'posedual_jc_drawn_kept', 'posedual_jc_drawn',
+    'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06', 'foreground_06',
     'certain_06', 'threshold_08', 'foreground_08', 'certain_08', 'threshold_02_equal', 'foreground_02_equal', 'threshold_04_equal', 'foreground_04_equal',
     'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal', 'mean_teacher_99',
     'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal', 'easy_easy', 'hard_hard',
@@ -29,9 +34,10 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
-           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'OtherData', 'Part', 'Calm',
-           'main', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'show_table',
-           'names', 'check_device', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train',
+           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Flips', 'NoMirror', 'Nms',
+           'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known', 'parse_size',
+           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'names', 'check_device',
+           'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train',
            'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
            'report']
 
@@ -41,10 +47,25 @@ AFTER = dict(train=RESUMED, compare=RESUMED, predict=' What was found so far is 
              demo=' The drawn people are kept; the same command trains anew.',
              sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
 
+def notes(
+    others,   # `warnings.showwarning`
+):            # what takes its place
+    "Print each `Note` once, in a line of its own; other warnings as ever"
+    printed = set()
+    def show(said, kind, *args, **kw):
+        if not issubclass(kind, Note): return others(said, kind, *args, **kw)
+        if str(said) not in printed: typer.echo(f'Note: {said}', err=True)
+        printed.add(str(said))
+    return show
+
 class Calm(TyperGroup):
     "A group of commands in which a mistake ends in one sentence (exit 2), and Ctrl-C in a short one (exit 130)"
     def invoke(self, ctx):
-        try: return super().invoke(ctx)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('always', Note)   # whatever PYTHONWARNINGS says: they are part of the answer
+                warnings.showwarning = notes(warnings.showwarning)
+                return super().invoke(ctx)
         except UserError as e: self.end(str(e), 2)
         except KeyboardInterrupt: self.end('Stopped.' + AFTER.get(ctx.invoked_subcommand, ''), 130)
     def end(self, sentence, code):
@@ -52,7 +73,21 @@ class Calm(TyperGroup):
         raise typer.Exit(code)
 
 app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich', pretty_exceptions_show_locals=False,
+                  context_settings=dict(help_option_names=['-h', '--help']),
                   help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the easy-to-hard pair keep it.')
+
+def tell_version(asked:bool):
+    "The answer to --version, before anything else is looked at"
+    if not asked: return
+    from semipose import __version__
+    typer.echo(f'semipose {__version__}')
+    raise typer.Exit
+
+@app.callback()
+def before(
+    version:Annotated[bool, typer.Option('--version', callback=tell_version, is_eager=True, help='Print the version.')]=False,
+):  # no docstring: the help of the whole is that of `app`
+    pass
 
 def main():
     "The command `semipose`"
@@ -69,7 +104,8 @@ def known(
     "Check a name before anything heavy is loaded"
     if name in names: return name
     near = get_close_matches(name, names, n=1, cutoff=.5)
-    some = ', '.join(names) if len(names) <= 12 else f'{", ".join(names[:8])} and others; `semipose {what}s` lists all'
+    verb = dict(method='methods', protocol='protocols', network='nets').get(what)
+    some = ', '.join(names) if len(names) <= 12 or not verb else f'{", ".join(names[:8])} and others; `semipose {verb}` lists all'
     raise UserError(f'There is no {what} named {name!r}: ' + (f'did you mean {near[0]}?' if near else f'choose one of {some}.'))
 
 def parse_size(
@@ -117,6 +153,7 @@ def build_protocol(
     for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
         if typed.get(net, getattr(base, net)) != getattr(base, net):
             rest |= {width: None, weights: 'imagenet' if getattr(base, weights) and typed[net] != 'tiny' else None}
+    if typed.get('mirror') is False: typed['flip'] = False      # nor does evaluation look into one
     for weights in ('weights', 'weights2', 'other_weights'):
         if weights in typed:
             told = typed.pop(weights)
@@ -138,6 +175,13 @@ def cell(
     if v is None: return ''
     if isinstance(v, bool): return 'yes' if v else 'no'
     return f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else str(v)
+
+def quoted(
+    path:Path|str,
+)->str:     # as it is typed
+    "A path as a shell takes it, for commands that are printed to be copied"
+    if os.name != 'nt': return shlex.quote(str(path))
+    return f'"{path}"' if ' ' in str(path) else str(path)
 
 def show_table(
     rows:list[dict],      # one dict per row; the keys of the first are the heads
@@ -177,8 +221,16 @@ Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the 
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
 Weights2 = Annotated[Optional[str], typer.Option(help='ImageNet weights of a second network, where they are not those of the first.', show_default=False)]
 Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
+Flips = Annotated[Optional[str], typer.Option(metavar='A:B,C:D|none', show_default=False,
+    help='Joints that change places in a mirror, by name or number from 0; none: no joint does. Not given: from the file or the names.')]
+def mirror_fields(flips:str|None, no_mirror:bool)->dict: return dict(flips=parse_flips(flips), mirror=False if no_mirror else None)   # of build_protocol
+NoMirror = Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints that have no mirror image.')]
+Nms = Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture goes; 1 keeps all.')]
+MaxPeople = Annotated[Optional[int], typer.Option(min=1, show_default=False, help=(
+    "Detections of a picture that count; if not given 20, COCO's rule, or as many as the fullest picture has people."))]
 OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
-Part = Annotated[str, typer.Option(help='Which people: val or train.')]
+Part = Annotated[str, typer.Option(help=('Which people: val, train, or test, the people of person_keypoints_test.json, whom neither '
+                                         'training nor the choice of a checkpoint has asked.'))]
 
 @app.command(epilog='Example:  semipose demo --seed 0')
 def demo(
@@ -210,14 +262,23 @@ def synth(
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
     write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, face=face, progress=True)
-    typer.echo(f'{train:,} training and {val:,} validation pictures are in {out}. Next: semipose train posedual_jc --data {out} --labels 40')
+    told = f'{train:,} training and {val:,} validation pictures are in {out}.'
+    if val or train > 1:    # with one picture in all there is nobody to validate on
+        told += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
+    typer.echo(told)
 
 # %% ../nbs/79_cli.ipynb #e4a2447d
-@app.command(epilog='Example:  semipose methods --group supervised')
+@app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
+    name:Annotated[Optional[str], typer.Argument(help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
     group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
 ):
-    "The table of methods: who teaches, what teacher and student see, what counts."
+    "The table of methods: who teaches, what teacher and student see, what counts. With a name, all about one."
+    if name is not None:
+        known(name, METHOD_NAMES, 'method')
+        if group is not None: raise UserError('A method and --group were both given: give one of them.')
+        from semipose.methods import facts
+        return show_table([{name: k, '': v} for k, v in facts(name).items()])
     from semipose.methods import GROUPS, table
     if group is not None: known(group, tuple(GROUPS), 'group of methods')
     short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
@@ -279,6 +340,8 @@ def train(
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    flips:Flips=None,
+    no_mirror:NoMirror=False,
     protocol:Annotated[str, typer.Option(help=f'Where the settings below begin: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
     seed:Seed=0,
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
@@ -307,7 +370,8 @@ def train(
     if decode is not None: known(decode, CODECS, 'codec')
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, net=net, weights=weights, weights2=weights2, size=parse_size(size), steps=steps, start_steps=start_steps,
-                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other)
+                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other,
+                       **mirror_fields(flips, no_mirror))
     data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import train as run_train, check_batch, check_labels, starts, first_of, refuse_existing
@@ -325,7 +389,7 @@ def train(
     show_table(result_rows(result))
     from semipose.ledger import record
     from semipose.sweep import entry_of
-    typer.echo(f'Run: {folder}\nLedger: {record(entry_of(folder), results)}\nReport: {run_report(folder)}\nNext: semipose eval {folder}')
+    typer.echo(f'Run: {folder}\nLedger: {record(entry_of(folder), results)}\nReport: {run_report(folder)}\nNext: semipose eval {quoted(folder)}')
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -346,7 +410,7 @@ def _raise(e): raise e
 
 @app.command(epilog='Example:  semipose sweep demo --seeds 3\n\nExample:  semipose sweep lsp-100-small supervised naive posedual_jc --data data/lsp')
 def sweep(
-    protocol:Annotated[str, typer.Argument(help='What is held equal; README lists them.', **names(protocol_names()))],
+    protocol:Annotated[str, typer.Argument(help='What is held equal; `semipose protocols` lists them.', **names(protocol_names()))],
     methods:Annotated[Optional[list[str]], typer.Argument(help='The rows to train, in this order; all of them if not given.', show_default=False, **names(METHOD_NAMES))]=None,
     seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, 4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], typer.Option(help='A group of rows instead; `semipose methods` shows them.', show_default=False)]=None,
@@ -354,6 +418,8 @@ def sweep(
     labels:Annotated[Optional[Path], typer.Option(help='A COCO file with the joints of the pictures in --data.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    flips:Flips=None,
+    no_mirror:NoMirror=False,
     weights:Annotated[Optional[str], typer.Option(help="The encoder's, where they are not the protocol's: imagenet, pip:PACKAGE, a file, or none.", show_default=False)]=None,
     weights2:Weights2=None,
     other:Other=None,
@@ -366,7 +432,7 @@ def sweep(
     for name in methods or (): known(name, METHOD_NAMES, 'method')
     many = parse_seeds(seeds)
     if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
-    p = build_protocol(protocol, other=other, weights=weights, weights2=weights2)
+    p = build_protocol(protocol, other=other, weights=weights, weights2=weights2, **mirror_fields(flips, no_mirror))
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
@@ -384,7 +450,7 @@ def sweep(
     from semipose.tables import table_rows
     mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
     if mine: show_table(table_rows(mine, everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
-    typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {results}')
+    typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {quoted(results)}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
@@ -395,11 +461,14 @@ def compare(
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
     boxes:Boxes=None,
+    flips:Flips=None,
+    no_mirror:NoMirror=False,
     protocol:Annotated[str, typer.Option(help=f'What is held equal: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
     seed:Seed=0,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the comparison; runs/PROTOCOL-seedSEED if not given.', show_default=False)]=None,
     start_steps:Annotated[Optional[int], typer.Option(min=1, help='Supervised steps before the methods part.')]=None,
     steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of each method.')]=None,
+    other:Other=None,
     every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers, without weights and pictures, into this folder.', show_default=False)]=None,
     device:Device='auto',
@@ -408,8 +477,10 @@ def compare(
 ):
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, METHOD_NAMES, 'method')
+    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every)
+    p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every, other=other,
+                       **mirror_fields(flips, no_mirror))
     data, drawn = own_people(p, data, file, seed)
     if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
@@ -432,7 +503,7 @@ def beside(
     found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
 )->list[dict]:              # a row per measure
     "Networks side by side, which fits a terminal"
-    shown = lambda k, v: int(v) if k == 'people' else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
+    shown = lambda k, v: int(v) if k in ('people', 'joints') else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
     return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in next(iter(found.values()))]
 
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
@@ -443,13 +514,15 @@ def evaluate(
     weights:Weights='last',
     flip:Flip=False,
     shift:Shift=False,
+    nms:Nms=.9,
+    max_people:MaxPeople=None,
     keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers into this JSON file.', show_default=False)]=None,
     device:Device='auto',
 ):
     "COCO's ten numbers and PCK of a trained run, with PCKh where heads are known: each network and their ensemble."
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.run import evaluate_run
-    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, device=device)
+    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, nms=nms, max_people=max_people, device=device)
     if keep:
         from semipose.data.coco import write_json
         write_json(keep, found)
@@ -497,13 +570,16 @@ def submit(
     flip:Flip=False,
     shift:Shift=False,
     min_score:Annotated[float, typer.Option(help='Leave out boxes of which the detector was less sure.')]=0.,
+    category:Annotated[Optional[int], typer.Option(help="Which category_id of the boxes is a person; found out if not given. Results carry the truth's.", show_default=False)]=None,
+    nms:Nms=.9,
+    max_people:MaxPeople=None,
     device:Device='auto',
 ):
     "A run's answers on a detector's boxes, in the files that COCO's server takes."
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.detail import submit as write_submission
     out = out or run/'submission'
-    found = write_submission(run, boxes, images, info, truth, out, weights, flip, shift, min_score, device=device)
+    found = write_submission(run, boxes, images, info, truth, out, weights, flip, shift, min_score, nms, device, category=category, max_people=max_people)
     show_table(beside(found), title=f'{run}, {weights} checkpoint' + (', flip test' + ' with shift'*shift if flip else ''))
     typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 

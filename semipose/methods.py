@@ -26,9 +26,10 @@ def add(
     GROUPS.setdefault(group, {})[name], TITLES[name], PAPER[name] = m, title, paper
 
 # %% auto #0
-__all__ = ['GROUPS', 'TITLES', 'PAPER', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED', 'JO_RELEASED', 'METHODS',
-           'SHIPPED', 'add', 'own', 'line_of', 'is_todays', 'method', 'is_unlike', 'kinds', 'second_of', 'title',
-           'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'asked', 'cost', 'equal_compute']
+__all__ = ['GROUPS', 'TITLES', 'PAPER', 'ONE', 'TWO', 'A60JC', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED',
+           'JO_RELEASED', 'METHODS', 'SHIPPED', 'add', 'add_heights', 'own', 'line_of', 'is_todays', 'method',
+           'is_unlike', 'kinds', 'second_of', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost',
+           'asked', 'cost', 'equal_compute', 'line', 'parts', 'facts']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -52,6 +53,21 @@ add('pseudo labels', 'pseudopose',        'PseudoPose',            Method(Frozen
 add('pseudo labels', 'pseudopose_soft',   'PseudoPose, soft',      Method(Frozen(), PLAIN,  (A30,)))
 add('pseudo labels', 'posecons_drawn',    'PoseCons, drawn anew',  Method(Self(), A30, (A60,), drawn=True))
 add('pseudo labels', 'data_distillation', 'Data Distillation',     Method(Frozen(), SCALES, (A30,), drawn=True), 'Data Distillation, A')
+
+# %% ../nbs/42_methods.ipynb #4c8b21be
+ONE, TWO, A60JC = Method(Self(), A30, (A60,)), Method(Peer(), A30, (A60,), nets=2, sup=.5), (JointCutout(5) >> A60,)
+def add_heights(name:str, title:str, m:Method)->None:   # a single or dual row as published
+    "The same row with other heights and shapes of what is taught"
+    kept = replace(m, carried='spline')
+    add('heights', f'{name}_kept',       f'{title}, kept',                    kept)
+    add('heights', f'{name}_kept_eval',  f'{title}, kept, evaluation',        replace(kept, evaluation=True))
+    add('heights', f'{name}_eval',       f'{title}, evaluation',              replace(m, evaluation=True))
+    add('heights', f'{name}_one',        f'{title}, scaled to 1',             replace(kept, height='one'))
+    add('heights', f'{name}_drawn_kept', f'{title}, drawn anew, as high',     replace(m, drawn=True, height='teacher'))
+    if name != 'posecons': add('heights', f'{name}_drawn', f'{title}, drawn anew', replace(m, drawn=True))
+add_heights('posecons',    'PoseCons',      ONE)
+add_heights('posecons_jc', 'PoseCons + JC', replace(ONE, student_views=A60JC))
+add_heights('posedual_jc', 'PoseDual + JC', replace(TWO, student_views=A60JC))
 
 # %% ../nbs/42_methods.ipynb #f93a4c1e
 PAIRS = {'': ('', (A60,)), '_equal': (', equal pair', (A30,))}   # what the student sees beside a teacher on A30
@@ -176,8 +192,10 @@ def table(
                  labeled_view=' + '.join(map(str, m.labeled_views)), networks=' + '.join(m.networks), group=g, paper=PAPER[name])
             for g, rows in GROUPS.items() if group in (None, g) for name, m in rows.items()]
 
-def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn'
-    return type(m.teacher).__name__ + (f'({m.decay})' if m.decay else '') + ', drawn'*m.drawn
+def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn', 'Peer, spline, evaluation'
+    height = f', {"height 1" if m.height == "one" else "as high"}' if m.height else ''
+    return (type(m.teacher).__name__ + (f'({m.decay})' if m.decay else '') + f', {m.carried}'*bool(m.carried) + ', drawn'*m.drawn + height
+            + ', evaluation'*m.evaluation)
 def mean_of(views:tuple)->str:      # e.g. 'A30', 'mean of 8, x0.9 to x1.3 mirrored'
     return str(views[0]) if len(views) == 1 else f'mean of {len(views)}, {views[0]} to {views[-1]}'
 def counted(weight)->str:           # e.g. 'Everything', 'Confident(0.4)', 'Reweighted'
@@ -235,3 +253,37 @@ def equal_compute(
 )->int:                 # steps of `m`, rounded to whole ones
     "How many steps of one method are as much work as `steps` of another"
     return round(steps*cost(like, p).work/cost(m, p).work)
+
+# %% ../nbs/42_methods.ipynb #c41d7e08
+def line(
+    m:Method,   # any method
+)->str:         # e.g. 'Method(teacher=Self(), student_views=(A60,))'
+    "A method as its line in the table, without what is as in every other"
+    return f'Method({", ".join(f"{f.name}={getattr(m, f.name)!r}" for f in fields(m) if getattr(m, f.name) != f.default)})'
+
+def parts(
+    v:View,         # of a method
+)->dict[str,str]:   # e.g. {'A60': 'Affine(rotate=30, scale=0.25, p=0.8)'}
+    "What a view is made of, down to the numbers; a switch that is off is left out"
+    number = lambda w: f'{w:g}' if isinstance(w, float) else str(w)
+    told = [f'{type(s).__name__}({", ".join(f"{k}={number(w)}" for k, w in vars(s).items() if w)})' for s in v.steps]
+    each = str(v).split(' >> ')
+    return dict(zip(each, told)) if len(each) == len(told) else {str(v): ', then '.join(told) or 'the crop as it is'}
+
+def facts(
+    name:str,           # a name in METHODS
+)->dict[str,str]:       # what -> in words; UserError with a near miss
+    "All that the table knows of one method"
+    m = method(name)
+    views = (*m.labeled_views, *m.teacher_views*bool(m.student_views), *m.student_views)
+    on = lambda views, text: text + ', on top of A30'*any(not v.base for v in views)
+    one, alone = cost(m, (1, 1)), cost('supervised', (1, 1))
+    out = {'title': title(name), 'group': next((g for g, rows in GROUPS.items() if name in rows), 'your own'), 'in the paper': PAPER.get(name) or 'no row of its own',
+           'line': line(m), 'labelled': on(m.labeled_views, ' + '.join(map(str, m.labeled_views))), 'teacher': teacher(m)}
+    if m.student_views:
+        out |= {'it sees': on(m.teacher_views, mean_of(m.teacher_views)), 'student sees': on(m.student_views, ', '.join(map(str, m.student_views)))}
+    out |= {'counts': counted(m.weight), 'networks': f'{m.nets}' + f' ({" + ".join(kinds(m, m.nets))})'*bool(m.networks), 'loss': formula(m)}
+    for v in views: out |= parts(v)
+    return out | {'cost': f'{one.forward} pictures forward and {one.backward} of them backward for each labelled and unlabelled person, '
+                          f'{one.work/alone.work:.3g} times the work of supervised'}
+

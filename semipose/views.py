@@ -16,8 +16,8 @@ from .codecs import Gaussian, moved, renamed
 __all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
            'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude', 'Cutout',
            'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add',
-           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'render',
-           'piece', 'covered', 'joints_in', 'carry']
+           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'unmirrored',
+           'render', 'piece', 'covered', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -313,6 +313,14 @@ A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True, box=True),
 JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
 SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True) for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 
+# %% ../nbs/20_views.ipynb #5c8dce7c
+def unmirrored(
+    view:View,
+)->View:        # itself where it never is mirrored
+    "The same view without the mirror"
+    steps = tuple(replace(s, flip=type(s.flip)(0)) if getattr(s, 'flip', 0) else s for s in view.steps)
+    return view if steps == view.steps else replace(view, steps=steps)
+
 # %% ../nbs/20_views.ipynb #b66d8eba
 def render(
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]
@@ -374,9 +382,10 @@ def carry(
     dst:Draw,               # the second view
     codec,                  # what the heatmaps mean: offsets turn with the view; or a number, crop px per heatmap px of plain ones
     flip_index,             # K ints, each joint's mirror partner
+    mode:str='bilinear',    # of `geometry.warp`: 'bilinear', as published, or 'spline', which keeps heights
 )->Tensor:                  # (B,K,h,w) the same heatmaps as the second view must see them; 0 outside
     "Warp heatmaps from one view of a picture to another: M_dst M_src^-1 (facts: the teacher's map is used raw, not redrawn)"
     M = compose(invert(src.M), dst.M)
     codec = codec if hasattr(codec, 'planes') else Gaussian(stride=codec)
     if src.released or dst.released: M = compose(translate(*2*[(codec.stride-1)/2]), M, translate(*2*[(1-codec.stride)/2]))
-    return renamed(codec, moved(codec, heat, M), src.flip ^ dst.flip, flip_index)
+    return renamed(codec, moved(codec, heat, M, mode), src.flip ^ dst.flip, flip_index)
