@@ -4,7 +4,7 @@
 
 # %% ../nbs/57_export.ipynb #213035f8
 from __future__ import annotations
-import contextlib, importlib, json, os, warnings
+import contextlib, importlib, io, json, os, warnings
 from dataclasses import asdict
 from copy import deepcopy
 from pathlib import Path
@@ -23,8 +23,8 @@ from .predict import as_crops, as_list, decode, heatmaps, look, mean_heat, predi
 from .evaluate.coco import coco_eval
 
 # %% auto #0
-__all__ = ['TOLERANCE', 'Answer', 'describe', 'probes', 'differences', 'agree', 'with_note', 'ready', 'Exported', 'need', 'trace',
-           'session', 'export_onnx', 'export_torch', 'OnnxNet', 'accuracy']
+__all__ = ['PRECISION', 'TOLERANCE', 'Answer', 'describe', 'probes', 'differences', 'agree', 'with_note', 'ready', 'Exported',
+           'need', 'trace', 'session', 'export_onnx', 'export_torch', 'OnnxNet', 'accuracy']
 
 # %% ../nbs/57_export.ipynb #355ad1e9
 class Answer(nn.Module):
@@ -48,6 +48,10 @@ class Answer(nn.Module):
         return (heat,) if self.codec is None else (heat, *self.codec.decode(heat))
 
 # %% ../nbs/57_export.ipynb #2d33c970
+PRECISION = ('The file agrees with its networks where it is computed in float32 (heat within about 3e-6). Runtimes that choose fewer bits by themselves do not: '
+             'OpenVINO takes bfloat16 on processors that have it (heat off by up to .007, joints of the Gaussian codec by up to 1 crop px, of DARK by .07); '
+             'ask it for float32: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).')
+
 def describe(
     size:tuple[int,int],        # (H,W) of the crop, px
     codec,                      # the way between joints and heatmaps
@@ -66,7 +70,7 @@ def describe(
     return dict(format='semipose 1', version=__version__, size=[H, W], stride=s, sigma=codec.sigma, codec=type(codec).__name__, codec_settings=asdict(codec),
         nets=nets, pad=pad, fill=list(GREY),
         joints=list(skeleton.joints), limbs=[list(l) for l in skeleton.limbs], flips=[list(f) for f in skeleton.flips], oks_sigmas=list(skeleton.sigmas),
-        skeleton=skeleton.name, input=f'crop: (B,3,{H},{W}) RGB in [0,1]; nothing else to normalise', output={k: told[k] for k in outputs},
+        skeleton=skeleton.name, input=f'crop: (B,3,{H},{W}) RGB in [0,1]; nothing else to normalise', precision=PRECISION, output={k: told[k] for k in outputs},
         crop=f'A box x, y, w, h (image px) becomes scale = 1/({pad}*max(w/{W}, h/{H})); image point (u,v) lies at crop pixel '
              f'(scale*(u-x-w/2)+{W/2:g}, scale*(v-y-h/2)+{H/2:g}), pixel centres at whole numbers; what is outside the image has the colour `fill`.')
 
@@ -159,7 +163,11 @@ def trace(answer:Answer, x:Tensor, path:Path, dynamo:bool)->None:
     else: kw.update(dynamic_axes={name: {0: 'batch'} for name in ('crop', *answer.names)}, opset_version=17)
     with warnings.catch_warnings(), torch.no_grad():   # it warns that it is old, and of sizes that became constants, as they should
         warnings.simplefilter('ignore')
-        torch.onnx.export(answer, (x,), str(path), **kw)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()): torch.onnx.export(answer, (x,), str(path), **kw)   # a graph that it cannot write is printed whole
+        except torch.onnx.errors.OnnxExporterError as e:
+            other = 'write a .pt2 file instead' if dynamo else 'write a .pt2 file instead (--to torch), or try the other exporter (dynamo=True)'
+            raise UserError(f'This network has no ONNX form here ({str(e).splitlines()[0].split(". ")[0]}): {other}.') from None
 
 def session(
     path,        # *.onnx

@@ -108,7 +108,7 @@ add('pairs', 'pair_co_a30',    '20 holes to A30',      Method(Self(), A30 >> Cut
 add('pairs', 'pair_nothing',   'A30 to nothing',       Method(Self(), A30, (NOTHING,)))
 
 # %% ../nbs/42_methods.ipynb #b92eb121
-JC_RELEASED, JO_RELEASED = JointCutout(5, released=True, channels=24), JointOcclude(2, released=True)   # COCO's and MPII's joints together are 24
+JC_RELEASED, JO_RELEASED = JointCutout(5, released=2, channels=24), JointOcclude(2, released=True)   # COCO's and MPII's joints together are 24
 add('as released', 'posedual_released',    'PoseDual, as released',      Method(Peer(), A30, (A60_RELEASED,), nets=2, sup=.5))
 add('as released', 'posedual_jc_released', 'PoseDual + JC, as released', Method(Peer(), A30, (JC_RELEASED >> A60_RELEASED,), nets=2, sup=.5))
 add('as released', 'sspcm_released',       'SSPCM, as released',         replace(GROUPS['later methods']['sspcm'], student_views=(JO_RELEASED >> A60_RELEASED,)))

@@ -4,9 +4,12 @@
 
 # %% ../nbs/55_photos.ipynb #3012c6d0
 from __future__ import annotations
-import importlib, os, shutil, tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import hashlib, importlib, json, os, re, time, warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace as changed
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +17,25 @@ import torch
 from PIL import Image
 
 from .errors import UserError, told
+from .files import FULL, make_folder, only_writer
 from .skeletons import Skeleton
 from .codecs import response
 from .geometry import compose, crop_matrix, invert, roomy, warp, window
 from .draw import glow, paint_people
 from .data.core import cut, read_picture
 from .data.coco import write_json
-from .data.pictures import PICTURES, boxes_of, list_pictures, picture_size, read_boxes
-from .predict import map_back, predict
+from .data.pictures import PICTURES, Boxes, boxes_of, list_pictures, picture_size, read_boxes
+from .predict import as_list, map_back, predict
 from .evaluate.coco import rescore
 
 # %% auto #0
-__all__ = ['VIDEOS', 'Photo', 'list_photos', 'number', 'video_reader', 'frames', 'read_photos', 'Seen', 'shown_size', 'look_at',
-           'entries', 'predict_photos', 'painted']
+__all__ = ['VIDEOS', 'NEITHER', 'COUNTED', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'list_photos', 'number', 'Header',
+           'video_reader', 'frames', 'read_photos', 'Seen', 'shown_size', 'look_at', 'entries', 'Journal', 'Found',
+           'predict_photos', 'painted']
 
 # %% ../nbs/55_photos.ipynb #d61d9fd9
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
+NEITHER = VIDEOS + ('.heic', '.heif', '.avif', '.jxl', '.jp2', '.dng', '.cr2', '.nef', '.arw')   # in a folder, not looked at
 
 @dataclass
 class Photo:
@@ -40,94 +46,216 @@ class Photo:
     id:int=0              # the picture's id in the results
     frame:int|None=None   # its number in a video, from 0
     image:Image.Image|None=None  # RGB, upright; None until it is read
+    key:str|None=None     # its name in the boxes' file; None: as `file`
+    why:str|None=None     # why it cannot be read, a sentence
+
+def called(
+    sources:list[Path],               # pictures, videos, folders of pictures
+    note:Callable=warnings.warn,      # called with a sentence about what is not looked at
+)->list[tuple[str,Path]]:             # name in the results, no two alike; where it is. UserError (file, remedy)
+    "Every picture and video once, under the shortest names that tell them apart"
+    out, there, other = [], set(), 0     # [source, path, its parts, how many of them are its name]
+    for n, s in enumerate(sources):
+        if not s.exists(): raise UserError(f'{s}: there is no such file or folder; give a picture, a folder of pictures or a video.')
+        if s.is_file() and s.suffix.lower() not in PICTURES + VIDEOS:
+            kinds = [', '.join(k[1:] for k in kinds) for kinds in (PICTURES, VIDEOS)]
+            raise UserError(f'{s}: this is neither a picture ({kinds[0]}) nor a video ({kinds[1]}); give one of these, or a folder.')
+        inside = list_pictures(s) if s.is_dir() else ['']
+        if s.is_dir(): other += sum(p.suffix.lower() in NEITHER and not p.name.startswith('.') for p in s.rglob('*'))
+        for name in inside:
+            parts = Path(os.path.abspath(s/name)).parts
+            if parts not in there: out.append([n, s/name, parts, max(len(Path(name).parts), 1) + (s.is_dir() and len(sources) > 1)])
+            there.add(parts)
+    say = lambda o: '/'.join(o[2][-o[3]:]).lstrip('/')
+    while twice := {name for name, many in Counter(map(say, out)).items() if many > 1}:
+        longer = {o[0] for o in out if say(o) in twice}
+        for o in out: o[3] += o[0] in longer
+    if other:
+        note(f'Not looked at in the folder{"s"*(len(sources) > 1)}: {other:,} videos or pictures of other kinds; '
+             'give a video by its own name, and pictures as JPEG or PNG.')
+    return [(say(o), o[1]) for o in out]
+
+# %% ../nbs/55_photos.ipynb #7dd2fd6a
+def named(
+    photos:list[Photo],   # with their files
+    table:Boxes,          # of `read_boxes`
+    where:str,            # what a message begins with
+)->list[Photo]:           # with `key`; UserError if a name could mean two of them
+    "Under which name the boxes' file knows each photo; None: it does not"
+    exact, weak = {p.file for p in photos if p.file in table}, {}
+    for p in photos:
+        parts = Path(os.path.abspath(p.path)).parts
+        ends = ('/'.join(parts[i:]) for i in range(len(parts)))
+        p.key = p.file if p.file in exact else next((e for e in ends if e in table and e not in exact), p.file)
+        entry = table.of(p.key)
+        if p.key not in exact and entry is not None: weak.setdefault(id(entry), []).append(p)
+    taken = {id(table[k]) for k in exact}
+    for entry, several in weak.items():
+        if entry in taken:     # another photo bears that very name
+            for p in several: p.key = None
+        elif len(several) > 1:
+            name = next(k for k, o in table.items() if id(o) == entry)
+            raise UserError(f'{where}: "{name}" could mean {several[0].file} or {several[1].file}; write the names in it with their folders.')
+    return photos
 
 def list_photos(
     sources,                    # a picture, a video, a folder of pictures, or several of these
     boxes=None,                 # a JSON file (see `read_boxes`), boxes for every picture ((4,) or (n,4)), or None: the whole picture is one person
+    note:Callable=warnings.warn,# called with a sentence about what is not looked at
 )->list[Photo]:                 # not read yet; UserError (file, field, remedy)
-    "What will be looked at, checked"
+    "What will be looked at, checked; a picture that cannot be read says why, and is alone in that"
     sources = [Path(s) for s in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     if not sources: raise UserError('There is nothing to look at: give a picture, a folder of pictures or a video.')
     where, table = (str(boxes), read_boxes(boxes)) if isinstance(boxes, (str, os.PathLike)) else ('boxes', boxes)
-    out = []
-    for s in sources:
-        if not s.exists(): raise UserError(f'{s}: there is no such file or folder; give a picture, a folder of pictures or a video.')
-        if s.suffix.lower() in VIDEOS and s.is_file():
-            video_reader(s)
-            out.append(Photo(s.name, s, table, frame=0))
+    if isinstance(table, dict) and not isinstance(table, Boxes): table = Boxes(table)
+    out = [Photo(name, path, (), frame=0 if path.suffix.lower() in VIDEOS else None) for name, path in called(sources, note)]
+    if isinstance(table, Boxes): named(out, table, where)
+    for p in out:
+        if p.frame is not None:
+            video_reader(p.path)
+            p.boxes = table
             continue
-        if s.is_file() and s.suffix.lower() not in PICTURES:
-            kinds = [', '.join(k[1:] for k in kinds) for kinds in (PICTURES, VIDEOS)]
-            raise UserError(f'{s}: this is neither a picture ({kinds[0]}) nor a video ({kinds[1]}); give one of these, or a folder.')
-        for name in list_pictures(s) if s.is_dir() else [s.name]:
-            path = s/name if s.is_dir() else s
-            out.append(Photo(f'{s.name}/{name}' if s.is_dir() and len(sources) > 1 else name, path, boxes_of(name, picture_size(path), table, where)))
-    if isinstance(table, dict) and not any(len(p.boxes) for p in out):
-        raise UserError(f'{where}: none of its boxes is in a picture that was given (its first is "{next(iter(table))}", the first picture is "{out[0].file}"); check "file_name".')
+        try: size = picture_size(p.path)
+        except UserError as e: p.why = str(e)
+        else: p.boxes = _boxes(p, size, table, where)
+    if all(p.why for p in out): raise UserError(out[0].why)
+    if isinstance(table, Boxes):
+        if not any(len(p.boxes) for p in out):
+            raise UserError(f'{where}: none of its boxes is in a picture that was given (its first is "{next(iter(table))}", '
+                            f'the first picture is "{out[0].file}"); check "file_name".')
+        known = {id(table.of(p.key)) for p in out if p.key is not None}
+        lost = sum(bool(o['boxes']) and id(o) not in known for o in table.values())
+        if lost: note(f'{where}: {lost:,} of its {len(table):,} pictures are not among those given.')
     return number(out, table)
+
+def _boxes(p:Photo, size, table, where:str='boxes')->list:
+    "The boxes of a picture or of a frame"
+    return [] if isinstance(table, Boxes) and p.key is None else boxes_of(p.key or p.file, size, table, where)
 
 def number(photos:list[Photo], table)->list[Photo]:
     "Ids: those of the boxes' file, so that the results fit it; else from 1, in order"
-    known = {k: o['id'] for k, o in table.items() if o['id'] is not None} if isinstance(table, dict) else {}
-    free, used = max(known.values(), default=0), set()
+    known = [o['id'] for o in table.values() if o.get('id') is not None] if isinstance(table, Boxes) else []
+    free, used = max(known, default=0), set()
     for p in photos:
-        p.id = known.get(p.file, known.get(p.path.name)) if p.frame is None else None
+        entry = table.of(p.key) if known and p.key is not None and p.frame is None else None
+        p.id = entry and entry.get('id')
         if p.id is None or p.id in used: p.id = free = free+1
         used.add(p.id)
     return photos
 
 # %% ../nbs/55_photos.ipynb #21820dd1
+@dataclass
+class Header:
+    "What a video's header announces, and how far reading came"
+    frames:int|None=None     # announced; None: it does not count them
+    seconds:float|None=None  # announced length
+    until:float|None=None    # where the last frame that was read ends, seconds
+    read:int=0               # frames read
+
+    def short(self)->str|None:
+        "What is missing, as a clause"
+        if self.frames: return f'{self.frames:,} frames are announced and {self.read:,} could be read' if self.read < self.frames else None
+        if not (self.seconds and self.until and self.read) or self.until + .5*self.until/self.read >= self.seconds: return None
+        return (f'{self.seconds:.2f} s are announced, about {round(self.seconds*self.read/self.until):,} frames, '
+                f'and {self.until:.2f} s could be read, {self.read:,} frames')
+
 def video_reader(
     path:Path|str,  # a video, for the message
-):                  # a function (path) -> frames as RGB pictures; UserError names what to install
+):                  # a function (path, `Header` to fill in) -> of each frame a function that makes the RGB picture; UserError names what to install
     "The first video package that is there"
     for name, read in (('av', _av), ('cv2', _cv2), ('imageio.v3', _imageio)):
         try: module = importlib.import_module(name)
         except ImportError: continue
-        return lambda p: read(module, str(p))
+        return lambda p, head: read(module, str(p), head)
     raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is installed; pip install av, or give its frames as pictures.')
 
-def _av(av, path:str)->Iterator[Image.Image]:
-    with av.open(path) as f:
-        for frame in f.decode(video=0): yield frame.to_image().rotate(getattr(frame, 'rotation', 0) or 0, expand=True)
+COUNTED = ('.mp4', '.mov', '.m4v', '.avi')   # kinds of files that say how many frames they hold; of others the number is a guess from length and rate
 
-def _cv2(cv2, path:str)->Iterator[Image.Image]:
-    f = cv2.VideoCapture(path)
+def _av(av, path:str, head:Header)->Iterator[Callable]:
+    with av.open(path) as f:
+        start = _announced(f, head)
+        for frame in f.decode(video=0):
+            if (t := getattr(frame, 'time', None)) is not None:
+                at = t - start
+                head.until = at + max(float((getattr(frame, 'duration', 0) or 0)*frame.time_base), at/max(head.read, 1))
+            yield lambda frame=frame: frame.to_image().rotate(getattr(frame, 'rotation', 0) or 0, expand=True)
+
+def _announced(f, head:Header)->float:
+    "Fill in what PyAV knows; seconds at which the video begins"
     try:
+        s = f.streams.video[0]
+        if s.frames:
+            kept = sum(not e.is_discard for e in s.index_entries) if 'mp4' in f.format.name else s.frames   # what an edit cut away is in the file, and not shown
+            head.frames = min(kept or s.frames, s.frames)
+        if s.duration: head.seconds = float(s.duration*s.time_base)
+        elif clock := s.metadata.get('DURATION'): head.seconds = sum(float(v)*u for v, u in zip(clock.split(':'), (3600, 60, 1)))
+        elif f.duration and len(f.streams) == 1: head.seconds = f.duration/1e6
+        return float((s.start_time or 0)*s.time_base)
+    except (AttributeError, IndexError, ValueError): return 0.   # another version, or no video inside: decoding will say
+
+def _cv2(cv2, path:str, head:Header)->Iterator[Callable]:
+    f, get = cv2.VideoCapture(path), lambda what: float(getattr(f, 'get', lambda _: 0)(getattr(cv2, what, 0)) or 0)
+    try:
+        count, rate = get('CAP_PROP_FRAME_COUNT'), get('CAP_PROP_FPS')
+        if count > 0 and path.lower().endswith(COUNTED): head.frames = round(count)
+        elif count > 0 and rate > 0: head.seconds = count/rate
         while True:
             there, frame = f.read()
             if not there: return
-            yield Image.fromarray(np.ascontiguousarray(frame[...,::-1]))
+            if (at := get('CAP_PROP_POS_MSEC')/1000) > 0: head.until = at + at/max(head.read, 1)
+            yield lambda frame=frame: Image.fromarray(np.ascontiguousarray(frame[...,::-1]))
     finally: f.release()
 
-def _imageio(iio, path:str)->Iterator[Image.Image]:
-    for frame in iio.imiter(path): yield Image.fromarray(np.asarray(frame)).convert('RGB')
+def _imageio(iio, path:str, head:Header)->Iterator[Callable]:
+    kw = {} if path.lower().endswith('.gif') else dict(plugin='FFMPEG', output_params=['-fps_mode', 'passthrough'])   # every frame once, whatever its time
+    if kw and path.lower().endswith(COUNTED) and hasattr(iio, 'immeta'):
+        meta = iio.immeta(path, plugin='FFMPEG')
+        head.frames = round(meta.get('fps', 0)*meta.get('duration', 0)) or None
+    for frame in iio.imiter(path, **kw): yield lambda frame=frame: Image.fromarray(np.asarray(frame)).convert('RGB')
 
 def frames(
-    path:Path|str,  # a video
-    every:int=1,    # each how many-th frame
-)->Iterator[tuple[int,Image.Image]]:  # number from 0, RGB picture; UserError if there is no frame to be had
+    path:Path|str,                  # a video
+    every:int=1,                    # each how many-th frame
+    done=frozenset(),               # numbers that are not wanted again
+    note:Callable=warnings.warn,    # called with a sentence if fewer frames could be read than the header announces
+)->Iterator[tuple[int,Image.Image]]:  # number from 0, RGB picture; UserError if there is no frame to be had, or where a frame is broken
     "The frames of a video, one at a time"
-    read, n = video_reader(path), 0
+    read, head = video_reader(path), Header()
     if every < 1: raise UserError(f'every={every}: each how many-th frame of a video is looked at; it is at least 1.')
     try:
-        for n, im in enumerate(read(path), 1):
-            if (n-1) % every == 0: yield n-1, im
+        for n, picture in enumerate(read(path, head)):
+            head.read = n+1
+            if n % every == 0 and n not in done: yield n, picture()
     except Exception as e:  # every package has errors of its own
-        raise UserError(f'{path}: this video cannot be read after {n} frames ({told(str(e) or type(e).__name__)}); convert it, or give its frames as pictures.') from None
-    if not n: raise UserError(f'{path}: there is not one frame in this video; is it complete?')
+        of = f' of {head.frames:,} announced' if head.frames else ''
+        why = told(str(e) or type(e).__name__)
+        raise UserError(f'{path}: this video cannot be read after {head.read:,}{of} frames ({why}); convert it, or give its frames as pictures.') from None
+    if not head.read: raise UserError(f'{path}: there is not one frame in this video; is it complete?')
+    if missing := head.short(): note(f'{path}: {missing}; is the file complete?')
 
 def read_photos(
     photos:list[Photo],  # of `list_photos`
     every:int=1,         # each how many-th frame of a video
+    failed:Callable|None=None,  # called with a photo and the sentence that says what of it could not be read; None: that is raised, and what is short a warning
+    done=frozenset(),    # pairs of a photo's place in the list and a frame's number (a picture's: None) that are not read again
+    ids:dict|None=None,  # such pair -> id, where frames have theirs already
 )->Iterator[Photo]:      # with their pictures
     "Pictures and frames, one at a time"
-    next_id = max((p.id for p in photos), default=0)
-    for p in photos:
-        if p.frame is None: yield Photo(p.file, p.path, p.boxes, p.id, None, read_picture(p.path, upright=True))
-        else:
-            for i, im in frames(p.path, every):
-                yield Photo(p.file, p.path, boxes_of(p.file, (im.height, im.width), p.boxes), p.id if i == 0 else (next_id := next_id+1), i, im)
+    ids = ids or {}
+    next_id = max((*(p.id for p in photos), *ids.values()), default=0)
+    for at, p in enumerate(photos):
+        try:
+            if p.why: raise UserError(p.why)
+            if p.frame is None:
+                if (at, None) not in done: yield changed(p, image=read_picture(p.path, upright=True))
+                continue
+            looked = {i for a, i in done if a == at}
+            for i, im in frames(p.path, every, looked, warnings.warn if failed is None else partial(failed, p)):
+                boxes, mine = _boxes(p, (im.height, im.width), p.boxes), ids.get((at, i))
+                yield changed(p, boxes=boxes, id=p.id if i == 0 else (next_id := next_id+1) if mine is None else mine, frame=i, image=im)
+        except UserError as e:
+            if failed is None: raise
+            failed(p, str(e))
 
 # %% ../nbs/55_photos.ipynb #eb5e611d
 @dataclass
@@ -140,6 +268,7 @@ class Seen:
     shown:np.ndarray|None # (h,w,3) uint8, the picture as it is drawn; None: not asked for
     heat:np.ndarray|None  # (h,w) highest response of all people and joints at each of its pixels
     zoom:float            # shown px per image px
+    last:bool=True        # the last of those that were looked at together
 
 def shown_size(
     image:Image.Image,       # as it is
@@ -166,11 +295,11 @@ def look_at(
         xy, score, heat = zip(*(_ask(nets, codec, size, torch.stack(part), flip) for part in _parts(crops, batch))) if crops else ((), (), ())
         xy, score, heat = (torch.cat(o) if o else o for o in (xy, score, heat))
         at = 0
-        for p, M, im, zoom in group:
-            mine = slice(at, at := at+len(M))
-            if not len(M): yield Seen(p, np.zeros((0,4)), np.zeros((0,1,2)), np.zeros((0,1)), im, None if im is None else np.zeros(im.shape[:2], np.float32), zoom)
+        for n, (p, M, im, zoom) in enumerate(group, 1):
+            mine, last = slice(at, at := at+len(M)), n == len(group)
+            if not len(M): yield Seen(p, np.zeros((0,4)), np.zeros((0,1,2)), np.zeros((0,1)), im, None if im is None else np.zeros(im.shape[:2], np.float32), zoom, last)
             else: yield Seen(p, np.array(p.boxes), map_back(xy[mine], M).numpy(), score[mine].numpy(), im,
-                             None if im is None else _heat(heat[mine], M, codec.stride, zoom, im.shape[:2], joints), zoom)
+                             None if im is None else _heat(heat[mine], M, codec.stride, zoom, im.shape[:2], joints), zoom, last)
         group.clear(); crops.clear()
     for p in photos:
         M = crop_matrix(torch.tensor(p.boxes, dtype=torch.float32).view(-1, 4), size)
@@ -212,6 +341,127 @@ def entries(
                         score=round(float(rescore(score[None], joints=keep)[0]), 4), bbox=[round(float(v), 2) for v in box]))
     return out
 
+# %% ../nbs/55_photos.ipynb #320453ed
+JOURNAL = 'predictions.jsonl.part'
+DIGESTS = 'networks', 'joints', 'pictures', 'boxes'   # of what was begun, only a fingerprint is written
+
+class Journal:
+    "What was found so far, line by line: a kill costs the batch in hand, no more"
+    def __init__(self,
+        folder:Path|None,   # where `JOURNAL` is; None: nothing is written
+        begun:dict,         # what must be the same for a run to go on
+        resume:bool=False,  # go on from the one that is there
+    ):                      # UserError if it is of something else
+        self.file, self.found, self.ids, keep = folder and folder/JOURNAL, {}, {}, 0   # place in the list and frame -> results; -> id
+        if not folder: return
+        if resume and self.file.exists(): keep = self._read(begun)
+        with self._disk():
+            self.f, self.synced = open(self.file, 'r+b' if keep else 'wb'), time.monotonic()
+            self.f.truncate(keep)
+            self.f.seek(keep)
+            if not keep: self._write(begun)
+
+    def _read(self, begun:dict)->int:   # bytes that count
+        at = keep = 0
+        hand = {}
+        with open(self.file, 'rb') as f:
+            for n, line in enumerate(f):
+                try: o = json.loads(line) if line.endswith(b'\n') else None
+                except ValueError: o = None
+                if not isinstance(o, dict): break
+                at += len(line)
+                if n == 0:
+                    keep, was = at, next((k for k in begun if json.loads(json.dumps(begun[k])) != o.get(k)), None)
+                    if was:
+                        both = '' if was in DIGESTS else f' ({told(o.get(was), 40)}, and now {told(begun[was], 40)})'
+                        raise UserError(f'{self.file.parent}: the prediction there was begun with other {was}{both}: give the same to go on, or begin anew with --replace.')
+                    continue
+                hand[tuple(o['at'])], self.ids[tuple(o['at'])] = o['results'], o['id']
+                if o['last']: keep, self.found, hand = at, self.found | hand, {}
+        return keep
+
+    def add(self,
+        at:tuple[int,int|None],   # place in the list of photos; frame
+        id:int,                   # the picture's
+        results:list[dict],       # who is there
+        last:bool=True,           # of those that were looked at together
+    ):
+        "Write down one photo"
+        self.found[at] = results
+        if self.file:
+            with self._disk(): self._write(dict(at=at, id=id, results=results, last=last), last)
+
+    def _write(self, o:dict, last:bool=True):
+        self.f.write(json.dumps(o).encode()+b'\n')
+        if not last: return
+        self.f.flush()
+        if time.monotonic() - self.synced > 5:   # what a power cut may cost, seconds
+            os.fsync(self.f.fileno())
+            self.synced = time.monotonic()
+
+    @contextmanager
+    def _disk(self):
+        try: yield
+        except OSError as e:
+            if e.errno not in FULL: raise UserError(f'{self.file} cannot be written ({e.strerror}): choose another folder, or change its permissions.') from None
+            raise UserError(f'The disk is full: what was found so far is in {self.file}; free some room and go on with --resume.') from None
+
+    def close(self, keep:bool=True):
+        "Let go of the file; `keep=False`: it is no longer needed"
+        if not self.file: return
+        try: self.f.close()
+        except OSError: pass     # a full disk was told already
+        if not keep: self.file.unlink(missing_ok=True)
+
+def _print(nets)->str:
+    "A fingerprint of networks"
+    h = hashlib.blake2b(digest_size=8)
+    for net in as_list(nets):
+        h.update(type(net).__name__.encode())
+        for k, t in net.state_dict().items():
+            h.update(k.encode())
+            h.update(t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return h.hexdigest()
+
+def _digest(o)->str: return hashlib.blake2b(json.dumps(o, default=lambda a: np.asarray(a).tolist()).encode(), digest_size=8).hexdigest()
+
+def _free(out:Path, replace:bool=False, resume:bool=False):
+    "UserError if the results cannot go there"
+    if out.exists() and not out.is_dir(): raise UserError(f'{out} is a file; give a folder for the results.')
+    begun = (out/JOURNAL).is_file() and (out/JOURNAL).read_bytes().count(b'\n') > 1
+    if begun and not (replace or resume): raise UserError(f'{out} holds an unfinished prediction: go on with --resume, or write over its results with --replace.')
+    if resume and not begun and (out/'predictions.json').exists():
+        raise UserError(f'{out} holds a prediction with nothing left to do: choose another folder, or write over its results with --replace.')
+    mine = {'.lock', JOURNAL}
+    if out.is_dir() and not (begun or replace) and any(f.name not in mine and not f.match('.*.part') for f in out.iterdir()):
+        raise UserError(f'The folder {out} exists and is not empty: choose another, or write over its results with --replace.')
+    near = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not near.is_dir() or not os.access(near, os.W_OK): raise UserError(f'{out}: nothing can be written in {near}; choose another folder for the results.')
+
+@contextmanager
+def _room(out:Path|None):
+    "The output folder, held; what dead processes left goes, and so does the folder if nothing came of it"
+    if out is None:
+        yield
+        return
+    new = [p for p in (out, *out.absolute().parents) if not p.exists()]
+    make_folder(out)
+    try:
+        with only_writer(out):
+            for f in out.rglob('.*.part'): f.unlink(missing_ok=True)
+            try: yield
+            finally: (out/'.lock').unlink(missing_ok=True)
+    finally:
+        for p in new:
+            try: p.rmdir()         # only what is empty
+            except OSError: break
+
+# %% ../nbs/55_photos.ipynb #8ff34e74
+class Found(list):
+    "COCO results, one dict per person"
+    failed:list[dict] = ()   # what could not be read: `file` and `why`
+    looked:int = 0           # pictures and frames that were looked at
+
 def predict_photos(
     nets,                       # a network, a list of them, or `Peers`: their mean heatmap answers
     codec,                      # reads heatmaps: `codecs.Gaussian` or `codecs.DARK`
@@ -230,31 +480,86 @@ def predict_photos(
     longest:int=1600,           # of the drawn pictures, px; the coordinates are those of the photo
     replace:bool=False,         # files in `out` may be written over
     progress:bool=False,        # a bar with the time left
-)->list[dict]:                  # COCO results, one per person; UserError (file, field, remedy)
+    resume:bool=False,          # go on with what an earlier call began in `out`
+    note:Callable=warnings.warn,# called with a sentence about everything that could not be read or was not looked at
+)->Found:                       # COCO results, one per person; UserError (file, field, remedy), also where nothing at all could be read
     "Joints of everybody in photos, folders and videos"
-    photos = list_photos(sources, boxes)
+    photos, out, failed = list_photos(sources, boxes, note), None if out is None else Path(out), []
     if joints is not None and len(joints) != len(skeleton):
         raise UserError(f'joints: {len(joints)} are marked and the skeleton {skeleton.name} has {len(skeleton)}; mark one per joint.')
     if every < 1: raise UserError(f'every={every}: each how many-th frame of a video is looked at; it is at least 1.')
-    if out is not None: _free(Path(out), replace)
-    show, results, part = out is not None and (draw or heat), [], None
-    stream = look_at(nets, codec, size, _bar(read_photos(photos, every), photos, progress), skeleton if flip else None, batch, show, joints, longest)
-    try:
-        if out is not None:
-            Path(out).parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=f'.{Path(out).name}.', dir=Path(out).parent))
-        for seen in stream:
-            K = seen.score.shape[1] if len(seen.box) else len(skeleton)
-            if K != len(skeleton):
-                raise UserError(f'The networks answer with {K} joints and the skeleton {skeleton.name} has {len(skeleton)}; give the skeleton they were trained with.')
-            results += entries(seen, joints)
-            if show: _save(part, seen, skeleton, joints, sure, draw, heat)
-        if out is not None:
-            write_json(part/'predictions.json', results)
-            _hand_over(part, Path(out))
-    finally:
-        if part is not None: shutil.rmtree(part, ignore_errors=True)
+    show, names = out is not None and (draw or heat), _names(photos)
+    drawn = lambda at, frame: [n for n, asked in zip(_files(names[at], frame), (draw, heat)) if asked]
+    def tell(p, why):
+        failed.append(dict(file=p.file, why=why))
+        note(why)
+    if out is not None: _free(out, replace, resume)
+    given = Path(boxes).read_bytes().hex() if isinstance(boxes, (str, os.PathLike)) else boxes
+    begun = {} if out is None else dict(
+        networks=_print(nets), codec=repr(codec), size=list(size), joints=_digest([skeleton.joints, None if joints is None else list(map(bool, joints))]),
+        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(given), flip=flip, every=every, drawing=[draw, heat, sure, longest])
+    with _room(out):
+        log = Journal(out, begun, resume)
+        lost = lambda at: not all((out/n).is_file() and (out/n).stat().st_size for n in drawn(*at))
+        if show: log.found = {at: r for at, r in log.found.items() if not lost(at)}   # a power cut may have cost a picture
+        place = {p.file: at for at, p in enumerate(photos)}
+        stream = read_photos(photos, every, tell, frozenset(log.found), log.ids)
+        try:
+            for seen in look_at(nets, codec, size, _bar(stream, photos, progress), skeleton if flip else None, batch, show, joints, longest):
+                K = seen.score.shape[1] if len(seen.box) else len(skeleton)
+                if K != len(skeleton):
+                    raise UserError(f'The networks answer with {K} joints and the skeleton {skeleton.name} has {len(skeleton)}; give the skeleton they were trained with.')
+                at = place[seen.photo.file], seen.photo.frame
+                if show:
+                    with log._disk(): _save(out, seen, _files(names[at[0]], at[1]), skeleton, joints, sure, draw, heat)
+                log.add(at, seen.photo.id, entries(seen, joints), seen.last)
+            if failed and not log.found: raise UserError(failed[0]['why'])
+            results = Found(r for at in sorted(log.found, key=lambda a: (a[0], a[1] or 0)) for r in log.found[at])
+            results.failed, results.looked = failed, len(log.found)
+            if out is not None:
+                write_json(out/'predictions.json', results)
+                write_json(out/'failed.json', failed) if failed else (out/'failed.json').unlink(missing_ok=True)
+        except BaseException:
+            log.close(keep=bool(log.found))
+            raise
+        log.close(keep=bool(failed))
     return results
+
+def _names(photos:list[Photo])->list[str]:
+    "What the drawn pictures of each photo are called: no two alike"
+    out, used, films = [], set(), set()
+    for p in sorted(photos, key=lambda p: p.frame is not None):   # pictures first: a frame could be called as one of them
+        name = Path(p.file).with_suffix('').as_posix().replace('..', '').lstrip('/')
+        if p.frame is None: taken = not used.isdisjoint(_files(name, None))              # a.jpg and a.png
+        else: taken = name in films or any(re.fullmatch(re.escape(name) + r'_\d{6}(\.heat)?\.png', u) for u in used)
+        if taken: name = f'{name}-{p.id}'
+        if p.frame is None: used |= set(_files(name, None))
+        else: films.add(name)
+        out.append((p.file, name))
+    named = dict(out)
+    return [named[p.file] for p in photos]
+
+def _files(name:str, frame:int|None)->tuple[str,str]:
+    "Of the skeletons and of the heatmaps"
+    if frame is not None: name = f'{name}_{frame:06d}'
+    return f'{name}.png', f'{name}.heat.png'
+
+def _save(out:Path, seen:Seen, names, skeleton, joints, sure, draw, heat):
+    "The pictures of one photo, each whole or not at all"
+    for name, asked, make in zip(names, (draw, heat), (lambda: painted(seen, skeleton, sure, joints), lambda: glow(seen.shown, seen.heat))):
+        if not asked: continue
+        to = out/name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        part = to.with_name(f'.{to.name}.{os.getpid()}.part')
+        try:
+            Image.fromarray((make()*255).round().astype(np.uint8)).save(part, 'PNG')
+            os.replace(part, to)
+        finally: part.unlink(missing_ok=True)
+
+def _bar(stream, photos, progress):
+    if not progress: return stream
+    from tqdm import tqdm
+    return tqdm(stream, desc='photos', total=None if any(p.frame is not None for p in photos) else len(photos), delay=2, leave=False, disable=None)
 
 def painted(
     seen:Seen,            # with its picture
@@ -267,30 +572,3 @@ def painted(
     if not len(seen.box): return seen.shown/255
     whole = len(seen.box) == 1 and np.allclose(seen.box[0]*z, (0, 0, *size), atol=1)  # its corners are the picture's
     return paint_people(seen.shown, seen.xy*z+(z-1)/2, seen.score, skeleton, sure, joints, None if whole else seen.box*z)
-
-def _free(out:Path, replace:bool):
-    "UserError if the results cannot go there"
-    if out.exists() and not out.is_dir(): raise UserError(f'{out} is a file; give a folder for the results.')
-    if out.is_dir() and any(out.iterdir()) and not replace: raise UserError(f'The folder {out} exists and is not empty: choose another, or write over its results with --replace.')
-    near = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not near.is_dir() or not os.access(near, os.W_OK): raise UserError(f'{out}: nothing can be written in {near}; choose another folder for the results.')
-
-def _save(part:Path, seen:Seen, skeleton, joints, sure, draw, heat):
-    "The pictures of one photo"
-    name = Path(seen.photo.file).with_suffix('').as_posix().replace('..', '').lstrip('/') + ('' if seen.photo.frame is None else f'_{seen.photo.frame:06d}')
-    if (part/f'{name}.png').exists() or (part/f'{name}.heat.png').exists(): name = f'{name}-{seen.photo.id}'  # a.jpg and a.png
-    (part/name).parent.mkdir(parents=True, exist_ok=True)
-    if draw: Image.fromarray((painted(seen, skeleton, sure, joints)*255).round().astype(np.uint8)).save(part/f'{name}.png')
-    if heat: Image.fromarray((glow(seen.shown, seen.heat)*255).round().astype(np.uint8)).save(part/f'{name}.heat.png')
-
-def _hand_over(part:Path, out:Path):
-    "Move everything into the folder, the results last"
-    for p in sorted((p for p in part.rglob('*') if p.is_file()), key=lambda p: p.name == 'predictions.json'):
-        to = out/p.relative_to(part)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(p, to)
-
-def _bar(stream, photos, progress):
-    if not progress: return stream
-    from tqdm import tqdm
-    return tqdm(stream, desc='photos', total=None if any(p.frame is not None for p in photos) else len(photos), delay=2, leave=False, disable=None)

@@ -120,7 +120,7 @@ class JointCutout:
     low:float = 10.       # smallest half-side, px
     high:float = 19.      # largest half-side, px
     jitter:float = 10.    # standard deviation of the box's centre about the joint, px
-    released:bool = False # height and width swapped at the border, joints with replacement from all channels
+    released:int = 0      # 2: height and width swapped at the border, joints with replacement from all channels, one box a joint
     channels:int = 0      # a released network's; those beyond the K joints point anywhere
     needs_joints = True
 
@@ -134,13 +134,15 @@ class JointCutout:
         at = move(xy, draw.M)
         if self.released:
             at = torch.cat([at, torch.rand(B, max(self.channels-K, 0), 2, generator=generator, device=dev).to(at)*torch.tensor(size[::-1], device=dev)], 1)
-            pick, there = torch.randint(at.shape[1], (B,self.n), generator=generator, device=dev), torch.ones(B, self.n, dtype=torch.bool, device=dev)
+            pick = torch.randint(at.shape[1], (B,self.n), generator=generator, device=dev)
+            there = ~(pick[:,:,None] == pick[:,None,:]).tril(-1).any(-1)           # a joint drawn twice is one box
         n = pick.shape[1]
         centre = at.gather(1, pick[...,None].expand(B, n, 2))
         centre = centre + self.jitter*size[0]/256*torch.randn(B, n, 2, generator=generator, device=dev)
         half = halves((B,n), self.low, self.high, size, generator, dev)
         if self.released:
-            low, high = (centre-half).clamp(min=0), torch.minimum(centre+half, torch.tensor(size, device=dev, dtype=xy.dtype)-1)   # (H,W) against (x,y)
+            low, high, end = centre-half, centre+half, torch.tensor(size, device=dev, dtype=xy.dtype)-1   # (H,W) against (x,y)
+            low, high = torch.where(low < 0, -.01, low), torch.where(high > end, end+.01, high)          # what ends at the last pixel hides it, however floats round
             centre, half = (low+high)/2, (high-low)/2
         half = torch.where(there[...,None], half, -torch.ones_like(half))          # fewer joints than n: an empty box
         return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))

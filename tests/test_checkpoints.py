@@ -201,6 +201,57 @@ def test_imagenet_files_name_what_is_dropped_and_what_stays_fresh(name, source, 
     same(next(v for k, v in net.state_dict().items() if k.endswith("conv1.weight") or k == "top.0.weight"), full.conv1.weight)
 
 
+# ---- the names that training tools and toolboxes give
+
+
+@pytest.mark.parametrize("wrap", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("head", ["keypoint_head.", "head.", None])
+def test_wrapped_and_roomed_names_are_the_same_network(wrap, head, tmp_path):
+    "A pose network as toolboxes and training tools write it: loaded by name and recognised, with the same answers"
+    theirs = pose_resnet()
+    room = lambda k: k if head is None else (head if k.startswith(("deconv_layers", "final_layer")) else "backbone.") + k
+    path = write(tmp_path / "w.pth", {wrap + room(k): v for k, v in theirs.state_dict().items()})
+    net = build("resnet18", joints=5).eval()
+    assert load_checkpoint(net, path).kind == "pose"
+    with torch.no_grad():
+        want = theirs((X - MEAN) / STD)
+        torch.testing.assert_close(net(X), want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(open_checkpoint(path)(0, X), want, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="whole pose network.*load_checkpoint"):
+        build("resnet18", joints=5, weights=str(path))
+
+
+def test_an_hrnet_in_rooms(tmp_path):
+    sd, answer = pose_hrnet()
+    path = write(tmp_path / "hr.pth", {("keypoint_head." if k.startswith("final_layer") else "backbone.") + k: v for k, v in sd.items()})
+    with torch.no_grad():
+        torch.testing.assert_close(open_checkpoint(path)(0, X), answer((X - MEAN) / STD), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("extra", [("head.weight", "head.fc.bias"), ("fc.weight", "fc.bias"), ()])
+@pytest.mark.parametrize("room", ["", "backbone."])
+def test_an_imagenet_classifier_s_last_layers_are_dropped_and_named(extra, room, tmp_path):
+    "HRNet's and a ResNet's file, whatever the classifier is called; nothing else may be over"
+    for name, sd in (("hrnet_w32", {k: v for k, v in pose_hrnet()[0].items() if not k.startswith("final_layer")}),
+                     ("resnet18", {k: v for k, v in torchvision.models.resnet18().state_dict().items() if not k.startswith("fc")})):
+        more = dict.fromkeys(extra, torch.zeros(3))
+        path = write(tmp_path / "imagenet.pth", under(room, sd) | more)
+        told = load_checkpoint(net := build(name, joints=2), path)
+        assert told.kind == "imagenet" and len(told.dropped) == len(extra)
+        first = next(v for k, v in net.state_dict().items() if k.endswith("conv1.weight"))
+        same(first, sd["conv1.weight"])
+        with pytest.raises(UserError, match="1 in the file belong to no part of it .*first: stranger"):
+            load_checkpoint(build(name, joints=2), write(tmp_path / "more.pth", under(room, sd) | more | dict(stranger=torch.zeros(1))))
+        with pytest.raises(UserError, match="no pose head.*build the network by name, and load_checkpoint fills its encoder"):
+            open_checkpoint(path)
+
+
+def test_names_that_fall_together_are_refused(tmp_path):
+    path = write(tmp_path / "w.pth", {"backbone.conv1.weight": torch.zeros(1), "conv1.weight": torch.ones(1)})
+    with pytest.raises(UserError, match="keep those of one network"):
+        load_checkpoint(build("resnet18", joints=2), path)
+
+
 # ---- what does not fit
 
 

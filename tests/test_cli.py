@@ -550,8 +550,23 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     found = json.loads(Path("runs/r/predictions/predictions.json").read_text())
     assert len(found) == 2 and len(found[0]["keypoints"]) == 51 and list(Path("runs/r/predictions").glob("*.png"))
     assert typed("predict", "runs/r", photo, "--device", "cpu").exit_code == 2, "an earlier prediction is not written over"
+    few = tmp_path / "few"
+    few.mkdir()
+    for n, f in enumerate(sorted((tmp_path / "more").iterdir())[:3]): shutil.copy(f, few / f"{n}.jpg")
+    whole = (few / "1.jpg").read_bytes()
+    (few / "1.jpg").write_bytes(whole[:200])
+    args = ["predict", "runs/r", few, "--device", "cpu", "--out", "seen"]
+    out = typed(*args, "--no-pictures")
+    assert out.exit_code == 1 and "2 people in 2 pictures" in out.stdout and "1.jpg: this picture cannot be read" in out.stderr and "--resume" in out.stderr, out.output
+    assert {p.name for p in Path("seen").iterdir()} == {"predictions.json", "failed.json", "predictions.jsonl.part"}
+    (few / "1.jpg").write_bytes(whole)
+    out = typed(*args, "--no-pictures", "--resume")
+    assert out.exit_code == 0 and [p.name for p in Path("seen").iterdir()] == ["predictions.json"] and "3 people in 3 pictures" in out.stdout, out.output
+    assert typed(*args, "--replace", "--resume").exit_code == 2
+    out = typed(*args, "--no-heat", "--replace")
+    assert out.exit_code == 0 and sorted(p.name for p in Path("seen").iterdir()) == ["0.png", "1.png", "2.png", "predictions.json"], out.output
     out = typed("export", "runs/r")
-    assert out.exit_code == 0 and {p.name for p in Path("runs/r/export").iterdir()} >= {"model.onnx", "model.pt2"}, out.output
+    assert out.exit_code == 0 and {p.name for p in Path("runs/r/export").iterdir()} >= {"model.onnx", "model.pt2"} and "INFERENCE_PRECISION_HINT" in out.stdout, out.output
     assert typed("export", "runs/r", "--net", 3).exit_code == 2
 
 

@@ -133,6 +133,24 @@ def test_description_is_inside_and_beside(file):
     assert (net.about["size"], net.about["stride"], net.about["sigma"], net.about["pad"]) == ([64, 48], 2, 1.5, 1.25)
 
 
+def test_a_network_that_onnx_cannot_say_is_refused_in_a_sentence(tmp_path, capsys):
+    "a ViT resamples its places; as .pt2 it leaves like any other"
+    pytest.importorskip("timm")
+    pytest.importorskip("onnxruntime")
+    from semipose.nets.peers import build
+    net = build("timm:vit_tiny_patch16_224", 17, width=8).eval()
+    with pytest.raises(UserError, match="no ONNX form here .*--to torch"):
+        export_onnx(net, tmp_path / "vit.onnx", (64, 96), Gaussian(stride=4))
+    assert not list(tmp_path.iterdir()) and len(capsys.readouterr().out) < 1000
+    assert max(export_torch(net, tmp_path / "vit.pt2", (64, 96), Gaussian(stride=4)).difference.values()) < 1e-5
+
+
+def test_the_description_says_in_which_precision_the_file_agrees():
+    "and how to ask a runtime that would round by itself; the command prints the same sentence"
+    told = describe((64, 48), Gaussian(stride=2))["precision"]
+    assert "float32" in told and "OpenVINO" in told and 'INFERENCE_PRECISION_HINT": "f32"' in told
+
+
 def test_the_sentence_about_the_crop_is_the_matrix():
     "The formula, with its letters replaced by a box and a point, gives what `crop_matrix` gives"
     text = describe((64, 48), Gaussian(stride=2), pad=1.3)["crop"]

@@ -57,7 +57,7 @@ LITERAL = {     # word -> its step, every number as published or released, writt
     'plain': (), 'A30': (Affine(rotate=30, scale=.25, p=.6, flip=.5),), 'A60': (Affine(rotate=30, scale=.25, p=.8, flip=0),), 'A90': (Affine(rotate=60, scale=.25, p=.8, flip=0),),
     'A120': (Affine(rotate=90, scale=.25, p=.8, flip=0),), 'A60r': (Affine(rotate=30, scale=.25, p=.8, flip=0, released=True, box=True),),
     **{f'JC{n}': (JointCutout(n=int(n or 5), low=10, high=19, jitter=10),) for n in ('', '2', '10', '17')},
-    'JCr': (JointCutout(n=5, low=10, high=19, jitter=10, released=True, channels=24),),
+    'JCr': (JointCutout(n=5, low=10, high=19, jitter=10, released=2, channels=24),),
     'JO': (JointOcclude(n=2, low=10, high=19),), 'JOr': (JointOcclude(n=2, low=10, high=19, released=True),), 'CO': (Cutout(n=5, low=10, high=19),),
     'CO20': (Cutout(n=20, low=10, high=19),), 'CM': (CutMix(n=2, low=10, high=19),), 'RA': (RandAugment(n=2, m=20, hole=80),), 'nothing': (Cutout(n=1, low=1e4, high=1e4),),
     **{f'x{s}{m}': (Zoom(s, bool(m)),) for s in (.9, .7, 1.1, 1.3) for m in ('', 'm')}}
@@ -479,7 +479,7 @@ def test_the_first_rows_draw_what_they_always_drew(name, seed, step):
 def test_released_rows_show_what_released_code_shows():
     hard = Affine(30, p=.8, released=True, box=True)
     steps = {name: METHODS[name].student_views[0].steps for name in ('posedual_released', 'posedual_jc_released', 'sspcm_released')}
-    assert list(steps.values()) == [(hard,), (JointCutout(5, released=True, channels=24), hard), (JointOcclude(2, released=True), hard)]
+    assert list(steps.values()) == [(hard,), (JointCutout(5, released=2, channels=24), hard), (JointOcclude(2, released=True), hard)]
 
 # ---- snapshots, copies, unlike pairs
 

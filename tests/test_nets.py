@@ -139,6 +139,65 @@ def test_unknown_names():
     assert all(isinstance(build(n), (Tiny, SimpleBaseline)) for n in ("tiny", "resnet18")) and "resnet152" in NETS
 
 
+# ---- transformers
+
+
+VIT, SWIN = "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224"
+
+
+@pytest.mark.parametrize("name, size", [(VIT, (96, 64)), (VIT, (224, 224)), (SWIN, (96, 64)), (SWIN, (224, 224)), ("timm:deit_tiny_distilled_patch16_224", (48, 64))])
+def test_transformers_keep_the_contract_at_any_size(name, size):
+    net = build(name, joints=3, width=16).eval()
+    assert net.stride == 4
+    with torch.no_grad():
+        heat = net(torch.rand(2, 3, *size))
+    assert heat.shape == (2, 3, size[0] // 4, size[1] // 4) and heat.dtype == torch.float32
+
+
+def test_a_vit_s_features_are_its_last_tokens_normed(tmp_path):
+    "as the whole network makes them at its own size, and with its places resampled at another; its ImageNet file fits unchanged"
+    full = scrambled(timm.create_model(VIT[5:], pretrained=False)).eval()
+    torch.save(full.state_dict(), tmp_path / "vit.pth")
+    net = build(VIT, joints=3, width=16, weights=str(tmp_path / "vit.pth")).eval()
+    assert net.encoder.dropped == ("head.weight", "head.bias") and net.normalise.mean.flatten().tolist() == pytest.approx(full.pretrained_cfg["mean"])
+    other = timm.create_model(VIT[5:], pretrained=False, img_size=(96, 64)).eval()
+    sd = full.state_dict()
+    other.load_state_dict(sd | dict(pos_embed=timm.layers.resample_abs_pos_embed(sd["pos_embed"], (6, 4), num_prefix_tokens=1)))
+    for model, (h, w) in ((full, (14, 14)), (other, (6, 4))):
+        x = torch.rand(1, 3, 16 * h, 16 * w)
+        with torch.no_grad():
+            tokens = model.forward_features(x)[:, 1:]
+            torch.testing.assert_close(net.encoder(x), tokens.transpose(1, 2).unflatten(2, (h, w)), rtol=1e-3, atol=1e-4)
+
+
+def test_swin_s_channels_come_first():
+    net = build(SWIN, joints=3, width=16).eval()
+    x = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        same(net.encoder(x), net.encoder.net(x)[-1].permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("name, size, says", [
+    ("timm:vit_small_patch14_dinov2", (256, 192), "multiples of 14.*256x192.*use 252x196"), (VIT, (100, 64), "multiples of 16"),
+    ("timm:cait_xxs24_224", (256, 192), "takes crops of 224x224 alone, and this one is 256x192"), ("timm:mixer_s32_224", (64, 64), "takes crops of 224x224 alone"),
+    ("timm:crossvit_tiny_240", None, "no whole stride"), ("fpn:vit_tiny_patch16_224", None, "by other steps than 4, 8, 16, 32")])
+def test_a_transformer_that_cannot_is_refused_in_a_sentence(name, size, says):
+    with pytest.raises(UserError, match=says):
+        build(name, joints=2)(torch.rand(1, 3, *size))
+
+
+def test_running_out_of_memory_is_no_wrong_size(monkeypatch):
+    net = build("timm:mixer_s32_224", joints=2)
+    def full(x): raise RuntimeError("CUDA out of memory")
+    monkeypatch.setattr(net.encoder.net, "forward", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        net(torch.rand(1, 3, 64, 64))
+
+
+def test_the_cost_of_a_linear_layer_counts_its_places():
+    assert cost(nn.Sequential(nn.Unflatten(3, (2, 3)), nn.Linear(3, 5)), (4, 6))[1] == 3 * 5 * (3 * 4 * 2)
+
+
 # ---- a network normalises for itself
 
 
@@ -393,3 +452,46 @@ def test_the_package_knows_photographs():
         with torch.no_grad():
             sure, what = full((x[None] - LITE[0][0]) / LITE[1][0]).softmax(-1).max(-1)
         assert what == label and sure > 0.4
+
+
+# ---- where a heatmap pixel looks, and what the mirror makes of it
+
+THIN = dict(resnet18=dict(width=8), resnet50=dict(width=8), hrnet_w32=dict(width=8), hrnet_w48=dict(width=8),
+            mspn=dict(encoder="resnet18", width=8, stages=1), mspn2=dict(encoder="resnet18", width=8))
+OFFERED = ["tiny", "resnet18", "resnet50", "tf_efficientnet_lite0", "fpn:resnet18", "fpn:tf_efficientnet_lite0", "timm:resnet18d", "hrnet_w32", "hrnet_w48", "mspn", "mspn2"]
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_the_mirror_brings_a_heatmap_pixel_back_to_its_place(name):
+    "wherever a network's padding makes it look, it and its mirror image look at the pixel's own place; moved by a whole pixel, as published, half a crop px beside it"
+    from semipose.nets.table import offset
+    from semipose.predict import seen
+    net = build(name, 1, **THIN.get(name, {}))
+    assert abs(offset(net, lambda net, x: seen(net, x, flip=(0,)))) < .1
+    assert abs(offset(net, lambda net, x: seen(net, x, flip=(0,), shift=True)) + .5) < .1
+
+
+def test_encoders_look_where_their_padding_says():
+    from semipose.nets.table import offset
+    encoder = lambda net, x: net.encoder(net.normalise(x))
+    for name, want in (("resnet18", 0), ("resnet50", 0), ("tf_efficientnet_lite0", 31)):   # at stride*i, and at stride*i + stride-1
+        assert abs(offset(build(name, 1, width=8), encoder) - want) < .1
+    middle = nn.Sequential(nn.Conv2d(3, 4, 16, 16))
+    middle.divisor = 16
+    assert abs(offset(middle) - 7.5) < 1e-3, "a patch looks at its middle"
+    assert abs(offset(build("resnet18", 1, width=8)) + 14) < .1, "transposed convolutions spread to the left"
+
+
+@pytest.mark.parametrize("name", [*OFFERED, "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224"])
+def test_flip_averaging_is_the_same_for_a_picture_and_its_mirror_image(name):
+    "random weights, and the grid that the mirror maps onto itself: equal to rounding"
+    from semipose.predict import evaluating, seen
+    from semipose.codecs import UDP, renamed
+    torch.manual_seed(0)
+    net, x, flip = scrambled(build(name, 3, **THIN.get(name, {}))), torch.rand(2, 3, 64, 96), (1, 0, 2)
+    with evaluating(net):
+        codec = UDP(stride=net.stride)
+        a, b = (seen(net, v, flip, codec=codec) for v in (x, x.flip(-1)))
+        apart = (a - renamed(codec, b.flip(-1), torch.ones(2, dtype=torch.bool), flip)).abs().max()
+        assert apart < 1e-4 * a.abs().max() and apart < .02 * (a - b).abs().max(), "the picture is not its own mirror image"
+        assert (seen(net, x, codec=codec) - a).abs().max() > 1e-3 * a.abs().max(), "the mirror says something of its own"

@@ -1,4 +1,5 @@
 """Laws of prediction on files: the joints evaluation would find, in upright pixels, in the photo's own colours; whole or not at all."""
+import importlib
 import json
 import types
 
@@ -154,12 +155,236 @@ def test_ids_are_those_of_the_boxes_file(two, tmp_path):
     assert [(r["file_name"], r["image_id"]) for r in see(two, tmp_path / "c.json")] == [("a.png", 9), ("b.png", 0)]
 
 
-def test_a_broken_picture_leaves_nothing_behind(two, tmp_path):
-    whole = (two / "b.png").read_bytes()
-    (two / "b.png").write_bytes(whole[: len(whole) // 2])  # its head is sound
-    with pytest.raises(UserError, match="b.png"):
-        see(two, tmp_path / "boxes.json", tmp_path / "out", batch=1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["boxes.json", "in"]
+def broken(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])  # its head is sound
+
+
+def test_a_broken_picture_costs_itself_alone(two, tmp_path):
+    "cut short, or no picture at all: the others' results are those that they have without it"
+    scene([A]).save(two / "c.png")
+    want = [r for r in see(two) if r["file_name"] != "b.png"]
+    for how in (broken, lambda path: path.write_bytes(b"no picture")):
+        scene([B]).save(two / "b.png")
+        whole = (two / "b.png").read_bytes()
+        how(two / "b.png")
+        told = []
+        out = see(two, out=tmp_path / "out", batch=1, replace=True, note=told.append)
+        assert out == want and json.loads((tmp_path / "out/predictions.json").read_text()) == want and out.looked == 2
+        failed = json.loads((tmp_path / "out/failed.json").read_text())
+        assert failed == out.failed and [f["file"] for f in failed] == ["b.png"] and told == [failed[0]["why"]] and "cannot be read" in told[0]
+        assert (tmp_path / "out/c.heat.png").exists()
+        with pytest.raises(UserError, match="unfinished.*--resume.*--replace"):
+            see(two, out=tmp_path / "out")
+        (two / "b.png").write_bytes(whole)  # mended
+        mended = see(two, out=tmp_path / "out", batch=1, resume=True)
+        assert [r["image_id"] for r in mended] == [1, 2, 3] and mended == see(two) and not mended.failed
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([f"{n}{k}.png" for n in "abc" for k in ("", ".heat")] + ["predictions.json"])
+    with pytest.warns(UserWarning, match="b.png"):
+        broken(two / "b.png")
+        assert see(two) == want, "nothing is written: the same"
+
+
+def test_where_nothing_can_be_read_nothing_is_left(two, tmp_path):
+    for f in two.iterdir():
+        broken(f)
+    for sources in (two, two / "b.png"):
+        with pytest.raises(UserError, match="cannot be read"):
+            see(sources, out=tmp_path / "deep/out", note=list)
+    (tmp_path / "t.png").write_text("text")
+    with pytest.raises(UserError, match="t.png.*not a picture"):
+        see(tmp_path / "t.png", out=tmp_path / "deep/out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["boxes.json", "in", "t.png"]
+
+
+class Mortal(Eye):
+    "Ends in the middle of a run, as Ctrl-C does"
+
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
+
+    def forward(self, x):
+        if self.calls == 0:
+            raise KeyboardInterrupt
+        self.calls -= 1
+        return super().forward(x)
+
+
+Mortal.__name__ = "Eye"  # the same network, for the fingerprint
+
+
+def many(tmp_path, n=7):
+    folder = tmp_path / "in"
+    folder.mkdir(exist_ok=True)
+    for i in range(n):
+        scene([A]).rotate(7 * i).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_resumed_prediction_equals_an_unbroken_one(tmp_path, calls, torn):
+    folder, out = many(tmp_path), tmp_path / "out"
+    broken(folder / "2.png")
+    kw = dict(batch=2, note=list) | (dict(draw=False, heat=False) if torn else {})
+    want = see(folder, BOXES, tmp_path / "whole", **kw)
+    with pytest.raises(KeyboardInterrupt):
+        predict_photos(Mortal(calls), CODEC, SIZE, TRIO, folder, BOXES, out, **kw)
+    kept = (out / "predictions.jsonl.part").read_text().splitlines()
+    assert not (out / "predictions.json").exists() and len(kept) > calls, "what was found is kept"
+    if torn:  # a power cut tears a line, a kill leaves half a picture
+        with open(out / "predictions.jsonl.part", "a") as f: f.write(json.dumps(dict(at=[6, None], id=7, results=[], last=False)) + "\n" + '{"at": [5, nul')
+        (out / ".5.png.999999.part").write_text("half")
+    for wrong, field in ((dict(flip=True), "flip"), (dict(sure=.5), "drawing"), (dict(joints=[True, True, False]), "joints")):
+        with pytest.raises(UserError, match=f"begun with other {field}.*--replace"):
+            see(folder, BOXES, out, resume=True, **kw, **wrong)
+    assert see(folder, BOXES, out, resume=True, **kw) == want
+    assert (out / "predictions.json").read_bytes() == (tmp_path / "whole/predictions.json").read_bytes()
+    files = lambda where: {p.name: p.read_bytes() for p in where.rglob("*") if p.name != "predictions.jsonl.part"}
+    assert files(out) == files(tmp_path / "whole")
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    folder, out, seen = many(tmp_path), tmp_path / "out", []
+
+    class Counts(Eye):
+        def forward(self, x):
+            seen.append(len(x))
+            return super().forward(x)
+
+    Counts.__name__ = "Eye"
+    with pytest.raises(KeyboardInterrupt):
+        predict_photos(Mortal(2), CODEC, SIZE, TRIO, folder, out=out, batch=2, heat=False)
+    (out / "1.png").unlink()  # lost with the power
+    predict_photos(Counts(), CODEC, SIZE, TRIO, folder, out=out, batch=2, heat=False, resume=True)
+    assert sum(seen) == 4 and (out / "1.png").exists()
+    with pytest.raises(UserError, match="nothing left to do"):
+        see(folder, out=out, resume=True)
+
+
+def test_another_network_does_not_go_on(tmp_path):
+    "fingerprints are of weights, not of names"
+    folder, out = many(tmp_path, 4), tmp_path / "out"
+    nets = [nn.Sequential(nn.Conv2d(3, 3, 1), Eye()) for _ in range(2)]
+    calls = []
+    def stop(*_):
+        calls.append(1)
+        if len(calls) > 2: raise KeyboardInterrupt
+    nets[0].register_forward_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        predict_photos(nets[0], CODEC, SIZE, TRIO, folder, out=out, batch=1)
+    with pytest.raises(UserError, match="other networks:"):
+        predict_photos(nets[1], CODEC, SIZE, TRIO, folder, out=out, batch=1, resume=True)
+
+
+def test_a_killed_process_leaves_what_it_found_and_nothing_hidden(tmp_path):
+    import os, signal, subprocess, sys, time
+    folder, out = many(tmp_path), tmp_path / "out"
+    code = f"""
+import sys, time; sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_predict_photos import *
+class Slow(Eye):
+    n = 0
+    def forward(self, x):
+        Slow.n += 1
+        if Slow.n > 2: time.sleep(60)
+        return super().forward(x)
+Slow.__name__ = 'Eye'
+predict_photos(Slow(), CODEC, SIZE, TRIO, {str(folder)!r}, out={str(out)!r}, batch=2)
+"""
+    process, part = subprocess.Popen([sys.executable, "-c", code]), out / "predictions.jsonl.part"
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (part.exists() and part.read_text().count("\n") >= 5): time.sleep(.05)
+    with pytest.raises(UserError, match="another process"):
+        see(folder, out=out, resume=True, batch=2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == -signal.SIGTERM
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+    assert see(folder, out=out, resume=True, batch=2) == see(folder, batch=2)
+    assert not [p for p in out.iterdir() if p.name.startswith(".")]
+
+
+def test_a_run_that_found_nothing_does_not_block_its_folder(tmp_path):
+    folder = many(tmp_path, 2)
+    with pytest.raises(KeyboardInterrupt):
+        predict_photos(Mortal(0), CODEC, SIZE, TRIO, folder, out=tmp_path / "x/out")
+    assert not (tmp_path / "x").exists()
+    (tmp_path / "out").mkdir()   # killed before its first batch
+    (tmp_path / "out/.lock").touch()
+    (tmp_path / "out/predictions.jsonl.part").write_text("{}\n")
+    assert see(folder, out=tmp_path / "out") == see(folder)
+
+
+def test_without_pictures_the_results_are_alone_and_the_same(two, tmp_path):
+    assert see(two, out=tmp_path / "out", draw=False, heat=False) == see(two)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["predictions.json"]
+
+
+def test_drawn_pictures_never_share_a_name(tmp_path, monkeypatch):
+    fake_video(monkeypatch, ["cv2"])
+    for name in ("a.png", "a.jpg", "a.heat.png", "clip_000001.png", "b/a.png"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        scene([A]).save(tmp_path / "in" / name)
+    for name in ("clip.mp4", "clip.avi"): (tmp_path / name).write_bytes(b"x")
+    out = see([tmp_path / "in", tmp_path / "clip.mp4", tmp_path / "clip.avi"], out=tmp_path / "out")
+    assert len(out) == 15 and len(list((tmp_path / "out").rglob("*.png"))) == 30
+
+
+# ---- several folders
+
+
+def cams(tmp_path):
+    for cam in ("x/cam1", "x/cam2", "y/cam1"):
+        (tmp_path / cam).mkdir(parents=True)
+        for n in range(2): scene([A]).save(tmp_path / cam / f"{n}.png")
+    return [tmp_path / c for c in ("x/cam1", "x/cam2", "y/cam1")]
+
+
+def coco(tmp_path, boxes):
+    d = dict(images=[dict(id=50 + i, file_name=name) for i, name in enumerate(boxes)], annotations=[dict(id=i, image_id=50 + i, bbox=b) for i, b in enumerate(boxes.values())])
+    (tmp_path / "c.json").write_text(json.dumps(d))
+    return tmp_path / "c.json"
+
+
+def test_a_box_stays_in_its_folder(tmp_path):
+    "whole names, whatever was given: folders, files, the folder above; ids go with them"
+    one, two, other = cams(tmp_path)
+    boxes = coco(tmp_path, {"cam2/0.png": BOXES[0], "y/cam1/0.png": BOXES[1], "x/cam1/1.png": [1, 2, 30, 40]})
+    for sources in ([one, two, other], [two, one, other], [*one.iterdir(), *two.iterdir(), *other.iterdir()], tmp_path, [tmp_path / "x", tmp_path / "y"]):
+        got = {(str(p.path.relative_to(tmp_path)), p.id): p.boxes for p in list_photos(sources, boxes, list)}
+        assert {k: v for k, v in got.items() if v} == {("x/cam2/0.png", 50): [BOXES[0]], ("y/cam1/0.png", 51): [BOXES[1]], ("x/cam1/1.png", 52): [[1, 2, 30, 40]]}
+        assert len({p.file for p in list_photos(sources)}) == 6 == len({i for _, i in got})
+
+
+def test_names_carry_as_many_folders_as_it_takes(tmp_path):
+    one, two, other = cams(tmp_path)
+    assert [p.file for p in list_photos(one)] == ["0.png", "1.png"]
+    assert [p.file for p in list_photos([one, two])] == ["cam1/0.png", "cam1/1.png", "cam2/0.png", "cam2/1.png"]
+    assert [p.file for p in list_photos([one, other])] == ["x/cam1/0.png", "x/cam1/1.png", "y/cam1/0.png", "y/cam1/1.png"]
+    assert [p.file for p in list_photos([one / "0.png", two / "0.png"])] == ["cam1/0.png", "cam2/0.png"]
+    assert [p.file for p in list_photos([one / "0.png", two / "1.png"])] == ["0.png", "1.png"]
+    assert [p.file for p in list_photos([one, one / "0.png"])] == ["cam1/0.png", "cam1/1.png"], "the same picture once"
+    out = see([one, other], out=tmp_path / "out", heat=False)
+    assert [r["file_name"] for r in out] == ["x/cam1/0.png", "x/cam1/1.png", "y/cam1/0.png", "y/cam1/1.png"] and len(list((tmp_path / "out").rglob("*.png"))) == 4
+
+
+def test_a_box_that_could_mean_two_pictures_is_refused(tmp_path):
+    one, two, _ = cams(tmp_path)
+    with pytest.raises(UserError, match='"0.png" could mean cam1/0.png or cam2/0.png.*folders'):
+        list_photos([one, two], coco(tmp_path, {"0.png": BOXES[0]}))
+    (one / "deep").mkdir()
+    scene([A]).save(one / "deep/0.png")
+    got = {p.file: p.boxes for p in list_photos(one, coco(tmp_path, {"0.png": BOXES[0]}))}
+    assert got == {"0.png": [BOXES[0]], "1.png": [], "deep/0.png": []}, "the one that bears that very name"
+
+
+def test_what_is_not_looked_at_is_told(two, tmp_path):
+    (two / "clip.mp4").write_bytes(b"x")
+    (two / "notes.txt").write_text("x")
+    told = []
+    list_photos(two, coco(tmp_path, {"a.png": BOXES[0], "nobody.png": BOXES[1]}), told.append)
+    assert len(told) == 2 and "1 videos or pictures of other kinds" in told[0] and "1 of its 2 pictures are not among those given" in told[1]
 
 
 def test_what_is_there_is_not_written_over_unless_asked(two, tmp_path):
@@ -202,7 +427,7 @@ def fake_video(monkeypatch, installed):
         return types.SimpleNamespace(open=Open)
 
     made = dict(av=av, cv2=cv2)
-    made["imageio.v3"] = lambda: types.SimpleNamespace(imiter=lambda path: iter([np.asarray(scene([A]))] * 5))
+    made["imageio.v3"] = lambda: types.SimpleNamespace(imiter=lambda path, **kw: iter([np.asarray(scene([A]))] * 5))
     def load(name):
         if name not in installed: raise ImportError(name)
         return made[name]()
@@ -234,6 +459,112 @@ def test_without_a_decoder_the_sentence_says_what_to_install(tmp_path, monkeypat
     with pytest.raises(UserError, match=r"clip.mp4: .* pip install av"):
         see(tmp_path / "clip.mp4", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# ---- videos whose header lies, and whose times are uneven
+
+
+def write_video(path, times, codec="mpeg4", options=None):
+    "Frames of 64x48 at these seconds; frame n has the n-th of ten greys"
+    av = pytest.importorskip("av")
+    from fractions import Fraction
+    with av.open(str(path), "w", options=options or {}) as f:
+        s = f.add_stream(codec, rate=25)
+        s.width, s.height, s.pix_fmt = 64, 48, "yuv420p"
+        s.time_base = s.codec_context.time_base = Fraction(1, 25 if path.suffix == ".avi" else 1000)
+        for n, t in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 + 20 * (n % 10), np.uint8), "rgb24")
+            frame.pts, frame.time_base = round(t / s.time_base), s.time_base
+            for p in s.encode(frame): f.mux(p)
+        for p in s.encode(): f.mux(p)
+    return path
+
+
+def only(monkeypatch, package):
+    "The other packages are not there"
+    pytest.importorskip(package)
+    real = photos.importlib.import_module
+    def load(name):
+        if name != package: raise ImportError(name)
+        return real(name)
+    monkeypatch.setattr(photos, "importlib", types.SimpleNamespace(import_module=load))
+
+
+PACKAGES = ["av", "cv2", "imageio.v3"]
+UNEVEN = [0, .04, .08, .5, .9, 1., 1.04, 2., 2.52, 2.56]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_uneven_times_leave_the_numbers_right(tmp_path, monkeypatch, package, suffix):
+    path = write_video(tmp_path / f"clip{suffix}", UNEVEN)
+    only(monkeypatch, package)
+    told = []
+    got = [(n, round((np.asarray(im).mean() - 20) / 20)) for n, im in photos.frames(path, note=told.append)]
+    assert got == [(n, n) for n in range(10)] and not told
+    assert [n for n, _ in photos.frames(path, 3, done={3})] == [0, 6, 9]
+
+
+@pytest.mark.parametrize("package, suffix", [(p, s) for p in PACKAGES for s in (".mp4", ".avi", ".mkv") if (p, s) != ("imageio.v3", ".mkv")])
+def test_a_video_cut_short_says_how_many_frames_were_announced_and_read(tmp_path, monkeypatch, package, suffix):
+    whole = write_video(tmp_path / f"whole{suffix}", [n / 25 for n in range(100)], options=dict(movflags="faststart") if suffix == ".mp4" else None)
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    only(monkeypatch, package)
+    told = []
+    assert len(list(photos.frames(whole, note=told.append))) == 100 and not told
+    out = see([path, whole], out=tmp_path / "out", draw=False, heat=False, note=told.append)
+    read = sum(r["file_name"] == path.name for r in out)
+    assert 20 < read < 80 and sum(r["file_name"] == whole.name for r in out) == 100, "what could be read is kept, and the next file is read"
+    (failed,) = out.failed
+    announced = "60" if (package, suffix) == ("imageio.v3", ".avi") else "100"   # ffmpeg counts from the file's size there
+    assert told == [failed["why"]] and f" {read}" in told[0] and f" {announced}" in told[0] and "cut" in failed["file"]
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_frame_that_breaks_costs_the_rest_of_its_video_alone(tmp_path, monkeypatch, error):
+    "without a decoder: stand-ins that end early, or in an error of their own"
+    fake_video(monkeypatch, ["cv2"])
+    made = photos.importlib.import_module("cv2")
+    made.CAP_PROP_FRAME_COUNT = 7
+    def get(self, what): return 5 + 4 * (self.path.endswith("b.mp4")) if what == 7 else 0
+    def read(self):
+        self.left -= 1
+        if error and self.left < 2 and self.path.endswith("b.mp4"): raise RuntimeError("no frame!")
+        return self.left >= 0, np.asarray(scene([A]))[..., ::-1] if self.left >= 0 else None
+    def init(self, path): self.left, self.path = 5, path
+    for name, f in (("get", get), ("read", read), ("__init__", init)): setattr(made.VideoCapture, name, f)
+    monkeypatch.setattr(photos, "importlib", types.SimpleNamespace(import_module=lambda name: made if name == "cv2" else importlib.import_module(f"not.{name}")))
+    for name in "abc": (tmp_path / f"{name}.mp4").write_bytes(b"x")
+    told = []
+    out = see([tmp_path / f"{n}.mp4" for n in "abc"], BOXES[0], tmp_path / "out", draw=False, heat=False, note=told.append)
+    n = 3 if error else 5
+    assert [(r["file_name"], r["frame"]) for r in out] == [("a.mp4", i) for i in range(5)] + [("b.mp4", i) for i in range(n)] + [("c.mp4", i) for i in range(5)]
+    assert len({r["image_id"] for r in out}) == len(out) and len(told) == 1
+    assert "after 3 of 9 announced frames ('no frame!')" in told[0] if error else "9 frames are announced and 5 could be read" in told[0]
+
+
+def test_a_header_that_tells_only_a_length():
+    from semipose.photos import Header
+    assert Header(None, 4., 2.4, 60).short() == "4.00 s are announced, about 100 frames, and 2.40 s could be read, 60 frames"
+    assert Header(None, 4., 4., 100).short() is Header(None, 4., 3.99, 10).short() is Header(None, None, 4., 9).short() is Header(100, None, None, 100).short() is None
+    assert Header(100, 4., 4., 99).short() == "100 frames are announced and 99 could be read"
+
+
+def test_a_resumed_video_equals_an_unbroken_one(tmp_path, monkeypatch):
+    fake_video(monkeypatch, ["cv2"])
+    for name in ("a.mp4", "b.mp4"): (tmp_path / name).write_bytes(b"x")
+    clips, kw = [tmp_path / "a.mp4", tmp_path / "b.mp4"], dict(batch=3, draw=False, heat=False)
+    want = see(clips, out=tmp_path / "whole", **kw)
+    for calls in (1, 2, 3):
+        out = tmp_path / f"out{calls}"
+        with pytest.raises(KeyboardInterrupt):
+            predict_photos(Mortal(calls), CODEC, SIZE, TRIO, clips, out=out, **kw)
+        assert see(clips, out=out, resume=True, **kw) == want and (out / "predictions.json").read_bytes() == (tmp_path / "whole/predictions.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        predict_photos(Mortal(2), CODEC, SIZE, TRIO, clips, out=tmp_path / "lost", batch=3, heat=False)
+    (tmp_path / "lost/a_000001.png").unlink()  # a frame whose picture is gone is looked at again, and keeps its number and id
+    assert see(clips, out=tmp_path / "lost", resume=True, batch=3, heat=False) == want
 
 
 # ---- folders as unlabelled people

