@@ -4,7 +4,7 @@
 
 # %% ../nbs/79_cli.ipynb #fab2a7e8
 from __future__ import annotations
-import os, re, shlex, warnings
+import os, re, shlex, sys, warnings
 from dataclasses import replace
 from difflib import get_close_matches
 from math import gcd
@@ -36,10 +36,10 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
            'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Flips', 'NoMirror', 'Nms',
            'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known', 'parse_size',
-           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'names', 'check_device',
-           'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train',
-           'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
-           'report']
+           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower', 'names',
+           'check_device', 'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
+           'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export',
+           'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
@@ -93,6 +93,8 @@ def main():
     "The command `semipose`"
     warnings.filterwarnings('ignore', category=FutureWarning)        # libraries talking to each other: kornia and timm
     warnings.filterwarnings('ignore', category=DeprecationWarning)   # use what newer versions of torch announce to drop
+    for stream in (sys.stdout, sys.stderr):                          # a folder's name that the terminal cannot show ends no training
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
     app()
 
 # %% ../nbs/79_cli.ipynb #d6cfed8d
@@ -187,6 +189,7 @@ def show_table(
     rows:list[dict],      # one dict per row; the keys of the first are the heads
     title:str|None=None,
     out=None,             # a rich Console; None: stdout
+    fold:str|None=None,   # the one column that may be folded; None: all but the first
 ):
     "A calm table on the terminal"
     from rich import box
@@ -195,13 +198,28 @@ def show_table(
     table = Table(box=box.SIMPLE_HEAD, header_style='bold', pad_edge=False, padding=(0,1,0,0))
     for k in rows[0]:
         right = any(isinstance(r[k], (int, float)) for r in rows)
-        table.add_column(k, justify='right' if right else 'left', no_wrap=k == next(iter(rows[0])), overflow='fold')   # a narrow terminal folds heads, never the names
+        whole = k == next(iter(rows[0])) if fold is None else k != fold     # a narrow terminal folds heads, never the names
+        table.add_column(k, justify='right' if right else 'left', no_wrap=whole, overflow='fold')
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     out = out or Console()
     if title: out.print(title, style='bold', highlight=False)   # a line of its own: as the table's title it would be folded to the table's width
     out.print(table)
 
 # %% ../nbs/79_cli.ipynb #c8eb0222
+def narrower(
+    rows:list[dict],          # of a table
+    spare:tuple[str,...],     # columns that may go, the first one first
+    width:int|None=None,      # of the terminal, in letters; None: as it is
+)->list[dict]:
+    "A table without the columns for which the terminal has no room"
+    from rich.console import Console
+    width = width or Console().width
+    wide = lambda rows: sum(2 + max(len(k), *(len(cell(r[k])) for r in rows)) for k in rows[0])
+    for k in spare:
+        if wide(rows) <= width: break
+        rows = [{n: v for n, v in r.items() if n != k} for r in rows]
+    return rows
+
 def names(choices)->dict:
     "What a shell offers for an option"
     return dict(autocompletion=lambda incomplete: [n for n in choices if n.startswith(incomplete)])
@@ -214,8 +232,8 @@ Shift = Annotated[bool, typer.Option('--shift', help='With --flip: move the mirr
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]
 Amp = Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the ledger.')]
 def check_device(device:str, amp:bool)->None:   # UserError before anything slow is done
-    from semipose.run import pick_device
-    if (dev := pick_device(device)).type != 'cuda' and amp: raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {dev.type}: leave it out.')
+    from semipose.run import check_precision, pick_device
+    check_precision(pick_device(device), amp)
 
 Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
@@ -449,7 +467,7 @@ def sweep(
     from semipose.ledger import read_ledger
     from semipose.tables import table_rows
     mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
-    if mine: show_table(table_rows(mine, everything=False), title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
+    if mine and (shown := table_rows(mine, everything=False, only=chosen)): show_table(shown, title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
     typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {quoted(results)}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
@@ -503,7 +521,7 @@ def beside(
     found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
 )->list[dict]:              # a row per measure
     "Networks side by side, which fits a terminal"
-    shown = lambda k, v: int(v) if k in ('people', 'joints') else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
+    shown = lambda k, v: int(v) if k in ('people', 'joints', 'trained on') else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
     return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in next(iter(found.values()))]
 
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
@@ -654,7 +672,7 @@ def runs(
     from semipose.run import list_runs
     rows = list_runs(out)
     if not rows: raise UserError(f'There are no runs in {out}: `semipose train` and `semipose demo` make them.')
-    show_table(rows)
+    show_table(narrower(rows, ('labels', 'seed', 'data', 'method')), fold='run')
 
 # %% ../nbs/79_cli.ipynb #5f3b888d
 @app.command(epilog='Example:  semipose report runs/demo\n\nExample:  semipose report results')
