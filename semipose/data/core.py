@@ -125,8 +125,10 @@ def one_picture(
     people:People,
 )->np.ndarray:   # (n_files,) for each entry of `files` the first that names the same picture
     "Which entries of `files` are one picture, listed twice"
-    first = {}
-    return np.array([first.setdefault(os.path.normpath(f), i) for i, f in enumerate(people.files)], dtype=np.int64)
+    names, first = people.files, {}
+    if any('./' in f or '//' in f for f in names): names = list(map(os.path.normpath, names))
+    if len(set(names)) == len(names): return np.arange(len(names))
+    return np.array([first.setdefault(f, i) for i, f in enumerate(names)], dtype=np.int64)
 
 def hold_out(
     people:People,     # labelled people
