@@ -139,9 +139,9 @@ def _of_category(path:Path, d:dict, cat:dict)->list:
 # %% ../../nbs/11_data.coco.ipynb #b91d79f6
 def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarray:
     "One field of every annotation as an array (N, width), or one sentence about the first annotation where it does not fit"
+    if (a := _packed(anns, field, width, default)) is not None: return a
     rows = [a.get(field, default) for a in anns]
     packed = lambda r: type(r) is array and len(r) == width
-    if all(map(packed, rows)): return np.frombuffer(b''.join(rows)).reshape(-1, width)
     for a, r in zip(anns, rows):
         if r is None: raise UserError(f'{path}: annotation {told(a.get("id"))} has no "{field}"; add it or remove the annotation.')
         if not packed(r):
@@ -151,6 +151,11 @@ def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarra
             if isinstance(r, list) and len(r) == width and not odd: raise UserError(f'{path}: a number in "{field}" is too large; it should be px.')
             has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{told(odd[0])} in it' if isinstance(r, list) else told(r)
             raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} has {has} and needs {needs}; mend or remove the annotation.')
+
+def _packed(anns:list, field:str, width:int, default=None)->np.ndarray|None:
+    "The same where it fits everywhere, else None"
+    rows = [a.get(field, default) for a in anns]
+    if set(map(type, rows)) <= {array} and set(map(len, rows)) <= {width}: return np.frombuffer(b''.join(rows)).reshape(-1, width)
 
 def _refuse(path:Path, ids:np.ndarray, bad:np.ndarray, what:str, remedy:str):
     "UserError about the first bad annotation, with the number of the others"
@@ -203,14 +208,14 @@ def _finished(path:Path, anns:list, keep_all:bool, notes:list)->list:
     joined = [bool(a.get('keypoints')) for a in anns]
     if not all(joined):
         if not keep_all:
-            _noted(notes, 'left out', len(anns) - sum(joined), len(anns), f'{len(anns) - sum(joined):,} annotations without joints are not trained on.')
+            _noted(notes, 'left out', len(anns) - sum(joined), len(anns), f'Left out of training: annotations without joints, {len(anns) - sum(joined):,} of {len(anns):,}.')
             anns = [a for a, j in zip(anns, joined) if j]
         else: anns = _whole_people(anns, joined, notes)
     boxed = [a.get('bbox') for a in anns]
     if all(boxed): return anns
     anns, n = [a for a, b in zip(anns, boxed) if b or b is not None and b != []], len(anns)
     if not anns: raise UserError(f'{path}: none of the {n:,} annotations has a "bbox"; draw the boxes, x, y, width, height in px.')
-    _noted(notes, 'unfinished', n - len(anns), n, f'{n - len(anns):,} of {n:,} annotations have no "bbox" and are left out; draw their boxes.')
+    _noted(notes, 'unfinished', n - len(anns), n, f'Left out: annotations without "bbox", {n - len(anns):,} of {n:,}; draw their boxes.')
     return anns
 
 def _whole_people(anns:list, joined:list, notes:list)->list:
@@ -228,8 +233,8 @@ def _whole_people(anns:list, joined:list, notes:list)->list:
         gone = set(map(id, out))
         anns = [a for a in anns if id(a) not in gone]
         crowds = sum(a.get('iscrowd', 0) == 1 for a in out)
-        _noted(notes, 'outlines', len(out), len(out) + len(anns), f'{len(out):,} annotations without "keypoints" are taken for outlines of people who have joints, and left out'
-               + (f' ({crowds:,} of them say iscrowd 1; a crowd has "keypoints", all 0).' if crowds else '.'))
+        _noted(notes, 'outlines', len(out), len(out) + len(anns), f'Left out: annotations without "keypoints" that outline people with joints, {len(out):,} of '
+               f'{len(out) + len(anns):,}' + (f' ({crowds:,} say iscrowd 1; a true crowd has "keypoints", all 0).' if crowds else '.'))
     return anns
 
 def _or_none(v): return v if type(v) is int else None
@@ -244,32 +249,35 @@ def _areas(area:np.ndarray, box:np.ndarray, fill:float, notes:list)->np.ndarray:
     sides = box[:,2]*box[:,3]
     none, flat, tiny = np.isnan(area), area <= 0, (area > 0) & (area <= 1) & (sides > 16)
     lost = none | flat & (sides > 0) | tiny
-    odd = ', '.join(f'{n:,} {what}' for n, what in (((flat & lost).sum(), '0 or less'), (tiny.sum(), '1 or less, as shares of a picture are')) if n) if lost.any() else ''
-    _noted(notes, 'area', lost.sum(), len(area), f'{lost.sum():,} of {len(area):,} annotations have no "area"{f" ({odd})" if odd else ""}: {fill:g} of the box stands in, and AP is not that of '
-           'measured silhouettes; give the silhouette\'s, in px squared.')
+    odd = ', '.join(f'{n:,} {what}' for n, what in (((flat & lost).sum(), 'say 0 or less'), (tiny.sum(), 'say 1 or less, as shares of a picture are')) if n)
+    _noted(notes, 'area', lost.sum(), len(area), f'Area missing: {lost.sum():,} of {len(area):,} annotations{f" ({odd})" if odd else ""}; {fill:g} of the box stands in, and AP by it is not AP by '
+           'silhouettes. Give the silhouette\'s, in px squared.')
     return np.where(lost, fill*sides, area)
 
 def _at_origin(keys:np.ndarray, box:np.ndarray, notes:list)->np.ndarray:
     "v of the joints; 0 for those marked at exactly (0, 0), where three people or more have one, or outside the person's box: a tool's way to write that there is none"
     vis = keys[...,2].astype(np.uint8)
-    zero = (vis > 0) & (keys[...,:2] == 0).all(-1)
+    zero = (keys[...,0] == 0) & (keys[...,1] == 0) & (vis > 0)
     who = zero.any(1)
     if not who.any(): return vis
     near = (box[:,:2] <= .1*box[:,2:]).all(1)   # the corner of the picture is in the box, or all but
     zero &= (~near | (who.sum() >= 3))[:,None]
-    _noted(notes, 'origin', zero.sum(), (vis > 0).sum(), f'{zero.sum():,} joints of {zero.any(1).sum():,} people are marked (v > 0) at exactly (0, 0) and taken as not annotated; '
-           'write v = 0 for them (a joint that truly is there: 0.01).')
-    _noted(notes, 'origin', who.sum()*(not zero.any()), len(vis), f'{who.sum():,} people have a joint marked at exactly (0, 0); write v = 0 where it is not known.')
+    _noted(notes, 'origin', zero.sum(), (vis > 0).sum(), f'Joints at exactly (0, 0) with v > 0: {zero.sum():,} of {(vis > 0).sum():,}, of {zero.any(1).sum():,} people, taken as not annotated; '
+           'write v = 0 (for a joint that truly is there, 0.01).')
+    _noted(notes, 'origin', who.sum()*(not zero.any()), len(vis), f'People with a joint at exactly (0, 0) and v > 0: {who.sum():,}; write v = 0 where it is not known.')
     return np.where(zero, 0, vis).astype(np.uint8)
 
 def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool, fill:float|None, notes:list)->People:
     "Columns from annotations"
     K, f = len(skeleton), np.float32
     image_ids, files, sizes = _images(path, images)
-    anns = _finished(path, anns, keep_all, notes)
+    keys, box = _packed(anns, 'keypoints', 3*K), _packed(anns, 'bbox', 4)
+    if keys is None or box is None:
+        anns = _finished(path, anns, keep_all, notes)
+        keys, box = _column(path, anns, 'keypoints', 3*K, array('d', [0]*3*K) if keep_all else None), _column(path, anns, 'bbox', 4)
     ids, wanted, area = _numbers(path, anns)
-    keys = _column(path, anns, 'keypoints', 3*K, default=array('d', [0]*3*K) if keep_all else None).reshape(-1, K, 3)
-    box, at, seen = _column(path, anns, 'bbox', 4), _places(wanted, image_ids), keys[...,2] > 0
+    keys, at = keys.reshape(-1, K, 3), _places(wanted, image_ids)
+    seen = keys[...,2] > 0
     twice, count = np.unique(ids, return_counts=True)
     for bad, what, remedy in (
         (at < 0, 'points to a picture ("image_id") that is not among "images"', 'add the picture or remove the annotation'),
@@ -283,7 +291,7 @@ def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool,
     ): _refuse(path, ids, bad, what, remedy)
     flat = (box[:,2:] <= 0).any(1) & seen.any(1)
     if flat.any() and flat[seen.any(1)].all(): _refuse(path, ids, flat, 'has a "bbox" without size though its joints are annotated', 'mend the box or remove the annotation')
-    _noted(notes, 'unfinished', flat.sum(), len(flat), f'{flat.sum():,} of {len(flat):,} annotations have joints and a "bbox" without size, and are left out; draw their boxes.')
+    _noted(notes, 'unfinished', flat.sum(), len(flat), f'Left out: annotations with joints and a "bbox" without size, {flat.sum():,} of {len(flat):,}; draw their boxes.')
     vis, area = _at_origin(keys, box, notes), _areas(area, box, FILL if fill is None else fill, notes)
     o = np.argsort(at, kind='stable')  # COCO's order: picture by picture, as listed
     o = o[~flat[o]]
@@ -317,7 +325,7 @@ def read_coco(
                         'leave skeleton=None to use the file\'s own.')
     every, notes = _of_category(path, d, cat), []
     mine = [a for a in every if keep_all or a.get('iscrowd', 0) != 1]
-    _noted(notes, 'left out', len(every) - len(mine), len(every), f'{len(every) - len(mine):,} crowds are not trained on.')
+    _noted(notes, 'left out', len(every) - len(mine), len(every), f'Left out of training: crowds, {len(every) - len(mine):,} of {len(every):,} annotations.')
     people = _people(path, mine, skeleton, d['images'], keep_all, fill, notes)
     if not keep_all: people = _with_joints(path, people, min_joints, notes)
     _refuse_units(path, people)
@@ -333,7 +341,7 @@ def _with_joints(path:Path, people:People, least:int, notes:list)->People:
     keep = (people.vis > 0).sum(1) >= max(least, 0)
     if not keep.any(): raise UserError(f'{path}: nobody in it has {max(least, 1)} or more annotated joints, so there is nothing to learn; check v in "keypoints".')
     few = len(people) - int(keep.sum())
-    _noted(notes, 'left out', few, len(people), f'{few:,} people {"without" if least < 2 else f"with fewer than {least}"} annotated joints are not trained on.')
+    _noted(notes, 'left out', few, len(people), f'Left out of training: people {"without" if least < 2 else f"with fewer than {least}"} annotated joints, {few:,} of {len(people):,}.')
     return people.subset(keep)
 
 def _skeleton(path:Path, cat:dict, sigmas, flips)->Skeleton:
@@ -344,12 +352,12 @@ def _skeleton(path:Path, cat:dict, sigmas, flips)->Skeleton:
 # %% ../../nbs/11_data.coco.ipynb #b7d10467
 def _refuse_units(path:Path, people:People):
     "UserError where boxes or joints are in shares of the picture"
-    box, vis = people.box[~people.crowd], people.vis[~people.crowd] > 0
-    box, vis, xy = (a[(box[:,2:] > 0).all(1)] for a in (box, vis, people.xy[~people.crowd]))
-    remedy = 'multiply x by the picture\'s width and y by its height, so that they are px'
+    real = ~people.crowd & (people.box[:,2:] > 0).all(1)
+    box, remedy = people.box[real], 'multiply x by the picture\'s width and y by its height, so that they are px'
     if len(box) and np.abs(box).max() <= 1: raise UserError(f'{path}: every "bbox" lies between 0 and 1, as shares of the picture do; {remedy}.')
-    joined = vis.sum(1) >= 2
-    small = (np.where(vis[...,None], np.abs(xy), 0).max((1, 2), initial=0) <= 1) & joined & (box[:,2:].max(1, initial=0) > 8)
+    far = np.abs(people.xy).max((1, 2), initial=0)   # a joint that is not annotated is at 0
+    joined = real & ((people.vis > 0).sum(1) >= 2)
+    small = joined & (far <= 1) & (people.box[:,2:].max(1, initial=0) > 8)
     if small.any() and small.sum() > .9*joined.sum(): raise UserError(f'{path}: "keypoints" lie between 0 and 1, as shares of the picture do, and "bbox" is in px; {remedy}.')
 
 def are_corners(
@@ -372,7 +380,8 @@ LOOKED = 500   # pictures of a file that are glanced at
 
 def _compare_with_pictures(path:Path, people:People, notes:list):
     "Set `upright` (and the size of a turned picture, where boxes show it); UserError where labels and pictures do not fit"
-    used = np.unique(people.image)
+    if not Path(people.folder).is_dir() and not in_archive(people.folder): used = people.image[:0]
+    else: used = np.flatnonzero(np.bincount(people.image, minlength=len(people.files)))
     used = used[np.linspace(0, len(used)-1, min(len(used), LOOKED)).astype(int)] if len(used) else used
     seen = {i: g for i in used.tolist() if (g := glance(Path(people.folder)/people.files[i])) is not None}
     people.upright = _camera(people, seen, notes)
@@ -393,7 +402,7 @@ def _compare_with_pictures(path:Path, people:People, notes:list):
         i = people.image[rows[bad][0]]
         raise UserError(f'{path}: {bad.sum():,} of {len(rows):,} people looked at lie outside their pictures ({people.files[i]} is {size[rows[bad][0]][1]} px wide and {size[rows[bad][0]][0]} high); '
                         'put the pictures there that were labelled, or scale the labels as the pictures were scaled.')
-    _noted(notes, 'scale', bad.sum(), len(rows), f'{bad.sum():,} of {len(rows):,} people looked at lie for the larger part outside their pictures; are these the pictures that were labelled?')
+    _noted(notes, 'scale', bad.sum(), len(rows), f'For the larger part outside their pictures: {bad.sum():,} of {len(rows):,} people looked at; check that these pictures were labelled.')
 
 def _camera(people:People, seen:dict, notes:list)->bool:
     "Do the labels of a file mean pictures as seen upright? Pictures on their side show it: by width and height, else by what fits into them"
@@ -411,9 +420,9 @@ def _camera(people:People, seen:dict, notes:list)->bool:
         up, down = up + (known == turned(size, way)), down + (known == size)
     upright, rest = up >= down, len(flagged) - up - down
     shown = 'as seen upright' if upright else 'as stored'
-    _noted(notes, 'camera', len(flagged), len(seen), f'{len(flagged):,} of {len(seen):,} pictures looked at carry a camera flag: ' + ', '.join(
-        f'{n:,} {how}' for n, how in ((up, 'are labelled as seen upright'), (down, 'are labelled as stored'),
-        (rest, f'do not show it and are taken {shown}, {"as the others of the file" if up + down else "as labelling tools show them"} (if that is wrong, save them without the flag)')) if n) + '.')
+    _noted(notes, 'camera', len(flagged), len(seen), f'Camera flags: {len(flagged):,} of {len(seen):,} pictures looked at; ' + ', '.join(
+        f'{n:,} {how}' for n, how in ((up, 'labelled as seen upright'), (down, 'labelled as stored'),
+        (rest, f'do not show it, taken {shown}, {"as the others of the file" if up + down else "as labelling tools show them"} (save them without the flag if that is wrong)')) if n) + '.')
     return upright
 
 def _slashes(path:Path, images, people:People, notes:list):
@@ -424,7 +433,7 @@ def _slashes(path:Path, images, people:People, notes:list):
     except UserError: there = False
     if there: return
     for i in foreign: people.files[i] = people.files[i].replace('\\', '/')
-    _noted(notes, 'names', len(foreign), len(people.files), f'{len(foreign):,} of {len(people.files):,} "file_name" are written with backslashes, which are read as slashes.')
+    _noted(notes, 'names', len(foreign), len(people.files), f'Names with backslashes: {len(foreign):,} of {len(people.files):,} "file_name", read as slashes.')
 
 def _one_each(path:Path, images, people:People, notes:list):
     "Two entries of one name are one picture listed twice, or UserError where they are two pictures"
@@ -439,7 +448,7 @@ def _one_each(path:Path, images, people:People, notes:list):
         raise UserError(f'{path}: entries {first[i]+1} and {i+1} of "images" have one "file_name", {people.files[i]}, and '
                         + (f'there are {len(places)} such pictures ({", ".join(str(p/people.files[i]) for p in places[:2])})' if other is None else 'pictures of different sizes')
                         + '; write the folder in front of the name.')
-    _noted(notes, 'twice', len(again), len(first), f'{len(again):,} of {len(first):,} entries of "images" name a picture that is listed already; the people of both are kept together.')
+    _noted(notes, 'twice', len(again), len(first), f'Listed twice: {len(again):,} of {len(first):,} entries of "images" name a picture that is there already; its people are kept together.')
 
 # %% ../../nbs/11_data.coco.ipynb #b08f633b
 def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
@@ -542,7 +551,7 @@ def read_detections(
         if type(b := o.get('bbox')) is not array or len(b) != 4 or not all(map(number, b)):
             raise UserError(f'{at} has "bbox" {told(list(b) if type(b) is array else b)}; it should be x, y, width, height in px.')
     every, found, notes = len(found), [(i, o) for i, o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0], []
-    _noted(notes, 'boxes', every - len(found), every, f'{every - len(found):,} of {every:,} boxes in {path.name} have a score under {min_score:g} or no inside, and are left out.')
+    _noted(notes, 'boxes', every - len(found), every, f'Left out: boxes with a score under {min_score:g} or without size, {every - len(found):,} of {every:,} in {path.name}.')
     if not found: raise UserError(f'{path}: no box of category {category} has a "score" of {min_score} or more; choose a lower min_score, or another category.')
     rows, found = np.array([i for i, _ in found]), [o for _, o in found]
     wanted, score = np.array([o['image_id'] for o in found], dtype=np.int64), np.array([o['score'] for o in found], dtype=np.float32)
@@ -613,8 +622,8 @@ def apart(
         raise UserError(f'{train.folder}: all {len(mine):,} pictures to train on are among those to validate on, under one path or as copies; '
                         'give people in other pictures to validate on, or one file alone, of which a part is set aside.')
     keep = ~np.isin(train.image, shared)
-    text = (f'{len(shared):,} of {len(mine):,} pictures to train on are also validated on: their {int((~keep).sum()):,} people are left out of training; '
-            'take them out of one of the two files.')
+    text = (f'Left out of training: people in pictures that are validated on, {int((~keep).sum()):,} in {len(shared):,} of {len(mine):,} pictures; '
+            'take these out of one of the two files.')
     return replace(train.subset(keep), notes=(*train.notes, Note('shared', len(shared), len(mine), text)))
 
 def read_train_val(
@@ -647,8 +656,8 @@ def read_train_val(
     note = (f'{first.name} is the only file of labels: {len(other.posed):,} of its {len(train.posed)+len(other.posed):,} labelled people '
             f'({len(np.unique(other.image)):,} pictures, a choice with seed {seed}) are set aside for validation.')
     bare, crowds = len(train) - len(train.posed) - int(train.crowd.sum()), int(train.crowd.sum())
-    _noted(notes, 'left out', bare, len(train), f'{bare:,} people without annotated joints are not trained on.')
-    _noted(notes, 'left out', crowds, len(train), f'{crowds:,} crowds are not trained on.')
+    _noted(notes, 'left out', bare, len(train), f'Left out of training: people without annotated joints, {bare:,} of {len(train):,}.')
+    _noted(notes, 'left out', crowds, len(train), f'Left out of training: crowds, {crowds:,} of {len(train):,} annotations.')
     return replace(train.subset(train.posed), notes=tuple(notes)), other, note
 
 # %% ../../nbs/11_data.coco.ipynb #d5e5b625
