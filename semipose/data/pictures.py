@@ -183,7 +183,7 @@ def _wanted(path, entries:list, categories, prefer:str):
     if one is None and used:
         held = ", ".join(f"{names.get(i, i)}"[:20] for i in sorted(used)[:5])
         raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is "{prefer}"; keep one of them.')
-    return lambda o: o.get('category_id') is None or o['category_id'] in one
+    return lambda o: type(c := o.get('category_id')) is not int or c in one
 
 def _names(path, images, entry)->dict[int,str]:
     "Names of a COCO file's pictures by id"
