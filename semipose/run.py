@@ -23,6 +23,8 @@ from .data.coco import write_json
 from .data.mpii import head_size
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
+from .data.pictures import BOX_SCORE
+from .data.reading import Reading, reading
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all
@@ -53,6 +55,7 @@ class Data:
     val_crops:Crops         # of all validation people
     others:Crops|None       # unlabelled people from another folder
     source:dict             # where they come from: data, labels, unlabeled, boxes as given to `prepare`
+    reading:Reading|None=None   # what was read, in a paragraph
 
     @property
     def skeleton(self)->Skeleton: return self.train.skeleton
@@ -82,10 +85,12 @@ def prepare(
     train, val, note = read_any_train_val(data, labels)
     n = p.labels or len(train.posed)
     split = split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
-    others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
+    others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes, min_score=BOX_SCORE if p.box_score is None else p.box_score), p.size) if unlabeled else None
     def kept(crops): return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
     if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''))
-    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+    told = reading(train=train, val=val, unlabeled=others and others.people)
+    if progress: print(told)
+    return Data(train, val, split, kept(Crops(train, p.size)), kept(Crops(val, p.size)), kept(others), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes), told)
 
 def readers(
     *streams,   # (crops or None, how many of them make a batch)
@@ -209,7 +214,7 @@ def val_key(
     return h.hexdigest()[:6]
 
 # %% ../nbs/71_run.ipynb #18d1ee94
-FILES = ('recipe.json', 'split.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
+FILES = ('recipe.json', 'split.json', 'reading.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def versions()->dict[str,str]:
     "What ran"
@@ -488,6 +493,7 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     "The part of `train` that writes into its folder"
     if resume: same_split(folder/'split.json', data)
     data.split.save(folder/'split.json')
+    if data.reading: data.reading.save(folder/'reading.json')
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(method):<18}', steps, progress, first)
@@ -830,6 +836,7 @@ def answers_of(
     peers, p, skeleton, recipe = load_run(folder, weights, device)
     if data: people = read_any(data, split, keep_all=True)
     else: people = read_any_train_val(recipe['data'], recipe.get('labels'))[split == 'val']
+    if progress: print(reading(val=people))
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
     people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
     rows = people.posed

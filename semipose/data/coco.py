@@ -333,7 +333,7 @@ def read_coco(
     _one_each(path, images, people, notes)
     people.folder = _picture_folder(path, images, people)
     _compare_with_pictures(path, people, notes)
-    people.notes = tuple(notes)
+    people.source, people.notes = str(path), tuple(notes)
     return people
 
 def _with_joints(path:Path, people:People, least:int, notes:list)->People:

@@ -64,6 +64,7 @@ class People:
     upright:bool|np.ndarray = False   # are places in the picture as its camera flag turns it, where `sizes` does not say? One answer for all pictures or (n_files,) bool
     box_score:np.ndarray|None = None  # (N,) float32, how sure a detector was of the box; None: true boxes
     head:np.ndarray|None = None       # (N,4) float32 x, y, width, height of the head's box, image px, NaN where unknown: PCKh is measured against it
+    source:str = ''                   # the file they were read from, '' if it is not one
     notes:tuple[Note,...] = ()        # what was noticed while reading: who was left out and why, what was filled in
 
     def __len__(self): return len(self.ids)
@@ -172,7 +173,7 @@ def mix(
                   *(np.concatenate([getattr(p, k) for p in sets]) for k in ('box', 'xy', 'vis', 'area', 'crowd')),
                   column('sizes', lambda p: np.zeros((len(p.files), 2), np.int64)), upright,
                   column('box_score', lambda p: np.ones(len(p), np.float32)), column('head', lambda p: np.full((len(p), 4), np.nan, np.float32)),
-                  tuple(dict.fromkeys(n for p in sets for n in p.notes)))
+                  notes=tuple(dict.fromkeys(n for p in sets for n in p.notes)))
 
 def to_skeleton(
     people:People,
