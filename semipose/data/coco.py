@@ -21,9 +21,9 @@ from ..skeletons import COCO17, Skeleton
 from .core import FILL, Note, People, find_inside, glance, hold_out, in_archive, is_there, one_picture, read_bytes, turned
 
 # %% auto #0
-__all__ = ['OUTLINES', 'UNUSED', 'LOOKED', 'VAL', 'TWINS', 'read_json', 'write_json', 'slim', 'read_coco', 'are_corners',
-           'part_of', 'find_coco', 'label_files', 'read_detections', 'copies', 'apart', 'read_train_val', 'to_coco',
-           'write_coco']
+__all__ = ['OUTLINES', 'UNUSED', 'LOOKED', 'VAL', 'FOREIGN', 'TWINS', 'read_json', 'write_json', 'slim', 'read_coco',
+           'are_corners', 'part_of', 'find_coco', 'foreign_labels', 'label_files', 'read_detections', 'copies', 'apart',
+           'read_train_val', 'to_coco', 'write_coco']
 
 # %% ../../nbs/11_data.coco.ipynb #a7a13316
 def read_json(
@@ -493,7 +493,7 @@ def find_coco(
 )->tuple[Path,Path]:     # the annotation file and the folder of its pictures, or one that holds it; UserError that lists the places looked at
     "Find a split in a folder"
     folder = Path(folder)
-    if folder.suffix == '.json' and folder.is_file(): return folder, _beside(folder, split)
+    if folder.is_file() and (folder.suffix == '.json' or not in_archive(folder)): return folder, _beside(folder, split)
     if not folder.is_dir():
         raise UserError(f'{folder}: there is no such data folder; data/README.md says where data sets go, and `semipose synth` draws one.')
     names = [f'person_keypoints_{split}.json', f'annotations/person_keypoints_{split}2017.json', f'annotations/person_keypoints_{split}.json',
@@ -502,7 +502,12 @@ def find_coco(
         if is_there(path): return path, _beside(path, split)
     held = [str(p.relative_to(folder)) for p in label_files(folder)]
     several = f'; it holds {", ".join(held[:4])}: pass one of them as the file of labels' if held else ''
+    if not held and (foreign := foreign_labels(folder)): several = f'; it holds {", ".join(p.name for p in foreign[:4])}: make a COCO keypoint file of them, semipose reads no other tables'
     raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[4]}, with pictures in images/ or {split}2017/ (or .zip){several}.')
+
+FOREIGN = ('.csv', '.xml', '.slp', '.h5')   # how labels of other programs end
+
+def foreign_labels(folder:Path|str)->list[Path]: return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in FOREIGN and p.is_file())
 
 def label_files(
     folder:Path|str,     # a data folder

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..errors import UserError
 from .core import Note, People, in_archive
-from .coco import label_files, read_json, write_json
+from .coco import foreign_labels, label_files, read_json, write_json
 from .pictures import PICTURES
 
 # %% auto #0
-__all__ = ['LABELS', 'look_over', 'Reading', 'reading']
+__all__ = ['look_over', 'Reading', 'reading']
 
 # %% ../../nbs/17_data.reading.ipynb #9c11558e
 def look_over(
@@ -29,7 +29,7 @@ def look_over(
         if count: out.append(Note(about, int(count), int(of), text))
     corner, side = box[:,None,:2], box[:,None,2:]
     far = seen & ((xy < corner - .1*side) | (xy > corner + 1.1*side)).any(-1)
-    lost = (far.sum(1) == seen.sum(1)) & seen.any(1)
+    lost = (far.sum(1) == seen.sum(1)) & (seen.sum(1) > 2)
     note('joints', lost.sum(), len(box), f'People with every joint outside their box: {lost.sum():,} of {len(box):,}; check "bbox" and "keypoints" of annotation {_first(people, real, lost)}.')
     note('joints', far.sum() if far.sum() > .05*seen.sum() else 0, seen.sum(), f'Joints outside their person\'s box by more than a tenth of it: {far.sum():,} of {seen.sum():,}; '
          'check that "bbox" is x, y, width, height.')
@@ -100,13 +100,11 @@ def _shared(unlabeled:People|None, val:People|None):
     if n := len(named[0] & named[1]):
         yield Note('shared', n, len(named[0]), f'Unlabelled pictures that are validated on: {n:,} of {len(named[0]):,}; no label of them is used, but networks see them.')
 
-LABELS = ('.csv', '.xml', '.slp', '.h5', '.mat')   # how files of labels in other formats end
-
 def _unused(parts:list[People]):
     "Files of labels beside those that were read, and pictures that no label names"
     sources = {Path(p.source).resolve() for p in parts if p.source}
     tops = {(s.parent.parent if s.parent.name == 'annotations' else s.parent) for s in sources if s.is_file()}
-    found = {f.resolve() for top in tops for f in (*label_files(top), *(q for q in top.iterdir() if q.suffix.lower() in LABELS))}
+    found = {f.resolve() for top in tops for f in (*label_files(top), *foreign_labels(top))}
     idle = sorted(f.name for f in found - sources if f.name != 'synth.json')
     if idle: yield Note('files', len(idle), len(found), f'Seen and not used: {", ".join(idle[:4])}{f" and {len(idle) - 4:,} more" if len(idle) > 4 else ""}.')
     for folder in dict.fromkeys(Path(p.folder) for p in parts if p.source):

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UserError
 from ..skeletons import Skeleton, UNION24
 from .core import FILL, People, hold_out, in_archive, is_there, mix, read_bytes, to_skeleton
-from .coco import find_coco, read_coco, read_detections, read_train_val
+from .coco import find_coco, foreign_labels, read_coco, read_detections, read_train_val
 from .mpii import find_mpii, read_mat, read_mpii
 from .aic import find_aic, read_aic
 from .pictures import BOX_SCORE, read_pictures
@@ -65,7 +65,7 @@ def _coco(folder:Path, split:str)->tuple[Path,Path]:
     "find_coco; where nothing at all is recognised the sentence names every kind"
     try: return find_coco(folder, split)
     except UserError as e:
-        if not folder.is_dir() or any(folder.glob('*.json')) or any(folder.glob('annotations*')): raise
+        if not folder.is_dir() or any(folder.glob('*.json')) or any(folder.glob('annotations*')) or foreign_labels(folder): raise
         raise UserError(f'{folder}: no data set is recognised in it; it should hold COCO keypoints (person_keypoints_{split}.json or annotations/), MPII (annot/train.json or '
                         'mpii_human_pose_v1_u12_1.mat), AI Challenger (keypoint_train_annotations_*.json) or Leeds Sports Pose (joints.mat).') from e
 
