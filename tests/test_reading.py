@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semipose.data import coco, core
-from semipose.data.coco import OUTLINES, copies, find_coco, part_of, read_coco, read_detections, read_json, read_train_val, to_coco, write_json
+from semipose.data.coco import OUTLINES, copies, find_coco, part_of, read_coco, read_json, read_train_val, to_coco, write_json
 from semipose.data.core import Crops
 from semipose.data.pictures import Boxes, read_boxes, read_pictures
 from semipose.data.reading import Reading, look_over, reading
@@ -111,7 +111,7 @@ def test_a_file_that_ends_in_outlines_is_read(tmp_path, shape):
 def test_another_kind_of_file_is_called_by_its_name(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     for call in (read_coco, read_any, lambda p: read_train_val(labels=p), read_boxes):
-        assert "cut short" not in said(lambda: call(tmp_path / name), name, "is not JSON but", *words)
+        assert "cut short" not in said(lambda call=call: call(tmp_path / name), name, "is not JSON but", *words)
     if name[-4:] in coco.FOREIGN:
         said(lambda: read_any(tmp_path), name, "COCO keypoint file")
     (tmp_path / "half.json").write_text(json.dumps(lamps())[:500])
@@ -147,7 +147,7 @@ def test_shares_of_the_picture_are_refused(tmp_path, what):
             a["keypoints"] = [v if i % 3 == 2 else v / (160, 120)[i % 3] for i, v in enumerate(a["keypoints"])]
     path = written(tmp_path, d)
     for keep_all in (False, True):
-        said(lambda: read_coco(path, keep_all=keep_all), "between 0 and 1", '"bbox"' if what != "keypoints" else '"keypoints"', "width")
+        said(lambda keep_all=keep_all: read_coco(path, keep_all=keep_all), "between 0 and 1", '"bbox"' if what != "keypoints" else '"keypoints"', "width")
     if what != "keypoints":
         said(lambda: read_boxes(path), "between 0 and 1")
 
@@ -268,7 +268,7 @@ def test_two_pictures_of_one_name_are_not_one(tmp_path):
             picture(tmp_path / "frames" / video / o["file_name"], seed=len(video))
     (tmp_path / "labels.json").write_text(json.dumps(d))
     for images in (None, tmp_path / "frames"):
-        said(lambda: read_coco(tmp_path / "labels.json", images), "file_name", "00.png", "folder in front")
+        said(lambda images=images: read_coco(tmp_path / "labels.json", images), "file_name", "00.png", "folder in front")
     for i, o in enumerate(d["images"]):
         o["file_name"] = f"{'ab'[i // 6]}/{o['file_name']}"
     (tmp_path / "labels.json").write_text(json.dumps(d))
@@ -375,7 +375,6 @@ def outlined(d, crowd):
 
 @pytest.mark.parametrize("crowd", (0, 1))
 def test_outlines_beside_joints_are_neither_people_nor_crowds(tmp_path, crowd):
-    from dataclasses import replace
     d = lamps()
     plain = read_coco(written(tmp_path, d), keep_all=True)
     got = read_coco(written(tmp_path, outlined(lamps(), crowd), pictures=False), keep_all=True)
@@ -483,9 +482,8 @@ def detected(n=10):
     "People and balls, sure and not"
     d = lamps(n)
     d["categories"] = [dict(id=1, name="person"), dict(id=37, name="sports ball")]
-    d["annotations"] = [dict(id=3 * i + j, image_id=i, category_id=c, bbox=[5, 5, 50, 60], score=s) for i in range(n) for j, (c, s) in enumerate(((1, .9), (37, .9), (37, .8), (1, .001)))]
-    for j, a in enumerate(d["annotations"]):
-        a["id"] = j
+    found = [(i, c, s) for i in range(n) for c, s in ((1, .9), (37, .9), (37, .8), (1, .001))]
+    d["annotations"] = [dict(id=j, image_id=i, category_id=c, bbox=[5, 5, 50, 60], score=s) for j, (i, c, s) in enumerate(found)]
     return d
 
 
@@ -554,7 +552,8 @@ def test_unlabelled_pictures_that_are_validated_on_are_said():
 
 
 @real
-@pytest.mark.parametrize("where, lines", [("lsp", 0), ("mirror-mouse", 1), ("coco-mini", 2), ("coco-small", 3), ("mocap/person_keypoints_val.json", 1), ("coco-eval/val2017-subset.json", 3)])
+@pytest.mark.parametrize("where, lines", [("lsp", 0), ("mirror-mouse", 1), ("coco-mini", 2), ("coco-small", 3), ("mocap/person_keypoints_val.json", 1),
+                                          ("coco-eval/val2017-subset.json", 3)])
 def test_real_files_raise_no_false_alarm(where, lines):
     place = REAL / where
     train, val, _ = read_any_train_val(*((None, place) if place.is_file() else (place,)))

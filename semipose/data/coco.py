@@ -6,7 +6,7 @@
 from __future__ import annotations
 import gc, hashlib, json, os, re
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
@@ -208,7 +208,8 @@ def _finished(path:Path, anns:list, keep_all:bool, notes:list)->list:
     joined = [bool(a.get('keypoints')) for a in anns]
     if not all(joined):
         if not keep_all:
-            _noted(notes, 'left out', len(anns) - sum(joined), len(anns), f'Left out of training: annotations without joints, {len(anns) - sum(joined):,} of {len(anns):,}.')
+            few = len(anns) - sum(joined)
+            _noted(notes, 'left out', few, len(anns), f'Left out of training: annotations without joints, {few:,} of {len(anns):,}.')
             anns = [a for a, j in zip(anns, joined) if j]
         else: anns = _whole_people(anns, joined, notes)
     boxed = [a.get('bbox') for a in anns]
@@ -232,9 +233,9 @@ def _whole_people(anns:list, joined:list, notes:list)->list:
     if out:
         gone = set(map(id, out))
         anns = [a for a in anns if id(a) not in gone]
-        crowds = sum(a.get('iscrowd', 0) == 1 for a in out)
-        _noted(notes, 'outlines', len(out), len(out) + len(anns), f'Left out: annotations without "keypoints" that outline people with joints, {len(out):,} of '
-               f'{len(out) + len(anns):,}' + (f' ({crowds:,} say iscrowd 1; a true crowd has "keypoints", all 0).' if crowds else '.'))
+        crowds, n = sum(a.get('iscrowd', 0) == 1 for a in out), len(out) + len(anns)
+        _noted(notes, 'outlines', len(out), n, f'Left out: annotations without "keypoints" that outline people with joints, {len(out):,} of {n:,}'
+               + f' ({crowds:,} say iscrowd 1; a true crowd has "keypoints", all 0)'*bool(crowds) + '.')
     return anns
 
 def _or_none(v): return v if type(v) is int else None
@@ -249,9 +250,10 @@ def _areas(area:np.ndarray, box:np.ndarray, fill:float, notes:list)->np.ndarray:
     sides = box[:,2]*box[:,3]
     none, flat, tiny = np.isnan(area), area <= 0, (area > 0) & (area <= 1) & (sides > 16)
     lost = none | flat & (sides > 0) | tiny
-    odd = ', '.join(f'{n:,} {what}' for n, what in (((flat & lost).sum(), 'say 0 or less'), (tiny.sum(), 'say 1 or less, as shares of a picture are')) if n)
-    _noted(notes, 'area', lost.sum(), len(area), f'Area missing: {lost.sum():,} of {len(area):,} annotations{f" ({odd})" if odd else ""}; {fill:g} of the box stands in, and AP by it is not AP by '
-           'silhouettes. Give the silhouette\'s, in px squared.')
+    odd = ((flat & lost).sum(), 'say 0 or less'), (tiny.sum(), 'say 1 or less, as shares of a picture are')
+    odd = ', '.join(f'{n:,} {what}' for n, what in odd if n)
+    _noted(notes, 'area', lost.sum(), len(area), f'Area missing: {lost.sum():,} of {len(area):,} annotations{f" ({odd})" if odd else ""}; '
+           f'{fill:g} of the box stands in, and AP by it is not AP by silhouettes: give the silhouette\'s, px squared.')
     return np.where(lost, fill*sides, area)
 
 def _at_origin(keys:np.ndarray, box:np.ndarray, notes:list)->np.ndarray:
@@ -262,8 +264,8 @@ def _at_origin(keys:np.ndarray, box:np.ndarray, notes:list)->np.ndarray:
     if not who.any(): return vis
     near = (box[:,:2] <= .1*box[:,2:]).all(1)   # the corner of the picture is in the box, or all but
     zero &= (~near | (who.sum() >= 3))[:,None]
-    _noted(notes, 'origin', zero.sum(), (vis > 0).sum(), f'Joints at exactly (0, 0) with v > 0: {zero.sum():,} of {(vis > 0).sum():,}, of {zero.any(1).sum():,} people, taken as not annotated; '
-           'write v = 0 (for a joint that truly is there, 0.01).')
+    _noted(notes, 'origin', zero.sum(), (vis > 0).sum(), f'Joints at exactly (0, 0) with v > 0: {zero.sum():,} of {(vis > 0).sum():,}, '
+           f'of {zero.any(1).sum():,} people, taken as not annotated; write v = 0 (for a joint that truly is there, 0.01).')
     _noted(notes, 'origin', who.sum()*(not zero.any()), len(vis), f'People with a joint at exactly (0, 0) and v > 0: {who.sum():,}; write v = 0 where it is not known.')
     return np.where(zero, 0, vis).astype(np.uint8)
 
@@ -290,13 +292,16 @@ def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool,
          'add the silhouette\'s, in px squared (0.53 x the box is a fair stand-in)'),
     ): _refuse(path, ids, bad, what, remedy)
     flat = (box[:,2:] <= 0).any(1) & seen.any(1)
-    if flat.any() and flat[seen.any(1)].all(): _refuse(path, ids, flat, 'has a "bbox" without size though its joints are annotated', 'mend the box or remove the annotation')
-    _noted(notes, 'unfinished', flat.sum(), len(flat), f'Left out: annotations with joints and a "bbox" without size, {flat.sum():,} of {len(flat):,}; draw their boxes.')
+    if flat.any() and flat[seen.any(1)].all():
+        _refuse(path, ids, flat, 'has a "bbox" without size though its joints are annotated', 'mend the box or remove the annotation')
+    text = f'Left out: annotations with joints and a "bbox" without size, {flat.sum():,} of {len(flat):,}; draw their boxes.'
+    _noted(notes, 'unfinished', flat.sum(), len(flat), text)
     vis, area = _at_origin(keys, box, notes), _areas(area, box, FILL if fill is None else fill, notes)
     o = np.argsort(at, kind='stable')  # COCO's order: picture by picture, as listed
     o = o[~flat[o]]
-    return People(skeleton, path.parent, files, at[o].astype(np.int64), image_ids, ids[o], box[o].astype(f), np.where(vis[...,None] > 0, keys[...,:2], 0)[o].astype(f), vis[o],
-                  area[o].astype(f), np.array([bool(a.get('iscrowd', 0)) for a in anns], dtype=bool)[o], sizes)
+    xy = np.where(vis[...,None] > 0, keys[...,:2], 0)
+    crowd = np.array([bool(a.get('iscrowd', 0)) for a in anns], dtype=bool)[o]
+    return People(skeleton, path.parent, files, at[o].astype(np.int64), image_ids, ids[o], box[o].astype(f), xy[o].astype(f), vis[o], area[o].astype(f), crowd, sizes)
 
 def _outside(box:np.ndarray, at:np.ndarray, sizes:np.ndarray|None)->np.ndarray:
     "Boxes that have an inside and share nothing with their picture"
@@ -339,9 +344,11 @@ def read_coco(
 def _with_joints(path:Path, people:People, least:int, notes:list)->People:
     "Those whom one can train on"
     keep = (people.vis > 0).sum(1) >= max(least, 0)
-    if not keep.any(): raise UserError(f'{path}: nobody in it has {max(least, 1)} or more annotated joints, so there is nothing to learn; check v in "keypoints".')
+    if not keep.any():
+        raise UserError(f'{path}: nobody in it has {max(least, 1)} or more annotated joints, so there is nothing to learn; check v in "keypoints".')
     few = len(people) - int(keep.sum())
-    _noted(notes, 'left out', few, len(people), f'Left out of training: people {"without" if least < 2 else f"with fewer than {least}"} annotated joints, {few:,} of {len(people):,}.')
+    without = 'without' if least < 2 else f'with fewer than {least}'
+    _noted(notes, 'left out', few, len(people), f'Left out of training: people {without} annotated joints, {few:,} of {len(people):,}.')
     return people.subset(keep)
 
 def _skeleton(path:Path, cat:dict, sigmas, flips)->Skeleton:
@@ -354,11 +361,13 @@ def _refuse_units(path:Path, people:People):
     "UserError where boxes or joints are in shares of the picture"
     real = ~people.crowd & (people.box[:,2:] > 0).all(1)
     box, remedy = people.box[real], 'multiply x by the picture\'s width and y by its height, so that they are px'
-    if len(box) and np.abs(box).max() <= 1: raise UserError(f'{path}: every "bbox" lies between 0 and 1, as shares of the picture do; {remedy}.')
+    if len(box) and np.abs(box).max() <= 1:
+        raise UserError(f'{path}: every "bbox" lies between 0 and 1, as shares of the picture do; {remedy}.')
     far = np.abs(people.xy).max((1, 2), initial=0)   # a joint that is not annotated is at 0
     joined = real & ((people.vis > 0).sum(1) >= 2)
     small = joined & (far <= 1) & (people.box[:,2:].max(1, initial=0) > 8)
-    if small.any() and small.sum() > .9*joined.sum(): raise UserError(f'{path}: "keypoints" lie between 0 and 1, as shares of the picture do, and "bbox" is in px; {remedy}.')
+    if small.any() and small.sum() > .9*joined.sum():
+        raise UserError(f'{path}: "keypoints" lie between 0 and 1, as shares of the picture do, and "bbox" is in px; {remedy}.')
 
 def are_corners(
     box:np.ndarray,              # (N,4) what should be x, y, width, height, image px
@@ -370,7 +379,8 @@ def are_corners(
     "Are boxes written as x1, y1, x2, y2? So read they lie in their pictures with all joints inside, and as they should be read most reach beyond"
     ok = (box[:,2:] > 0).all(1) & (size > 0).all(1)
     b, wh = box[ok], size[ok][:,::-1] + 2.
-    if len(b) < least or ((b[:,2:] > b[:,:2]) & (b[:,2:] <= wh)).all(1).mean() < .98 or (b[:,:2] + b[:,2:] > wh).any(1).mean() < .5: return False
+    if len(b) < least or ((b[:,2:] > b[:,:2]) & (b[:,2:] <= wh)).all(1).mean() < .98: return False
+    if (b[:,:2] + b[:,2:] > wh).any(1).mean() < .5: return False
     if xy is None: return True
     slack = .05*(b[:,2:] - b[:,:2])[:,None]
     inside = ((xy[ok] >= b[:,None,:2] - slack) & (xy[ok] <= b[:,None,2:] + slack)).all(-1) | (vis[ok] == 0)
@@ -390,19 +400,22 @@ def _compare_with_pictures(path:Path, people:People, notes:list):
     for i in mine: size[i] = turned(*seen[i]) if people.upright else seen[i][0]
     size, pose = size[people.image], people.vis > 0
     if are_corners(people.box, size, people.xy, people.vis):
-        raise UserError(f'{path}: "bbox" seems to hold two corners (x1, y1, x2, y2): read as x, y, width, height most reach beyond their pictures, and all joints lie between the corners; '
-                        'write x, y, x2 - x1, y2 - y1.')
+        raise UserError(f'{path}: "bbox" seems to hold two corners (x1, y1, x2, y2): read as x, y, width, height most reach beyond their pictures, '
+                        'and all joints lie between the corners; write x, y, x2 - x1, y2 - y1.')
     rows = np.flatnonzero(np.isin(people.image, mine) & (people.box[:,2:] > 0).all(1) & ~people.crowd)
     if not len(rows): return
     (h, w), (x, y, bw, bh), K = size[rows].T, people.box[rows].T, pose[rows].sum(1)
-    inside = np.maximum(np.minimum(x+bw, w) - np.maximum(x, 0), 0)*np.maximum(np.minimum(y+bh, h) - np.maximum(y, 0), 0)/(bw*bh)
-    beyond = (pose[rows] & ((people.xy[rows] < -.5) | (people.xy[rows] > np.stack([w, h], -1)[:,None] - .5)).any(-1)).sum(1)
+    part = lambda at, side, end: np.maximum(np.minimum(at + side, end) - np.maximum(at, 0), 0)/side
+    inside, xy = part(x, bw, w)*part(y, bh, h), people.xy[rows]
+    beyond = (pose[rows] & ((xy < -.5) | (xy > np.stack([w, h], -1)[:,None] - .5)).any(-1)).sum(1)
     bad = (inside < .5) | (beyond > .5*np.maximum(K, 1))
     if bad.mean() > .5:
-        i = people.image[rows[bad][0]]
-        raise UserError(f'{path}: {bad.sum():,} of {len(rows):,} people looked at lie outside their pictures ({people.files[i]} is {size[rows[bad][0]][1]} px wide and {size[rows[bad][0]][0]} high); '
+        i = rows[bad][0]
+        file, (height, width) = people.files[people.image[i]], size[i]
+        raise UserError(f'{path}: {bad.sum():,} of {len(rows):,} people looked at lie outside their pictures ({file} is {width} px wide and {height} high); '
                         'put the pictures there that were labelled, or scale the labels as the pictures were scaled.')
-    _noted(notes, 'scale', bad.sum(), len(rows), f'For the larger part outside their pictures: {bad.sum():,} of {len(rows):,} people looked at; check that these pictures were labelled.')
+    text = f'For the larger part outside their pictures: {bad.sum():,} of {len(rows):,} people looked at; check that these pictures were labelled.'
+    _noted(notes, 'scale', bad.sum(), len(rows), text)
 
 def _camera(people:People, seen:dict, notes:list)->bool:
     "Do the labels of a file mean pictures as seen upright? Pictures on their side show it: by width and height, else by what fits into them"
@@ -419,21 +432,24 @@ def _camera(people:People, seen:dict, notes:list)->bool:
             people.sizes[i] = known = fits[0]
         up, down = up + (known == turned(size, way)), down + (known == size)
     upright, rest = up >= down, len(flagged) - up - down
-    shown = 'as seen upright' if upright else 'as stored'
-    _noted(notes, 'camera', len(flagged), len(seen), f'Camera flags: {len(flagged):,} of {len(seen):,} pictures looked at; ' + ', '.join(
-        f'{n:,} {how}' for n, how in ((up, 'labelled as seen upright'), (down, 'labelled as stored'),
-        (rest, f'do not show it, taken {shown}, {"as the others of the file" if up + down else "as labelling tools show them"} (save them without the flag if that is wrong)')) if n) + '.')
+    shown, like = 'as seen upright' if upright else 'as stored', 'as the others of the file' if up + down else 'as labelling tools show them'
+    each = ((up, 'labelled as seen upright'), (down, 'labelled as stored'),
+            (rest, f'do not show it, taken {shown}, {like} (save them without the flag if that is wrong)'))
+    text = f'Camera flags: {len(flagged):,} of {len(seen):,} pictures looked at; ' + ', '.join(f'{n:,} {how}' for n, how in each if n) + '.'
+    _noted(notes, 'camera', len(flagged), len(seen), text)
     return upright
 
 def _slashes(path:Path, images, people:People, notes:list):
     "Names written with backslashes, as Windows separates folders, are read with slashes where there is no picture of the name as written"
     foreign = [i for i, f in enumerate(people.files) if '\\' in f]
     if not foreign: return
-    try: there = is_there(_picture_folder(path, images, replace(people, files=[people.files[foreign[0]]], image=np.zeros(1, int), ids=people.ids[:1]))/people.files[foreign[0]])
+    name = people.files[foreign[0]]
+    try: there = is_there(_picture_folder(path, images, replace(people, files=[name], image=np.zeros(1, int), ids=people.ids[:1]))/name)
     except UserError: there = False
     if there: return
     for i in foreign: people.files[i] = people.files[i].replace('\\', '/')
-    _noted(notes, 'names', len(foreign), len(people.files), f'Names with backslashes: {len(foreign):,} of {len(people.files):,} "file_name", read as slashes.')
+    text = f'Names with backslashes: {len(foreign):,} of {len(people.files):,} "file_name", read as slashes.'
+    _noted(notes, 'names', len(foreign), len(people.files), text)
 
 def _one_each(path:Path, images, people:People, notes:list):
     "Two entries of one name are one picture listed twice, or UserError where they are two pictures"
@@ -442,13 +458,14 @@ def _one_each(path:Path, images, people:People, notes:list):
     if not len(again): return
     sizes = people.sizes if people.sizes is not None else np.zeros((len(first), 2), np.int64)
     other = next((i for i in again if sizes[i].all() and sizes[first[i]].all() and (sizes[i] != sizes[first[i]]).any()), None)
-    places = [] if other is not None or in_archive(path) else find_inside(images if images is not None else _top(path), os.path.normpath(people.files[again[0]]))
+    i = again[0] if other is None else other
+    places, name = [], people.files[i]
+    if other is None and not in_archive(path): places = find_inside(_top(path) if images is None else images, os.path.normpath(name))
     if other is not None or len(places) > 1:
-        i = again[0] if other is None else other
-        raise UserError(f'{path}: entries {first[i]+1} and {i+1} of "images" have one "file_name", {people.files[i]}, and '
-                        + (f'there are {len(places)} such pictures ({", ".join(str(p/people.files[i]) for p in places[:2])})' if other is None else 'pictures of different sizes')
-                        + '; write the folder in front of the name.')
-    _noted(notes, 'twice', len(again), len(first), f'Listed twice: {len(again):,} of {len(first):,} entries of "images" name a picture that is there already; its people are kept together.')
+        two = 'pictures of different sizes' if other is not None else f'there are {len(places)} such pictures ({", ".join(str(p/name) for p in places[:2])})'
+        raise UserError(f'{path}: entries {first[i]+1} and {i+1} of "images" have one "file_name", {name}, and {two}; write the folder in front of the name.')
+    text = f'Listed twice: {len(again):,} of {len(first):,} entries of "images" name a picture that is there already; its people are kept together.'
+    _noted(notes, 'twice', len(again), len(first), text)
 
 # %% ../../nbs/11_data.coco.ipynb #b08f633b
 def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
@@ -502,7 +519,8 @@ def find_coco(
         if is_there(path): return path, _beside(path, split)
     held = [str(p.relative_to(folder)) for p in label_files(folder)]
     several = f'; it holds {", ".join(held[:4])}: pass one of them as the file of labels' if held else ''
-    if not held and (foreign := foreign_labels(folder)): several = f'; it holds {", ".join(p.name for p in foreign[:4])}: make a COCO keypoint file of them, semipose reads no other tables'
+    if not held and (foreign := ", ".join(p.name for p in foreign_labels(folder)[:4])):
+        several = f'; it holds {foreign}: make a COCO keypoint file of them, semipose reads no such tables'
     raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[4]}, with pictures in images/ or {split}2017/ (or .zip){several}.')
 
 FOREIGN = ('.csv', '.xml', '.slp', '.h5')   # how labels of other programs end

@@ -167,7 +167,8 @@ def read_boxes(
     kept = [b for o in out.values() for b in o['boxes']]
     if not kept and weak: raise UserError(f'{path}: none of its {len(weak):,} boxes has a "score" of {min_score:g} or more; choose a lower min_score, or leave the scores out.')
     if not kept: raise UserError(f'{path}: there is no box in it; {remedy}.')
-    if np.abs(kept).max() <= 1: raise UserError(f'{path}: every box lies between 0 and 1, as shares of the picture do; multiply x by the picture\'s width and y by its height, so that they are px.')
+    if np.abs(kept).max() <= 1:
+        raise UserError(f'{path}: every box lies between 0 and 1, as shares of the picture do; multiply x by the picture\'s width and y by its height, so that they are px.')
     out.notes = tuple(Note('boxes', n, len(kept) + len(weak) + len(other), f'Boxes left out: {n:,} of {len(kept) + len(weak) + len(other):,} {what}.')
                       for n, what in ((len(weak), f'have a score under {min_score:g}'), (len(other), 'are of other categories')) if n)
     return out
@@ -220,7 +221,8 @@ def refuse_corners(
 ):                    # UserError
     "Boxes as two corners are told"
     if are_corners(np.asarray(box, np.float64).reshape(-1, 4), np.asarray(size).reshape(-1, 2)):
-        raise UserError(f'{where}: its boxes seem to be two corners (x1, y1, x2, y2), because as x, y, width, height most reach beyond their pictures; write x, y, x2 - x1, y2 - y1.')
+        raise UserError(f'{where}: its boxes seem to be two corners (x1, y1, x2, y2), because as x, y, width, height most reach beyond their pictures; '
+                        'write x, y, x2 - x1, y2 - y1.')
 
 def read_pictures(
     folder:Path|str,            # pictures, also in folders inside it

@@ -16,39 +16,38 @@ from .coco import foreign_labels, label_files, read_json, write_json
 from .pictures import PICTURES
 
 # %% auto #0
-__all__ = ['look_over', 'Reading', 'reading']
+__all__ = ['PARTS', 'look_over', 'Reading', 'reading']
 
 # %% ../../nbs/17_data.reading.ipynb #9c11558e
 def look_over(
     people:People,
 )->tuple[Note,...]:  # nothing where nothing looks wrong
     "What looks wrong with people as they are, with counts and remedies"
-    real, out = (people.box[:,2:] > 0).all(1) & ~people.crowd, []
-    box, xy, seen, area = people.box[real], people.xy[real], people.vis[real] > 0, people.area[real]
-    def note(about, count, of, text):
-        if count: out.append(Note(about, int(count), int(of), text))
+    real = np.flatnonzero((people.box[:,2:] > 0).all(1) & ~people.crowd)
+    box, xy, seen = people.box[real], people.xy[real], people.vis[real] > 0
     corner, side = box[:,None,:2], box[:,None,2:]
     far = seen & ((xy < corner - .1*side) | (xy > corner + 1.1*side)).any(-1)
     lost = (far.sum(1) == seen.sum(1)) & (seen.sum(1) > 2)
-    note('joints', lost.sum(), len(box), f'People with every joint outside their box: {lost.sum():,} of {len(box):,}; check "bbox" and "keypoints" of annotation {_first(people, real, lost)}.')
-    note('joints', far.sum() if far.sum() > .05*seen.sum() else 0, seen.sum(), f'Joints outside their person\'s box by more than a tenth of it: {far.sum():,} of {seen.sum():,}; '
-         'check that "bbox" is x, y, width, height.')
-    ratio = area/np.maximum(box[:,2:].prod(1), 1e-9)
-    odd = (ratio > 1.2) | (ratio < .01)
-    note('area', odd.sum(), len(box), f'Areas of more than 1.2 or less than 0.01 of the box: {odd.sum():,} of {len(box):,}; "area" is the silhouette\'s, in px squared, and OKS is measured by it.')
-    if people.sizes is None: return tuple(out)
-    size = people.sizes[people.image[real]][:,::-1].astype(np.float64)   # width, height
-    known = (size > 0).all(1)
+    ratio = people.area[real]/np.maximum(box[:,2:].prod(1), 1e-9)
+    size = np.zeros((len(real), 2)) if people.sizes is None else people.sizes[people.image[real]][:,::-1].astype(np.float64)
+    known = (size > 0).all(1)   # width and height of their pictures
     beyond = seen & known[:,None] & ((xy < -2) | (xy > size[:,None] + 1)).any(-1)
-    note('joints', beyond.sum(), seen.sum(), f'Joints outside their picture: {beyond.sum():,} of {seen.sum():,}, of {beyond.any(1).sum():,} people; write v = 0 for what cannot be seen.')
-    inside = np.maximum(np.minimum(box[:,:2] + box[:,2:], size) - np.maximum(box[:,:2], 0), 0).prod(1)/np.maximum(box[:,2:].prod(1), 1e-9)
-    wide = known & (inside < .5)
-    note('boxes', wide.sum(), len(box), f'Boxes that are mostly outside their picture: {wide.sum():,} of {len(box):,}, the first of annotation {_first(people, real, wide)}; "bbox" is x, y, width, height in px.')
-    return tuple(out)
-
-def _first(people:People, real, which): return int(people.ids[np.flatnonzero(real)[np.flatnonzero(which)[0]]]) if which.any() else 0
+    inside = np.maximum(np.minimum(box[:,:2] + box[:,2:], size) - np.maximum(box[:,:2], 0), 0).prod(1)
+    wide = known & (inside < .5*box[:,2:].prod(1))
+    first = lambda who: f'the first is annotation {people.ids[real[np.flatnonzero(who)[0]]]}' if who.any() else ''
+    return tuple(Note(about, int(n), int(of), f'{what}: {n:,} of {of:,}{more}; {remedy}.') for about, n, of, what, more, remedy in (
+        ('joints', lost.sum(), len(box), 'People with every joint outside their box', '', f'{first(lost)}: check "bbox" and "keypoints"'),
+        ('joints', far.sum()*(far.sum() > .05*seen.sum()), seen.sum(), "Joints outside their person's box by more than a tenth of it", '',
+         'check that "bbox" is x, y, width, height'),
+        ('area', ((ratio > 1.2) | (ratio < .01)).sum(), len(box), 'Areas of more than 1.2 or less than 0.01 of the box', '',
+         'OKS is measured by "area": give the silhouette\'s, px squared'),
+        ('joints', beyond.sum(), seen.sum(), 'Joints outside their picture', f', of {beyond.any(1).sum():,} people',
+         'write v = 0 for what cannot be seen'),
+        ('boxes', wide.sum(), len(box), 'Boxes that are mostly outside their picture', '', f'{first(wide)}: "bbox" is x, y, width, height in px')) if n)
 
 # %% ../../nbs/17_data.reading.ipynb #f1940bbc
+PARTS = dict(train=('Training', 'to train on'), val=('Validation', 'to validate on'), unlabeled=('Unlabelled', 'without labels'))
+
 @dataclass(frozen=True)
 class Reading:
     "What was read, in numbers and in short sentences"
@@ -57,15 +56,14 @@ class Reading:
     notes:tuple[tuple[str,Note],...]      # (part, note); part '' where it is about several
 
     def __str__(self):
-        what = dict(train='to train on', val='to validate on', unlabeled='without labels')
-        read = ', '.join(f'{c["people"]:,} people in {c["pictures"]:,} pictures {what[k]}' for k, c in self.counts.items())
-        merged = {}
-        for part, n in self.notes: merged.setdefault(n.text, []).append(part)
-        lines = [f'{", ".join(dict(train="Training", val="Validation", unlabeled="Unlabelled").get(p, p) for p in parts) + ": " if any(parts) and len(parts) < len(self.counts) else ""}{text}'
-                 for text, parts in merged.items()]
-        return '\n'.join([f'Read: {read}.', *lines])
+        read = (f'{c["people"]:,} people in {c["pictures"]:,} pictures {PARTS[k][1]}' for k, c in self.counts.items())
+        lines = {}
+        for part, n in self.notes: lines.setdefault(n.text, []).append(part)
+        def whose(parts): return ', '.join(PARTS[p][0] for p in parts) + ': ' if all(parts) and len(parts) < len(self.counts) else ''
+        return '\n'.join([f'Read: {", ".join(read)}.', *(whose(parts) + text for text, parts in lines.items())])
 
-    def as_dict(self)->dict: return dict(counts=self.counts, pairs=[list(p) for p in self.pairs], notes=[dict(part=part, **asdict(n)) for part, n in self.notes])
+    def as_dict(self)->dict:
+        return dict(counts=self.counts, pairs=[list(p) for p in self.pairs], notes=[dict(part=part, **asdict(n)) for part, n in self.notes])
 
     def save(self,
         path:Path|str,  # reading.json of a run
@@ -79,16 +77,22 @@ class Reading:
     )->Reading:         # UserError if it is damaged
         "Read it again"
         d = read_json(path)
-        try: return cls(d['counts'], tuple(map(tuple, d['pairs'])), tuple((n['part'], Note(n['about'], n['count'], n['of'], n['text'])) for n in d['notes']))
-        except (KeyError, TypeError): raise UserError(f'{path} is damaged: it should hold counts, pairs and notes; take the run up with --resume, or remove the file.') from None
+        try:
+            notes = tuple((n['part'], Note(n['about'], n['count'], n['of'], n['text'])) for n in d['notes'])
+            return cls(d['counts'], tuple(map(tuple, d['pairs'])), notes)
+        except (KeyError, TypeError):
+            raise UserError(f'{path} is damaged: it should hold counts, pairs and notes; take the run up with --resume, or remove the file.') from None
 
+# %% ../../nbs/17_data.reading.ipynb #33126bbc
 def reading(
     **parts,        # train=People, val=People, unlabeled=People, some of them; None is left out
 )->Reading:
     "Look over everybody who was read"
     parts = {k: p for k, p in parts.items() if p is not None}
-    notes = [(k, n) for k, p in parts.items() for n in (*p.notes, *look_over(p))]
-    counts = {k: dict(people=len(p) if k != 'val' else len(p.posed), pictures=len(np.unique(p.image if k != 'val' else p.image[p.posed])), listed=len(set(p.files))) for k, p in parts.items()}
+    notes, counts = [(k, n) for k, p in parts.items() for n in (*p.notes, *look_over(p))], {}
+    for k, p in parts.items():
+        image = p.image[p.posed] if k == 'val' else p.image   # evaluation's people without joints are asked nothing
+        counts[k] = dict(people=len(image), pictures=len(np.unique(image)), listed=len(set(p.files)))
     notes += [('', n) for n in (*_shared(parts.get('unlabeled'), parts.get('val')), *_unused(list(parts.values())))]
     skeleton = next(iter(parts.values())).skeleton
     return Reading(counts, tuple((skeleton.joints[a], skeleton.joints[b]) for a, b in skeleton.flips), tuple(dict.fromkeys(notes)))
@@ -96,20 +100,24 @@ def reading(
 def _shared(unlabeled:People|None, val:People|None):
     "Unlabelled pictures that are validated on: allowed, and to be known"
     if unlabeled is None or val is None: return
-    named = [{os.path.normpath(os.path.join(os.path.realpath(p.folder), p.files[i])) for i in np.unique(p.image).tolist()} for p in (unlabeled, val)]
-    if n := len(named[0] & named[1]):
-        yield Note('shared', n, len(named[0]), f'Unlabelled pictures that are validated on: {n:,} of {len(named[0]):,}; no label of them is used, but networks see them.')
+    top = lambda p: os.path.realpath(p.folder)
+    mine, theirs = ({os.path.normpath(f'{top(p)}/{p.files[i]}') for i in np.unique(p.image).tolist()} for p in (unlabeled, val))
+    if n := len(mine & theirs):
+        text = f'Unlabelled pictures that are validated on: {n:,} of {len(mine):,}; no label of them is used, but networks see them.'
+        yield Note('shared', n, len(mine), text)
 
 def _unused(parts:list[People]):
     "Files of labels beside those that were read, and pictures that no label names"
     sources = {Path(p.source).resolve() for p in parts if p.source}
-    tops = {(s.parent.parent if s.parent.name == 'annotations' else s.parent) for s in sources if s.is_file()}
-    found = {f.resolve() for top in tops for f in (*label_files(top), *foreign_labels(top))}
-    idle = sorted(f.name for f in found - sources if f.name != 'synth.json')
-    if idle: yield Note('files', len(idle), len(found), f'Seen and not used: {", ".join(idle[:4])}{f" and {len(idle) - 4:,} more" if len(idle) > 4 else ""}.')
+    tops = {s.parent.parent if s.parent.name == 'annotations' else s.parent for s in sources if s.is_file()}
+    found = {f.resolve() for top in tops for f in (*label_files(top), *foreign_labels(top))} - sources
+    idle = sorted(f.name for f in found if f.name != 'synth.json')
+    more = f' and {len(idle) - 4:,} more' if len(idle) > 4 else ''
+    if idle: yield Note('files', len(idle), len(found | sources), f'Seen and not used: {", ".join(idle[:4])}{more}.')
     for folder in dict.fromkeys(Path(p.folder) for p in parts if p.source):
         if in_archive(folder) or not folder.is_dir(): continue
         named = {f for p in parts if Path(p.folder) == folder for f in p.files}
-        there = [e.name for e in os.scandir(folder) if os.path.splitext(e.name)[1].lower() in PICTURES]
-        if more := len(set(there) - named):
-            yield Note('pictures', more, len(there), f'Pictures in {folder.name}/ that no label names: {more:,} of {len(there):,}; --unlabeled takes a folder of pictures.')
+        there = {e.name for e in os.scandir(folder) if os.path.splitext(e.name)[1].lower() in PICTURES}
+        if n := len(there - named):
+            text = f'Pictures in {folder.name}/ that no label names: {n:,} of {len(there):,}; --unlabeled takes a folder of pictures.'
+            yield Note('pictures', n, len(there), text)
