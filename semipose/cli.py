@@ -34,12 +34,12 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
-           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'Weights2', 'Other', 'Flips', 'NoMirror', 'Nms',
-           'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known', 'parse_size',
-           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower', 'names',
-           'check_device', 'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
-           'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export',
-           'runs', 'report']
+           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'BoxScore', 'Weights2', 'Other', 'Flips', 'NoMirror',
+           'Nms', 'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known',
+           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower',
+           'names', 'check_device', 'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name',
+           'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit',
+           'predict', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
@@ -237,6 +237,7 @@ def check_device(device:str, amp:bool)->None:   # UserError before anything slow
 
 Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
+BoxScore = Annotated[Optional[float], typer.Option(help='Boxes of which the detector was less sure are left out; 0.3 if not given.', show_default=False)]
 Weights2 = Annotated[Optional[str], typer.Option(help='ImageNet weights of a second network, where they are not those of the first.', show_default=False)]
 Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
 Flips = Annotated[Optional[str], typer.Option(metavar='A:B,C:D|none', show_default=False,
@@ -360,6 +361,7 @@ def train(
     boxes:Boxes=None,
     flips:Flips=None,
     no_mirror:NoMirror=False,
+    box_score:BoxScore=None,
     protocol:Annotated[str, typer.Option(help=f'Where the settings below begin: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
     seed:Seed=0,
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
@@ -388,7 +390,7 @@ def train(
     if decode is not None: known(decode, CODECS, 'codec')
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, net=net, weights=weights, weights2=weights2, size=parse_size(size), steps=steps, start_steps=start_steps,
-                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other,
+                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other, box_score=box_score,
                        **mirror_fields(flips, no_mirror))
     data, drawn = own_people(p, data, file, seed)
     folder = out/(name or run_name(method, data or file.parent, p.labels, seed))

@@ -57,6 +57,7 @@ class Protocol:
     other_weights:str|None = None       # of its encoder, as `weights`
     unlabeled:str|None = None           # folder inside the data folder, or beside it, with the unlabelled people; None = the training people, labelled ones included
     boxes:str|None = None               # file inside the data folder with the boxes of the people in `unlabeled`; None = their own labels or whole pictures
+    box_score:float|None = None         # boxes of which a detector was less sure are left out; None = data.pictures.BOX_SCORE
     budget:str|None = None              # a row of BUDGETS: each method takes the steps published for it, see `with_budget`; None = `steps` for all
     epochs:float|None = None            # passes over the unlabelled people that `steps` are, where a published budget was filled in
     flips:tuple|None = None             # mirror pairs (left, right), names or numbers from 0; () = no joint has one; None = the data's

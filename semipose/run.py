@@ -23,6 +23,8 @@ from .data.coco import find_coco, write_json
 from .data.mpii import head_size
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.synth import DIFFICULTIES, write_synth
+from .data.pictures import BOX_SCORE
+from .data.reading import Reading, reading
 from .data.streams import Split, Streams, split_first, split_seeded
 from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all, reestimated
@@ -57,6 +59,7 @@ class Data:
     val_crops:Crops         # of all validation people
     others:Crops|None       # unlabelled people from another folder
     source:dict             # where they come from: data, labels, unlabeled, boxes as given to `prepare`
+    reading:Reading|None=None   # what was read, in a paragraph
 
     @property
     def skeleton(self)->Skeleton: return self.train.skeleton
@@ -88,11 +91,13 @@ def prepare(
     train, val = (dataclass_replace(people, skeleton=joints_of(people.skeleton, p, begun)) for people in (train, val))
     check_people(train, val)
     split = choose_labeled(p, train, seed)
-    others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes), p.size) if unlabeled else None
-    if progress: print(f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else '')
-                       + f'\n{joints_note(train.skeleton)}')
+    least = BOX_SCORE if p.box_score is None else p.box_score
+    others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes, min_score=least), p.size) if unlabeled else None
+    read = reading(train=train, val=val, unlabeled=others and others.people)
+    if progress: print('\n'.join(filter(None, (
+        f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''), joints_note(train.skeleton), str(read)))))
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
-    return Data(train, val, split, *cut, kept(others, progress), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes))
+    return Data(train, val, split, *cut, kept(others, progress), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes), read)
 
 def kept(crops, progress:bool=True):    # crops in memory where they fit; None stays None
     return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
@@ -489,7 +494,8 @@ def shared_said(
             'the numbers say how well they were learned by heart, too.']
 
 # %% ../nbs/71_run.ipynb #18d1ee94
-FILES = ('recipe.json', 'split.json', 'who.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
+FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors',
+         'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def versions()->dict[str,str]:
     "What ran"
@@ -879,6 +885,7 @@ def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, e
     if resume: same_split(folder/'split.json', data)
     data.split.save(folder/'split.json')
     if not (folder/'who.json').exists(): save_who(folder/'who.json', data)
+    if data.reading: data.reading.save(folder/'reading.json')
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(method):<18}', steps, progress, first)
@@ -1251,6 +1258,7 @@ def answers_of(
     peers, p, skeleton, recipe = load_run(folder, weights, device)
     if data and not (split in ('train', 'val') and is_own(folder, recipe, data)):
         people, said = read_any(data, split, keep_all=True), []
+        if progress and (read := str(reading(val=people))): print(read)
     else:               # of its own folder not all that are there
         moved = data and not any(is_place(folder, recipe, k, data) for k in ('data', 'labels'))
         *both, said = people_of(folder, recipe, data if moved else None)

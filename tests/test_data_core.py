@@ -244,8 +244,32 @@ def test_the_annotated_size_says_which_pixels_were_annotated(tmp_path):
     assert np.array_equal(np.asarray(read_picture(path, size=(10, 20))), UPRIGHT)
     with pytest.raises(UserError, match="20 px wide and 10 px high.*40 x 20.*width"):
         read_picture(path, size=(20, 40))
-    with pytest.raises(UserError, match="say 10 x 20"):
-        read_picture(path, upright=True, size=(20, 10))  # upright it is 20 x 10, and nothing else will do
+    assert np.array_equal(np.asarray(read_picture(path, upright=True, size=(20, 10))), STORED[6])  # the size decides where it can
+
+
+@pytest.mark.parametrize("flag", (2, 3, 4, 5, 6, 7, 8))
+def test_what_the_size_does_not_show_the_people_decide(tmp_path, flag):
+    square = UPRIGHT[:, :10]
+    stored = next(np.ascontiguousarray(a) for a in (f(square) for f in (np.fliplr, np.flipud, lambda a: a[::-1, ::-1], np.rot90, lambda a: np.rot90(a, 3),
+                  lambda a: a.transpose(1, 0, 2), lambda a: a[::-1, ::-1].transpose(1, 0, 2))) if turned_back(a, flag, square))
+    path = flagged(tmp_path / "a.png", stored, flag)
+    for size in (None, (10, 10)):
+        assert np.array_equal(np.asarray(read_picture(path, False, size)), stored)
+        assert np.array_equal(np.asarray(read_picture(path, True, size)), square)
+    assert core.glance(path) == ((10, 10), core._TURNS[flag])
+
+
+def turned_back(stored, flag, upright):
+    return np.array_equal(np.asarray(Image.fromarray(np.ascontiguousarray(stored)).transpose(core._TURNS[flag])), upright)
+
+
+def test_a_glance_says_what_reading_says(tmp_path):
+    for flag, a in STORED.items():
+        path = flagged(tmp_path / f"{flag}.jpg", a, flag)
+        size, way = core.glance(path)
+        assert size == a.shape[:2] and core.turned(size, way) == UPRIGHT.shape[:2]
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    assert core.glance(tmp_path / "b.jpg") is None and core.glance(tmp_path / "none.jpg") is None
 
 
 def test_people_labelled_upright_are_cut_from_the_upright_picture(tmp_path):
@@ -292,6 +316,39 @@ def test_hold_out_sets_whole_pictures_aside_whatever_their_order():
     who.vis[who.image % 2 > 0] = 0  # only people with joints count, and only their pictures are set aside
     train, val = core.hold_out(who, .5, seed=0)
     assert set(val.image % 2) == {0} and len(val) >= len(who.posed) / 2
+
+
+def test_a_picture_listed_twice_stays_with_itself():
+    names = [f"{i // 2}.jpg" for i in range(40)]  # two ids each, as some tools write them
+    who = people(".", names, np.arange(40), np.tile([0, 0, 9, 9], (40, 1)))
+    for seed in range(5):
+        train, val = core.hold_out(who, .25, seed)
+        assert len(val) == 10 and not {p.file for p in train} & {p.file for p in val}
+    who.files = [f if i % 2 else f"./{f}" for i, f in enumerate(names)]  # however it is written
+    assert not {p.file.removeprefix("./") for p in core.hold_out(who, .25)[0]} & {p.file.removeprefix("./") for p in core.hold_out(who, .25)[1]}
+    who.files, alike = [f"{i}.jpg" for i in range(40)], np.arange(40) // 4  # copies under other names
+    train, val = core.hold_out(who, .25, 0, alike)
+    assert not set(alike[train.image]) & set(alike[val.image]) and len(val) == 12
+    lone = people(".", ["a.jpg"] * 4, np.arange(4), np.tile([0, 0, 9, 9], (4, 1)))
+    with pytest.raises(UserError, match="labelled people are in 1 picture"):
+        core.hold_out(lone)
+
+
+def test_a_crop_far_larger_than_its_picture_allocates_what_it_samples(tmp_path, monkeypatch):
+    def new(mode, size, *args):
+        assert size[0] * size[1] < 1e8, f"a sheet of {size} px"  # it would be 50 GB
+        return plain(mode, size, *args)
+    plain = core.Image.new
+    monkeypatch.setattr(core.Image, "new", new)
+    im = spot((30, 40), (90, 120), 20)
+    for box in ((-30000, -30000, 60000, 60000), (0, 0, 9e6, 9e6)):
+        crops = Crops(people(tmp_path, ["a.png"], [0], [box]), (256, 192))
+        got = core.cut(im, crops.M[0].numpy(), crops.room)
+        assert got.shape == (*crops.room, 3) and (got == core.GREY).mean() > .999
+    for s in (4.0, 11.3):  # both roads lead to the same crop
+        M = np.array([[1 / s, 0, 20.3], [0, 1 / s, 15.1], [0, 0, 1]])
+        corner = [(-.5 - M[k, 2]) * s + .5 for k in (0, 1)]
+        assert abs(core.cut(im, M, (48, 64)).astype(int) - core._far(im, corner, s, (48, 64), core.GREY)).max() <= 2
 
 
 def test_a_bad_picture_is_one_sentence(tmp_path, folder):

@@ -306,11 +306,26 @@ def test_columns_that_one_set_lacks_are_filled(tmp_path):
         mix(a, b).picture(13)
 
 
-def test_what_cannot_be_mixed_is_said(tmp_path):
+def test_sets_that_are_placed_otherwise_are_mixed_and_stay_as_they_are(tmp_path):
     from dataclasses import replace
-    from semipose.skeletons import Skeleton
+    from PIL import Image
     a, b = (read_any(p) for p in sets(tmp_path))
-    said(lambda: mix(a, replace(b, upright=True)), "upright", "aic")
+    flag = Image.Exif()
+    flag[0x0112] = 3
+    for p in (a, b):
+        for f in p.files:
+            Image.open(p.folder / f).save(p.folder / f, exif=flag)
+    a, b = replace(a, notes=("one",)), replace(b, upright=True, notes=("two", "one"))
+    both = mix(a, b)
+    assert both.notes == ("one", "two") and both.upright.tolist() == [False] * len(a.files) + [True] * len(b.files)
+    for i in range(len(both)):
+        assert both.picture(i).tobytes() == (a.picture(i) if i < len(a) else b.picture(i - len(a))).tobytes()
+    assert mix(a, a).upright is False and mix(both, b).upright.sum() == 2 * len(b.files)
+
+
+def test_what_cannot_be_mixed_is_said(tmp_path):
+    from semipose.skeletons import Skeleton
+    a, _ = (read_any(p) for p in sets(tmp_path))
     lamp = Skeleton("lamp", ("base", "rim"), (), (), (.1, .1))
     said(lambda: mix(to_skeleton(a, MPII16), skeleton=lamp), "none of its joints", "lamp")
     said(mix, "nothing to mix")

@@ -4,8 +4,9 @@
 
 # %% ../../nbs/11_data.coco.ipynb #4a4c6908
 from __future__ import annotations
-import gc, json, re
+import gc, hashlib, json, os, re
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
@@ -17,34 +18,55 @@ from PIL import Image
 from ..errors import UserError, told
 from ..files import whole
 from ..skeletons import COCO17, KNOWN, Skeleton, places, skeleton_from_coco
-from .core import FILL, People, find_inside, hold_out, in_archive, is_there, read_bytes
+from .core import FILL, Note, People, find_inside, glance, hold_out, in_archive, is_there, one_picture, read_bytes, turned
 
 # %% auto #0
-__all__ = ['OUTLINES', 'UNUSED', 'read_json', 'write_json', 'slim', 'read_coco', 'find_coco', 'read_detections', 'read_train_val',
-           'to_coco', 'write_coco']
+__all__ = ['OUTLINES', 'UNUSED', 'LOOKED', 'VAL', 'FOREIGN', 'TWINS', 'read_json', 'write_json', 'slim', 'read_coco',
+           'are_corners', 'part_of', 'find_coco', 'foreign_labels', 'label_files', 'read_detections', 'copies', 'apart',
+           'read_train_val', 'to_coco', 'write_coco']
 
 # %% ../../nbs/11_data.coco.ipynb #a7a13316
 def read_json(
     path:Path|str,  # a JSON file, also one in a zip archive
     hook=None,      # called with every object in braces as soon as it is read; what it returns takes the object's place
-    without=None,   # a compiled pattern of bytes: what it matches is taken out of the text first
+    without=None,   # a compiled pattern of bytes, and what takes the place of that which it matches before the text is parsed
 ):                  # what it holds; UserError if it is not there or not JSON
     "Read JSON, large files too"
-    collecting = gc.isenabled()
+    collecting, text = gc.isenabled(), b''
     gc.disable()
     try:
         text = read_bytes(path)
         if not text.strip(): raise UserError(f'{path} is empty; was the download or the export cut short?')
-        if without is not None: text = without.sub(b'', text)
+        begins = text[:4000]
+        if without is not None: text = without[0].sub(without[1], text)
         text = text.decode(json.detect_encoding(text))  # not the bytes and the text while the objects are made
         return json.loads(text, object_hook=hook)
     except UserError: raise
     except FileNotFoundError: raise UserError(f'{path}: there is no such file; pass the path of a JSON file (COCO\'s are person_keypoints_*.json).') from None
     except IsADirectoryError: raise UserError(f'{path} is a folder; pass the JSON file inside it, or use find_coco.') from None
     except OSError as e: raise UserError(f'{path} cannot be read ({e.strerror}); check the path and its permissions.') from None
-    except (ValueError, RecursionError) as e: raise UserError(f'{path} is not JSON ({str(e)[:60]}); was the download cut short?') from None
+    except (ValueError, RecursionError) as e:
+        raise UserError(f'{path} is not JSON but {kind}.' if (kind := _other_kind(begins)) else f'{path} is not JSON ({str(e)[:60]}); was the download cut short?') from None
     finally:
         if collecting: gc.enable()
+
+_KINDS = (   # how a file begins, what it is, what to do
+    (b'\x89HDF', "HDF5, as SLEAP's .slp and DeepLabCut's .h5 are; export it as COCO keypoints (SLEAP's own program and sleap-io do)"),
+    (b'SQLite', 'a database; export COCO keypoints from the program that made it'),
+    (b'PK', 'a zip archive; unpack it and pass the folder, or the JSON file inside it'),
+    (b'\x1f\x8b', 'a gzip archive; unpack it'),
+    (b'\xff\xd8', 'a picture; pass the file of labels'), (b'\x89PNG', 'a picture; pass the file of labels'),
+    (b'<', 'XML; export it as COCO keypoints (CVAT calls that COCO Keypoints 1.0)'))
+
+def _other_kind(text:bytes)->str|None:
+    "What a file is that does not begin as JSON, and what to do with it"
+    text = text.lstrip(b'\xef\xbb\xbf \t\r\n')
+    known = next((what for begins, what in _KINDS if text.startswith(begins)), None)
+    if known or text[:1] in (b'{', b'[', b''): return known
+    lines = [l for l in text.split(b'\n')[:-1] or [text] if l.strip()]
+    if any(len(l.split(sep)) > 2 for sep in (b',', b';', b'\t') for l in lines[:1]):
+        return 'a table (CSV); write a COCO keypoint file from it: images, annotations with x, y, v of every joint, and a category that names the joints'
+    if lines and all(re.fullmatch(rb'[\d.eE+\-\s]+', l) for l in lines): return "lines of numbers, as YOLO's labels are; export COCO keypoints from the program that made it"
 
 def write_json(
     path:Path|str,
@@ -55,7 +77,9 @@ def write_json(
     with whole(path) as part: part.write_text(text)
 
 # %% ../../nbs/11_data.coco.ipynb #3500413c
-OUTLINES = re.compile(rb'"segmentation"\s*:\s*\[[][0-9eE+\-.,\s]*\]\s*,')   # a key can stand nowhere else: inside a string its quotes would carry backslashes
+_NUMBERS = rb'[0-9eE+\-.,\s]*'
+OUTLINES = re.compile(rb'"segmentation"(?<!\\"segmentation")\s*:\s*\[' + _NUMBERS + rb'(?:\[' + _NUMBERS + rb'\]' + _NUMBERS + rb')*\]'), b'"segmentation":0'
+# as a key it can stand nowhere else: inside a string its quotes would carry backslashes; what is nested deeper, or holds more than numbers, stays for the parser
 UNUSED = ('segmentation', 'coco_url', 'flickr_url', 'date_captured', 'license')
 
 def slim(
@@ -81,6 +105,10 @@ def _load(path:Path)->dict:
         bad = next((i for i, o in enumerate(d[key]) if not isinstance(o, dict)), None)
         if bad is not None: raise UserError(f'{path}: entry {bad+1} of "{key}" is {told(d[key][bad])}; every entry is an object with fields in braces.')
     return d
+
+def _noted(notes:list, about:str, count:int, of:int, text:str):
+    "A note, where there is something to say"
+    if count: notes.append(Note(about, int(count), int(of), text))
 
 def _whole(v)->bool: return type(v) is int and abs(v) < 2**63
 
@@ -111,9 +139,9 @@ def _of_category(path:Path, d:dict, cat:dict)->list:
 # %% ../../nbs/11_data.coco.ipynb #b91d79f6
 def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarray:
     "One field of every annotation as an array (N, width), or one sentence about the first annotation where it does not fit"
+    if (a := _packed(anns, field, width, default)) is not None: return a
     rows = [a.get(field, default) for a in anns]
     packed = lambda r: type(r) is array and len(r) == width
-    if all(map(packed, rows)): return np.frombuffer(b''.join(rows)).reshape(-1, width)
     for a, r in zip(anns, rows):
         if r is None: raise UserError(f'{path}: annotation {told(a.get("id"))} has no "{field}"; add it or remove the annotation.')
         if not packed(r):
@@ -124,6 +152,11 @@ def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarra
             has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{told(odd[0])} in it' if isinstance(r, list) else told(r)
             raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} has {has} and needs {needs}; mend or remove the annotation.')
 
+def _packed(anns:list, field:str, width:int, default=None)->np.ndarray|None:
+    "The same where it fits everywhere, else None"
+    rows = [a.get(field, default) for a in anns]
+    if set(map(type, rows)) <= {array} and set(map(len, rows)) <= {width}: return np.frombuffer(b''.join(rows)).reshape(-1, width)
+
 def _refuse(path:Path, ids:np.ndarray, bad:np.ndarray, what:str, remedy:str):
     "UserError about the first bad annotation, with the number of the others"
     if not bad.any(): return
@@ -132,7 +165,7 @@ def _refuse(path:Path, ids:np.ndarray, bad:np.ndarray, what:str, remedy:str):
 
 # %% ../../nbs/11_data.coco.ipynb #05e7991e
 def _images(path:Path, images:list)->tuple[np.ndarray,list[str],np.ndarray|None]:
-    "Ids, names and (where the file says) sizes of the pictures"
+    "Ids, names and (where the file says, 0 for a picture of which it does not) sizes of the pictures"
     side = lambda v: type(v) in (int, float) and 1 <= v < 1e7
     for i, o in enumerate(images):
         if not _whole(o.get('id')): raise UserError(f'{path}: "id" of entry {i+1} of "images" is {told(o.get("id"))}; give every picture a whole number.')
@@ -142,12 +175,12 @@ def _images(path:Path, images:list)->tuple[np.ndarray,list[str],np.ndarray|None]
             raise UserError(f'{path}: "height" and "width" of {o["file_name"]} in "images" are {told(o.get("height"))} and {told(o.get("width"))}; give both in px, or neither.')
     ids, files = np.array([o['id'] for o in images], dtype=np.int64), [o['file_name'] for o in images]
     if len(np.unique(ids)) != len(ids): raise UserError(f'{path}: two entries of "images" have the same "id"; give every picture its own.')
-    sized = len(images) > 0 and all(o.get('height') and o.get('width') for o in images)
-    return ids, files, np.array([(o['height'], o['width']) for o in images], dtype=np.int64) if sized else None
+    sizes = np.array([(o.get('height') or 0, o.get('width') or 0) for o in images], dtype=np.int64).reshape(-1, 2)
+    return ids, files, sizes if sizes.any() else None
 
 def _numbers(path:Path, anns:list)->tuple[np.ndarray,np.ndarray,np.ndarray]:
     "Annotation ids, picture ids, areas (NaN where there is none)"
-    number = lambda v: v is None or type(v) in (int, float) and 0 <= v < 1e14
+    number = lambda v: v is None or type(v) in (int, float) and -1e14 < v < 1e14
     for i, a in enumerate(anns if not _sound(anns) else ()):
         for field, good, needs in (('id', a.get('id', i+1), 'a whole number'), ('image_id', a.get('image_id'), "the \"id\" of its picture, a whole number"),):
             if not _whole(good): raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} (number {i+1} in the file) is {told(a.get(field))}; it should be {needs}.')
@@ -160,7 +193,7 @@ def _sound(anns:list)->bool:
     "Are all numbers of a usual file what they should be? Where not, somebody looks at them one by one"
     ids, images, areas = ([a.get(k) for a in anns] for k in ('id', 'image_id', 'area'))
     return (set(map(type, chain(ids, images))) <= {int} and set(map(type, areas)) <= {int, float} and all(a.get('iscrowd', 0) in (0, 1) for a in anns)
-            and (not anns or -2**63 < min(min(ids), min(images)) and max(max(ids), max(images)) < 2**63 and all(0 <= v < 1e14 for v in areas)))
+            and (not anns or -2**63 < min(min(ids), min(images)) and max(max(ids), max(images)) < 2**63 and all(-1e14 < v < 1e14 for v in areas)))
 
 def _places(wanted:np.ndarray, image_ids:np.ndarray)->np.ndarray:
     "Which picture each annotation is in; -1 where there is no such picture"
@@ -170,13 +203,83 @@ def _places(wanted:np.ndarray, image_ids:np.ndarray)->np.ndarray:
     return np.where(image_ids[at] == wanted, at, -1)
 
 # %% ../../nbs/11_data.coco.ipynb #bcc36699
-def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool, fill:float|None)->People:
+def _finished(path:Path, anns:list, keep_all:bool, notes:list)->list:
+    "Annotations as far as somebody finished them: what has no joints is nobody to train on, and joints without a box are nobody at all"
+    joined = [bool(a.get('keypoints')) for a in anns]
+    if not all(joined):
+        if not keep_all:
+            few = len(anns) - sum(joined)
+            _noted(notes, 'left out', few, len(anns), f'Left out of training: annotations without joints, {few:,} of {len(anns):,}.')
+            anns = [a for a, j in zip(anns, joined) if j]
+        else: anns = _whole_people(anns, joined, notes)
+    boxed = [a.get('bbox') for a in anns]
+    if all(boxed): return anns
+    anns, n = [a for a, b in zip(anns, boxed) if b or b is not None and b != []], len(anns)
+    if not anns: raise UserError(f'{path}: none of the {n:,} annotations has a "bbox"; draw the boxes, x, y, width, height in px.')
+    _noted(notes, 'unfinished', n - len(anns), n, f'Left out: annotations without "bbox", {n - len(anns):,} of {n:,}; draw their boxes.')
+    return anns
+
+def _whole_people(anns:list, joined:list, notes:list)->list:
+    "Everybody, without the outlines that some tools write beside the joints, as further annotations without \"keypoints\""
+    bare = [a for a in anns if 'keypoints' not in a]
+    for a, j in zip(anns, joined):
+        if not j and a.get('keypoints') in (None, []): a.pop('keypoints', None)
+    plain = lambda a: type(a.get('bbox')) is array and len(a['bbox']) == 4
+    boxes, out = defaultdict(list), []
+    for a, j in zip(anns, joined):
+        if j and plain(a) and type(a.get('image_id')) is int: boxes[a['image_id']].append(a['bbox'])
+    for a in bare:
+        if (a.get('iscrowd', 0) == 1 or plain(a) and any(_overlap(a['bbox'], b) > .5 for b in boxes.get(_or_none(a.get('image_id')), ()))): out.append(a)
+    if out:
+        gone = set(map(id, out))
+        anns = [a for a in anns if id(a) not in gone]
+        crowds, n = sum(a.get('iscrowd', 0) == 1 for a in out), len(out) + len(anns)
+        _noted(notes, 'outlines', len(out), n, f'Left out: annotations without "keypoints" that outline people with joints, {len(out):,} of {n:,}'
+               + f' ({crowds:,} say iscrowd 1; a true crowd has "keypoints", all 0)'*bool(crowds) + '.')
+    return anns
+
+def _or_none(v): return v if type(v) is int else None
+
+def _overlap(a, b)->float:
+    "Intersection over union of two boxes"
+    both = max(min(a[0]+a[2], b[0]+b[2]) - max(a[0], b[0]), 0)*max(min(a[1]+a[3], b[1]+b[3]) - max(a[1], b[1]), 0)
+    return both/max(a[2]*a[3] + b[2]*b[3] - both, 1e-9)
+
+def _areas(area:np.ndarray, box:np.ndarray, fill:float, notes:list)->np.ndarray:
+    "Areas, `fill` of the box where there is none; 0 is none, and so is a share of the picture"
+    sides = box[:,2]*box[:,3]
+    none, flat, tiny = np.isnan(area), area <= 0, (area > 0) & (area <= 1) & (sides > 16)
+    lost = none | flat & (sides > 0) | tiny
+    odd = ((flat & lost).sum(), 'say 0 or less'), (tiny.sum(), 'say 1 or less, as shares of a picture are')
+    odd = ', '.join(f'{n:,} {what}' for n, what in odd if n)
+    _noted(notes, 'area', lost.sum(), len(area), f'Area missing: {lost.sum():,} of {len(area):,} annotations{f" ({odd})" if odd else ""}; '
+           f'{fill:g} of the box stands in, and AP by it is not AP by silhouettes: give the silhouette\'s, px squared.')
+    return np.where(lost, fill*sides, area)
+
+def _at_origin(keys:np.ndarray, box:np.ndarray, notes:list)->np.ndarray:
+    "v of the joints; 0 for those marked at exactly (0, 0), where three people or more have one, or outside the person's box: a tool's way to write that there is none"
+    vis = keys[...,2].astype(np.uint8)
+    zero = (keys[...,0] == 0) & (keys[...,1] == 0) & (vis > 0)
+    who = zero.any(1)
+    if not who.any(): return vis
+    near = (box[:,:2] <= .1*box[:,2:]).all(1)   # the corner of the picture is in the box, or all but
+    zero &= (~near | (who.sum() >= 3))[:,None]
+    _noted(notes, 'origin', zero.sum(), (vis > 0).sum(), f'Joints at exactly (0, 0) with v > 0: {zero.sum():,} of {(vis > 0).sum():,}, '
+           f'of {zero.any(1).sum():,} people, taken as not annotated; write v = 0 (for a joint that truly is there, 0.01).')
+    _noted(notes, 'origin', who.sum()*(not zero.any()), len(vis), f'People with a joint at exactly (0, 0) and v > 0: {who.sum():,}; write v = 0 where it is not known.')
+    return np.where(zero, 0, vis).astype(np.uint8)
+
+def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool, fill:float|None, notes:list)->People:
     "Columns from annotations"
     K, f = len(skeleton), np.float32
     image_ids, files, sizes = _images(path, images)
+    keys, box = _packed(anns, 'keypoints', 3*K), _packed(anns, 'bbox', 4)
+    if keys is None or box is None:
+        anns = _finished(path, anns, keep_all, notes)
+        keys, box = _column(path, anns, 'keypoints', 3*K, array('d', [0]*3*K) if keep_all else None), _column(path, anns, 'bbox', 4)
     ids, wanted, area = _numbers(path, anns)
-    keys = _column(path, anns, 'keypoints', 3*K, default=array('d', [0]*3*K) if keep_all else None).reshape(-1, K, 3)
-    box, at, seen = _column(path, anns, 'bbox', 4), _places(wanted, image_ids), keys[...,2] > 0
+    keys, at = keys.reshape(-1, K, 3), _places(wanted, image_ids)
+    seen = keys[...,2] > 0
     twice, count = np.unique(ids, return_counts=True)
     for bad, what, remedy in (
         (at < 0, 'points to a picture ("image_id") that is not among "images"', 'add the picture or remove the annotation'),
@@ -188,17 +291,23 @@ def _people(path:Path, anns:list, skeleton:Skeleton, images:list, keep_all:bool,
         (keep_all & (fill is None) & np.isnan(area) & seen.any(1), 'has no "area", which OKS is measured against',
          'add the silhouette\'s, in px squared (0.53 x the box is a fair stand-in)'),
     ): _refuse(path, ids, bad, what, remedy)
+    flat = (box[:,2:] <= 0).any(1) & seen.any(1)
+    if flat.any() and flat[seen.any(1)].all():
+        _refuse(path, ids, flat, 'has a "bbox" without size though its joints are annotated', 'mend the box or remove the annotation')
+    text = f'Left out: annotations with joints and a "bbox" without size, {flat.sum():,} of {len(flat):,}; draw their boxes.'
+    _noted(notes, 'unfinished', flat.sum(), len(flat), text)
+    vis, area = _at_origin(keys, box, notes), _areas(area, box, FILL if fill is None else fill, notes)
     o = np.argsort(at, kind='stable')  # COCO's order: picture by picture, as listed
-    return People(skeleton, path.parent, files, at[o].astype(np.int64), image_ids, ids[o], box[o].astype(f),
-                  np.where(seen[...,None], keys[...,:2], 0)[o].astype(f), keys[o,:,2].astype(np.uint8),
-                  np.where(np.isnan(area), (1. if fill is None else fill)*box[:,2]*box[:,3], area)[o].astype(f),
-                  np.array([bool(a.get('iscrowd', 0)) for a in anns], dtype=bool)[o], sizes)
+    o = o[~flat[o]]
+    xy = np.where(vis[...,None] > 0, keys[...,:2], 0)
+    crowd = np.array([bool(a.get('iscrowd', 0)) for a in anns], dtype=bool)[o]
+    return People(skeleton, path.parent, files, at[o].astype(np.int64), image_ids, ids[o], box[o].astype(f), xy[o].astype(f), vis[o], area[o].astype(f), crowd, sizes)
 
 def _outside(box:np.ndarray, at:np.ndarray, sizes:np.ndarray|None)->np.ndarray:
     "Boxes that have an inside and share nothing with their picture"
     if sizes is None: return np.zeros(len(box), bool)
     (h, w), (x, y, bw, bh) = sizes[at].T, box.T  # a picture that is not there (-1) has been refused before
-    return (bw > 0) & (bh > 0) & ((x >= w) | (y >= h) | (x + bw <= 0) | (y + bh <= 0))
+    return (bw > 0) & (bh > 0) & (h > 0) & ((x >= w) | (y >= h) | (x + bw <= 0) | (y + bh <= 0))
 
 # %% ../../nbs/11_data.coco.ipynb #524eb56b
 def _sizes(anns:list)->set:
@@ -261,7 +370,7 @@ def read_coco(
     keep_all:bool=False,             # for evaluation: crowds and people without joints too
     sigmas=None,                     # (K,) spreads of the joints, or one for all; None: see `skeleton_from_coco`
     flips=None,                      # pairs (left, right) of joints, names or 0-based numbers; None: see `skeleton_from_coco`
-    fill:float|None=None,            # share of the box that stands in for a missing "area"; None: evaluation refuses, training takes the box
+    fill:float|None=FILL,            # share of the box that stands in for a missing "area", with a note; None: evaluation refuses
 )->People:                           # in COCO's order; UserError (file, field, remedy) if the file is unsound
     "Read people from a COCO keypoint file, and check them"
     path = Path(json)
@@ -269,17 +378,140 @@ def read_coco(
     cat = _category(path, d, skeleton)
     own = _skeleton(path, d, cat, sigmas, flips)
     if skeleton is not None: order = _by_name(path, own, skeleton)
-    mine = [a for a in _of_category(path, d, cat) if keep_all or a.get('iscrowd', 0) != 1]
-    people = _people(path, mine, own, d['images'], keep_all, fill)
+    every, notes = _of_category(path, d, cat), []
+    mine = [a for a in every if keep_all or a.get('iscrowd', 0) != 1]
+    _noted(notes, 'left out', len(every) - len(mine), len(every), f'Left out of training: crowds, {len(every) - len(mine):,} of {len(every):,} annotations.')
+    people = _people(path, mine, own, d['images'], keep_all, fill, notes)
     if skeleton is not None: people = replace(people, skeleton=skeleton, xy=people.xy[:,order], vis=people.vis[:,order])
-    if not keep_all:
-        people = people.subset((people.vis > 0).sum(1) >= max(min_joints, 0))
-        if not len(people):
-            raise UserError(f'{path}: nobody in it has {max(min_joints, 1)} or more annotated joints, so there is nothing to learn; check v in "keypoints".')
-        flat = (people.box[:,2:] <= 0).any(1)
-        _refuse(path, people.ids, flat, 'has a "bbox" without size though its joints are annotated', 'mend the box or remove the annotation')
+    if not keep_all: people = _with_joints(path, people, min_joints, notes)
+    _refuse_units(path, people)
+    _slashes(path, images, people, notes)
+    _one_each(path, images, people, notes)
     people.folder = _picture_folder(path, images, people)
+    _compare_with_pictures(path, people, notes)
+    people.source, people.notes = str(path), tuple(notes)
     return people
+
+def _with_joints(path:Path, people:People, least:int, notes:list)->People:
+    "Those whom one can train on"
+    keep = (people.vis > 0).sum(1) >= max(least, 0)
+    if not keep.any():
+        raise UserError(f'{path}: nobody in it has {max(least, 1)} or more annotated joints, so there is nothing to learn; check v in "keypoints".')
+    few = len(people) - int(keep.sum())
+    without = 'without' if least < 2 else f'with fewer than {least}'
+    _noted(notes, 'left out', few, len(people), f'Left out of training: people {without} annotated joints, {few:,} of {len(people):,}.')
+    return people.subset(keep)
+
+# %% ../../nbs/11_data.coco.ipynb #b7d10467
+def _refuse_units(path:Path, people:People):
+    "UserError where boxes or joints are in shares of the picture"
+    real = ~people.crowd & (people.box[:,2:] > 0).all(1)
+    box, remedy = people.box[real], 'multiply x by the picture\'s width and y by its height, so that they are px'
+    if len(box) and np.abs(box).max() <= 1:
+        raise UserError(f'{path}: every "bbox" lies between 0 and 1, as shares of the picture do; {remedy}.')
+    far = np.abs(people.xy).max((1, 2), initial=0)   # a joint that is not annotated is at 0
+    joined = real & ((people.vis > 0).sum(1) >= 2)
+    small = joined & (far <= 1) & (people.box[:,2:].max(1, initial=0) > 8)
+    if small.any() and small.sum() > .9*joined.sum():
+        raise UserError(f'{path}: "keypoints" lie between 0 and 1, as shares of the picture do, and "bbox" is in px; {remedy}.')
+
+def are_corners(
+    box:np.ndarray,              # (N,4) what should be x, y, width, height, image px
+    size:np.ndarray,             # (N,2) H, W of their pictures; 0 where it is not known
+    xy:np.ndarray|None=None,     # (N,K,2) joints, image px
+    vis:np.ndarray|None=None,    # (N,K) 0 = not annotated
+    least:int=8,                 # boxes that it takes to be sure
+)->bool:
+    "Are boxes written as x1, y1, x2, y2? So read they lie in their pictures with all joints inside, and as they should be read most reach beyond"
+    ok = (box[:,2:] > 0).all(1) & (size > 0).all(1)
+    b, wh = box[ok], size[ok][:,::-1] + 2.
+    if len(b) < least or ((b[:,2:] > b[:,:2]) & (b[:,2:] <= wh)).all(1).mean() < .98: return False
+    if (b[:,:2] + b[:,2:] > wh).any(1).mean() < .5: return False
+    if xy is None: return True
+    slack = .05*(b[:,2:] - b[:,:2])[:,None]
+    inside = ((xy[ok] >= b[:,None,:2] - slack) & (xy[ok] <= b[:,None,2:] + slack)).all(-1) | (vis[ok] == 0)
+    return bool(inside.mean(1).mean() > .98)
+
+LOOKED = 500   # pictures of a file that are glanced at
+
+def _compare_with_pictures(path:Path, people:People, notes:list):
+    "Set `upright` (and the size of a turned picture, where boxes show it); UserError where labels and pictures do not fit"
+    if not Path(people.folder).is_dir() and not in_archive(people.folder): used = people.image[:0]
+    else: used = np.flatnonzero(np.bincount(people.image, minlength=len(people.files)))
+    used = used[np.linspace(0, len(used)-1, min(len(used), LOOKED)).astype(int)] if len(used) else used
+    seen = {i: g for i in used.tolist() if (g := glance(Path(people.folder)/people.files[i])) is not None}
+    people.upright = _camera(people, seen, notes)
+    size = np.zeros((len(people.files), 2), np.int64) if people.sizes is None else people.sizes.copy()
+    mine = [i for i in seen if not size[i].all()]   # of the others the file says it, and reading will tell a picture of another size
+    for i in mine: size[i] = turned(*seen[i]) if people.upright else seen[i][0]
+    size, pose = size[people.image], people.vis > 0
+    if are_corners(people.box, size, people.xy, people.vis):
+        raise UserError(f'{path}: "bbox" seems to hold two corners (x1, y1, x2, y2): read as x, y, width, height most reach beyond their pictures, '
+                        'and all joints lie between the corners; write x, y, x2 - x1, y2 - y1.')
+    rows = np.flatnonzero(np.isin(people.image, mine) & (people.box[:,2:] > 0).all(1) & ~people.crowd)
+    if not len(rows): return
+    (h, w), (x, y, bw, bh), K = size[rows].T, people.box[rows].T, pose[rows].sum(1)
+    part = lambda at, side, end: np.maximum(np.minimum(at + side, end) - np.maximum(at, 0), 0)/side
+    inside, xy = part(x, bw, w)*part(y, bh, h), people.xy[rows]
+    beyond = (pose[rows] & ((xy < -.5) | (xy > np.stack([w, h], -1)[:,None] - .5)).any(-1)).sum(1)
+    bad = (inside < .5) | (beyond > .5*np.maximum(K, 1))
+    if bad.mean() > .5:
+        i = rows[bad][0]
+        file, (height, width) = people.files[people.image[i]], size[i]
+        raise UserError(f'{path}: {bad.sum():,} of {len(rows):,} people looked at lie outside their pictures ({file} is {width} px wide and {height} high); '
+                        'put the pictures there that were labelled, or scale the labels as the pictures were scaled.')
+    text = f'For the larger part outside their pictures: {bad.sum():,} of {len(rows):,} people looked at; check that these pictures were labelled.'
+    _noted(notes, 'scale', bad.sum(), len(rows), text)
+
+def _camera(people:People, seen:dict, notes:list)->bool:
+    "Do the labels of a file mean pictures as seen upright? Pictures on their side show it: by width and height, else by what fits into them"
+    flagged, up, down = {i: g for i, g in seen.items() if g[1] is not None}, 0, 0
+    for i, (size, way) in flagged.items():
+        if turned(size, way) == size: continue
+        if people.sizes is not None and people.sizes[i].all(): known = tuple(people.sizes[i].tolist())
+        else:
+            mine = people.image == i
+            far = np.concatenate([people.xy[mine].reshape(-1, 2), people.box[mine,:2] + people.box[mine,2:]]).max(0)
+            fits = [s for s in (size, turned(size, way)) if far[0] <= s[1] + 1 and far[1] <= s[0] + 1]
+            if len(fits) != 1: continue
+            if people.sizes is None: people.sizes = np.zeros((len(people.files), 2), np.int64)
+            people.sizes[i] = known = fits[0]
+        up, down = up + (known == turned(size, way)), down + (known == size)
+    upright, rest = up >= down, len(flagged) - up - down
+    shown, like = 'as seen upright' if upright else 'as stored', 'as the others of the file' if up + down else 'as labelling tools show them'
+    each = ((up, 'labelled as seen upright'), (down, 'labelled as stored'),
+            (rest, f'do not show it, taken {shown}, {like} (save them without the flag if that is wrong)'))
+    text = f'Camera flags: {len(flagged):,} of {len(seen):,} pictures looked at; ' + ', '.join(f'{n:,} {how}' for n, how in each if n) + '.'
+    _noted(notes, 'camera', len(flagged), len(seen), text)
+    return upright
+
+def _slashes(path:Path, images, people:People, notes:list):
+    "Names written with backslashes, as Windows separates folders, are read with slashes where there is no picture of the name as written"
+    foreign = [i for i, f in enumerate(people.files) if '\\' in f]
+    if not foreign: return
+    name = people.files[foreign[0]]
+    try: there = is_there(_picture_folder(path, images, replace(people, files=[name], image=np.zeros(1, int), ids=people.ids[:1]))/name)
+    except UserError: there = False
+    if there: return
+    for i in foreign: people.files[i] = people.files[i].replace('\\', '/')
+    text = f'Names with backslashes: {len(foreign):,} of {len(people.files):,} "file_name", read as slashes.'
+    _noted(notes, 'names', len(foreign), len(people.files), text)
+
+def _one_each(path:Path, images, people:People, notes:list):
+    "Two entries of one name are one picture listed twice, or UserError where they are two pictures"
+    first = one_picture(people)
+    again = np.flatnonzero(first != np.arange(len(first)))
+    if not len(again): return
+    sizes = people.sizes if people.sizes is not None else np.zeros((len(first), 2), np.int64)
+    other = next((i for i in again if sizes[i].all() and sizes[first[i]].all() and (sizes[i] != sizes[first[i]]).any()), None)
+    i = again[0] if other is None else other
+    places, name = [], people.files[i]
+    if other is None and not in_archive(path): places = find_inside(_top(path) if images is None else images, os.path.normpath(name))
+    if other is not None or len(places) > 1:
+        two = 'pictures of different sizes' if other is not None else f'there are {len(places)} such pictures ({", ".join(str(p/name) for p in places[:2])})'
+        raise UserError(f'{path}: entries {first[i]+1} and {i+1} of "images" have one "file_name", {name}, and {two}; write the folder in front of the name.')
+    text = f'Listed twice: {len(again):,} of {len(first):,} entries of "images" name a picture that is there already; its people are kept together.'
+    _noted(notes, 'twice', len(again), len(first), text)
 
 # %% ../../nbs/11_data.coco.ipynb #b08f633b
 def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
@@ -307,29 +539,63 @@ def _top(path:Path)->Path:
     return path.parent.parent if path.parent.name == 'annotations' else path.parent
 
 # %% ../../nbs/11_data.coco.ipynb #18d3fd9e
+VAL = ('val', 'validation', 'valid', 'dev', 'test')   # how files of people to measure on are called, the surest first
+_NOT_JOINTS = ('instances_', 'captions_', 'image_info', 'stuff_', 'panoptic_')   # COCO's other files
+
+def part_of(
+    name:str,        # of a file, without its ending, or of a folder
+)->str|None:         # 'train', one of VAL, or None: the name says neither
+    "Which part of a data set a name speaks of"
+    words = re.findall('[a-z]+', name.lower())
+    if 'training' in words or any(w.startswith('train') and w != 'trainval' or w.endswith('train') for w in words): return 'train'
+    return next((v for v in VAL if v in words), 'val' if any(w.endswith('val') and w != 'trainval' for w in words) else None)
+
 def find_coco(
     folder:Path|str,     # a data folder (or the JSON file itself)
     split:str='train',   # 'train' or 'val'; a folder with one file (person_keypoints.json, or any name) gives the same people for both
 )->tuple[Path,Path]:     # the annotation file and the folder of its pictures, or one that holds it; UserError that lists the places looked at
     "Find a split in a folder"
     folder = Path(folder)
-    if folder.suffix == '.json' and folder.is_file(): return folder, _beside(folder, split)
+    if folder.is_file() and (folder.suffix == '.json' or not in_archive(folder)): return folder, _beside(folder, split)
     if not folder.is_dir():
         raise UserError(f'{folder}: there is no such data folder; data/README.md says where data sets go, and `semipose synth` draws one.')
     names = [f'person_keypoints_{split}.json', f'annotations/person_keypoints_{split}2017.json', f'annotations/person_keypoints_{split}.json',
              f'person_keypoints_{split}2017.json', 'person_keypoints.json', f'annotations_trainval2017.zip/annotations/person_keypoints_{split}2017.json']
-    others = [p for p in sorted([*folder.glob('*.json'), *folder.glob('annotations/*.json')]) if not p.name.startswith(('instances_', 'captions_'))]
-    if any(p.name.startswith('person_keypoints') for p in others): others = []  # a known layout: what lies beside it is something else
-    mine = [p for p in others if split in p.stem] or others
-    for path in [*(folder/name for name in names), *mine[:len(mine) == 1]]:
+    for path in [*(folder/name for name in names[:4]), *_by_part(folder, split), *(folder/name for name in names[4:])]:
         if is_there(path): return path, _beside(path, split)
-    several = f'; it holds {", ".join(p.name for p in others[:4])}: pass one of them as the file of labels' if others else ''
+    held = [str(p.relative_to(folder)) for p in label_files(folder)]
+    several = f'; it holds {", ".join(held[:4])}: pass one of them as the file of labels' if held else ''
+    if not held and (foreign := ", ".join(p.name for p in foreign_labels(folder)[:4])):
+        several = f'; it holds {foreign}: make a COCO keypoint file of them, semipose reads no such tables'
     raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[4]}, with pictures in images/ or {split}2017/ (or .zip){several}.')
+
+FOREIGN = ('.csv', '.xml', '.slp', '.h5')   # how labels of other programs end
+
+def foreign_labels(folder:Path|str)->list[Path]: return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in FOREIGN and p.is_file())
+
+def label_files(
+    folder:Path|str,     # a data folder
+)->list[Path]:           # sorted; those of a known name alone, where there are such
+    "The JSON files in a folder, in annotations/ or in a folder of a part, that may hold people with joints"
+    folder = Path(folder)
+    parts = [p.name for p in folder.iterdir() if p.is_dir() and (p.name == 'annotations' or part_of(p.name))] if folder.is_dir() else []
+    found = [p for p in sorted(chain(folder.glob('*.json'), *(folder.glob(f'{d}/*.json') for d in parts))) if not p.name.startswith(_NOT_JOINTS)]
+    return [p for p in found if p.name.startswith('person_keypoints')] or found   # a known layout: what lies beside it is something else
+
+def _by_part(folder:Path, split:str)->list[Path]:
+    "The one file whose name, or whose folder's, speaks of a split; else the only one there is"
+    held = label_files(folder)
+    parts = {p: part_of(p.stem) or (part_of(p.parent.name) if p.parent != folder else None) for p in held}
+    for want in ('train', None) if split == 'train' else (*VAL, None):
+        mine = [p for p in held if parts[p] == want]
+        if len(mine) == 1 and (want or split == 'train' or len(held) == 1): return mine
+        if mine: return []
+    return held if len(held) == 1 and not held[0].name.startswith('person_keypoints') else []   # a lone file serves both, whatever its name
 
 def _beside(path:Path, split:str)->Path:
     "The picture folder that belongs to an annotation file, without opening it"
-    top = _top(path)
-    places = [top/'images'/split, top/f'{split}2017', top/'images'/f'{split}2017', top/'images', top/split]
+    top, own = _top(path), path.stem.removeprefix('person_keypoints').strip('_') or split
+    places = [top/'images'/split, top/f'{split}2017', top/'images'/f'{split}2017', top/'images'/own, top/own, top/'images', top/split]
     return next((p for p in [*places, *(p.with_name(f'{p.name}.zip') for p in places)] if p.is_dir() or in_archive(p)), top)
 
 # %% ../../nbs/11_data.coco.ipynb #976ae4de
@@ -353,7 +619,8 @@ def read_detections(
         if not number(o.get('score')): raise UserError(f'{at} has "score" {told(o.get("score"))}; it should be a number, how sure the detector is.')
         if type(b := o.get('bbox')) is not array or len(b) != 4 or not all(map(number, b)):
             raise UserError(f'{at} has "bbox" {told(list(b) if type(b) is array else b)}; it should be x, y, width, height in px.')
-    found = [(i, o) for i, o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0]
+    every, found, notes = len(found), [(i, o) for i, o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0], []
+    _noted(notes, 'boxes', every - len(found), every, f'Left out: boxes with a score under {min_score:g} or without size, {every - len(found):,} of {every:,} in {path.name}.')
     if not found: raise UserError(f'{path}: no box of category {category} has a "score" of {min_score} or more; choose a lower min_score, or another category.')
     rows, found = np.array([i for i, _ in found]), [o for _, o in found]
     wanted, score = np.array([o['image_id'] for o in found], dtype=np.int64), np.array([o['score'] for o in found], dtype=np.float32)
@@ -367,6 +634,8 @@ def read_detections(
     people = People(skeleton, path.parent, files, at[o].astype(np.int64), ids, rows[o], box[o].astype(f), np.zeros((n, K, 2), f), np.zeros((n, K), np.uint8),
                     (FILL*box[:,2]*box[:,3])[o].astype(f), np.zeros(n, bool), sizes, box_score=score[o])
     people.folder = _picture_folder(Path(info or json), images, people)
+    _compare_with_pictures(path, people, notes)
+    people.notes = tuple(notes)
     return people
 
 def _list_of_images(path:Path)->list:
@@ -377,6 +646,55 @@ def _list_of_images(path:Path)->list:
     return d['images']
 
 # %% ../../nbs/11_data.coco.ipynb #1ba9d161
+TWINS = 5000   # pictures up to which copies are looked for: of equal size, then of equal bytes
+
+def _marks(people:People, rows)->dict[int,str]:
+    "For each picture of some people its path, one spelling each"
+    top = os.path.realpath(people.folder)
+    named = {i: f'{top}/{people.files[i]}' for i in np.unique(people.image[rows]).tolist()}
+    return {i: os.path.normpath(p) if './' in p or '//' in p else p for i, p in named.items()}
+
+def copies(
+    paths:Iterable[str],   # pictures
+)->dict[str,str]:          # path -> the first path with the same bytes, for those that have one; blank pictures of a few hundred bytes are not looked at
+    "Pictures that are there twice under different names"
+    sized, out, paths = defaultdict(list), {}, list(dict.fromkeys(paths))
+    if len(paths) > TWINS: return out
+    for p in paths:
+        try: sized[os.stat(p).st_size].append(p)
+        except OSError: pass
+    for size, group in sized.items():
+        first = {}
+        for p in group if size > 1000 and len(group) > 1 else ():
+            q = first.setdefault(hashlib.blake2b(Path(p).read_bytes()).digest(), p)
+            if q != p: out[p] = q
+    return out
+
+def _alike(people:People)->np.ndarray:
+    "(n_files,) equal numbers for entries that are one picture, by name or by bytes"
+    alike, marks = one_picture(people), _marks(people, slice(None))
+    of = {p: i for i, p in marks.items()}
+    for p, q in copies(marks.values()).items(): alike[alike == alike[of[p]]] = alike[of[q]]
+    return alike
+
+def apart(
+    train:People,
+    val:People,
+)->People:         # of `train`; UserError where nobody is left
+    "Training people without those whose pictures are validated on, with a note"
+    mine, theirs = _marks(train, slice(None)), _marks(val, val.posed)
+    twin = copies([*mine.values(), *theirs.values()])
+    kept = {twin.get(p, p) for p in theirs.values()}
+    shared = [i for i, p in mine.items() if twin.get(p, p) in kept]
+    if not shared: return train
+    if len(shared) == len(mine):
+        raise UserError(f'{train.folder}: all {len(mine):,} pictures to train on are among those to validate on, under one path or as copies; '
+                        'give people in other pictures to validate on, or one file alone, of which a part is set aside.')
+    keep = ~np.isin(train.image, shared)
+    text = (f'Left out of training: people in pictures that are validated on, {int((~keep).sum()):,} in {len(shared):,} of {len(mine):,} pictures; '
+            'take these out of one of the two files.')
+    return replace(train.subset(keep), notes=(*train.notes, Note('shared', len(shared), len(mine), text)))
+
 def read_train_val(
     data:Path|str|None=None,    # a COCO-style folder, or the pictures of `labels`; None: they are looked for beside `labels`
     labels:Path|str|None=None,  # a COCO keypoint file, anywhere; None: found in `data`
@@ -398,27 +716,32 @@ def read_train_val(
         train, other = read_coco(first, pictures, **kw), read_coco(val, val_pictures, keep_all=True, **kw)
         if other.skeleton.joints != train.skeleton.joints:
             raise UserError(f'{val}: "keypoints" of its category are {len(other.skeleton)} joints, other than the {len(train.skeleton)} of {first.name}; '
-                        'validate on people with the same joints.')
-        return train, other, f'Validation people come from {Path(val).name}.'
-    read_coco(first, pictures, **kw)  # what training refuses is refused before anything is set aside
-    train, other = hold_out(read_coco(first, pictures, keep_all=True, **kw), share, seed)
+                            'validate on people with the same joints.')
+        return apart(train, other), other, f'Validation people come from {Path(val).name}.'
+    every = read_coco(first, pictures, keep_all=True, **kw)
+    notes = list(every.notes)
+    if not len(every.posed): _with_joints(first, every, 1, notes)
+    train, other = hold_out(every, share, seed, _alike(every))
     note = (f'{first.name} is the only file of labels: {len(other.posed):,} of its {len(train.posed)+len(other.posed):,} labelled people '
             f'({len(np.unique(other.image)):,} pictures, a choice with seed {seed}) are set aside for validation.')
-    return train.subset(train.posed), other, note
+    bare, crowds = len(train) - len(train.posed) - int(train.crowd.sum()), int(train.crowd.sum())
+    _noted(notes, 'left out', bare, len(train), f'Left out of training: people without annotated joints, {bare:,} of {len(train):,}.')
+    _noted(notes, 'left out', crowds, len(train), f'Left out of training: crowds, {crowds:,} of {len(train):,} annotations.')
+    return replace(train.subset(train.posed), notes=tuple(notes)), other, note
 
 # %% ../../nbs/11_data.coco.ipynb #d5e5b625
 def to_coco(
     people:People,
     description:str='',  # goes to "info"
 )->dict:                 # what a COCO keypoint file holds
-    "People as COCO's three lists"
+    "People as COCO's three lists; ids count from 1 at least, because evaluation takes id 0 for nobody"
     images = [dict(id=int(i), file_name=f) for i, f in zip(people.image_ids, people.files)]
     if people.sizes is not None:
         for o, (h, w) in zip(images, people.sizes.tolist()): o.update(dict(width=w, height=h) if h and w else {})
     seen, n = people.vis > 0, len(people)
     keys = np.concatenate([np.where(seen[...,None], people.xy, 0), people.vis[...,None]], -1).reshape(n, -1)
     plain = lambda a: [[int(v) if v == int(v) else v for v in r] for r in a.astype(np.float64).round(2).tolist()]
-    rows = zip(people.ids.tolist(), people.image_ids[people.image].tolist(), people.crowd.tolist(), plain(people.box),
+    rows = zip((people.ids + max(1 - int(people.ids.min(initial=1)), 0)).tolist(), people.image_ids[people.image].tolist(), people.crowd.tolist(), plain(people.box),
                people.area.astype(np.float64).round(2).tolist(), seen.sum(1).tolist(), plain(keys))
     anns = [dict(id=i, image_id=m, category_id=1, iscrowd=int(c), bbox=b, area=a, num_keypoints=k, keypoints=xyv) for i, m, c, b, a, k, xyv in rows]
     return dict(info=dict(description=description), images=images, annotations=anns, categories=[{**people.skeleton.to_coco(), 'id': 1}])

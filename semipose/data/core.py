@@ -20,9 +20,9 @@ from ..skeletons import Skeleton, UNION24, remap
 from ..geometry import crop_matrix, compose, invert, move, roomy, window
 
 # %% auto #0
-__all__ = ['FILL', 'GREY', 'LEGS', 'Person', 'People', 'hold_out', 'mix', 'to_skeleton', 'joint_box', 'in_archive', 'archive',
-           'read_bytes', 'is_there', 'find_inside', 'turning', 'read_picture', 'cut', 'Crops', 'half_body',
-           'CachedCrops']
+__all__ = ['FILL', 'GREY', 'LEGS', 'Person', 'Note', 'People', 'one_picture', 'hold_out', 'mix', 'to_skeleton', 'joint_box',
+           'in_archive', 'archive', 'read_bytes', 'is_there', 'find_inside', 'turning', 'turned', 'glance',
+           'read_picture', 'cut', 'Crops', 'half_body', 'CachedCrops']
 
 # %% ../../nbs/10_data.core.ipynb #7ccc4fab
 @dataclass
@@ -38,6 +38,14 @@ class Person:
     crowd:bool       # a box around many people: never trained on, ignored in evaluation
 
 # %% ../../nbs/10_data.core.ipynb #8329fb93
+@dataclass(frozen=True)
+class Note:
+    "One thing that was noticed while people were read: a short sentence with a count and a remedy"
+    about:str   # a word to find it by: 'area', 'camera', 'boxes', ...
+    count:int   # how many people, joints or pictures it is about
+    of:int      # of how many that were looked at
+    text:str    # the sentence
+
 @dataclass
 class People:
     "Annotated people as columns"
@@ -53,9 +61,11 @@ class People:
     area:np.ndarray        # (N,) float32, image px squared
     crowd:np.ndarray       # (N,) bool
     sizes:np.ndarray|None = None  # (n_files,2) int64 height, width of the pictures, where the file says so; 0 for one that it does not know
-    upright:bool = False   # places are in the picture as its camera flag turns it; False: as it is stored, unless `sizes` says otherwise
+    upright:bool|np.ndarray = False   # are places in the picture as its camera flag turns it, where `sizes` does not say? One answer for all pictures or (n_files,) bool
     box_score:np.ndarray|None = None  # (N,) float32, how sure a detector was of the box; None: true boxes
     head:np.ndarray|None = None       # (N,4) float32 x, y, width, height of the head's box, image px, NaN where unknown: PCKh is measured against it
+    source:str = ''                   # the file they were read from, '' if it is not one
+    notes:tuple[Note,...] = ()        # what was noticed while reading: who was left out and why, what was filled in
 
     def __len__(self): return len(self.ids)
 
@@ -70,8 +80,9 @@ class People:
 
     def picture(self, i:int)->Image.Image:  # RGB; UserError if it cannot be read, or has not the size that the annotations were made on
         "The photograph of person `i`, in the pixels in which its joints and its box are given"
-        size = None if self.sizes is None else tuple(self.sizes[self.image[i]].tolist())
-        return read_picture(self.path(i), self.upright, size if size and all(size) else None)
+        at = self.image[i]
+        size = None if self.sizes is None else tuple(self.sizes[at].tolist())
+        return read_picture(self.path(i), bool(np.broadcast_to(self.upright, len(self.files))[at]), size if size and all(size) else None)
 
     def subset(self,
         rows,  # indices, a slice or a mask
@@ -111,21 +122,35 @@ def _index(rows, n:int)->np.ndarray:
     return rows
 
 # %% ../../nbs/10_data.core.ipynb #4774f532
+def one_picture(
+    people:People,
+)->np.ndarray:   # (n_files,) for each entry of `files` the first that names the same picture
+    "Which entries of `files` are one picture, listed twice"
+    names, first = people.files, {}
+    if any('./' in f or '//' in f for f in names): names = list(map(os.path.normpath, names))
+    if len(set(names)) == len(names): return np.arange(len(names))
+    return np.array([first.setdefault(f, i) for i, f in enumerate(names)], dtype=np.int64)
+
 def hold_out(
     people:People,     # labelled people
     share:float=.2,    # of the people one can be tested on, at least this part; whole pictures
     seed:int=0,
+    alike:np.ndarray|None=None,  # (n_files,) equal numbers for pictures that stay together; None: those of one name
 )->tuple[People,People]:  # training people, validation people; UserError if one of them would be empty
     "Set some labelled pictures aside for validation: no picture is in both"
     posed = people.posed
     if not 0 < share < 1: raise UserError(f'{people.folder}: share={share}; the share of the labelled people set aside for validation is between 0 and 1, 0.2 for example.')
-    ids, count = np.unique(people.image_ids[people.image[posed]], return_counts=True)
+    _, group = np.unique(one_picture(people) if alike is None else alike, return_inverse=True)
+    lead = np.full(len(people.files), np.iinfo(np.int64).max)
+    np.minimum.at(lead, group, people.image_ids)   # a picture is called by the smallest of its ids
+    of = lead[group][people.image]
+    ids, count = np.unique(of[posed], return_counts=True)
     if len(ids) < 2:
         raise UserError(f'{people.folder}: labelled people are in {len(ids)} picture{"s"[:len(ids)!=1]}, and setting some aside for validation needs two or more; '
                         'label another picture, or give a validation file.')
     order = np.random.default_rng(seed).permutation(len(ids))
     n = min(int(np.searchsorted(count[order].cumsum(), share*count.sum() - 1e-9)) + 1, len(ids) - 1)
-    aside = np.isin(people.image_ids[people.image], ids[order[:n]])
+    aside = np.isin(of, ids[order[:n]])
     return people.subset(~aside), people.subset(aside)
 
 # %% ../../nbs/10_data.core.ipynb #e8177377
@@ -136,9 +161,8 @@ def mix(
     "Several data sets as one, each joint in its place by name and v = 0 where a set does not know it"
     if not sets: raise UserError('mix: there is nothing to mix; pass one data set or more.')
     sets = [to_skeleton(p, skeleton) for p in sets]
-    if len({p.upright for p in sets}) > 1:
-        odd = next(p for p in sets if p.upright)
-        raise UserError(f'{odd.folder}: its people are placed in upright pictures and others in pictures as stored; mix sets that are placed alike.')
+    ways = [np.broadcast_to(p.upright, len(p.files)) for p in sets]
+    upright = sets[0].upright if all(p.upright is sets[0].upright for p in sets) and isinstance(sets[0].upright, bool) else np.concatenate(ways)
     start = np.cumsum([0] + [len(p.files) for p in sets])
     folder, files = _one_folder(sets)
     def column(k, empty):
@@ -147,8 +171,9 @@ def mix(
         return np.concatenate([empty(p) if v is None else v for p, v in zip(sets, have)])
     return People(skeleton, folder, files, np.concatenate([p.image + a for p, a in zip(sets, start)]), _apart([p.image_ids for p in sets]), _apart([p.ids for p in sets]),
                   *(np.concatenate([getattr(p, k) for p in sets]) for k in ('box', 'xy', 'vis', 'area', 'crowd')),
-                  column('sizes', lambda p: np.zeros((len(p.files), 2), np.int64)), sets[0].upright,
-                  column('box_score', lambda p: np.ones(len(p), np.float32)), column('head', lambda p: np.full((len(p), 4), np.nan, np.float32)))
+                  column('sizes', lambda p: np.zeros((len(p.files), 2), np.int64)), upright,
+                  column('box_score', lambda p: np.ones(len(p), np.float32)), column('head', lambda p: np.full((len(p), 4), np.nan, np.float32)),
+                  notes=tuple(dict.fromkeys(n for p in sets for n in p.notes)))
 
 def to_skeleton(
     people:People,
@@ -260,10 +285,30 @@ def turning(
     try: return _TURNS.get(im.getexif().get(0x0112))
     except Exception: return None  # whatever is wrong inside the flag, the pixels are there
 
+_QUARTER = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)   # width and height change places
+
+def turned(
+    size:tuple[int,int],         # (H,W) as stored
+    way:Image.Transpose|None,    # of `turning`
+)->tuple[int,int]:               # (H,W) upright
+    "The size that a picture has once it is set upright"
+    return size[::-1] if way in _QUARTER else size
+
+def glance(
+    path:Path|str,   # a picture file, also one in an archive
+)->tuple[tuple[int,int],Image.Transpose|None]|None:   # (H,W) as stored, and what sets it upright; None: it cannot be read
+    "Size and camera flag from a picture's first bytes, without a word where there are none"
+    try:
+        inside = in_archive(path)
+        with Image.open(path if inside is None else archive(inside[0]).open(inside[1])) as im:
+            late = im.format == 'PNG' and 'exif' not in im.info   # to look for a flag behind the pixels would be to read them all
+            return (im.height, im.width), None if late else turning(im)
+    except Exception: return None   # what is wrong with it is told when it is read
+
 def read_picture(
     path:Path|str,                  # a picture file
-    upright:bool=False,             # turn it as its camera flag (EXIF orientation) says; False: as it is stored
-    size:tuple[int,int]|None=None,  # (H,W) of the picture that its annotations were made on, stored or turned
+    upright:bool=False,             # turn it as its camera flag (EXIF orientation) says, where `size` does not decide; False: as it is stored
+    size:tuple[int,int]|None=None,  # (H,W) of the picture that its annotations were made on, stored or turned: where the two differ, it decides
 )->Image.Image:                     # RGB, 8 bits; UserError naming the file if it cannot be read or has another size
     "Any picture as 8-bit RGB"
     try:
@@ -277,7 +322,9 @@ def read_picture(
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         why = 'not a picture' if isinstance(e, UnidentifiedImageError) else (str(e) or type(e).__name__).splitlines()[0].replace(str(path), 'it')
         raise UserError(f'{path}: this picture cannot be read ({why}); replace the file or remove its entry.') from None
-    if way is not None and (upright or size is not None and size != (im.height, im.width)): im = im.transpose(way)
+    stored = im.height, im.width
+    known = size in (stored, turned(stored, way)) and stored != turned(stored, way)
+    if way is not None and (size != stored if known else upright or size not in (None, stored)): im = im.transpose(way)
     if size is None or size == (im.height, im.width): return im
     raise UserError(f'{path}: the picture is {im.width} px wide and {im.height} px high, and its annotations say {size[1]} x {size[0]}; put the picture back that was '
                     'labelled (or remove "width" and "height" if the joints do fit this one).')
@@ -310,11 +357,20 @@ def cut(
     x1, y1 = x0 + W*s, y0 + H*s
     m = math.ceil(max(s, 1)) + 1  # the filter looks this far beyond the edge
     l, t, r, b = math.floor(x0)-m, math.floor(y0)-m, math.ceil(x1)+m, math.ceil(y1)+m
+    if (r-l)*(b-t) > max(5e7, 8*picture.width*picture.height): return _far(picture, (x0, y0), s, size, fill)
     if l < 0 or t < 0 or r > picture.width or b > picture.height:
         sheet = Image.new('RGB', (r-l, b-t), fill)
         sheet.paste(picture, (-l, -t))
         picture, x0, x1, y0, y1 = sheet, x0-l, x1-l, y0-t, y1-t
     return np.asarray(picture.resize((W, H), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1), reducing_gap=3.))
+def _far(picture:Image.Image, corner:tuple[float,float], s:float, size:tuple[int,int], fill:tuple)->np.ndarray:
+    "`cut` where the crop is far larger than its picture: the same filter, as weights of the picture's own pixels, and no sheet to lay it on"
+    def weights(n, m, start):   # (n crop px, m picture px)
+        w = np.maximum(1 - np.abs((np.arange(m, dtype=np.float32) + .5 - start)[None]/s - np.arange(n, dtype=np.float32)[:,None] - .5), 0)
+        return (w/s).astype(np.float32)
+    down, across = weights(size[0], picture.height, corner[1]), weights(size[1], picture.width, corner[0]).T
+    planes = [f + down @ ((np.asarray(plane, np.float32) - f) @ across) for plane, f in zip(picture.split(), fill)]
+    return np.stack(planes, -1).round().clip(0, 255).astype(np.uint8)
 
 # %% ../../nbs/10_data.core.ipynb #da70a756
 class Crops(torch.utils.data.Dataset):

@@ -4,8 +4,8 @@
 
 # %% ../../nbs/15_data.pictures.ipynb #6dfcf197
 from __future__ import annotations
-import math
-from collections import Counter
+import math, os
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,12 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError, told
 from ..skeletons import Skeleton
-from .core import People, turning
-from .coco import read_json
+from .core import Note, People, turned, turning
+from .coco import OUTLINES, are_corners, read_json
 
 # %% auto #0
-__all__ = ['PICTURES', 'list_pictures', 'picture_size', 'parse_box', 'check_box', 'Boxes', 'read_boxes', 'boxes_of',
-           'read_pictures']
+__all__ = ['PICTURES', 'BOX_SCORE', 'list_pictures', 'picture_size', 'parse_box', 'check_box', 'Boxes', 'read_boxes', 'boxes_of',
+           'refuse_corners', 'read_pictures']
 
 # %% ../../nbs/15_data.pictures.ipynb #f3f7c7b2
 PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
@@ -48,8 +48,7 @@ def picture_size(
         why = 'there is no such file' if isinstance(e, FileNotFoundError) else 'it is empty' if Path(path).is_file() and not Path(path).stat().st_size else \
               'it is not a picture' if isinstance(e, UnidentifiedImageError) else (str(e) or type(e).__name__).splitlines()[0]
         raise UserError(f'{path}: this picture cannot be read ({why}); replace the file or remove it.') from None
-    turned = way in (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
-    return (w, h) if turned else (h, w)
+    return turned((h, w), way)
 
 # %% ../../nbs/15_data.pictures.ipynb #ca59d162
 def parse_box(
@@ -77,12 +76,16 @@ def check_box(
     return [x, y, w, h]
 
 # %% ../../nbs/15_data.pictures.ipynb #aef83a34
+BOX_SCORE = .3   # boxes of which a detector was less sure are left out
+
 class Boxes(dict):
     "Name of a picture -> boxes (list of [x,y,w,h]), id (the picture's, or None), size ((H,W) or None)"
+    notes:tuple[Note,...] = ()   # what was left out while reading
+
     def of(self,
         name:str,    # of a picture, inside whatever folder
     )->dict|None:    # its entry; None: there is none, or several could be meant
-        "What is known of a picture: under its whole name, or under the last part of it"
+        "What is known of a picture: under its whole name, or under the last part of it; of several pictures `match` decides better"
         return self[name] if name in self else self.get(self._lone.get(Path(name).name))
 
     @cached_property
@@ -92,34 +95,96 @@ class Boxes(dict):
         many = Counter(last)
         return {l: name for l, name in zip(last, self) if many[l] == 1}
 
+    def match(self,
+        names:list[str],     # of all pictures that are looked at, inside their folder
+        paths:list,          # where each of them is
+    )->Boxes:                # by these names, one entry each, without boxes where none belongs to it; `notes` count what did not fit
+        "Whose boxes are whose: by the whole name, by the end of the path, by the last part of the name where nothing else can be meant"
+        full, entries = [Path(os.path.abspath(p)).as_posix() for p in paths], defaultdict(list)
+        for k in self: entries[Path(k).name].append(k)
+        found, last = {i: n for i, n in enumerate(names) if n in self}, Counter(Path(n).name for n in names)
+        ends = lambda long, short: f'/{long}'.endswith(f'/{short.removeprefix("./").lstrip("/")}')
+        lone = lambda i, k: last[Path(k).name] == len(entries[Path(k).name]) == 1
+        for fits in (lambda i, k: ends(full[i], k), lambda i, k: ends(k, names[i]) and not self._elsewhere(k, names[i], full[i]),
+                     lambda i, k: lone(i, k) and not self._elsewhere(k, names[i], full[i])):
+            used, pairs = set(found.values()), {}
+            for i in range(len(names)):
+                mine = [k for k in entries.get(Path(names[i]).name, ()) if i not in found and k not in used and fits(i, k)]
+                if mine and (len(mine) == 1 or ends(full[i], max(mine, key=len))): pairs[i] = max(mine, key=len)
+            many = Counter(pairs.values())
+            found |= {i: k for i, k in pairs.items() if many[k] == 1}
+        out, used = Boxes({n: self[found[i]] if i in found else dict(boxes=[], id=None, size=None) for i, n in enumerate(names)}), set(found.values())
+        lost = [k for k, o in self.items() if k not in used and o['boxes']]
+        unsure = [k for k in lost if last[Path(k).name]]
+        out.notes = self.notes + tuple(Note('boxes', n, len(self), f'Boxes left out: {n:,} of {len(self):,} names {what}.') for n, what in (
+            (len(unsure), f'could mean several pictures, or one elsewhere ("{unsure[0] if unsure else ""}"): write the folder in front of the name'),
+            (len(lost) - len(unsure), 'are of pictures that are not there')) if n)
+        return out
+
+    def _elsewhere(self, name:str, inside:str, full:str)->bool:
+        "Is there another picture of that very name beside the folder or in it? Then it is the one that is meant"
+        folder = full.removesuffix(inside.removeprefix('./')).rstrip('/')
+        return any(os.path.isfile(p) and os.path.realpath(p) != os.path.realpath(full) for p in (f'{folder}/{name}', f'{os.path.dirname(folder)}/{name}'))
+
 def read_boxes(
-    path:Path|str,       # a JSON file
-)->Boxes:                # UserError if it is something else
+    path:Path|str,              # a JSON file
+    min_score:float=BOX_SCORE,  # boxes of which a detector was less sure are left out; those without a score stay
+    prefer:str='person',        # the category that is taken where several have boxes and none of them has joints
+)->Boxes:                       # UserError if it is something else
     "Boxes by picture, from any of the three kinds of file"
-    d, out = read_json(path), Boxes()
+    d, out, weak, other = read_json(path, without=OUTLINES), Boxes(), [], []
     remedy = 'it should be a COCO file with "images" and "annotations", a list of {"file_name", "bbox"}, or {"picture.jpg": [[x, y, width, height]]}'
-    def add(name, box, where): entry(name)['boxes'].append(check_box(box, f'{path}: "bbox" of {where}'))
-    def entry(name, id=None, size=None): return out.setdefault(name, dict(boxes=[], id=id, size=size))
+    def add(name, box, where, o=()):
+        sure = o.get('score') if o else None
+        if type(sure) in (int, float) and sure < min_score: weak.append(name)
+        else: entry(name)['boxes'].append(check_box(box, f'{path}: "bbox" of {where}'))
+    def entry(name, id=None, size=None): return out.setdefault(name.replace('\\', '/'), dict(boxes=[], id=id, size=size))
     if isinstance(d, list):
         for i, o in enumerate(d):
             if not isinstance(o, dict) or not isinstance(o.get('file_name'), str) or 'bbox' not in o:
                 raise UserError(f'{path}: entry {i+1} has no "file_name" and "bbox"; {remedy}.')
-            add(o['file_name'], o['bbox'], f'entry {i+1}')
+        mine = _wanted(path, d, None, prefer)
+        for i, o in enumerate(d):
+            entry(o['file_name'])
+            if mine(o): add(o['file_name'], o['bbox'], f'entry {i+1}', o)
+            else: other.append(i)
     elif isinstance(d, dict) and ('images' in d or 'annotations' in d):
         names = _names(path, d.get('images'), entry)
         if not isinstance(d.get('annotations'), list): raise UserError(f'{path}: "annotations" is not a list; {remedy}.')
         for i, a in enumerate(d['annotations']):
             if not isinstance(a, dict) or type(a.get('image_id')) is not int or a['image_id'] not in names:
                 raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; add the picture or remove the annotation.')
-            if a.get('iscrowd', 0) != 1: add(names[a['image_id']], a.get('bbox'), f'annotation {told(a.get("id", i+1))}')
+        mine = _wanted(path, d['annotations'], d.get('categories'), prefer)
+        for i, a in enumerate(d['annotations']):
+            if not mine(a): other.append(i)
+            elif a.get('iscrowd', 0) != 1: add(names[a['image_id']], a.get('bbox'), f'annotation {told(a.get("id", i+1))}', a)
     elif isinstance(d, dict):
         for name, boxes in d.items():
             if not isinstance(boxes, list): raise UserError(f'{path}: the entry "{name}" is {told(boxes)}; {remedy}.')
             entry(name)
             for box in [boxes] if boxes and not isinstance(boxes[0], list) else boxes: add(name, box, f'"{name}"')
     else: raise UserError(f'{path}: it holds {told(d)}; {remedy}.')
-    if not any(o['boxes'] for o in out.values()): raise UserError(f'{path}: there is no box in it; {remedy}.')
+    kept = [b for o in out.values() for b in o['boxes']]
+    if not kept and weak: raise UserError(f'{path}: none of its {len(weak):,} boxes has a "score" of {min_score:g} or more; choose a lower min_score, or leave the scores out.')
+    if not kept: raise UserError(f'{path}: there is no box in it; {remedy}.')
+    if np.abs(kept).max() <= 1:
+        raise UserError(f'{path}: every box lies between 0 and 1, as shares of the picture do; multiply x by the picture\'s width and y by its height, so that they are px.')
+    out.notes = tuple(Note('boxes', n, len(kept) + len(weak) + len(other), f'Boxes left out: {n:,} of {len(kept) + len(weak) + len(other):,} {what}.')
+                      for n, what in ((len(weak), f'have a score under {min_score:g}'), (len(other), 'are of other categories')) if n)
     return out
+
+def _wanted(path, entries:list, categories, prefer:str):
+    "Which entries are of the one category that is meant, as a function; UserError if that cannot be seen"
+    cats = [c for c in categories if isinstance(c, dict) and type(c.get('id')) is int] if isinstance(categories, list) else []
+    names = {c['id']: str(c.get('name')) for c in cats}
+    used = {i for o in entries if type(i := o.get('category_id')) is int}
+    joined = {c['id'] for c in cats if c.get('keypoints')} & used
+    named = next((same for n in (prefer, 'person') if (same := {i for i in used if names.get(i, '').lower() == n.lower()})), set())
+    one = next((s for s in (joined, named, used if len(used) < 2 else set(), {1} & used if not names else set()) if len(s) == 1), None)
+    if one is None and used:
+        held = ", ".join(f"{names.get(i, i)}"[:20] for i in sorted(used)[:5])
+        raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is "{prefer}"; keep one of them.')
+    return lambda o: type(c := o.get('category_id')) is not int or c in one
 
 def _names(path, images, entry)->dict[int,str]:
     "Names of a COCO file's pictures by id"
@@ -149,18 +214,31 @@ def boxes_of(
                         'find the boxes on the upright picture.')
     return [check_box(b, f'{where}: "bbox" of {name}', size=size) for b in o['boxes']]
 
+def refuse_corners(
+    where,            # the file of boxes, for the message
+    box:np.ndarray,   # (N,4)
+    size:np.ndarray,  # (N,2) H, W of their pictures
+):                    # UserError
+    "Boxes as two corners are told"
+    if are_corners(np.asarray(box, np.float64).reshape(-1, 4), np.asarray(size).reshape(-1, 2)):
+        raise UserError(f'{where}: its boxes seem to be two corners (x1, y1, x2, y2), because as x, y, width, height most reach beyond their pictures; '
+                        'write x, y, x2 - x1, y2 - y1.')
+
 def read_pictures(
     folder:Path|str,            # pictures, also in folders inside it
     skeleton:Skeleton,          # the joints that are looked for: those of the labelled people
     boxes:Path|str|None=None,   # a JSON of boxes (see `read_boxes`); None: every picture is one person
+    min_score:float=BOX_SCORE,  # boxes of which a detector was less sure are left out
 )->People:                      # without labels; UserError (file, field, remedy)
     "A folder of pictures as people whom nobody has labelled"
-    folder, files, table = Path(folder), list_pictures(folder), None if boxes is None else read_boxes(boxes)
+    folder, files, table = Path(folder), list_pictures(folder), None if boxes is None else read_boxes(boxes, min_score, skeleton.name)
+    mine = None if table is None else table.match(files, [folder/f for f in files])
     sizes = [picture_size(folder/f) for f in files]
-    found = [boxes_of(f, s, table, str(boxes)) for f, s in zip(files, sizes)]
+    found = [boxes_of(f, s, mine, str(boxes)) for f, s in zip(files, sizes)]
     if not any(found):
         raise UserError(f'{boxes}: none of its boxes is in a picture of {folder} (its first is "{next(iter(table))}", the folder\'s is "{files[0]}"); check "file_name".')
     image, box = np.repeat(np.arange(len(files)), [len(b) for b in found]), np.array([b for bs in found for b in bs], dtype=np.float32)
-    n, K = len(image), len(skeleton)
+    n, K, size = len(image), len(skeleton), np.array(sizes, dtype=np.int64)
+    if table is not None: refuse_corners(boxes, box, size[image])
     return People(skeleton, folder, files, image, np.arange(1, len(files)+1), np.arange(1, n+1), box, np.zeros((n, K, 2), np.float32), np.zeros((n, K), np.uint8),
-                  box[:,2]*box[:,3], np.zeros(n, bool), np.array(sizes, dtype=np.int64), upright=True)
+                  box[:,2]*box[:,3], np.zeros(n, bool), size, upright=True, notes=() if mine is None else mine.notes)

@@ -12,10 +12,10 @@ import numpy as np
 from ..errors import UserError
 from ..skeletons import Skeleton, UNION24
 from .core import FILL, People, hold_out, in_archive, is_there, mix, read_bytes, to_skeleton
-from .coco import find_coco, read_coco, read_detections, read_train_val
+from .coco import find_coco, foreign_labels, read_coco, read_detections, read_train_val
 from .mpii import find_mpii, read_mat, read_mpii
 from .aic import find_aic, read_aic
-from .pictures import read_pictures
+from .pictures import BOX_SCORE, read_pictures
 from .lsp import find_lsp, read_lsp_folder
 
 # %% auto #0
@@ -65,7 +65,7 @@ def _coco(folder:Path, split:str)->tuple[Path,Path]:
     "find_coco; where nothing at all is recognised the sentence names every kind"
     try: return find_coco(folder, split)
     except UserError as e:
-        if not folder.is_dir() or any(folder.glob('*.json')) or any(folder.glob('annotations*')): raise
+        if not folder.is_dir() or any(folder.glob('*.json')) or any(folder.glob('annotations*')) or foreign_labels(folder): raise
         raise UserError(f'{folder}: no data set is recognised in it; it should hold COCO keypoints (person_keypoints_{split}.json or annotations/), MPII (annot/train.json or '
                         'mpii_human_pose_v1_u12_1.mat), AI Challenger (keypoint_train_annotations_*.json) or Leeds Sports Pose (joints.mat).') from e
 
@@ -126,15 +126,15 @@ def read_any_unlabeled(
     skeleton:Skeleton,             # of the labelled people
     boxes:Path|str|None=None,      # a JSON of boxes (see `read_boxes`), or a detector's results (see `read_detections`)
     info:Path|str|None=None,       # for a detector's results: the COCO file that names the pictures; None: image_info_*.json beside them, else COCO's rule of names
-    min_score:float=0.,            # for a detector's results: boxes of which it was less sure are left out
+    min_score:float=BOX_SCORE,     # boxes of which a detector was less sure are left out
 )->People:                         # without labels; UserError (file, field, remedy)
     "Another folder's people as pictures only"
     folder = Path(folder)
     if boxes is not None and _are_results(Path(boxes)):
         if info is None: info = _info(folder)
         return read_detections(boxes, info, folder, skeleton, min_score)
-    if boxes is None and (kind_of(folder) != 'coco' or _is_coco(folder)): return _bare(read_any(folder), skeleton)
-    return read_pictures(folder, skeleton, boxes)
+    if boxes is None and (kind_of(folder) != 'coco' or _is_coco(folder)): return _bare(read_any(folder, keep_all=True), skeleton)
+    return read_pictures(folder, skeleton, boxes, min_score)
 
 def _are_results(path:Path)->bool:
     "Is it a list whose entries have a picture's number, and not its name?"
@@ -152,6 +152,9 @@ def _is_coco(folder:Path)->bool:
     except UserError: return False
 
 def _bare(people:People, skeleton:Skeleton)->People:
-    "The same pictures and boxes, with joints of another list and none of them annotated"
+    "The same pictures and boxes, those of people without joints too, with joints of another list and none of them annotated"
+    boxed = (people.box[:,2:] > 0).all(1) & ~people.crowd
+    if not boxed.any(): raise UserError(f'{people.folder}: there is nobody with a box in it to learn from without labels; give the pictures alone, or a JSON of boxes.')
+    people = people.subset(boxed)
     n, K = len(people), len(skeleton)
     return replace(people, skeleton=skeleton, xy=np.zeros((n, K, 2), np.float32), vis=np.zeros((n, K), np.uint8))
