@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import UserError, told
 from ..files import whole
-from ..skeletons import COCO17, KNOWN, Skeleton, places, skeleton_from_coco
+from ..skeletons import COCO17, Skeleton
 from .core import FILL, Note, People, find_inside, glance, hold_out, in_archive, is_there, one_picture, read_bytes, turned
 
 # %% auto #0
@@ -29,7 +29,7 @@ __all__ = ['OUTLINES', 'UNUSED', 'LOOKED', 'VAL', 'FOREIGN', 'TWINS', 'read_json
 def read_json(
     path:Path|str,  # a JSON file, also one in a zip archive
     hook=None,      # called with every object in braces as soon as it is read; what it returns takes the object's place
-    without=None,   # a compiled pattern of bytes, and what takes the place of that which it matches before the text is parsed
+    without=None,   # a compiled pattern of bytes: what it matches is taken out of the text first
 ):                  # what it holds; UserError if it is not there or not JSON
     "Read JSON, large files too"
     collecting, text = gc.isenabled(), b''
@@ -38,7 +38,7 @@ def read_json(
         text = read_bytes(path)
         if not text.strip(): raise UserError(f'{path} is empty; was the download or the export cut short?')
         begins = text[:4000]
-        if without is not None: text = without[0].sub(without[1], text)
+        if without is not None: text = without.sub(b'', text)
         text = text.decode(json.detect_encoding(text))  # not the bytes and the text while the objects are made
         return json.loads(text, object_hook=hook)
     except UserError: raise
@@ -78,8 +78,8 @@ def write_json(
 
 # %% ../../nbs/11_data.coco.ipynb #3500413c
 _NUMBERS = rb'[0-9eE+\-.,\s]*'
-OUTLINES = re.compile(rb'"segmentation"(?<!\\"segmentation")\s*:\s*\[' + _NUMBERS + rb'(?:\[' + _NUMBERS + rb'\]' + _NUMBERS + rb')*\]'), b'"segmentation":0'
-# as a key it can stand nowhere else: inside a string its quotes would carry backslashes; what is nested deeper, or holds more than numbers, stays for the parser
+OUTLINES = re.compile(rb'"segmentation"(?<!\\"segmentation")\s*:\s*\[' + _NUMBERS + rb'(?:\[' + _NUMBERS + rb'\]' + _NUMBERS + rb')*\]\s*,')
+# as a key it can stand nowhere else: inside a string its quotes would carry backslashes; what is nested deeper, holds more than numbers or is the last key stays for the parser
 UNUSED = ('segmentation', 'coco_url', 'flickr_url', 'date_captured', 'license')
 
 def slim(
@@ -112,12 +112,12 @@ def _noted(notes:list, about:str, count:int, of:int, text:str):
 
 def _whole(v)->bool: return type(v) is int and abs(v) < 2**63
 
-def _category(path:Path, d:dict, skeleton:Skeleton|None=None)->dict:
-    "The one kind of thing in the file that has joints; several with the same joints are one"
+def _category(path:Path, d:dict)->dict:
+    "The one kind of thing in the file that has joints"
     having = [c for c in d['categories'] if c.get('keypoints')]
-    if not having: return _nameless(path, d, skeleton)
+    if not having:
+        raise UserError(f'{path}: no category has "keypoints", so there are no joints; use person_keypoints_*.json rather than instances_*.json.')
     named = [c for c in having if c.get('name') == 'person'] if len(having) > 1 else having
-    if len(named) != 1 and all(c['keypoints'] == having[0]['keypoints'] for c in having): return _as_one(d, having)
     if len(named) != 1:
         raise UserError(f'{path}: {len(having)} categories have "keypoints" ({", ".join(str(c.get("name"))[:20] for c in having[:5])}); keep one of them.')
     return named[0]
@@ -309,63 +309,11 @@ def _outside(box:np.ndarray, at:np.ndarray, sizes:np.ndarray|None)->np.ndarray:
     (h, w), (x, y, bw, bh) = sizes[at].T, box.T  # a picture that is not there (-1) has been refused before
     return (bw > 0) & (bh > 0) & (h > 0) & ((x >= w) | (y >= h) | (x + bw <= 0) | (y + bh <= 0))
 
-# %% ../../nbs/11_data.coco.ipynb #524eb56b
-def _sizes(anns:list)->set:
-    "How many numbers the annotations have in \"keypoints\", where there are any"
-    return {len(k) for a in anns if isinstance(k := a.get('keypoints'), (list, array)) and len(k)}
-
-def _nameless(path:Path, d:dict, skeleton:Skeleton|None)->dict:
-    "The category of joints that the file does not name: they are those of `skeleton`, or nobody knows them"
-    sizes = _sizes(d['annotations'])
-    if not sizes: raise UserError(f'{path}: no category has "keypoints", so there are no joints; use person_keypoints_*.json rather than instances_*.json.')
-    n = max(sizes)//3
-    if skeleton is None:
-        alike = [name for name, s in KNOWN.items() if len(s) == n]
-        hint = f' (if they are those of {" or ".join(alike)}, semipose.skeletons.KNOWN has the names)' if alike else ''
-        raise UserError(f'{path}: its people have {n} joints, and no category names them: write the names as "keypoints" of the category{hint}, '
-                        'or call read_coco with skeleton=.')
-    ids = {a.get('category_id') for a in d['annotations'] if _sizes([a])}
-    if sizes != {3*len(skeleton)} or len(ids) != 1:
-        counts = ' or '.join(str(s//3) for s in sorted(sizes))
-        raise UserError(f'{path}: its people have {counts} joints in {len(ids)} categories, and the skeleton {skeleton.name} has {len(skeleton)} of one; '
-                        'pass the skeleton that fits.')
-    mine = next((c for c in d['categories'] if c.get('id') in ids), None)
-    if mine is None: d['categories'].append(mine := dict(id=ids.pop(), name='person'))
-    return dict(mine, keypoints=list(skeleton.joints), skeleton=[])
-
-def _as_one(d:dict, cats:list)->dict:
-    "Categories that have the same joints, such as the species of AP-10K, read as one"
-    first, ids = cats[0], {c.get('id') for c in cats}
-    for a in d['annotations']:
-        if a.get('category_id') in ids: a['category_id'] = first.get('id')
-    few = ', '.join(str(c.get('name'))[:20] for c in cats[:3])
-    return dict(first, notes=[f'{len(cats)} categories with the same joints are read as one ({few}{", ..." if len(cats) > 3 else ""}).'])
-
-def _skeleton(path:Path, d:dict, cat:dict, sigmas, flips)->Skeleton:
-    "The file's own skeleton; what is wrong with it is told with the file's name"
-    sizes = _sizes([a for a in d['annotations'] if a.get('category_id', cat.get('id')) == cat.get('id')])
-    count = sizes.pop()//3 if len(sizes) == 1 and not next(iter(sizes)) % 3 else None
-    try: return skeleton_from_coco(cat, sigmas, flips, count)
-    except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
-
-def _by_name(path:Path, own:Skeleton, skeleton:Skeleton)->tuple[int,...]:
-    "Where each joint of `skeleton` is among the file's: by name, in any order and spelling, or not at all"
-    if len(own) != len(skeleton):
-        raise UserError(f'{path}: its people have {len(own)} joints and the skeleton {skeleton.name} has {len(skeleton)}; '
-                        'leave skeleton=None to use the file\'s own.')
-    at = places(own.joints, skeleton.joints)
-    if at is None:
-        mine, theirs = ([j for j in a.joints if j not in b.joints] for a, b in ((own, skeleton), (skeleton, own)))
-        few = lambda names: ', '.join(names[:3]) + ', ...'*(len(names) > 3)
-        raise UserError(f'{path}: it names the joints {few(mine)} where the skeleton {skeleton.name} has {few(theirs)}; '
-                        'leave skeleton=None to use the file\'s own, or rename them alike.')
-    return at
-
 # %% ../../nbs/11_data.coco.ipynb #90bf0455
 def read_coco(
     json:Path|str,                   # a COCO keypoint file
     images:Path|str|None=None,       # folder of the pictures; None: looked for in the usual places beside the file
-    skeleton:Skeleton|None=None,     # whose joints, matched by name in any order; None: the file's own
+    skeleton:Skeleton|None=None,     # what the joints are; None: read from the file's category
     min_joints:int=1,                # leave out people with fewer annotated joints
     keep_all:bool=False,             # for evaluation: crowds and people without joints too
     sigmas=None,                     # (K,) spreads of the joints, or one for all; None: see `skeleton_from_coco`
@@ -375,14 +323,15 @@ def read_coco(
     "Read people from a COCO keypoint file, and check them"
     path = Path(json)
     d = _load(path)
-    cat = _category(path, d, skeleton)
-    own = _skeleton(path, d, cat, sigmas, flips)
-    if skeleton is not None: order = _by_name(path, own, skeleton)
+    cat = _category(path, d)
+    if skeleton is None: skeleton = _skeleton(path, cat, sigmas, flips)
+    elif len(skeleton) != len(cat['keypoints']):
+        raise UserError(f'{path}: its people have {len(cat["keypoints"])} joints and the skeleton {skeleton.name} has {len(skeleton)}; '
+                        'leave skeleton=None to use the file\'s own.')
     every, notes = _of_category(path, d, cat), []
     mine = [a for a in every if keep_all or a.get('iscrowd', 0) != 1]
     _noted(notes, 'left out', len(every) - len(mine), len(every), f'Left out of training: crowds, {len(every) - len(mine):,} of {len(every):,} annotations.')
-    people = _people(path, mine, own, d['images'], keep_all, fill, notes)
-    if skeleton is not None: people = replace(people, skeleton=skeleton, xy=people.xy[:,order], vis=people.vis[:,order])
+    people = _people(path, mine, skeleton, d['images'], keep_all, fill, notes)
     if not keep_all: people = _with_joints(path, people, min_joints, notes)
     _refuse_units(path, people)
     _slashes(path, images, people, notes)
@@ -402,16 +351,23 @@ def _with_joints(path:Path, people:People, least:int, notes:list)->People:
     _noted(notes, 'left out', few, len(people), f'Left out of training: people {without} annotated joints, {few:,} of {len(people):,}.')
     return people.subset(keep)
 
+def _skeleton(path:Path, cat:dict, sigmas, flips)->Skeleton:
+    "The file's own skeleton; what is wrong with it is told with the file's name"
+    try: return Skeleton.from_coco(cat, sigmas, flips)
+    except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
+
 # %% ../../nbs/11_data.coco.ipynb #b7d10467
+LOOKED = 500   # pictures of a file that are glanced at
+
 def _refuse_units(path:Path, people:People):
     "UserError where boxes or joints are in shares of the picture"
     real = ~people.crowd & (people.box[:,2:] > 0).all(1)
     box, remedy = people.box[real], 'multiply x by the picture\'s width and y by its height, so that they are px'
     if len(box) and np.abs(box).max() <= 1:
         raise UserError(f'{path}: every "bbox" lies between 0 and 1, as shares of the picture do; {remedy}.')
-    far = np.abs(people.xy).max((1, 2), initial=0)   # a joint that is not annotated is at 0
-    joined = real & ((people.vis > 0).sum(1) >= 2)
-    small = joined & (far <= 1) & (people.box[:,2:].max(1, initial=0) > 8)
+    some = np.flatnonzero(real)[::max(1, int(real.sum())//LOOKED)]   # spread over the file
+    joined, far = (people.vis[some] > 0).sum(1) >= 2, np.abs(people.xy[some]).max((1, 2), initial=0)   # a joint that is not annotated is at 0
+    small = joined & (far <= 1) & (people.box[some,2:].max(1, initial=0) > 8)
     if small.any() and small.sum() > .9*joined.sum():
         raise UserError(f'{path}: "keypoints" lie between 0 and 1, as shares of the picture do, and "bbox" is in px; {remedy}.')
 
@@ -423,7 +379,8 @@ def are_corners(
     least:int=8,                 # boxes that it takes to be sure
 )->bool:
     "Are boxes written as x1, y1, x2, y2? So read they lie in their pictures with all joints inside, and as they should be read most reach beyond"
-    ok = (box[:,2:] > 0).all(1) & (size > 0).all(1)
+    ok = np.flatnonzero((box[:,2:] > 0).all(1) & (size > 0).all(1))
+    ok = ok[::max(1, len(ok)//5000)]   # of very many a part, spread over the file
     b, wh = box[ok], size[ok][:,::-1] + 2.
     if len(b) < least or ((b[:,2:] > b[:,:2]) & (b[:,2:] <= wh)).all(1).mean() < .98: return False
     if (b[:,:2] + b[:,2:] > wh).any(1).mean() < .5: return False
@@ -431,8 +388,6 @@ def are_corners(
     slack = .05*(b[:,2:] - b[:,:2])[:,None]
     inside = ((xy[ok] >= b[:,None,:2] - slack) & (xy[ok] <= b[:,None,2:] + slack)).all(-1) | (vis[ok] == 0)
     return bool(inside.mean(1).mean() > .98)
-
-LOOKED = 500   # pictures of a file that are glanced at
 
 def _compare_with_pictures(path:Path, people:People, notes:list):
     "Set `upright` (and the size of a turned picture, where boxes show it); UserError where labels and pictures do not fit"
