@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import UserError, told
 from ..files import whole
-from ..skeletons import COCO17, Skeleton
+from ..skeletons import COCO17, KNOWN, Skeleton, places, skeleton_from_coco
 from .core import FILL, Note, People, find_inside, glance, hold_out, in_archive, is_there, one_picture, read_bytes, turned
 
 # %% auto #0
@@ -112,12 +112,12 @@ def _noted(notes:list, about:str, count:int, of:int, text:str):
 
 def _whole(v)->bool: return type(v) is int and abs(v) < 2**63
 
-def _category(path:Path, d:dict)->dict:
-    "The one kind of thing in the file that has joints"
+def _category(path:Path, d:dict, skeleton:Skeleton|None=None)->dict:
+    "The one kind of thing in the file that has joints; several with the same joints are one"
     having = [c for c in d['categories'] if c.get('keypoints')]
-    if not having:
-        raise UserError(f'{path}: no category has "keypoints", so there are no joints; use person_keypoints_*.json rather than instances_*.json.')
+    if not having: return _nameless(path, d, skeleton)
     named = [c for c in having if c.get('name') == 'person'] if len(having) > 1 else having
+    if len(named) != 1 and all(c['keypoints'] == having[0]['keypoints'] for c in having): return _as_one(d, having)
     if len(named) != 1:
         raise UserError(f'{path}: {len(having)} categories have "keypoints" ({", ".join(str(c.get("name"))[:20] for c in having[:5])}); keep one of them.')
     return named[0]
@@ -309,11 +309,63 @@ def _outside(box:np.ndarray, at:np.ndarray, sizes:np.ndarray|None)->np.ndarray:
     (h, w), (x, y, bw, bh) = sizes[at].T, box.T  # a picture that is not there (-1) has been refused before
     return (bw > 0) & (bh > 0) & (h > 0) & ((x >= w) | (y >= h) | (x + bw <= 0) | (y + bh <= 0))
 
+# %% ../../nbs/11_data.coco.ipynb #524eb56b
+def _sizes(anns:list)->set:
+    "How many numbers the annotations have in \"keypoints\", where there are any"
+    return {len(k) for a in anns if isinstance(k := a.get('keypoints'), (list, array)) and len(k)}
+
+def _nameless(path:Path, d:dict, skeleton:Skeleton|None)->dict:
+    "The category of joints that the file does not name: they are those of `skeleton`, or nobody knows them"
+    sizes = _sizes(d['annotations'])
+    if not sizes: raise UserError(f'{path}: no category has "keypoints", so there are no joints; use person_keypoints_*.json rather than instances_*.json.')
+    n = max(sizes)//3
+    if skeleton is None:
+        alike = [name for name, s in KNOWN.items() if len(s) == n]
+        hint = f' (if they are those of {" or ".join(alike)}, semipose.skeletons.KNOWN has the names)' if alike else ''
+        raise UserError(f'{path}: its people have {n} joints, and no category names them: write the names as "keypoints" of the category{hint}, '
+                        'or call read_coco with skeleton=.')
+    ids = {a.get('category_id') for a in d['annotations'] if _sizes([a])}
+    if sizes != {3*len(skeleton)} or len(ids) != 1:
+        counts = ' or '.join(str(s//3) for s in sorted(sizes))
+        raise UserError(f'{path}: its people have {counts} joints in {len(ids)} categories, and the skeleton {skeleton.name} has {len(skeleton)} of one; '
+                        'pass the skeleton that fits.')
+    mine = next((c for c in d['categories'] if c.get('id') in ids), None)
+    if mine is None: d['categories'].append(mine := dict(id=ids.pop(), name='person'))
+    return dict(mine, keypoints=list(skeleton.joints), skeleton=[])
+
+def _as_one(d:dict, cats:list)->dict:
+    "Categories that have the same joints, such as the species of AP-10K, read as one"
+    first, ids = cats[0], {c.get('id') for c in cats}
+    for a in d['annotations']:
+        if a.get('category_id') in ids: a['category_id'] = first.get('id')
+    few = ', '.join(str(c.get('name'))[:20] for c in cats[:3])
+    return dict(first, notes=[f'{len(cats)} categories with the same joints are read as one ({few}{", ..." if len(cats) > 3 else ""}).'])
+
+def _skeleton(path:Path, d:dict, cat:dict, sigmas, flips)->Skeleton:
+    "The file's own skeleton; what is wrong with it is told with the file's name"
+    sizes = _sizes([a for a in d['annotations'] if a.get('category_id', cat.get('id')) == cat.get('id')])
+    count = sizes.pop()//3 if len(sizes) == 1 and not next(iter(sizes)) % 3 else None
+    try: return skeleton_from_coco(cat, sigmas, flips, count)
+    except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
+
+def _by_name(path:Path, own:Skeleton, skeleton:Skeleton)->tuple[int,...]:
+    "Where each joint of `skeleton` is among the file's: by name, in any order and spelling, or not at all"
+    if len(own) != len(skeleton):
+        raise UserError(f'{path}: its people have {len(own)} joints and the skeleton {skeleton.name} has {len(skeleton)}; '
+                        'leave skeleton=None to use the file\'s own.')
+    at = places(own.joints, skeleton.joints)
+    if at is None:
+        mine, theirs = ([j for j in a.joints if j not in b.joints] for a, b in ((own, skeleton), (skeleton, own)))
+        few = lambda names: ', '.join(names[:3]) + ', ...'*(len(names) > 3)
+        raise UserError(f'{path}: it names the joints {few(mine)} where the skeleton {skeleton.name} has {few(theirs)}; '
+                        'leave skeleton=None to use the file\'s own, or rename them alike.')
+    return at
+
 # %% ../../nbs/11_data.coco.ipynb #90bf0455
 def read_coco(
     json:Path|str,                   # a COCO keypoint file
     images:Path|str|None=None,       # folder of the pictures; None: looked for in the usual places beside the file
-    skeleton:Skeleton|None=None,     # what the joints are; None: read from the file's category
+    skeleton:Skeleton|None=None,     # whose joints, matched by name in any order; None: the file's own
     min_joints:int=1,                # leave out people with fewer annotated joints
     keep_all:bool=False,             # for evaluation: crowds and people without joints too
     sigmas=None,                     # (K,) spreads of the joints, or one for all; None: see `skeleton_from_coco`
@@ -323,15 +375,14 @@ def read_coco(
     "Read people from a COCO keypoint file, and check them"
     path = Path(json)
     d = _load(path)
-    cat = _category(path, d)
-    if skeleton is None: skeleton = _skeleton(path, cat, sigmas, flips)
-    elif len(skeleton) != len(cat['keypoints']):
-        raise UserError(f'{path}: its people have {len(cat["keypoints"])} joints and the skeleton {skeleton.name} has {len(skeleton)}; '
-                        'leave skeleton=None to use the file\'s own.')
+    cat = _category(path, d, skeleton)
+    own = _skeleton(path, d, cat, sigmas, flips)
+    if skeleton is not None: order = _by_name(path, own, skeleton)
     every, notes = _of_category(path, d, cat), []
     mine = [a for a in every if keep_all or a.get('iscrowd', 0) != 1]
     _noted(notes, 'left out', len(every) - len(mine), len(every), f'Left out of training: crowds, {len(every) - len(mine):,} of {len(every):,} annotations.')
-    people = _people(path, mine, skeleton, d['images'], keep_all, fill, notes)
+    people = _people(path, mine, own, d['images'], keep_all, fill, notes)
+    if skeleton is not None: people = replace(people, skeleton=skeleton, xy=people.xy[:,order], vis=people.vis[:,order])
     if not keep_all: people = _with_joints(path, people, min_joints, notes)
     _refuse_units(path, people)
     _slashes(path, images, people, notes)
@@ -350,11 +401,6 @@ def _with_joints(path:Path, people:People, least:int, notes:list)->People:
     without = 'without' if least < 2 else f'with fewer than {least}'
     _noted(notes, 'left out', few, len(people), f'Left out of training: people {without} annotated joints, {few:,} of {len(people):,}.')
     return people.subset(keep)
-
-def _skeleton(path:Path, cat:dict, sigmas, flips)->Skeleton:
-    "The file's own skeleton; what is wrong with it is told with the file's name"
-    try: return Skeleton.from_coco(cat, sigmas, flips)
-    except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
 
 # %% ../../nbs/11_data.coco.ipynb #b7d10467
 LOOKED = 500   # pictures of a file that are glanced at
