@@ -18,7 +18,6 @@ from .metrics import oks, pck, torso
 from .draw import Picture
 from .views import A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, unmirrored, plain, render
 from .predict import as_list, decode, look, map_back, mean_heat
-from .teaching import Everything, Self
 from .methods import A90, METHODS, NOTHING
 
 # %% auto #0
