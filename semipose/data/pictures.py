@@ -105,8 +105,8 @@ class Boxes(dict):
         found, last = {i: n for i, n in enumerate(names) if n in self}, Counter(Path(n).name for n in names)
         ends = lambda long, short: f'/{long}'.endswith(f'/{short.removeprefix("./").lstrip("/")}')
         lone = lambda i, k: last[Path(k).name] == len(entries[Path(k).name]) == 1
-        for fits in (lambda i, k: ends(full[i], k), lambda i, k: ends(k, names[i]) and not self._elsewhere(k, names[i], full[i]),
-                     lambda i, k: lone(i, k) and not self._elsewhere(k, names[i], full[i])):
+        for fits in (lambda i, k: ends(full[i], k), lambda i, k: ends(k, names[i]) and not self.elsewhere(k, names[i], full[i]),
+                     lambda i, k: lone(i, k) and not self.elsewhere(k, names[i], full[i])):
             used, pairs = set(found.values()), {}
             for i in range(len(names)):
                 mine = [k for k in entries.get(Path(names[i]).name, ()) if i not in found and k not in used and fits(i, k)]
@@ -121,8 +121,9 @@ class Boxes(dict):
             (len(lost) - len(unsure), 'are of pictures that are not there')) if n)
         return out
 
-    def _elsewhere(self, name:str, inside:str, full:str)->bool:
+    def elsewhere(self, name:str, inside:str, path)->bool:
         "Is there another picture of that very name beside the folder or in it? Then it is the one that is meant"
+        full = Path(os.path.abspath(path)).as_posix()
         folder = full.removesuffix(inside.removeprefix('./')).rstrip('/')
         return any(os.path.isfile(p) and os.path.realpath(p) != os.path.realpath(full) for p in (f'{folder}/{name}', f'{os.path.dirname(folder)}/{name}'))
 
