@@ -1,6 +1,6 @@
-"""All benchmarks, one after the other, kept as text with their command and hardware: `python scripts/benchmarks.py [codecs data eval]` writes results/benchmarks/NAME.txt.
+"""All benchmarks, one after the other, kept as text with their command and hardware: `python scripts/benchmarks.py [carry codecs data eval]` writes results/benchmarks/NAME.txt.
 
-They time; nothing else should run meanwhile. Notebooks 02, 11 and 51 show the files.
+They time; nothing else should run meanwhile. Notebooks 02, 11, 20 and 51 show the files.
 """
 from __future__ import annotations
 import argparse, os, subprocess, sys
@@ -10,7 +10,7 @@ from semipose.files import whole
 from semipose.run import hardware
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("codecs", "data", "eval")
+NAMES = ("carry", "codecs", "data", "eval")
 
 
 def main():

@@ -25,9 +25,10 @@ __all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED'
            'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'same_people', 'by_method', 'group_of', 'measure_work',
            'longer', 'of_network', 'rows', 'against', 'is_mixed', 'has_start', 'seeds_said', 'pair_said', 'beside',
            'at_work', 'between', 'gain_said', 'equal_said', 'there_said', 'pm', 'share', 'table_rows', 'changed',
-           'variants', 'group_said', 'paint', 'shared_seeds', 'gains_figure', 'seeds_of', 'main_figure', 'short',
-           'failed_figure', 'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure', 'order_rows',
-           'family_table', 'rows_html', 'gaps_html', 'variants_html', 'said_of', 'protocol_html', 'ledger_report']
+           'variants', 'outcomes', 'group_said', 'paint', 'shared_seeds', 'gains_figure', 'seeds_of', 'main_figure',
+           'short', 'failed_figure', 'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure',
+           'order_rows', 'family_table', 'rows_html', 'gaps_html', 'variants_html', 'said_of', 'protocol_html',
+           'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 FAMILIES = {    # protocols that differ in the number of labels alone
@@ -288,6 +289,14 @@ def variants(
                         n=s['n'], ap=s['mean'], sd=s['sd'], gain=paired(alike or methods.get(base, []), mine, resample, any_terms=True),
                         change=paired(methods.get(name, []), mine, resample, any_terms=True)))
     return out
+
+# %% ../nbs/73_tables.ipynb #31f4f72d
+def outcomes(
+    entries:Sequence[Entry],    # of one method
+)->str:                         # e.g. 'held 8, faded 2'
+    "How many trainings held, faded and collapsed, by the rules of `watch.outcome`"
+    n = Counter(e.outcome for e in entries)
+    return ', '.join(f'{word} {n[word]}' for word in ('held', 'faded', 'collapsed') if n[word])
 
 # %% ../nbs/73_tables.ipynb #3f97c800
 PAINT = {'supervised': '#4a4d53', 'plain consistency': '#d1490c', 'the method': '#0072b2', 'pseudo labels': '#b8860b', 'unlike pairs': '#56b4e9', 'later methods': '#7b5ea7',
