@@ -183,8 +183,9 @@ def _wanted(path, entries:list, categories, prefer:str):
     named = next((same for n in (prefer, 'person') if (same := {i for i in used if names.get(i, '').lower() == n.lower()})), set())
     one = next((s for s in (joined, named, used if len(used) < 2 else set(), {1} & used if not names else set()) if len(s) == 1), None)
     if one is None and used:
+        wanted = ' or '.join(f'"{n}"' for n in dict.fromkeys((prefer, 'person')))
         held = ", ".join(f"{names.get(i, i)}"[:20] for i in sorted(used)[:5])
-        raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is "{prefer}"; keep one of them.')
+        raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is called {wanted}; keep one of them.')
     return lambda o: type(c := o.get('category_id')) is not int or c in one
 
 def _names(path, images, entry)->dict[int,str]:
