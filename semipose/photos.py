@@ -5,7 +5,7 @@
 # %% ../nbs/55_photos.ipynb #3012c6d0
 from __future__ import annotations
 import hashlib, importlib, json, os, re, time, warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace as changed
@@ -82,20 +82,15 @@ def named(
     where:str,            # what a message begins with
 )->list[Photo]:           # with `key`; UserError if a name could mean two of them
     "Under which name the boxes' file knows each photo; None: it does not"
-    exact, weak = {p.file for p in photos if p.file in table}, {}
+    mine, called = table.match([p.file for p in photos], [p.path for p in photos]), {id(o): k for k, o in table.items()}
+    for p in photos: p.key = called.get(id(mine[p.file]))
+    used, free = {p.key for p in photos}, defaultdict(list)
     for p in photos:
-        parts = Path(os.path.abspath(p.path)).parts
-        ends = ('/'.join(parts[i:]) for i in range(len(parts)))
-        p.key = p.file if p.file in exact else next((e for e in ends if e in table and e not in exact), p.file)
-        entry = table.of(p.key)
-        if p.key not in exact and entry is not None: weak.setdefault(id(entry), []).append(p)
-    taken = {id(table[k]) for k in exact}
-    for entry, several in weak.items():
-        if entry in taken:     # another photo bears that very name
-            for p in several: p.key = None
-        elif len(several) > 1:
-            name = next(k for k, o in table.items() if id(o) == entry)
-            raise UserError(f'{where}: "{name}" could mean {several[0].file} or {several[1].file}; write the names in it with their folders.')
+        if p.key is None: free[Path(p.file).name].append(p)
+    for k, o in table.items():
+        several = [p for p in free.get(Path(k).name, ()) if not table.elsewhere(k, p.file, p.path)] if o['boxes'] and k not in used else ()
+        if len(several) > 1:
+            raise UserError(f'{where}: "{k}" could mean {several[0].file} or {several[1].file}; write the names in it with their folders.')
     return photos
 
 def list_photos(

@@ -938,6 +938,8 @@ def as_begun(
     train, val, said = people_of(folder, recipe)
     if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
     train, val = (dataclass_replace(people, skeleton=data.train.skeleton) for people in (train, val))     # mirrored as it was begun
+    if progress: print(f'The run goes on with the people that it was begun with, {len(train):,} to train on and {len(val.posed):,} to validate on; '
+                       'what the files hold besides is left aside.')
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     return Data(train, val, Split.load(Path(folder)/'split.json', train), *cut, others, data.source)
 

@@ -436,7 +436,8 @@ def sigmas_note(
     if all(s==SIGMAS.get(j, DEFAULT_SIGMA) for j,s in zip(sk.joints, sk.sigmas)):
         mine = sum(j not in _COCOS for j in sk.joints)
         if not mine: return "COCO's sigmas."
-        return f"COCO's sigmas for {len(sk)-mine} joints, ours for {mine} that nobody measured: AP compares with your own runs alone."
+        theirs = f"COCO's sigmas for {n} joint{'s'*(n > 1)}, ours" if (n := len(sk)-mine) else 'Sigmas of ours'
+        return f'{theirs} for {mine} that nobody measured: AP compares with your own runs alone.'
     return f'Sigmas as given, {min(sk.sigmas):g} to {max(sk.sigmas):g}.'
 
 def joints_note(

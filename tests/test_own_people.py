@@ -152,7 +152,7 @@ def assert_same(a, b):
     assert all(torch.equal(x[k], y[k]) for k in x)
 
 @pytest.mark.parametrize('grow', [False, True])
-def test_a_run_is_taken_up_from_elsewhere_and_with_its_own_people(tmp_path, monkeypatch, grow):
+def test_a_run_is_taken_up_from_elsewhere_and_with_its_own_people(tmp_path, monkeypatch, capsys, grow):
     "all paths in full, from another working folder, and with more labels in the file than it was begun with"
     monkeypatch.chdir(tmp_path)
     labelled(Path('d'))
@@ -161,7 +161,8 @@ def test_a_run_is_taken_up_from_elsewhere_and_with_its_own_people(tmp_path, monk
     if grow: labelled(Path('d'), n=48)
     (tmp_path/'elsewhere').mkdir()
     monkeypatch.chdir('elsewhere')
-    assert train('naive', SMALL, tmp_path/'d', tmp_path/'runs'/'r', resume=True, **KW)['state'] == 'done'
+    assert train('naive', SMALL, tmp_path/'d', tmp_path/'runs'/'r', resume=True, **{**KW, 'progress': True})['state'] == 'done'
+    assert ('goes on with the people that it was begun with' in capsys.readouterr().out) == grow, 'the paragraph before is of the file as it is today'
     assert_same(tmp_path/'runs'/'whole', tmp_path/'runs'/'r')
     assert val_of_run(tmp_path/'runs'/'whole') == val_of_run(tmp_path/'runs'/'r')
 

@@ -357,6 +357,16 @@ def test_a_box_stays_in_its_folder(tmp_path):
         assert len({p.file for p in list_photos(sources)}) == 6 == len({i for _, i in got})
 
 
+def test_a_box_of_the_folder_beside_is_not_taken(tmp_path):
+    "of one picture alone too; and a name that carries more folders than ours is told by its end"
+    one, two, _ = cams(tmp_path)
+    named = lambda *names: coco(tmp_path, dict.fromkeys(names, BOXES[0]))
+    for given in (two, two / "0.png"):
+        with pytest.raises(UserError, match="none of its boxes is in a picture that was given"): list_photos(given, named("cam1/0.png"))
+    photos = list_photos(tmp_path / "x", named("images/cam1/0.png"))
+    assert [p.file for p in photos if len(p.boxes)] == ["cam1/0.png"]
+
+
 def test_names_carry_as_many_folders_as_it_takes(tmp_path):
     one, two, other = cams(tmp_path)
     assert [p.file for p in list_photos(one)] == ["0.png", "1.png"]

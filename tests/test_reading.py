@@ -176,6 +176,21 @@ def test_true_boxes_are_not_taken_for_corners():
     assert not coco.are_corners(whole, size, xy, np.full((400, 9), 2))
 
 
+def test_corners_of_people_who_fill_their_pictures():
+    "few of them reach beyond, and joints keep to one side of boxes so read; joints that do so of themselves (heads alone) raise no alarm"
+    rng = np.random.default_rng(0)
+    size = np.tile([120, 160], (400, 1))
+    first, last = rng.uniform(2, 40, (400, 2)), np.array([160, 120]) - rng.uniform(18, 50, (400, 2))
+    share, v = rng.uniform(0.1, 0.9, (400, 9, 2)), np.full((400, 9), 2)
+    share[:, :2] = [[0.1, 0.1], [0.9, 0.9]]
+    box, corners = np.concatenate([first, last - first], 1), np.concatenate([first, last], 1)
+    xy = first[:, None] + share * (last - first)[:, None]
+    assert (corners[:, :2] + corners[:, 2:] > size[:, ::-1] + 2).any(1).mean() < 0.5
+    assert coco.are_corners(corners, size, xy, v) and not coco.are_corners(box, size, xy, v)
+    heads = first[:, None] + share * [1, 0.3] * (last - first)[:, None]
+    assert not coco.are_corners(box, size, heads, v)
+
+
 def test_pictures_of_another_scale_are_refused(tmp_path):
     d = lamps(sized=False)
     assert len(read_coco(written(tmp_path / "sound", d))) == 12

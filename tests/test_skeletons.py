@@ -173,7 +173,7 @@ def test_what_training_says_of_its_joints():
     assert "8 mirror pairs: left_eye-right_eye, left_ear-right_ear" in joints_note(COCO17) and "Sigmas of coco17." in joints_note(COCO17)
     cat = Skeleton.from_coco(dict(name="cat", keypoints=["nose", "earL", "earR", "paw_L"]))
     assert "1 mirror pair: earL-earR." in joints_note(cat) and "paw_L" in joints_note(cat) and "--no-mirror" in joints_note(cat)
-    assert "COCO's sigmas for 1 joints, ours for 3" in joints_note(cat)
+    assert "COCO's sigmas for 1 joint, ours for 3" in joints_note(cat)
     assert "as given" in joints_note(Skeleton.from_coco(dict(name="cat", keypoints=["nose", "x"]), sigmas=.1))
 
 

@@ -424,16 +424,25 @@ def are_corners(
     vis:np.ndarray|None=None,    # (N,K) 0 = not annotated
     least:int=8,                 # boxes that it takes to be sure
 )->bool:
-    "Are boxes written as x1, y1, x2, y2? So read they lie in their pictures with all joints inside, and as they should be read most reach beyond"
+    "Are boxes written as x1, y1, x2, y2? So read they lie in their pictures with all joints inside, and as they should be read many reach beyond"
     ok = np.flatnonzero((box[:,2:] > 0).all(1) & (size > 0).all(1))
     ok = ok[::max(1, len(ok)//5000)]   # of very many a part, spread over the file
     b, wh = box[ok], size[ok][:,::-1] + 2.
     if len(b) < least or ((b[:,2:] > b[:,:2]) & (b[:,2:] <= wh)).all(1).mean() < .98: return False
-    if (b[:,:2] + b[:,2:] > wh).any(1).mean() < .5: return False
-    if xy is None: return True
+    beyond = (b[:,:2] + b[:,2:] > wh).any(1).mean()
+    if xy is None or beyond < .05: return bool(beyond >= .5)
     slack = .05*(b[:,2:] - b[:,:2])[:,None]
     inside = ((xy[ok] >= b[:,None,:2] - slack) & (xy[ok] <= b[:,None,2:] + slack)).all(-1) | (vis[ok] == 0)
-    return bool(inside.mean(1).mean() > .98)
+    return bool(inside.mean(1).mean() > .98) and (beyond >= .5 or _lean(b, xy[ok], vis[ok] > 0))
+
+def _lean(box:np.ndarray, xy:np.ndarray, seen:np.ndarray)->bool:
+    "Do joints keep to the upper left of boxes read as x, y, width, height, and to the middle of the same read as corners? So it is where people fill their pictures"
+    some = seen.sum(1) > 2
+    if not some.any(): return False
+    b, xy, seen = box[some], xy[some], seen[some][...,None]
+    first, last = np.where(seen, xy, np.inf).min(1) - b[:,:2], np.where(seen, xy, -np.inf).max(1)
+    shares = lambda end, side: np.median((end - last - first)/side, 0)   # the margin on the right, below, less that on the left, above
+    return bool((shares(b[:,:2] + b[:,2:], b[:,2:]) > np.maximum(.05, 3*np.abs(shares(b[:,2:], np.maximum(b[:,2:] - b[:,:2], 1))))).all())
 
 def _compare_with_pictures(path:Path, people:People, notes:list):
     "Set `upright` (and the size of a turned picture, where boxes show it); UserError where labels and pictures do not fit"
@@ -447,7 +456,7 @@ def _compare_with_pictures(path:Path, people:People, notes:list):
     for i in mine: size[i] = turned(*seen[i]) if people.upright else seen[i][0]
     size, pose = size[people.image], people.vis > 0
     if are_corners(people.box, size, people.xy, people.vis):
-        raise UserError(f'{path}: "bbox" seems to hold two corners (x1, y1, x2, y2): read as x, y, width, height most reach beyond their pictures, '
+        raise UserError(f'{path}: "bbox" seems to hold two corners (x1, y1, x2, y2): read as x, y, width, height many reach beyond their pictures, '
                         'and all joints lie between the corners; write x, y, x2 - x1, y2 - y1.')
     rows = np.flatnonzero(np.isin(people.image, mine) & (people.box[:,2:] > 0).all(1) & ~people.crowd)
     if not len(rows): return
@@ -517,7 +526,8 @@ def _one_each(path:Path, images, people:People, notes:list):
 # %% ../../nbs/11_data.coco.ipynb #b08f633b
 def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
     "The folder that holds the pictures: the one given or one inside it, or the usual places beside the file"
-    first = people.files[people.image[0]] if len(people) else people.files[0] if people.files else ''
+    if not people.files: raise UserError(f'{path}: its list "images" is empty; add the pictures, with "id" and "file_name".')
+    first = people.files[people.image[0]] if len(people) else people.files[0]
     split = path.stem.removeprefix('person_keypoints').removeprefix('image_info').strip('_')
     if images is not None:
         if not Path(images).is_dir() and not in_archive(images):
@@ -620,6 +630,7 @@ def read_detections(
         if not number(o.get('score')): raise UserError(f'{at} has "score" {told(o.get("score"))}; it should be a number, how sure the detector is.')
         if type(b := o.get('bbox')) is not array or len(b) != 4 or not all(map(number, b)):
             raise UserError(f'{at} has "bbox" {told(list(b) if type(b) is array else b)}; it should be x, y, width, height in px.')
+    if not found: raise UserError(f'{path}: no box has "category_id" {category}, that of people here; write it for them, or leave it out.')
     every, found, notes = len(found), [(i, o) for i, o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0], []
     _noted(notes, 'boxes', every - len(found), every, f'Left out: boxes with a score under {min_score:g} or without size, {every - len(found):,} of {every:,} in {path.name}.')
     if not found: raise UserError(f'{path}: no box of category {category} has a "score" of {min_score} or more; choose a lower min_score, or another category.')
@@ -723,7 +734,7 @@ def read_train_val(
     notes = list(every.notes)
     if not len(every.posed): _with_joints(first, every, 1, notes)
     train, other = hold_out(every, share, seed, _alike(every))
-    note = (f'{first.name} is the only file of labels: {len(other.posed):,} of its {len(train.posed)+len(other.posed):,} labelled people '
+    note = (f'{first.name} is the only file of labels that is read: {len(other.posed):,} of its {len(train.posed)+len(other.posed):,} labelled people '
             f'({len(np.unique(other.image)):,} pictures, a choice with seed {seed}) are set aside for validation.')
     bare, crowds = len(train) - len(train.posed) - int(train.crowd.sum()), int(train.crowd.sum())
     _noted(notes, 'left out', bare, len(train), f'Left out of training: people without annotated joints, {bare:,} of {len(train):,}.')

@@ -105,8 +105,8 @@ class Boxes(dict):
         found, last = {i: n for i, n in enumerate(names) if n in self}, Counter(Path(n).name for n in names)
         ends = lambda long, short: f'/{long}'.endswith(f'/{short.removeprefix("./").lstrip("/")}')
         lone = lambda i, k: last[Path(k).name] == len(entries[Path(k).name]) == 1
-        for fits in (lambda i, k: ends(full[i], k), lambda i, k: ends(k, names[i]) and not self._elsewhere(k, names[i], full[i]),
-                     lambda i, k: lone(i, k) and not self._elsewhere(k, names[i], full[i])):
+        for fits in (lambda i, k: ends(full[i], k), lambda i, k: ends(k, names[i]) and not self.elsewhere(k, names[i], full[i]),
+                     lambda i, k: lone(i, k) and not self.elsewhere(k, names[i], full[i])):
             used, pairs = set(found.values()), {}
             for i in range(len(names)):
                 mine = [k for k in entries.get(Path(names[i]).name, ()) if i not in found and k not in used and fits(i, k)]
@@ -121,8 +121,9 @@ class Boxes(dict):
             (len(lost) - len(unsure), 'are of pictures that are not there')) if n)
         return out
 
-    def _elsewhere(self, name:str, inside:str, full:str)->bool:
+    def elsewhere(self, name:str, inside:str, path)->bool:
         "Is there another picture of that very name beside the folder or in it? Then it is the one that is meant"
+        full = Path(os.path.abspath(path)).as_posix()
         folder = full.removesuffix(inside.removeprefix('./')).rstrip('/')
         return any(os.path.isfile(p) and os.path.realpath(p) != os.path.realpath(full) for p in (f'{folder}/{name}', f'{os.path.dirname(folder)}/{name}'))
 
@@ -182,8 +183,9 @@ def _wanted(path, entries:list, categories, prefer:str):
     named = next((same for n in (prefer, 'person') if (same := {i for i in used if names.get(i, '').lower() == n.lower()})), set())
     one = next((s for s in (joined, named, used if len(used) < 2 else set(), {1} & used if not names else set()) if len(s) == 1), None)
     if one is None and used:
+        wanted = ' or '.join(f'"{n}"' for n in dict.fromkeys((prefer, 'person')))
         held = ", ".join(f"{names.get(i, i)}"[:20] for i in sorted(used)[:5])
-        raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is "{prefer}"; keep one of them.')
+        raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is called {wanted}; keep one of them.')
     return lambda o: type(c := o.get('category_id')) is not int or c in one
 
 def _names(path, images, entry)->dict[int,str]:
