@@ -643,7 +643,7 @@ def same_recipe(
     old, recipe = read_recipe(folder), json.loads(json.dumps(recipe))
     if old['method'] == recipe['method'] and old.get('line', recipe.get('line')) != recipe.get('line'):
         raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): '
-                        'remove it, or choose another --name (of a sweep: another --out).')
+                        'remove it, or choose another --name (of a sweep or a comparison: another --out).')
     unseen = [k for k in SECOND if k not in second_of(recipe['method'], recipe['nets'])]      # a network that the run does not have
     for r in (old, recipe): r['protocol'] = {k: v for k,v in {**LATER, **r['protocol']}.items() if k not in unseen}
     old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
@@ -655,14 +655,14 @@ def same_recipe(
             if all(map(same_place, {k, *parts})): continue
             if old.get(k) == recipe.get(k):
                 raise UserError(f'The run {folder} was begun with another {k} of the same name ({place_of(old, k)}): '
-                                'give that one, or choose another --name (of a sweep: another --out).')
+                                'give that one, or choose another --name (of a sweep or a comparison: another --out).')
         elif old.get(k) == recipe.get(k): continue
         a, b, what = old.get(k), recipe.get(k), k
         if isinstance(a, dict) and isinstance(b, dict):
             what = next((f for f in {**a, **b} if a.get(f) != b.get(f)), k)
             a, b = (a.get(what), b.get(what)) if what != k else (a, b)
         raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: '
-                        f'give the old setting, or choose another --name (of a sweep: another --out).')
+                        f'give the old setting, or choose another --name (of a sweep or a comparison: another --out).')
 
 class Log:
     "log.csv, a row at a time; a column that appears later is added by writing the file anew"
