@@ -1134,7 +1134,7 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
         update('done' if name == order[-1] else 'running')
     return summary
 
-DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled')
+DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled', 'peak_reestimated')
 
 def _digest(result:dict)->dict:
     "The last row, as a summary tells it"
