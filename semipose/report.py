@@ -621,7 +621,8 @@ def footnote(
     chosen = sorted({d['best']['chosen_on'] for d in summary.get('methods', {}).values() if d.get('best')})
     flattered = ', and so a little too good' if any(c.startswith('validation') for c in chosen) else ''
     best = f'Best AP is of the best checkpoint, chosen on {escape(" and ".join(chosen))}{flattered}. ' if chosen else ''
-    anew = f'; re-estimated, that of unlabelled people {PEAKS["peak_reestimated"]}, of which the share is and by which a collapse is seen'*(share_of(summary) == 'peak_reestimated')
+    kind = share_of(summary)
+    anew = f'; re-estimated: {PEAKS[kind]}, of which the share is and by which a collapse is seen'*(kind == 'peak_reestimated')
     return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso's size, %. "
             f'Peaks are {PEAKS["peak_unlabeled"]}{anew}. Collapsed: the unlabelled peak ended under a third of where it started. {best}Everything else is the last checkpoint.'
             + ' PCKh: joints within half of the head, %, the measure of MPII.'*any('pckh' in d for _, d, _ in entries(summary)))

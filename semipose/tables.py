@@ -137,7 +137,8 @@ def rows(
         out.append(dict(
             method=name, title=title(name), group=group_of(name), paper=PAPER.get(name, ''), n=s['n'], seeds=seeds_said(s['values']),
             ap=s['mean'], sd=s['sd'], values=s['values'], ensemble=ensemble['mean'],
-            start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean(peaks)) if peaks else None, peak_kind=kind, fall=float(np.mean([e.fall for e in mine])),
+            start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean(peaks)) if peaks else None, peak_kind=kind,
+            fall=float(np.mean([e.fall for e in mine])),
             collapsed=sum(e.collapsed for e in mine), steps=mine[0].steps, forward=mine[0].seen['forward'], backward=mine[0].seen['backward'], work=mine[0].work,
             gains=[(k, paired(alone[k], [of_network(e, k) for e in mine], resample)) for k in (1, 2) if alone[k]] if is_mixed(name) and all(len(e.each) == 2 for e in mine) else [],
             equal=float(np.mean([e.ap for e in more])) if name == baseline and more else
@@ -593,7 +594,8 @@ def rows_html(
                       *(there_said(r, html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
                       f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}', f'{r["minutes"]:.0f}'])
     kinds = ' and '.join(sorted({PEAKS[r['peak_kind']] for r in some}))
-    words = [ABOUT_TABLE, f'Peak: of the unlabelled people, {kinds}, share of the start.', 'Best on val: the best of all measurements, as the published numbers are.' if own else '',
+    words = [ABOUT_TABLE, f'Peak: of the unlabelled people, {kinds}, share of the start.',
+             'Best on val: the best of all measurements, as the published numbers are.' if own else '',
              'Paper: on COCO with 1,000 labels, ResNet-18; for the order, not for the height.' if 'paper, COCO 1K' in printed else '',
              'Gain there: over supervised training for that much work, of methods that do just as much.' if fair else '',
              'PCKh@0.5: joints within half of the head, last checkpoint, on validation.' if by_heads else '',

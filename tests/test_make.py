@@ -147,7 +147,8 @@ def test_the_gate_begins_as_a_person_would(tmp_path):
     (home / ".cache").mkdir(parents=True)
     (home / ".config/pip").mkdir(parents=True)
     (home / ".config/pip/pip.conf").touch()
-    env = dict(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=str(home), CI="true", XDG_CACHE_HOME=str(home / ".cache"), SECRET="x", PIP_CERT="/cert", PYENV_VERSION="3.12", LANG="C.UTF-8")
+    env = dict(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=str(home), CI="true", XDG_CACHE_HOME=str(home / ".cache"), SECRET="x", PIP_CERT="/cert", PYENV_VERSION="3.12",
+               LANG="C.UTF-8")
     done = subprocess.run(["bash", str(tmp_path / "clone/.ci/run")], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     first, second = ([part.strip() for part in line.split("|")] for line in calls.read_text().splitlines())

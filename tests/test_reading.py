@@ -381,7 +381,8 @@ def test_backslashes_are_slashes_where_nothing_else_is_there(tmp_path):
 def outlined(d, crowd, **joints):
     for i, a in enumerate(list(d["annotations"])):
         x, y, w, h = a["bbox"]
-        d["annotations"].append(dict(**joints, id=1000 + i, image_id=a["image_id"], category_id=3, bbox=[x - 1, y + 1, w + 1, h], area=9, iscrowd=crowd, segmentation=[[1, 2, 3, 4, 5, 6]]))
+        d["annotations"].append(dict(**joints, id=1000 + i, image_id=a["image_id"], category_id=3, bbox=[x - 1, y + 1, w + 1, h], area=9,
+                                     iscrowd=crowd, segmentation=[[1, 2, 3, 4, 5, 6]]))
     return d
 
 
