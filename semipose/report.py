@@ -450,8 +450,9 @@ def summary_rows(
     summary:dict,       # summary.json
 )->list[dict]:
     "The final table of a demo"
+    part = 're-est., of start' if share_of(summary) == 'peak_reestimated' else 'of start'
     heads = any('pckh' in d for _, d, _ in entries(summary))
-    return [{'method': d['title'], **numbers(d, heads), 're-est., of start' if share_of(summary) == 'peak_reestimated' else 'of start': f'{share:.2f}', 'steps': d['steps'], 's': round(d['seconds']),
+    return [{'method': d['title'], **numbers(d, heads), part: f'{share:.2f}', 'steps': d['steps'], 's': round(d['seconds']),
              'collapsed': d.get('collapsed')} for _, d, share in entries(summary)]
 
 def result_rows(
