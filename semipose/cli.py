@@ -609,7 +609,8 @@ def predict(
     run:Annotated[Path, typer.Argument(help='The folder of a run.')],
     sources:Annotated[list[Path], typer.Argument(help='Photos, folders of photos, videos.')],
     box:Annotated[Optional[list[str]], typer.Option(metavar='X,Y,W,H', help='Where the person is, in px of the photo; once per person.', show_default=False)]=None,
-    boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in each photo; without boxes each photo is one person.', show_default=False)]=None,
+    boxes:Annotated[Optional[Path], typer.Option(
+        help='A JSON with the boxes of the people in each photo, whose category_id the results carry (else 1); without boxes each photo is one person.', show_default=False)]=None,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the results; RUN/predictions if not given.', show_default=False)]=None,
     weights:Weights='last',
     flip:Flip=False,

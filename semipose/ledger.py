@@ -17,8 +17,8 @@ from .watch import outcome, peak_key, peak_share
 from .evaluate.coco import Matches, _least, ap_of
 
 # %% auto #0
-__all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'networks_of', 'network_of', 'largest_fall', 'record', 'read_entry',
-           'read_ledger', 'example_entry', 'summarise', 'resampled', 'Resamples', 'spread_of', 'paired']
+__all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'networks_of', 'network_of', 'largest_fall', 'record', 'differ',
+           'read_entry', 'read_ledger', 'example_entry', 'summarise', 'resampled', 'Resamples', 'spread_of', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
 FORMAT = 1   # of an entry; a reader refuses what is newer
@@ -98,6 +98,8 @@ class Entry:
     def work(self)->int: return (self.cost['forward'] + 2*self.cost['backward'])*self.steps   # in pictures forward; a backward pass is two of them
     @cached_property
     def val(self)->str|None: return (self.people or {}).get('val')
+    @property
+    def train(self)->str|None: return (self.people or {}).get('train')     # which training people; entries of before do not know
     @cached_property
     def fingerprint(self)->str: return hashlib.sha256(json.dumps(self.people).encode()).hexdigest()
 
@@ -134,16 +136,24 @@ def record(
     results='results',  # the ledger's folder
 )->Path:                # results/PROTOCOL/METHOD-seedN-KEY.json
     "Write an entry: the same run recorded again takes the place of the older one, a run on other people stands beside it"
-    path = Path(results)/entry.protocol/entry.name
-    if path.exists() and entry.val and _val_there(path) not in (None, entry.val):     # from another folder of the same name
-        path = path.with_name(f'{path.stem}-{entry.val}.json')
+    path = first = Path(results)/entry.protocol/entry.name
+    for more in (entry.val, entry.train):
+        if path.exists() and more and _others_there(path, entry): path = first.with_name(f'{first.stem}-{more}.json')     # from another folder of the same name
     with whole(path) as part: part.write_text(json.dumps(entry.as_dict(), separators=(',', ':'), default=_plain) + '\n')
     return path
 
-def _val_there(path:Path)->str|None:
-    "Of which validation people the entry in this file is; None where it is damaged or does not know"
-    try: return read_entry(path).val
-    except UserError: return None
+def _others_there(path:Path, mine:Entry)->bool:
+    "Is the entry in this file of other people, as far as both know whose they are?"
+    try: there = read_entry(path)
+    except UserError: return False
+    return differ(there.val, mine.val) or differ(there.train, mine.train)
+
+def differ(
+    a:str|None,     # a key of people, see run.val_key; None: not known
+    b:str|None,
+)->bool:
+    "Surely other people"
+    return bool(a and b and a != b)
 
 def _plain(v):
     if isinstance(v, np.generic): return v.item()
@@ -308,7 +318,7 @@ def paired(
     resample = resample or Resamples()
     mine, theirs = {e.seed: e for e in a}, {e.seed: e for e in b}
     pairs = [(mine[s], theirs[s]) for s in sorted(mine) if s in theirs]
-    if not pairs or any(x.val and y.val and x.val != y.val for x,y in pairs): return None
+    if not pairs or any(differ(x.val, y.val) or differ(x.train, y.train) for x,y in pairs): return None
     both = lambda x, y: max(min(len(x.each), len(y.each)), 1)                               # how many networks
     by_seed = {x.seed: y.ap_of_first(both(x, y)) - x.ap_of_first(both(x, y)) for x,y in pairs}
     out = dict(n=len(pairs), difference=float(np.mean(list(by_seed.values()))), by_seed=by_seed, low=None, high=None, sure=False)

@@ -48,6 +48,7 @@ class Photo:
     image:Image.Image|None=None  # RGB, upright; None until it is read
     key:str|None=None     # its name in the boxes' file; None: as `file`
     why:str|None=None     # why it cannot be read, a sentence
+    category:int=1        # of its people in the results
 
 def called(
     sources:list[Path],               # pictures, videos, folders of pictures
@@ -103,7 +104,7 @@ def list_photos(
     if not sources: raise UserError('There is nothing to look at: give a picture, a folder of pictures or a video.')
     where, table = (str(boxes), read_boxes(boxes)) if isinstance(boxes, (str, os.PathLike)) else ('boxes', boxes)
     if isinstance(table, dict) and not isinstance(table, Boxes): table = Boxes(table)
-    out = [Photo(name, path, (), frame=0 if path.suffix.lower() in VIDEOS else None) for name, path in called(sources, note)]
+    out = [Photo(name, path, (), frame=0 if path.suffix.lower() in VIDEOS else None, category=getattr(table, 'category', 1)) for name, path in called(sources, note)]
     if isinstance(table, Boxes): named(out, table, where)
     for p in out:
         if p.frame is not None:
@@ -332,7 +333,7 @@ def entries(
     for box, xy, score in zip(seen.box, seen.xy, seen.score):
         keys = np.where(keep[:,None], np.concatenate([xy.round(2), score[:,None].round(4)], 1), 0)
         extra = {} if p.frame is None else dict(frame=p.frame)
-        out.append(dict(image_id=p.id, file_name=p.file, **extra, category_id=1, keypoints=[round(float(v), 4) for v in keys.ravel()],
+        out.append(dict(image_id=p.id, file_name=p.file, **extra, category_id=p.category, keypoints=[round(float(v), 4) for v in keys.ravel()],
                         score=round(float(rescore(score[None], joints=keep)[0]), 4), bbox=[round(float(v), 2) for v in box]))
     return out
 

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'COLORS', 'SPARE', 'STYLE', 'HEAD', 'TEACHES', 'CSS', 'VARIABLES', 'DASHED', 'SPREAD', 'HEAT',
            'PEOPLE', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'color', 'spread', 'name_lines',
-           'curve', 'ap_axes', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes', 'histogram_figure',
-           'people_picture', 'row_height', 'strip_axes', 'with_people', 'strip_figure', 'curve_figure', 'demo_figure',
-           'run_figure', 'teaches', 'told', 'finding', 'numbers', 'entries', 'summary_rows', 'result_rows',
-           'write_page', 'svg', 'jpeg', 'section', 'tinted', 'facts', 'html_table', 'people_html', 'demo_table',
-           'footnote', 'equal', 'origin', 'headline', 'demo_report', 'run_report']
+           'curve', 'ap_axes', 'judged_by', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes',
+           'histogram_figure', 'people_picture', 'row_height', 'strip_axes', 'with_people', 'strip_figure',
+           'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'told', 'finding', 'numbers', 'share_of', 'entries',
+           'summary_rows', 'result_rows', 'write_page', 'svg', 'jpeg', 'section', 'tinted', 'facts', 'html_table',
+           'people_html', 'demo_table', 'footnote', 'equal', 'origin', 'headline', 'demo_report', 'run_report']
 
 # %% ../nbs/72_report.ipynb #4330221d
 import base64, io, json, re
@@ -25,6 +25,7 @@ from .draw import Picture, heat_overlay
 from .ledger import networks_of
 from .methods import METHODS, table, title
 from .views import A30, A60
+from .watch import PEAKS, peak_key
 
 # %% ../nbs/72_report.ipynb #d9af7ecd
 @dataclass(frozen=True)
@@ -194,6 +195,8 @@ def ap_axes(
     ax.set_xlabel('steps', loc='right', fontsize=9)
     name_lines(ax, ends)
 
+def judged_by(runs:list[Run])->str: return peak_key([row for r in runs for row in r.rows])   # the peak that a collapse is seen by
+
 def peak_axes(
     ax, demo:Demo,
     people:str='unlabeled',   # or 'labeled'
@@ -202,7 +205,7 @@ def peak_axes(
     ends = [curve(ax, run, f'peak_{people}', 2) for run in demo.runs]
     ax.set(xlim=(0, max((x for x,*_ in ends), default=1)), ylim=(0, 1), title=f'Mean peak on {"un" if people == "unlabeled" else ""}labelled people')
     ax.set_xlabel('steps', loc='right', fontsize=9)
-    if demo.dashed and people == 'unlabeled':
+    if demo.dashed and people == 'unlabeled' and judged_by(demo.runs) == 'peak_unlabeled':
         third = demo.dashed['peak_unlabeled']/3
         ax.axhline(third, color=MUTED, lw=1.2, ls=(0,(1,2.5)))
         ax.annotate('a third of the start', (0, third), (4, -4), textcoords='offset points', color=MUTED, fontsize=8.5, va='top')
@@ -397,7 +400,8 @@ def teaches(
 
 def told(runs:list[Run])->str:
     "Runs in half a sentence"
-    return ' and '.join(f'{r.title} (peak {r.rows[0]["peak_unlabeled"]:.2f} to {r.last["peak_unlabeled"]:.2f}, AP {r.last["ap"]:.1f})' for r in runs)
+    k = judged_by(runs)
+    return ' and '.join(f'{r.title} (peak {r.rows[0][k]:.2f} to {r.last[k]:.2f}, AP {r.last["ap"]:.1f})' for r in runs)
 
 def finding(
     demo:Demo,
@@ -408,10 +412,10 @@ def finding(
         return [f'The supervised start reached AP {demo.dashed["ap"]:.1f}; the first method learns from there.']
     out, naive, supervised = [], demo.run('naive'), demo.run('supervised')
     if naive:
-        ap, start = naive.last['ap'], demo.dashed.get('ap', naive.rows[0]['ap'])
+        ap, k, start = naive.last['ap'], judged_by(demo.runs), demo.dashed.get('ap', naive.rows[0]['ap'])
         out.append(f'{naive.title}, which lets the predictions on two views of an unlabelled person pull on each other, '
                    f'{"collapsed" if naive.collapsed else "did not collapse in this run"}: the mean peak of its heatmaps went '
-                   f'from {naive.rows[0]["peak_unlabeled"]:.2f} to {naive.last["peak_unlabeled"]:.2f}, '
+                   f'from {naive.rows[0][k]:.2f} to {naive.last[k]:.2f}{f" ({PEAKS[k]})"*(k != "peak_unlabeled")}, '
                    f'and it ended at AP {ap:.1f}, {"below" if ap < start else "not below"} the {start:.1f} it started from.')
     taught = [r for r in demo.runs if r is not naive and r.name in METHODS and METHODS[r.name].student_views]
     kept, gone = [r for r in taught if not r.collapsed], [r for r in taught if r.collapsed]
@@ -432,19 +436,23 @@ def numbers(
     heads = {'PCKh': d.get('pckh', '')} if heads else {}
     return {'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], **heads, 'peak lab.': two('peak_labeled'), 'peak unl.': two('peak_unlabeled')}
 
+def share_of(summary:dict)->str: return peak_key([d for d in (summary.get('dashed'), *summary.get('methods', {}).values()) if d])   # which peak
+
 def entries(summary:dict)->list[tuple]:
     "(name, numbers, peak as a share of the start's) of the start, then of every method"
     dashed = summary.get('dashed')
     found = [('', dict(dashed, title='Start (dashed line)'))] if dashed else []
-    share = lambda d: d['peak_unlabeled']/dashed['peak_unlabeled'] if dashed and dashed['peak_unlabeled'] else float('nan')
+    k = share_of(summary)
+    share = lambda d: d[k]/dashed[k] if dashed and dashed[k] else float('nan')
     return [(name, d, share(d)) for name, d in found + list(summary.get('methods', {}).items())]
 
 def summary_rows(
     summary:dict,       # summary.json
 )->list[dict]:
     "The final table of a demo"
+    part = 're-est., of start' if share_of(summary) == 'peak_reestimated' else 'of start'
     heads = any('pckh' in d for _, d, _ in entries(summary))
-    return [{'method': d['title'], **numbers(d, heads), 'of start': f'{share:.2f}', 'steps': d['steps'], 's': round(d['seconds']),
+    return [{'method': d['title'], **numbers(d, heads), part: f'{share:.2f}', 'steps': d['steps'], 's': round(d['seconds']),
              'collapsed': d.get('collapsed')} for _, d, share in entries(summary)]
 
 def result_rows(
@@ -595,12 +603,13 @@ def demo_table(
 )->str:
     "The final table"
     rows, known = [], any('pckh' in d for _, d, _ in entries(summary))
+    both = lambda d: {'re-estimated': f'{d["peak_reestimated"]:.2f}'} if share_of(summary) == 'peak_reestimated' else {}
     for name, d, share in entries(summary):
         best, gone, heads = d.get('best'), d.get('collapsed'), {'PCKh': f'{d["pckh"]:.1f}' if 'pckh' in d else ''} if known else {}
         rows.append({
             'method': tinted(name, d['title'], 'span'), 'who teaches': escape(teaches(name)) if name else 'nobody', 'AP': f'<b>{d["ap"]:.1f}</b>',
             'AP of the ensemble': f'{d["ap_ensemble"]:.1f}', 'PCK': f'{d["pck"]:.1f}', **heads, 'peak, labelled': f'{d["peak_labeled"]:.2f}',
-            'peak, unlabelled': f'{d["peak_unlabeled"]:.2f}', 'share of the start': f'{100*share:.0f} %',
+            'peak, unlabelled': f'{d["peak_unlabeled"]:.2f}', **both(d), 'share of the start': f'{100*share:.0f} %',
             'collapsed?': '' if gone is None else tinted('naive', 'yes') if gone else 'no',
             'best AP': f'{best["ap"]:.1f} <span class="small">at {best["step"]:,}</span>' if best else '',
             'steps': f'{d["steps"]:,}', 'seconds': f'{d["seconds"]:.0f}'})
@@ -613,8 +622,10 @@ def footnote(
     chosen = sorted({d['best']['chosen_on'] for d in summary.get('methods', {}).values() if d.get('best')})
     flattered = ', and so a little too good' if any(c.startswith('validation') for c in chosen) else ''
     best = f'Best AP is of the best checkpoint, chosen on {escape(" and ".join(chosen))}{flattered}. ' if chosen else ''
+    kind = share_of(summary)
+    anew = f'; re-estimated: {PEAKS[kind]}, of which the share is and by which a collapse is seen'*(kind == 'peak_reestimated')
     return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. PCK: joints within 0.2 of the torso's size, %. "
-            f'Collapsed: the unlabelled peak ended under a third of where it started. {best}Everything else is the last checkpoint.'
+            f'Peaks are {PEAKS["peak_unlabeled"]}{anew}. Collapsed: the unlabelled peak ended under a third of where it started. {best}Everything else is the last checkpoint.'
             + ' PCKh: joints within half of the head, %, the measure of MPII.'*any('pckh' in d for _, d, _ in entries(summary)))
 
 # %% ../nbs/72_report.ipynb #58a42895
@@ -668,7 +679,7 @@ def demo_report(
     body += [f'<p class="lead">{escape(sentence)}</p>' for sentence in words]
     body.append(section('Accuracy against the dashed line', DASHED, svg(ap_figure(demo), 'AP over steps. ' + ' '.join(words))))
     if runs:
-        body.append(section('What gives a collapse away: the peaks', HEAT + 'Measured on plain crops, averaged over people and joints.',
+        body.append(section('What gives a collapse away: the peaks', HEAT + f'Measured on plain crops, averaged over people and joints, {PEAKS["peak_unlabeled"]}.',
                             '<div class="pair">' + ''.join(svg(peak_figure(demo, who), f'Mean peak of heatmaps over steps, on {who} people')
                                                            for who in ('unlabeled', 'labeled')) + '</div>'))
         if all(r.histograms for r in runs):
@@ -688,9 +699,9 @@ def run_report(
     cell = lambda v: f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else escape(v)
     body = [tinted(run.name, run.title, 'h1'), f'<p class="lead">{escape(run.recipe.get("sentence", ""))}</p>']
     if not done: body.append(f'<p class="running">Still running: step {run.last["step"]:,}.</p>')
-    if run.collapsed: body.append('<p><b>It collapsed</b>: the mean peak on unlabelled people is under a third of where it started.</p>')
+    if run.collapsed: body.append(f'<p><b>It collapsed</b>: the mean peak on unlabelled people, {PEAKS[judged_by([run])]}, is under a third of where it started.</p>')
     body.append(html_table(list(rows[0]), [[cell(v) for v in row.values()] for row in rows]))
-    body.append(section('Along training', '', svg(run_figure(folder), f'AP, peaks and loss terms of {run.title} over steps')))
+    body.append(section('Along training', f'Peaks are {PEAKS["peak_unlabeled"]}.', svg(run_figure(folder), f'AP, peaks and loss terms of {run.title} over steps')))
     if run.histograms: body.append(section('Peaks of unlabelled people', HEAT, svg(histogram_figure([run]), 'Histograms of unlabelled peaks')))
     if pictures := people_html([run]): body.append(section('The same people, again and again', PEOPLE, pictures))
     where = {'who teaches': escape(teaches(run.name)), 'data': escape(str(run.recipe.get('data', ''))), **origin(run.recipe)}

@@ -258,7 +258,8 @@ class Evaluate:
     def people(self, model=None)->dict:
         "What COCO's evaluation made of each validation person at the last measurement (or of `model`'s answers), for each network: enough to compare two runs person by person"
         if model is not None: _, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
-        return dict(val=val_key(dataclass_replace(self.data.val, vis=self.data.val.vis*self.keep)), nets=[who.to_dict() for who in self.found])
+        asked = dataclass_replace(self.data.val, vis=self.data.val.vis*self.keep)
+        return dict(val=val_key(asked), train=val_key(self.data.train), nets=[who.to_dict() for who in self.found])
 
     def state(self)->tuple[dict,dict]:
         "What a stopped run needs to go on: numbers, and pictures as tensors"
@@ -643,7 +644,7 @@ def same_recipe(
     old, recipe = read_recipe(folder), json.loads(json.dumps(recipe))
     if old['method'] == recipe['method'] and old.get('line', recipe.get('line')) != recipe.get('line'):
         raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): '
-                        'remove it, or choose another --name (of a sweep: another --out).')
+                        'remove it, or choose another --name (of a sweep or a comparison: another --out).')
     unseen = [k for k in SECOND if k not in second_of(recipe['method'], recipe['nets'])]      # a network that the run does not have
     for r in (old, recipe): r['protocol'] = {k: v for k,v in {**LATER, **r['protocol']}.items() if k not in unseen}
     old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
@@ -655,14 +656,14 @@ def same_recipe(
             if all(map(same_place, {k, *parts})): continue
             if old.get(k) == recipe.get(k):
                 raise UserError(f'The run {folder} was begun with another {k} of the same name ({place_of(old, k)}): '
-                                'give that one, or choose another --name (of a sweep: another --out).')
+                                'give that one, or choose another --name (of a sweep or a comparison: another --out).')
         elif old.get(k) == recipe.get(k): continue
         a, b, what = old.get(k), recipe.get(k), k
         if isinstance(a, dict) and isinstance(b, dict):
             what = next((f for f in {**a, **b} if a.get(f) != b.get(f)), k)
             a, b = (a.get(what), b.get(what)) if what != k else (a, b)
         raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: '
-                        f'give the old setting, or choose another --name (of a sweep: another --out).')
+                        f'give the old setting, or choose another --name (of a sweep or a comparison: another --out).')
 
 class Log:
     "log.csv, a row at a time; a column that appears later is added by writing the file anew"
@@ -1136,7 +1137,7 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
         update('done' if name == order[-1] else 'running')
     return summary
 
-DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled')
+DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled', 'peak_reestimated')
 
 def _digest(result:dict)->dict:
     "The last row, as a summary tells it"

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from .errors import UserError
 from .files import Held, is_held, turn, whole
-from .ledger import Entry, network_of, read_ledger, record, settings_key
+from .ledger import Entry, differ, network_of, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, kinds, method as find_method, own, second_of
 from .data.core import is_there
 from .data.sets import read_any_train_val
@@ -114,9 +114,10 @@ def lacking(
     terms:str,              # of `terms_of`
     results,                # the ledger
     val:str|None=None,      # of `run.val_of`; None: whichever people
+    train:str|None=None,    # of the training people, as `run.val_key`; None: whichever
 )->list[str]:
     "The methods of which the ledger has no entry of this seed, terms, steps and people; of an unlike pair with this second network, of a row as its line says it today"
-    def counts(e): return (e.seed == seed and e.terms == terms and (val is None or e.val in (None, val)) and
+    def counts(e): return (e.seed == seed and e.terms == terms and not differ(e.val, val) and not differ(e.train, train) and
                            e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps))
     there = list(filter(counts, read_ledger(results, p.name)[0]))
     as_json = lambda v: json.loads(json.dumps(v))
@@ -179,7 +180,9 @@ def seed_folder(
         who = next(filter(None, map(read_who, sorted(f.parent for f in here.glob('*/who.json')))), None)
         return who is not None and [who['train'], who['val']] != mine
     here = Path(folder)/f'seed{seed}'
-    return here.with_name(f'{here.name}-{val_key(d.val)}') if others(here) else here
+    val, train = val_key(d.val), val_key(d.train)
+    names = (here.name, f'{here.name}-{val}', f'{here.name}-{val}-{train}')
+    return next((f for f in map(here.with_name, names) if not others(f)), here.with_name(names[-1]))
 
 def sweep_row(
     name:str,               # a name in METHODS
@@ -248,11 +251,11 @@ def sweep(
     terms = lambda source: terms_of(p, source, amp=amp or None)
     for seed in seeds:
         source = dict(data=data, labels=labels, **({} if p.data == 'drawn' else p.places(data, unlabeled, boxes)))
-        val = None      # of drawn people: they follow from the seed
+        val = known = None      # of drawn people: they follow from the seed
         if p.data != 'drawn' and len(lacking(p, methods, seed, terms(source), results)) < len(methods):    # whose people are those in the ledger?
             read = read or read_any_train_val(data, labels)[:2]
-            val = val_of(p, seed=seed, read=read)
-        todo = lacking(p, methods, seed, terms(source), results, val)
+            val, known = val_of(p, seed=seed, read=read), val_key(read[0])
+        todo = lacking(p, methods, seed, terms(source), results, val, known)
         out['there'] += len(methods) - len(todo)
         if not todo: continue
         out['failed'].update(failed := unobtainable(todo, p, seed))
@@ -262,14 +265,14 @@ def sweep(
         d = None
         gc.collect()   # the crops of the seed before: its learners and their callbacks hold each other
         d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
-        if p.data != 'drawn': val = val_of(p, seed=seed, read=(d.train, d.val))
+        if p.data != 'drawn': val, known = val_of(p, seed=seed, read=(d.train, d.val)), val_key(d.train)
         here = seed_folder(Path(folder)/p.name, seed, d)
         try:
             with turn(here): start = starts(rest, p, d, here/'start', seed, **kw)
         except Exception as e:   # of this seed: another may get further
             out['failed'][f'start, seed {seed}'] = why(e, here/'start.error.txt')
             continue
-        begun, lacks = True, partial(lacking, p, seed=seed, terms=terms(source), results=results, val=val)
+        begun, lacks = True, partial(lacking, p, seed=seed, terms=terms(source), results=results, val=val, train=known)
         for entry in sweep_rows(todo, p, d, here, seed, start, lacks, out, **kw):
             record(entry, results)
             out['new'].append(entry)

@@ -18,6 +18,7 @@ from .ledger import Entry, Resamples, network_of, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, PAPER, cost, is_todays, is_unlike, second_of, title
 from .protocols import (PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, Protocol, protocol, protocol_names, published, published_entry,
                                 with_budget)
+from .watch import PEAKS, peak_key, peak_share
 from .report import COLORS, INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
@@ -128,15 +129,17 @@ def rows(
     resample, methods, out = resample or Resamples(), by_method(entries), []
     work = measure_work(entries)
     alone = {1: methods.get(baseline), 2: methods.get('supervised_other')}
-    ends = {e.seed: e.last['peak_unlabeled'] for e in methods.get(baseline, [])}
+    kind = peak_key([r for e in entries for r in e.curve])     # one for the whole table: the two are not compared
+    ends = {e.seed: e.last[kind] for e in methods.get(baseline, [])}
     for name, mine in methods.items():
         s, ensemble, beside_it = summarise(mine), summarise(mine, 'ap_ensemble'), against(name, baseline)
         gain = paired(methods[beside_it], mine, resample) if beside_it in methods else None
-        peaks = [e.peak_share if has_start(e) else e.last['peak_unlabeled']/ends[e.seed] for e in mine if has_start(e) or ends.get(e.seed, 0) > 0]
+        peaks = [peak_share(e.curve, kind) if has_start(e) else e.last[kind]/ends[e.seed] for e in mine if has_start(e) or ends.get(e.seed, 0) > 0]
         out.append(dict(
             method=name, title=title(name), group=group_of(name), paper=PAPER.get(name, ''), n=s['n'], seeds=seeds_said(s['values']),
             ap=s['mean'], sd=s['sd'], values=s['values'], ensemble=ensemble['mean'],
-            start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean(peaks)) if peaks else None, fall=float(np.mean([e.fall for e in mine])),
+            start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean(peaks)) if peaks else None, peak_kind=kind,
+            fall=float(np.mean([e.fall for e in mine])),
             collapsed=sum(e.collapsed for e in mine), steps=mine[0].steps, forward=mine[0].seen['forward'], backward=mine[0].seen['backward'], work=mine[0].work,
             gains=[(k, paired(alone[k], [of_network(e, k) for e in mine], resample)) for k in (1, 2) if alone[k]] if is_mixed(name) and all(len(e.each) == 2 for e in mine) else [],
             equal=float(np.mean([e.ap for e in more])) if name == baseline and more else
@@ -243,13 +246,14 @@ def table_rows(
     asked = None if only is None else {*only, *map(against, only)}      # with whom they are measured against
     done = {r['method']: r for r in rows([e for e in mine if asked is None or e.method in asked], resample)}
     out, by_heads = [], any(r['pckh'] is not None for r in done.values())
+    peak = 'peak, re-estimated' if any(r['peak_kind'] == 'peak_reestimated' for r in done.values()) else 'peak'     # of running statistics
     for name in [*METHODS, *(n for n in done if n not in METHODS)]:
         if only is not None and name not in only: continue
         r = done.get(name)
         if r is None:
-            if everything: out.append({'method': title(name), 'seeds': '', 'AP': '', 'gain': '', 'peak': '', 'fall': '', 'paper': '', **({'PCKh': ''} if by_heads else {})})
+            if everything: out.append({'method': title(name), 'seeds': '', 'AP': '', 'gain': '', peak: '', 'fall': '', 'paper': '', **({'PCKh': ''} if by_heads else {})})
             continue
-        out.append({'method': r['title'], 'seeds': r['seeds'], 'AP': pm(r['ap'], r['sd']), 'gain': gain_said(r), 'peak': share(r['peak']), 'fall': pm(r['fall']),
+        out.append({'method': r['title'], 'seeds': r['seeds'], 'AP': pm(r['ap'], r['sd']), 'gain': gain_said(r), peak: share(r['peak']), 'fall': pm(r['fall']),
                     'paper': pm(r['published']) or pair_said(r['published_each']) or (f'{r["published_pckh"]:.1f} PCKh' if r['published_pckh'] is not None else ''),
                     **({'PCKh': pm(r['pckh'])} if by_heads else {})})
     return out
@@ -568,7 +572,7 @@ ABOUT_TABLE = (
     'Fall: the largest fall of AP from the best so far. '
     'Equal compute: AP when the method had done as much work as PoseCons in all, on its way: a lower bound for dearer methods, whose learning rate has yet to fall; '
     'of supervised training, of a run for that many steps, where there is one; empty where it never did as much. '
-    'Peak: of the unlabelled people, share of the start. Pictures: thousands, forward / backward in all.')
+    'Pictures: thousands, forward / backward in all.')
 
 def rows_html(
     some:Sequence[dict],    # of `rows`
@@ -598,7 +602,9 @@ def rows_html(
                       pm(r['fall']), equal_said(r),
                       *(there_said(r, html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
                       f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}', f'{r["minutes"]:.0f}'])
-    words = [ABOUT_TABLE, 'Best on val: the best of all measurements, as the published numbers are.' if own else '',
+    kinds = ' and '.join(sorted({PEAKS[r['peak_kind']] for r in some}))
+    words = [ABOUT_TABLE, f'Peak: of the unlabelled people, {kinds}, share of the start.',
+             'Best on val: the best of all measurements, as the published numbers are.' if own else '',
              'Paper: on COCO with 1,000 labels, ResNet-18; for the order, not for the height.' if 'paper, COCO 1K' in printed else '',
              'Gain there: over supervised training for that much work, of methods that do just as much.' if fair else '',
              'PCKh@0.5: joints within half of the head, last checkpoint, on validation.' if by_heads else '',

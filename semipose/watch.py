@@ -14,7 +14,8 @@ from .codecs import peaks
 from .teaching import Teaching
 
 # %% auto #0
-__all__ = ['mean_peak', 'foreground', 'peak_histogram', 'Watch', 'check_finite', 'peak_key', 'peak_share', 'collapsed', 'outcome']
+__all__ = ['PEAKS', 'mean_peak', 'foreground', 'peak_histogram', 'Watch', 'check_finite', 'peak_key', 'peak_share', 'collapsed',
+           'outcome']
 
 # %% ../nbs/43_watch.ipynb #9dabb7f1
 def mean_peak(
@@ -109,6 +110,8 @@ def check_finite(
             raise UserError(f'The loss term {name!r} is {float(v)} at step {step}: lower the learning rate (--lr) or look for broken pictures or labels.')
 
 # %% ../nbs/43_watch.ipynb #a9d7a06b
+PEAKS = dict(peak_unlabeled='with running batch statistics', peak_reestimated='with batch statistics re-estimated on plain crops')
+
 def peak_key(
     rows:list[dict],    # rows of a Watch
 )->str:                 # 'peak_reestimated' where every row has it, else 'peak_unlabeled'

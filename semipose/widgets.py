@@ -32,7 +32,7 @@ from .predict import decode, look, mean_heat
 from .teaching import Asked, Draws
 from .methods import METHODS, title
 from .collapse import WHO, Boundary, Carried, leak, limit, pixel_figure, settled
-from .watch import Watch
+from .watch import PEAKS, Watch
 from .report import INK, MUTED, STYLE, color
 from .run import codec_of, load_run, people_of, places_now, read_recipe, read_result
 
@@ -667,7 +667,7 @@ def warning(
 
 def alarming(row:dict, first:dict, share:float=SHARE, shrink:bool=True)->bool:
     "Does the rule hold of this row? Not of one that did not measure it"
-    if any(r.get(k) is None for r in (row, first) for k in ('peak_unlabeled', 'foreground')): return False
+    if any(r.get(k) is None for r in (row, first) for k in ('peak_unlabeled', 'foreground')): return False   # running statistics, as they stand
     return row['peak_unlabeled'] < share*first['peak_unlabeled'] and not (shrink and row['foreground'] >= first['foreground'])
 
 def fall(
@@ -724,7 +724,7 @@ def monitor_words(rows:list[dict], dashed:float|None=None)->str:
     if not rows: return 'Nothing has been measured yet.'
     r, at = rows[-1], warning(rows)
     start = rows[0]['ap'] if dashed is None else dashed
-    peak = f', unlabelled peak {100*r["peak_unlabeled"]/max(rows[0]["peak_unlabeled"], 1e-9):.0f} % of its start' if 'peak_unlabeled' in r else ''
+    peak = f', unlabelled peak {100*r["peak_unlabeled"]/max(rows[0]["peak_unlabeled"], 1e-9):.0f} % of its start ({PEAKS["peak_unlabeled"]})' if 'peak_unlabeled' in r else ''
     if at is None: said = 'No warning.'
     elif alarming(r, rows[0]): said = f'Warning at step {rows[at]["step"]:,}: peaks have fallen and foreground has shrunk.'
     else: said = f'Warned at step {rows[at]["step"]:,}; by now peaks or foreground have come back.'

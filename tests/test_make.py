@@ -145,13 +145,16 @@ def test_the_gate_begins_as_a_person_would(tmp_path):
     shutil.copy(TOP / ".ci/run", tmp_path / "clone/.ci/run")
     home = tmp_path / "home"
     (home / ".cache").mkdir(parents=True)
-    env = dict(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=str(home), CI="true", XDG_CACHE_HOME=str(home / ".cache"), SECRET="x", PIP_CERT="/cert", LANG="C.UTF-8")
+    (home / ".config/pip").mkdir(parents=True)
+    (home / ".config/pip/pip.conf").touch()
+    env = dict(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=str(home), CI="true", XDG_CACHE_HOME=str(home / ".cache"), SECRET="x", PIP_CERT="/cert", PYENV_VERSION="3.12",
+               LANG="C.UTF-8")
     done = subprocess.run(["bash", str(tmp_path / "clone/.ci/run")], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     first, second = ([part.strip() for part in line.split("|")] for line in calls.read_text().splitlines())
     assert first[:2] == ["test", "0"] and second[0] == "test ARGS=tests/test_lab.py", "the whole of it in an empty home, then the browser"
     for names, ci in ((first[2].split(), False), (second[2].split(), True)):
-        assert ("CI" in names) == ci and {"PIP_CERT", "LANG", "PATH"} <= set(names) and not {"XDG_CACHE_HOME", "SECRET"} & set(names)
-    assert os.listdir(home) == [".cache"]
+        assert ("CI" in names) == ci and {"PIP_CERT", "PIP_CONFIG_FILE", "PYENV_VERSION", "LANG", "PATH"} <= set(names) and not {"XDG_CACHE_HOME", "SECRET"} & set(names)
+    assert sorted(os.listdir(home)) == [".cache", ".config"]
     make.write_text("#!/bin/bash\nexit 3\n")
     assert subprocess.run(["bash", str(tmp_path / "clone/.ci/run")], env=env, capture_output=True).returncode != 0, "what fails, fails"

@@ -126,6 +126,19 @@ def test_a_heatmap_pixel_glows_where_it_was_seen(side, longest):
     assert abs((np.array([x, y]) - (seen.zoom - 1) / 2) / seen.zoom - seen.xy[0, 0]).max() < 0.6 / seen.zoom
 
 
+@pytest.mark.parametrize("form", ["COCO file", "list"])
+def test_results_carry_the_category_of_the_boxes(form, tmp_path):
+    "an evaluation beside the file whose boxes they are finds them"
+    scene([A]).save(tmp_path / "a.png")
+    box = dict(bbox=list(map(float, BOXES[0])), category_id=3)
+    d = dict(images=[dict(id=7, file_name="a.png")], categories=[dict(id=3, name="person")], annotations=[dict(box, id=1, image_id=7)])
+    (tmp_path / "boxes.json").write_text(json.dumps(d if form == "COCO file" else [dict(box, file_name="a.png")]))
+    (r,) = see(tmp_path / "a.png", tmp_path / "boxes.json")
+    assert r["category_id"] == 3
+    (r,) = see(tmp_path / "a.png", BOXES[0])
+    assert r["category_id"] == 1
+
+
 def test_joints_never_taught_are_neither_written_nor_drawn(tmp_path):
     scene([A]).save(tmp_path / "a.png")
     (r,) = see(tmp_path / "a.png", BOXES[0], joints=[True, False, True])

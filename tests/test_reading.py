@@ -346,6 +346,18 @@ def test_validation_goes_by_many_names(tmp_path, train, val):
     assert (len(a), len(b)) == (8, 5) and Path(val).name in note and all(p.path(0).exists() for p in (a, b))
 
 
+def test_a_validation_file_without_pictures_is_as_none(tmp_path):
+    "as `semipose synth --val 0` wrote it once; where it is asked for by name, it is read"
+    d = lamps()
+    written(tmp_path, d).rename(tmp_path / "person_keypoints_train.json")
+    alone = read_train_val(tmp_path)
+    (tmp_path / "person_keypoints_val.json").write_text(json.dumps(dict(d, images=[], annotations=[])))
+    train, val, said = read_train_val(tmp_path)
+    assert (train.ids.tolist(), val.ids.tolist(), said) == (alone[0].ids.tolist(), alone[1].ids.tolist(), alone[2])
+    assert "person_keypoints_val.json, which lists no picture" in about(train, "unused")[0].text
+    assert len(read_train_val(tmp_path, val=tmp_path / "person_keypoints_val.json")[1]) == 0
+
+
 def test_names_speak_of_parts():
     parts = dict(train2017="train", training="train", trainval=None, val2017="val", Validation="validation", valley=None, latest=None, default=None)
     assert {k: part_of(k) for k in parts} == parts and part_of("person_keypoints_test-dev2017") == "dev"
@@ -381,18 +393,20 @@ def test_backslashes_are_slashes_where_nothing_else_is_there(tmp_path):
 
 # ---- outlines, ids ----
 
-def outlined(d, crowd):
+def outlined(d, crowd, **joints):
     for i, a in enumerate(list(d["annotations"])):
         x, y, w, h = a["bbox"]
-        d["annotations"].append(dict(id=1000 + i, image_id=a["image_id"], category_id=3, bbox=[x - 1, y + 1, w + 1, h], area=9, iscrowd=crowd, segmentation=[[1, 2, 3, 4, 5, 6]]))
+        d["annotations"].append(dict(**joints, id=1000 + i, image_id=a["image_id"], category_id=3, bbox=[x - 1, y + 1, w + 1, h], area=9,
+                                     iscrowd=crowd, segmentation=[[1, 2, 3, 4, 5, 6]]))
     return d
 
 
+@pytest.mark.parametrize("joints", ({}, dict(keypoints=[]), dict(keypoints=None)))
 @pytest.mark.parametrize("crowd", (0, 1))
-def test_outlines_beside_joints_are_neither_people_nor_crowds(tmp_path, crowd):
+def test_outlines_beside_joints_are_neither_people_nor_crowds(tmp_path, crowd, joints):
     d = lamps()
     plain = read_coco(written(tmp_path, d), keep_all=True)
-    got = read_coco(written(tmp_path, outlined(lamps(), crowd), pictures=False), keep_all=True)
+    got = read_coco(written(tmp_path, outlined(lamps(), crowd, **joints), pictures=False), keep_all=True)
     assert got.ids.tolist() == plain.ids.tolist() and not got.crowd.any() and about(got, "outlines")[0].count == 12
     rng = np.random.default_rng(0)
     guess = plain.xy + rng.normal(0, 3, plain.xy.shape)
@@ -406,7 +420,8 @@ def test_true_crowds_and_people_without_joints_stay(tmp_path):
     d["annotations"] += [dict(id=100, image_id=0, category_id=3, bbox=[100, 60, 50, 50], area=9, iscrowd=1, keypoints=[0] * 15),
                          dict(id=101, image_id=1, category_id=3, bbox=[110, 70, 40, 40], area=900, iscrowd=0)]
     every = read_coco(written(tmp_path, d), keep_all=True)
-    assert every.crowd.sum() == 1 and set(every.ids) == {*range(1, 13), 100, 101} and every.notes == ()
+    assert every.crowd.sum() == 1 and set(every.ids) == {*range(1, 13), 100, 101}
+    assert [(n.about, n.count) for n in every.notes] == [("outlines", 1)] and "detections on them count neither way" in every.notes[0].text
 
 
 def test_the_first_person_is_found_though_ids_count_from_0(tmp_path):

@@ -125,6 +125,18 @@ def test_without_a_start_the_line_is_the_supervised_network_s():
     assert rows(es[1:], FAST)[0]['peak'] is None and 'nan' not in protocol_html(es[1:] + [entry('posecons', 0, 0, 2, **none)], FAST).split('<svg')[0]
     with pytest.raises(UserError, match='sweep supervised'): failed_figure(es[1:])
 
+def test_two_kinds_of_peak_are_never_in_one_column():
+    "runs of before know the running one alone: a table that holds one of them shows that of all, and says so"
+    both = lambda e: replace(e, curve=[dict(r, peak_reestimated=r['peak_unlabeled']/(1 + i)) for i, r in enumerate(e.curve)])
+    old, new = entry('supervised', 0, 30, 40), both(entry('posecons', 0, 30, 41))
+    assert {(r['method'], r['peak_kind']) for r in rows([old, new], FAST)} == {('supervised', 'peak_unlabeled'), ('posecons', 'peak_unlabeled')}
+    assert rows([old, new], FAST)[1]['peak'] == pytest.approx(new.last['peak_unlabeled']/new.first['peak_unlabeled'])
+    mine = rows([both(old), new], FAST)
+    assert {r['peak_kind'] for r in mine} == {'peak_reestimated'} and mine[1]['peak'] == pytest.approx(new.last['peak_reestimated']/new.first['peak_reestimated'])
+    assert 'running batch statistics' in protocol_html([old, new], FAST) and 're-estimated' not in protocol_html([old, new], FAST)
+    assert 'people, with batch statistics re-estimated on plain crops, share of the start' in protocol_html([both(old), new], FAST)
+
+
 def test_what_a_changed_setting_changes():
     "paired with the usual run of the same seed, and with supervised training as usual; what no setting tells apart is told apart all the same"
     lam = lambda v: dict(settings=dict(name='coco-1k', lam=v))

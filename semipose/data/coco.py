@@ -221,9 +221,9 @@ def _finished(path:Path, anns:list, keep_all:bool, notes:list)->list:
 
 def _whole_people(anns:list, joined:list, notes:list)->list:
     "Everybody, without the outlines that some tools write beside the joints, as further annotations without \"keypoints\""
-    bare = [a for a in anns if 'keypoints' not in a]
     for a, j in zip(anns, joined):
         if not j and a.get('keypoints') in (None, []): a.pop('keypoints', None)
+    bare = [a for a in anns if 'keypoints' not in a]
     plain = lambda a: type(a.get('bbox')) is array and len(a['bbox']) == 4
     boxes, out = defaultdict(list), []
     for a, j in zip(anns, joined):
@@ -236,6 +236,9 @@ def _whole_people(anns:list, joined:list, notes:list)->list:
         crowds, n = sum(a.get('iscrowd', 0) == 1 for a in out), len(out) + len(anns)
         _noted(notes, 'outlines', len(out), n, f'Left out: annotations without "keypoints" that outline people with joints, {len(out):,} of {n:,}'
                + f' ({crowds:,} say iscrowd 1; a true crowd has "keypoints", all 0)'*bool(crowds) + '.')
+    rest = len(bare) - len(out)
+    _noted(notes, 'outlines', rest, len(anns), f'Annotations without "keypoints", {rest:,} of {len(anns):,}, are taken as people whose joints '
+           'nobody marked: detections on them count neither way.')
     return anns
 
 def _or_none(v): return v if type(v) is int else None
@@ -532,7 +535,7 @@ def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
     if images is not None:
         if not Path(images).is_dir() and not in_archive(images):
             raise UserError(f'{images}: there is no such picture folder or zip archive (for {path.name}); pass the one that holds "{first}".')
-        if is_there(Path(images)/first): return Path(images)
+        if not first or is_there(Path(images)/first): return Path(images)
         inside = find_inside(images, first)
         named = [p for p in inside if split and p.name == split] or inside
         if len(named) == 1: return named[0]
@@ -707,6 +710,12 @@ def apart(
             'take these out of one of the two files.')
     return replace(train.subset(keep), notes=(*train.notes, Note('shared', len(shared), len(mine), text)))
 
+def _empty(path:Path)->bool:
+    "Does a small file list no picture, as a tool writes for a part that nobody is in?"
+    if not Path(path).is_file() or Path(path).stat().st_size > 100_000: return False
+    d = read_json(path)
+    return isinstance(d, dict) and d.get('images') == [] and not d.get('annotations')
+
 def read_train_val(
     data:Path|str|None=None,    # a COCO-style folder, or the pictures of `labels`; None: they are looked for beside `labels`
     labels:Path|str|None=None,  # a COCO keypoint file, anywhere; None: found in `data`
@@ -718,11 +727,15 @@ def read_train_val(
 )->tuple[People,People,str]:    # people to train on; people to validate on, with all that COCO ignores; where they come from, in a sentence
     "Training and validation people, from two files or from one"
     if labels is None and data is None: raise UserError('There are no labels to read: pass a COCO keypoint file as labels, or a folder that holds one as data.')
+    empty = ()
     kw = dict(sigmas=sigmas, flips=flips, fill=FILL)
     first, pictures = (Path(labels), data) if labels is not None else find_coco(data, 'train')
     if val is None and labels is None:
         try: val, val_pictures = find_coco(data, 'val')
         except UserError: val, val_pictures = first, pictures
+        if Path(val).resolve() != first.resolve() and _empty(val):
+            empty = Note('unused', 1, 1, f'Not used: {Path(val).name}, which lists no picture.'),
+            val, val_pictures = first, pictures
     else: val, val_pictures = (first if val is None else Path(val)), data
     if Path(val).resolve() != first.resolve():
         train, other = read_coco(first, pictures, **kw), read_coco(val, val_pictures, keep_all=True, **kw)
@@ -731,7 +744,7 @@ def read_train_val(
                             'validate on people with the same joints.')
         return apart(train, other), other, f'Validation people come from {Path(val).name}.'
     every = read_coco(first, pictures, keep_all=True, **kw)
-    notes = list(every.notes)
+    notes = [*every.notes, *empty]
     if not len(every.posed): _with_joints(first, every, 1, notes)
     train, other = hold_out(every, share, seed, _alike(every))
     note = (f'{first.name} is the only file of labels that is read: {len(other.posed):,} of its {len(train.posed)+len(other.posed):,} labelled people '

@@ -81,6 +81,7 @@ BOX_SCORE = .3   # boxes of which a detector was less sure are left out
 class Boxes(dict):
     "Name of a picture -> boxes (list of [x,y,w,h]), id (the picture's, or None), size ((H,W) or None)"
     notes:tuple[Note,...] = ()   # what was left out while reading
+    category:int = 1             # of the people in the boxes' file; 1 where it says none
 
     def of(self,
         name:str,    # of a picture, inside whatever folder
@@ -144,7 +145,7 @@ def read_boxes(
         for i, o in enumerate(d):
             if not isinstance(o, dict) or not isinstance(o.get('file_name'), str) or 'bbox' not in o:
                 raise UserError(f'{path}: entry {i+1} has no "file_name" and "bbox"; {remedy}.')
-        mine = _wanted(path, d, None, prefer)
+        mine, out.category = _wanted(path, d, None, prefer)
         for i, o in enumerate(d):
             entry(o['file_name'])
             if mine(o): add(o['file_name'], o['bbox'], f'entry {i+1}', o)
@@ -155,7 +156,7 @@ def read_boxes(
         for i, a in enumerate(d['annotations']):
             if not isinstance(a, dict) or type(a.get('image_id')) is not int or a['image_id'] not in names:
                 raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; add the picture or remove the annotation.')
-        mine = _wanted(path, d['annotations'], d.get('categories'), prefer)
+        mine, out.category = _wanted(path, d['annotations'], d.get('categories'), prefer)
         for i, a in enumerate(d['annotations']):
             if not mine(a): other.append(i)
             elif a.get('iscrowd', 0) != 1: add(names[a['image_id']], a.get('bbox'), f'annotation {told(a.get("id", i+1))}', a)
@@ -175,7 +176,7 @@ def read_boxes(
     return out
 
 def _wanted(path, entries:list, categories, prefer:str):
-    "Which entries are of the one category that is meant, as a function; UserError if that cannot be seen"
+    "Which entries are of the one category that is meant, as a function, and its number; UserError if that cannot be seen"
     cats = [c for c in categories if isinstance(c, dict) and type(c.get('id')) is int] if isinstance(categories, list) else []
     names = {c['id']: str(c.get('name')) for c in cats}
     used = {i for o in entries if type(i := o.get('category_id')) is int}
@@ -186,7 +187,7 @@ def _wanted(path, entries:list, categories, prefer:str):
         wanted = ' or '.join(f'"{n}"' for n in dict.fromkeys((prefer, 'person')))
         held = ", ".join(f"{names.get(i, i)}"[:20] for i in sorted(used)[:5])
         raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is called {wanted}; keep one of them.')
-    return lambda o: type(c := o.get('category_id')) is not int or c in one
+    return lambda o: type(c := o.get('category_id')) is not int or c in one, min(one or {1})
 
 def _names(path, images, entry)->dict[int,str]:
     "Names of a COCO file's pictures by id"
