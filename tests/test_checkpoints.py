@@ -217,8 +217,11 @@ def test_wrapped_and_roomed_names_are_the_same_network(wrap, head, tmp_path):
         want = theirs((X - MEAN) / STD)
         torch.testing.assert_close(net(X), want, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(open_checkpoint(path)(0, X), want, rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="whole pose network.*load_checkpoint"):
-        build("resnet18", joints=5, weights=str(path))
+    filled = build("resnet18", joints=5, weights=str(path))        # as `train --weights FILE`: its encoder, the head named as left out
+    assert all(torch.equal(v, theirs.state_dict()[k]) for k, v in filled.encoder.state_dict().items() if k in theirs.state_dict())
+    assert any("final_layer" in k for k in filled.encoder.dropped) and not any("conv1" in k for k in filled.encoder.dropped)
+    with pytest.raises(UserError, match="whole pose network, of which only the encoder"):
+        build("resnet34", joints=5, weights=str(path))
 
 
 def test_an_hrnet_in_rooms(tmp_path):

@@ -347,15 +347,15 @@ def test_validation_goes_by_many_names(tmp_path, train, val):
 
 
 def test_a_validation_file_without_pictures_is_as_none(tmp_path):
-    "as `semipose synth --val 0` wrote it once; where it is asked for by name, it is read"
+    "as `semipose synth --val 0` wrote it once; where it is asked for by name, it is refused"
     d = lamps()
     written(tmp_path, d).rename(tmp_path / "person_keypoints_train.json")
     alone = read_train_val(tmp_path)
     (tmp_path / "person_keypoints_val.json").write_text(json.dumps(dict(d, images=[], annotations=[])))
-    train, val, said = read_train_val(tmp_path)
-    assert (train.ids.tolist(), val.ids.tolist(), said) == (alone[0].ids.tolist(), alone[1].ids.tolist(), alone[2])
+    train, val, note = read_train_val(tmp_path)
+    assert (train.ids.tolist(), val.ids.tolist(), note) == (alone[0].ids.tolist(), alone[1].ids.tolist(), alone[2])
     assert "person_keypoints_val.json, which lists no picture" in about(train, "unused")[0].text
-    assert len(read_train_val(tmp_path, val=tmp_path / "person_keypoints_val.json")[1]) == 0
+    said(lambda: read_train_val(tmp_path, val=tmp_path / "person_keypoints_val.json"), "person_keypoints_val.json", '"images" is empty')
 
 
 def test_names_speak_of_parts():

@@ -11,10 +11,10 @@ from torch import nn, Tensor
 from ..errors import UserError
 
 # %% auto #0
-__all__ = ['IMAGENET', 'RESNETS', 'WRAPPERS', 'ROOMS', 'CLASSIFIER', 'LITE', 'NETS', 'Normalise', 'check_crop', 'last_layer',
-           'cost', 'ResNet', 'Timm', 'timm_features', 'image_encoder', 'read_tensors', 'plain_names', 'from_lite',
-           'package_weights', 'download', 'load_encoder', 'pose_file', 'Encoded', 'SimpleBaseline', 'conv_bn', 'Tiny',
-           'Pyramid']
+__all__ = ['IMAGENET', 'RESNETS', 'WRAPPERS', 'ROOMS', 'CLASSIFIER', 'LITE', 'POSE_HEAD', 'NETS', 'Normalise', 'check_crop',
+           'last_layer', 'cost', 'ResNet', 'Timm', 'timm_features', 'image_encoder', 'read_tensors', 'plain_names',
+           'from_lite', 'package_weights', 'download', 'load_encoder', 'pose_file', 'Encoded', 'SimpleBaseline',
+           'conv_bn', 'Tiny', 'Pyramid']
 
 # %% ../../nbs/30_nets.simple.ipynb #4c49a3e7
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # torchvision's and most of timm's mean and std of RGB in [0,1]
@@ -308,22 +308,23 @@ def load_encoder(
     count = [k for k in need if k.endswith('num_batches_tracked') and flat(k) not in have]
     lost  = [k for k in need if flat(k) not in have and k not in count]
     wrong = [k for k in need if flat(k) in have and have[flat(k)].shape != need[k].shape]
-    extra = [k for k in sd if flat(k) not in {flat(k) for k in (*need, *full.state_dict())} and not k.startswith(CLASSIFIER)]
+    extra = [k for k in sd if flat(k) not in {flat(k) for k in (*need, *full.state_dict())} and not k.startswith((*CLASSIFIER, *POSE_HEAD))]
     if lost or wrong or extra:
         raise UserError(f"'{Path(path).name}' does not fit {name}: of the encoder's {len(need)} tensors {len(lost)} are missing "
                         f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it "
-                        f"(first: {(lost+wrong+extra)[0]}); {pose_file(extra) or 'give the state dict of this very network.'}")
+                        f"(first: {(lost+wrong+extra)[0]}); give the state dict of this very network{pose_file(sd)}.")
     inner.load_state_dict({k:(have[flat(k)] if k not in count else need[k]) for k in need}, strict=True)
     net.dropped = tuple(theirs for theirs, k in zip(names, sd) if flat(k) not in {flat(k) for k in need})
     return LITE if lite else None
 
 # %% ../../nbs/30_nets.simple.ipynb #61a7bbc4
 def pose_file(
-    names,      # of tensors that an encoder has no place for
-)->str:         # '' if they are not a pose head's
-    "What to do with a whole pose network where an encoder's weights were asked for"
-    head = any(k.startswith(('final_layer.', 'deconv_layers.')) for k in names)
-    return 'it is a whole pose network: build the network without weights, and nets.checkpoints.load_checkpoint fills all of it.' if head else ''
+    names,      # of a file's tensors
+)->str:         # '' if no pose head is among them
+    "That a file holds a whole pose network, whose encoder is another one"
+    return ' (it holds a whole pose network, of which only the encoder is taken)' if any(k.startswith(POSE_HEAD) for k in names) else ''
+
+POSE_HEAD = ('final_layer.', 'deconv_layers.')   # of published pose networks: left out where an encoder's weights are asked for
 
 # %% ../../nbs/30_nets.simple.ipynb #1f9dbefe
 class Encoded(nn.Module):
