@@ -187,6 +187,17 @@ def test_several_teacher_views_meet_at_one_height():
         assert torch.allclose(mean, torch.ones_like(mean), atol=1e-4)
 
 
+def test_averaged_views_keep_the_height_along_a_spline():
+    size, g, n = (64, 48), torch.Generator().manual_seed(6), 64
+    start = plain(n, size)
+    draws = [start, *(A60.sample(start, size, generator=g) for _ in range(2))]
+    at = (torch.rand(n, 17, 2, generator=g) - .5) * 8 + torch.tensor([36., 48.])                      # roomy px, near the middle
+    heats = [encode(move(at, d.M), torch.ones(n, 17), (32, 24), 2, 1.5)[0] for d in draws]
+    same = torch.arange(17)                                                                          # no view here is mirrored
+    height = {mode: float(peaks(Asked(None, None, draws, Gaussian(1.5, 2), same, mode=mode).mean(heats)).mean()) for mode in ("bilinear", "spline")}
+    assert height["spline"] > 1.03 * height["bilinear"]
+
+
 # ---- as a question of the method ----
 
 def batch(n=6, seed=0):

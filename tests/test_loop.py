@@ -263,3 +263,30 @@ def test_a_resumed_run_lets_go_of_its_file(tmp_path):
     assert alive == [0]*3
     fit(learn, 9, 'constant')
     assert learn.teaching.step == 9 and not same(state(whole), state(make()))
+
+
+def test_how_a_training_ended():
+    "by both rules, re-estimated peaks first, network 1's AP where there are several; an AP that began at nothing says nothing"
+    from semipose.watch import outcome, peak_key, peak_share
+    rows = lambda peak=.6, fresh=.6, ap=40., ap1=40.: [dict(peak_unlabeled=.6, peak_reestimated=.6, ap=40., ap1=40.), dict(peak_unlabeled=peak, peak_reestimated=fresh, ap=ap, ap1=ap1)]
+    assert [outcome(rows(fresh=p)) for p in (.19, .21, .39, .41)] == ["collapsed", "faded", "faded", "held"]
+    assert [outcome(rows(ap1=a)) for a in (19.9, 20.1, 35.9, 36.1)] == ["collapsed", "faded", "faded", "held"]
+    assert outcome(rows(peak=.01)) == "held" == outcome(rows(ap=1.)) and collapsed(rows(fresh=.1)) and not collapsed(rows(peak=.1))
+    assert outcome([dict(peak_unlabeled=.6, ap=.2), dict(peak_unlabeled=.6, ap=0.)]) == "held"
+    old = [dict(peak_unlabeled=.6, ap=40.), dict(peak_unlabeled=.3, peak_reestimated=.6, ap=40.)]
+    assert peak_key(old) == "peak_unlabeled" and peak_share(old) == .5 and outcome(old) == "faded"
+
+
+def test_statistics_are_those_of_the_pictures_alone():
+    from semipose.nets.peers import build_peers
+    from semipose.predict import reestimated
+    peers = build_peers("tiny", joints=3, net=dict(width=8)).train()
+    x = [torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    for _ in range(20): peers.nets[0](x[0]*0 + .9)                      # running statistics of something else
+    before = {k: v.clone() for k, v in peers.state_dict().items()}
+    [fresh] = reestimated(peers, x)
+    same = build_peers("tiny", joints=3, net=dict(width=8)).nets[0].train()      # the same weights, through each batch's own statistics
+    with torch.no_grad():
+        own, new, running = (torch.cat([net(b) for b in x]) for net in (same, fresh, peers.nets[0].eval()))
+    assert (new - own).abs().mean() < .2*(running - own).abs().mean()
+    assert not fresh.training and all(torch.equal(v, before[k]) for k, v in peers.state_dict().items())
