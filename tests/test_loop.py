@@ -268,7 +268,8 @@ def test_a_resumed_run_lets_go_of_its_file(tmp_path):
 def test_how_a_training_ended():
     "by both rules, re-estimated peaks first, network 1's AP where there are several; an AP that began at nothing says nothing"
     from semipose.watch import outcome, peak_key, peak_share
-    rows = lambda peak=.6, fresh=.6, ap=40., ap1=40.: [dict(peak_unlabeled=.6, peak_reestimated=.6, ap=40., ap1=40.), dict(peak_unlabeled=peak, peak_reestimated=fresh, ap=ap, ap1=ap1)]
+    start = dict(peak_unlabeled=.6, peak_reestimated=.6, ap=40., ap1=40.)
+    rows = lambda peak=.6, fresh=.6, ap=40., ap1=40.: [start, dict(peak_unlabeled=peak, peak_reestimated=fresh, ap=ap, ap1=ap1)]
     assert [outcome(rows(fresh=p)) for p in (.19, .21, .39, .41)] == ["collapsed", "faded", "faded", "held"]
     assert [outcome(rows(ap1=a)) for a in (19.9, 20.1, 35.9, 36.1)] == ["collapsed", "faded", "faded", "held"]
     assert outcome(rows(peak=.01)) == "held" == outcome(rows(ap=1.)) and collapsed(rows(fresh=.1)) and not collapsed(rows(peak=.1))
