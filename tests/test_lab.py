@@ -212,10 +212,12 @@ class Widget:
     def press(self, name: str, of: int = 0) -> tuple[str, str]:
         "Move a slider by the keyboard, away from its nearer end: the picture before and after"
         before, handle = self.settled(), self.handle(name, of)
-        handle.focus()
         low, now, high = (float(handle.get_attribute(f"aria-value{k}")) for k in ("min", "now", "max"))
-        self.page.keyboard.press("ArrowRight" if now - low <= high - now else "ArrowLeft")
-        return before, self.changed(before)
+        for _ in range(3):    # a page that a busy machine is still drawing may lose a key
+            handle.focus()
+            self.page.keyboard.press("ArrowRight" if now - low <= high - now else "ArrowLeft")
+            if (after := self.changed(before, 15)) != before: break
+        return before, after
 
     def drag(self, name: str, of: int = 0, by: int = 60) -> tuple[str, str]:
         "Move a slider by the mouse: the picture before and after"
