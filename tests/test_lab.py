@@ -372,7 +372,7 @@ def test_tab_goes_through_every_control_and_out_again(name, sheet):
 
 
 def test_boundary_steps_forward_and_back(sheet):
-    widget = sheet[1]["boundary"]
+    widget = sheet.widgets["boundary"]
     start = widget.click("reset") if float(widget.handle("steps made").get_attribute("aria-valuenow")) else widget.settled()
     one = widget.click("step")
     two = widget.click("step")
@@ -381,7 +381,7 @@ def test_boundary_steps_forward_and_back(sheet):
 
 
 def test_explorer_throws_the_dice_and_takes_presets(sheet):
-    widget = sheet[1]["explorer"]
+    widget = sheet.widgets["explorer"]
     before = widget.settled()
     assert widget.click("throw the dice") != before
     before = widget.settled()
