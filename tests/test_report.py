@@ -142,15 +142,35 @@ def test_a_collapsed_run_says_so(demo):
 
 def test_finding_follows_the_numbers(tmp_path):
     fake_demo(tmp_path / "a", pictures=False)
-    first, second = finding(read_demo(tmp_path / "a"))
-    assert "collapsed" in first and "from 0.60 to 0.07" in first and "AP 9.3, below the 24.1" in first
-    assert "stays alive: PoseCons (peak 0.60 to 0.55, AP 26.9) and PoseDual + JC" in second and "without unlabelled people gave AP 25.7" in second
-    fake_demo(tmp_path / "b", pictures=False, ends=ENDS | dict(naive=(28., .5), posecons=(3., .01)))
-    first, second = finding(read_demo(tmp_path / "b"))
-    assert "did not collapse" in first and "not below the 24.1" in first
-    assert "alive: PoseDual + JC" in second and "collapsed all the same: PoseCons" in second
-    assert "erases" not in Page(demo_report(tmp_path / "b")).text
+    first, second, third = finding(read_demo(tmp_path / "a"))
+    assert "collapsed in this run" in first and "from 0.60 to 0.07" in first and "AP 9.3, below the 24.1" in first
+    assert "PoseCons (peak 0.60 to 0.55, AP 24.1 to 26.9) and PoseDual + JC" in second and second.endswith(" held.")
+    assert "gave AP 25.7" in third and "PoseCons 1.2 above" in third
     assert Page(demo_report(tmp_path / "a")).text.count("Plain consistency erases a pose network; easy-to-hard teaching keeps it") == 1
+
+
+@pytest.mark.parametrize("ap, peak, fate", [(3., .01, "collapsed"), (26., .19, "collapsed"), (11., .55, "collapsed"), (23., .35, "faded"), (20., .55, "faded"), (22., .45, "held")])
+def test_a_demo_tells_how_each_of_its_runs_ended(ap, peak, fate, tmp_path):
+    "A falling AP is never called alive, whatever the peak; nor a lost peak, whatever the AP"
+    fake_demo(tmp_path, pictures=False, ends=ENDS | dict(posecons=(ap, peak)))
+    _, second, third = finding(read_demo(tmp_path))
+    assert f"PoseCons (peak 0.60 to {peak:.2f}, AP 24.1 to {ap:.1f}) {fate}" in second or fate == "held" and second.endswith("held.")
+    assert (f"PoseCons {abs(ap - 25.7):.1f} " + ("below" if ap < 25.7 else "above")) in third
+    title = Page(demo_report(tmp_path)).text
+    assert ("PoseDual + JC keeps it, PoseCons does not" in title) == (fate != "held")
+    page = Page(run_report(tmp_path / "posecons")).text
+    assert ("It " + fate in page) == (fate != "held")
+
+
+def test_nothing_is_claimed_where_plain_consistency_held(tmp_path):
+    fake_demo(tmp_path, pictures=False, ends=ENDS | dict(naive=(28., .5), posecons=(3., .01)))
+    assert "held in this run" in finding(read_demo(tmp_path))[0] and "not below the 24.1" in finding(read_demo(tmp_path))[0]
+    assert "erases" not in Page(demo_report(tmp_path)).text and "keeps it" not in Page(demo_report(tmp_path)).text
+
+
+def test_a_demo_without_a_cure_that_held_says_so(tmp_path):
+    fake_demo(tmp_path, pictures=False, ends=ENDS | dict(posecons=(20., .3), posedual_jc=(20., .3)))
+    assert "easy-to-hard teaching does not keep it" in Page(demo_report(tmp_path)).text
 
 
 # ---- the figures ----
