@@ -1,0 +1,113 @@
+"Claims: numbers are recomputed from the files alone, words follow them, and a claim needs every seed of its rule"
+import json, re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semipose.claims import (CHOOSE, CURE, HEADLINE, SHOW, aims, claim_rows, claim_sentences, claim_table, fates, moved, repeats)
+from semipose.errors import UserError
+from semipose.ledger import Resamples, read_ledger
+
+TOP = Path(__file__).resolve().parent.parent
+FAST = Resamples(100)
+
+
+@pytest.fixture(scope="module")
+def trials():
+    return read_ledger(TOP / "results/trials", "demo")[0]
+
+
+@pytest.fixture(scope="module")
+def rows(trials):
+    return claim_rows(trials, CHOOSE, resample=FAST)
+
+
+def raw(folder: str, protocol: str = "demo") -> dict:
+    "Method -> seed -> curve of the newest entry, by json alone"
+    out = {}
+    for file in sorted((TOP / folder / protocol).glob("*.json")):
+        e = json.loads(file.read_text())
+        out.setdefault(e["method"], {})[e["seed"]] = e["curve"]
+    return out
+
+
+def graded(curve: list) -> str:
+    "The rule of results/unseen/rule.md, written once more"
+    peak = curve[-1]["peak_reestimated"] / curve[0]["peak_reestimated"]
+    ap = curve[-1]["ap1"] / curve[0]["ap1"]
+    return "collapsed" if peak < 1/3 or ap < 1/2 else "faded" if peak < 2/3 or ap < .9 else "held"
+
+
+def test_rows_are_what_the_files_say(rows):
+    files = raw("results/trials")
+    for name, row in rows.items():
+        curves = [files[name][s] for s in CHOOSE]
+        assert row.seeds == list(CHOOSE)
+        assert row.ap == pytest.approx(np.mean([c[-1]["ap"] for c in curves]), abs=1e-3)
+        assert [e.outcome for e in row.entries] == [graded(c) for c in curves]
+        if row.gain:
+            gains = [c[-1]["ap1"] - files["supervised"][s][-1]["ap1"] for s, c in zip(CHOOSE, curves)]
+            assert row.gain["difference"] == pytest.approx(np.mean(gains), abs=1e-3)
+
+
+def test_a_claim_needs_every_seed_of_its_rule(trials):
+    with pytest.raises(UserError, match="posecons: seed 7 has not been trained"):
+        claim_rows([e for e in trials if (e.method, e.seed) != ("posecons", 7)], CHOOSE, resample=FAST)
+    some = claim_rows([e for e in trials if (e.method, e.seed) != ("posecons", 7)], resample=FAST)
+    assert {tuple(r.seeds) for r in some.values()} == {(0, 1, 2, 3, 4, 5, 6, 8, 9)}
+
+
+def test_seeds_that_choose_never_show():
+    assert not set(CHOOSE) & set(SHOW) and len(SHOW) >= 10
+    assert "20-39" in (TOP / "results/unseen/rule.md").read_text() and (SHOW[0], SHOW[-1]) == (20, 39)
+
+
+def shifted(rows: dict, name: str, by: float, last: float | None = None) -> dict:
+    "The rows with a gain moved, and every peak of that row ended at `last` of its start"
+    from dataclasses import replace
+    row = rows[name]
+    gain = {k: v + by if k in ("difference", "low", "high") else v for k, v in row.gain.items()}
+    gain["by_seed"] = {s: v + by for s, v in row.gain["by_seed"].items()}
+    gain["sure"] = gain["low"] > 0 or gain["high"] < 0
+    def ended(e):
+        if last is None: return e
+        return replace(e, curve=[*e.curve[:-1], {**e.last, "peak_reestimated": last*e.first["peak_reestimated"], "ap1": e.first["ap1"]}])
+    return rows | {name: replace(row, gain=gain, entries=[ended(e) for e in row.entries])}
+
+
+def test_words_follow_the_numbers(rows):
+    assert fates(rows["naive"]) == "collapsed on 10 of 10 seeds"
+    assert claim_sentences(rows, FAST)[0] == "Plain consistency collapsed on 10 of 10 seeds."
+    kept = shifted(rows, "naive", 0, last=.9)
+    assert claim_sentences(kept, FAST)[0] == "Plain consistency held on 10 of 10 seeds."
+    assert moved(rows[CURE].gain).startswith("adds +") and moved(rows["naive"].gain).startswith("costs -")
+    assert moved(rows["posecons_kept"].gain).startswith("changes nothing that these seeds can show")
+    assert "costs" in claim_sentences(shifted(rows, CURE, -20), FAST)[2].split(";")[0]
+
+
+@pytest.mark.parametrize("which, name, by, last", [(0, "naive", 0, .9), (1, CURE, 0, .5), (2, CURE, -4, None), (4, "posecons_kept", 0, .2), (5, "posecons_kept", -9, None)])
+def test_an_aim_can_be_missed(which, name, by, last, rows):
+    assert aims(rows, FAST)[which].met and not aims(shifted(rows, name, by, last), FAST)[which].met
+
+
+def test_new_seeds_agree_with_their_own_kind_and_not_with_another(trials):
+    old, new = (claim_rows(trials, seeds, resample=FAST) for seeds in (CHOOSE[::2], CHOOSE[1::2]))
+    found = {r.method: r for r in repeats(old, new)}
+    assert set(found) == set(HEADLINE[1:])
+    a, b = (np.array(list(r["naive"].gain["by_seed"].values())) for r in (old, new))
+    assert found["naive"].old == pytest.approx(a.mean()) and found["naive"].new == pytest.approx(b.mean())
+    assert found["naive"].high - found["naive"].old == pytest.approx(2.7764*a.std(ddof=1)*np.sqrt(2/5), rel=1e-3)   # t of 4 degrees of freedom
+    far = {r.method: r for r in repeats(old, shifted(new, "naive", 30))}
+    assert not far["naive"].agrees
+    lost = {r.method: r for r in repeats(old, shifted(new, CURE, 0, last=.2))}
+    assert lost[CURE].p < .05 and not lost[CURE].agrees
+    with pytest.raises(UserError, match="seed 0 is among the old seeds"):
+        repeats(old, old)
+
+
+def test_the_table_prints_the_rows(rows):
+    table = claim_table(rows)
+    assert len(table.splitlines()) == 2 + len(HEADLINE)
+    line = next(l for l in table.splitlines() if l.startswith("| Plain"))
+    assert re.findall(r"collapsed \d+", line) == ["collapsed 10"] and f"{rows['naive'].gain['difference']:+.1f}" in line
