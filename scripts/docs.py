@@ -1,6 +1,7 @@
 """All notebooks as one small site to read in a browser, from their stored outputs, without a network: `python scripts/docs.py [--out site]`.
 
-A page per notebook, a sidebar in reading order, links between them mended, formulas as MathML. Nothing is executed.
+A page per notebook, a sidebar in reading order, links between them mended, formulas as MathML; a page per module with
+what it exports, and an index of all names with a search. No notebook is executed; the library is imported.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from posixpath import normpath, relpath
 import nbformat
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import api
 from execute import TOP, notebooks
 from readme import FENCE, LINK, is_relative
 
@@ -46,6 +48,9 @@ table { border-collapse:collapse; font-size:.88rem; font-variant-numeric:tabular
 th, td { padding:.28rem .65rem; border-bottom:1px solid var(--line); text-align:left; vertical-align:top } th { color:var(--muted); font-weight:600 }
 math[display=block] { margin:1rem 0; font-size:1.1em; overflow-x:auto }
 footer { margin-top:4rem; display:flex; justify-content:space-between; gap:1rem; border-top:1px solid var(--line); padding-top:1rem }
+.names { list-style:none; padding:0 } .names li { padding:.12rem 0; border-bottom:1px solid var(--line) }
+.names li[hidden] { display:none } .names small { color:var(--muted); margin:0 .5rem }
+#find { font:inherit; padding:.4rem .7rem; margin:0 0 .8rem; border:1px solid var(--line); border-radius:6px; background:var(--soft); color:var(--ink) }
 dl.rooms { display:grid; grid-template-columns:max-content 1fr; gap:.25rem 1.2rem } dl.rooms dt { font-weight:600 } dl.rooms dd { margin:0; color:var(--muted) }
 @media (max-width:60rem) { nav { position:static; width:auto; max-height:14rem; border-right:0; border-bottom:1px solid var(--line) } main { margin:0 }
 dl.rooms { grid-template-columns:1fr } }
@@ -157,7 +162,9 @@ def sidebar(pages: list[tuple[str, str]], here: str) -> str:
         group = "Tutorials" if "/tutorials/" in path else FLOORS[int(tens[1])] if tens else "Project"
         if path != "nbs/index.ipynb":
             groups.setdefault(group, []).append(link(path, name))
-    order = ["Tutorials", *FLOORS.values(), "Project"]
+    root = str(PurePosixPath(place(here)).parent)
+    groups["Reference"] = [f'<a href="{relpath("api/index.html", root)}"{" aria-current=page" if here.startswith("api/") else ""}>All names</a>']
+    order = ["Tutorials", *FLOORS.values(), "Reference", "Project"]
     home = f'<a class="home" href="{relpath("index.html", str(PurePosixPath(place(here)).parent))}">semipose</a>'
     return "<nav>" + home + "".join(f"<b>{g}</b>" + "".join(groups[g]) for g in order if g in groups) + "</nav>"
 
@@ -170,15 +177,28 @@ def page(title: str, inner: str, nav: str, around: tuple[str, str], depth: str) 
     return f'<!doctype html><html lang="en">{head}{nav}<main><div class="body">{inner}{foot}</div></main></html>\n'
 
 
+def reference(out: Path, pages: list[tuple[str, str]]) -> list[Path]:
+    "A page for each module, and one with all names"
+    every = {m: api.names(m) for m in api.modules(TOP)}
+    book = {m: place(path) for path, _ in pages for m in every if path.endswith(f"_{m.removeprefix('semipose.')}.ipynb")}
+    inner = {m: api.module_page(m, some, "../" + book[m]) for m, some in every.items()} | {"index": api.index_page(every)}
+    (out / "api").mkdir()
+    for m, text in inner.items():
+        file = out / "api" / f"{m}.html"
+        around = ('<a href="index.html">All names</a>' if m != "index" else "", "")
+        file.write_text(page("All names" if m == "index" else m, text, sidebar(pages, f"api/{m}.html"), around, "../"))
+    return [out / "api" / f"{m}.html" for m in inner]
+
+
 def build(out: Path) -> list[Path]:
     "Write the site"
     from nbconvert.filters import markdown2html
     from pygments.formatters import HtmlFormatter
     books = [str(f.relative_to(TOP).as_posix()) for f in notebooks()]
     first = [b for b in books if b.endswith("/index.ipynb")] + [b for b in books if "/tutorials/" in b]
-    texts = [f for f in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md") if (TOP / f).exists()]
+    texts = [f for f in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "results/unseen/rule.md") if (TOP / f).exists()]
     order = first + [b for b in books if b not in first] + texts
-    tracked = {f.relative_to(TOP).as_posix() for d in ("nbs/images", "results") for f in (TOP / d).rglob("*") if f.is_file()} | {"CITATION.cff", "LICENSE"}
+    tracked = {f.relative_to(TOP).as_posix() for d in ("nbs/images", "results") for f in (TOP / d).rglob("*") if f.is_file() and f.suffix != ".md"} | {"CITATION.cff", "LICENSE"}
     known = set(order) | tracked
     read = {b: nbformat.read(TOP / b, as_version=4) for b in books}
     names = {b: heading(nb)[0] for b, nb in read.items()} | {t: re.search(r"^#\s+(.+)", (TOP / t).read_text(), re.M)[1] for t in texts}
@@ -207,6 +227,7 @@ def build(out: Path) -> list[Path]:
         file.write_text(page(names[path], inner, sidebar([(p, names[p]) for p in order], path), tuple(around), depth))
         written.append(file)
         wanted |= {os.path.normpath(Path(here, m)) for m in re.findall(r'(?:href|src)="([^"#:]+)', inner)}
+    written += reference(out, [(p, names[p]) for p in order])
     for f in tracked:
         if place(f) in wanted:
             (out / place(f)).parent.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ def test_every_notebook_is_a_page_and_is_reached_from_every_other(site, pages):
     for file, page in pages.items():
         reached = {(file.parent/l).resolve() for l in page.links if docs.is_relative(l)}
         assert want - reached <= {file}, file.name
+        assert file.parent.name == 'api' or (site/'api/index.html').resolve() in reached, file.name
 
 def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(pages):
     for file, page in pages.items():
@@ -73,3 +74,23 @@ def test_a_link_into_nowhere_is_one_sentence(tmp_path):
     (tmp_path/'mine.txt').write_text('x')
     with pytest.raises(SystemExit, match='not this site'): docs.build(tmp_path)
     assert (tmp_path/'mine.txt').exists()
+
+
+def test_every_exported_name_is_found_in_the_reference(site):
+    import api
+    index = (site/'api/index.html').read_text()
+    for module in ('semipose.codecs', 'semipose.nets.peers', 'semipose.claims'):
+        page = (site/f'api/{module}.html').read_text()
+        for n in api.names(module):
+            assert f'id="{n.anchor}"' in page and f'href="{module}.html#{n.anchor}"' in index, n.name
+    assert {f.stem for f in (site/'api').glob('semipose.*.html')} == set(api.modules(TOP)) and len(api.modules(TOP)) > 40
+
+
+def test_the_reference_says_what_a_parameter_is():
+    import api
+    [encode] = [m for n in api.names('semipose.codecs') if n.name == 'Gaussian' for m in n.methods if m.name == 'Gaussian.encode']
+    assert ('xy', 'Tensor', '', '(B,K,2) joints, crop px') in encode.rows and encode.rows[-1][0] == 'return'
+    [outcome] = [n for n in api.names('semipose.watch') if n.name == 'outcome']
+    assert outcome.head == 'outcome(rows)' and 'How a training ended' in outcome.text
+    text = api.entry(api.Name('m', 'f', 'function', 'a < b', 'f(x)', [('x', 'int', '1', 'less < more')]))
+    assert 'a &lt; b' in text and 'less &lt; more' in text
