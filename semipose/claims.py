@@ -114,32 +114,31 @@ def aim_table(found:Sequence[Aim])->str:   # markdown
 # %% ../nbs/77_claims.ipynb #2811b8d5
 def fates(
     row:Row,
-)->str:     # e.g. 'held on 19 of 20 seeds', 'collapsed on 18 and faded on 2 of 20 seeds'
+)->str:     # e.g. 'held on 19 and faded on 1 of 20 seeds'
     "How a row's trainings ended, in words"
-    parts = [f'{word} on {k}' for word in ('collapsed', 'faded', 'held') if (k := row.count(word))]
-    parts = ' and '.join(parts) if len(parts) < 3 else f'{", ".join(parts[:-1])} and {parts[-1]}'
-    return f'{parts} of {row.n} seeds' if row.count('held', 'faded', 'collapsed') else ''
+    parts = [f'{word} on {k}' for word in ('held', 'faded', 'collapsed') if (k := row.count(word))]
+    return (f'{", ".join(parts[:-1])} and {parts[-1]}' if parts[1:] else parts[0]) + f' of {row.n} seeds'
 
 def moved(
     gain:dict,  # of `paired`
-)->str:         # e.g. 'adds +7.0 [+3.8, +10.4] AP'
+)->str:         # e.g. 'adds 7.0 [+3.8, +10.4] AP'
     "A difference as a verb that its interval allows"
-    verb = 'adds' if gain['low'] > 0 else 'costs' if gain['high'] < 0 else 'changes nothing that these seeds can show:'
+    verb = 'adds' if gain['low'] > 0 else 'costs' if gain['high'] < 0 else 'makes no difference that these seeds can show:'
     return f'{verb} {between(gain).removesuffix(" *")} AP'
 
 def claim_sentences(
     rows:dict[str,Row],
     resample:Resamples|None=None,
-)->list[str]:   # three
+)->list[str]:   # three short paragraphs
     "Plain consistency; the easy-hard pair; what each adds"
     naive, cure, single = rows['naive'], rows[CURE], rows['posecons_kept']
-    raw = CURE.removesuffix('_kept')
-    kept = [added(rows, name, f'{name}_kept', resample) for name in ('posecons', raw)]
+    pair = CURE.removesuffix('_kept')
+    kept = {name: added(rows, name, f'{name}_kept', resample) for name in (pair, 'posecons')}
     return [f'Plain consistency {fates(naive)}.',
-            f'The easy-hard pair, where heights are kept, {fates(cure)} with two networks and Joint Cutout ({cure.title}) and {fates(single)} '
-            f'with one network; as published it {fates(rows[raw])} and {fates(rows["posecons"])}.',
-            f'Over supervised training {cure.title} {moved(cure.gain)} and {single.title} {moved(single.gain)}; '
-            f'the kept height itself {moved(kept[1])} to {rows[raw].title} and {moved(kept[0])} to {rows["posecons"].title}.']
+            f'Where heights are kept, easy-to-hard teaching by a peer ({rows[pair].title}) {fates(cure)}, and by the network itself '
+            f'({rows["posecons"].title}) {fates(single)}. As published they {fates(rows[pair])}, and {fates(rows["posecons"])}.',
+            f'Against supervised training {cure.title} {moved(cure.gain)}. {single.title} {moved(single.gain)}. '
+            f'Keeping the height: to {rows[pair].title} it {moved(kept[pair])}; to {rows["posecons"].title} it {moved(kept["posecons"])}.']
 
 # %% ../nbs/77_claims.ipynb #8ed62b92
 @dataclass(frozen=True)
