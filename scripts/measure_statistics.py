@@ -46,7 +46,7 @@ def measure(root: Path, seed: int) -> list[dict]:
     out = []
     for name in METHODS:
         folder = root/f"seed{seed}"/name
-        if (folder/"result.json").exists():
+        if (folder/"weights.safetensors").exists():
             out.append(dict(method=name, seed=seed, **heights(load_run(folder, device="cpu")[0].nets[0], labeled, unlabeled)))
     return out
 
