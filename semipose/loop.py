@@ -17,7 +17,7 @@ from fastai.optimizer import OptimWrapper
 from fastai.callback.core import Callback, TrainEvalCallback
 from .errors import UserError
 from .files import whole
-from .teaching import Method, Teaching, TeachingLoss
+from .teaching import Method, Teaching, given
 
 # %% auto #0
 __all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'Mixed', 'learner', 'sentence_of', 'fit',
@@ -84,8 +84,8 @@ def learner(
     "Everything that trains, in one fastai Learner"
     peers.to(device, memory_format=torch.channels_last)
     train = Stretches(stream, every, start)
-    teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start)
-    learn = Learner(Loaders(train, device), peers, loss_func=TeachingLoss(method, lam), lr=lr, default_cbs=False, train_bn=False, wd_bn_bias=True,
+    teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start, lam=lam)
+    learn = Learner(Loaders(train, device), peers, loss_func=given, lr=lr, default_cbs=False, train_bn=False, wd_bn_bias=True,
                     opt_func=partial(OptimWrapper, opt=OPTIMISERS[optimiser], weight_decay=wd),
                     cbs=[TrainEvalCallback(), teach, *([Mixed()] if amp else []), *cbs])
     learn.every, learn.teaching = every, teach
