@@ -3,9 +3,10 @@
 
     python scripts/compare_steps.py REV [--only posecons,sspcm] [--train 20]
 
-Of both trees, each in a process of its own: every picture that a network was shown (so the views' luck, and who is asked in which order), named losses, gradients, and
-all weights, averages and copies after three steps of Adam; then a few rows with other networks, encodings, skeletons and in reduced precision; then `--train` steps of
-three rows. Prints one line for each that differs, and whether all are equal.
+Compared are both trees, each in a process of its own. Of every row: each picture that a network was shown (so the
+views' chance, and who is asked in which order), named losses, gradients, and all weights, averages and copies after
+three steps of Adam. Then a few rows with other networks, encodings, skeletons and in reduced precision. Then
+`--train` steps of three rows. One line is printed for each that differs, and whether all are equal.
 """
 import argparse, json, os, subprocess, sys, tempfile
 from dataclasses import replace
@@ -22,29 +23,32 @@ def cases(only, train):
     from semipose.methods import METHODS
     from semipose.nets.mspn import MSPN
     from semipose.skeletons import COCO17
+    out = {}
 
-    def some(name, m, start=FIRST, n=3, **kw): return name, lambda: steps_of(m, start, n, lr=1e-3, **kw)
-    def low(name, m):
-        def go():
-            with torch.autocast("cpu", torch.bfloat16): return steps_of(m, FIRST, 2, lr=1e-3)
-        return name, go
-    def mspn(): return [confident(i, make=MSPN, stages=1, width=16) for i in range(2)]
-    def offsets(m):
-        codec = build_codec("udp_offset", 1.5, 2)
-        return dict(codec=codec, peers=build(m, [confident(i, 17 * codec.planes) for i in range(m.nets)]))
-    rows_ = [some(n, m, start) for n, (m, start) in rows().items()]
-    out = rows_ + [low(f"{n}, bf16", METHODS[n]) for n in ("naive", "posecons", "posedual_jc", "mean_teacher", "sspcm", "data_distillation", "posecons_jc_drawn_kept")]
-    for n in ("naive", "posedual_jc", "posecons_kept", "sspcm", "data_distillation", "threshold_04"):
-        out.append(some(f"{n}, offsets", METHODS[n], **offsets(METHODS[n])))
-    out += [some(f"{n}, joined", METHODS[n], peers=build(METHODS[n], joined=True)) for n in ("naive", "posedual_jc", "multiaugs")]
-    out += [some(f"{n}, no mirror", METHODS[n], skeleton=replace(COCO17, mirror=False)) for n in ("posedual_jc", "data_distillation")]
-    out += [some("naive, hides", replace(METHODS["naive"], student_views=METHODS["posecons_jc"].student_views)),
-            some("dual multi teacher", replace(METHODS["posedual"], teacher_view=METHODS["data_distillation"].teacher_view[:3]))]
-    out.append(some("posedual_jc, mspn", METHODS["posedual_jc"], n=2, size=(64, 32), codec=build_codec("gaussian", 1.5, 4), peers=build(METHODS["posedual_jc"], mspn())))
-    if train:
-        for n in ("naive", "posedual_jc", "sspcm"):
-            out.append((f"{n}, {train} steps", lambda n=n: steps_of(METHODS[n], 0, train, lr=3e-3, size=(64, 48), people=People((64, 48), 8))))
-    return {n: go for n, go in out if not only or n.split(",")[0] in only}
+    def add(name, m, start=FIRST, n=3, lr=1e-3, **kw):
+        if not only or name.split(",")[0] in only: out[name] = lambda: steps_of(m, start, n, lr=lr, **kw)
+    for name, (m, start) in rows().items(): add(name, m, start)
+    for name in ("naive", "posecons", "posedual_jc", "mean_teacher", "sspcm", "data_distillation", "posecons_jc_one"):
+        add(f"{name}, bf16", METHODS[name])
+    udp = build_codec("udp_offset", 1.5, 2)
+    for name in ("naive", "posedual_jc", "posecons_kept", "sspcm", "data_distillation", "threshold_04"):
+        m = METHODS[name]
+        add(f"{name}, offsets", m, codec=udp, peers=build(m, [confident(i, 17 * udp.planes) for i in range(m.nets)]))
+    for name in ("naive", "posedual_jc", "multiaugs"):
+        add(f"{name}, joined", METHODS[name], peers=build(METHODS[name], joined=True))
+    for name in ("posedual_jc", "data_distillation"):
+        add(f"{name}, no mirror", METHODS[name], skeleton=replace(COCO17, mirror=False))
+    hides, views = METHODS["posecons_jc"].student_views, METHODS["data_distillation"].teacher_view[:3]
+    add("naive, hides", replace(METHODS["naive"], student_views=hides))
+    add("posedual, several teacher views", replace(METHODS["posedual"], teacher_view=views))
+    m, mspn = METHODS["posedual_jc"], [confident(i, make=MSPN, stages=1, width=16) for i in range(2)]
+    add("posedual_jc, mspn", m, n=2, size=(64, 32), codec=build_codec("gaussian", 1.5, 4), peers=build(m, mspn))
+    for name in ("naive", "posedual_jc", "sspcm") if train else ():
+        add(f"{name}, {train} steps", METHODS[name], 0, train, 3e-3, size=(64, 48), people=People((64, 48), 8))
+
+    def low(go):
+        with torch.autocast("cpu", torch.bfloat16): return go()
+    return {n: (lambda go=go: low(go)) if n.endswith("bf16") else go for n, go in out.items()}
 
 
 def hashes(only, train):
@@ -55,14 +59,15 @@ def hashes(only, train):
     out = {}
     for name, go in cases(only, train).items():
         try: out[name] = exact(*go())
-        except Exception as e: out[name] = dict(error=f"{type(e).__name__}: {str(e).splitlines()[-1][:160]}")
+        except Exception as e: out[name] = dict(error=f"{type(e).__name__}: {str(e)[:160]}")
     return out
 
 
 def ask(tree, only, train, out):
     "The hashes of one tree, from a process that imports it"
     env = os.environ | dict(PYTHONPATH=os.pathsep.join((str(tree), str(HERE/"tests"))), OMP_NUM_THREADS="1")
-    subprocess.run([sys.executable, "-W", "ignore", __file__, "--hashes", out, "--train", str(train), "--only", only], env=env, check=True, cwd=tree)
+    command = [sys.executable, "-W", "ignore", __file__, "--hashes", out, "--train", str(train), "--only", only]
+    subprocess.run(command, env=env, check=True, cwd=tree)
     return json.loads(Path(out).read_text())
 
 

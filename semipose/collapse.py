@@ -10,6 +10,7 @@ import io
 import torch
 from torch import nn, Tensor
 from torch.nn.functional import pad
+from fastcore.basics import patch
 from .errors import UserError
 from .geometry import affine, invert, warp
 from .codecs import bumps, peaks
@@ -121,7 +122,7 @@ def who_teaches(
 
 # %% ../nbs/60_collapse.ipynb #6b60476e
 class PointStep(Step):
-    "The step of a method on one crowd of points: x holds points (B,C,h,w), y their heights (B,1,h,w)"
+    "A method's step on one crowd of points: x holds points (B,C,h,w), y their heights (B,1,h,w)"
     hides = False
     def __init__(self, method:Method, lam:float=1.):
         if len(method.teacher_views) > 1 or method.drawn or method.weight.sources:
@@ -136,6 +137,7 @@ class PointStep(Step):
     def labels(self, known, y, nets): return dict(target=y, weight=torch.ones(1))
     def target(self, heat, forward, easy, hard): return heat, times(torch.ones(1), self.method.weight(heat.detach()))
 
+# %% ../nbs/60_collapse.ipynb #a6ef0e36
 @dataclass
 class Record:
     "Everything of one step"
@@ -149,7 +151,7 @@ class Record:
 
 # %% ../nbs/60_collapse.ipynb #60f98dd3
 class Toy:
-    "A network that is taught one step at a time, with everything it did: step, back, reset. `method` and `lam` may be changed between steps"
+    "A network that is taught one step at a time, with everything it did. `method` and `lam` may be changed between steps"
     def __init__(self,
         method:Method,      # of `who_teaches`, or your own
         net:nn.Module,      # how it starts; left as it is
@@ -160,7 +162,8 @@ class Toy:
         adam:bool=True,     # Adam, as published; False: plain gradient descent
         seed:int=0,         # of the views
     ):
-        self.method, self.start, self.labeled, self.unlabeled, self.lam, self.lr, self.adam, self.seed = method, net, labeled, unlabeled, lam, lr, adam, seed
+        self.method, self.start, self.labeled, self.unlabeled = method, net, labeled, unlabeled
+        self.lam, self.lr, self.adam, self.seed = lam, lr, adam, seed
         self.reset()
     def reset(self)->Toy:
         "Back to the start"
@@ -180,45 +183,56 @@ class Toy:
         "One optimiser step, or several"
         for _ in range(n): self._step()
         return self
-    def _step(self):
-        k, m = len(self), self.method
-        before = deepcopy((self.peers.state_dict(), self.opt.state_dict()))
-        batch = dict(labeled=self.labeled[0], unlabeled=self.unlabeled), self.labeled[1]
-        terms = PointStep(m, self.lam)(self.peers, batch, torch.Generator().manual_seed(mix(self.seed, k)), k)
-        made, both, views, weight = terms.made, {}, {}, None
-        if made.targets:
-            target, weight = made.targets[0][0]
-            views = dict(teacher=made.easy[0], student=made.hard[0][0])
-            both = dict(teacher=target, student=made.answers['student'][0][0])
-        for h in both.values():
-            if h.requires_grad: h.retain_grad()
-        self.opt.zero_grad(); terms.total.backward()
-        pull = {n: -h.grad*h.numel() if h.requires_grad else torch.zeros_like(h) for n,h in both.items()}
-        self.opt.step()
-        self.peers.update(m.decay or 0)     # where nobody asks for the average it is the network
-        if m.every and (k+1) % m.every == 0: self.peers.freeze()
-        update = {n: p.detach() - before[0][f'nets.0.{n}'] for n,p in self.net.named_parameters()}
-        answers, losses = {n: h.detach() for n,h in both.items()}, {n: float(v) for n,v in terms.parts.items()}
-        self.past.append((Record(views, answers, weight, pull, losses, update), before))
 
-    def back(self,
-        n:int=1,    # so many
-    )->Toy:
-        "Take the last steps back; made again under the same settings they will be the same"
-        if n > len(self): raise UserError(f'This toy has made {len(self)} steps: there is no step to take back before that.')
-        if n < 1: return self
-        _, (state, opt) = self.past[-n]
-        self.peers.load_state_dict(state); self.opt.load_state_dict(opt)
-        self.past = self.past[:-n]
-        return self
-    def at(self,
-        k:int,      # 0 is the start
-    )->nn.Module:
-        "The network as it was after k steps"
-        if not 0 <= k <= len(self): raise UserError(f'This toy has made {len(self)} steps: there is no network after step {k}.')
-        net = deepcopy(self.net).requires_grad_(False)
-        if k < len(self): net.load_state_dict({n.removeprefix('nets.0.'): v for n,v in self.past[k][1][0].items() if n.startswith('nets.0.')})
-        return net
+# %% ../nbs/60_collapse.ipynb #3fb8b135
+@patch
+def _step(self:Toy):
+    k, m = len(self), self.method
+    before = deepcopy((self.peers.state_dict(), self.opt.state_dict()))
+    batch = dict(labeled=self.labeled[0], unlabeled=self.unlabeled), self.labeled[1]
+    terms = PointStep(m, self.lam)(self.peers, batch, torch.Generator().manual_seed(mix(self.seed, k)), k)
+    made, both, views, weight = terms.made, {}, {}, None
+    if made.targets:
+        target, weight = made.targets[0][0]
+        views = dict(teacher=made.easy[0], student=made.hard[0][0])
+        both = dict(teacher=target, student=made.answers['student'][0][0])
+    for h in both.values():
+        if h.requires_grad: h.retain_grad()
+    self.opt.zero_grad(); terms.total.backward()
+    pull = {n: -h.grad*h.numel() if h.requires_grad else torch.zeros_like(h) for n,h in both.items()}
+    self.opt.step()
+    self.peers.update(m.decay or 0)     # where nobody asks for the average it is the network
+    if m.every and (k+1) % m.every == 0: self.peers.freeze()
+    update = {n: p.detach() - before[0][f'nets.0.{n}'] for n,p in self.net.named_parameters()}
+    answers, losses = {n: h.detach() for n,h in both.items()}, {n: float(v) for n,v in terms.parts.items()}
+    self.past.append((Record(views, answers, weight, pull, losses, update), before))
+
+# %% ../nbs/60_collapse.ipynb #d5e937ca
+@patch
+def back(self:Toy,
+    n:int=1,    # so many
+)->Toy:
+    "Take the last steps back; made again under the same settings they will be the same"
+    if n > len(self):
+        raise UserError(f'This toy has made {len(self)} steps: there is no step to take back before that.')
+    if n < 1: return self
+    _, (state, opt) = self.past[-n]
+    self.peers.load_state_dict(state); self.opt.load_state_dict(opt)
+    self.past = self.past[:-n]
+    return self
+
+@patch
+def at(self:Toy,
+    k:int,      # 0 is the start
+)->nn.Module:
+    "The network as it was after k steps"
+    if not 0 <= k <= len(self):
+        raise UserError(f'This toy has made {len(self)} steps: there is no network after step {k}.')
+    net, own = deepcopy(self.net).requires_grad_(False), 'nets.0.'
+    if k < len(self):
+        state = self.past[k][1][0]
+        net.load_state_dict({n.removeprefix(own): v for n,v in state.items() if n.startswith(own)})
+    return net
 
 # %% ../nbs/60_collapse.ipynb #3d765b51
 def met(
@@ -588,7 +602,8 @@ def around(
     B, K, h, w = heat.shape
     at, side = xy.round().long() + r, torch.arange(-r, r+1)
     x, y = at[...,0].clamp(r, w+r-1), at[...,1].clamp(r, h+r-1)
-    return pad(heat, (r,)*4)[torch.arange(B).view(B,1,1,1), torch.arange(K).view(1,K,1,1), y[...,None,None] + side[:,None], x[...,None,None] + side]
+    b, k = torch.arange(B).view(B,1,1,1), torch.arange(K).view(1,K,1,1)
+    return pad(heat, (r,)*4)[b, k, y[...,None,None] + side[:,None], x[...,None,None] + side]
 
 def frozen(
     teaching:Teaching,  # as it stands before a step
@@ -596,7 +611,8 @@ def frozen(
     batch:tuple,        # x, y: what that step would learn from (`data.streams`)
     truth:tuple,        # xy (Bu,K,2) roomy px and vis (Bu,K) of the unlabelled people, which nobody is taught
     front:float=.1,     # a pixel whose true bump is higher is foreground
-)->dict:                # map (17,17): mean easy answer around the true joints; peak; of labels, foreground, background: loss and lift
+)->dict:                # map (17,17): mean easy answer around the true joints; peak;
+                        # of labels, foreground, background: loss and lift
     "Stop a training before a step: what do the heatmaps look like, and who raises or lowers them at the joints?"
     net = deepcopy(peers).train()
     _, y, pred, _ = one_batch(teaching, net, *batch)
@@ -604,7 +620,8 @@ def frozen(
     easy, hard = ([*joints_in(*truth, d, step.flip_index)] for d in (made.easy[0], made.hard[0][0]))
     is_joint = [step.codec.encode(*j, step.heat_size)[0] > front for j in (easy, hard)]
     (target, weight), student, picture = made.targets[0][0], pred['student'][0][0], made.forward.images[0]
-    parts = dict(labels=mse(pred['labeled'][0], y['target'], y['weight']), foreground=mse(student, target, spread(weight)*is_joint[1]),
+    parts = dict(labels=mse(pred['labeled'][0], y['target'], y['weight']),
+                 foreground=mse(student, target, spread(weight)*is_joint[1]),
                  background=mse(student, target, spread(weight)*~is_joint[1]))
     own = list(net.nets[0].parameters())
     raised = torch.autograd.grad(net.nets[0](picture)[is_joint[0]].mean(), own)

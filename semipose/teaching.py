@@ -88,7 +88,7 @@ class Frozen(Teacher):
 # %% ../nbs/41_teaching.ipynb #b43f68f4
 @dataclass(frozen=True)
 class Closest(Teacher):
-    "SSPCM: networks 1 and 2 teach each other, 3 learns joint by joint from the pair that agrees best (Huang et al. 2023)"
+    "SSPCM: networks 1 and 2 teach each other, 3 learns each joint from the pair that agrees best (Huang et al. 2023)"
     every:int = 1000            # steps between two snapshots; published: an epoch, see `Method.paced`
     train_copies:bool = True    # copies normalise as the networks that they are compared with, as in the released code
     frozen, least = True, 3
@@ -101,9 +101,9 @@ class Closest(Teacher):
         if not a: return heats[0]
         pairs = [(p, q) for q in b for p in a]
         where = lambda h: argmax(response(codec, h), 1)[0]
-        apart = torch.stack([(where(p) - where(q)).square().sum(-1) for p,q in pairs])   # (pairs,B,K); the first of equals
+        apart = torch.stack([(where(p) - where(q)).square().sum(-1) for p,q in pairs])   # (pairs,B,K)
         means = torch.stack([(p + q)/2 for p,q in pairs])
-        best = apart.argmin(0).repeat(1, codec.planes)                                   # a joint's channels go together
+        best = apart.argmin(0).repeat(1, codec.planes)      # the first of equals; a joint's channels go together
         return means.gather(0, best[None,...,None,None].expand(1, *means.shape[1:]))[0]
 
 # %% ../nbs/41_teaching.ipynb #8aef772e
@@ -130,7 +130,7 @@ class Confident(Weight):
 # %% ../nbs/41_teaching.ipynb #9a8a399a
 @dataclass(frozen=True)
 class BothSee(Weight):
-    "Only joints whose peaks in the first two networks' easy answers have a mean above `t`: for all students alike (SSPCM)"
+    "Only joints whose peaks in the easy answers of networks 1 and 2 have a mean above `t`: for all students (SSPCM)"
     t:float = .1
     least, sources = 2, (('net', 0), ('net', 1))
     def __call__(self,
@@ -155,7 +155,7 @@ class Certain(Weight):
 @dataclass(frozen=True)
 class Reweighted(Weight):
     "Pixels where the target is above `t` count more (two readings of failed attempt C)"
-    factor:float|None = None    # times that a foreground pixel counts; None: both classes count alike in sum, in each map
+    factor:float|None = None    # times that a foreground pixel counts; None: both classes count alike in each map
     t:float = .1
     def __call__(self,
         heat:Tensor,    # (B,K,h,w)
@@ -173,7 +173,8 @@ def check_method(
     "Do the answers of a method fit one another?"
     for part, kind in ((m.teacher, Teacher), (m.weight, Weight)):
         if not isinstance(part, kind):
-            raise UserError(f'{part!r} is no {kind.__name__}: derive its class from `semipose.teaching.{kind.__name__}`.')
+            name = kind.__name__
+            raise UserError(f'{part!r} is no {name}: derive its class from `semipose.teaching.{name}`.')
         if m.nets < part.least:
             raise UserError(f'A method with {part} needs {part.least} networks or more, and nets={m.nets}: '
                             f'leave nets out, or give {part.least}.')
@@ -185,9 +186,9 @@ def check_method(
         raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
     if m.carried not in (None, 'spline', 'bicubic', 'nearest'):
         raise ValueError(f"carried={m.carried!r}: it is None (bilinear), 'spline', 'bicubic' or 'nearest'.")
-    if m.height not in (None, 'one', 'teacher') or m.height == 'one' and m.drawn or m.height == 'teacher' and not m.drawn:
-        raise ValueError(f"height={m.height!r}: a carried heatmap may be scaled to 'one', a drawn bump to the 'teacher'; "
-                         'leave it None otherwise.')
+    if m.height not in (None, 'teacher' if m.drawn else 'one'):
+        raise ValueError(f"height={m.height!r}: a carried heatmap may be scaled to 'one', "
+                         "a drawn bump to the 'teacher'; leave it None otherwise.")
 
 def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)
 
@@ -204,11 +205,11 @@ class Method:
     cons:float = 1.                     # factor of each network's consistency loss
     labeled_view:Any = A30              # what labelled crops see: a View, or a tuple of views, all in one batch
     drawn:bool = False                  # hard pseudo labels: a bump at each joint of the teacher, not its heatmap
-    carried:str|None = None             # how its heatmap is interpolated, see `carry`; None: bilinear; 'spline' keeps heights
-    height:str|None = None              # of the target; 'one': scaled to 1; 'teacher': pseudo labels as high as its peaks
+    carried:str|None = None             # how its heatmap is interpolated, see `carry`; None: bilinear
+    height:str|None = None              # of the target; 'one': 1; 'teacher': pseudo labels as high as its peaks
     evaluation:bool = False             # teachers answer in evaluation mode; published: in training mode
     together:bool = False               # the student views share one sample of their last step
-    networks:tuple = ()                 # of each network the protocol's field, 'net' or 'other'; the last for all further ones
+    networks:tuple = ()                 # of each network the protocol's field, 'net' or 'other'; the last for all more
 
     def __post_init__(self): check_method(self)
     @property
@@ -252,7 +253,7 @@ class Sampler:
     def allowed(self, view:View)->View: return view if self.mirror else unmirrored(view)
     def __call__(self,
         view:View,              # which view
-        joints=None,            # for views that hide joints: (xy (B,K,2) roomy px, weight (K,)), or K, to be hidden later
+        joints=None,            # for views that hide joints: (xy (B,K,2) roomy px, weight (K,)); or K, to hide later
     )->Draw:
         if not view.base: return self.allowed(view).sample(self.base, self.size, joints, self.generator)
         if view.steps == A30.steps and not self.base_taken:
@@ -260,7 +261,7 @@ class Sampler:
             return self.base
         return self.allowed(view).sample(self.start, self.size, joints, self.generator)
     def together(self,
-        views:tuple,            # Views that continue the base and have their last step in common, the only one that moves
+        views:tuple,            # Views that continue the base; their last step is the same, and the only one that moves
         joints=None,            # as above
     )->list[Draw]:
         "Several views that differ in what they hide, all turned by the same sample of their last step"
@@ -273,15 +274,17 @@ class Sampler:
 class TeacherForward:
     "Answers to the easy view, each made once: forward(kind, j) is the heatmap of network j of a kind"
     def __init__(self, peers, images, draws, codec, flip_index, mode='bilinear', evaluation=False):
-        self.peers, self.images, self.draws, self.codec, self.flip_index, self.memo = peers, images, draws, codec, flip_index, {}
-        self.mode, self.evaluation = mode, evaluation     # of `carry`, for several views; do they answer in evaluation mode?
+        self.peers, self.images, self.draws, self.memo = peers, images, draws, {}
+        self.codec, self.flip_index, self.mode = codec, flip_index, mode    # of `carry`, for several views
+        self.evaluation = evaluation                                        # do networks answer in evaluation mode?
     def __call__(self,
         kind:str,       # 'net', 'ema' or 'frozen'
         j:int,          # which network
     )->Tensor:          # (B,K,h,w) in the frame of the first teacher view
         if (kind, j) not in self.memo:
             net = dict(net=self.peers.nets, ema=self.peers.ema, frozen=self.peers.frozen)[kind][j]
-            with evaluating(net) if self.evaluation else nullcontext(): heats = [last(full(net(im))) for im in self.images]
+            with evaluating(net) if self.evaluation else nullcontext():
+                heats = [last(full(net(image))) for image in self.images]
             self.memo[kind, j] = heats[0] if len(heats) == 1 else self.mean(heats)
         return self.memo[kind, j]
     def of(self,
@@ -294,7 +297,8 @@ class TeacherForward:
         "Of several views, each pixel by those that saw it"
         bring = lambda t, d, index: carry(t, d, self.draws[0], self.codec, index, self.mode)
         pairs = [(h, torch.ones_like(h[:,:self.codec.planes])) for h in heats]
-        pairs[1:] = [(bring(h, d, self.flip_index), bring(one, d, (0,))) for (h, one), d in zip(pairs[1:], self.draws[1:])]
+        others = zip(pairs[1:], self.draws[1:])
+        pairs[1:] = [(bring(h, d, self.flip_index), bring(one, d, (0,))) for (h, one), d in others]
         heat, cover = (sum(t) for t in zip(*pairs))
         return heat/response(self.codec, cover)
 
@@ -304,7 +308,7 @@ def full(heat):         # (B,K,h,w), or any nest of lists and dicts of them
     if not isinstance(heat, Tensor): return [full(h) for h in heat]
     return heat if heat.dtype == torch.float64 else heat.float()
 
-def last(heat)->Tensor: return heat if isinstance(heat, Tensor) else heat[-1]     # of a network that answers coarse to fine
+def last(heat)->Tensor: return heat if isinstance(heat, Tensor) else heat[-1]     # of answers coarse to fine
 
 # %% ../nbs/41_teaching.ipynb #ae6e4fff
 @dataclass
@@ -314,7 +318,7 @@ class Crops:
     codec:Any                   # joints <-> heatmaps
     size:tuple[int,int]         # crop (H,W), px
     flip_index:Any              # K ints, each joint's mirror partner
-    supervised:Any = None       # (K,) 0 or 1: joints that some label supervises, all others are never taught or hidden; None: all
+    supervised:Any = None       # (K,) 0 or 1: joints that some label supervises; others are never taught. None: all
     mirror:bool = True          # may views be mirrored?
     lam:float = 1.              # weight of the unlabelled loss, of the protocol (published: 1)
 
@@ -325,7 +329,8 @@ class Crops:
     def joints(self, device)->Tensor:   # (K,) `supervised`, where it is wanted
         keep = torch.ones(len(self.flip_index)) if self.supervised is None else torch.as_tensor(self.supervised).float()
         return keep.to(device)
-    def sampler(self, image, generator)->Sampler: return Sampler(len(image), self.size, image.device, generator, self.mirror)
+    def sampler(self, image, generator)->Sampler:
+        return Sampler(len(image), self.size, image.device, generator, self.mirror)
     def sample(self, x, y, generator)->tuple:
         "Views of the labelled, of teachers, of students: in this order"
         m, known = self.method, self.sampler(x['labeled'], generator)
@@ -355,11 +360,12 @@ def labels(self:Crops,
 )->dict:            # target (B,K,h,w), weight (B,K); levels: {i: (targets, shares)} of networks with several answers
     "What the networks should answer about labelled people, all views in one batch"
     joints = [joints_in(y['xy'], y['vis'], d, self.flip_index) for d in known]
-    encode = lambda codec: map(torch.cat, zip(*[codec.encode(*j, self.heat_size) for j in joints]))
+    encode = lambda codec: [torch.cat(t) for t in zip(*[codec.encode(*j, self.heat_size) for j in joints])]
     target, weight = encode(self.codec)
     several = {i: net for i,net in enumerate(nets) if hasattr(net, 'widths')}
-    wide = {w: next(iter(encode(replace(self.codec, sigma=self.codec.sigma*w)))) for n in several.values() for w in n.widths}
-    levels = {i: ([wide[w] for w in net.widths], net.shares) for i,net in several.items()}
+    wider = lambda w: encode(replace(self.codec, sigma=self.codec.sigma*w))[0]
+    targets = {w: wider(w) for w in {w for net in several.values() for w in net.widths}}
+    levels = {i: ([targets[w] for w in net.widths], net.shares) for i,net in several.items()}
     return dict(target=target, weight=weight, **(dict(levels=levels) if levels else {}))
 
 # %% ../nbs/41_teaching.ipynb #7240b396
@@ -383,7 +389,7 @@ def target(self:Crops,
         joints = joints*(there if there.dim() == 2 else response(codec, there)[...,0,0])
     if m.height:
         peak = flip_joints(peaks(response(codec, heat)), flip, self.flip_index)[...,None,None]
-        h = scaled(codec, h, peak if m.height == 'teacher' else 1/peak.clamp(min=.1))   # a flat map is not made a mountain
+        h = scaled(codec, h, peak if m.drawn else 1/peak.clamp(min=.1))     # a flat map is not made a mountain
     return h, counts(codec, times(joints, weight), h)
 
 # %% ../nbs/41_teaching.ipynb #604a0ef7
@@ -522,11 +528,12 @@ def one_batch(
     model,                  # Peers; the copies that the method wants are made
     x:dict,                 # labeled, unlabeled: (B,3,Hr,Wr) uint8
     y:dict,                 # xy, vis of the labelled
-)->tuple:                   # (pictures, labels and targets, answers, loss): what the step made of this batch, ready for backward
+)->tuple:                   # (pictures, labels and targets, answers, loss): all that the step made of this batch
     "The callback's step on one batch, without a training loop: for looking and for tests"
     model.copy(**teaching.method.copies)
     generator = torch.Generator(x['labeled'].device).manual_seed(mix(teaching.seed, teaching.step))
     terms = teaching.losses(model, (x, y), generator, teaching.step)
     made = teaching.made = terms.made
     teaching.terms = terms.parts
-    return made.shown, dict(made.labels, **(dict(teach=made.targets) if made.targets else {})), made.answers, terms.total
+    targets = dict(teach=made.targets) if made.targets else {}
+    return made.shown, made.labels | targets, made.answers, terms.total

@@ -90,7 +90,8 @@ def aspect(
 )->Tensor:                 # (1,3,3)
     "Stretch a crop about its centre to a square as wide as it is high"
     (H, W), r = size, size[0]/size[1]
-    return compose(translate(-(W-1)/2, -(H-1)/2), torch.tensor([[[r,0.,0.],[0.,1.,0.],[0.,0.,1.]]]), translate((W-1)/2, (H-1)/2))
+    stretch = torch.tensor([[[r,0.,0.],[0.,1.,0.],[0.,0.,1.]]])
+    return compose(translate(-(W-1)/2, -(H-1)/2), stretch, translate((W-1)/2, (H-1)/2))
 
 # %% ../nbs/20_views.ipynb #c1915d11
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ class JointCutout(Hides):
 def cut_off(centre:Tensor, half:Tensor, end:Tensor)->tuple[Tensor,Tensor]:
     "Boxes (B,n,2) that end at the crop's last pixel `end`, as released: (H,W) against (x,y)"
     low, high = centre-half, centre+half
-    low, high = torch.where(low < 0, -.01, low), torch.where(high > end, end+.01, high)    # hidden, however floats round
+    low, high = torch.where(low < 0, -.01, low), torch.where(high > end, end+.01, high)   # hidden, however floats round
     return (low+high)/2, (high-low)/2
 
 # %% ../nbs/20_views.ipynb #3325364c
@@ -237,7 +238,8 @@ class Cutout(ViewStep):
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         B, dev = len(draw), draw.M.device
         centre = torch.rand(B, self.n, 2, generator=generator, device=dev) * torch.tensor(size[::-1], device=dev)
-        return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, halves((B,self.n), self.low, self.high, size, generator, dev)], -1), draw.M),))
+        half = halves((B,self.n), self.low, self.high, size, generator, dev)
+        return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
 
 @dataclass(frozen=True)
 class CutMix(ViewStep):
@@ -316,7 +318,8 @@ class RandAugment(ViewStep):
         sign = 1 - 2.*torch.randint(2, (self.n, B), generator=generator, device=dev)
         centre = torch.rand(B, self.n, 2, generator=generator, device=dev) * torch.tensor([W, H], device=dev)
         half = torch.where(which.T == len(COLORS), self.hole*self.m/30*H/256/2, -1.)[...,None].expand(-1,-1,2)
-        return replace(draw, colors=draw.colors + tuple(zip(which, sign*self.m/30)), holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
+        hole = Hole(torch.cat([centre, half], -1), draw.M)
+        return replace(draw, colors=draw.colors + tuple(zip(which, sign*self.m/30)), holes=draw.holes + (hole,))
 
 # %% ../nbs/20_views.ipynb #423b05c2
 @dataclass(frozen=True)
@@ -328,7 +331,9 @@ class View:
 
     def __rshift__(self, other:View)->View:
         other = as_view(other)
-        if other.base: raise ValueError(f'{other.name} starts from the plain crop, so nothing can come before it: write {other.name} >> {self.name}.')
+        if other.base:
+            raise ValueError(f'{other.name} starts from the plain crop, so nothing can come before it: '
+                             f'write {other.name} >> {self.name}.')
         return View(f'{self.name} >> {other.name}', self.steps + other.steps, self.base)
     def __rrshift__(self, step)->View: return as_view(step) >> self
 
@@ -377,11 +382,13 @@ def render(
     fill = torch.tensor(MEAN, device=image.device)
     out = warp(image, draw.M, size, fill=fill)
     for hole in draw.holes:
-        if isinstance(hole, Open): raise ValueError('A view hides joints, and nobody has said where they are: `hide` first.')
+        if isinstance(hole, Open): raise ValueError('A view hides joints and nobody says where they are: `hide` first.')
         back = compose(invert(draw.M), hole.frame)      # crop px -> the frame's px
         if hole.other is None: out = torch.where(covered(hole.box, back, size)[:,None], fill.view(3,1,1), out)
         else:
-            for j in range(hole.box.shape[1]): out = torch.where(covered(hole.box[:,j:j+1], back, size)[:,None], piece(image, hole, j, back, size), out)
+            for j in range(hole.box.shape[1]):
+                over = covered(hole.box[:,j:j+1], back, size)[:,None]
+                out = torch.where(over, piece(image, hole, j, back, size), out)
     return out
 
 def piece(
@@ -397,6 +404,7 @@ def piece(
     M = compose(hole.frame[hole.other[:,j]], shift, invert(back))
     return warp(image[hole.other[:,j]], M, size, fill=torch.tensor(MEAN, device=image.device))
 
+# %% ../nbs/20_views.ipynb #3c4d97d0
 def covered(
     box:Tensor,             # (B,n,4) x,y,half-width,half-height in the frame's px
     M:Tensor,               # (B,3,3) crop px -> the frame's px

@@ -1,4 +1,4 @@
-"Steps of training through the real loop, on a few drawn people: what each network was shown, the losses by name, the gradients, the weights"
+"Steps through the real loop, on a few synthetic people: what networks were shown, losses by name, gradients, weights"
 import hashlib
 
 import torch
@@ -56,39 +56,51 @@ class Notes(Callback):
     def show(self, net, args): self.shown.update(args[0].detach().contiguous().cpu().numpy().tobytes())
     def before_fit(self):
         self.shown = hashlib.sha256()
-        self.hooks = [n.register_forward_pre_hook(self.show) for k in (self.model.nets, self.model.ema, self.model.frozen) for n in k or ()]
+        kinds = self.model.nets, self.model.ema, self.model.frozen
+        self.hooks = [n.register_forward_pre_hook(self.show) for k in kinds for n in k or ()]
     def after_fit(self):
         for h in self.hooks: h.remove()
     def before_step(self):
-        self.steps.append(dict(shown=self.shown.hexdigest(), loss=self.loss.detach().double().item(),
-                               grads={n: p.grad.detach().clone() for n, p in self.model.named_parameters() if p.grad is not None}))
+        grads = {n: p.grad.detach().clone() for n, p in self.model.named_parameters() if p.grad is not None}
+        self.steps.append(dict(shown=self.shown.hexdigest(), loss=self.loss.detach().double().item(), grads=grads))
 
 
-def steps_of(m, start=FIRST, n=2, lr=0., seed=2, peers=None, codec=CODEC, size=SIZE, skeleton=COCO17, people=None, lam=2., device="cpu", **kw):
+def steps_of(m, start=FIRST, n=2, lr=0., peers=None, codec=CODEC, size=SIZE, skeleton=COCO17, people=None, **kw):
     "(one dict a step: shown, loss, grads and the named terms; the networks after the last)"
     notes, watch = Notes(), Watch(lambda model: {}, first=False, select="")
-    learn = learner(peers or build(m), m, people or People(size), codec, size, skeleton, SUPERVISED, every=1, lr=lr, lam=lam, seed=seed,
-                    start=start, device=device, cbs=[notes, watch], **kw)
+    learn = learner(peers or build(m), m, people or People(size), codec, size, skeleton, SUPERVISED,
+                    every=1, lr=lr, lam=2., seed=2, start=start, cbs=[notes, watch], **kw)
     fit(learn, start + n, "constant")
-    for step, row in zip(notes.steps, [r for r in watch.rows if r["step"] > start], strict=True): step["terms"] = {k: v for k, v in row.items() if k not in ("step", "seconds")}
+    rows = [r for r in watch.rows if r["step"] > start]     # fastai passes over the epochs before the first step
+    for step, row in zip(notes.steps, rows, strict=True):
+        step["terms"] = {k: v for k, v in row.items() if k not in ("step", "seconds")}
     return notes.steps, learn.model
 
 
 def rows():
-    "name -> (method, first step): every row of the table, and once more before its copies are taken where a teacher waits"
-    return {**{n: (m, FIRST) for n, m in METHODS.items()}, **{f"{n} before": (m, FIRST - 2) for n, m in METHODS.items() if m.every}}
+    "name -> (method, first step): every row, and where a teacher waits, once more before its copies are taken"
+    waiting = {f"{n} before": (m, FIRST - 2) for n, m in METHODS.items() if m.every}
+    return {n: (m, FIRST) for n, m in METHODS.items()} | waiting
 
 
 def sketch(step):
-    "A step in a few numbers: terms; of every parameter's gradient, in the order of the networks, its size and how far it goes along two random directions"
-    def two(g): return torch.randn(2, g.numel(), generator=torch.Generator().manual_seed(g.numel()), dtype=torch.float64) @ g.double().flatten()
-    return dict(loss=step["loss"], terms=step["terms"], grads=[[float(g.double().norm()), *two(g).tolist()] for g in step["grads"].values()])
+    "A step in a few numbers; of each parameter's gradient its size, and how far it goes along two random directions"
+    def along(g):
+        generator = torch.Generator().manual_seed(g.numel())
+        return torch.randn(2, g.numel(), generator=generator, dtype=torch.float64) @ g.double().flatten()
+    grads = [[float(g.double().norm()), *along(g).tolist()] for g in step["grads"].values()]
+    return dict(loss=step["loss"], terms=step["terms"], grads=grads)
 
 
-def digest(tensors): return hashlib.sha256(b"".join(n.encode() + t.detach().contiguous().cpu().numpy().tobytes() for n, t in tensors.items())).hexdigest()[:12]
+def digest(tensors):
+    "A hash of names and values"
+    parts = [n.encode() + t.detach().contiguous().cpu().numpy().tobytes() for n, t in tensors.items()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def exact(steps, model):
     "Everything of these steps, to the bit"
-    return dict(steps=[dict(shown=s["shown"][:12], loss=s["loss"].hex(), terms={k: float(v).hex() for k, v in s["terms"].items()}, grads=digest(s["grads"])) for s in steps],
-                model=digest(model.state_dict()))
+    def one(s):
+        terms = {k: float(v).hex() for k, v in s["terms"].items()}
+        return dict(shown=s["shown"][:12], loss=s["loss"].hex(), terms=terms, grads=digest(s["grads"]))
+    return dict(steps=[one(s) for s in steps], model=digest(model.state_dict()))
