@@ -625,13 +625,13 @@ def frozen(
                  background=mse(student, target, spread(weight)*~is_joint[1]))
     own = list(net.nets[0].parameters())
     raised = torch.autograd.grad(net.nets[0](picture)[is_joint[0]].mean(), own)
-    told = {}
+    found = {}
     for name, loss in parts.items():
         down = torch.autograd.grad(loss, own, retain_graph=True)
-        told[name] = dict(loss=float(loss.detach()), lift=-float(sum((a*b).sum() for a,b in zip(raised, down))))
+        found[name] = dict(loss=float(loss.detach()), lift=-float(sum((a*b).sum() for a,b in zip(raised, down))))
     with torch.no_grad(): heat = deepcopy(peers.nets[0]).eval()(picture)
     there = is_joint[0].flatten(2).any(-1)
-    return dict(map=around(heat, easy[0]/step.codec.stride)[there].mean(0), peak=float(peaks(heat)[there].mean()), **told)
+    return dict(map=around(heat, easy[0]/step.codec.stride)[there].mean(0), peak=float(peaks(heat)[there].mean()), **found)
 
 # %% ../nbs/60_collapse.ipynb #720c3aa8
 def heatmap_figure(

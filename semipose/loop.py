@@ -97,8 +97,8 @@ def sentence_of(
     e:UserError,                # as it came through fastai or a process that reads ahead
 )->str:                         # the sentence alone
     "What is meant for the user: fastai puts a callback's name before it, and a reader process all of its traceback"
-    said = str(e).rsplit('\n\t', 1)[-1]
-    return said.strip().splitlines()[-1].partition(': ')[2] if 'Original Traceback' in said else said
+    text = str(e).rsplit('\n\t', 1)[-1]
+    return text.strip().splitlines()[-1].partition(': ')[2] if 'Original Traceback' in text else text
 
 def fit(
     learn:Learner,              # from learner()

@@ -381,8 +381,8 @@ def target(self:Crops,
     h = carry(heat, easy, hard, codec, self.flip_index, m.mode)
     if not m.weight.sources: weight = m.weight(response(codec, h.detach()))
     else:
-        said = [response(codec, forward(*s).detach()) for s in m.weight.sources]
-        weight = flip_joints(m.weight(*said), flip, self.flip_index)
+        answers = [response(codec, forward(*s).detach()) for s in m.weight.sources]
+        weight = flip_joints(m.weight(*answers), flip, self.flip_index)
     if m.drawn:
         xy = move(codec.decode(heat)[0], compose(invert(easy.M), hard.M))
         h, there = codec.encode(flip_joints(xy, flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)

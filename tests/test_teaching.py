@@ -6,11 +6,12 @@ from types import SimpleNamespace as NS
 from semipose.codecs import Gaussian, argmax
 from semipose.geometry import roomy
 from semipose.losses import mse, Terms
-from semipose.methods import METHODS, method, table
+from semipose.errors import UserError
+from semipose.methods import METHODS, cost, method, table
 from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
-from semipose.teaching import Average, BothWays, Confident, Frozen, Method, Peer, Sampler, Self, Step, Teaching, Weight, mix, one_batch
+from semipose.teaching import LATER, Average, BothWays, Confident, Frozen, Method, Peer, Sampler, Self, Step, Teacher, Teaching, Weight, mix, one_batch
 from semipose.views import A30, A60, JointCutout, carry, plain
 
 SIZE, CODEC, K = (32, 32), Gaussian(sigma=1.5, stride=2), 17
@@ -269,3 +270,51 @@ def test_what_a_teacher_casts_is_not_kept_for_the_student(batch, name):
     assert set(seen) == {(False, True, False), (True, True, True)}
     total.backward()
     assert all(p.grad is not None for p in model.nets.parameters())
+
+# the step as a value, and what a part of one's own must say
+
+def step_of(m, n=None): return Step(m, CODEC, SIZE, COCO17.flip_index), peers(n or m.nets, **m.copies)
+def luck(k=0): return torch.Generator().manual_seed(k)
+
+@pytest.mark.parametrize('name', ['supervised', 'naive', 'posedual_jc', 'sspcm', 'multiaugs'])
+def test_a_step_is_a_function_of_networks_batch_chance_and_its_number(batch, name):
+    "All that is random comes from its generator, and every network is asked for its gradient in one call"
+    step, model = step_of(METHODS[name])
+    model.eval()
+    calls, was, forward = [], torch.get_rng_state(), type(model).forward
+    model.forward = lambda *a: (calls.append(a), forward(model, *a))[1]
+    a, b, c = (step(model, batch, luck(k), 5) for k in (0, 0, 1))
+    assert len(calls) == 3 and torch.equal(torch.get_rng_state(), was)
+    assert torch.equal(a.total, b.total) and a.parts == b.parts and not torch.equal(a.total, c.total)
+    m, S = METHODS[name], a.parts
+    total = sum(m.sup*S[f'sup{i+1}'] + m.cons*S.get(f'cons{i+1}', 0.) for i in range(m.nets))
+    assert_close(a.total.detach(), torch.as_tensor(total))
+    assert set(S) == {f'{t}{i+1}' for i in range(m.nets) for t in ('sup', 'cons')[:1 + bool(m.student_views)]}
+
+def test_what_two_networks_hide_has_the_same_numbers_in_two_places(batch):
+    "Nothing is sampled once the teachers have answered: the holes are open until then"
+    step, model = step_of(METHODS['posedual_jc'])
+    g = luck()
+    easy, hard = step.pair(step.sampler(batch[0]['unlabeled'], g))
+    after = g.get_state()
+    one, two = step.hide(hard, [torch.rand(6, K, 16, 16) for _ in range(2)], easy)
+    assert torch.equal(g.get_state(), after)
+    assert torch.equal(one[0].holes[0].box[...,2:], two[0].holes[0].box[...,2:]) and not torch.equal(one[0].holes[0].box, two[0].holes[0].box)
+    with pytest.raises(ValueError, match='`hide` first'): step.render(batch[0]['unlabeled'], hard)
+
+def test_a_teacher_and_a_weight_of_ones_own_say_one_thing_each(batch):
+    "A teacher says whose answers it wants, a weight what counts; everything else has a default"
+    class Both(Teacher):
+        def sources(self, i, n, step=LATER): return [('net', j) for j in range(n)]
+        def merge(self, heats, codec=CODEC): return sum(heats)/len(heats)
+    class Left(Weight):
+        sources = (('net', 0),)
+        def __call__(self, heat): return torch.ones_like(heat[...,0,0]) * torch.arange(K).lt(5)
+    m = Method(Both(), A30, (A60,), nets=2, weight=Left())
+    step, model = step_of(m)
+    made = step(model.eval(), batch, luck()).made
+    with torch.no_grad(): heat = sum(net(made.forward.images[0]) for net in model.nets)/2
+    assert_close(made.targets[1][0][0], carry(heat, made.easy[0], made.hard[1][0], 2, COCO17.flip_index), atol=1e-6, rtol=0)
+    assert (made.targets[0][0][1].sum(-1) == 5).all() and cost(m, (3, 5)) == (2*(3 + 5) + 2*5, 2*(3 + 5))
+    for wrong in (dict(teacher=lambda i, ask: None), dict(weight=lambda heat: None)):
+        with pytest.raises(UserError, match=r'derive its class from `semipose.teaching.(Teacher|Weight)`'): replace(m, **wrong)
