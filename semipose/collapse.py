@@ -10,6 +10,7 @@ import io
 import torch
 from torch import nn, Tensor
 from torch.nn.functional import pad
+from fastcore.basics import patch
 from .errors import UserError
 from .geometry import affine, invert, warp
 from .codecs import bumps, peaks
@@ -17,11 +18,12 @@ from .draw import Picture
 from .views import joints_in
 from .nets.peers import Peers
 from .losses import mse, spread
-from .teaching import Asked, Average, BothWays, Certain, Confident, Everything, Foreground, Method, Nobody, Reweighted, Self, Teaching, TeachingLoss, mix, one_batch, times
+from .teaching import (Average, BothWays, Certain, Confident, Everything, Foreground, Method, Nobody, Reweighted,
+                               Self, Step, Teaching, mix, one_batch, times)
 
 # %% auto #0
 __all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'INK', 'COLOR', 'X', 'Y', 'LETTERS', 'Moved', 'strength',
-           'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'Seen', 'lesson', 'Toy', 'met', 'settled',
+           'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy', 'met', 'settled',
            'limit', 'pixels', 'canvas', 'pixel_figure', 'crowd', 'Boundary', 'fates', 'crossing', 'draw_plane',
            'draw_strip', 'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after',
            'limits', 'band', 'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions',
@@ -119,45 +121,37 @@ def who_teaches(
     return Method(teacher, *((easy, (hard,)) if right else (hard, (easy,))), weight=weight, labeled_view=easy)
 
 # %% ../nbs/60_collapse.ipynb #6b60476e
+class PointStep(Step):
+    "A method's step on one crowd of points: x holds points (B,C,h,w), y their heights (B,1,h,w)"
+    hides = False
+    def __init__(self, method:Method, lam:float=1.):
+        if len(method.teacher_views) > 1 or method.drawn or method.weight.sources:
+            raise UserError('A toy has one teacher view and teaches its raw answers: choose such a method.')
+        super().__init__(method, None, (), (), lam=lam)
+    def sample(self, x, y, generator):
+        m, known = self.method, [self.method.labeled_view(x['labeled'], generator)]
+        if not m.student_views: return known, [], []
+        easy = [m.teacher_view(x['unlabeled'], generator)]
+        return known, easy, [v(x['unlabeled'], generator) for v in m.student_views]
+    def render(self, image, points): return points
+    def labels(self, known, y, nets): return dict(target=y, weight=torch.ones(1))
+    def target(self, heat, forward, easy, hard): return heat, times(torch.ones(1), self.method.weight(heat.detach()))
+
+# %% ../nbs/60_collapse.ipynb #a6ef0e36
 @dataclass
-class Seen:
+class Record:
     "Everything of one step"
-    views:dict      # teacher, student: what was drawn (B,C,h,w)
+    views:dict      # teacher, student: what was sampled (B,C,h,w)
     answers:dict    # teacher, student: (B,1,h,w) heights that were given
     weight:Tensor|None      # what counts, as the loss has it
-    pull:dict       # teacher, student: which way, and how much, the consistency loss of each answer pulls it (minus its gradient, of one pixel)
+    pull:dict       # teacher, student: which way, and how much, the consistency loss of each answer pulls it
+                    # (minus its gradient, of one pixel)
     loss:dict       # sup1, cons1
     update:dict=field(default_factory=dict)   # parameter -> how it moved
 
-def lesson(
-    method:Method,      # one teacher view
-    peers:Peers,        # with the copies that the method wants
-    labeled:tuple,      # points (B,C,h,w), heights (B,1,h,w)
-    unlabeled:Tensor,   # (Bu,C,h,w)
-    lam:float=1.,       # weight of the unlabelled loss
-    generator=None,     # torch.Generator of the views
-    step:int=0,
-)->tuple:               # loss, ready for backward; pred; targets; what teacher and students saw; the loss's terms
-    "The mechanism on one crowd of points: views, teachers, what counts, the loss"
-    if len(method.teacher_views) > 1 or method.drawn or hasattr(method.weight, 'of_easy'):
-        raise UserError('A toy has one teacher view and teaches its raw answers: choose such a method.')
-    ones, x = torch.ones(1), dict(labeled=method.labeled_view(labeled[0], generator))
-    y, seen = dict(target=labeled[1], weight=ones), {}
-    if method.student_views:
-        seen = dict(teacher=method.teacher_view(unlabeled, generator), student=[v(unlabeled, generator) for v in method.student_views])
-        x.update(student=[seen['student']]*method.nets, **(dict(teacher=seen['teacher']) if method.teacher.gradient else {}))
-    pred = peers(x)
-    if method.student_views:
-        ask = Asked(peers, [seen['teacher']], None, None, None, step)
-        if method.teacher.gradient: ask.memo.update({('net', i): heat for i,heat in enumerate(pred['teacher'])})
-        with torch.set_grad_enabled(method.teacher.gradient): taught = [method.teacher(i, ask) for i in range(method.nets)]
-        y['teach'] = [[(h, times(ones, method.weight(h.detach())))]*len(method.student_views) for h in taught]
-    terms = TeachingLoss(method, lam)
-    return terms(pred, y), pred, y, seen, terms.seen
-
 # %% ../nbs/60_collapse.ipynb #60f98dd3
 class Toy:
-    "A network that is taught one step at a time, with everything it did: step, back, reset. `method` and `lam` may be changed between steps"
+    "A network that is taught one step at a time, with everything it did. `method` and `lam` may be changed between steps"
     def __init__(self,
         method:Method,      # of `who_teaches`, or your own
         net:nn.Module,      # how it starts; left as it is
@@ -168,7 +162,8 @@ class Toy:
         adam:bool=True,     # Adam, as published; False: plain gradient descent
         seed:int=0,         # of the views
     ):
-        self.method, self.start, self.labeled, self.unlabeled, self.lam, self.lr, self.adam, self.seed = method, net, labeled, unlabeled, lam, lr, adam, seed
+        self.method, self.start, self.labeled, self.unlabeled = method, net, labeled, unlabeled
+        self.lam, self.lr, self.adam, self.seed = lam, lr, adam, seed
         self.reset()
     def reset(self)->Toy:
         "Back to the start"
@@ -179,7 +174,7 @@ class Toy:
     @property
     def net(self)->nn.Module: return self.peers.nets[0]
     @property
-    def seen(self)->Seen|None: return self.past[-1][0] if self.past else None   # the last step
+    def record(self)->Record|None: return self.past[-1][0] if self.past else None   # of the last step
     def __len__(self): return len(self.past)                                    # steps made
 
     def step(self,
@@ -188,42 +183,56 @@ class Toy:
         "One optimiser step, or several"
         for _ in range(n): self._step()
         return self
-    def _step(self):
-        k, m = len(self), self.method
-        before = deepcopy((self.peers.state_dict(), self.opt.state_dict()))
-        loss, pred, y, views, terms = lesson(m, self.peers, self.labeled, self.unlabeled, self.lam, torch.Generator().manual_seed(mix(self.seed, k)), k)
-        both, weight = {}, None
-        if views:
-            student, (target, weight) = pred['student'][0][0], y['teach'][0][0]
-            views, both = dict(teacher=views['teacher'], student=views['student'][0]), dict(teacher=target, student=student)
-        for h in both.values():
-            if h.requires_grad: h.retain_grad()
-        self.opt.zero_grad(); loss.backward()
-        pull = {n: -h.grad*h.numel() if h.requires_grad else torch.zeros_like(h) for n,h in both.items()}
-        self.opt.step()
-        self.peers.update(m.decay or 0)     # where nobody asks for the average it is the network
-        if m.every and (k+1) % m.every == 0: self.peers.freeze()
-        update = {n: p.detach() - before[0][f'nets.0.{n}'] for n,p in self.net.named_parameters()}
-        self.past.append((Seen(views, {n: h.detach() for n,h in both.items()}, weight, pull, {n: float(v) for n,v in terms.items()}, update), before))
 
-    def back(self,
-        n:int=1,    # so many
-    )->Toy:
-        "Take the last steps back; made again under the same settings they will be the same"
-        if n > len(self): raise UserError(f'This toy has made {len(self)} steps: there is no step to take back before that.')
-        if n < 1: return self
-        _, (state, opt) = self.past[-n]
-        self.peers.load_state_dict(state); self.opt.load_state_dict(opt)
-        self.past = self.past[:-n]
-        return self
-    def at(self,
-        k:int,      # 0 is the start
-    )->nn.Module:
-        "The network as it was after k steps"
-        if not 0 <= k <= len(self): raise UserError(f'This toy has made {len(self)} steps: there is no network after step {k}.')
-        net = deepcopy(self.net).requires_grad_(False)
-        if k < len(self): net.load_state_dict({n.removeprefix('nets.0.'): v for n,v in self.past[k][1][0].items() if n.startswith('nets.0.')})
-        return net
+# %% ../nbs/60_collapse.ipynb #3fb8b135
+@patch
+def _step(self:Toy):
+    k, m = len(self), self.method
+    before = deepcopy((self.peers.state_dict(), self.opt.state_dict()))
+    batch = dict(labeled=self.labeled[0], unlabeled=self.unlabeled), self.labeled[1]
+    terms = PointStep(m, self.lam)(self.peers, batch, torch.Generator().manual_seed(mix(self.seed, k)), k)
+    made, both, views, weight = terms.made, {}, {}, None
+    if made.targets:
+        target, weight = made.targets[0][0]
+        views = dict(teacher=made.easy[0], student=made.hard[0][0])
+        both = dict(teacher=target, student=made.answers['student'][0][0])
+    for h in both.values():
+        if h.requires_grad: h.retain_grad()
+    self.opt.zero_grad(); terms.total.backward()
+    pull = {n: -h.grad*h.numel() if h.requires_grad else torch.zeros_like(h) for n,h in both.items()}
+    self.opt.step()
+    self.peers.update(m.decay or 0)     # where nobody asks for the average it is the network
+    if m.every and (k+1) % m.every == 0: self.peers.freeze()
+    update = {n: p.detach() - before[0][f'nets.0.{n}'] for n,p in self.net.named_parameters()}
+    answers, losses = {n: h.detach() for n,h in both.items()}, {n: float(v) for n,v in terms.parts.items()}
+    self.past.append((Record(views, answers, weight, pull, losses, update), before))
+
+# %% ../nbs/60_collapse.ipynb #d5e937ca
+@patch
+def back(self:Toy,
+    n:int=1,    # so many
+)->Toy:
+    "Take the last steps back; made again under the same settings they will be the same"
+    if n > len(self):
+        raise UserError(f'This toy has made {len(self)} steps: there is no step to take back before that.')
+    if n < 1: return self
+    _, (state, opt) = self.past[-n]
+    self.peers.load_state_dict(state); self.opt.load_state_dict(opt)
+    self.past = self.past[:-n]
+    return self
+
+@patch
+def at(self:Toy,
+    k:int,      # 0 is the start
+)->nn.Module:
+    "The network as it was after k steps"
+    if not 0 <= k <= len(self):
+        raise UserError(f'This toy has made {len(self)} steps: there is no network after step {k}.')
+    net, own = deepcopy(self.net).requires_grad_(False), 'nets.0.'
+    if k < len(self):
+        state = self.past[k][1][0]
+        net.load_state_dict({n.removeprefix(own): v for n,v in state.items() if n.startswith(own)})
+    return net
 
 # %% ../nbs/60_collapse.ipynb #3d765b51
 def met(
@@ -372,7 +381,7 @@ class Boundary:
     def reset(self)->Boundary: self.toy.reset(); return self            # to the start, settings as they are
     def __len__(self): return len(self.toy)                             # steps made
     @property
-    def seen(self)->Seen|None: return self.toy.seen                     # everything of the last step
+    def record(self)->Record|None: return self.toy.record                     # everything of the last step
     def fates(self)->dict: return fates(self.toy.net, self.settings['ratio'])
     def figure(self,
         k:int|None=None,    # step number k; None: the last one
@@ -593,7 +602,8 @@ def around(
     B, K, h, w = heat.shape
     at, side = xy.round().long() + r, torch.arange(-r, r+1)
     x, y = at[...,0].clamp(r, w+r-1), at[...,1].clamp(r, h+r-1)
-    return pad(heat, (r,)*4)[torch.arange(B).view(B,1,1,1), torch.arange(K).view(1,K,1,1), y[...,None,None] + side[:,None], x[...,None,None] + side]
+    b, k = torch.arange(B).view(B,1,1,1), torch.arange(K).view(1,K,1,1)
+    return pad(heat, (r,)*4)[b, k, y[...,None,None] + side[:,None], x[...,None,None] + side]
 
 def frozen(
     teaching:Teaching,  # as it stands before a step
@@ -601,24 +611,27 @@ def frozen(
     batch:tuple,        # x, y: what that step would learn from (`data.streams`)
     truth:tuple,        # xy (Bu,K,2) roomy px and vis (Bu,K) of the unlabelled people, which nobody is taught
     front:float=.1,     # a pixel whose true bump is higher is foreground
-)->dict:                # map (17,17): mean easy answer around the true joints; peak; of labels, foreground, background: loss and lift
+)->dict:                # map (17,17): mean easy answer around the true joints; peak;
+                        # of labels, foreground, background: loss and lift
     "Stop a training before a step: what do the heatmaps look like, and who raises or lowers them at the joints?"
     net = deepcopy(peers).train()
     _, y, pred, _ = one_batch(teaching, net, *batch)
-    easy, hard = ([*joints_in(*truth, d, teaching.flip_index)] for d in (teaching.easy, teaching.views[0][0]))
-    is_joint = [teaching.codec.encode(*j, teaching.heat_size)[0] > front for j in (easy, hard)]
-    (target, weight), student = y['teach'][0][0], pred['student'][0][0]
-    parts = dict(labels=mse(pred['labeled'][0], y['target'], y['weight']), foreground=mse(student, target, spread(weight)*is_joint[1]),
+    step, made = teaching.losses, teaching.made
+    easy, hard = ([*joints_in(*truth, d, step.flip_index)] for d in (made.easy[0], made.hard[0][0]))
+    is_joint = [step.codec.encode(*j, step.heat_size)[0] > front for j in (easy, hard)]
+    (target, weight), student, picture = made.targets[0][0], pred['student'][0][0], made.forward.images[0]
+    parts = dict(labels=mse(pred['labeled'][0], y['target'], y['weight']),
+                 foreground=mse(student, target, spread(weight)*is_joint[1]),
                  background=mse(student, target, spread(weight)*~is_joint[1]))
     own = list(net.nets[0].parameters())
-    raised = torch.autograd.grad(net.nets[0](teaching.ask.images[0])[is_joint[0]].mean(), own)
-    told = {}
+    raised = torch.autograd.grad(net.nets[0](picture)[is_joint[0]].mean(), own)
+    found = {}
     for name, loss in parts.items():
         down = torch.autograd.grad(loss, own, retain_graph=True)
-        told[name] = dict(loss=float(loss.detach()), lift=-float(sum((a*b).sum() for a,b in zip(raised, down))))
-    with torch.no_grad(): heat = deepcopy(peers.nets[0]).eval()(teaching.ask.images[0])
+        found[name] = dict(loss=float(loss.detach()), lift=-float(sum((a*b).sum() for a,b in zip(raised, down))))
+    with torch.no_grad(): heat = deepcopy(peers.nets[0]).eval()(picture)
     there = is_joint[0].flatten(2).any(-1)
-    return dict(map=around(heat, easy[0]/teaching.codec.stride)[there].mean(0), peak=float(peaks(heat)[there].mean()), **told)
+    return dict(map=around(heat, easy[0]/step.codec.stride)[there].mean(0), peak=float(peaks(heat)[there].mean()), **found)
 
 # %% ../nbs/60_collapse.ipynb #720c3aa8
 def heatmap_figure(

@@ -17,7 +17,7 @@ from fastai.optimizer import OptimWrapper
 from fastai.callback.core import Callback, TrainEvalCallback
 from .errors import UserError
 from .files import whole
-from .teaching import Method, Teaching, TeachingLoss
+from .teaching import Method, Teaching, given
 
 # %% auto #0
 __all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Stretches', 'Loaders', 'Mixed', 'learner', 'sentence_of', 'fit',
@@ -37,7 +37,7 @@ class Stretches:
         for _ in range(self.every): yield next(self.it)
 
 class Loaders:
-    "What fastai wants of its DataLoaders, and no more: a training stream, nothing to validate on (Watch measures), a device"
+    "What fastai wants of its DataLoaders: a training stream, nothing to validate on (Watch measures), a device"
     n_inp, path = 1, Path('.')
     def __init__(self, train, device): self.train, self.valid, self.device = train, [], torch.device(device)
     def __getitem__(self, i): return (self.train, self.valid)[i]
@@ -54,7 +54,7 @@ SCHEDULES = dict(         # name -> (largest learning rate, milestones) -> share
 OPTIMISERS = dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)
 
 class Mixed(MixedPrecision):
-    "fastai's, but autocast is left however a step ends: until then torch keeps its casts of the weights, for every later training of the process"
+    "fastai's, but autocast is left however a step ends: as long as it lasts, torch keeps its casts of the weights"
     entered = False
     def before_batch(self): super().before_batch(); self.entered = True
     def leave(self):
@@ -62,6 +62,7 @@ class Mixed(MixedPrecision):
     after_loss = after_batch = after_epoch = leave   # a step that is cancelled comes to a later one alone
     def after_fit(self): self.leave(); super().after_fit()
 
+# %% ../nbs/44_loop.ipynb #a1ba3ecb
 def learner(
     peers:nn.Module,            # nets.peers.Peers
     method:Method,              # one line of the table
@@ -84,19 +85,20 @@ def learner(
     "Everything that trains, in one fastai Learner"
     peers.to(device, memory_format=torch.channels_last)
     train = Stretches(stream, every, start)
-    teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start)
-    learn = Learner(Loaders(train, device), peers, loss_func=TeachingLoss(method, lam), lr=lr, default_cbs=False, train_bn=False, wd_bn_bias=True,
-                    opt_func=partial(OptimWrapper, opt=OPTIMISERS[optimiser], weight_decay=wd),
+    teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start, lam=lam)
+    learn = Learner(Loaders(train, device), peers, loss_func=given, lr=lr, train_bn=False, wd_bn_bias=True,
+                    opt_func=partial(OptimWrapper, opt=OPTIMISERS[optimiser], weight_decay=wd), default_cbs=False,
                     cbs=[TrainEvalCallback(), teach, *([Mixed()] if amp else []), *cbs])
     learn.every, learn.teaching = every, teach
     return learn
 
+# %% ../nbs/44_loop.ipynb #38601712
 def sentence_of(
     e:UserError,                # as it came through fastai or a process that reads ahead
 )->str:                         # the sentence alone
     "What is meant for the user: fastai puts a callback's name before it, and a reader process all of its traceback"
-    said = str(e).rsplit('\n\t', 1)[-1]
-    return said.strip().splitlines()[-1].partition(': ')[2] if 'Original Traceback' in said else said
+    text = str(e).rsplit('\n\t', 1)[-1]
+    return text.strip().splitlines()[-1].partition(': ')[2] if 'Original Traceback' in text else text
 
 def fit(
     learn:Learner,              # from learner()
@@ -105,10 +107,14 @@ def fit(
     milestones:tuple=MILESTONES,  # shares of the steps at which 'milestones' lets the learning rate fall to a tenth
 )->Learner:
     "Train until so many steps are done; a learner that starts at a later step does the rest"
-    if steps % learn.every: raise UserError(f'{steps} steps are not a whole number of stretches of {learn.every}: choose steps that {learn.every} divides.')
-    done, rest = divmod(learn.teaching.step, learn.every)
-    if rest: raise UserError(f'A run cannot be taken up at step {learn.teaching.step}: it stops and starts between stretches of {learn.every} steps.')
-    try: learn.fit(steps//learn.every, cbs=[ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})], start_epoch=done)
+    every, step = learn.every, learn.teaching.step
+    if steps % every:
+        raise UserError(f'{steps} steps are not a whole number of stretches of {every}: choose steps that {every} divides.')
+    done, rest = divmod(step, every)
+    if rest:
+        raise UserError(f'A run cannot be taken up at step {step}: it stops and starts between stretches of {every} steps.')
+    schedule = ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})
+    try: learn.fit(steps//every, cbs=[schedule], start_epoch=done)
     except UserError as e: raise UserError(sentence_of(e)) from None
     finally:   # of a step that was broken off
         learn.model.zero_grad()
@@ -132,21 +138,26 @@ def save_tensors(
     "Write tensors, whole or not at all"
     from safetensors.torch import save
     with whole(path) as part:
-        part.write_bytes(save({k: v.detach().cpu().contiguous().clone() for k,v in tensors.items()}, metadata={k: json.dumps(v) for k,v in (note or {}).items()}))
+        plain = {k: v.detach().cpu().contiguous().clone() for k,v in tensors.items()}
+        part.write_bytes(save(plain, metadata={k: json.dumps(v) for k,v in (note or {}).items()}))
     return Path(path)
 
+# %% ../nbs/44_loop.ipynb #b2c8b674
 def load_tensors(
     path,                       # *.safetensors
 )->tuple[dict,dict]:            # tensors by name, note; UserError if the file is missing or damaged
     "Read what `save_tensors` wrote"
     from safetensors import safe_open, SafetensorError
-    if not Path(path).is_file(): raise UserError(f'There is no weights file {path}: give a run folder that has finished at least one stretch of training.')
+    if not Path(path).is_file():
+        raise UserError(f'There is no weights file {path}: '
+                        'give a run folder that has finished at least one stretch of training.')
     try:
         if any('\ud800' <= c <= '\udfff' for c in str(path)): return _tensors_in(Path(path).read_bytes())
         with safe_open(str(path), framework='pt') as f:
             return {k: f.get_tensor(k) for k in f.keys()}, {k: json.loads(v) for k,v in (f.metadata() or {}).items()}
     except (SafetensorError, ValueError, OSError) as e:
-        raise UserError(f'The weights file {path} cannot be read ({str(e).splitlines()[0]}): it is damaged or not a safetensors file; train again or restore a copy.') from None
+        raise UserError(f'The weights file {path} cannot be read ({str(e).splitlines()[0]}): '
+                        'it is damaged or not a safetensors file; train again or restore a copy.') from None
 
 def _tensors_in(data:bytes)->tuple[dict,dict]:
     "The same from bytes: safetensors opens no file whose name is no UTF-8"
@@ -155,6 +166,7 @@ def _tensors_in(data:bytes)->tuple[dict,dict]:
     note = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')]).get('__metadata__') or {}
     return tensors, {k: json.loads(v) for k,v in note.items()}
 
+# %% ../nbs/44_loop.ipynb #2d9dc36c
 def load_weights(
     model:nn.Module,        # the module that the file was written from
     path,                   # *.safetensors
@@ -163,8 +175,8 @@ def load_weights(
     own, (state, _) = model.state_dict(), load_tensors(path)
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape] + [k for k in state if k not in own]
     if wrong:
-        raise UserError(f'The weights in {path} are for another network: {len(wrong)} entries do not fit, the first is {wrong[0]!r}; '
-                        'use the network that the run names in recipe.json.')
+        raise UserError(f'The weights in {path} are for another network: {len(wrong)} entries do not fit, '
+                        f'the first is {wrong[0]!r}; use the network that the run names in recipe.json.')
     model.load_state_dict(state)
     return model
 
@@ -179,40 +191,53 @@ def save_state(
     torch_opt = learn.opt.opt
     tensors = {f'model.{k}': v for k,v in learn.model.state_dict().items()}
     params = [p for group in torch_opt.param_groups for p in group['params']]
-    tensors.update({f'opt.{i}.{k}': torch.as_tensor(v) for i,p in enumerate(params) for k,v in torch_opt.state.get(p, {}).items()})
+    for i,p in enumerate(params):
+        tensors.update({f'opt.{i}.{k}': torch.as_tensor(v) for k,v in torch_opt.state.get(p, {}).items()})
     tensors['random.torch'] = torch.get_rng_state()
-    if torch.cuda.is_available(): tensors.update({f'random.cuda.{i}': v for i,v in enumerate(torch.cuda.get_rng_state_all())})
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ()
+    tensors.update({f'random.cuda.{i}': v for i,v in enumerate(cuda)})
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  whoever draws from it, draws on
     state = dict(step=learn.teaching.step, python=random.getstate(), numpy=[kind, keys.tolist(), *rest])
     if getattr(learn, 'scaler', None): state['scaler'] = learn.scaler.state_dict()
-    return save_tensors(path, {**tensors, **{f'extra.{k}': v for k,v in extra.items()}}, dict(state=state, note=note or {}))
+    return save_tensors(path, tensors | {f'extra.{k}': v for k,v in extra.items()}, dict(state=state, note=note or {}))
 
+# %% ../nbs/44_loop.ipynb #bd63ddbe
 class Restore(Callback):
     "Put a saved state back once fastai has built what it belongs to"
     order = MixedPrecision.order + 1   # after it, since it makes the gradient scaler; before Watch, which measures
     def __init__(self, path):
         self.path, (self.tensors, note) = Path(path), load_tensors(path)
-        if not {'state', 'note'} <= set(note): raise UserError(f'{path} is not the state of a run: remove it, and the run starts from the beginning.')
+        if not {'state', 'note'} <= set(note):
+            raise UserError(f'{path} is not the state of a run: remove it, and the run starts from the beginning.')
         self.state, self.note = note['state'], note['note']
-        self.step, self.extra = self.state['step'], {k[6:]: v for k,v in self.tensors.items() if k.startswith('extra.')}
+        self.step, self.extra = self.state['step'], self.part('extra')
+    def part(self, name)->dict:
+        "Its tensors, by the rest of their names"
+        return {k[len(name)+1:]: v for k,v in self.tensors.items() if k.startswith(name + '.')}
 
     def before_fit(self):
         if not self.tensors: return   # they were put back in an earlier fit
-        part = lambda name: {k[len(name)+1:]: v for k,v in self.tensors.items() if k.startswith(name + '.')}
-        try: self.model.load_state_dict(part('model'))
-        except RuntimeError: raise UserError(f'The state in {self.path} is of other networks: take the run up with the settings in its recipe.json.') from None
+        try: self.model.load_state_dict(self.part('model'))
+        except RuntimeError:
+            raise UserError(f'The state in {self.path} is of other networks: '
+                            'take the run up with the settings in its recipe.json.') from None
         torch_opt = self.opt.opt
         params = [p for group in torch_opt.param_groups for p in group['params']]
-        for name, v in part('opt').items():
+        for name, v in self.part('opt').items():
             i, k = name.split('.', 1)
-            p = params[int(i)]   # the step counter stays where torch keeps it; moments lie in memory as their parameter does
+            p = params[int(i)]   # the counter of steps stays where torch keeps it; moments lie as their parameter does
             torch_opt.state[p][k] = torch.empty_like(p, requires_grad=False).copy_(v) if k != 'step' else v
-        if 'scaler' in self.state and hasattr(self.learn, 'scaler'): self.learn.scaler.load_state_dict(self.state['scaler'])
+        if 'scaler' in self.state and hasattr(self.learn, 'scaler'):
+            self.learn.scaler.load_state_dict(self.state['scaler'])
+        self.restore_random()
+        self.tensors, self.extra = {}, {}   # as large as the run itself
+    def restore_random(self):
+        "Every generator goes on where it was"
         torch.set_rng_state(self.tensors['random.torch'])
-        cuda = part('random.cuda')
-        if len(cuda) and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda): torch.cuda.set_rng_state_all([cuda[str(i)] for i in range(len(cuda))])
+        cuda = self.part('random.cuda')
+        if cuda and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda):
+            torch.cuda.set_rng_state_all([cuda[str(i)] for i in range(len(cuda))])
         version, keys, gauss = self.state['python']
         random.setstate((version, tuple(keys), gauss))
         kind, keys, *rest = self.state['numpy']
         np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
-        self.tensors, self.extra = {}, {}   # as large as the run itself

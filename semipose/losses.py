@@ -42,13 +42,13 @@ def deep(
 
 # %% ../nbs/40_losses.ipynb #e5e54875
 class Terms:
-    "Named terms of a loss: add them, then read `total` and, for the log, `seen`"
-    def __init__(self): self.total, self.seen = 0., {}
+    "Named terms of a loss: add them, then read `total` and, for the log, `parts`"
+    def __init__(self): self.total, self.parts, self.made = 0., {}, None     # made: what a step made on its way
     def add(self,
         name:str,       # terms of one name add up, e.g. 'sup', 'cons'
         value:Tensor,   # scalar
         factor=1.,      # its weight in the total
     ):
         self.total = self.total + factor*value
-        self.seen[name] = self.seen.get(name, 0.) + value.detach()
+        self.parts[name] = self.parts.get(name, 0.) + value.detach()
         return self

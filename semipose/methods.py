@@ -7,9 +7,7 @@ from __future__ import annotations
 import hashlib, json
 from dataclasses import fields, is_dataclass, replace
 from typing import NamedTuple
-import torch
 from .errors import UserError
-from .codecs import Gaussian
 from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout, JointOcclude, View
 from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, BothSee, Foreground, Certain, Reweighted
 
@@ -29,7 +27,7 @@ def add(
 __all__ = ['GROUPS', 'TITLES', 'PAPER', 'ONE', 'TWO', 'A60JC', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED',
            'JO_RELEASED', 'METHODS', 'SHIPPED', 'add', 'add_heights', 'own', 'line_of', 'is_todays', 'method',
            'is_unlike', 'kinds', 'second_of', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost',
-           'asked', 'cost', 'equal_compute', 'line', 'parts', 'facts']
+           'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -218,20 +216,12 @@ class Cost(NamedTuple):
     @property
     def work(self)->int: return self.forward + 2*self.backward   # in pictures forward
 
-def asked(
+def sources(
     m:Method,   # any method
-)->set:         # (kind, j): the networks, averages or frozen copies whose answer its teacher needs, each once a step
-    "Whom a method's teacher asks"
-    class Ask:
-        n, step, codec = m.nets, float('inf'), Gaussian()      # after the first snapshot
-        def __init__(self): self.seen = set()
-        def __call__(self, kind, j):
-            self.seen.add((kind, j))
-            return torch.zeros(1, 1, 2, 2)
-    ask = Ask()
-    if m.student_views:
-        for i in range(m.nets): m.teacher(i, ask)
-    return ask.seen
+)->set:         # (kind, j): networks, averages or frozen copies
+    "Whose answers to the easy view a step needs, each once; after the first snapshot"
+    if not m.student_views: return set()
+    return {s for i in range(m.nets) for s in m.teacher.sources(i, m.nets)} | set(m.weight.sources)
 
 def cost(
     m:Method|str,   # a method, or the name of one
@@ -239,11 +229,11 @@ def cost(
 )->Cost:
     "What a step costs"
     m, (known, unknown) = method(m) if isinstance(m, str) else m, getattr(p, 'batch', p)
-    taught = m.nets*(known*len(m.labeled_views) + unknown*len(m.student_views))
-    teach = unknown*len(m.teacher_views)*len(asked(m))
+    students = m.nets*(known*len(m.labeled_views) + unknown*len(m.student_views))
+    teach = unknown*len(m.teacher_views)*len(sources(m))
     both = teach if m.teacher.gradient else 0
-    again = teach if m.teacher.gradient and any(v.needs_joints for v in m.student_views) else 0   # once more, to know what to hide
-    return Cost(taught + teach + again, taught + both)
+    again = teach if m.teacher.gradient and m.hides else 0       # once more, to know what to hide
+    return Cost(students + teach + again, students + both)
 
 def equal_compute(
     m:Method|str,       # whose steps are asked for, e.g. 'supervised'

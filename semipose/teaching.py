@@ -4,128 +4,161 @@
 
 # %% ../nbs/41_teaching.ipynb #229eb8b9
 from __future__ import annotations
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 import torch
 from torch import Tensor
+from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
-from .views import A30, View, Draw, plain, unmirrored, render, carry, joints_in
+from .views import A30, View, Draw, hide, plain, unmirrored, render, carry, joints_in
 from .predict import evaluating
 from .losses import deep, Terms
 
 # %% auto #0
-__all__ = ['Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Everything', 'Confident', 'BothSee',
-           'Foreground', 'Certain', 'Reweighted', 'Method', 'Draws', 'TeachingLoss', 'Asked', 'full', 'Teaching',
-           'scaled', 'mix', 'times', 'one_batch']
+__all__ = ['LATER', 'Teacher', 'Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Weight', 'Everything',
+           'Confident', 'BothSee', 'Foreground', 'Certain', 'Reweighted', 'check_method', 'as_tuple', 'Method',
+           'Sampler', 'TeacherForward', 'full', 'last', 'Crops', 'scaled', 'times', 'Made', 'in_float32', 'constant',
+           'Step', 'Teaching', 'mix', 'given', 'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
+LATER = float('inf')        # a step late enough for every teacher
+
+class Teacher:
+    "Who teaches: a base class, with what holds unless a teacher says otherwise"
+    gradient = False        # may the loss pull the teacher, too?
+    least = 1               # networks that it needs
+    decay = None            # of the moving averages that it needs: what stays of the old one at each step
+    frozen = False          # does it need copies of the networks as they were?
+    every = None            # steps between two snapshots for these copies; None: they stay as before training
+    train_copies = False    # do the copies follow train(), rather than stay in evaluation mode?
+    def sources(self,
+        i:int,              # which network is taught
+        n:int,              # of how many
+        step:float=LATER,   # steps made
+    )->list[tuple]:         # (kind, j): network j, of kind 'net', 'ema' or 'frozen'
+        raise NotImplementedError(f'{type(self).__name__} does not say whose answers teach.')
+    def merge(self,
+        heats:list[Tensor], # (B,K,h,w) the answers of `sources` to the easy view
+        codec=Gaussian(),   # what they mean
+    )->Tensor:              # (B,K,h,w) what is taught
+        return heats[0]
+
+# %% ../nbs/41_teaching.ipynb #5098bba6
 @dataclass(frozen=True)
-class Nobody:
+class Nobody(Teacher):
     "No teacher: supervised learning"
-    gradient = False
-    def __call__(self, i, ask): raise ValueError('Nobody teaches here: a method with student views needs a teacher.')
+    def sources(self, i, n, step=LATER):
+        raise ValueError('Nobody teaches here: a method with student views needs a teacher.')
 
 @dataclass(frozen=True)
-class BothWays:
+class BothWays(Teacher):
     "Plain consistency: the network's two answers pull each other (gradient through the teacher as well)"
     gradient = True
-    def __call__(self, i, ask): return ask('net', i)
+    def sources(self, i, n, step=LATER): return [('net', i)]
 
 @dataclass(frozen=True)
-class Self:
+class Self(Teacher):
     "PoseCons: a network teaches itself, its easy answer a constant (Xie et al. 2021, Sec. 3.2)"
-    gradient = False
-    def __call__(self, i, ask): return ask('net', i)
+    def sources(self, i, n, step=LATER): return [('net', i)]
 
 @dataclass(frozen=True)
-class Peer:
+class Peer(Teacher):
     "PoseDual: the next network teaches (Xie et al. 2021, Sec. 3.2)"
-    gradient, least = False, 2
-    def __call__(self, i, ask): return ask('net', (i+1) % ask.n)
+    least = 2
+    def sources(self, i, n, step=LATER): return [('net', (i+1) % n)]
 
 @dataclass(frozen=True)
-class Average:
+class Average(Teacher):
     "Mean teacher: an exponential moving average of the student (Tarvainen & Valpola 2017)"
     decay:float = .999   # how much of the old average stays at each step
-    gradient = False
-    def __call__(self, i, ask): return ask('ema', i)
+    def sources(self, i, n, step=LATER): return [('ema', i)]
 
 @dataclass(frozen=True)
-class Frozen:
+class Frozen(Teacher):
     "Pseudo labels: the network as it was before semi-supervised training"
-    gradient, frozen = False, True
-    def __call__(self, i, ask): return ask('frozen', i)
+    frozen = True
+    def sources(self, i, n, step=LATER): return [('frozen', i)]
 
 # %% ../nbs/41_teaching.ipynb #b43f68f4
 @dataclass(frozen=True)
-class Closest:
-    "SSPCM: networks 1 and 2 teach each other, network 3 learns joint by joint from the pair that agrees best (Huang et al. 2023)"
-    every:int = 1000     # steps between two snapshots of the networks; published: an epoch, see `Method.paced`
-    train_copies:bool = True   # the copies normalise as the networks do that they are compared with, as in the released code
-    gradient, frozen, least = False, True, 3
-    def __call__(self, i, ask):
-        if i < 2: return ask('net', 1-i)
-        a, b = ([ask('net', j)] + ([ask('frozen', j)] if ask.step >= self.every else []) for j in (0, 1))
+class Closest(Teacher):
+    "SSPCM: networks 1 and 2 teach each other, 3 learns each joint from the pair that agrees best (Huang et al. 2023)"
+    every:int = 1000            # steps between two snapshots; published: an epoch, see `Method.paced`
+    train_copies:bool = True    # copies normalise as the networks that they are compared with, as in the released code
+    frozen, least = True, 3
+    def sources(self, i, n, step=LATER):
+        if i < 2: return [('net', 1-i)]
+        kinds = ('net', 'frozen') if step >= self.every else ('net',)
+        return [(kind, j) for j in (0, 1) for kind in kinds]
+    def merge(self, heats, codec=Gaussian()):
+        a, b = heats[:len(heats)//2], heats[len(heats)//2:]
+        if not a: return heats[0]
         pairs = [(p, q) for q in b for p in a]
-        codec = getattr(ask, 'codec', Gaussian)   # one channel per joint, unless told otherwise
         where = lambda h: argmax(response(codec, h), 1)[0]
-        apart = torch.stack([(where(p) - where(q)).square().sum(-1) for p,q in pairs])   # (pairs,B,K); the first of equals
+        apart = torch.stack([(where(p) - where(q)).square().sum(-1) for p,q in pairs])   # (pairs,B,K)
         means = torch.stack([(p + q)/2 for p,q in pairs])
-        best = apart.argmin(0).repeat(1, codec.planes)                                   # a joint's channels go together
+        best = apart.argmin(0).repeat(1, codec.planes)      # the first of equals; a joint's channels go together
         return means.gather(0, best[None,...,None,None].expand(1, *means.shape[1:]))[0]
 
 # %% ../nbs/41_teaching.ipynb #8aef772e
+class Weight:
+    "What counts: a base class, with what holds unless a weight says otherwise"
+    least = 1       # networks that it needs
+    sources = ()    # whose answers to the *easy* view decide, for all students; (): each target decides for itself
+    def __call__(self,
+        *heats:Tensor,      # (B,K,h,w) responses: the target in the student's frame; or the answers of `sources`
+    )->Tensor|None:         # None (everything), (B,K) or (B,K,h,w)
+        raise NotImplementedError(f'{type(self).__name__} does not say what counts.')
+
 @dataclass(frozen=True)
-class Everything:
+class Everything(Weight):
     "Every pixel of every joint (the published method)"
     def __call__(self, heat:Tensor)->Tensor|None: return None
 
 @dataclass(frozen=True)
-class Confident:
-    "Only joints whose peak in the teacher's heatmap is above `t` (one reading of the paper's failed attempt A)"
+class Confident(Weight):
+    "Only joints whose peak in the target is above `t` (one reading of the paper's failed attempt A)"
     t:float = .4
-    def __call__(self,
-        heat:Tensor,    # (B,K,h,w) what teaches, in the student's frame
-    )->Tensor:          # (B,K) 0 or 1
-        return (peaks(heat) > self.t).to(heat.dtype)
+    def __call__(self, heat:Tensor)->Tensor: return (peaks(heat) > self.t).to(heat.dtype)   # (B,K) 0 or 1
 
 # %% ../nbs/41_teaching.ipynb #9a8a399a
 @dataclass(frozen=True)
-class BothSee:
-    "Only joints whose peaks in the first two networks' heatmaps of the easy view have a mean above `t`: one choice for all students (SSPCM)"
+class BothSee(Weight):
+    "Only joints whose peaks in the easy answers of networks 1 and 2 have a mean above `t`: for all students (SSPCM)"
     t:float = .1
-    least = 2
-    def of_easy(self,
-        ask,            # of the teachers, see `Asked`
-    )->Tensor:          # (B,K) 0 or 1, joints named as in the easy view
-        a, b = (peaks(response(ask.codec, ask('net', j).detach())) for j in (0, 1))
+    least, sources = 2, (('net', 0), ('net', 1))
+    def __call__(self,
+        *heats:Tensor,      # (B,K,h,w) of the two
+    )->Tensor:              # (B,K) 0 or 1, joints named as in the easy view
+        a, b = map(peaks, heats)
         return ((a + b)/2 > self.t).to(a.dtype)
 
 # %% ../nbs/41_teaching.ipynb #24c0454a
 @dataclass(frozen=True)
-class Foreground:
-    "Only pixels where the teacher's response is above `t` (another reading of failed attempt A)"
+class Foreground(Weight):
+    "Only pixels where the target is above `t` (another reading of failed attempt A)"
     t:float = .4
     def __call__(self, heat:Tensor)->Tensor: return (heat > self.t).to(heat.dtype)   # (B,K,h,w) 0 or 1
 
 @dataclass(frozen=True)
-class Certain:
-    "Only pixels where max(p, 1-p) of the teacher's response is above `t`: the background counts too (a third reading of A)"
+class Certain(Weight):
+    "Only pixels where max(p, 1-p) of the target is above `t`: the background counts too (a third reading of A)"
     t:float = .8
     def __call__(self, heat:Tensor)->Tensor: return (torch.maximum(heat, 1-heat) > self.t).to(heat.dtype)
 
 @dataclass(frozen=True)
-class Reweighted:
-    "Pixels where the teacher's response is above `t` count more (two readings of failed attempt C)"
-    factor:float|None = None    # times that a foreground pixel counts; None: foreground and background count alike in sum, in each joint's map
+class Reweighted(Weight):
+    "Pixels where the target is above `t` count more (two readings of failed attempt C)"
+    factor:float|None = None    # times that a foreground pixel counts; None: both classes count alike in each map
     t:float = .1
     def __call__(self,
-        heat:Tensor,    # (B,K,h,w) what teaches, in the student's frame
+        heat:Tensor,    # (B,K,h,w)
     )->Tensor:          # (B,K,h,w); without a factor its squares have mean 1, or 1/2 in a map of one class
         front = heat > self.t
         if self.factor is not None: return torch.ones_like(heat).masked_fill(front, self.factor**.5)
@@ -133,60 +166,80 @@ class Reweighted:
         size = heat[0,0].numel()
         return torch.where(front, size/(2*n.clamp(min=1)), size/(2*(size-n).clamp(min=1))).sqrt()
 
+# %% ../nbs/41_teaching.ipynb #3dc37ee4
+def check_method(
+    m:Method,   # any; UserError or ValueError says what does not go together
+)->None:
+    "Do the answers of a method fit one another?"
+    for part, kind in ((m.teacher, Teacher), (m.weight, Weight)):
+        if not isinstance(part, kind):
+            name = kind.__name__
+            raise UserError(f'{part!r} is no {name}: derive its class from `semipose.teaching.{name}`.')
+        if m.nets < part.least:
+            raise UserError(f'A method with {part} needs {part.least} networks or more, and nets={m.nets}: '
+                            f'leave nets out, or give {part.least}.')
+    if set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets:
+        raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
+    if m.together and len({v.steps[-1] for v in m.student_views}) != 1:
+        raise ValueError('Student views are drawn together only if their last steps are equal.')
+    if m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation):
+        raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
+    if m.carried not in (None, 'spline', 'bicubic', 'nearest'):
+        raise ValueError(f"carried={m.carried!r}: it is None (bilinear), 'spline', 'bicubic' or 'nearest'.")
+    if m.height not in (None, 'teacher' if m.drawn else 'one'):
+        raise ValueError(f"height={m.height!r}: a carried heatmap may be scaled to 'one', "
+                         "a drawn bump to the 'teacher'; leave it None otherwise.")
+
+def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)
+
 # %% ../nbs/41_teaching.ipynb #56c161b7
 @dataclass(frozen=True)
 class Method:
     "One line of the table: four answers, the number of networks and the factors of the loss"
-    teacher:Any = Nobody()                    # who teaches: (i, ask) -> (B,K,h,w)
-    teacher_view:Any = A30                    # what it sees: a View, or a tuple of views whose heatmaps are averaged
-    student_views:tuple = ()                  # what the student sees: one or more Views
-    weight:Any = Everything()                 # what counts: heat -> None, (B,K) or (B,K,h,w)
-    nets:int = 1                              # networks that learn together
-    sup:float = 1.                            # factor of each network's supervised loss
-    cons:float = 1.                           # factor of each network's consistency loss
-    labeled_view:Any = A30                    # what labelled crops see: a View, or a tuple of views, all in one batch
-    drawn:bool = False                        # the teacher's joints are drawn anew as bumps (hard labels), not its heatmap as it is
-    carried:str|None = None                   # how its heatmap is interpolated, see `carry`; None: bilinear, as published; 'spline' keeps heights
-    height:str|None = None                    # of what is taught: None, as carried (drawn bumps: 1); 'one', scaled to 1; 'teacher', drawn bumps as high as the teacher's
-    evaluation:bool = False                   # networks teach in evaluation mode, through running statistics; published: in training mode
-    together:bool = False                     # the student views share one draw of their last step
-    networks:tuple = ()                       # of each network the protocol's field that names it, 'net' or 'other'; the last one stands for all further ones, () is 'net'
+    teacher:Teacher = Nobody()          # who teaches
+    teacher_view:Any = A30              # what it sees: a View, or a tuple of views whose heatmaps are averaged
+    student_views:tuple = ()            # what the student sees: one or more Views
+    weight:Weight = Everything()        # what counts
+    nets:int = 1                        # networks that learn together
+    sup:float = 1.                      # factor of each network's supervised loss
+    cons:float = 1.                     # factor of each network's consistency loss
+    labeled_view:Any = A30              # what labelled crops see: a View, or a tuple of views, all in one batch
+    drawn:bool = False                  # hard pseudo labels: a bump at each joint of the teacher, not its heatmap
+    carried:str|None = None             # how its heatmap is interpolated, see `carry`; None: bilinear
+    height:str|None = None              # of the target; 'one': 1; 'teacher': pseudo labels as high as its peaks
+    evaluation:bool = False             # teachers answer in evaluation mode; published: in training mode
+    together:bool = False               # the student views share one sample of their last step
+    networks:tuple = ()                 # of each network the protocol's field, 'net' or 'other'; the last for all more
 
-    def __post_init__(self):
-        for part in (self.teacher, self.weight):
-            if self.nets < (n := getattr(part, 'least', 1)): raise UserError(f'A method with {part} needs {n} networks or more, and nets={self.nets}: leave nets out, or give {n}.')
-        if set(self.networks) - {'net', 'other'} or len(self.networks) > self.nets: raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
-        if self.together and len({v.steps[-1] for v in self.student_views}) != 1: raise ValueError('Student views are drawn together only if their last steps are equal.')
-        if self.teacher.gradient and (len(self.teacher_views) > 1 or self.drawn or self.height or self.evaluation):
-            raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
-        if self.carried not in (None, 'spline', 'bicubic', 'nearest'): raise ValueError(f"carried={self.carried!r}: it is None (bilinear), 'spline', 'bicubic' or 'nearest'.")
-        if self.height not in (None, 'one', 'teacher') or self.height == 'one' and self.drawn or self.height == 'teacher' and not self.drawn:
-            raise ValueError(f"height={self.height!r}: a carried heatmap may be scaled to 'one', a drawn bump to the 'teacher'; leave it None otherwise.")
+    def __post_init__(self): check_method(self)
     @property
-    def teacher_views(self)->tuple: return self.teacher_view if isinstance(self.teacher_view, tuple) else (self.teacher_view,)
+    def teacher_views(self)->tuple: return as_tuple(self.teacher_view)
     @property
-    def labeled_views(self)->tuple: return self.labeled_view if isinstance(self.labeled_view, tuple) else (self.labeled_view,)
+    def labeled_views(self)->tuple: return as_tuple(self.labeled_view)
     @property
-    def mode(self)->str: return self.carried or 'bilinear'     # of `carry`
+    def hides(self)->bool: return any(v.needs_joints for v in self.student_views)   # what its teachers find?
     @property
-    def decay(self)->float|None: return getattr(self.teacher, 'decay', None)
+    def mode(self)->str: return self.carried or 'bilinear'                          # of `carry`
     @property
-    def frozen(self)->bool: return getattr(self.teacher, 'frozen', False)
+    def decay(self)->float|None: return self.teacher.decay
     @property
-    def copies(self)->dict: # what `Peers` must hold besides the networks, and whether it follows train()
-        follow = dict(train_copies=True) if getattr(self.teacher, 'train_copies', False) else {}
-        return dict(ema=self.decay is not None, frozen=self.frozen, **follow)
+    def every(self)->int|None: return self.teacher.every                            # steps between two snapshots
     @property
-    def every(self)->int|None: return getattr(self.teacher, 'every', None)                # steps between two snapshots
-    def paced(self,
-        epoch:int,      # steps of one pass over the unlabelled people
-    )->Method:          # itself where nothing is taken by the epoch
-        "The method with its snapshots taken at the end of every epoch"
-        return replace(self, teacher=replace(self.teacher, every=epoch)) if self.every else self
+    def copies(self)->dict:     # what `Peers` must hold besides the networks, and whether it follows train()
+        follow = dict(train_copies=True) if self.teacher.train_copies else {}
+        return dict(ema=self.decay is not None, frozen=self.teacher.frozen, **follow)
+
+# %% ../nbs/41_teaching.ipynb #3c45ce3f
+@patch
+def paced(self:Method,
+    epoch:int,      # steps of one pass over the unlabelled people
+)->Method:          # itself where nothing is taken by the epoch
+    "The method with its snapshots taken at the end of every epoch"
+    return replace(self, teacher=replace(self.teacher, every=epoch)) if self.every else self
 
 # %% ../nbs/41_teaching.ipynb #7ca88b77
-class Draws:
-    "Draw the views of a batch of pictures, all on top of one base draw"
+class Sampler:
+    "Sample the views of a batch of pictures, all on top of one base: numbers only"
     def __init__(self,
         n:int,                  # pictures
         size:tuple[int,int],    # crop (H,W), px
@@ -194,182 +247,152 @@ class Draws:
         generator=None,         # torch.Generator of the device
         mirror:bool=True,       # False: no view is mirrored
     ):
-        self.size, self.generator, self.used, self.mirror = size, generator, False, mirror
+        self.size, self.generator, self.mirror, self.base_taken = size, generator, mirror, False
         self.start = plain(n, size, device)
-        self.base = self.as_drawn(A30).sample(self.start, size, generator=generator)
-    def as_drawn(self, view:View)->View: return view if self.mirror else unmirrored(view)
+        self.base = self.allowed(A30).sample(self.start, size, generator=generator)
+    def allowed(self, view:View)->View: return view if self.mirror else unmirrored(view)
     def __call__(self,
         view:View,              # which view
-        joints=None,            # (xy (B,K,2) roomy px, weight (K,)) for views that hide joints
+        joints=None,            # for views that hide joints: (xy (B,K,2) roomy px, weight (K,)); or K, to hide later
     )->Draw:
-        if not view.base: return self.as_drawn(view).sample(self.base, self.size, joints, self.generator)
-        if view.steps == A30.steps and not self.used:
-            self.used = True
+        if not view.base: return self.allowed(view).sample(self.base, self.size, joints, self.generator)
+        if view.steps == A30.steps and not self.base_taken:
+            self.base_taken = True
             return self.base
-        return self.as_drawn(view).sample(self.start, self.size, joints, self.generator)
-
+        return self.allowed(view).sample(self.start, self.size, joints, self.generator)
     def together(self,
-        views:tuple,            # Views that continue the base draw and have their last step in common, the only one that moves
+        views:tuple,            # Views that continue the base; their last step is the same, and the only one that moves
         joints=None,            # as above
     )->list[Draw]:
-        "Several views that differ in what they hide, all turned by the same draw of their last step"
-        views = [self.as_drawn(v) for v in views]
+        "Several views that differ in what they hide, all turned by the same sample of their last step"
+        views = [self.allowed(v) for v in views]
         end = views[0].steps[-1](self.base, self.size, joints, self.generator)
-        hidden = [replace(v, steps=v.steps[:-1]).sample(self.base, self.size, joints, self.generator) for v in views]
-        return [replace(d, M=end.M, flip=end.flip, released=end.released) for d in hidden]
+        before = [replace(v, steps=v.steps[:-1]).sample(self.base, self.size, joints, self.generator) for v in views]
+        return [replace(d, M=end.M, flip=end.flip, released=end.released) for d in before]
 
 # %% ../nbs/41_teaching.ipynb #06de6496
-class TeachingLoss:
-    "sup * S + cons * lam * U, summed over networks and student views (Xie et al. 2021, Eq. 3-5)"
-    def __init__(self,
-        method:Method,      # whose factors
-        lam:float=1.,       # weight of the unlabelled loss, of the protocol (published: 1)
-    ): self.method, self.lam, self.seen = method, lam, {}
-    def __call__(self,
-        pred:dict,          # labeled: [ (B,K,h,w) ] per network; student: [[ (Bu,K,h,w) ]] per network and view; a list in place of each where a network answers with several
-        y:dict,             # target, weight of the labelled; teach: [[ (heat, weight) ]] per network and view
-                            # levels: {i: (targets, shares)} of networks with several answers
-    )->Tensor:              # scalar; its terms are in `seen`
-        t = Terms()
-        for i,heat in enumerate(pred['labeled']):
-            target, shares = y.get('levels', {}).get(i, (y['target'], None))
-            t.add(f'sup{i+1}', deep(heat, target, y['weight'], shares), self.method.sup)
-            for view,(target,weight) in zip(pred.get('student', {i:()})[i], y.get('teach', {i:()})[i]):
-                t.add(f'cons{i+1}', deep(view, target, weight, shares), self.method.cons*self.lam)
-        self.seen = t.seen
-        return t.total
-
-# %% ../nbs/41_teaching.ipynb #ae6e4fff
-class Asked:
-    "Answers to the teacher's views, computed once: ask(kind, j) is the heatmap of network j of a kind"
-    def __init__(self, peers, images, draws, codec, flip_index, step=0, mode='bilinear', evaluation=False):
-        self.peers, self.images, self.draws, self.codec, self.flip_index, self.step, self.memo = peers, images, draws, codec, flip_index, step, {}
-        self.mode, self.evaluation = mode, evaluation     # of `carry`, where several views are averaged; do networks answer in evaluation mode?
-    @property
-    def n(self): return len(self.peers.nets)
+class TeacherForward:
+    "Answers to the easy view, each made once: forward(kind, j) is the heatmap of network j of a kind"
+    def __init__(self, peers, images, draws, codec, flip_index, mode='bilinear', evaluation=False):
+        self.peers, self.images, self.draws, self.memo = peers, images, draws, {}
+        self.codec, self.flip_index, self.mode = codec, flip_index, mode    # of `carry`, for several views
+        self.evaluation = evaluation                                        # do networks answer in evaluation mode?
     def __call__(self,
         kind:str,       # 'net', 'ema' or 'frozen'
         j:int,          # which network
-    )->Tensor:          # (B,K,h,w) in the frame of the first teacher view; several views are averaged there
+    )->Tensor:          # (B,K,h,w) in the frame of the first teacher view
         if (kind, j) not in self.memo:
             net = dict(net=self.peers.nets, ema=self.peers.ema, frozen=self.peers.frozen)[kind][j]
-            with evaluating(net) if self.evaluation else nullcontext(): heats = [full(net(im)) for im in self.images]
+            with evaluating(net) if self.evaluation else nullcontext():
+                heats = [last(full(net(image))) for image in self.images]
             self.memo[kind, j] = heats[0] if len(heats) == 1 else self.mean(heats)
         return self.memo[kind, j]
+    def of(self,
+        heats:list,     # of each network, to the easy view
+    )->TeacherForward:
+        "Take these answers, which have a gradient, in place of one's own"
+        self.memo.update({('net', i): last(h) for i,h in enumerate(heats)})
+        return self
     def mean(self, heats):
         "Of several views, each pixel by those that saw it"
-        seen = [(h, torch.ones_like(h[:,:self.codec.planes])) for h in heats]
-        seen = seen[:1] + [[carry(t, d, self.draws[0], self.codec, index, self.mode) for t,index in zip(s, (self.flip_index, (0,)))] for s,d in zip(seen[1:], self.draws[1:])]
-        heat, cover = (sum(t) for t in zip(*seen))
+        bring = lambda t, d, index: carry(t, d, self.draws[0], self.codec, index, self.mode)
+        pairs = [(h, torch.ones_like(h[:,:self.codec.planes])) for h in heats]
+        others = zip(pairs[1:], self.draws[1:])
+        pairs[1:] = [(bring(h, d, self.flip_index), bring(one, d, (0,))) for (h, one), d in others]
+        heat, cover = (sum(t) for t in zip(*pairs))
         return heat/response(self.codec, cover)
 
-def full(
-    heat,           # (B,K,h,w), or a list of them, coarse to fine
-)->Tensor:          # the last, at least in float32
-    heat = heat if isinstance(heat, Tensor) else heat[-1]
+def full(heat):         # (B,K,h,w), or any nest of lists and dicts of them
+    "The same, at least in float32"
+    if isinstance(heat, dict): return {k: full(h) for k,h in heat.items()}
+    if not isinstance(heat, Tensor): return [full(h) for h in heat]
     return heat if heat.dtype == torch.float64 else heat.float()
 
-class Teaching(Callback):
-    "Make the views, ask the teachers, hand over pictures and targets"
-    order = MixedPrecision.order + 1   # after it: teachers then run in the students' precision
-    def __init__(self,
-        method:Method,              # the four answers
-        codec,                      # joints <-> heatmaps
-        size:tuple[int,int],        # crop (H,W), px
-        skeleton,                   # flip pairs of the joints, and whether views may be mirrored
-        supervised,                 # (K,) 0 or 1: joints that some label supervises; the others are never taught or hidden
-        seed:int=0,                 # of all views
-        step:int=0,                 # steps already made (a resumed run)
-    ):
-        self.method, self.codec, self.size, self.seed, self.step = method, codec, tuple(size), seed, step
-        self.heat_size = tuple(s//codec.stride for s in size)
-        self.mirror, self.flip_index, self.supervised = skeleton.mirror, skeleton.flip_index, torch.as_tensor(supervised).float()
+def last(heat)->Tensor: return heat if isinstance(heat, Tensor) else heat[-1]     # of answers coarse to fine
 
-    def before_fit(self): self.model.copy(**self.method.copies)
+# %% ../nbs/41_teaching.ipynb #ae6e4fff
+@dataclass
+class Crops:
+    "How a batch of roomy crops becomes views, pictures and labels"
+    method:Method               # the four answers
+    codec:Any                   # joints <-> heatmaps
+    size:tuple[int,int]         # crop (H,W), px
+    flip_index:Any              # K ints, each joint's mirror partner
+    supervised:Any = None       # (K,) 0 or 1: joints that some label supervises; others are never taught. None: all
+    mirror:bool = True          # may views be mirrored?
+    lam:float = 1.              # weight of the unlabelled loss, of the protocol (published: 1)
 
-    def before_batch(self):
-        if not self.training: return
-        x, y = self.x, self.y
-        dev = x['labeled'].device
-        self.amp = torch.is_autocast_enabled(dev.type)
-        self.generator = torch.Generator(dev).manual_seed(mix(self.seed, self.step))
-        with torch.autocast(dev.type, enabled=False):
-            images, labels = self.labeled(x['labeled'], y['xy'], y['vis'])
-            if self.method.student_views: labels['teach'] = self.unlabeled(x['unlabeled'], images)
-        self.learn.xb, self.learn.yb = (images,), (labels,)
+    @property
+    def heat_size(self)->tuple: return tuple(s//self.codec.stride for s in self.size)
+    @property
+    def hides(self)->bool: return self.method.hides
+    def joints(self, device)->Tensor:   # (K,) `supervised`, where it is wanted
+        keep = torch.ones(len(self.flip_index)) if self.supervised is None else torch.as_tensor(self.supervised).float()
+        return keep.to(device)
+    def sampler(self, image, generator)->Sampler:
+        return Sampler(len(image), self.size, image.device, generator, self.mirror)
+    def sample(self, x, y, generator)->tuple:
+        "Views of the labelled, of teachers, of students: in this order"
+        m, known = self.method, self.sampler(x['labeled'], generator)
+        known = [known(v, (y['xy'], y['vis'] > 0)) for v in m.labeled_views]
+        return known, *(self.pair(self.sampler(x['unlabeled'], generator)) if m.student_views else ([], []))
+    def pair(self, sampler)->tuple:
+        "Views of teachers and students; what hides joints stays open"
+        m, K = self.method, len(self.flip_index)
+        easy = [sampler(v) for v in m.teacher_views]
+        return easy, sampler.together(m.student_views, K) if m.together else [sampler(v, K) for v in m.student_views]
+    def hide(self, hard, heats, easy)->list:
+        "Each network's views, with their holes at the joints that its teacher found"
+        if not self.hides: return [hard]*self.method.nets
+        at, joints = [move(highest(self.codec, h), invert(easy[0].M)) for h in heats], self.joints(heats[0].device)
+        return [[hide(d, xy, joints) for d in hard] for xy in at]
+    def render(self, image, draws)->list: return [render(image, d, self.size) for d in draws]
+    def forward(self, peers, pictures, easy)->TeacherForward:
+        m = self.method
+        return TeacherForward(peers, pictures, easy, self.codec, self.flip_index, m.mode, m.evaluation)
 
-    def labeled(self, image, xy, vis):
-        "What the labelled people look like and what the networks should say"
-        draws = Draws(len(image), self.size, image.device, self.generator, self.mirror)
-        seen = [draws(v, (xy, vis > 0)) for v in self.method.labeled_views]
-        self.shown = seen
-        joints = [joints_in(xy, vis, d, self.flip_index) for d in seen]
-        target, weight = map(torch.cat, zip(*[self.codec.encode(*j, self.heat_size) for j in joints]))
-        return dict(labeled=torch.cat([render(image, d, self.size) for d in seen])), dict(target=target, weight=weight, **self.levels(joints))
+# %% ../nbs/41_teaching.ipynb #87afb3df
+@patch
+def labels(self:Crops,
+    known:list,     # of Draw: the labelled views
+    y:dict,         # xy (B,K,2) roomy px, vis (B,K)
+    nets,           # the networks: those that answer coarse to fine say how wide their targets are
+)->dict:            # target (B,K,h,w), weight (B,K); levels: {i: (targets, shares)} of networks with several answers
+    "What the networks should answer about labelled people, all views in one batch"
+    joints = [joints_in(y['xy'], y['vis'], d, self.flip_index) for d in known]
+    encode = lambda codec: [torch.cat(t) for t in zip(*[codec.encode(*j, self.heat_size) for j in joints])]
+    target, weight = encode(self.codec)
+    several = {i: net for i,net in enumerate(nets) if hasattr(net, 'widths')}
+    wider = lambda w: encode(replace(self.codec, sigma=self.codec.sigma*w))[0]
+    targets = {w: wider(w) for w in {w for net in several.values() for w in net.widths}}
+    levels = {i: ([targets[w] for w in net.widths], net.shares) for i,net in several.items()}
+    return dict(target=target, weight=weight, **(dict(levels=levels) if levels else {}))
 
-    def levels(self, joints):
-        "For networks with several answers, coarse to fine: the same joints as bumps of each answer's own width"
-        several = {i: net for i,net in enumerate(self.model.nets) if hasattr(net, 'widths')}
-        codecs = {w: replace(self.codec, sigma=self.codec.sigma*w) for net in several.values() for w in net.widths}
-        drawn = {w: torch.cat([codec.encode(*j, self.heat_size)[0] for j in joints]) for w,codec in codecs.items()}
-        return dict(levels={i: ([drawn[w] for w in net.widths], net.shares) for i,net in several.items()}) if several else {}
+# %% ../nbs/41_teaching.ipynb #7240b396
+@patch
+def target(self:Crops,
+    heat:Tensor,                # (B,K,h,w) what is taught, in the frame of the easy view
+    forward:TeacherForward,     # whom a weight may ask
+    easy:Draw,                  # the teacher's (first) view
+    hard:Draw,                  # the student's
+)->tuple[Tensor,Tensor]:        # (B,K,h,w); what counts: (K,), (B,K) or (B,K,h,w)
+    "Carry or encode: what a student should answer, in its own frame"
+    m, codec, flip, joints = self.method, self.codec, easy.flip ^ hard.flip, self.joints(heat.device)
+    h = carry(heat, easy, hard, codec, self.flip_index, m.mode)
+    if not m.weight.sources: weight = m.weight(response(codec, h.detach()))
+    else:
+        answers = [response(codec, forward(*s).detach()) for s in m.weight.sources]
+        weight = flip_joints(m.weight(*answers), flip, self.flip_index)
+    if m.drawn:
+        xy = move(codec.decode(heat)[0], compose(invert(easy.M), hard.M))
+        h, there = codec.encode(flip_joints(xy, flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
+        joints = joints*(there if there.dim() == 2 else response(codec, there)[...,0,0])
+    if m.height:
+        peak = flip_joints(peaks(response(codec, heat)), flip, self.flip_index)[...,None,None]
+        h = scaled(codec, h, peak if m.drawn else 1/peak.clamp(min=.1))     # a flat map is not made a mountain
+    return h, counts(codec, times(joints, weight), h)
 
-    def unlabeled(self, image, images):
-        "What teacher and students see of the unlabelled people; teachers that are constants answer now"
-        m, dev = self.method, image.device
-        draws = Draws(len(image), self.size, dev, self.generator, self.mirror)
-        seen = [draws(v) for v in m.teacher_views]
-        self.easy = seen[0]
-        self.ask = Asked(self.model, [render(image, d, self.size) for d in seen], seen, self.codec, self.flip_index, self.step, m.mode, m.evaluation)
-        hides = any(v.needs_joints for v in m.student_views)
-        if m.teacher.gradient: images['teacher'] = self.ask.images[0]
-        if hides or not m.teacher.gradient:
-            with torch.no_grad(), torch.autocast(dev.type, enabled=self.amp, cache_enabled=False):   # older torch hands the students casts kept here, which have no gradient
-                taught = [m.teacher(i, self.ask) for i in range(m.nets)]
-        self.views, again = [], (self.generator.get_state(), draws.used)
-        for i in range(m.nets):     # the same matrices for every network; only what is hidden differs
-            self.generator.set_state(again[0]); draws.used = again[1]
-            joints = (move(highest(self.codec, taught[i]), invert(self.easy.M)), self.supervised.to(dev)) if hides else None
-            self.views.append(draws.together(m.student_views, joints) if m.together else [draws(v, joints) for v in m.student_views])
-        images['student'] = [[render(image, d, self.size) for d in ds] for ds in self.views]
-        return None if m.teacher.gradient else self.targets(taught)
-
-    def targets(self, taught):
-        "Each teacher's lesson in each student's frame, and what counts there"
-        return [[self.lesson(heat, d) for d in views] for heat, views in zip(taught, self.views)]
-
-    def lesson(self, heat, d):
-        "One teacher's heatmap as one view must see it, or its joints drawn there"
-        m, mirrored, joints = self.method, self.easy.flip ^ d.flip, self.supervised.to(heat.device)
-        h = carry(heat, self.easy, d, self.codec, self.flip_index, m.mode)
-        weight = self.what_counts(response(self.codec, h.detach()), d)
-        if m.drawn:
-            xy = move(self.codec.decode(heat)[0], compose(invert(self.easy.M), d.M))
-            h, there = self.codec.encode(flip_joints(xy, mirrored, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
-            joints = joints*(there if there.dim() == 2 else response(self.codec, there)[...,0,0])
-        if m.height:
-            peak = flip_joints(peaks(response(self.codec, heat)), mirrored, self.flip_index)[...,None,None]
-            h = scaled(self.codec, h, peak if m.height == 'teacher' else 1/peak.clamp(min=.1))   # a flat map is not made a mountain
-        return h, counts(self.codec, times(joints, weight), h)
-
-    def what_counts(self, heat, d):
-        "By the lesson itself, or by what the networks said of the easy view"
-        w = self.method.weight
-        if not hasattr(w, 'of_easy'): return w(heat)
-        return flip_joints(w.of_easy(self.ask), self.easy.flip ^ d.flip, self.flip_index)
-
-    def after_pred(self):
-        if not (self.training and self.method.student_views and self.method.teacher.gradient): return
-        for i,heat in enumerate(self.pred['teacher']): self.ask.memo['net', i] = full(heat)
-        self.learn.yb = ({**self.y, 'teach': self.targets([self.method.teacher(i, self.ask) for i in range(self.method.nets)])},)
-
-    def after_step(self):
-        if self.method.decay: self.model.update(self.method.decay)
-    def after_batch(self):
-        if not self.training: return
-        self.step += 1
-        if self.method.every and self.step % self.method.every == 0: self.model.freeze()
-
+# %% ../nbs/41_teaching.ipynb #604a0ef7
 def scaled(
     codec,          # whose heatmaps
     heat:Tensor,    # (B,K*planes,h,w)
@@ -379,12 +402,6 @@ def scaled(
     k = factor.shape[1]
     return heat*factor if codec.planes == 1 else torch.cat([heat[:,:k]*factor, heat[:,k:]], 1)
 
-def mix(
-    seed:int,   # of the run
-    step:int,   # of training
-)->int:         # a seed of its own for this step
-    return (seed*1_000_003 + step) % 2**63
-
 def times(
     a:Tensor,           # (K,) or (B,K): which joints may count at all
     b:Tensor|None,      # None, (B,K) or (B,K,h,w)
@@ -392,27 +409,131 @@ def times(
     if b is None: return a
     return a*b if b.dim() == 2 else a[...,None,None]*b
 
+# %% ../nbs/41_teaching.ipynb #f4fc646f
+class Made(NamedTuple):
+    "What a step made on its way, to look at"
+    known:list              # of Draw: the labelled views
+    easy:list               # of Draw: the teachers' views
+    hard:list               # per network a list of Draw: the students' views
+    shown:dict              # pictures: labeled; student, per network and view; teacher, where it is pulled as well
+    forward:TeacherForward  # the teachers' answers
+    answers:dict            # heatmaps, named as in `shown`
+    labels:dict             # of `labels`
+    targets:list            # (target, weight) per network and view
+
+def in_float32(image:Tensor): return torch.autocast(image.device.type, enabled=False)
+
+@contextmanager
+def constant(image:Tensor):
+    "Without gradient, in the students' precision; what is cast here is not kept for them, for it has no gradient"
+    kind = image.device.type
+    with torch.no_grad(), torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False): yield
+
+@patch
+def teach(self:Crops, forward:TeacherForward, step:int, networks=None)->list[Tensor]:
+    "What networks (None: all) are taught, in the frame of the easy view"
+    m = self.method
+    for s in m.weight.sources: forward(*s)
+    ask = lambda i: [forward(*s) for s in m.teacher.sources(i, m.nets, step)]
+    return [m.teacher.merge(ask(i), self.codec) for i in (range(m.nets) if networks is None else networks)]
+
+@patch
+def pictures(self:Crops, x:dict, known:list, easy:list, hard:list)->dict:
+    "What networks are shown, by name; what all students see alike is rendered once"
+    shown = dict(labeled=torch.cat(self.render(x['labeled'], known)))
+    if self.method.teacher.gradient: shown['teacher'] = easy[0]
+    if easy:
+        alike = None if self.hides else self.render(x['unlabeled'], hard[0])
+        shown['student'] = [alike or self.render(x['unlabeled'], draws) for draws in hard]
+    return shown
+
+# %% ../nbs/41_teaching.ipynb #74d791e6
+class Step(Crops):
+    "One step of training, as a value: a function of networks, batch, chance and the number of the step"
+    def __call__(self,
+        peers,              # `Peers`: the networks that learn, and their copies
+        batch:tuple,        # x: labeled, unlabeled (B,3,Hr,Wr) uint8; y: xy (B,K,2) roomy px, vis (B,K) of the labelled
+        generator=None,     # torch.Generator of the device: all that is random
+        step:int=0,         # steps made: some teachers wait
+    )->Terms:               # sup1, cons1, ...; `total`, ready for backward; `made`, see `Made`
+        "sup * S + cons * lam * U, summed over networks and student views (Xie et al. 2021, Eq. 3-5)"
+        m, (x, y), both = self.method, batch, self.method.teacher.gradient
+        image = x['labeled']
+        with in_float32(image):
+            known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
+            forward = self.forward(peers, self.render(x.get('unlabeled'), easy), easy)
+        with constant(image):
+            heats = self.teach(forward, step) if easy and (self.hides or not both) else []
+        with in_float32(image):
+            hard = self.hide(hard, heats, easy)                                     # for each network
+            shown = self.pictures(x, known, forward.images, hard)
+        answers = full(peers(shown))                                                # every gradient, in one call
+        with in_float32(image):
+            if both: heats = self.teach(forward.of(answers['teacher']), step)
+            labels = self.labels(known, y, peers.nets)
+            targets = [[self.target(h, forward, easy[0], d) for d in ds] for h, ds in zip(heats, hard)]
+        terms = Terms()
+        for i, heat in enumerate(answers['labeled']):
+            target, shares = labels.get('levels', {}).get(i, (labels['target'], None))
+            terms.add(f'sup{i+1}', deep(heat, target, labels['weight'], shares), m.sup)
+            for view, (target, weight) in zip(answers['student'][i], targets[i]) if targets else ():
+                terms.add(f'cons{i+1}', deep(view, target, weight, shares), m.cons*self.lam)
+        terms.made = Made(known, easy, hard, shown, forward, answers, labels, targets)
+        return terms
+
+# %% ../nbs/41_teaching.ipynb #44d6172a
+class Teaching(Callback):
+    "A method's step in fastai's loop: the Learner calls its model with the step, and gets the sum of the losses"
+    order = MixedPrecision.order + 1   # after it: networks then run in its precision
+    def __init__(self,
+        method:Method,              # the four answers
+        codec,                      # joints <-> heatmaps
+        size:tuple[int,int],        # crop (H,W), px
+        skeleton,                   # flip pairs of the joints, and whether views may be mirrored
+        supervised,                 # (K,) 0 or 1: joints that some label supervises
+        seed:int=0,                 # of all views
+        step:int=0,                 # steps already made (a resumed run)
+        lam:float=1.,               # weight of the unlabelled loss
+    ):
+        self.seed, self.step, self.terms = seed, step, {}      # terms: the last step's losses, by name
+        self.losses = Step(method, codec, tuple(size), skeleton.flip_index, supervised, skeleton.mirror, lam)
+    @property
+    def method(self)->Method: return self.losses.method
+    def before_fit(self): self.model.copy(**self.method.copies)
+    def before_batch(self):
+        if self.training: self.learn.xb = (partial(self.total, (self.x, self.y)),)
+    def total(self, batch, peers)->Tensor:
+        generator = torch.Generator(batch[0]['labeled'].device).manual_seed(mix(self.seed, self.step))
+        terms = self.losses(peers, batch, generator, self.step)
+        self.terms = terms.parts
+        return terms.total
+    def after_step(self):
+        if self.method.decay: self.model.update(self.method.decay)
+    def after_batch(self):
+        if not self.training: return
+        self.step += 1
+        if self.method.every and self.step % self.method.every == 0: self.model.freeze()
+
+def mix(
+    seed:int,   # of the run
+    step:int,   # of training
+)->int:         # a seed of its own for this step
+    return (seed*1_000_003 + step) % 2**63
+
+def given(total:Tensor, *y)->Tensor: return total     # the Learner's loss: the step has summed it already
+
 # %% ../nbs/41_teaching.ipynb #616e9f53
 def one_batch(
     teaching:Teaching,      # the callback
-    model,                  # Peers
+    model,                  # Peers; the copies that the method wants are made
     x:dict,                 # labeled, unlabeled: (B,3,Hr,Wr) uint8
     y:dict,                 # xy, vis of the labelled
-)->tuple:                   # (images, labels, pred, loss): everything the mechanism made of this batch, ready for backward
-    "The mechanism on one batch without a training loop, for looking and for tests"
-    from types import SimpleNamespace as NS
-    class Learn(NS):
-        @property
-        def x(self): return self.xb[0]
-        @property
-        def y(self): return self.yb[0]
-    loss = TeachingLoss(teaching.method)
-    learn = Learn(xb=(x,), yb=(y,), model=model, training=True, pred=None)
-    teaching.learn, old = learn, getattr(teaching, 'learn', None)
-    try:
-        teaching.before_fit()
-        teaching.before_batch()
-        learn.pred = model(learn.x)
-        teaching.after_pred()
-        return learn.x, learn.y, learn.pred, loss(learn.pred, learn.y)
-    finally: teaching.learn = old
+)->tuple:                   # (pictures, labels and targets, answers, loss): all that the step made of this batch
+    "The callback's step on one batch, without a training loop: for looking and for tests"
+    model.copy(**teaching.method.copies)
+    generator = torch.Generator(x['labeled'].device).manual_seed(mix(teaching.seed, teaching.step))
+    terms = teaching.losses(model, (x, y), generator, teaching.step)
+    made = teaching.made = terms.made
+    teaching.terms = terms.parts
+    targets = dict(teach=made.targets) if made.targets else {}
+    return made.shown, made.labels | targets, made.answers, terms.total

@@ -4,7 +4,8 @@
 
 # %% ../nbs/20_views.ipynb #6a0e5a34
 from __future__ import annotations
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 import torch
 from torch import Tensor
@@ -13,11 +14,12 @@ from .geometry import affine, compose, invert, move, translate, warp, window, fl
 from .codecs import Gaussian, moved, renamed
 
 # %% auto #0
-__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
-           'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude', 'Cutout',
-           'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add',
-           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'unmirrored',
-           'render', 'piece', 'covered', 'joints_in', 'carry']
+__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'STEPS', 'Hole',
+           'Draw', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'Open', 'Hides', 'hide',
+           'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix', 'relabel', 'autocontrast',
+           'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten',
+           'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'render', 'piece',
+           'covered', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -48,23 +50,48 @@ def plain(
     "The plain crop: what evaluation sees"
     return Draw(window(size).to(device).expand(n,3,3), torch.zeros(n, dtype=torch.bool, device=device))
 
-# %% ../nbs/20_views.ipynb #c24dc2fe
-@dataclass(frozen=True)
-class Affine:
-    "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1)"
-    rotate:float        # standard deviation of the angle, degrees; clipped at twice this
-    scale:float = .25   # standard deviation of the size, clipped at 1 -+ this
-    p:float = 1.        # how often the picture is turned at all
-    flip:float = 0.     # how often it is mirrored
-    released:bool = False  # turn in normalised coordinates, so not rigidly, and move heatmaps by pixel centres
-    box:bool = False       # the factor of size is the box's, so a size above 1 shrinks the person
-
+# %% ../nbs/20_views.ipynb #6c811c14
+class ViewStep:
+    "One step of a view. It goes on from what was decided so far, by chance, and touches no picture"
+    short, does = '', ''    # in tables, e.g. 'JC', or '' = the name of the class; half a sentence, e.g. 'hides joints'
+    only_moves = False      # hides nothing and changes no colour
+    needs_joints = False    # does it hide joints? see `Hides`
+    flip = 0.               # how often it mirrors
+    released = False        # does it repeat a defect of released code?
     def __call__(self,
         draw:Draw,              # the view so far
         size:tuple[int,int],    # crop (H,W), px
-        joints=None,            # not used
+        joints=None,            # for steps that hide, see `Hides`
         generator=None,         # torch.Generator of the device
     )->Draw:                    # the view continued
+        raise NotImplementedError(f'{type(self).__name__} does not say what it does to a view.')
+
+# %% ../nbs/20_views.ipynb #960229b2
+def knob(
+    default=...,            # of the field; ...: it has none
+    top:float=1.,           # largest value of a slider
+    by:float|None=None,     # what the slider moves by; None: whole numbers
+    name:str='',            # of the slider; '' = the field's
+    label:str='',           # beside the slider; '' = its name
+    rest:float=0.,          # where it stands while the step is off
+):                          # a dataclass field
+    "A field that a slider may turn"
+    given = {} if default is ... else dict(default=default)
+    return field(**given, metadata=dict(top=top, by=by, name=name, label=label, rest=rest))
+
+# %% ../nbs/20_views.ipynb #c24dc2fe
+@dataclass(frozen=True)
+class Affine(ViewStep):
+    "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1)"
+    rotate:float = knob(top=120, by=1)                          # SD of the angle, degrees; clipped at twice this
+    scale:float = knob(.25, top=.6, by=.01, label='size')       # SD of the size, clipped at 1 -+ this
+    p:float = knob(1., top=1, by=.05, label='chance', rest=1.)  # how often the picture is turned at all
+    flip:float = knob(0., top=1, by=.1, label='mirror')         # how often it is mirrored
+    released:bool = False  # turn in normalised coordinates, so not rigidly, and move heatmaps by pixel centres
+    box:bool = False       # the factor of size is the box's, so a size above 1 shrinks the person
+    only_moves = True
+
+    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         n, dev = len(draw), draw.M.device
         normal = torch.randn(2, n, generator=generator, device=dev)
         chance = torch.rand (2, n, generator=generator, device=dev)
@@ -80,13 +107,16 @@ def aspect(
 )->Tensor:                 # (1,3,3)
     "Stretch a crop about its centre to a square as wide as it is high"
     (H, W), r = size, size[0]/size[1]
-    return compose(translate(-(W-1)/2, -(H-1)/2), torch.tensor([[[r,0.,0.],[0.,1.,0.],[0.,0.,1.]]]), translate((W-1)/2, (H-1)/2))
+    stretch = torch.tensor([[[r,0.,0.],[0.,1.,0.],[0.,0.,1.]]])
+    return compose(translate(-(W-1)/2, -(H-1)/2), stretch, translate((W-1)/2, (H-1)/2))
 
+# %% ../nbs/20_views.ipynb #c1915d11
 @dataclass(frozen=True)
-class Zoom:
+class Zoom(ViewStep):
     "Enlarge or shrink, and perhaps mirror, by a fixed amount: the views that Data Distillation averages"
     scale:float = 1.    # above 1 enlarges the person
     flip:bool = False   # mirror
+    only_moves = True
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         flip = torch.full_like(draw.flip, self.flip)
@@ -94,13 +124,12 @@ class Zoom:
 
 # %% ../nbs/20_views.ipynb #b7ecfbda
 def choose(
+    chance:Tensor,          # (B,K) uniform in [0,1): whose is highest
     weight:Tensor,          # (K,) or (B,K): 0 = never this joint
-    shape:tuple[int,int],   # (B,K)
     n:int,                  # how many
-    generator=None,
 )->tuple[Tensor,Tensor]:    # (B,n) different joints; (B,n) bool, False where there were fewer than n
     "A few joints of every picture"
-    value, pick = (torch.rand(shape, generator=generator, device=weight.device) * (weight > 0)).topk(min(n, shape[1]), dim=1)  # weight 0 sorts last
+    value, pick = (chance*(weight > 0)).topk(min(n, chance.shape[1]), dim=1)  # weight 0 sorts last
     return pick, value > 0
 
 def halves(
@@ -113,39 +142,76 @@ def halves(
     "How large boxes are: each side on its own"
     return size[0]/256*(low + (high-low)*torch.rand(*shape, 2, generator=generator, device=device))
 
+# %% ../nbs/20_views.ipynb #104b6845
+class Open(NamedTuple):
+    "A hole with its numbers, and no place yet: nobody has said where the joints are"
+    step:Hides              # who will place it
+    chance:tuple            # what `step.sample` has sampled
+    frame:Tensor            # (B,3,3) roomy px -> frame px
+    size:tuple[int,int]     # crop (H,W), px
+
+class Hides(ViewStep):
+    "A step that hides joints: `sample` draws its numbers, `place` puts them where the joints are"
+    needs_joints = True
+    def sample(self, B:int, K:int, size:tuple[int,int], generator, device)->tuple: raise NotImplementedError
+    def place(self, hole:Open, at:Tensor, weight:Tensor)->Hole: raise NotImplementedError     # at (B,K,2) frame px
+    def __call__(self, draw:Draw, size:tuple[int,int],
+        joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here); or K: stays open
+        generator=None)->Draw:
+        if joints is None:
+            name = type(self).__name__
+            raise ValueError(f'{name} needs the joints that a teacher found: use it in a student view.')
+        later = isinstance(joints, int)
+        K = joints if later else joints[0].shape[1]
+        hole = Open(self, self.sample(len(draw), K, size, generator, draw.M.device), draw.M, size)
+        draw = replace(draw, holes=draw.holes + (hole,))
+        return draw if later else hide(draw, *joints)
+
+def hide(
+    draw:Draw,      # with open holes, or without
+    xy:Tensor,      # (B,K,2) joints, roomy px
+    weight:Tensor,  # (K,) or (B,K): 0 = never hide here
+)->Draw:            # with every hole in its place
+    "Hide joints, now that it is known where they are"
+    place = lambda h: h.step.place(h, move(xy, h.frame), weight) if isinstance(h, Open) else h
+    return replace(draw, holes=tuple(map(place, draw.holes)))
+
+# %% ../nbs/20_views.ipynb #b3110091
 @dataclass(frozen=True)
-class JointCutout:
-    "Hide boxes around a few joints that the teacher found (Xie et al. 2021, Sec. 3.3; pixel sizes at 256 px crop height)"
-    n:int = 5             # joints hidden in each picture
+class JointCutout(Hides):
+    "Hide boxes around joints that the teacher found (Xie et al. 2021, Sec. 3.3; pixel sizes at 256 px crop height)"
+    n:int = knob(5, top=17, name='joints')              # joints hidden in each picture
     low:float = 10.       # smallest half-side, px
     high:float = 19.      # largest half-side, px
-    jitter:float = 10.    # standard deviation of the box's centre about the joint, px
-    released:int = 0      # 2: height and width swapped at the border, joints with replacement from all channels, one box a joint
+    jitter:float = knob(10., top=30, by=1, rest=10.)    # SD of the box's centre about the joint, px
+    released:int = 0      # 2: height and width swapped at the border, joints sampled with replacement from all channels
     channels:int = 0      # a released network's; those beyond the K joints point anywhere
-    needs_joints = True
+    short, does = 'JC', 'hides five joints'
 
-    def __call__(self, draw:Draw, size:tuple[int,int],
-        joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here)
-        generator=None)->Draw:
-        if joints is None: raise ValueError('JointCutout needs the joints that a teacher found: use it in a student view.')
-        xy, weight = joints
-        (B, K), dev = xy.shape[:2], xy.device
-        pick, there = choose(weight, (B,K), self.n, generator)
-        at = move(xy, draw.M)
+    def sample(self, B, K, size, generator, device):
+        g, n, more = dict(generator=generator, device=device), min(self.n, K), max(self.channels-K, 0)
+        chance, beyond, again = torch.rand(B, K, **g), None, None
         if self.released:
-            at = torch.cat([at, torch.rand(B, max(self.channels-K, 0), 2, generator=generator, device=dev).to(at)*torch.tensor(size[::-1], device=dev)], 1)
-            pick = torch.randint(at.shape[1], (B,self.n), generator=generator, device=dev)
-            there = ~(pick[:,:,None] == pick[:,None,:]).tril(-1).any(-1)           # a joint drawn twice is one box
-        n = pick.shape[1]
-        centre = at.gather(1, pick[...,None].expand(B, n, 2))
-        centre = centre + self.jitter*size[0]/256*torch.randn(B, n, 2, generator=generator, device=dev)
-        half = halves((B,n), self.low, self.high, size, generator, dev)
+            beyond = torch.rand(B, more, 2, **g)
+            again, n = torch.randint(K+more, (B,self.n), **g), self.n
+        return chance, beyond, again, torch.randn(B, n, 2, **g), halves((B,n), self.low, self.high, size, **g)
+
+    def place(self, hole, at, weight):
+        (chance, beyond, again, jitter, half), size, dev = hole.chance, hole.size, at.device
+        pick, there = choose(chance, weight, self.n)
         if self.released:
-            low, high, end = centre-half, centre+half, torch.tensor(size, device=dev, dtype=xy.dtype)-1   # (H,W) against (x,y)
-            low, high = torch.where(low < 0, -.01, low), torch.where(high > end, end+.01, high)          # what ends at the last pixel hides it, however floats round
-            centre, half = (low+high)/2, (high-low)/2
+            at, pick = torch.cat([at, beyond.to(at)*torch.tensor(size[::-1], device=dev)], 1), again
+            there = ~(pick[:,:,None] == pick[:,None,:]).tril(-1).any(-1)           # a joint sampled twice is one box
+        centre = at.gather(1, pick[...,None].expand(*pick.shape, 2)) + self.jitter*size[0]/256*jitter
+        if self.released: centre, half = cut_off(centre, half, torch.tensor(size, device=dev, dtype=at.dtype)-1)
         half = torch.where(there[...,None], half, -torch.ones_like(half))          # fewer joints than n: an empty box
-        return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
+        return Hole(torch.cat([centre, half], -1), hole.frame)
+
+def cut_off(centre:Tensor, half:Tensor, end:Tensor)->tuple[Tensor,Tensor]:
+    "Boxes (B,n,2) that end at the crop's last pixel `end`, as released: (H,W) against (x,y)"
+    low, high = centre-half, centre+half
+    low, high = torch.where(low < 0, -.01, low), torch.where(high > end, end+.01, high)   # hidden, however floats round
+    return (low+high)/2, (high-low)/2
 
 # %% ../nbs/20_views.ipynb #3325364c
 def others(
@@ -158,49 +224,51 @@ def others(
     return (torch.arange(B, device=device)[:,None] + step) % B
 
 @dataclass(frozen=True)
-class JointOcclude:
+class JointOcclude(Hides):
     "Paste pieces cut around joints of other people on joints of this one (MultiAugs; SSPCM)"
-    n:int = 2             # patches in each picture
+    n:int = knob(2, top=10, name='pasted')  # patches in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
     released:bool = False # x and y swapped on both sides, so the patches miss the joints
-    needs_joints = True
+    short, does = 'JO', 'covers two with patches'
 
-    def __call__(self, draw:Draw, size:tuple[int,int],
-        joints=None,            # as JointCutout
-        generator=None)->Draw:
-        if joints is None: raise ValueError('JointOcclude needs the joints that a teacher found: use it in a student view.')
-        xy, weight = joints
-        (B, K), dev = xy.shape[:2], xy.device
-        at = move(xy, draw.M).flip(-1) if self.released else move(xy, draw.M)
-        (to, there), (cut, known) = (choose(weight, (B,K), self.n, generator) for _ in range(2))
-        n = to.shape[1]
-        other, slot = others(B, n, generator, dev), torch.arange(n, device=dev)
+    def sample(self, B, K, size, generator, device):
+        g, n = dict(generator=generator, device=device), min(self.n, K)
+        chance = torch.rand(B, K, **g), torch.rand(B, K, **g)
+        return *chance, others(B, n, **g), halves((B,n), self.low, self.high, size, **g)
+
+    def place(self, hole, at, weight):
+        *chance, other, half = hole.chance
+        if self.released: at = at.flip(-1)
+        (to, there), (cut, known) = (choose(c, weight, self.n) for c in chance)
+        slot = torch.arange(to.shape[1], device=at.device)
         there = there & known[other, slot]
-        to, cut = (at.gather(1, pick[...,None].expand(B,n,2)) for pick in (to, cut))
-        half = halves((B,n), self.low, self.high, size, generator, dev)
+        to, cut = (at.gather(1, pick[...,None].expand(*pick.shape, 2)) for pick in (to, cut))
         half = torch.where(there[...,None], half, -torch.ones_like(half))
-        return replace(draw, holes=draw.holes + (Hole(torch.cat([to, half], -1), draw.M, other, to - cut[other, slot]),))
+        return Hole(torch.cat([to, half], -1), hole.frame, other, to - cut[other, slot])
 
 # %% ../nbs/20_views.ipynb #536e6c3a
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(ViewStep):
     "Hide boxes anywhere (MultiAugs' CO, sizes as in its code)"
-    n:int = 5             # boxes in each picture
+    n:int = knob(5, top=30, name='holes')   # boxes in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
+    short, does = 'CO', 'covers five places'
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         B, dev = len(draw), draw.M.device
         centre = torch.rand(B, self.n, 2, generator=generator, device=dev) * torch.tensor(size[::-1], device=dev)
-        return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, halves((B,self.n), self.low, self.high, size, generator, dev)], -1), draw.M),))
+        half = halves((B,self.n), self.low, self.high, size, generator, dev)
+        return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
 
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(ViewStep):
     "Paste pieces of other pictures where they were (MultiAugs' CM, sizes as in its code)"
-    n:int = 2             # pieces in each picture
+    n:int = knob(2, top=10, name='pieces')  # pieces in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
+    short, does = 'CM', 'pastes from another person'
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         hole = Cutout(self.n, self.low, self.high)(draw, size, joints, generator).holes[-1]
@@ -260,11 +328,12 @@ def recolor(
     return x
 
 @dataclass(frozen=True)
-class RandAugment:
+class RandAugment(ViewStep):
     "n random colour changes or one square hole, per picture (Cubuk et al. 2020; the list of changes is Xie et al.'s, pixel sizes at 256 px crop height)"
     n:int = 2           # changes in each picture, drawn with replacement
-    m:float = 20.       # strength, of 30
+    m:float = knob(20., top=30, name='colours')     # strength, of 30
     hole:float = 80.    # side of the largest hole, px
+    short, does = 'RA', 'changes colours'
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         B, dev, (H, W) = len(draw), draw.M.device, size
@@ -272,19 +341,22 @@ class RandAugment:
         sign = 1 - 2.*torch.randint(2, (self.n, B), generator=generator, device=dev)
         centre = torch.rand(B, self.n, 2, generator=generator, device=dev) * torch.tensor([W, H], device=dev)
         half = torch.where(which.T == len(COLORS), self.hole*self.m/30*H/256/2, -1.)[...,None].expand(-1,-1,2)
-        return replace(draw, colors=draw.colors + tuple(zip(which, sign*self.m/30)), holes=draw.holes + (Hole(torch.cat([centre, half], -1), draw.M),))
+        hole = Hole(torch.cat([centre, half], -1), draw.M)
+        return replace(draw, colors=draw.colors + tuple(zip(which, sign*self.m/30)), holes=draw.holes + (hole,))
 
 # %% ../nbs/20_views.ipynb #423b05c2
 @dataclass(frozen=True)
 class View:
     "Steps that make a picture of a person easier or harder to read"
     name:str                # as printed
-    steps:tuple = ()        # callables (draw, size, joints, generator) -> Draw
+    steps:tuple = ()        # of ViewStep, in the order they happen
     base:bool = False       # starts from the plain crop; otherwise continues the base draw
 
     def __rshift__(self, other:View)->View:
         other = as_view(other)
-        if other.base: raise ValueError(f'{other.name} starts from the plain crop, so nothing can come before it: write {other.name} >> {self.name}.')
+        if other.base:
+            raise ValueError(f'{other.name} starts from the plain crop, so nothing can come before it: '
+                             f'write {other.name} >> {self.name}.')
         return View(f'{self.name} >> {other.name}', self.steps + other.steps, self.base)
     def __rrshift__(self, step)->View: return as_view(step) >> self
 
@@ -298,13 +370,15 @@ class View:
         for step in self.steps: start = step(start, size, joints, generator)
         return start
     @property
-    def needs_joints(self): return any(getattr(s, 'needs_joints', False) for s in self.steps)
+    def needs_joints(self): return any(s.needs_joints for s in self.steps)
+    @property
+    def only_moves(self): return all(s.only_moves for s in self.steps)
     def __repr__(self): return self.name
 
 def as_view(v)->View:
     "A bare step as a view of its own"
     if isinstance(v, View): return v
-    return View(f'{type(v).__name__}({next(iter(vars(v).values()))}{", released" if getattr(v, "released", False) else ""})', (v,))
+    return View(f'{type(v).__name__}({next(iter(vars(v).values()))}{", released" if v.released else ""})', (v,))
 
 PLAIN = View('plain', base=True)
 A30 = View('A30', (Affine(30, p=.6, flip=.5),), base=True)
@@ -313,12 +387,22 @@ A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True, box=True),
 JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
 SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True) for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 
+# %% ../nbs/20_views.ipynb #9a11419a
+STEPS = (RandAugment, JointCutout, JointOcclude, Cutout, CutMix, Affine, Zoom)
+
+def abbreviated(
+    text,       # a view, or words in which views are named
+)->str:         # e.g. 'JC(5) >> A60'
+    "Short forms in place of the steps' names"
+    names = {s.__name__: s.short for s in STEPS if s.short}
+    return re.sub('|'.join(sorted(names, key=len, reverse=True)), lambda m: names[m[0]], str(text))
+
 # %% ../nbs/20_views.ipynb #5c8dce7c
 def unmirrored(
     view:View,
 )->View:        # itself where it never is mirrored
     "The same view without the mirror"
-    steps = tuple(replace(s, flip=type(s.flip)(0)) if getattr(s, 'flip', 0) else s for s in view.steps)
+    steps = tuple(replace(s, flip=type(s.flip)(0)) if s.flip else s for s in view.steps)
     return view if steps == view.steps else replace(view, steps=steps)
 
 # %% ../nbs/20_views.ipynb #b66d8eba
@@ -333,10 +417,13 @@ def render(
     fill = torch.tensor(MEAN, device=image.device)
     out = warp(image, draw.M, size, fill=fill)
     for hole in draw.holes:
+        if isinstance(hole, Open): raise ValueError('A view hides joints and nobody says where they are: `hide` first.')
         back = compose(invert(draw.M), hole.frame)      # crop px -> the frame's px
         if hole.other is None: out = torch.where(covered(hole.box, back, size)[:,None], fill.view(3,1,1), out)
         else:
-            for j in range(hole.box.shape[1]): out = torch.where(covered(hole.box[:,j:j+1], back, size)[:,None], piece(image, hole, j, back, size), out)
+            for j in range(hole.box.shape[1]):
+                over = covered(hole.box[:,j:j+1], back, size)[:,None]
+                out = torch.where(over, piece(image, hole, j, back, size), out)
     return out
 
 def piece(
@@ -352,6 +439,7 @@ def piece(
     M = compose(hole.frame[hole.other[:,j]], shift, invert(back))
     return warp(image[hole.other[:,j]], M, size, fill=torch.tensor(MEAN, device=image.device))
 
+# %% ../nbs/20_views.ipynb #3c4d97d0
 def covered(
     box:Tensor,             # (B,n,4) x,y,half-width,half-height in the frame's px
     M:Tensor,               # (B,3,3) crop px -> the frame's px

@@ -67,8 +67,9 @@ class Watch(Callback):
     def after_loss(self):
         if not self.training: return
         self.count += 1
-        for k,v in self.loss_func.seen.items(): self.sums[k] = self.sums.get(k, 0.) + v
-        if self.loss.device.type == 'cpu' or self.count % 20 == 0: check_finite(self.loss_func.seen, self.steps + 1)
+        terms = self.learn.teaching.terms
+        for k,v in terms.items(): self.sums[k] = self.sums.get(k, 0.) + v
+        if self.loss.device.type == 'cpu' or self.count % 20 == 0: check_finite(terms, self.steps + 1)
     def after_epoch(self):
         if not self.rows or self.rows[-1]['step'] != self.steps: self.measure()   # a run taken up again skips what was measured before
 

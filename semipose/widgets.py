@@ -21,15 +21,15 @@ from torch import Tensor
 from .errors import UserError, told
 from .files import whole
 from .skeletons import Skeleton
-from .geometry import invert, move
-from .codecs import highest, response
+from .geometry import move
+from .codecs import response
 from .draw import Picture, draw_person, heat_overlay, lighter
 from .metrics import pck, torso
 from .data.core import Crops
 from .data.sets import read_any_train_val
 from .views import A30, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, carry, joints_in, plain, render
 from .predict import decode, look, mean_heat
-from .teaching import Asked, Draws
+from .teaching import Sampler, Step
 from .methods import METHODS, title
 from .collapse import WHO, Boundary, Carried, leak, limit, pixel_figure, settled
 from .watch import PEAKS, Watch
@@ -185,19 +185,20 @@ def lesson(
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops
     codec, size, flip_index,
     supervised,             # (K,) 0 = a joint that is never hidden
-    draws,                  # Draws, or whatever makes a Draw of (view, joints)
+    sampler,                # Sampler, or whatever makes a Draw of (view, joints)
     step:int=0,             # steps made: some teachers wait
 )->Lesson:                  # of the first network and the first student view, where the crops are
-    "What a method would teach about these people"
+    "What a method would teach about these people: the parts of a step, on networks in evaluation mode"
     near = lambda net: lambda x: look(net, x)[0].to(x.device)
     nets = NS(**{kind: [near(net) for net in getattr(peers, kind) or ()] for kind in ('nets', 'ema', 'frozen')})
-    seen = [draws(v) for v in m.teacher_views]
-    ask = Asked(nets, [render(image, d, size) for d in seen], seen, codec, flip_index, step, m.mode)
-    heat = m.teacher(0, ask)
-    joints = (move(highest(codec, heat), invert(seen[0].M)), torch.as_tensor(supervised).float())
-    hard = draws(m.student_views[0], joints)
-    picture = render(image, hard, size)
-    return Lesson(seen[0], hard, (ask.images[0], picture), heat, carry(heat, seen[0], hard, codec, flip_index, m.mode), nets.nets[0](picture))
+    parts = Step(replace(m, student_views=m.student_views[:1], together=False), codec, size, flip_index, supervised)
+    easy, hard = parts.pair(sampler)
+    forward = parts.forward(nets, parts.render(image, easy), easy)
+    heats = parts.teach(forward, step, networks=(0,))
+    hard = parts.hide(hard, heats, easy)[0][0]
+    picture, = parts.render(image, [hard])
+    target = carry(heats[0], easy[0], hard, codec, flip_index, m.mode)
+    return Lesson(easy[0], hard, (forward.images[0], picture), heats[0], target, nets.nets[0](picture))
 
 # %% ../nbs/74_widgets.ipynb #bd429304
 @dataclass
@@ -304,8 +305,8 @@ def album(
         m = METHODS.get(recipe['method'])
         if m and m.student_views and len(peers) >= m.nets:
             peers.copy(**m.copies)
-            draws = Draws(len(crops), size, generator=torch.Generator().manual_seed(seed), mirror=sk.mirror)
-            l = lesson(peers, m, b['image'], codec, size, flip, r['supervised'], draws, step)
+            sampler = Sampler(len(crops), size, generator=torch.Generator().manual_seed(seed), mirror=sk.mirror)
+            l = lesson(peers, m, b['image'], codec, size, flip, r['supervised'], sampler, step)
             named |= dict(teacher=carry(l.teacher, l.easy, start, codec, flip), student=carry(l.student, l.hard, start, codec, flip))
         answers |= {(label, k): answer(h, codec, size, xy, vis) for k,h in named.items()}
         moments[label] = step
@@ -495,7 +496,7 @@ def settings_of(
 
 # %% ../nbs/74_widgets.ipynb #5fd9e758
 class Dice:
-    "Draws for `lesson` from the sliders: each step has dice of its own, so that it keeps its luck when another one changes"
+    "A sampler for `lesson` from the sliders: each step has dice of its own, so that it keeps its luck when another one changes"
     def __init__(self,
         values:dict,            # of the sliders
         n:int, size,            # people; (H,W) of the crop
@@ -519,7 +520,8 @@ class Looked(NamedTuple):
 
 def look_twice(peers, values:dict, image, xy, vis, codec, size, skeleton, supervised, seed:int)->Looked:
     "Both roles on all people, under the views that the sliders say"
-    m = replace(METHODS['posecons'], teacher_view=View('teacher'), student_views=(View('student'),))
+    teacher, student = (View(role, steps_of(values, role)) for role in ('teacher', 'student'))
+    m = replace(METHODS['posecons'], teacher_view=teacher, student_views=(student,))
     l = lesson(peers, m, image, codec, size, skeleton.flip_index, supervised, Dice(values, len(image), size, seed))
     truth = [joints_in(xy, vis, d, skeleton.flip_index) for d in (l.easy, l.hard)]
     found = [codec.decode(h)[0] for h in (l.teacher, l.target, l.student)]

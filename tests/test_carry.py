@@ -10,7 +10,7 @@ from semipose.geometry import affine, invert, move, roomy, spline_matrix, transl
 from semipose.methods import METHODS
 from semipose.nets.peers import Peers, build_peers
 from semipose.skeletons import COCO17
-from semipose.teaching import Asked, Teaching, one_batch
+from semipose.teaching import Step, Teaching, TeacherForward, one_batch
 from semipose.views import A30, A60, carry, plain
 
 N = 41
@@ -182,7 +182,7 @@ def test_several_teacher_views_meet_at_one_height():
     start = plain(8, size)
     draws = [start, *(A30.sample(start, size, generator=g) for _ in range(3))]
     for mode in ("bilinear", "spline"):
-        ask = Asked(None, None, draws, Gaussian(1.5, 2), COCO17.flip_index, mode=mode)
+        ask = TeacherForward(None, None, draws, Gaussian(1.5, 2), COCO17.flip_index, mode=mode)
         mean = ask.mean([torch.ones(8, 17, 32, 24)] * 4)
         assert torch.allclose(mean, torch.ones_like(mean), atol=1e-4)
 
@@ -194,7 +194,7 @@ def test_averaged_views_keep_the_height_along_a_spline():
     at = (torch.rand(n, 17, 2, generator=g) - .5) * 8 + torch.tensor([36., 48.])                      # roomy px, near the middle
     heats = [encode(move(at, d.M), torch.ones(n, 17), (32, 24), 2, 1.5)[0] for d in draws]
     same = torch.arange(17)                                                                          # no view here is mirrored
-    height = {mode: float(peaks(Asked(None, None, draws, Gaussian(1.5, 2), same, mode=mode).mean(heats)).mean()) for mode in ("bilinear", "spline")}
+    height = {mode: float(peaks(TeacherForward(None, None, draws, Gaussian(1.5, 2), same, mode=mode).mean(heats)).mean()) for mode in ("bilinear", "spline")}
     assert height["spline"] > 1.03 * height["bilinear"]
 
 
@@ -240,10 +240,10 @@ def test_four_corners_of_height_and_shape():
 def test_a_teacher_in_evaluation_mode_leaves_the_statistics_alone(row, moves):
     peers, m = build_peers("tiny", n=2, net=dict(width=8)).train(), METHODS[row]
     x, y = batch()
-    teaching = Teaching(m, Gaussian(1.5, peers.stride), (64, 48), COCO17, torch.ones(17), seed=1)
-    teaching.learn = type("Learn", (), dict(x=x, y=y, model=peers, training=True))()
+    step, g = Step(m, Gaussian(1.5, peers.stride), (64, 48), COCO17.flip_index), torch.Generator().manual_seed(1)
     before = {k: v.clone() for k, v in peers.state_dict().items() if "running" in k}
-    teaching.before_batch()
+    easy, _ = step.pair(step.sampler(x["unlabeled"], g))
+    with torch.no_grad(): step.teach(step.forward(peers, step.render(x["unlabeled"], easy), easy), 0)
     after = peers.state_dict()
     assert any(not torch.equal(v, after[k]) for k, v in before.items()) is moves
     assert all(net.training for net in peers.nets)

@@ -9,8 +9,9 @@ from PIL import Image
 from torch.testing import assert_close
 
 from semipose.codecs import Gaussian
-from semipose.collapse import (EASY, HARD, LETTERS, WHO, Blend, Boundary, Free, Looks, Moved, Plane, Toy, Which, around, crossing, crowd, directions, draw_answers, draw_views,
-                               fates, film, foreground_pull, frozen, lesson, limit, limits, met, pixels, settled, strength, who_teaches)
+from semipose.collapse import (EASY, HARD, LETTERS, WHO, Blend, Boundary, Free, Looks, Moved, Plane, PointStep, Toy, Which, around,
+                               crossing, crowd, directions, draw_answers, draw_views,
+                               fates, film, foreground_pull, frozen, limit, limits, met, pixels, settled, strength, who_teaches)
 from semipose.data.synth import draw_people
 from semipose.draw import Picture
 from semipose.errors import UserError
@@ -25,6 +26,10 @@ RESULTS = Path(__file__).parent.parent/'results'/'collapse'
 
 @pytest.fixture(scope='module')
 def plane(): return Boundary('both', 30).toy     # left at its start
+
+def losses(method, peers, labeled, x, lam=1., generator=None):
+    "The sum of a step's losses on points"
+    return PointStep(method, lam)(peers, (dict(labeled=labeled[0], unlabeled=x), labeled[1]), generator).total
 
 def other(toy, who, **kw):
     m = who if isinstance(who, Method) else who_teaches(who, EASY, HARD)
@@ -53,7 +58,7 @@ def test_shared_heights_rest_where_the_formula_says_and_nowhere_else(who, kw, ra
     toy = pixels(who, ratio, **kw)
     def slope(u, v):
         peers = Peers([Looks(u, v)])
-        return torch.stack(torch.autograd.grad(lesson(toy.method, peers, toy.labeled, toy.unlabeled, toy.lam)[0], [peers.nets[0].heights]))*(1+ratio)
+        return torch.stack(torch.autograd.grad(losses(toy.method, peers, toy.labeled, toy.unlabeled, toy.lam), [peers.nets[0].heights]))*(1+ratio)
     u, v = settled(who, ratio, **kw)
     assert slope(u, v).abs().max() < 1e-3 < .05 < slope(u + .1, v).abs().max()
 
@@ -98,7 +103,7 @@ def test_alike_views_make_both_schemes_one_up_to_a_factor_of_two():
         peers, g = Peers([net]), torch.Generator().manual_seed(3)
         total = [torch.zeros_like(p) for p in peers.nets.parameters()]
         for _ in range(60):
-            loss = lesson(replace(method, sup=0.), peers, crowd(3, 9), x, 1., g)[0]
+            loss = losses(replace(method, sup=0.), peers, crowd(3, 9), x, 1., g)
             total = [a + b for a,b in zip(total, torch.autograd.grad(loss, list(peers.nets.parameters())))]
         return torch.cat([t.flatten() for t in total])
     both, one = slope(Method(BothWays(), view, (view,), labeled_view=view)), slope(Method(Self(), view, (view,), labeled_view=view))
@@ -107,7 +112,7 @@ def test_alike_views_make_both_schemes_one_up_to_a_factor_of_two():
     assert far.abs().max() > .3*both.abs().max()      # of unlike views it is not true
 
 def test_gradient_flows_through_the_teacher_under_plain_consistency_only(plane):
-    naive, easy = other(plane, 'both').step().seen, other(plane, 'easy').step().seen
+    naive, easy = other(plane, 'both').step().record, other(plane, 'easy').step().record
     for k in ('teacher', 'student'): assert torch.equal(naive.views[k], easy.views[k])      # one seed, one draw
     assert_close(naive.pull['teacher'], -naive.pull['student'])
     assert_close(naive.pull['student'], plane.lam*(naive.answers['teacher'] - naive.answers['student']))
@@ -116,13 +121,13 @@ def test_gradient_flows_through_the_teacher_under_plain_consistency_only(plane):
 
 def test_step_back_step_is_the_same_step(plane):
     toy = other(plane, 'EMA .9').step(4)
-    first, state = toy.seen, {k: v.clone() for k,v in toy.peers.state_dict().items()}
+    first, state = toy.record, {k: v.clone() for k,v in toy.peers.state_dict().items()}
     toy.back(2); assert len(toy) == 2
     toy.step(2)
-    assert torch.equal(toy.seen.views['student'], first.views['student']) and toy.seen.loss == first.loss
+    assert torch.equal(toy.record.views['student'], first.views['student']) and toy.record.loss == first.loss
     for k,v in toy.peers.state_dict().items(): assert torch.equal(v, state[k]), k
     toy.reset()
-    assert len(toy) == 0 and toy.seen is None and torch.equal(toy.net.heights, plane.start.heights)
+    assert len(toy) == 0 and toy.record is None and torch.equal(toy.net.heights, plane.start.heights)
     for k,v in toy.step(4).peers.state_dict().items(): assert torch.equal(v, state[k]), k
     assert not torch.equal(toy.past[0][0].views['student'], toy.past[1][0].views['student'])
     with pytest.raises(UserError, match='no step to take back'): toy.back(5)
@@ -144,7 +149,7 @@ def test_copies_move_as_their_teacher_says(plane):
 
 @pytest.mark.parametrize('name', WHO)
 def test_everybody_counts_what_the_name_says(plane, name):
-    seen = other(plane, name).step().seen
+    seen = other(plane, name).step().record
     if name == 'nobody': return
     h = seen.answers['teacher']
     kind, _, t = name.partition(' > ')
@@ -221,9 +226,9 @@ def test_arrows_meet_half_way_when_both_teach_and_only_the_student_moves_when_on
         for who in ('both', 'easy', 'hard'):
             toy = other(plane, who).step()
             (teacher, student), _ = arrows(draw, toy)
-            where = toy.seen.views if draw is draw_views else {k: torch.cat([0*h, h], 1) for k,h in toy.seen.answers.items()}
+            where = toy.record.views if draw is draw_views else {k: torch.cat([0*h, h], 1) for k,h in toy.record.answers.items()}
             way = (where['teacher'] - where['student'])[:7,:,0,0]
-            pull = toy.seen.pull['student'][:7,0,0,0].abs()
+            pull = toy.record.pull['student'][:7,0,0,0].abs()
             i = int((pull if draw is draw_views else way[:,1].abs()).argmax())
             assert_close(student[i].float(), way[i]/2, atol=1e-4, rtol=0)
             if draw is draw_views: assert_close(student.float().norm(dim=1), way.norm(dim=1)/2*pull/pull.max(), atol=1e-4, rtol=0)
@@ -233,9 +238,9 @@ def test_hollow_answers_are_those_after_the_step(plane):
     toy = other(plane, 'both').step(2)
     _, ax = arrows(draw_answers, toy, 1)
     dots = [torch.as_tensor(c.get_offsets())[:,1].float() for c in ax.collections if not hasattr(c, 'U')]
-    assert_close(dots[0], toy.seen.answers['teacher'][:7,0,0,0])
-    assert_close(dots[1], toy.net(toy.seen.views['teacher'][:7])[:,0,0,0].detach())
-    assert_close(dots[3], toy.net(toy.seen.views['student'][:7])[:,0,0,0].detach())
+    assert_close(dots[0], toy.record.answers['teacher'][:7,0,0,0])
+    assert_close(dots[1], toy.net(toy.record.views['teacher'][:7])[:,0,0,0].detach())
+    assert_close(dots[3], toy.net(toy.record.views['student'][:7])[:,0,0,0].detach())
 
 def test_the_figure_shows_the_step_asked_for_and_the_boundary_that_moves_into_the_sparse_class():
     b = Boundary('both', 30).step(8)
@@ -289,7 +294,7 @@ def test_lift_is_what_a_small_step_does(people):
     def look(net):
         t = training('naive')
         loss, answer = (r := one_batch(t, net, *batch))[-1], r[2]['teacher'][0]
-        front = t.codec.encode(*joints_in(*truth, t.easy, COCO17.flip_index), t.heat_size)[0] > .1
+        front = t.losses.codec.encode(*joints_in(*truth, t.made.easy[0], COCO17.flip_index), t.losses.heat_size)[0] > .1
         return loss, answer[front].mean()
     net, eps = deepcopy(peers), 1e-4
     loss, was = look(net)
@@ -315,7 +320,7 @@ def test_the_average_heatmap_stands_on_the_joint(people):
     net.answer = torch.zeros(4, 17, 24, 16)
     batch = (dict(batch[0], labeled=batch[0]['unlabeled'], unlabeled=batch[0]['unlabeled']), dict(xy=truth[0], vis=truth[1]))
     frozen(t, Peers([net]), batch, truth)
-    net.answer = t.codec.encode(*joints_in(*truth, t.easy, COCO17.flip_index), t.heat_size)[0]
+    net.answer = t.losses.codec.encode(*joints_in(*truth, t.made.easy[0], COCO17.flip_index), t.losses.heat_size)[0]
     told = frozen(training('posecons'), Peers([net]), batch, truth)
     assert told['foreground']['loss'] > 20*told['background']['loss']      # what is to be learned stands where the student's joints are
     whole = float(one_batch(training('posecons'), Peers([net]), *batch)[-1])

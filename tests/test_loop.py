@@ -44,7 +44,7 @@ def test_every_method_trains_and_moves_all_its_networks(name):
     assert learn.teaching.step == 3
     for i in range(METHODS[name].nets):
         assert not torch.equal(before[f'nets.{i}.final.weight'], learn.model.state_dict()[f'nets.{i}.final.weight'])
-    assert all(math.isfinite(float(v)) for v in learn.loss_func.seen.values())
+    assert all(math.isfinite(float(v)) for v in learn.teaching.terms.values())
 
 def test_one_seed_is_one_run_and_another_seed_another():
     a, b, c = state(fit(make(), 6)), state(fit(make(), 6)), state(fit(make(seed=1), 6))
@@ -234,7 +234,7 @@ def test_no_stretch_ends_with_a_loss_that_is_no_number(every, at):
     class Bad(Callback):
         order = Teaching.order + 1
         def after_pred(self):
-            if self.learn.teaching.step == at: self.learn.yb = ({**self.y, 'target': self.y['target']*float('nan')},)
+            if self.learn.teaching.step == at: self.learn.teaching.terms, self.learn.pred = dict(sup1=self.pred*float('nan')), self.pred*float('nan')
     w = Watch(lambda m: dict(ap=0.))
     learn = make('supervised', every=every, cbs=[Afar(), Bad(), w])
     begun = state(learn)

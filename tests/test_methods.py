@@ -14,7 +14,7 @@ from semipose.methods import GROUPS, METHODS, PAPER, cost, equal_compute, formul
 from semipose.nets.peers import Peers, build_peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
-from semipose.teaching import BothWays, Self, Teaching, TeachingLoss, one_batch
+from semipose.teaching import BothWays, Self, Teaching, one_batch
 from semipose.views import A30, A60, MEAN, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, Zoom, covered, plain, render
 
 SIZE, CODEC, K, B, LR = (32, 24), Gaussian(sigma=1.5, stride=2), 17, 4, 1e-3
@@ -122,7 +122,7 @@ def run(name, step=5, model=None, m=None, seed=2):
     model = model or peers(m)
     t = Teaching(m, CODEC, SIZE, COCO17, SUPERVISED, seed=seed, step=step)
     images, labels, pred, loss = one_batch(t, model, X, Y)
-    return NS(m=m, t=t, model=model, images=images, labels=labels, pred=pred, loss=loss)
+    return NS(m=m, t=t, model=model, images=images, labels=labels, pred=pred, loss=loss, terms=t.terms)
 
 # ---- the formulas, written again
 
@@ -174,9 +174,9 @@ def slow_teacher(r, s, i, model):
     "What teaches network i, in the frame of the first teacher view"
     def answer(nets, j):
         total, cover = 0., 0.
-        for im, d in zip(r.t.ask.images, r.t.ask.draws):
+        for im, d in zip(r.t.made.forward.images, r.t.made.easy):
             heat, one = nets[j](im), torch.ones(B, 1, 16, 12, dtype=torch.float64)
-            if d is not r.t.ask.draws[0]: heat, one = slow_carry(heat, d, r.t.ask.draws[0]), slow_carry(one, d, r.t.ask.draws[0], {})
+            if d is not r.t.made.easy[0]: heat, one = slow_carry(heat, d, r.t.made.easy[0]), slow_carry(one, d, r.t.made.easy[0], {})
             total, cover = total + heat, cover + one
         return total/cover
     who = s.teacher.split()[0]
@@ -254,15 +254,15 @@ def slow_loss(r, s, model):
             if s.teacher == 'both': heat = slow_teacher(r, s, i, model)
             else:
                 with torch.no_grad(): heat = slow_teacher(r, s, i, model)
-            lesson = slow_carry(heat, r.t.easy, r.t.views[i][v], spline='spline' in s.teacher)
-            with torch.no_grad(): both = [model.nets[j](r.t.ask.images[0]) for j in (0, 1)] if s.counts[0] == 'two' else None
+            lesson = slow_carry(heat, r.t.made.easy[0], r.t.made.hard[i][v], spline='spline' in s.teacher)
+            with torch.no_grad(): both = [model.nets[j](r.t.made.forward.images[0]) for j in (0, 1)] if s.counts[0] == 'two' else None
             weight = slow_weight(lesson, s.counts, both)
-            high = slow_heights(heat, r.t.easy, r.t.views[i][v])
+            high = slow_heights(heat, r.t.made.easy[0], r.t.made.hard[i][v])
             if 'one' in s.teacher: lesson = lesson/high.clamp(min=.1)
-            if 'drawn' in s.teacher: lesson, weight = slow_drawn(heat, r.t.easy, r.t.views[i][v])
+            if 'drawn' in s.teacher: lesson, weight = slow_drawn(heat, r.t.made.easy[0], r.t.made.hard[i][v])
             if 'high' in s.teacher: lesson = lesson*high
             lessons.append((lesson.detach(), weight))
-            if 'drawn' in s.teacher or 'spline' in s.teacher or r.t.views[i][v].released:      # on the same tensors: these are made with float32 numbers
+            if 'drawn' in s.teacher or 'spline' in s.teacher or r.t.made.hard[i][v].released:      # on the same tensors: these are made with float32 numbers
                 lesson, weight = (o.double() for o in r.labels['teach'][i][v])
             total = total + slow_mse(model.nets[i](r.images['student'][i][v]), lesson, weight)
     return total, lessons
@@ -357,24 +357,24 @@ KINDS = dict(JC2=(2, False), JC10=(10, False), JC17=(17, False), JC=(5, False), 
 def test_pictures_of_teacher_and_student_differ_exactly_as_declared(name):
     r, s = run(name), DECLARED[name]
     u, base = X['unlabeled'], plain(B, SIZE)
-    assert len(r.t.ask.images) == len(s.easy)
-    for im, d, word in zip(r.t.ask.images, r.t.ask.draws, s.easy):
+    assert len(r.t.made.forward.images) == len(s.easy)
+    for im, d, word in zip(r.t.made.forward.images, r.t.made.easy, s.easy):
         assert torch.equal(im, bare(u, d)) and not d.holes and not d.colors, 'teachers see whole pictures in their own colours'
         size, angle, mirrored = turned(base, d)
         if word == 'plain': assert torch.equal(d.M, base.M)
         if word[0] == 'x': assert_close(size, torch.full_like(size, float(word[1:4])), rtol=0, atol=1e-4); assert bool(mirrored.all()) == (word[-1] == 'm') == bool(d.flip.all())
     for i in range(s.nets):
         for v, words in enumerate(s.hard):
-            d, picture = r.t.views[i][v], r.images['student'][i][v]
-            size, angle, mirrored = turned(r.t.easy, d)
-            assert torch.equal(mirrored, r.t.easy.flip ^ d.flip)
+            d, picture = r.t.made.hard[i][v], r.images['student'][i][v]
+            size, angle, mirrored = turned(r.t.made.easy[0], d)
+            assert torch.equal(mirrored, r.t.made.easy[0].flip ^ d.flip)
             if words[-1] == 'A60' and s.easy != ['plain']: assert not mirrored.any() and angle.max() > 1e-2
             if words[-1] == 'A60' and s.easy == ['A30']: assert (size.amax() <= 1.25+1e-4) and size.amin() >= .75-1e-4 and angle.max() <= 60.01
             assert d.released == (words[-1] == 'A60r')
             rigid = (size[:,0] - size[:,1]).abs()
             assert rigid.max() > .02 if words[-1] == 'A60r' else rigid.max() < 1e-4
-            if words == ['A30'] and s.easy == ['A60']: assert torch.equal(picture, bare(u, d)) and not torch.equal(d.M, r.t.easy.M)
-            if words == ['A30'] and s.easy == ['A30']: assert (r.t.easy.M - d.M).abs().amax((1,2)).gt(1e-3).all(), 'an equal pair is two pictures'
+            if words == ['A30'] and s.easy == ['A60']: assert torch.equal(picture, bare(u, d)) and not torch.equal(d.M, r.t.made.easy[0].M)
+            if words == ['A30'] and s.easy == ['A30']: assert (r.t.made.easy[0].M - d.M).abs().amax((1,2)).gt(1e-3).all(), 'an equal pair is two pictures'
             hides = [w for w in words if w in KINDS]
             assert [(h.box.shape[1], h.other is not None) for h in d.holes] == [KINDS[w] for w in hides] and len(d.colors) == 2*('RA' in words)
             hit = torch.zeros(B, *SIZE, dtype=torch.bool)
@@ -385,8 +385,8 @@ def test_pictures_of_teacher_and_student_differ_exactly_as_declared(name):
             if hides and 'RA' not in words: assert hit.any() and not torch.equal(picture, bare(u, d))
             if words[:-1] in (['JC'], ['CO'], ['JCr']): assert_close(picture.movedim(1, -1)[hit], torch.tensor(MEAN).expand(int(hit.sum()), 3))
     for i in range(1, s.nets):
-        for a, b in zip(r.t.views[0], r.t.views[i]): assert torch.equal(a.M, b.M), 'the same turn for every network'
-    if len(s.hard) > 1: assert all(torch.equal(d.M, r.t.views[0][0].M) for d in r.t.views[0]), "MultiAugs' four views share one turn"
+        for a, b in zip(r.t.made.hard[0], r.t.made.hard[i]): assert torch.equal(a.M, b.M), 'the same turn for every network'
+    if len(s.hard) > 1: assert all(torch.equal(d.M, r.t.made.hard[0][0].M) for d in r.t.made.hard[0]), "MultiAugs' four views share one turn"
 
 @pytest.mark.parametrize('name', [n for n in ONCE if DECLARED[n].nets > 1])
 def test_swapping_the_first_two_networks_swaps_their_losses(name):
@@ -396,7 +396,7 @@ def test_swapping_the_first_two_networks_swaps_their_losses(name):
     seen = []
     for model in (a, b):
         r = run(name, model=model)
-        loss = TeachingLoss(METHODS[name]); loss(r.pred, r.labels); seen.append(loss.seen)
+        seen.append(r.terms)
     for x in ('sup', 'cons'):
         for i, j in ((1, 2), (2, 1), (3, 3))[:DECLARED[name].nets]: assert_close(seen[0][f'{x}{i}'], seen[1][f'{x}{j}'], rtol=1e-6, atol=1e-12)
         assert abs(seen[0][x+'1'] - seen[0][x+'2']) > 1e-7
@@ -416,7 +416,7 @@ def test_labelled_views_follow_the_labels():
     "strong: the joints hidden are the labelled ones; both: the easy picture and the strong one in one batch, each with its own target"
     r = run('supervised_strong', m=replace(METHODS['supervised_strong'], labeled_view=JointCutout(5, jitter=0.) >> A60))
     assert METHODS['supervised_strong'].labeled_view == JointCutout(5) >> A60
-    (d,), xy = r.t.shown, move(Y['xy'], r.t.shown[0].holes[0].frame)
+    (d,), xy = r.t.made.known, move(Y['xy'], r.t.made.known[0].holes[0].frame)
     gaps = (d.holes[0].box[:,:,None,:2] - xy[:,None]).norm(dim=-1)
     for b in range(B):
         hidden = {int(g.argmin()) for g in gaps[b] if g.min() < 1e-3}
@@ -424,7 +424,7 @@ def test_labelled_views_follow_the_labels():
     r = run('supervised_both')
     assert len(r.images['labeled']) == 2*B == len(r.labels['target'])
     assert torch.equal(r.images['labeled'][:B], run('supervised').images['labeled'])
-    for part, d in zip(range(2), r.t.shown):
+    for part, d in zip(range(2), r.t.made.known):
         for b in range(B):
             for k in range(K):
                 x, y = move(Y['xy'][b:b+1, MIRROR.get(k, k) if d.flip[b] else k][:,None], d.M[b:b+1])[0,0].tolist()
@@ -458,8 +458,8 @@ def test_the_first_rows_draw_what_they_always_drew(name, seed, step):
     assert_close(r.images['labeled'], bare(X['labeled'], affine_by_hand(g, 30, .6, .5, start)), atol=2e-3, rtol=0)
     if not s.hard: return
     easy = affine_by_hand(g, 30, .6, .5, start)
-    assert_close(r.t.easy.M, easy.M, atol=1e-4, rtol=1e-5)
-    assert torch.equal(r.t.easy.flip, easy.flip)
+    assert_close(r.t.made.easy[0].M, easy.M, atol=1e-4, rtol=1e-5)
+    assert torch.equal(r.t.made.easy[0].flip, easy.flip)
     state = g.get_state()
     for i in range(s.nets):
         g.set_state(state)
@@ -471,10 +471,10 @@ def test_the_first_rows_draw_what_they_always_drew(name, seed, step):
                 for n, k in enumerate(sorted((k for k in range(K) if k != 0), key=lambda k: -order[b,k])[:5]):
                     y, x = divmod(int(heat[b,k].flatten().argmax()), 12)
                     want = [2*x + 10*32/256*float(jitter[b,n,0]), 2*y + 10*32/256*float(jitter[b,n,1])] + [32/256*(10 + 9*float(half[b,n,c])) for c in (0, 1)]
-                    assert_close(r.t.views[i][0].holes[0][0][b,n], torch.tensor(want), atol=1e-3, rtol=0)
+                    assert_close(r.t.made.hard[i][0].holes[0][0][b,n], torch.tensor(want), atol=1e-3, rtol=0)
         hard = affine_by_hand(g, 30, .8, 0., easy)
-        assert_close(r.t.views[i][0].M, hard.M, atol=1e-4, rtol=1e-5)
-        assert torch.equal(r.t.views[i][0].flip, easy.flip)
+        assert_close(r.t.made.hard[i][0].M, hard.M, atol=1e-4, rtol=1e-5)
+        assert torch.equal(r.t.made.hard[i][0].flip, easy.flip)
 
 def test_released_rows_show_what_released_code_shows():
     hard = Affine(30, p=.8, released=True, box=True)
@@ -505,7 +505,7 @@ def test_snapshots_are_taken_every_so_many_steps(name, taken):
     assert t.step == 7
 
 def test_before_the_first_snapshot_the_frozen_copies_are_not_asked():
-    asked = run('sspcm', 999).t.ask.memo, run('sspcm', 1000).t.ask.memo
+    asked = run('sspcm', 999).t.made.forward.memo, run('sspcm', 1000).t.made.forward.memo
     assert {k for k, _ in asked[0]} == {'net'} and set(asked[1]) == {('net', 0), ('net', 1), ('frozen', 0), ('frozen', 1)}
 
 def test_unlike_networks_teach_each_other():
@@ -515,7 +515,7 @@ def test_unlike_networks_teach_each_other():
     r.loss.backward()
     assert sum(p.numel() for p in model.nets[1].parameters()) > 2*sum(p.numel() for p in model.nets[0].parameters())
     for i in range(2):
-        want = slow_carry(model.nets[1-i](r.t.ask.images[0]).detach(), r.t.easy, r.t.views[i][0])
+        want = slow_carry(model.nets[1-i](r.t.made.forward.images[0]).detach(), r.t.made.easy[0], r.t.made.hard[i][0])
         assert_close(r.labels['teach'][i][0][0], want.float(), atol=1e-5, rtol=0)
         assert model.nets[i].final.weight.grad.abs().max() > 0
 

@@ -12,7 +12,7 @@ from semipose.protocols import Protocol, protocol
 from semipose.run import answers_of, evaluate_run, load_run, prepare, read_recipe, train
 from semipose.skeletons import COCO17, Skeleton, mirrored
 from semipose.sweep import terms_of
-from semipose.teaching import Draws
+from semipose.teaching import Sampler
 from semipose.views import A30, A60, SCALES, Affine, View, plain, unmirrored
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
@@ -68,10 +68,10 @@ def test_pairs_that_no_name_shows_can_be_typed(plain_run, tmp_path, capsys):
 
 
 def test_what_must_not_be_mirrored_never_is(tmp_path, monkeypatch, capsys):
-    seen, sample = [], Draws.__call__
-    monkeypatch.setattr(Draws, "__call__", lambda self, *a: (seen.append(d := sample(self, *a)), d)[1])
-    together = Draws.together
-    monkeypatch.setattr(Draws, "together", lambda self, *a: (seen.extend(ds := together(self, *a)), ds)[1])
+    seen, sample = [], Sampler.__call__
+    monkeypatch.setattr(Sampler, "__call__", lambda self, *a: (seen.append(d := sample(self, *a)), d)[1])
+    together = Sampler.together
+    monkeypatch.setattr(Sampler, "together", lambda self, *a: (seen.extend(ds := together(self, *a)), ds)[1])
     for i, method in enumerate(("posecons_jc", "multiaugs", "data_distillation", "naive")):
         for mirror in (True, False):
             seen.clear()
@@ -137,7 +137,7 @@ def test_a_view_without_the_mirror_is_the_same_view():
         a, b = (v.sample(start, (64, 48), generator=torch.Generator().manual_seed(1)) for v in (view, unmirrored(view)))
         assert not b.flip.any() and torch.equal(a.M[~a.flip], b.M[~a.flip])
     assert unmirrored(A60) is A60 and unmirrored(A30) != A30
-    draws = Draws(64, (64, 48), generator=torch.Generator().manual_seed(0), mirror=False)
+    draws = Sampler(64, (64, 48), generator=torch.Generator().manual_seed(0), mirror=False)
     base, again = draws(A30), draws(A30)
     assert base is draws.base and again is not base and not again.flip.any(), "an equal pair is still two pictures"
     turn = View("turn", (Affine(30, flip=1.),))

@@ -6,11 +6,12 @@ from types import SimpleNamespace as NS
 from semipose.codecs import Gaussian, argmax
 from semipose.geometry import roomy
 from semipose.losses import mse, Terms
-from semipose.methods import METHODS, method, table
+from semipose.errors import UserError
+from semipose.methods import METHODS, cost, method, table
 from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
-from semipose.teaching import Average, BothWays, Confident, Draws, Frozen, Method, Peer, Self, Teaching, TeachingLoss, one_batch
+from semipose.teaching import LATER, Average, BothWays, Confident, Frozen, Method, Peer, Sampler, Self, Step, Teacher, Teaching, Weight, mix, one_batch
 from semipose.views import A30, A60, JointCutout, carry, plain
 
 SIZE, CODEC, K = (32, 32), Gaussian(sigma=1.5, stride=2), 17
@@ -81,7 +82,7 @@ def test_frozen_and_average_teachers_answer_from_their_copies(batch):
         copy = getattr(model, kind)[0]
         with torch.no_grad(): copy.final.bias += .5
         t, images, labels, pred, _ = terms(Method(teacher, A30, (A60,)), model, batch)
-        with torch.no_grad(): want = carry(copy(t.ask.images[0]), t.easy, t.views[0][0], 2, COCO17.flip_index)
+        with torch.no_grad(): want = carry(copy(t.made.forward.images[0]), t.made.easy[0], t.made.hard[0][0], 2, COCO17.flip_index)
         assert_close(labels['teach'][0][0][0], want, atol=1e-5, rtol=0)
 
 # what is taught
@@ -90,17 +91,16 @@ def test_the_teacher_of_network_1_is_network_2(batch):
     model = peers(2).eval()
     t, images, labels, pred, _ = terms(METHODS['posedual'], model, batch)
     for i in range(2):
-        with torch.no_grad(): want = carry(model.nets[1-i](t.ask.images[0]), t.easy, t.views[i][0], 2, COCO17.flip_index)
+        with torch.no_grad(): want = carry(model.nets[1-i](t.made.forward.images[0]), t.made.easy[0], t.made.hard[i][0], 2, COCO17.flip_index)
         assert_close(labels['teach'][i][0][0], want, atol=1e-6, rtol=0)
 
 def test_swapping_the_networks_swaps_their_losses(batch):
     a, b = peers(2).eval(), peers(2).eval()
     b.nets[0], b.nets[1] = b.nets[1], b.nets[0]
-    loss = TeachingLoss(METHODS['posedual_jc'])
     seen = []
     for model in (a, b):
         t, images, labels, pred, _ = terms(METHODS['posedual_jc'], model, batch)
-        loss(pred, labels); seen.append(dict(loss.seen))
+        seen.append(t.terms)
     for x in ('sup', 'cons'):
         assert_close(seen[0][x+'1'], seen[1][x+'2'], rtol=1e-5, atol=1e-9)
         assert_close(seen[0][x+'2'], seen[1][x+'1'], rtol=1e-5, atol=1e-9)
@@ -109,7 +109,7 @@ def test_swapping_the_networks_swaps_their_losses(batch):
 def test_both_networks_share_the_matrices_and_differ_only_in_what_is_hidden(batch):
     model = peers(2)
     t, images, labels, pred, _ = terms(METHODS['posedual_jc'], model, batch)
-    (d1,), (d2,) = t.views
+    (d1,), (d2,) = t.made.hard
     assert torch.equal(d1.M, d2.M) and torch.equal(d1.flip, d2.flip)
     assert not torch.equal(d1.holes[0][0][...,:2], d2.holes[0][0][...,:2])
     assert torch.equal(d1.holes[0][0][...,2:], d2.holes[0][0][...,2:])
@@ -121,8 +121,8 @@ def test_joint_cutout_hides_where_the_students_teacher_looked(batch):
     model = peers(2).eval()
     t, *_ = terms(m, model, batch)
     for i in range(2):
-        with torch.no_grad(): found = argmax(model.nets[1-i](t.ask.images[0]), 2)[0]
-        box = t.views[i][0].holes[0].box
+        with torch.no_grad(): found = argmax(model.nets[1-i](t.made.forward.images[0]), 2)[0]
+        box = t.made.hard[i][0].holes[0].box
         gap = (box[:,:,None,:2] - found[:,None]).norm(dim=-1).amin(-1)      # the frame of the holes is the easy crop
         assert gap.max() < 1e-3
 
@@ -156,23 +156,24 @@ def test_loss_equals_the_formula_written_with_loops(batch):
     S = [slow(h, labels['target'], labels['weight']) for h in pred['labeled']]
     U = [slow(pred['student'][i][0], *labels['teach'][i][0]) for i in range(2)]
     assert abs(float(total) - (.5*(S[0] + S[1]) + U[0] + U[1])) < 1e-8
-    assert abs(float(TeachingLoss(m, lam=3.)(pred, labels)) - (.5*(S[0] + S[1]) + 3*(U[0] + U[1]))) < 1e-7
+    three = Step(m, CODEC, SIZE, COCO17.flip_index, lam=3.)(peers(2), batch, torch.Generator().manual_seed(mix(0, 0))).total
+    assert abs(float(three) - (.5*(S[0] + S[1]) + 3*(U[0] + U[1]))) < 1e-7
 
 def test_several_student_views_sum(batch):
     m = Method(Self(), A30, (A60, JointCutout(3) >> A60))
     model = peers().eval()
     t, images, labels, pred, total = terms(replace(m, sup=0.), model, batch)
     parts = [mse(h, *labels['teach'][0][v]) for v,h in enumerate(pred['student'][0])]
-    assert len(parts) == 2 and not torch.equal(t.views[0][0].M, t.views[0][1].M)
+    assert len(parts) == 2 and not torch.equal(t.made.hard[0][0].M, t.made.hard[0][1].M)
     assert_close(total, sum(parts))
 
 def test_several_teacher_views_are_averaged_where_they_saw(batch):
     "in the first view's frame; a pixel that the second view did not see keeps the first's answer, it is not halved"
     model = peers().eval()
     t, images, labels, pred, _ = terms(Method(Self(), (A30, A60), (A60,)), model, batch)
-    with torch.no_grad(): h = [model.nets[0](im) for im in t.ask.images]
-    there, cover = (carry(o, t.ask.draws[1], t.ask.draws[0], 2, index) for o,index in ((h[1], COCO17.flip_index), (torch.ones_like(h[1][:,:1]), (0,))))
-    got, unseen, whole = t.ask('net', 0), (cover == 0).expand_as(h[0]), (cover > 1-1e-5).expand_as(h[0])
+    with torch.no_grad(): h = [model.nets[0](im) for im in t.made.forward.images]
+    there, cover = (carry(o, t.made.easy[1], t.made.easy[0], 2, index) for o,index in ((h[1], COCO17.flip_index), (torch.ones_like(h[1][:,:1]), (0,))))
+    got, unseen, whole = t.made.forward('net', 0), (cover == 0).expand_as(h[0]), (cover > 1-1e-5).expand_as(h[0])
     assert unseen.any() and whole.any()
     assert_close(got[unseen], h[0][unseen])
     assert_close(got[whole], ((h[0] + there)/2)[whole], atol=1e-5, rtol=0)
@@ -183,7 +184,7 @@ def test_weights_count_exactly_the_declared_joints_and_pixels(batch):
     t, images, labels, pred, _ = terms(Method(Self(), A30, (A60,), weight=Confident(.2)), model, batch)
     heat, w = labels['teach'][0][0]
     assert torch.equal(w, (heat.amax((-1,-2)) > .2).float()) and 0 < w.mean() < 1
-    class Foreground:
+    class Foreground(Weight):
         def __call__(self, heat): return (heat > .1).float()
     t, images, labels, pred, total = terms(Method(Self(), A30, (A60,), weight=Foreground(), sup=0.), model, batch)
     heat, w = labels['teach'][0][0]
@@ -196,14 +197,14 @@ def test_the_same_seed_shows_every_method_the_same_easy_pictures(batch):
     seen = {}
     for name in ('naive', 'posecons', 'posecons_jc', 'posedual', 'posedual_jc'):
         t, images, labels, *_ = terms(METHODS[name], peers(METHODS[name].nets), batch, seed=4, step=7)
-        seen[name] = images['labeled'], labels['target'], t.ask.images[0]
+        seen[name] = images['labeled'], labels['target'], t.made.forward.images[0]
     for v in seen.values():
         for a, b in zip(v, seen['naive']): assert torch.equal(a, b)
     other, *_ = terms(METHODS['naive'], peers(), batch, seed=4, step=8)
-    assert not torch.equal(other.ask.images[0], seen['naive'][2])
+    assert not torch.equal(other.made.forward.images[0], seen['naive'][2])
 
 def test_hard_easy_is_the_published_pair_the_other_way_round():
-    d = Draws(5, SIZE, generator=torch.Generator().manual_seed(0))
+    d = Sampler(5, SIZE, generator=torch.Generator().manual_seed(0))
     teacher, student = d(A60), d(A30)
     assert student is d.base and not torch.equal(teacher.M, student.M) and torch.equal(teacher.flip, student.flip)
 
@@ -232,7 +233,7 @@ def test_absent_joints_still_count_in_the_mean():
 def test_terms_remember_without_the_factor():
     p = torch.tensor(2., requires_grad=True)
     t = Terms().add('a', p, .5)
-    assert float(t.total) == 1. and float(t.seen['a']) == 2. and not t.seen['a'].requires_grad
+    assert float(t.total) == 1. and float(t.parts['a']) == 2. and not t.parts['a'].requires_grad
 
 def test_average_moves_after_the_step_and_by_its_decay():
     model = peers(ema=True)
@@ -244,22 +245,19 @@ def test_average_moves_after_the_step_and_by_its_decay():
     for b, a, p in zip(before, model.ema.parameters(), model.nets.parameters()): assert_close(a, .99*b + .01*p)
 
 def test_two_networks_say_on_the_easy_view_what_counts_for_all_three():
-    "SSPCM: the mean of two peaks, not the lesson's own; also where the hard view has turned the joint out of the picture, and under its other name where it is mirrored"
+    "SSPCM: the mean of two peaks, not the target's own; also where the hard view has turned the joint out of the picture, and under its other name where it is mirrored"
     K, m = 17, METHODS['sspcm']
     said = {('net', 0): torch.zeros(2, K, 16, 12), ('net', 1): torch.zeros(2, K, 16, 12)}
     said['net',0][:,1,8,6], said['net',1][:,1,8,6] = .02, .3        # left eye: a mean of .16, though one alone is below
     said['net',0][:,5,8,6], said['net',1][:,5,8,6] = .12, .04       # left shoulder: a mean of .08, though one alone is above
     said['net',0][:,9,0,0], said['net',1][:,9,0,0] = .5, .5         # left wrist, in the corner
-    class Ask:
-        n, step, codec = 3, 0, CODEC
-        def __call__(self, kind, j): return said[kind, j]
-    t = Teaching(m, CODEC, SIZE, COCO17, torch.ones(K))
-    t.ask, t.easy = Ask(), plain(2, SIZE)
-    shifted = replace(t.easy, M=t.easy.M + torch.tensor([[0,0,1000.],[0,0,0],[0,0,0]]))
-    mirrored = replace(t.easy, flip=~t.easy.flip)
-    for i in range(3):
-        for d, names in ((t.easy, {1, 9}), (shifted, {1, 9}), (mirrored, {2, 10})):
-            weight = t.lesson(m.teacher(i, t.ask), d)[1]
+    step, easy = Step(m, CODEC, SIZE, COCO17.flip_index), plain(2, SIZE)
+    forward = lambda kind, j: said[kind, j]
+    shifted = replace(easy, M=easy.M + torch.tensor([[0,0,1000.],[0,0,0],[0,0,0]]))
+    mirrored = replace(easy, flip=~easy.flip)
+    for heat in step.teach(forward, 0):
+        for d, names in ((easy, {1, 9}), (shifted, {1, 9}), (mirrored, {2, 10})):
+            weight = step.target(heat, forward, easy, d)[1]
             assert {int(k) for k in weight[0].flatten(1).amax(1).nonzero()} == names if weight.dim() > 2 else {int(k) for k in weight[0].nonzero()} == names
 
 @pytest.mark.parametrize('name', ['posecons', 'posedual_jc', 'mean_teacher', 'multiaugs'])
@@ -272,3 +270,51 @@ def test_what_a_teacher_casts_is_not_kept_for_the_student(batch, name):
     assert set(seen) == {(False, True, False), (True, True, True)}
     total.backward()
     assert all(p.grad is not None for p in model.nets.parameters())
+
+# the step as a value, and what a part of one's own must say
+
+def step_of(m, n=None): return Step(m, CODEC, SIZE, COCO17.flip_index), peers(n or m.nets, **m.copies)
+def luck(k=0): return torch.Generator().manual_seed(k)
+
+@pytest.mark.parametrize('name', ['supervised', 'naive', 'posedual_jc', 'sspcm', 'multiaugs'])
+def test_a_step_is_a_function_of_networks_batch_chance_and_its_number(batch, name):
+    "All that is random comes from its generator, and every network is asked for its gradient in one call"
+    step, model = step_of(METHODS[name])
+    model.eval()
+    calls, was, forward = [], torch.get_rng_state(), type(model).forward
+    model.forward = lambda *a: (calls.append(a), forward(model, *a))[1]
+    a, b, c = (step(model, batch, luck(k), 5) for k in (0, 0, 1))
+    assert len(calls) == 3 and torch.equal(torch.get_rng_state(), was)
+    assert torch.equal(a.total, b.total) and a.parts == b.parts and not torch.equal(a.total, c.total)
+    m, S = METHODS[name], a.parts
+    total = sum(m.sup*S[f'sup{i+1}'] + m.cons*S.get(f'cons{i+1}', 0.) for i in range(m.nets))
+    assert_close(a.total.detach(), torch.as_tensor(total))
+    assert set(S) == {f'{t}{i+1}' for i in range(m.nets) for t in ('sup', 'cons')[:1 + bool(m.student_views)]}
+
+def test_what_two_networks_hide_has_the_same_numbers_in_two_places(batch):
+    "Nothing is sampled once the teachers have answered: the holes are open until then"
+    step, model = step_of(METHODS['posedual_jc'])
+    g = luck()
+    easy, hard = step.pair(step.sampler(batch[0]['unlabeled'], g))
+    after = g.get_state()
+    one, two = step.hide(hard, [torch.rand(6, K, 16, 16) for _ in range(2)], easy)
+    assert torch.equal(g.get_state(), after)
+    assert torch.equal(one[0].holes[0].box[...,2:], two[0].holes[0].box[...,2:]) and not torch.equal(one[0].holes[0].box, two[0].holes[0].box)
+    with pytest.raises(ValueError, match='`hide` first'): step.render(batch[0]['unlabeled'], hard)
+
+def test_a_teacher_and_a_weight_of_ones_own_say_one_thing_each(batch):
+    "A teacher says whose answers it wants, a weight what counts; everything else has a default"
+    class Both(Teacher):
+        def sources(self, i, n, step=LATER): return [('net', j) for j in range(n)]
+        def merge(self, heats, codec=CODEC): return sum(heats)/len(heats)
+    class Left(Weight):
+        sources = (('net', 0),)
+        def __call__(self, heat): return torch.ones_like(heat[...,0,0]) * torch.arange(K).lt(5)
+    m = Method(Both(), A30, (A60,), nets=2, weight=Left())
+    step, model = step_of(m)
+    made = step(model.eval(), batch, luck()).made
+    with torch.no_grad(): heat = sum(net(made.forward.images[0]) for net in model.nets)/2
+    assert_close(made.targets[1][0][0], carry(heat, made.easy[0], made.hard[1][0], 2, COCO17.flip_index), atol=1e-6, rtol=0)
+    assert (made.targets[0][0][1].sum(-1) == 5).all() and cost(m, (3, 5)) == (2*(3 + 5) + 2*5, 2*(3 + 5))
+    for wrong in (dict(teacher=lambda i, ask: None), dict(weight=lambda heat: None)):
+        with pytest.raises(UserError, match=r'derive its class from `semipose.teaching.(Teacher|Weight)`'): replace(m, **wrong)

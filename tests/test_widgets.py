@@ -15,7 +15,7 @@ from semipose.nets.peers import build_peers
 from semipose.protocols import protocol
 from semipose.run import places_of, prepare, train
 from semipose.skeletons import COCO17
-from semipose.teaching import Draws
+from semipose.teaching import Sampler
 from semipose.views import A30, A60, carry, plain, render
 from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer, ViewExplorer, album, answer, entropy, fall, heeded,
                               lesson, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
@@ -84,7 +84,7 @@ def test_an_album_asks_the_networks_of_each_moment(runs):
     assert "ensemble" not in album(runs / "naive", people=3).networks
     peers, p, sk, r = load_run(runs / "posedual", device="cpu")                        # the two roles, brought back to the plain crop
     image, codec, start = people_crops(runs / "posedual", r, p.size, 6).batch(range(6))["image"], Gaussian(p.sigma, peers.stride), plain(6, p.size)
-    l = lesson(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"], Draws(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
+    l = lesson(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"], Sampler(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
     for role, heat, view in (("teacher", l.teacher, l.easy), ("student", l.student, l.hard)):
         assert torch.allclose(a.answers["step 20", role].heat, carry(heat, view, start, codec, sk.flip_index), atol=1e-5)
     ema = album(runs / "mean_teacher", people=6)
@@ -247,7 +247,7 @@ def test_a_lesson_is_asked_of_networks_elsewhere(elsewhere, name):
     peers = build_peers("tiny", 17, m.nets, net=dict(width=8)).to("meta")
     peers.copy(**m.copies)
     image = torch.zeros(3, 3, *roomy((64, 48)), dtype=torch.uint8)
-    l = lesson(peers, m, image, codec, (64, 48), COCO17.flip_index, np.ones(17), Draws(3, (64, 48), generator=torch.Generator().manual_seed(0)), 2000)
+    l = lesson(peers, m, image, codec, (64, 48), COCO17.flip_index, np.ones(17), Sampler(3, (64, 48), generator=torch.Generator().manual_seed(0)), 2000)
     assert {t.device.type for t in (*l.pictures, l.teacher, l.target, l.student, l.easy.M, l.hard.M)} == {"cpu"}
     assert torch.equal(l.target, carry(l.teacher, l.easy, l.hard, codec, COCO17.flip_index)) and l.student.mean() > .1
 

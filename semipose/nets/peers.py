@@ -97,8 +97,9 @@ class Peers(nn.Module):
         return [nets[i](o) for o in x]
 
     def forward(self, *args, **kw):
-        "`peers(i, x)` asks network i; `peers(x)` asks every network and gives a list; a dict is a lesson"
+        "`peers(i, x)` asks network i; `peers(x)` asks every network and gives a list; a dict is a lesson; a function is given the peers"
         if len(args) == 2: return self.answer(*args, **kw)
+        if callable(args[0]): return args[0](self)
         if isinstance(args[0], dict): return self.lesson(*args, **kw)
         return [self.answer(i, *args, **kw) for i in range(len(self))]
 
