@@ -872,6 +872,7 @@ def train(
         raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} has: prepare them with this protocol, or give the folder.')
     recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
     peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
+    peers.joined = peers.joined or m.joined
     if start: begin_from(peers, start, networks)
     m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
     if not resume: dry_step(method, m, p, data, peers, dev, amp)

@@ -149,6 +149,7 @@ class Method:
     carried:str|None = None                   # how its heatmap is interpolated, see `carry`; None: bilinear, as published; 'spline' keeps heights
     height:str|None = None                    # of what is taught: None, as carried (drawn bumps: 1); 'one', scaled to 1; 'teacher', drawn bumps as high as the teacher's
     evaluation:bool = False                   # networks teach in evaluation mode, through running statistics; published: in training mode
+    joined:bool = False                       # labelled and student pictures share one forward, and so batch statistics; published: each has its own
     together:bool = False                     # the student views share one draw of their last step
     networks:tuple = ()                       # of each network the protocol's field that names it, 'net' or 'other'; the last one stands for all further ones, () is 'net'
 
