@@ -25,9 +25,9 @@ def add(
 
 # %% auto #0
 __all__ = ['GROUPS', 'TITLES', 'PAPER', 'ONE', 'TWO', 'A60JC', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED',
-           'JO_RELEASED', 'METHODS', 'SHIPPED', 'add', 'add_heights', 'own', 'line_of', 'is_todays', 'method',
-           'is_unlike', 'kinds', 'second_of', 'title', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost',
-           'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
+           'JO_RELEASED', 'METHODS', 'SHIPPED', 'add', 'add_heights', 'add_joined', 'row_of', 'own', 'line_of',
+           'is_todays', 'method', 'is_unlike', 'kinds', 'second_of', 'title', 'table', 'teacher', 'mean_of', 'counted',
+           'formula', 'Cost', 'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
 
 # %% ../nbs/42_methods.ipynb #de3443a9
 add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
@@ -63,9 +63,14 @@ def add_heights(name:str, title:str, m:Method)->None:   # a single or dual row a
     add('heights', f'{name}_one',        f'{title}, scaled to 1',             replace(kept, height='one'))
     add('heights', f'{name}_drawn_kept', f'{title}, drawn anew, as high',     replace(m, drawn=True, height='teacher'))
     if name != 'posecons': add('heights', f'{name}_drawn', f'{title}, drawn anew', replace(m, drawn=True))
+def add_joined(*names:str)->None:   # rows of the table
+    "The same rows, with one forward for labelled and unlabelled pictures of a student"
+    for name in names: add('batch statistics', f'{name}_joined', f'{TITLES[name]}, joined', replace(row_of(name), joined=True))
+def row_of(name:str)->Method: return next(rows[name] for rows in GROUPS.values() if name in rows)
 add_heights('posecons',    'PoseCons',      ONE)
 add_heights('posecons_jc', 'PoseCons + JC', replace(ONE, student_views=A60JC))
 add_heights('posedual_jc', 'PoseDual + JC', replace(TWO, student_views=A60JC))
+add_joined('naive', 'posecons', 'posecons_jc', 'posedual_jc', 'posecons_kept', 'posedual_jc_kept', 'posecons_drawn', 'posedual_jc_drawn')
 
 # %% ../nbs/42_methods.ipynb #f93a4c1e
 PAIRS = {'': ('', (A60,)), '_equal': (', equal pair', (A30,))}   # what the student sees beside a teacher on A30
@@ -193,7 +198,7 @@ def table(
 def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn', 'Peer, spline, evaluation'
     height = f', {"height 1" if m.height == "one" else "as high"}' if m.height else ''
     return (type(m.teacher).__name__ + (f'({m.decay})' if m.decay else '') + f', {m.carried}'*bool(m.carried) + ', drawn'*m.drawn + height
-            + ', evaluation'*m.evaluation)
+            + ', evaluation'*m.evaluation + ', joined'*m.joined)
 def mean_of(views:tuple)->str:      # e.g. 'A30', 'mean of 8, x0.9 to x1.3 mirrored'
     return str(views[0]) if len(views) == 1 else f'mean of {len(views)}, {views[0]} to {views[-1]}'
 def counted(weight)->str:           # e.g. 'Everything', 'Confident(0.4)', 'Reweighted'

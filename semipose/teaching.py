@@ -208,6 +208,7 @@ class Method:
     carried:str|None = None             # how its heatmap is interpolated, see `carry`; None: bilinear
     height:str|None = None              # of the target; 'one': 1; 'teacher': pseudo labels as high as its peaks
     evaluation:bool = False             # teachers answer in evaluation mode; published: in training mode
+    joined:bool = False                 # labelled and student crops share one forward; published: each has its own
     together:bool = False               # the student views share one sample of their last step
     networks:tuple = ()                 # of each network the protocol's field, 'net' or 'other'; the last for all more
 
@@ -467,7 +468,7 @@ class Step(Crops):
         with in_float32(image):
             hard = self.hide(hard, heats, easy)                                     # for each network
             shown = self.pictures(x, known, forward.images, hard)
-        answers = full(peers(shown))                                                # every gradient, in one call
+        answers = full(peers(shown, joined=m.joined or None))                                                # every gradient, in one call
         with in_float32(image):
             if both: heats = self.teach(forward.of(answers['teacher']), step)
             labels = self.labels(known, y, peers.nets)

@@ -104,13 +104,14 @@ class Peers(nn.Module):
         return [self.answer(i, *args, **kw) for i in range(len(self))]
 
     def lesson(self,
-        x:dict,  # name -> (B,3,H,W) for every network, or one list of such batches per network
+        x:dict,         # name -> (B,3,H,W) for every network, or one list of such batches per network
+        joined=None,    # override self.joined for this call
     )->dict:     # name -> one answer per network: (B,K,h,w), or a list of them (a network that answers coarse to fine has its list in place of each)
         "What training shows the networks, by name; the answers come back under the same names"
         out = {name: [] for name in x}
         for i in range(len(self)):
             mine  = {name: [v] if isinstance(v, Tensor) else v[i] for name,v in x.items()}
-            heats = iter(self.answer(i, [crops for v in mine.values() for crops in v]))
+            heats = iter(self.answer(i, [crops for v in mine.values() for crops in v], joined=joined))
             for name,v in mine.items():
                 got = [next(heats) for _ in v]
                 out[name].append(got[0] if isinstance(x[name], Tensor) else got)
