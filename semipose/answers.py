@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
+import torch
 from .errors import UserError, remark
 from .skeletons import Skeleton, mirrored
 from .data.coco import find_coco
@@ -23,7 +24,7 @@ from .networks import codec_of, peers_of, pick_device
 from .people import is_own, people_of, shared_note, trained_on
 from .predict import Prediction, predict_all
 from .protocols import Protocol
-from .recipe import Recipe, is_place, places_now, read_recipe
+from .recipe import is_place, places_now, read_recipe
 
 # %% auto #0
 __all__ = ['load_run', 'Answers', 'answers_of', 'evaluate_run', 'tell_limits', 'people_for_test']

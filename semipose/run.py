@@ -4,7 +4,7 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import json, os, shutil, signal, sys, threading, time
+import json, signal, sys, threading, time
 from collections.abc import Mapping
 from dataclasses import replace as changed
 from datetime import datetime, timezone

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import gc, json, traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 import torch
@@ -23,8 +23,8 @@ from .folder import Run, read_run
 from .measure import Evaluate
 from .networks import check_batch, check_networks, check_precision, codec_of, pick_device
 from .people import Data, Who, as_begun, drawn_people, keys_of, marks, prepare, read_who, val_key, val_of
-from .recipe import (DEFAULTS, PLACES, Recipe, is_drawn, key_of, place_of, portable, row_of, terms_of, terms_of_run,
-                             unusual)  # noqa: F401
+from .recipe import (PLACES, Recipe, is_drawn, key_of, place_of, portable, row_of, terms_of, terms_of_run,  # noqa: F401
+                             unusual)
 from .run import starts, train_row, wants_labels
 
 # %% auto #0
