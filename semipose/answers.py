@@ -24,7 +24,7 @@ from .networks import codec_of, peers_of, pick_device
 from .people import is_own, people_of, shared_note, trained_on
 from .predict import Prediction, predict_all
 from .protocols import Protocol
-from .recipe import is_place, places_now, read_recipe
+from .recipe import Recipe, is_place, places_now, read_recipe
 
 # %% auto #0
 __all__ = ['load_run', 'Answers', 'answers_of', 'evaluate_run', 'tell_limits', 'people_for_test']
@@ -34,11 +34,13 @@ def load_run(
     folder,                 # a run folder
     weights:str='last',     # 'last' or 'best'
     device='auto',
-)->tuple[Peers,Protocol,Skeleton,dict]:   # networks in evaluation mode, protocol, skeleton, recipe
+)->tuple[Peers,Protocol,Skeleton,Recipe]:   # networks in evaluation mode, protocol, skeleton, recipe
     "The networks of a finished run"
     if weights not in ('last', 'best'): raise UserError(f"weights={weights!r}: it is 'last' or 'best'.")
     r = read_recipe(folder)
-    p, m = Protocol.from_dict(r['protocol']), SimpleNamespace(**{**r['own'], 'networks': tuple(r['own']['networks'])}) if r.get('own') else find_method(r['method'])
+    p = r.protocol
+    own = r.own and SimpleNamespace(**{**r.own, 'networks': tuple(r.own['networks'])})
+    m = own or find_method(r.method)     # a row of one's own need not be there
     p = replace(p, weights=None, weights2=None, other_weights=None)   # the run's own weights replace the encoder's
     sk = Skeleton.from_coco(r['skeleton'], sigmas=r.get('sigmas'))
     peers = peers_of(p, len(sk), r['nets'], r['seed'], kinds(m, r['nets']), **m.copies)
@@ -49,12 +51,13 @@ def load_run(
 @dataclass
 class Answers:
     "What a run's networks say about people whose truth is known"
-    people:People                   # the truth with all that COCO ignores, v = 0 for joints that the networks have not learned
+    people:People                   # the truth with all that COCO ignores, v = 0 for joints that were not learned
     rows:np.ndarray                 # (n,) who of them was predicted
     found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
     said:tuple = ()                 # what one must know of these people, in sentences: who was trained on, who is gone
     taught:np.ndarray|None = None   # (n,) as `trained_on`, of those predicted
 
+# %% ../nbs/69_answers.ipynb #221c0ecc
 def answers_of(
     folder,                 # a run folder
     data=None,              # a data folder or file of any known kind; None: the people the run was measured on
@@ -81,7 +84,9 @@ def answers_of(
     people.skeleton = mirrored(people.skeleton, skeleton.flips, skeleton.mirror)
     people = replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
     rows = people.posed
-    if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
+    if not len(rows):
+        raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on '
+                        'other data.')
     how = None if how is None else how[rows]
     said = [*said, *shared_note(how)]
     if progress:
@@ -98,13 +103,14 @@ def evaluate_run(
     nms:float|None=.9,          # as `coco_results`
     max_people:int|None=None,   # as `evaluate_results`
     **kw,                       # as `answers_of`
-)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> numbers as `score`, people, joints asked, 'trained on' where some were
+)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> numbers as `score`, people, joints asked, trained on
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
     tell_limits(a, np.asarray(read_recipe(folder)['supervised']) > 0, nms)
     n = 0 if a.taught is None else int((a.taught > 0).sum())
     about = {'people': len(a.rows), 'joints': int(a.people.supervised.sum()), **({'trained on': n} if n else {})}
-    return {name: score(a.people, a.rows, f, a.people.supervised, nms, max_people)[0] | about for name, f in a.found.items()}
+    numbers = lambda f: score(a.people, a.rows, f, a.people.supervised, nms, max_people)[0]
+    return {name: numbers(f) | about for name, f in a.found.items()}
 
 def tell_limits(
     a:Answers,
@@ -120,7 +126,8 @@ def tell_limits(
     kept = min(len(coco_results(a.people, f.xy, f.score, nms=nms)[1]) for f in a.found.values())
     alike = len(np.unique(alike_people(a.people, nms)[:,1]))
     if kept < len(a.rows):
-        remark(f'OKS-NMS {nms:g} dropped {len(a.rows) - kept:,} of {len(a.rows):,} answers, though every box is a true person\'s'
+        remark(f'OKS-NMS {nms:g} dropped {len(a.rows) - kept:,} of {len(a.rows):,} answers, though every box is a '
+               'true person\'s'
                + f' ({alike:,} would go if all were right)'*bool(alike) + '; --nms 1 (nms=None) keeps all.')
 
 # %% ../nbs/69_answers.ipynb #7b2e2442
@@ -130,11 +137,14 @@ def people_for_test(
 )->Path:            # their file; UserError if there are none
     "People whom neither training nor the choice of a checkpoint has asked, for one last number"
     r = read_recipe(folder)
-    if not data and r.get('places') and not (now := places_now(folder, r, 'data') or [f.parent for f in places_now(folder, r, 'labels')]):
-        raise UserError(f'The people of the run {folder} are not where they were: say where people for a test are with --data.')
-    place = Path(data or (now[0] if r.get('places') else r.get('data') or Path(r['labels']).parent))
+    now = places_now(folder, r, 'data') or [f.parent for f in places_now(folder, r, 'labels')]
+    if not data and r.places and not now:
+        raise UserError(f'The people of the run {folder} are not where they were: say where people for a test are '
+                        'with --data.')
+    place = Path(data or (now[0] if r.places else r.data or Path(r.labels).parent))
     path = find_coco(place, 'test')[0]
     if not place.is_file() and 'test' not in path.stem:
-        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures in '
+        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with '
+                        'pictures in '
                         'images/test, or give their file as data (--data).')
     return path

@@ -17,8 +17,8 @@ __all__ = ['FILES', 'refuse_existing', 'is_blank', 'clear_blank', 'open_run', 't
            'list_runs', 'Log']
 
 # %% ../nbs/67_folder.ipynb #61650eb0
-FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors',
-         'best.safetensors', 'state.safetensors', 'strip.npz')
+FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'log.csv', 'result.json', 'people.json',
+         'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def refuse_existing(
     folder,                 # where a run is to go
@@ -27,10 +27,14 @@ def refuse_existing(
 )->None:                    # UserError if it cannot go there
     "Asked before anything slow is done"
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir(): raise UserError(f'{folder} is a file, not a run folder: choose another --name, or remove it.')
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f'{folder} is a file, not a run folder: choose another --name, or remove it.')
     if is_free(folder) or is_blank(folder, mine): return
-    if not known: raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove it.')
-    if not (folder/'recipe.json').exists(): raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
+    if not known:
+        raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove '
+                        'it.')
+    if not (folder/'recipe.json').exists():
+        raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
 
 def is_blank(
     folder,                 # where a run is to go
@@ -38,7 +42,8 @@ def is_blank(
 )->bool:
     "Does a run lie there that ended before its first measurement, and that nobody is at? Its place is free"
     folder, left = Path(folder), {*FILES, '.lock'} - {'result.json', 'weights.safetensors', 'state.safetensors'}
-    return folder.is_dir() and all(f.name in left or f.match('.*.part') for f in folder.iterdir()) and (mine or not is_held(folder))
+    if not folder.is_dir() or not all(f.name in left or f.match('.*.part') for f in folder.iterdir()): return False
+    return mine or not is_held(folder)
 
 def clear_blank(
     folder,                 # of a run that this process holds
@@ -64,8 +69,11 @@ def open_run(
     folder = Path(folder)
     refuse_existing(folder, replace or resume, mine)
     if mine or not is_held(folder):
-        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing; a living one is still at it
-    elif replace: raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
+        # what a killed process was writing; a living one is still at it
+        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)
+    elif replace:
+        raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name '
+                        'or --out.')
     if resume:
         same_recipe(folder, recipe)
         return folder
@@ -94,7 +102,8 @@ def read_result(
     try: r = json.loads(path.read_text())
     except FileNotFoundError: return None
     except (ValueError, UnicodeDecodeError): r = None
-    if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
+    whole = isinstance(r, dict) and isinstance(r.get('rows'), list) and r['rows'] and isinstance(r.get('last'), dict)
+    if not whole or 'state' not in r:
         raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
     return r
 
@@ -129,15 +138,18 @@ def list_runs(
     "What has been trained here; folders within folders too, such as a comparison's"
     rows = []
     for path in sorted(Path(out).rglob('recipe.json'), key=lambda f: f.stat().st_mtime):
-        row = dict(run=str(path.parent.relative_to(out)), method='', data='', labels='', seed='', step='', AP=None, state='damaged')
+        name, empty = str(path.parent.relative_to(out)), dict.fromkeys(('method', 'data', 'labels', 'seed', 'step'), '')
+        row = dict(run=name, **empty, AP=None, state='damaged')
         try: recipe, result = read_recipe(path.parent), read_result(path.parent)
         except UserError:
             rows.append(row)
             continue
         last = (result or {}).get('last', {})
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
-        rows.append(dict(row, method=recipe['method'], data=place_name(recipe, 'data') or place_name(recipe, 'labels'), labels=str(recipe['protocol'].get('labels') or 'all'),
-                         seed=recipe['seed'], step=f'{last.get("step", 0)}/{recipe.get("steps", 0)}', AP=last.get('ap'), state=state))
+        data = place_name(recipe, 'data') or place_name(recipe, 'labels')
+        labels = recipe.settings.get('labels') or 'all'
+        rows.append(dict(row, method=recipe.method, data=data, labels=str(labels), seed=recipe.seed,
+                         step=f'{last.get("step", 0)}/{recipe.steps or 0}', AP=last.get('ap'), state=state))
     return rows
 
 class Log:

@@ -85,14 +85,17 @@ class Strip:
     def take_up(self, note:dict, extra:dict):
         self.histograms = list(note['histograms'])
         rows = range(len(self.histograms))
-        self.heats = {name: [extra[f'{name}.{i}'].numpy() for i in rows if f'{name}.{i}' in extra] for name in self.heats}
+        kept = lambda name: [extra[k].numpy() for i in rows if (k := f'{name}.{i}') in extra]
+        self.heats = {name: kept(name) for name in self.heats}
 
     def save(self, path, steps)->None:      # strip.npz; the steps at which was measured
         (t, l), (H, W) = ((a - b)//2 for a, b in zip(self.crops.shape[-2:], self.size)), self.size
         heat, joints = self.heats['strip'], self.heats['joints']
-        each = dict(joints=np.stack(joints)) if len(joints) == len(heat) else {}   # an older semipose wrote them in part
+        # an older semipose wrote them in part
+        each = dict(joints=np.stack(joints)) if len(joints) == len(heat) else {}
         with whole(path) as part, open(part, 'wb') as f:
-            np.savez_compressed(f, crops=self.crops[..., t:t+H, l:l+W].numpy(), heat=np.stack(heat), steps=np.asarray(steps), **each)
+            crops = self.crops[..., t:t+H, l:l+W].numpy()
+            np.savez_compressed(f, crops=crops, heat=np.stack(heat), steps=np.asarray(steps), **each)
 
 # %% ../nbs/65_measure.ipynb #8eeb288b
 MEASURES = dict(ap='AP', pck='PCK@0.2', pckh='PCKh@0.5')   # of a row of the log -> of `score`
@@ -151,7 +154,8 @@ def networks_row(
 )->dict[str,float]:
     "How a row of the log keeps a number of each network"
     both = {} if ensemble is None else {f'{key}_ensemble': ensemble}
-    return {key: float(np.mean(each)) if mean is None else mean, **both, **{f'{key}{i+1}': v for i,v in enumerate(each)}}
+    mean = float(np.mean(each)) if mean is None else mean
+    return {key: mean, **both, **{f'{key}{i+1}': v for i,v in enumerate(each)}}
 
 @patch
 def peaks(self:Evaluate, nets, crops)->torch.Tensor:    # (networks, people, joints)
@@ -167,7 +171,7 @@ def plain(self:Evaluate)->Iterator[torch.Tensor]:
 
 @patch
 def people(self:Evaluate, model=None)->dict:    # of `model`'s answers; None: at the last measurement
-    "What COCO's evaluation made of each validation person, for each network: enough to compare two runs person by person"
+    "What COCO's evaluation made of each validation person, for each network: two runs are compared person by person"
     if model is not None: _, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
     asked = replace(self.data.val, vis=self.data.val.vis*self.keep)
     return dict(val=val_key(asked), train=val_key(self.data.train), nets=[who.to_dict() for who in self.found])

@@ -29,7 +29,8 @@ def pick_device(
     if device == 'auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try: d = torch.device(device); torch.zeros(1, device=d)
     except (RuntimeError, AssertionError) as e:
-        raise UserError(f'The device {device!r} is not there ({str(e).splitlines()[0]}): use --device cpu, or auto.') from None
+        raise UserError(f'The device {device!r} is not there ({str(e).splitlines()[0]}): use --device cpu, or '
+                        'auto.') from None
     return d
 
 def check_precision(
@@ -48,7 +49,8 @@ def check_batch(
     taught = find_method(method).student_views
     if p.batch[0] >= 1 and (p.batch[1] >= 1 or not taught): return
     who = 'labelled and unlabelled' if taught else 'labelled'
-    raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {who} people in every step: '
+    raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {who} people in every '
+                    'step: '
                     f'give --batch {max(*p.batch, 1)}.')
 
 # %% ../nbs/66_networks.ipynb #9f542030
@@ -57,20 +59,26 @@ def codec_of(p:Protocol, stride:int):
     return build_codec(p.decode, p.sigma, stride)
 
 def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->Peers:
-    "The protocol's networks: net i starts from (seed, i), so PoseDual's two start differently; `networks` as of `kinds`, () = all 'net'"
+    "The protocol's networks; `networks` are their kinds, as of `methods.kinds`, () = all 'net'"
     networks = tuple(networks) or ('net',)*n
-    if 'other' in networks and not p.other: raise UserError(f'The protocol {p.name} names one network, and this method needs a second: set the field other, e.g. --other resnet34.')
+    if 'other' in networks and not p.other:
+        raise UserError(f'The protocol {p.name} names one network, and this method needs a second: set the field '
+                        'other, e.g. --other resnet34.')
     each = dict(net=(p.net, p.weights, p.width), other=(p.other, p.other_weights, p.other_width))
     name, weights, width = map(list, zip(*(each[k] for k in networks)))
-    weights = [p.weights2 or w if k == 'net' and 'net' in networks[:i] else w for i,(k, w) in enumerate(zip(networks, weights))]
-    return build_peers(name, joints*build_codec(p.decode).planes, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
+    second = lambda i, k: k == 'net' and 'net' in networks[:i]
+    weights = [p.weights2 or w if second(i, k) else w for i,(k, w) in enumerate(zip(networks, weights))]
+    net = tuple({'width': w} if w else None for w in width)
+    planes = joints*build_codec(p.decode).planes
+    return build_peers(name, planes, n, seed=seed, weights=weights, net=net, joined=p.joined, **kw)
 
 def check_networks(
     methods,        # names in METHODS
     p:Protocol,
 )->None:            # UserError, before anything slow is done
-    "Build the networks that they need once: a package that is not there, a download that fails, a file that does not fit are told before the people are read"
-    for networks in sorted({kinds(m, min(m.nets, 2)) for m in map(find_method, methods)}): peers_of(p, 1, len(networks), 0, networks)
+    "Build their networks once: what is missing or does not fit is told before people are read"
+    for networks in sorted({kinds(m, min(m.nets, 2)) for m in map(find_method, methods)}):
+        peers_of(p, 1, len(networks), 0, networks)
 
 # %% ../nbs/66_networks.ipynb #cb9b0e51
 def begin_from(
@@ -79,25 +87,32 @@ def begin_from(
     networks:tuple=(),  # of each peer, see `kinds`; () = all 'net'
 )->Peers:               # UserError if there are too few networks, or other ones
     "Take the networks of a finished run; the first peers of a larger set, copies included"
-    folders, networks, used = start if isinstance(start, dict) else dict(net=start, other=start), tuple(networks) or ('net',)*len(peers), {}
+    folders = start if isinstance(start, dict) else dict(net=start, other=start)
+    networks, used = tuple(networks) or ('net',)*len(peers), {}
     def weights(start):
         path = Path(start)/'weights.safetensors'
-        if not path.exists(): raise UserError(f'There are no weights in {start}: give the folder of a finished run as start.')
+        if not path.exists():
+            raise UserError(f'There are no weights in {start}: give the folder of a finished run as start.')
         return {k: v for k,v in load_tensors(path)[0].items() if k.startswith('nets.')}
     states = {kind: weights(folders[kind]) for kind in set(networks)}
     for kind, net in zip(networks, peers.nets):
         i, start = used.setdefault(kind, 0), folders[kind]
         used[kind] += 1
         mine = {k[len(f'nets.{i}.'):]: v for k,v in states[kind].items() if k.startswith(f'nets.{i}.')}
-        if not mine: raise UserError(f'The run {start} has no network {i+1}, and this method needs {len(peers.nets)}: start from a run with as many.')
+        if not mine:
+            raise UserError(f'The run {start} has no network {i+1}, and this method needs {len(peers.nets)}: start '
+                            'from a run with as many.')
         try: net.load_state_dict(mine)
-        except RuntimeError: raise UserError(f'The networks of the run {start} are not those of this protocol: start from a run of the same protocol.') from None
+        except RuntimeError:
+            raise UserError(f'The networks of the run {start} are not those of this protocol: start from a run of the '
+                            'same protocol.') from None
     if peers.frozen is not None: peers.freeze()
     if peers.ema is not None: peers.update(0.)
     return peers
 
 # %% ../nbs/66_networks.ipynb #c3c8db66
-NO_ROOM = ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')     # CPU, Windows, CUDA, cuBLAS
+# CPU, Windows, CUDA, cuBLAS
+NO_ROOM = ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')
 
 def step_sentence(
     e:Exception,        # of a step
@@ -108,9 +123,11 @@ def step_sentence(
     what = f'crops of {p.size[0]}x{p.size[1]} px and {p.batch[0]}+{p.batch[1]} people a step'
     full = isinstance(e, RuntimeError) and any(s in str(e) for s in NO_ROOM)
     if full or isinstance(e, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return f'The memory of {device} has no room for {what} ({p.net}): give a smaller --batch, a smaller --size, or a smaller --net.'
+        return (f'The memory of {device} has no room for {what} ({p.net}): '
+                'give a smaller --batch, a smaller --size, or a smaller --net.')
     if 'more than 1 value per channel' in str(e):
-        return f'Batch normalisation has a single value for each channel with {what} ({p.net}): give --batch 2 or more, or a larger --size.'
+        return (f'Batch normalisation has a single value for each channel with {what} ({p.net}): '
+                'give --batch 2 or more, or a larger --size.')
 
 # %% ../nbs/66_networks.ipynb #f52e24e6
 def dry_step(
@@ -140,6 +157,7 @@ def dry_step(
         what = f'crops of {p.size[0]}x{p.size[1]} px and {known}+{unknown} people'
         why = f'{type(e).__name__}: {str(e).splitlines()[0][:160]}' if str(e) else type(e).__name__
         raise UserError(step_sentence(e, p, device) or
-                        f'{method} with {p.net} cannot take a step with {what} ({why}): choose another --size, --batch or --net.') from e
+                        f'{method} with {p.net} cannot take a step with {what} ({why}): '
+                        'choose another --size, --batch or --net.') from e
     finally:
         random.setstate(was[0]); np.random.set_state(was[1])  # noqa: NPY002

@@ -50,14 +50,16 @@ class Data:
     @property
     def labeled(self)->Crops: return self.crops.subset(self.split.labeled)
     @property
-    def unlabeled(self)->Crops: return self.others if self.others is not None else self.crops.subset(self.split.unlabeled)
+    def unlabeled(self)->Crops:
+        return self.others if self.others is not None else self.crops.subset(self.split.unlabeled)
 
 # %% ../nbs/64_people.ipynb #3f6b0105
 CACHE = 4*2**30   # bytes of crops that are kept in memory
 
 def prepare(
     p:Protocol,             # what is held equal
-    data=None,              # a folder of COCO, MPII, AI Challenger or Leeds Sports Pose, see data.sets, or the pictures of `labels`
+    # a folder of COCO, MPII, AI Challenger or Leeds Sports Pose, see data.sets, or the pictures of `labels`
+    data=None,
     seed:int=0,             # of the labelled choice
     unlabeled=None,         # another folder whose pictures are the unlabelled people: COCO-style, or pictures alone
     progress:bool=True,     # bars for what takes over two seconds
@@ -91,7 +93,7 @@ def kept(crops:Crops|None, progress:bool=True)->Crops|None:    # in memory where
 def readers(
     *streams,   # (crops or None, how many of them make a batch)
 )->int:
-    "Processes that read ahead: none for crops in memory, else one per core but one, at most 8, and no more than shared memory has room for"
+    "Processes that read ahead: none for crops in memory, else one per core but one, if shared memory has room"
     each = [(crops, n) for crops, n in streams if crops is not None and n]
     if all(isinstance(crops, CachedCrops) for crops, _ in each): return 0
     if multiprocessing.get_context().get_start_method() != 'fork': return 0   # each would run the caller's script anew
@@ -105,7 +107,7 @@ def joints_of(
     found:Skeleton,             # as the data have it
     p:Protocol,                 # may say otherwise: flips, mirror
     begun:Skeleton|None=None,   # of a run that is taken up
-)->Skeleton:                    # UserError if the pairs do not fit, or a flip test is asked of joints that are not mirrored
+)->Skeleton:                    # UserError if the pairs do not fit, or a flip test is asked of unmirrored joints
     "The joints that are trained: mirror pairs as typed, or as a run was begun with"
     sk = begun if begun is not None and begun.joints == found.joints else mirrored(found, p.flips, p.mirror)
     if p.flip: sk.in_mirror()
@@ -118,7 +120,8 @@ def check_people(
     "Is there anybody to learn from, and anybody to be measured on?"
     for people, what, end in ((train, 'training', 'learned'), (val, 'validation', 'measured')):
         if len(people.posed): continue
-        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated joint, so nothing '
+        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated '
+                        'joint, so nothing '
                         f'can be {end}; check "bbox" and v in "keypoints", or give other people.')
 
 def choose_labeled(
@@ -152,7 +155,7 @@ def val_of(
 
 def marks(
     people:People,
-)->list[str]:           # (N,) hexadecimal digits: ten of the joints (of the box, where they are under three), ten of the box
+)->list[str]:           # (N,) hexadecimal digits: ten of the joints (under three: of the box), ten of the box
     "What tells a person from all others, whatever folder, file or number it is found under"
     seen, names = people.vis > 0, [os.path.basename(f).encode('utf-8', 'surrogateescape') for f in people.files]
     joints = np.ascontiguousarray(np.where(seen[...,None], np.nan_to_num(people.xy), -1).round().astype('<i4'))
@@ -200,14 +203,15 @@ def read_who(
         whole = all(v is None or len(v.keys) == len(v.marks) for v in who.values())
         if not (who['train'] and who['val'] and whole): raise ValueError
     except (ValueError, KeyError, TypeError, IndexError):
-        raise UserError(f'{path} is damaged: remove it, and the run is asked about the people of its folder as they are today.') from None
+        raise UserError(f'{path} is damaged: remove it, and the run is asked about the people of its folder as they '
+                        'are today.') from None
     return who
 
 # %% ../nbs/64_people.ipynb #3be28adc
 def find_again(
     people:People,          # what the files hold today
     who:Who,                # of a run
-)->tuple[np.ndarray,int,int]:   # rows of those that are there, in the run's order; how many are gone; how many have changed
+)->tuple[np.ndarray,int,int]:   # rows of those that are there, in the run's order; how many are gone, and changed
     "The same people once more"
     now, row = marks(people), {k: i for i, k in reversed(list(enumerate(keys_of(people))))}
     at = [(row[k], m) for k, m in zip(who.keys, who.marks) if k in row]
@@ -231,25 +235,28 @@ def people_of(
     folder,                         # of a run
     recipe:Mapping|None=None,          # of it
     data=None,                      # where its data folder is now, see `is_own`; None: found
-)->tuple[People,People,list[str]]:  # to train on, to validate on; what has become of them, in sentences. UserError if nobody is left
+)->tuple[People,People,list[str]]:  # to train and to validate on; what has become of them. UserError if nobody is left
     "The very people of a run, wherever one works now and whatever else the files hold by now"
     recipe, who = recipe or read_recipe(folder), read_who(folder)
     asked = [k for k in ('data', 'labels') if recipe.get(k)]
     ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in asked}
     if lost := [k for k in asked if not ways[k]]:
         what = 'labels' if lost[0] == 'labels' else 'people'
-        raise UserError(f'The {what} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, or say where others are with --data.')
+        raise UserError(f'The {what} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, '
+                        'or say where others are with --data.')
     tried = [{k: w[min(i, len(w)-1)] for k,w in ways.items()} for i in range(max(map(len, ways.values()), default=0))]
     found = None
     for source in tried:
         again = _people_at(source, who, folder)
         if found is None or again[2] < found[2]: found = again
         if not found[2]: break
-    if found is None: raise UserError(f'The run {folder} does not say where its people are: say where they are with --data.')
+    if found is None:
+        raise UserError(f'The run {folder} does not say where its people are: say where they are with --data.')
     train, val, _, said = found
     if not len(val):
         where = ', '.join(map(str, tried[0].values()))
-        raise UserError(f'None of the people that the run {folder} was validated on is in {where}: put the old data back, or give others with --data.')
+        raise UserError(f'None of the people that the run {folder} was validated on is in {where}: put the old data '
+                        'back, or give others with --data.')
     return train, val, said
 
 # %% ../nbs/64_people.ipynb #22d2c92f
@@ -258,7 +265,7 @@ def is_own(
     recipe:Mapping,            # of it
     data,                   # a folder or file of people
 )->bool:
-    "Are these the run's own people: where it had them from, or, where nothing is left, a place with all of them as they were?"
+    "Are these the run's own people: where it had them from, or, where nothing is left, a place with all of them?"
     k = 'labels' if recipe.get('labels') else 'data'
     if is_place(folder, recipe, k, data): return True
     if k == 'labels' or places_now(folder, recipe, k) or (who := read_who(folder)) is None: return False
@@ -278,7 +285,8 @@ def _people_at(source:dict, who, folder)->tuple:
         rows, gone, changed = find_again(people, who[name])
         parts.append(people.subset(rows))
         off += gone + changed
-        them = f'of the {len(who[name].keys):,} people that the run was {dict(train="trained", val="validated")[name]} on'
+        how = dict(train='trained', val='validated')[name]
+        them = f'of the {len(who[name].keys):,} people that the run was {how} on'
         if gone: said.append(f'{gone:,} {them} are gone from {people.folder}.')
         if changed: said.append(f'{changed:,} {them} have other joints or boxes than at training.')
     return *parts, off, said
@@ -298,7 +306,7 @@ def trained_on(
     folder,                 # of a run
     recipe:Mapping,            # of it
     people:People,          # anybody, with the run's joints
-)->np.ndarray|None:         # (N,) 0 never seen, 1 its picture alone, 2 with its joints; None of an earlier version's run
+)->np.ndarray|None:         # (N,) 0 never seen, 1 its picture alone, 2 with joints; None of an earlier version's run
     "Whom of these people a run was trained on, under whatever name and number they are here"
     who = read_who(folder)
     if who is None: return None
@@ -335,14 +343,18 @@ def as_begun(
     who = read_who(folder)
     alike = lambda people, w: keys_of(people) == w.keys and marks(people) == w.marks
     if who is None: return data
-    others, lost = data.others, f'so the run {folder} cannot go on as it was begun: give the old data, or choose another --name.'
+    others = data.others
+    lost = f'so the run {folder} cannot go on as it was begun: give the old data, or choose another --name.'
     if (others is None) != (who['others'] is None) or others and not alike(others.people, who['others']):
         raise UserError(f'The unlabelled people are not those that it was begun with, {lost}')
     if alike(data.train, who['train']) and alike(data.val, who['val']): return data
     train, val, said = people_of(folder, recipe)
     if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
-    train, val = (replace(people, skeleton=data.train.skeleton) for people in (train, val))     # mirrored as it was begun
-    if progress: print(f'The run goes on with the people that it was begun with, {len(train):,} to train on and {len(val.posed):,} to validate on; '
+    # mirrored as it was begun
+    train, val = (replace(people, skeleton=data.train.skeleton) for people in (train, val))
+    if progress:
+        print(f'The run goes on with the people that it was begun with, {len(train):,} to train on and '
+              f'{len(val.posed):,} to validate on; '
                        'what the files hold besides is left aside.')
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     return Data(train, val, Split.load(Path(folder)/'split.json', train), *cut, others, data.source)
@@ -353,7 +365,8 @@ def same_split(path:Path, data:Data)->None:
     old = Split.load(path, data.train)
     for k in ('labeled', 'heldout', 'unlabeled'):
         if not np.array_equal(getattr(old, k), getattr(data.split, k)):
-            raise UserError(f'{path}: the {k} people are not those the run was begun with, so the data have changed since: give the old data, or choose another --name.')
+            raise UserError(f'{path}: the {k} people are not those the run was begun with, so the data have changed '
+                            'since: give the old data, or choose another --name.')
 
 # %% ../nbs/64_people.ipynb #606f772d
 def drawn_people(

@@ -20,11 +20,14 @@ from .loop import Restore, fit, learner, save_state, save_weights
 from .methods import kinds, method as find_method, title
 from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed
-from .recipe import Recipe, at, filled, found, hardware, command, read_recipe, recipe_of, row_of, same_recipe, versions
+from .recipe import (Recipe, at, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
+                             versions)
 from .people import Data, as_begun, drawn_people, joints_of, prepare, readers, same_split, save_who
 from .measure import Evaluate, has_heads
-from .networks import begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of, pick_device, step_sentence
-from .folder import Log, Run, clear_blank, is_blank, open_run, read_result, read_run, refuse_existing, take_place
+from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of,
+                               pick_device, step_sentence)
+from .folder import (Log, Run, clear_blank, is_blank, open_run, read_result, read_run, refuse_existing,
+                             take_place)
 
 # %% auto #0
 __all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'take_up', 'starts',
@@ -32,10 +35,10 @@ __all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper
            'keep_numbers', 'demo']
 
 # %% ../nbs/71_run.ipynb #e9e80911
-from .recipe import (PLACES, check_labels, drawing_of, drawn_folder, is_place, nameless, place_name, place_of, places_now,  # noqa: F401
-                             places_of, revision)
-from .people import (CACHE, Who, choose_labeled, find_again, is_own, keys_of, marks, people_of, read_who, trained_on,  # noqa: F401
-                             val_key, val_of)
+from .recipe import (PLACES, check_labels, drawing_of, drawn_folder, is_place, nameless,  # noqa: F401
+                             place_name, place_of, places_now, places_of, revision)
+from .people import (CACHE, Who, choose_labeled, find_again, is_own, keys_of, marks,  # noqa: F401
+                             people_of, read_who, trained_on, val_key, val_of)
 from .measure import MEASURES, by_heads, score  # noqa: F401
 from .folder import FILES, list_runs  # noqa: F401
 from .answers import Answers, answers_of, evaluate_run, load_run, people_for_test  # noqa: F401
@@ -49,7 +52,7 @@ class Progress(Callback):
         steps:int,      # in all
         on:bool=True,
         done:int=0,     # steps that an earlier process did
-    ): self.label, self.steps, self.on, self.done, self.row, self.bar, self.plain = label, steps, on, done, {}, None, False
+    ): self.label, self.steps, self.on, self.done, self.bar, self.plain = label, steps, on, done, None, False
 
     def before_fit(self):
         if not self.on: return
@@ -68,13 +71,14 @@ class Progress(Callback):
         if self.bar and self.training: self.bar.update(self.task, advance=1)
     def show(self, row:dict):
         "A new measurement"
-        self.row = row
         if self.bar: self.bar.update(self.task, note=fitting(words_of(row), self.room))
-        elif self.on and self.plain: print(f'{self.label}  step {row["step"]}  {"  ".join(words_of(row))}  {row["seconds"]:.0f} s', flush=True)
+        elif self.on and self.plain:
+            print(f'{self.label}  step {row["step"]}  {"  ".join(words_of(row))}  {row["seconds"]:.0f} s', flush=True)
     def after_fit(self): self.close()
     def close(self):
         if self.bar: self.bar.stop(); self.bar = None
 
+# %% ../nbs/71_run.ipynb #e37eae7b
 def words_of(row:dict)->list[str]:  # of the log, the most important first
     losses = [f'{k} {v:.5f}' for k,v in row.items() if k[:3] in ('sup', 'con')]
     return [f'AP {row["ap"]:.1f}', f'peak {row["peak_unlabeled"]:.2f}', *losses]
@@ -89,8 +93,9 @@ class StopAfterStep(Callback):
     "While it is entered, Ctrl-C ends a training between two steps"
     order, asked, old = 95, False, None
     def __enter__(self):
-        mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if mine: self.old = signal.signal(signal.SIGINT, self.hear)
+        main = threading.current_thread() is threading.main_thread()
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if main and usual: self.old = signal.signal(signal.SIGINT, self.hear)
         return self
     def __exit__(self, *error):
         if self.old is not None: signal.signal(signal.SIGINT, self.old)
@@ -119,8 +124,8 @@ class Keeper:
         if has_heads(data.val): key, self.on = 'pckh', 'validation, by PCKh@0.5'
         if len(data.split.heldout): key, self.on = 'ap_heldout', 'held-out labels'
         self.log = Log(folder/'log.csv', old.note['rows'] if old else ())
-        ties = () if key == 'ap_heldout' else ('pck',)      # PCK is of validation, which held-out labels are there to spare
-        self.watch = Watch(evaluate, self.row, key, self.best, trained=bool(recipe.start), ties=ties)   # a callback of the learner
+        ties = () if key == 'ap_heldout' else ('pck',)      # PCK is of validation, which held-out labels spare
+        self.watch = Watch(evaluate, self.row, key, self.best, trained=bool(recipe.start), ties=ties)   # a callback
         if old:
             self.watch.take_up(old.note['rows'], old.note['best'])
             evaluate.strip.take_up(old.note, old.extra)
@@ -132,15 +137,17 @@ class Keeper:
             note, pictures = self.evaluate.strip.state()
             note |= dict(rows=self.log.rows, best=self.watch.best)
             save_state(self.watch.learn, self.folder/'state.safetensors', note, **pictures)
-    def best(self, model, row:dict): save_weights(model, self.folder/'best.safetensors', dict(step=row['step'], chosen_on=self.on))
+    def best(self, model, row:dict):
+        save_weights(model, self.folder/'best.safetensors', dict(step=row['step'], chosen_on=self.on))
 
 # %% ../nbs/71_run.ipynb #009f6a2d
 @patch
 def result(self:Keeper, state:str)->dict:    # 'running' or 'done'
     "Write result.json"
-    rows, best, method = self.log.rows, dict(self.watch.best, chosen_on=self.on) if self.watch.best else None, self.recipe.method
-    out = dict(method=method, title=title(method), seed=self.recipe.seed, state=state, last=rows[-1], best=best, rows=rows,
-               histograms=self.evaluate.strip.histograms, collapsed=collapsed(rows))
+    rows, method = self.log.rows, self.recipe.method
+    best = dict(self.watch.best, chosen_on=self.on) if self.watch.best else None
+    out = dict(method=method, title=title(method), seed=self.recipe.seed, state=state, last=rows[-1], best=best,
+               rows=rows, histograms=self.evaluate.strip.histograms, collapsed=collapsed(rows))
     write_json(self.folder/'result.json', out)
     return out
 
@@ -166,7 +173,7 @@ def train(
     device='auto',          # 'auto', 'cpu', 'cuda', ...
     progress:bool=True,     # a bar with the time left
     replace:bool=False,     # an existing run folder may be written over
-    resume:bool=False,      # a run of this recipe that stopped is gone on with, to the same numbers; a finished one is left as it is
+    resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
     **more,                 # of `recipe_of`: labels, unlabeled, boxes, amp, steps, every, lr, nets
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
@@ -226,7 +233,8 @@ def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Da
     "Read once; networks that cannot be had are told before that"
     if data is not None: return data
     check_networks((recipe.method,), recipe.protocol)
-    return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes, _joints(begun))
+    return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes,
+                   _joints(begun))
 
 def _joints(begun:Recipe|None)->Skeleton|None: return begun and Skeleton.from_coco(begun.skeleton)
 
@@ -235,13 +243,15 @@ def _prepared(recipe:Recipe, data:Data, begun:Recipe|None)->tuple:  # the recipe
     p, m, sk = recipe.protocol, row_of(recipe), data.skeleton
     asked = joints_of(sk, p, _joints(begun))
     if asked.flip_index != sk.flip_index or asked.mirror != sk.mirror:
-        raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} has: '
+        raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} '
+                        'has: '
                         'prepare them with this protocol, or give the folder.')
     recipe = changed(recipe, skeleton=sk.to_coco(), supervised=data.supervised.tolist(), sigmas=list(sk.sigmas))
     networks = kinds(m, recipe.nets)
     peers = peers_of(p, len(sk), recipe.nets, recipe.seed, networks, **m.copies)
     if recipe.start: begin_from(peers, recipe.start, networks)
-    return recipe, peers, m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
+    # an epoch: once over the unlabelled people
+    return recipe, peers, m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))
 
 # %% ../nbs/71_run.ipynb #152b17ca
 def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
@@ -256,11 +266,12 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
     bar = Progress(f'{title(recipe.method):<18}', recipe.steps, progress, first)
     keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec), bar.show, old)
     labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
-    stream = Streams(labeled, unlabeled, p.batch, recipe.steps, recipe.seed, 0, readers(*zip((labeled, unlabeled), p.batch)))
+    ahead = readers(*zip((labeled, unlabeled), p.batch))
+    stream = Streams(labeled, unlabeled, p.batch, recipe.steps, recipe.seed, 0, ahead)
     more = [keeper.watch, bar, *([old] if old else []), *([cbs] if isinstance(cbs, Callback) else cbs)]
     with StopAfterStep() as stop:
-        learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, recipe.every, recipe.lr, p.lam, p.optimiser,
-                        p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop])
+        learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, recipe.every, recipe.lr, p.lam,
+                        p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop])
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
             if stop.asked: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
@@ -310,16 +321,18 @@ def _start(name, n, p, data, folder, seed, resume, **kw)->None:
     more = resume and 0 < had < n
     here = folder.with_name(f'{folder.name}-more') if more else folder
     if more:
-        warm = dict(steps=p.start_steps, every=p.start_every or p.every, budget=None, epochs=None) if p.budget else {}   # see `numbers_of`
+        every = p.start_every or p.every    # as `numbers_of`
+        warm = dict(steps=p.start_steps, every=every, budget=None, epochs=None) if p.budget else {}
         same_recipe(folder, changed(read_recipe(folder), settings=changed(p, **warm).as_dict(), seed=seed))
-    broken = more and (here/'recipe.json').exists() and read_recipe(here)['nets'] != n     # a kill may have left another number
+    # a kill may have left another number
+    broken = more and (here/'recipe.json').exists() and read_recipe(here)['nets'] != n
     go_on = resume and not broken
-    train(name, p, data, here, seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=max(n, had), resume=go_on,
-          replace=not go_on, **kw)
+    numbers = dict(steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=max(n, had))
+    train(name, p, data, here, seed, resume=go_on, replace=not go_on, **numbers, **kw)
     if more: take_place(here, folder)
 
 # %% ../nbs/71_run.ipynb #eb977d30
-def wants_labels(m)->bool: return m.frozen and not m.every     # of a Method: its pseudo labels come from a network that is trained already
+def wants_labels(m)->bool: return m.frozen and not m.every     # its pseudo labels come from a trained network
 
 def labeller(
     name:str,           # of a method
@@ -330,23 +343,25 @@ def labeller(
     seed:int=0,
     **kw,               # of `train`
 )->None:
-    "Under a protocol without a shared start, pseudo labels come from supervised training: train that, where its weights are not there"
+    "Without a shared start pseudo labels come from supervised training: train that, where its weights are not there"
     m, supervised = find_method(name), Path(supervised)
     if start or not wants_labels(m): return
     lost = (read_result(supervised) or {}).get('state') == 'done' and not (supervised/'weights.safetensors').exists()
-    train('supervised', p, data, supervised, seed, **{**kw, 'resume': not lost, 'replace': lost})    # what is there must be of these settings
+    # what is there must be of these settings
+    train('supervised', p, data, supervised, seed, **{**kw, 'resume': not lost, 'replace': lost})
 
 def first_of(
     name:str,           # of a method
     start:dict|None,    # of `starts`
     supervised,         # folder of the supervised run
 ):                      # what `train` takes as start
-    "Where a method leaves from: the shared start, or, for pseudo labels under a protocol without one, the finished supervised run"
+    "Where a method leaves from: the shared start, or, for pseudo labels without one, the finished supervised run"
     m = find_method(name)
     if start: return start if m.networks else start['net']
     if not wants_labels(m): return None
     if not (read_result(supervised) or {}).get('state') == 'done':
-        raise UserError(f'{name} takes its pseudo labels from a finished supervised network, and {supervised} is none: train supervised first.')
+        raise UserError(f'{name} takes its pseudo labels from a finished supervised network, and {supervised} is '
+                        'none: train supervised first.')
     return Path(supervised)
 
 # %% ../nbs/71_run.ipynb #cf06f634
@@ -403,7 +418,8 @@ def compare(
         if start: page.start(read_run(start['net']))
         page.write()
         order = labels_first(methods, start)
-        for name in order: page.add(name, train_row(name, p, data, folder, seed, start, every=every, **kw), last=name == order[-1])
+        for name in order:
+            page.add(name, train_row(name, p, data, folder, seed, start, every=every, **kw), last=name == order[-1])
         return page.summary
 
 # %% ../nbs/71_run.ipynb #26672c42
@@ -414,9 +430,10 @@ class Page:
     def __init__(self, folder, p, data, methods, seed, device, note, on_update, began):
         self.folder, self.on_update, self.began = folder, on_update, began
         people = dict(labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed))
-        self.summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), **people), sentence=p.sentence(), order=list(methods),
-                            command=command(), versions=versions(), hardware=hardware(pick_device(device)),
-                            started=datetime.now(timezone.utc).isoformat(timespec='seconds'), **note, dashed=None, methods={})
+        now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+        self.summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), **people), sentence=p.sentence(),
+                            order=list(methods), command=command(), versions=versions(),
+                            hardware=hardware(pick_device(device)), started=now, **note, dashed=None, methods={})
 
     def start(self, run:Run):
         "The dashed line: net 1 of the start is what every single method begins from"
@@ -449,8 +466,10 @@ def keep_numbers(
     except FileNotFoundError: raise UserError(f'{folder} is not a comparison: it has no summary.json.') from None
     make_folder(into)
     for name in (*['start'][:bool(summary['dashed'])], *summary['methods']):
-        if (result := read_result(folder/name)) is None: raise UserError(f'{folder/name} has no result.json: run the comparison again with --resume.')
-        write_json(into/f'{name}.json', {k: result[k] for k in ('method', 'title', 'seed', 'state', 'last', 'best', 'collapsed', 'rows')})
+        if (result := read_result(folder/name)) is None:
+            raise UserError(f'{folder/name} has no result.json: run the comparison again with --resume.')
+        kept = ('method', 'title', 'seed', 'state', 'last', 'best', 'collapsed', 'rows')
+        write_json(into/f'{name}.json', {k: result[k] for k in kept})
     write_json(into/'summary.json', summary)
     return into
 
@@ -468,5 +487,8 @@ def demo(
     "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
     data = drawn_people(p, seed, progress, data)
-    order = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods] + [m for m in methods if m not in HEADLINE]
-    return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
+    # the collapse comes first
+    first = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods]
+    note = dict(drawing_seconds=round(time.perf_counter() - began, 1))
+    order = [*first, *(m for m in methods if m not in HEADLINE)]
+    return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=note)

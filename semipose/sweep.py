@@ -23,17 +23,18 @@ from .folder import Run, read_run
 from .measure import Evaluate
 from .networks import check_batch, check_networks, check_precision, codec_of, pick_device
 from .people import Data, Who, as_begun, drawn_people, keys_of, marks, prepare, read_who, val_key, val_of
-from .recipe import (PLACES, Recipe, is_drawn, key_of, place_of, portable, row_of, terms_of, terms_of_run,  # noqa: F401
-                             unusual)
+from .recipe import (PLACES, Recipe, is_drawn, key_of, place_of, portable, row_of, terms_of,  # noqa: F401
+                             terms_of_run, unusual)
 from .run import starts, train_row, wants_labels
 
 # %% auto #0
-__all__ = ['ROUNDED', 'BEST', 'rounded', 'portable_sentence', 'entry_of', 'find_people', 'lacking', 'why', 'check_sweep',
-           'unobtainable', 'seed_folder', 'Seed', 'sweep_row', 'sweep_rows', 'sweep_seed', 'sweep']
+__all__ = ['ROUNDED', 'BEST', 'FROM_RECIPE', 'rounded', 'portable_sentence', 'entry_of', 'find_people', 'lacking', 'why',
+           'check_sweep', 'unobtainable', 'seed_folder', 'Seed', 'sweep_row', 'sweep_rows', 'sweep_seed', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
 ROUNDED = dict(seconds=1, ap=4, pck=4)      # decimals that a curve keeps; others: 6
 BEST = ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')
+FROM_RECIPE = ('method', 'seed', 'steps', 'hardware', 'versions', 'revision', 'command', 'begun', 'own')
 
 def rounded(row:dict)->dict:    # of the log
     digits = {k: ROUNDED.get(network_of(k, row)[0], 6) for k in row}
@@ -58,12 +59,13 @@ def entry_of(
     p, row = portable(recipe.protocol), row_of(recipe)
     shown = p.data != 'drawn' or unusual(recipe)
     places = {k: Path(v).resolve().name for k in PLACES if (v := place_of(recipe, k))}
-    return Entry(method=recipe.method, title=run['title'], protocol=p.name, seed=recipe.seed, terms=terms_of_run(recipe), key=key_of(recipe),
-                 settings=json.loads(json.dumps(p.as_dict())), labeled=len(run.split['labeled']), unlabeled=len(run.split['unlabeled']),
-                 steps=recipe.steps, cost=cost(row, p)._asdict(), curve=[rounded(r) for r in run['rows']],
-                 best=rounded({k: v for k,v in (run['best'] or {}).items() if k in BEST}), collapsed=run['collapsed'],
-                 seconds=run['last']['seconds'], hardware=recipe.hardware, versions=recipe.versions, revision=recipe.revision,
-                 command=recipe.command, begun=recipe.begun, sentence=portable_sentence(recipe), own=recipe.own, line=recipe.definition,
+    what = {k: getattr(recipe, k) for k in FROM_RECIPE}
+    best = {k: v for k,v in (run['best'] or {}).items() if k in BEST}
+    return Entry(**what, title=run['title'], protocol=p.name, terms=terms_of_run(recipe), key=key_of(recipe),
+                 settings=json.loads(json.dumps(p.as_dict())), labeled=len(run.split['labeled']),
+                 unlabeled=len(run.split['unlabeled']), cost=cost(row, p)._asdict(),
+                 curve=[rounded(r) for r in run['rows']], best=rounded(best), collapsed=run['collapsed'],
+                 seconds=run['last']['seconds'], sentence=portable_sentence(recipe), line=recipe.definition,
                  people=people, source=places if shown else None)
 
 # %% ../nbs/75_sweep.ipynb #f115ffff
@@ -95,7 +97,8 @@ def lacking(
         same_budget = e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)
         return e.seed == seed and e.terms == terms and same_people and same_budget
     as_json = lambda v: json.loads(json.dumps(v))
-    def kind(name, own, settings): return name, (own or {}).get('method'), [as_json(settings.get(k)) for k in second_of(name)]
+    def kind(name, own, settings):  # which second network, which definition of one's own
+        return name, (own or {}).get('method'), [as_json(settings.get(k)) for k in second_of(name)]
     there = filter(counts, read_ledger(results, p.name)[0])
     done = [kind(e.method, e.own, e.settings) for e in there if is_todays(e.method, e.line)]
     return [name for name in methods if kind(name, own(name), portable(p).as_dict()) not in done]
@@ -127,9 +130,14 @@ def check_sweep(
     for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes).items():
         if path is None: continue
         if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
-        if not (Path(path).exists() or is_there(path)): raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
-    if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
-    if boxes and not (unlabeled or p.unlabeled): raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or neither.')
+        if not (Path(path).exists() or is_there(path)):
+            raise UserError(f'--{option} {path}: there is no such '
+                            f'{"file" if option in ("labels", "boxes") else "folder"}.')
+    if p.data != 'drawn' and data is None and labels is None:
+        raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
+    if boxes and not (unlabeled or p.unlabeled):
+        raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or '
+                        'neither.')
 
 def unobtainable(
     methods:Sequence[str],
@@ -169,19 +177,21 @@ class Seed:
     source:dict             # data, labels, unlabeled, boxes
     results:str|Path        # the ledger
     amp:bool = False
-    val:str|None = None     # which validation people, where the ledger may hold others; synthetic ones follow from the seed
+    val:str|None = None     # which validation people, where the ledger may hold others
     train:str|None = None   # which training people
     begun:bool = False      # has its warm-up ended?
 
     def label(self, name:str)->str: return f'{name}, seed {self.seed}'
     def know(self, train, val):
-        "Whose people these are"
-        if self.p.data != 'drawn': self.val, self.train = val_of(self.p, seed=self.seed, read=(train, val)), val_key(train)
+        "Whose people these are; synthetic ones follow from the seed"
+        if self.p.data == 'drawn': return
+        self.val, self.train = val_of(self.p, seed=self.seed, read=(train, val)), val_key(train)
     def lacks(self, methods:Sequence[str])->list[str]:
         terms = terms_of(self.p, self.source, amp=self.amp or None)
         return lacking(self.p, methods, self.seed, terms, self.results, self.val, self.train)
     def read(self, progress:bool)->Data:
-        s, where = self.source, drawn_people(self.p, self.seed, progress) if self.p.data == 'drawn' else self.source['data']
+        s = self.source
+        where = drawn_people(self.p, self.seed, progress) if self.p.data == 'drawn' else s['data']
         d = prepare(self.p, where, self.seed, s.get('unlabeled'), progress, s.get('labels'), s.get('boxes'))
         self.know(d.train, d.val)
         return d
@@ -272,7 +282,8 @@ def sweep(
     for seed in seeds:
         places = {} if p.data == 'drawn' else p.places(data, source.get('unlabeled'), source.get('boxes'))
         one = Seed(p, seed, dict(data=data, labels=source.get('labels'), **places), results, amp)
-        if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())    # whose people are those in the ledger?
+        # whose people are those in the ledger?
+        if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())
         for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress):
             record(entry, results)
             out['new'].append(entry)
