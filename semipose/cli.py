@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect, os, re, shlex, sys, warnings
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
-from functools import wraps
+from functools import partial, wraps
 from math import gcd
 from pathlib import Path
 from typing import Annotated, Optional, get_type_hints
@@ -39,7 +39,7 @@ __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 
            'before', 'main', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell',
            'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look',
            'Judge', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
-           'Settings', 'Folders', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep',
+           'Settings', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep',
            'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted',
            'tell_predicted', 'export', 'runs', 'report']
 
@@ -48,7 +48,8 @@ RESUMED = ' What was measured so far is kept: the same command with --resume goe
 AFTER = dict(train=RESUMED, compare=RESUMED,
              predict=' What was found so far is kept: the same command with --resume goes on from there.',
              demo=' The synthetic people are kept; the same command trains anew.',
-             sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
+             sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same '
+                   'command goes on.')
 
 def notes(
     others,   # `warnings.showwarning`
@@ -76,9 +77,10 @@ class Calm(TyperGroup):
         raise typer.Exit(code)
 
 # %% ../nbs/79_cli.ipynb #a76c3f98
-app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich', pretty_exceptions_show_locals=False,
-                  context_settings=dict(help_option_names=['-h', '--help']),
-                  help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the easy-to-hard pair keep it.')
+app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich',
+                  pretty_exceptions_show_locals=False, context_settings=dict(help_option_names=['-h', '--help']),
+                  help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the '
+                       'easy-to-hard pair keep it.')
 
 def tell_version(asked:bool):
     "The answer to --version, before anything else is looked at"
@@ -89,7 +91,8 @@ def tell_version(asked:bool):
 
 @app.callback()
 def before(
-    version:Annotated[bool, typer.Option('--version', callback=tell_version, is_eager=True, help='Print the version.')]=False,
+    version:Annotated[bool, typer.Option('--version', callback=tell_version, is_eager=True,
+                                         help='Print the version.')]=False,
 ):  # no docstring: the help of the whole is that of `app`
     pass
 
@@ -97,7 +100,8 @@ def main():
     "The command `semipose`"
     warnings.filterwarnings('ignore', category=FutureWarning)        # libraries talking to each other: kornia and timm
     warnings.filterwarnings('ignore', category=DeprecationWarning)   # use what newer versions of torch announce to drop
-    for stream in (sys.stdout, sys.stderr):                          # a folder's name that the terminal cannot show ends no training
+    # a folder's name that the terminal cannot show ends no training
+    for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
     app()
 
@@ -113,7 +117,8 @@ def grouped(
             flat.append(p.replace(annotation=kind, kind=p.KEYWORD_ONLY))
             continue
         own, groups[name] = get_type_hints(kind, include_extras=True), kind
-        flat += [inspect.Parameter(f.name, p.KEYWORD_ONLY, default=f.default, annotation=own[f.name]) for f in fields(kind)]
+        one = partial(inspect.Parameter, kind=p.KEYWORD_ONLY)
+        flat += [one(f.name, default=f.default, annotation=own[f.name]) for f in fields(kind)]
     @wraps(verb)
     def run(**typed):
         for name, kind in groups.items(): typed[name] = kind(**{f.name: typed.pop(f.name) for f in fields(kind)})
@@ -131,8 +136,10 @@ def known(
     if name in names: return name
     near = get_close_matches(name, names, n=1, cutoff=.5)
     verb = dict(method='methods', protocol='protocols', network='nets').get(what)
-    some = ', '.join(names) if len(names) <= 12 or not verb else f'{", ".join(names[:8])} and others; `semipose {verb}` lists all'
-    raise UserError(f'There is no {what} named {name!r}: ' + (f'did you mean {near[0]}?' if near else f'choose one of {some}.'))
+    few = len(names) <= 12 or not verb
+    some = ', '.join(names) if few else f'{", ".join(names[:8])} and others; `semipose {verb}` lists all'
+    hint = f'did you mean {near[0]}?' if near else f'choose one of {some}.'
+    raise UserError(f'There is no {what} named {name!r}: {hint}')
 
 def parse_size(
     text:str|None,             # '256x192'
@@ -140,7 +147,8 @@ def parse_size(
     "Height x width, as it is printed everywhere"
     if text is None: return None
     h, _, w = text.lower().replace('×', 'x').partition('x')
-    if not (h.isdecimal() and w.isdecimal() and int(h) and int(w)): raise UserError(f'--size {text}: write height x width in pixels, as in 256x192.')
+    if not (h.isdecimal() and w.isdecimal() and int(h) and int(w)):
+        raise UserError(f'--size {text}: write height x width in pixels, as in 256x192.')
     return int(h), int(w)
 
 def parse_batch(
@@ -153,27 +161,32 @@ def parse_batch(
         raise UserError(f'--batch {text}: write one number for both, as in 32, or labelled+unlabelled, as in 16+48.')
     return int(l), int(u) if plus else int(l)
 
+# %% ../nbs/79_cli.ipynb #05456fe8
 def parse_labels(
     typed:list[str]|None,          # '200', 'labels.json', or both
-)->tuple[int|None, Path|None]:     # how many people (None: all), the file (None: the one in --data); UserError says how to write it
+)->tuple[int|None, Path|None]:     # how many people (None: all), the file (None: the one in --data)
     "A number of people, a file of labels, or one of each"
     many, file = None, None
     for text in typed or ():
         if text.lstrip('+-').isdecimal():
-            if many is not None: raise UserError(f'--labels {text}: the number of labelled people was given twice; give it once.')
+            if many is not None:
+                raise UserError(f'--labels {text}: the number of labelled people was given twice; give it once.')
             many = int(text)
             if many < 1: raise UserError(f'--labels {text}: at least one labelled person is needed.')
-        elif file is not None: raise UserError(f'--labels {text}: a file of labels was given already ({file}); give one.')
+        elif file is not None:
+            raise UserError(f'--labels {text}: a file of labels was given already ({file}); give one.')
         else: file = Path(text)
     if file is not None and not file.exists():
-        raise UserError(f'--labels {file}: there is no such file; give a COCO keypoint file, or how many people of --data may be used with their joints.')
+        raise UserError(f'--labels {file}: there is no such file; give a COCO keypoint file, or how many people of '
+                        '--data may be used with their joints.')
     return many, file
 
+# %% ../nbs/79_cli.ipynb #6c7c1604
 def build_protocol(
     name:str,          # a name in PROTOCOLS
     **changes,         # fields; None leaves the protocol's own value
 )->Protocol:
-    "A protocol with what was typed changed; if steps were typed and `every` was not, `every` is made to divide them; another network brings its own weights and width"
+    "A protocol with what was typed changed: `every` divides the steps, a network brings its own weights and width"
     typed = {k: v for k,v in changes.items() if v is not None}
     base, rest = protocol(name), {}
     for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
@@ -184,7 +197,8 @@ def build_protocol(
         if weights in typed:
             told = typed.pop(weights)
             rest[weights] = None if told == 'none' else told
-    if base.budget and 'every' in typed and 'steps' not in typed:    # the budget stays: its steps follow from the method
+    # the budget stays: its steps follow from the method
+    if base.budget and 'every' in typed and 'steps' not in typed:
         typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
     for steps, every in (('steps', 'every'), ('start_steps', 'start_every')):
         old = getattr(base, every) or typed.get('every') or base.every
@@ -222,11 +236,12 @@ def show_table(
     table = Table(box=box.SIMPLE_HEAD, header_style='bold', pad_edge=False, padding=(0,1,0,0))
     for k in rows[0]:
         right = any(isinstance(r[k], (int, float)) for r in rows)
-        whole = k == next(iter(rows[0])) if fold is None else k != fold     # a narrow terminal folds heads, never the names
+        # a narrow terminal folds heads, never the names
+        whole = k == next(iter(rows[0])) if fold is None else k != fold
         table.add_column(k, justify='right' if right else 'left', no_wrap=whole, overflow='fold')
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     out = out or Console()
-    if title: out.print(title, style='bold', highlight=False)   # a line of its own: as the table's title it would be folded to the table's width
+    if title: out.print(title, style='bold', highlight=False)   # its own line: a table folds its title to its width
     out.print(table)
 
 # %% ../nbs/79_cli.ipynb #c8eb0222
@@ -249,22 +264,27 @@ def names(choices)->dict:
     return dict(autocompletion=lambda incomplete: [n for n in choices if n.startswith(incomplete)])
 
 # %% ../nbs/79_cli.ipynb #0d17aca2
-def option(text:str, *flags, **kw): return typer.Option(*flags, help=text, show_default=False, **kw)     # that may be left out
+def option(text:str, *flags, **kw):     # that may be left out
+    return typer.Option(*flags, help=text, show_default=False, **kw)
 
-Results = Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run, for a repository.')]
+Results = Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run, for a '
+                                            'repository.')]
 Seed = Annotated[int, typer.Option(min=0, help='Everything random follows from it.')]
 Runs = Annotated[Path, typer.Option(help='Folder of all runs.')]
 Run = Annotated[Path, typer.Argument(help='The folder of a run.')]
 Keep = Annotated[Optional[Path], option('Also write the numbers into this JSON file.')]
 Other = Annotated[Optional[str], option('The second network of unlike pairs, as --net of train.', **names(NET_NAMES))]
-ProtocolName = Annotated[str, typer.Option(help=f'What is held equal, where the settings begin: {", ".join(PROTOCOLS)}.',
+ProtocolName = Annotated[str, typer.Option(help=f'What is held equal, where the settings begin: '
+                                                f'{", ".join(PROTOCOLS)}.',
                                            **names(protocol_names()))]
-Labels = Annotated[Optional[list[str]], option('How many people may be used with their joints, or a COCO file; or both.', metavar='N|FILE')]
+Labels = Annotated[Optional[list[str]], option('How many people may be used with their joints, or a COCO file; or '
+                                               'both.', metavar='N|FILE')]
 Shift = Annotated[bool, typer.Option('--shift', help=(
     'With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.'))]
 OtherData = Annotated[Optional[Path], option('Another data folder; if not given, the one the run was trained on.')]
 Part = Annotated[str, typer.Option(help=(
-    'Which people: val, train, or test, the people of person_keypoints_test.json, whom neither training nor the choice of a '
+    'Which people: val, train, or test, the people of person_keypoints_test.json, whom neither training nor the '
+    'choice of a '
     'checkpoint has asked.'))]
 
 # %% ../nbs/79_cli.ipynb #729621f2
@@ -273,13 +293,17 @@ class People:
     "Where the people are"
     data:Annotated[Optional[Path], option(
         'A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.')] = None
-    unlabeled:Annotated[Optional[Path], option('Another folder for the unlabelled people: COCO-style, or pictures alone.')] = None
+    unlabeled:Annotated[Optional[Path], option('Another folder for the unlabelled people: COCO-style, or pictures '
+                                               'alone.')] = None
     boxes:Annotated[Optional[Path], option(
         'A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.')] = None
-    box_score:Annotated[Optional[float], option('Boxes of which the detector was less sure are left out; 0.3 if not given.')] = None
-    flips:Annotated[Optional[str], option('Joints that change places in a mirror, by name or number from 0; none: no joint does. '
+    box_score:Annotated[Optional[float], option('Boxes of which the detector was less sure are left out; 0.3 if not '
+                                                'given.')] = None
+    flips:Annotated[Optional[str], option('Joints that change places in a mirror, by name or number from 0; none: '
+                                          'no joint does. '
                                           'Not given: from the file or the names.', metavar='A:B,C:D|none')] = None
-    no_mirror:Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints without a mirror image.')] = False
+    no_mirror:Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints without a mirror '
+                                                               'image.')] = False
 
     def fields(self)->dict:     # of build_protocol
         return dict(box_score=self.box_score, flips=parse_flips(self.flips), mirror=False if self.no_mirror else None)
@@ -295,7 +319,8 @@ class Budget:
 class Weights:
     "From which weights, where they are not the protocol's"
     weights:Annotated[Optional[str], option("The encoder's: imagenet, pip:PACKAGE, a file, or none.")] = None
-    weights2:Annotated[Optional[str], option('ImageNet weights of a second network, where they are not those of the first.')] = None
+    weights2:Annotated[Optional[str], option('ImageNet weights of a second network, where they are not those of the '
+                                             'first.')] = None
     other:Other = None
 
     def fields(self)->dict:     # of build_protocol; UserError of a network that nobody knows
@@ -307,7 +332,8 @@ class Weights:
 class Machine:
     "On what"
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto'
-    amp:Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the ledger.')] = False
+    amp:Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the '
+                                                   'ledger.')] = False
 
     def check(self)->None:      # UserError before anything slow is done
         from semipose.run import check_precision, pick_device
@@ -328,8 +354,10 @@ class Look:
 @dataclass
 class Judge:
     "What COCO's evaluation leaves out"
-    nms:Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture goes; 1 keeps all.')] = .9
-    max_people:Annotated[Optional[int], option("Detections of a picture that count; if not given 20, COCO's rule, or as many as the "
+    nms:Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture goes; '
+                                                   '1 keeps all.')] = .9
+    max_people:Annotated[Optional[int], option("Detections of a picture that count; if not given 20, COCO's rule, "
+                                               "or as many as the "
                                                'fullest picture has people.', min=1)] = None
 
 def check_network(name:str|None)->None:     # UserError with a near miss
@@ -339,7 +367,8 @@ def check_network(name:str|None)->None:     # UserError with a near miss
 @app.command(epilog='Example:  semipose demo --seed 0')
 def demo(
     seed:Seed=0,
-    out:Annotated[Path, typer.Option(help='Folder for the synthetic people, the runs, summary.json and report.html.')]=Path('runs/demo'),
+    out:Annotated[Path, typer.Option(
+        help='Folder for the synthetic people, the runs, summary.json and report.html.')]=Path('runs/demo'),
 ):
     "Draw people, train on this machine, watch the collapse and its cure."
     from semipose.run import demo as run_demo
@@ -359,13 +388,15 @@ def synth(
     size:Annotated[str, typer.Option(metavar='HxW', help='Height x width of a picture, px.')]='96x72',
     difficulty:Annotated[str, typer.Option(help=f'{", ".join(DIFFICULTY_NAMES)}.', **names(DIFFICULTY_NAMES))]='easy',
     people:Annotated[int, typer.Option(min=1, help='People in a picture.')]=1,
-    face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as in Leeds Sports Pose.')]=True,
+    face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as '
+                                                               'in Leeds Sports Pose.')]=True,
 ):
     "Draw people and write them as a COCO folder."
     known(difficulty, DIFFICULTY_NAMES, 'difficulty')
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
-    write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, face=face, progress=True)
+    write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people,
+                face=face, progress=True)
     told = f'{train:,} training and {val:,} validation pictures are in {out}.'
     if val or train > 1:    # with one picture in all there is nobody to validate on
         told += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
@@ -374,7 +405,8 @@ def synth(
 # %% ../nbs/79_cli.ipynb #e4a2447d
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
-    name:Annotated[Optional[str], typer.Argument(help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
+    name:Annotated[Optional[str], typer.Argument(
+        help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
     group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
 ):
     "The table of methods: who teaches, what teacher and student see, what counts. With a name, all about one."
@@ -387,22 +419,28 @@ def methods(
     if group is not None: known(group, tuple(GROUPS), 'group of methods')
     short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
     for name in GROUPS if group is None else (group,):
-        show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'], 'it sees': short(r, 'teacher_view'),
-                     'student sees': short(r, 'student_views'), 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'], 'loss': r['loss']}
+        show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'],
+                     'it sees': short(r, 'teacher_view'), 'student sees': short(r, 'student_views'),
+                     'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
+                     'loss': r['loss']}
                     for r in table(name)], title=name)
-    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five joints, JO covers two with patches, CO covers five places, '
+    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five '
+               'joints, JO covers two with patches, CO covers five places, '
                'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/79_cli.ipynb #357e9c48
 @app.command(epilog='Example:  semipose protocols coco-1k')
 def protocols(
-    name:Annotated[Optional[str], typer.Argument(help='One of them, in a sentence.', show_default=False, **names(protocol_names()))]=None,
+    name:Annotated[Optional[str], typer.Argument(
+        help='One of them, in a sentence.', show_default=False, **names(protocol_names()))]=None,
 ):
     "What is held equal: data, labels, size, network, budget. With a name, its recipe in a sentence."
     if name is not None:
         known(name, protocol_names(), 'protocol')
         return typer.echo(f'{(p := protocol(name)).title}. {p.sentence()}')
-    show_table([{'name': n, 'people': p.title, 'crop, px': 'x'.join(map(str, p.size)), 'network': p.net, 'steps': f'{p.steps:,}' if not p.budget else 'as published'}
+    steps = lambda p: 'as published' if p.budget else f'{p.steps:,}'
+    size = lambda p: 'x'.join(map(str, p.size))
+    show_table([{'name': n, 'people': p.title, 'crop, px': size(p), 'network': p.net, 'steps': steps(p)}
                 for n, p in PROTOCOLS.items()])
     typer.echo('NAME-all uses every label, where NAME has a number of them.')
 
@@ -432,7 +470,8 @@ def own_people(
     "People of one's own, or those that the protocol draws"
     if data is not None or file is not None: return data, None
     if p.data != 'drawn':
-        raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint file, or '
+        raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint '
+                        'file, or '
                         '--protocol demo, which draws its own people.')
     from semipose.run import drawn_folder, drawn_people
     return drawn_folder(p, seed), lambda: drawn_people(p, seed)
@@ -445,7 +484,8 @@ class Settings:
     batch:Annotated[Optional[str], option('Labelled + unlabelled people in a step.', metavar='N[+M]')] = None
     lr:Annotated[Optional[float], option('Largest learning rate.', min=0)] = None
     lam:Annotated[Optional[float], option('Weight of the unlabelled loss.', min=0)] = None
-    decode:Annotated[Optional[str], option(f'From joints to heatmaps and back: {", ".join(CODECS)}.', **names(CODECS))] = None
+    decode:Annotated[Optional[str], option(
+        f'From joints to heatmaps and back: {", ".join(CODECS)}.', **names(CODECS))] = None
 
     def fields(self)->dict:     # of build_protocol; UserError says how to write them
         check_network(self.net)
@@ -457,7 +497,12 @@ class Settings:
 class Folders:
     "Where runs and entries go"
     out:Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('runs')
-    results:Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run.')] = Path('results')
+    results:Annotated[Path, typer.Option(
+        help='The ledger: a folder with one small file per finished run, for a repository.')] = Path('results')
+
+def begin(p, drawn=None)->None:     # as `own_people` gives it
+    typer.echo(f'Protocol {p.name}: {p.sentence()}')
+    if drawn: drawn()
 
 def finish(run, results:Path)->None:
     "What is printed of a run that is done, and written beside it"
@@ -481,7 +526,8 @@ def go_on(run:Path, typed:list, machine:Machine, results:Path)->None:
 @grouped
 def train(
     method:Annotated[str, typer.Argument(help=(
-        'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'), **names(METHOD_NAMES))],
+        'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
+        **names(METHOD_NAMES))],
     people:People,
     settings:Settings,
     budget:Budget,
@@ -500,20 +546,21 @@ def train(
         return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
     known(method, METHOD_NAMES, 'method')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(), **people.fields())
+    groups = settings.fields() | vars(budget) | encoder.fields() | people.fields()
+    p = build_protocol(protocol, labels=many, **groups)
     data, drawn = own_people(p, people.data, file, seed)
     folder = folders.out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import check_batch, check_labels, first_of, refuse_existing, starts, train as run_train
     machine.check()
     check_batch(method, p)
     if not resume: refuse_existing(folder)
-    typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    if drawn: drawn()
+    begin(p, drawn)
     same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, resume=resume, **vars(machine))
     start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
     first = first_of(method, start, folders.out/run_name('supervised', data or file.parent, p.labels, seed))
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
-    finish(run_train(method, p, data, folder, start=first, every=budget.every if p.budget else None, **same), folders.results)
+    every = budget.every if p.budget else None
+    finish(run_train(method, p, data, folder, start=first, every=every, **same), folders.results)
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -535,18 +582,21 @@ def parse_seeds(
                     'Example:  semipose sweep lsp-100-small supervised naive posedual_jc --data data/lsp')
 @grouped
 def sweep(
-    protocol:Annotated[str, typer.Argument(help='What is held equal; `semipose protocols` lists them.', **names(protocol_names()))],
+    protocol:Annotated[str, typer.Argument(
+        help='What is held equal; `semipose protocols` lists them.', **names(protocol_names()))],
     people:People,
     encoder:Weights,
     machine:Machine,
     folders:Folders,
     methods:Annotated[Optional[list[str]], typer.Argument(
-        help='The rows to train, in this order; all of them if not given.', show_default=False, **names(METHOD_NAMES))]=None,
-    seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, 4,7 or 10-10.')]='1',
+        help='The rows to train, in this order; all of them if not given.', show_default=False,
+        **names(METHOD_NAMES))]=None,
+    seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, '
+                                                                '4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], option('A group of rows instead; `semipose methods` shows them.')]=None,
     labels:Annotated[Optional[Path], option('A COCO file with the joints of the pictures in --data.')]=None,
 ):
-    "Train every row that the ledger lacks under a protocol; stop it and start it as you like, or start it twice to share the work."
+    "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, METHOD_NAMES, 'method')
     many, p = parse_seeds(seeds), build_protocol(protocol, **encoder.fields(), **people.fields())
     chosen = rows_of(p, methods, group)
@@ -555,8 +605,8 @@ def sweep(
     machine.check()
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: '
                f'what {folders.results} lacks of them is trained.')
-    found = run_sweep(p, chosen, many, people.data, folders.out, folders.results, machine.device, machine.amp, labels=labels,
-                      unlabeled=people.unlabeled, boxes=people.boxes,
+    found = run_sweep(p, chosen, many, people.data, folders.out, folders.results, machine.device, machine.amp,
+                      labels=labels, unlabeled=people.unlabeled, boxes=people.boxes,
                       on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     tell_sweep(found, p, chosen, many, folders.results)
 
@@ -566,10 +616,11 @@ def rows_of(p, methods:list[str]|None, group:str|None)->list[str]:  # UserError 
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
-    groups = [rows for g, rows in GROUPS.items() if group in (None, g)]
-    chosen = list(dict.fromkeys(methods or ())) or [n for rows in groups for n, m in rows.items() if p.other or 'other' not in m.networks]
+    rows = [row for g, rows in GROUPS.items() if group in (None, g) for row in rows.items()]
+    chosen = list(dict.fromkeys(methods or ())) or [n for n, m in rows if p.other or 'other' not in m.networks]
     if chosen: return chosen
-    raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: give --other, '
+    raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: '
+                    'give --other, '
                     'or choose another group.')
 
 def tell_sweep(found:dict, p, chosen:list[str], seeds:list[int], results:Path)->None:  # UserError where a row failed
@@ -588,10 +639,12 @@ def tell_sweep(found:dict, p, chosen:list[str], seeds:list[int], results:Path)->
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
-@app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data data/lsp')
+@app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data '
+                    'data/lsp')
 @grouped
 def compare(
-    methods:Annotated[list[str], typer.Argument(help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
+    methods:Annotated[list[str], typer.Argument(
+        help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
     people:People,
     budget:Budget,
     machine:Machine,
@@ -600,7 +653,8 @@ def compare(
     seed:Seed=0,
     out:Annotated[Optional[Path], option('Folder of the comparison; runs/PROTOCOL-seedSEED if not given.')]=None,
     other:Other=None,
-    keep:Annotated[Optional[Path], option('Also write the numbers, without weights and pictures, into this folder.')]=None,
+    keep:Annotated[Optional[Path], option(
+        'Also write the numbers, without weights and pictures, into this folder.')]=None,
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
 ):
     "Train several methods from one supervised start, everything else equal."
@@ -616,14 +670,15 @@ def compare(
     machine.check()
     from semipose.run import compare as run_compare, keep_numbers
     from semipose.report import demo_report, summary_rows
-    typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    if drawn: drawn()
-    summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report, resume=resume,
-                          labels=file, unlabeled=people.unlabeled, boxes=people.boxes, every=budget.every if p.budget else None)
+    begin(p, drawn)
+    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes)
+    summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
+                          resume=resume, every=budget.every if p.budget else None, **source)
     show_table(summary_rows(summary))
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
     typer.echo(f'Report: {folder/"report.html"}')
 
+# %% ../nbs/79_cli.ipynb #8a6b9b89
 def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it cannot go there
     from semipose.files import is_free
     if folder.is_file(): raise UserError(f'{folder} is a file, and a comparison is a folder: choose another --out.')
@@ -683,7 +738,8 @@ def detail(
         typer.echo(f'Worst people: {worst}')
 
 # %% ../nbs/79_cli.ipynb #9c923f08
-@app.command(epilog='Example:  semipose submit runs/mine detections.json --info coco/annotations/image_info_test-dev2017.json '
+@app.command(epilog='Example:  semipose submit runs/mine detections.json --info '
+                    'coco/annotations/image_info_test-dev2017.json '
                     '--images coco/test2017 --flip')
 @grouped
 def submit(
@@ -691,8 +747,10 @@ def submit(
     boxes:Annotated[Path, typer.Argument(help="A detector's JSON: a list of image_id, category_id, bbox, score.")],
     look:Look,
     judge:Judge,
-    images:Annotated[Optional[Path], option('The pictures, a folder or a zip archive; looked for beside the JSON files if not given.')]=None,
-    info:Annotated[Optional[Path], option('A COCO file that names the pictures; without it 000000000009.jpg is picture 9.')]=None,
+    images:Annotated[Optional[Path], option('The pictures, a folder or a zip archive; looked for beside the JSON '
+                                            'files if not given.')]=None,
+    info:Annotated[Optional[Path], option('A COCO file that names the pictures; without it 000000000009.jpg is '
+                                          'picture 9.')]=None,
     truth:Annotated[Optional[Path], option('A COCO keypoint file, where there is one, to evaluate against.')]=None,
     out:Annotated[Optional[Path], option('Folder of the results files; RUN/submission if not given.')]=None,
     shift:Shift=False,
@@ -704,8 +762,8 @@ def submit(
     look.check()
     from semipose.detail import submit as write_submission
     out = out or run/'submission'
-    found = write_submission(run, boxes, images, info, truth, out, look.weights, look.flip, shift, min_score, judge.nms, look.device,
-                             category=category, max_people=judge.max_people)
+    found = write_submission(run, boxes, images, info, truth, out, look.weights, look.flip, shift, min_score, judge.nms,
+                             look.device, category=category, max_people=judge.max_people)
     show_table(beside(found), title=look.title(run, shift=shift))
     typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 
@@ -717,8 +775,10 @@ def predict(
     run:Run,
     sources:Annotated[list[Path], typer.Argument(help='Photos, folders of photos, videos.')],
     look:Look,
-    box:Annotated[Optional[list[str]], option('Where the person is, in px of the photo; once per person.', metavar='X,Y,W,H')]=None,
-    boxes:Annotated[Optional[Path], option('A JSON with the boxes of the people in each photo, whose category_id the results carry '
+    box:Annotated[Optional[list[str]], option(
+        'Where the person is, in px of the photo; once per person.', metavar='X,Y,W,H')]=None,
+    boxes:Annotated[Optional[Path], option('A JSON with the boxes of the people in each photo, whose category_id '
+                                           'the results carry '
                                            '(else 1); without boxes each photo is one person.')]=None,
     out:Annotated[Optional[Path], option('Folder of the results; RUN/predictions if not given.')]=None,
     every:Annotated[int, typer.Option(min=1, help='Of a video, look at each how many-th frame.')]=1,
@@ -732,7 +792,8 @@ def predict(
     "Find joints in photos, folders and videos: drawn skeletons and heatmaps, and COCO results."
     look.check()
     if replace and resume: raise UserError('--replace begins anew and --resume goes on: give one of them.')
-    if box and boxes: raise UserError('--box and --boxes were both given: give the boxes of every photo in the file, or type them.')
+    if box and boxes:
+        raise UserError('--box and --boxes were both given: give the boxes of every photo in the file, or type them.')
     from semipose.data.pictures import parse_box
     from semipose.run import load_run
     typed = [parse_box(b) for b in box] if box else boxes
@@ -741,13 +802,14 @@ def predict(
     tell_predicted(*predicted(loaded, sources, typed, out or run/'predictions', look.flip, how), pictures)
 
 # %% ../nbs/79_cli.ipynb #8a47f10e
-def predicted(loaded:tuple, sources:list[Path], boxes, out:Path, flip:bool, how:dict)->tuple:   # as predict_photos says, out
+def predicted(loaded:tuple, sources:list[Path], boxes, out:Path, flip:bool, how:dict)->tuple:   # what was found, out
     "Ask the networks of a run about photos"
     from semipose.photos import predict_photos
     from semipose.run import codec_of
     peers, p, skeleton, recipe = loaded
-    found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, boxes, out, flip=flip, progress=True,
-                           joints=[s > 0 for s in recipe['supervised']], note=lambda text: typer.echo(text, err=True), **how)
+    learned, note = [s > 0 for s in recipe['supervised']], lambda text: typer.echo(text, err=True)
+    found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, boxes, out, flip=flip,
+                           progress=True, joints=learned, note=note, **how)
     return found, out
 
 def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a photo could not be read
@@ -755,7 +817,8 @@ def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a pho
     drawn = ', and pictures beside it'*pictures
     typer.echo(f'{len(found):,} people in {found.looked:,} pictures: {out/"predictions.json"}{drawn}.')
     if not found.failed: return
-    typer.echo(f'{len(found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and the same command '
+    typer.echo(f'{len(found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and '
+               'the same command '
                'with --resume adds them.', err=True)
     raise typer.Exit(1)
 
@@ -767,7 +830,8 @@ def export(
     net:Annotated[Optional[int], option('One network alone, 1 or 2; the ensemble if not given.', min=1)]=None,
     out:Annotated[Optional[Path], option('Folder of the files; RUN/export if not given.')]=None,
     weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
-    joints:Annotated[bool, typer.Option('--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
+    joints:Annotated[bool, typer.Option(
+        '--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
 ):
     "Write the networks as files that run without semipose, each checked against the networks."
     known(to, ('onnx', 'torch', 'both'), 'format')
@@ -777,7 +841,8 @@ def export(
     from semipose.run import load_run, codec_of
     peers, p, skeleton, recipe = load_run(run, weights, 'cpu')
     if net and net > len(peers):
-        raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave --net away, '
+        raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave '
+                        '--net away, '
                         'or give a smaller one.')
     which, rows = 'ensemble' if net is None else net-1, []
     folder = make_folder(out or run/'export')
@@ -803,7 +868,8 @@ def runs(
 @app.command(epilog='Example:  semipose report runs/demo\n\nExample:  semipose report results')
 def report(
     run:Annotated[Path, typer.Argument(help='The folder of a run, of a demo, or of the ledger.')],
-    figure:Annotated[Optional[Path], option('Of a demo or a ledger: also save the finding in one picture, a PNG.')]=None,
+    figure:Annotated[Optional[Path], option(
+        'Of a demo or a ledger: also save the finding in one picture, a PNG.')]=None,
 ):
     "Write the report of a run or a demo once more, or of all that the ledger holds: one HTML page."
     from semipose.draw import lighter
@@ -824,6 +890,7 @@ def report(
                   'holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.')
         raise UserError(f'{run} {inside}')
     if figure and (run/'recipe.json').exists():
-        raise UserError(f'--figure is of a demo or a ledger, and {run} is one run: leave it out, the report has its curves.')
+        raise UserError(f'--figure is of a demo or a ledger, and {run} is one run: leave it out, the report has its '
+                        'curves.')
     if figure: save(demo_figure(run))
     typer.echo((demo_report if (run/'summary.json').exists() else run_report)(run))
