@@ -4,12 +4,13 @@
 
 # %% ../nbs/79_cli.ipynb #fab2a7e8
 from __future__ import annotations
-import os, re, shlex, sys, warnings
-from dataclasses import replace
+import inspect, os, re, shlex, sys, warnings
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import partial, wraps
 from math import gcd
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Optional, get_type_hints
 import typer
 from typer.core import TyperGroup
 from .errors import Note, UserError
@@ -34,29 +35,32 @@ DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
 NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0', 'hrnet_w32', 'hrnet_w48', 'mspn', 'mspn2')
 
 # %% auto #0
-__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
-           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'BoxScore', 'Weights2', 'Other', 'Flips', 'NoMirror',
-           'Nms', 'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known',
-           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower',
-           'names', 'check_device', 'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name',
-           'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit',
-           'predict', 'export', 'runs', 'report']
+__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run',
+           'Keep', 'Other', 'ProtocolName', 'Labels', 'Shift', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version',
+           'before', 'main', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell',
+           'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look',
+           'Judge', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
+           'Settings', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep',
+           'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted',
+           'tell_predicted', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
-AFTER = dict(train=RESUMED, compare=RESUMED, predict=' What was found so far is kept: the same command with --resume goes on from there.',
-             demo=' The drawn people are kept; the same command trains anew.',
-             sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same command goes on.')
+AFTER = dict(train=RESUMED, compare=RESUMED,
+             predict=' What was found so far is kept: the same command with --resume goes on from there.',
+             demo=' The synthetic people are kept; the same command trains anew.',
+             sweep=' Finished rows are in the ledger, and what was measured of the run in hand is kept: the same '
+                   'command goes on.')
 
 def notes(
     others,   # `warnings.showwarning`
 ):            # what takes its place
     "Print each `Note` once, in a line of its own; other warnings as ever"
     printed = set()
-    def show(said, kind, *args, **kw):
-        if not issubclass(kind, Note): return others(said, kind, *args, **kw)
-        if str(said) not in printed: typer.echo(f'Note: {said}', err=True)
-        printed.add(str(said))
+    def show(note, kind, *args, **kw):
+        if not issubclass(kind, Note): return others(note, kind, *args, **kw)
+        if str(note) not in printed: typer.echo(f'Note: {note}', err=True)
+        printed.add(str(note))
     return show
 
 class Calm(TyperGroup):
@@ -73,9 +77,11 @@ class Calm(TyperGroup):
         typer.echo(sentence, err=True)
         raise typer.Exit(code)
 
-app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich', pretty_exceptions_show_locals=False,
-                  context_settings=dict(help_option_names=['-h', '--help']),
-                  help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the easy-to-hard pair keep it.')
+# %% ../nbs/79_cli.ipynb #a76c3f98
+app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich',
+                  pretty_exceptions_show_locals=False, context_settings=dict(help_option_names=['-h', '--help']),
+                  help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the '
+                       'easy-to-hard pair keep it.')
 
 def tell_version(asked:bool):
     "The answer to --version, before anything else is looked at"
@@ -86,7 +92,8 @@ def tell_version(asked:bool):
 
 @app.callback()
 def before(
-    version:Annotated[bool, typer.Option('--version', callback=tell_version, is_eager=True, help='Print the version.')]=False,
+    version:Annotated[bool, typer.Option('--version', callback=tell_version, is_eager=True,
+                                         help='Print the version.')]=False,
 ):  # no docstring: the help of the whole is that of `app`
     pass
 
@@ -94,9 +101,31 @@ def main():
     "The command `semipose`"
     warnings.filterwarnings('ignore', category=FutureWarning)        # libraries talking to each other: kornia and timm
     warnings.filterwarnings('ignore', category=DeprecationWarning)   # use what newer versions of torch announce to drop
-    for stream in (sys.stdout, sys.stderr):                          # a folder's name that the terminal cannot show ends no training
+    # a folder's name that the terminal cannot show ends no training
+    for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
     app()
+
+# %% ../nbs/79_cli.ipynb #f678beff
+def grouped(
+    verb,       # some of whose parameters are dataclasses of options
+):              # the same for typer: it sees each option by itself
+    "Parameters in groups"
+    hints, flat, groups = get_type_hints(verb, include_extras=True), [], {}
+    for name, p in inspect.signature(verb).parameters.items():
+        kind = hints[name]
+        if not is_dataclass(kind):
+            flat.append(p.replace(annotation=kind, kind=p.KEYWORD_ONLY))
+            continue
+        own, groups[name] = get_type_hints(kind, include_extras=True), kind
+        one = partial(inspect.Parameter, kind=p.KEYWORD_ONLY)
+        flat += [one(f.name, default=f.default, annotation=own[f.name]) for f in fields(kind)]
+    @wraps(verb)
+    def run(**typed):
+        for name, kind in groups.items(): typed[name] = kind(**{f.name: typed.pop(f.name) for f in fields(kind)})
+        return verb(**typed)
+    run.__signature__, run.__annotations__ = inspect.Signature(flat), {p.name: p.annotation for p in flat}
+    return run
 
 # %% ../nbs/79_cli.ipynb #d6cfed8d
 def known(
@@ -108,8 +137,10 @@ def known(
     if name in names: return name
     near = get_close_matches(name, names, n=1, cutoff=.5)
     verb = dict(method='methods', protocol='protocols', network='nets').get(what)
-    some = ', '.join(names) if len(names) <= 12 or not verb else f'{", ".join(names[:8])} and others; `semipose {verb}` lists all'
-    raise UserError(f'There is no {what} named {name!r}: ' + (f'did you mean {near[0]}?' if near else f'choose one of {some}.'))
+    few = len(names) <= 12 or not verb
+    some = ', '.join(names) if few else f'{", ".join(names[:8])} and others; `semipose {verb}` lists all'
+    hint = f'did you mean {near[0]}?' if near else f'choose one of {some}.'
+    raise UserError(f'There is no {what} named {name!r}: {hint}')
 
 def parse_size(
     text:str|None,             # '256x192'
@@ -117,7 +148,8 @@ def parse_size(
     "Height x width, as it is printed everywhere"
     if text is None: return None
     h, _, w = text.lower().replace('×', 'x').partition('x')
-    if not (h.isdecimal() and w.isdecimal() and int(h) and int(w)): raise UserError(f'--size {text}: write height x width in pixels, as in 256x192.')
+    if not (h.isdecimal() and w.isdecimal() and int(h) and int(w)):
+        raise UserError(f'--size {text}: write height x width in pixels, as in 256x192.')
     return int(h), int(w)
 
 def parse_batch(
@@ -130,27 +162,32 @@ def parse_batch(
         raise UserError(f'--batch {text}: write one number for both, as in 32, or labelled+unlabelled, as in 16+48.')
     return int(l), int(u) if plus else int(l)
 
+# %% ../nbs/79_cli.ipynb #05456fe8
 def parse_labels(
     typed:list[str]|None,          # '200', 'labels.json', or both
-)->tuple[int|None, Path|None]:     # how many people (None: all), the file (None: the one in --data); UserError says how to write it
+)->tuple[int|None, Path|None]:     # how many people (None: all), the file (None: the one in --data)
     "A number of people, a file of labels, or one of each"
     many, file = None, None
     for text in typed or ():
         if text.lstrip('+-').isdecimal():
-            if many is not None: raise UserError(f'--labels {text}: the number of labelled people was given twice; give it once.')
+            if many is not None:
+                raise UserError(f'--labels {text}: the number of labelled people was given twice; give it once.')
             many = int(text)
             if many < 1: raise UserError(f'--labels {text}: at least one labelled person is needed.')
-        elif file is not None: raise UserError(f'--labels {text}: a file of labels was given already ({file}); give one.')
+        elif file is not None:
+            raise UserError(f'--labels {text}: a file of labels was given already ({file}); give one.')
         else: file = Path(text)
     if file is not None and not file.exists():
-        raise UserError(f'--labels {file}: there is no such file; give a COCO keypoint file, or how many people of --data may be used with their joints.')
+        raise UserError(f'--labels {file}: there is no such file; give a COCO keypoint file, or how many people of '
+                        '--data may be used with their joints.')
     return many, file
 
+# %% ../nbs/79_cli.ipynb #6c7c1604
 def build_protocol(
     name:str,          # a name in PROTOCOLS
     **changes,         # fields; None leaves the protocol's own value
 )->Protocol:
-    "A protocol with what was typed changed; if steps were typed and `every` was not, `every` is made to divide them; another network brings its own weights and width"
+    "A protocol with what was typed changed: `every` divides the steps, a network brings its own weights and width"
     typed = {k: v for k,v in changes.items() if v is not None}
     base, rest = protocol(name), {}
     for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
@@ -161,7 +198,8 @@ def build_protocol(
         if weights in typed:
             told = typed.pop(weights)
             rest[weights] = None if told == 'none' else told
-    if base.budget and 'every' in typed and 'steps' not in typed:    # the budget stays: its steps follow from the method
+    # the budget stays: its steps follow from the method
+    if base.budget and 'every' in typed and 'steps' not in typed:
         typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
     for steps, every in (('steps', 'every'), ('start_steps', 'start_every')):
         old = getattr(base, every) or typed.get('every') or base.every
@@ -199,11 +237,12 @@ def show_table(
     table = Table(box=box.SIMPLE_HEAD, header_style='bold', pad_edge=False, padding=(0,1,0,0))
     for k in rows[0]:
         right = any(isinstance(r[k], (int, float)) for r in rows)
-        whole = k == next(iter(rows[0])) if fold is None else k != fold     # a narrow terminal folds heads, never the names
+        # a narrow terminal folds heads, never the names
+        whole = k == next(iter(rows[0])) if fold is None else k != fold
         table.add_column(k, justify='right' if right else 'left', no_wrap=whole, overflow='fold')
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     out = out or Console()
-    if title: out.print(title, style='bold', highlight=False)   # a line of its own: as the table's title it would be folded to the table's width
+    if title: out.print(title, style='bold', highlight=False)   # its own line: a table folds its title to its width
     out.print(table)
 
 # %% ../nbs/79_cli.ipynb #c8eb0222
@@ -225,37 +264,112 @@ def names(choices)->dict:
     "What a shell offers for an option"
     return dict(autocompletion=lambda incomplete: [n for n in choices if n.startswith(incomplete)])
 
-Results = Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run, for a repository.')]
+# %% ../nbs/79_cli.ipynb #0d17aca2
+def option(text:str, *flags, **kw):     # that may be left out
+    return typer.Option(*flags, help=text, show_default=False, **kw)
+
+Results = Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run, for a '
+                                            'repository.')]
 Seed = Annotated[int, typer.Option(min=0, help='Everything random follows from it.')]
-Weights = Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]
-Flip = Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')]
-Shift = Annotated[bool, typer.Option('--shift', help='With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.')]
-Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')]
-Amp = Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the ledger.')]
-def check_device(device:str, amp:bool)->None:   # UserError before anything slow is done
-    from semipose.run import check_precision, pick_device
-    check_precision(pick_device(device), amp)
+Runs = Annotated[Path, typer.Option(help='Folder of all runs.')]
+Run = Annotated[Path, typer.Argument(help='The folder of a run.')]
+Keep = Annotated[Optional[Path], option('Also write the numbers into this JSON file.')]
+Other = Annotated[Optional[str], option('The second network of unlike pairs, as --net of train.', **names(NET_NAMES))]
+ProtocolName = Annotated[str, typer.Option(help=f'What is held equal, where the settings begin: '
+                                                f'{", ".join(PROTOCOLS)}.',
+                                           **names(protocol_names()))]
+Labels = Annotated[Optional[list[str]], option('How many people may be used with their joints, or a COCO file; or '
+                                               'both.', metavar='N|FILE')]
+Shift = Annotated[bool, typer.Option('--shift', help=(
+    'With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.'))]
+OtherData = Annotated[Optional[Path], option('Another data folder; if not given, the one the run was trained on.')]
+Part = Annotated[str, typer.Option(help=(
+    'Which people: val, train, or test, the people of person_keypoints_test.json, whom neither training nor the '
+    'choice of a '
+    'checkpoint has asked.'))]
 
-Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the unlabelled people: COCO-style, or pictures alone.', show_default=False)]
-Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
-BoxScore = Annotated[Optional[float], typer.Option(help='Boxes of which the detector was less sure are left out; 0.3 if not given.', show_default=False)]
-Weights2 = Annotated[Optional[str], typer.Option(help='ImageNet weights of a second network, where they are not those of the first.', show_default=False)]
-Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
-Flips = Annotated[Optional[str], typer.Option(metavar='A:B,C:D|none', show_default=False,
-    help='Joints that change places in a mirror, by name or number from 0; none: no joint does. Not given: from the file or the names.')]
-def mirror_fields(flips:str|None, no_mirror:bool)->dict: return dict(flips=parse_flips(flips), mirror=False if no_mirror else None)   # of build_protocol
-NoMirror = Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints that have no mirror image.')]
-Nms = Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture goes; 1 keeps all.')]
-MaxPeople = Annotated[Optional[int], typer.Option(min=1, show_default=False, help=(
-    "Detections of a picture that count; if not given 20, COCO's rule, or as many as the fullest picture has people."))]
-OtherData = Annotated[Optional[Path], typer.Option(help='Another data folder; if not given, the one the run was trained on.', show_default=False)]
-Part = Annotated[str, typer.Option(help=('Which people: val, train, or test, the people of person_keypoints_test.json, whom neither '
-                                         'training nor the choice of a checkpoint has asked.'))]
+# %% ../nbs/79_cli.ipynb #729621f2
+@dataclass
+class People:
+    "Where the people are"
+    data:Annotated[Optional[Path], option(
+        'A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.')] = None
+    unlabeled:Annotated[Optional[Path], option('Another folder for the unlabelled people: COCO-style, or pictures '
+                                               'alone.')] = None
+    boxes:Annotated[Optional[Path], option(
+        'A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.')] = None
+    box_score:Annotated[Optional[float], option('Boxes of which the detector was less sure are left out; 0.3 if not '
+                                                'given.')] = None
+    flips:Annotated[Optional[str], option('Joints that change places in a mirror, by name or number from 0; none: '
+                                          'no joint does. '
+                                          'Not given: from the file or the names.', metavar='A:B,C:D|none')] = None
+    no_mirror:Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints without a mirror '
+                                                               'image.')] = False
 
+    def fields(self)->dict:     # of build_protocol
+        return dict(box_score=self.box_score, flips=parse_flips(self.flips), mirror=False if self.no_mirror else None)
+
+@dataclass
+class Budget:
+    "For how long"
+    steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of the method.')] = None
+    start_steps:Annotated[Optional[int], typer.Option(min=0, help='Supervised steps before them.')] = None
+    every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')] = None
+
+@dataclass
+class Weights:
+    "From which weights, where they are not the protocol's"
+    weights:Annotated[Optional[str], option("The encoder's: imagenet, pip:PACKAGE, a file, or none.")] = None
+    weights2:Annotated[Optional[str], option('ImageNet weights of a second network, where they are not those of the '
+                                             'first.')] = None
+    other:Other = None
+
+    def fields(self)->dict:     # of build_protocol; UserError of a network that nobody knows
+        check_network(self.other)
+        return vars(self)
+
+# %% ../nbs/79_cli.ipynb #e740f484
+@dataclass
+class Machine:
+    "On what"
+    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto'
+    amp:Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the '
+                                                   'ledger.')] = False
+
+    def check(self)->None:      # UserError before anything slow is done
+        from semipose.run import check_precision, pick_device
+        check_precision(pick_device(self.device), self.amp)
+
+@dataclass
+class Look:
+    "How a trained run is asked"
+    weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')] = 'last'
+    flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')] = False
+    device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto'
+
+    def check(self): known(self.weights, ('last', 'best'), 'checkpoint')
+    def title(self, run, *more, shift=False)->str:      # of a table
+        flip = ', flip test' + ' with shift'*shift if self.flip else ''
+        return f'{", ".join([str(run), f"{self.weights} checkpoint", *more])}{flip}'
+
+@dataclass
+class Judge:
+    "What COCO's evaluation leaves out"
+    nms:Annotated[float, typer.Option(min=0., help='OKS over which the less sure of two answers in a picture goes; '
+                                                   '1 keeps all.')] = .9
+    max_people:Annotated[Optional[int], option("Detections of a picture that count; if not given 20, COCO's rule, "
+                                               "or as many as the "
+                                               'fullest picture has people.', min=1)] = None
+
+def check_network(name:str|None)->None:     # UserError with a near miss
+    if name is not None and not name.startswith(('timm:', 'fpn:')): known(name, NET_NAMES, 'network')
+
+# %% ../nbs/79_cli.ipynb #256f3553
 @app.command(epilog='Example:  semipose demo --seed 0')
 def demo(
     seed:Seed=0,
-    out:Annotated[Path, typer.Option(help='Folder for the drawn people, the runs, summary.json and report.html.')]=Path('runs/demo'),
+    out:Annotated[Path, typer.Option(
+        help='Folder for the synthetic people, the runs, summary.json and report.html.')]=Path('runs/demo'),
 ):
     "Draw people, train on this machine, watch the collapse and its cure."
     from semipose.run import demo as run_demo
@@ -275,13 +389,15 @@ def synth(
     size:Annotated[str, typer.Option(metavar='HxW', help='Height x width of a picture, px.')]='96x72',
     difficulty:Annotated[str, typer.Option(help=f'{", ".join(DIFFICULTY_NAMES)}.', **names(DIFFICULTY_NAMES))]='easy',
     people:Annotated[int, typer.Option(min=1, help='People in a picture.')]=1,
-    face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as in Leeds Sports Pose.')]=True,
+    face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as '
+                                                               'in Leeds Sports Pose.')]=True,
 ):
     "Draw people and write them as a COCO folder."
     known(difficulty, DIFFICULTY_NAMES, 'difficulty')
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
-    write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, face=face, progress=True)
+    write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people,
+                face=face, progress=True)
     told = f'{train:,} training and {val:,} validation pictures are in {out}.'
     if val or train > 1:    # with one picture in all there is nobody to validate on
         told += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
@@ -290,7 +406,8 @@ def synth(
 # %% ../nbs/79_cli.ipynb #e4a2447d
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
-    name:Annotated[Optional[str], typer.Argument(help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
+    name:Annotated[Optional[str], typer.Argument(
+        help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
     group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
 ):
     "The table of methods: who teaches, what teacher and student see, what counts. With a name, all about one."
@@ -303,22 +420,28 @@ def methods(
     if group is not None: known(group, tuple(GROUPS), 'group of methods')
     short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
     for name in GROUPS if group is None else (group,):
-        show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'], 'it sees': short(r, 'teacher_view'),
-                     'student sees': short(r, 'student_views'), 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'], 'loss': r['loss']}
+        show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'],
+                     'it sees': short(r, 'teacher_view'), 'student sees': short(r, 'student_views'),
+                     'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
+                     'loss': r['loss']}
                     for r in table(name)], title=name)
-    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five joints, JO covers two with patches, CO covers five places, '
+    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five '
+               'joints, JO covers two with patches, CO covers five places, '
                'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/79_cli.ipynb #357e9c48
 @app.command(epilog='Example:  semipose protocols coco-1k')
 def protocols(
-    name:Annotated[Optional[str], typer.Argument(help='One of them, in a sentence.', show_default=False, **names(protocol_names()))]=None,
+    name:Annotated[Optional[str], typer.Argument(
+        help='One of them, in a sentence.', show_default=False, **names(protocol_names()))]=None,
 ):
     "What is held equal: data, labels, size, network, budget. With a name, its recipe in a sentence."
     if name is not None:
         known(name, protocol_names(), 'protocol')
         return typer.echo(f'{(p := protocol(name)).title}. {p.sentence()}')
-    show_table([{'name': n, 'people': p.title, 'crop, px': 'x'.join(map(str, p.size)), 'network': p.net, 'steps': f'{p.steps:,}' if not p.budget else 'as published'}
+    steps = lambda p: 'as published' if p.budget else f'{p.steps:,}'
+    size = lambda p: 'x'.join(map(str, p.size))
+    show_table([{'name': n, 'people': p.title, 'crop, px': size(p), 'network': p.net, 'steps': steps(p)}
                 for n, p in PROTOCOLS.items()])
     typer.echo('NAME-all uses every label, where NAME has a number of them.')
 
@@ -348,69 +471,97 @@ def own_people(
     "People of one's own, or those that the protocol draws"
     if data is not None or file is not None: return data, None
     if p.data != 'drawn':
-        raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint file, or --protocol demo, which draws its own people.')
+        raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint '
+                        'file, or '
+                        '--protocol demo, which draws its own people.')
     from semipose.run import drawn_folder, drawn_people
     return drawn_folder(p, seed), lambda: drawn_people(p, seed)
 
-@app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
-                    'Example:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
-def train(
-    method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', **names(METHOD_NAMES))],
-    data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.', show_default=False)]=None,
-    labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
-    unlabeled:Unlabeled=None,
-    boxes:Boxes=None,
-    flips:Flips=None,
-    no_mirror:NoMirror=False,
-    box_score:BoxScore=None,
-    protocol:Annotated[str, typer.Option(help=f'Where the settings below begin: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
-    seed:Seed=0,
-    name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
-    out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
-    net:Annotated[Optional[str], typer.Option(help=f'{", ".join(NET_NAMES)}, timm:NAME or fpn:NAME.', **names(NET_NAMES))]=None,
-    weights:Annotated[Optional[str], typer.Option(help="The encoder's: imagenet, pip:PACKAGE, a file, or none.")]=None,
-    weights2:Weights2=None,
-    size:Annotated[Optional[str], typer.Option(metavar='HxW', help='Height x width of a crop, px.')]=None,
-    steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of the method.')]=None,
-    start_steps:Annotated[Optional[int], typer.Option(min=0, help='Supervised steps before them.')]=None,
-    batch:Annotated[Optional[str], typer.Option(metavar='N[+M]', help='Labelled + unlabelled people in a step.')]=None,
-    lr:Annotated[Optional[float], typer.Option(min=0, help='Largest learning rate.')]=None,
-    lam:Annotated[Optional[float], typer.Option(min=0, help='Weight of the unlabelled loss.')]=None,
-    decode:Annotated[Optional[str], typer.Option(help=f'From joints to heatmaps and back: {", ".join(CODECS)}.', **names(CODECS))]=None,
-    other:Other=None,
-    every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
-    device:Device='auto',
-    amp:Amp=False,
-    resume:Annotated[bool, typer.Option('--resume', help='Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.')]=False,
-    results:Results=Path('results'),
-):
-    "Train one method on your data. What is not typed, the protocol decides."
-    known(method, METHOD_NAMES, 'method')
-    for n in (net, other):
-        if n is not None and not n.startswith(('timm:', 'fpn:')): known(n, NET_NAMES, 'network')
-    if decode is not None: known(decode, CODECS, 'codec')
-    many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, net=net, weights=weights, weights2=weights2, size=parse_size(size), steps=steps, start_steps=start_steps,
-                       batch=parse_batch(batch), lr=lr, lam=lam, every=every, decode=decode, other=other, box_score=box_score,
-                       **mirror_fields(flips, no_mirror))
-    data, drawn = own_people(p, data, file, seed)
-    folder = out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.run import train as run_train, check_batch, check_labels, starts, first_of, refuse_existing
-    from semipose.report import result_rows, run_report
-    check_device(device, amp)
-    check_batch(method, p)
-    if not resume: refuse_existing(folder)
+@dataclass
+class Settings:
+    "What is not typed, the protocol decides"
+    net:Annotated[Optional[str], option(f'{", ".join(NET_NAMES)}, timm:NAME or fpn:NAME.', **names(NET_NAMES))] = None
+    size:Annotated[Optional[str], option('Height x width of a crop, px.', metavar='HxW')] = None
+    batch:Annotated[Optional[str], option('Labelled + unlabelled people in a step.', metavar='N[+M]')] = None
+    lr:Annotated[Optional[float], option('Largest learning rate.', min=0)] = None
+    lam:Annotated[Optional[float], option('Weight of the unlabelled loss.', min=0)] = None
+    decode:Annotated[Optional[str], option(
+        f'From joints to heatmaps and back: {", ".join(CODECS)}.', **names(CODECS))] = None
+
+    def fields(self)->dict:     # of build_protocol; UserError says how to write them
+        check_network(self.net)
+        if self.decode is not None: known(self.decode, CODECS, 'codec')
+        return {**vars(self), 'size': parse_size(self.size), 'batch': parse_batch(self.batch)}
+
+# %% ../nbs/79_cli.ipynb #8c65eff6
+@dataclass
+class Folders:
+    "Where runs and entries go"
+    out:Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('runs')
+    results:Annotated[Path, typer.Option(
+        help='The ledger: a folder with one small file per finished run, for a repository.')] = Path('results')
+
+def begin(p, drawn=None)->None:     # as `own_people` gives it
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
     if drawn: drawn()
-    same = dict(seed=seed, labels=file, unlabeled=unlabeled, boxes=boxes, device=device, amp=amp, resume=resume)
-    start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
-    first = first_of(method, start, out/run_name('supervised', data or file.parent, p.labels, seed))
-    if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
-    result = run_train(method, p, data, folder, start=first, every=every if p.budget else None, **same)
-    show_table(result_rows(result))
+
+def finish(run, results:Path)->None:
+    "What is printed of a run that is done, and written beside it"
     from semipose.ledger import record
+    from semipose.report import result_rows, run_report
     from semipose.sweep import entry_of
-    typer.echo(f'Run: {folder}\nLedger: {record(entry_of(folder), results)}\nReport: {run_report(folder)}\nNext: semipose eval {quoted(folder)}')
+    show_table(result_rows(run))
+    typer.echo(f'Run: {run.folder}\nLedger: {record(entry_of(run), results)}\nReport: {run_report(run.folder)}\n'
+               f'Next: semipose eval {quoted(run.folder)}')
+
+def go_on(run:Path, typed:list, machine:Machine, results:Path)->None:
+    "Take up a run by its folder: its recipe knows the rest"
+    if any(v is not None and v != type(v)() for v in typed):
+        raise UserError(f'train {quoted(run)} --resume goes on as the run was begun: leave the other options out.')
+    from semipose.run import take_up
+    finish(take_up(run, machine.device), results)
+
+# %% ../nbs/79_cli.ipynb #ae2a86d7
+@app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
+                    'Example:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
+@grouped
+def train(
+    method:Annotated[str, typer.Argument(help=(
+        'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
+        **names(METHOD_NAMES))],
+    people:People,
+    settings:Settings,
+    budget:Budget,
+    encoder:Weights,
+    machine:Machine,
+    folders:Folders,
+    labels:Labels=None,
+    protocol:ProtocolName='folder',
+    seed:Seed=0,
+    name:Annotated[Optional[str], option("The run's name; made from method, data, labels and seed if not given.")]=None,
+    resume:Annotated[bool, typer.Option('--resume', help=(
+        'Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.'))]=False,
+):
+    "Train one method on your data. What is not typed, the protocol decides."
+    if resume and method not in METHOD_NAMES and (Path(method)/'recipe.json').exists():
+        return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
+    known(method, METHOD_NAMES, 'method')
+    many, file = parse_labels(labels)
+    groups = settings.fields() | vars(budget) | encoder.fields() | people.fields()
+    p = build_protocol(protocol, labels=many, **groups)
+    data, drawn = own_people(p, people.data, file, seed)
+    folder = folders.out/(name or run_name(method, data or file.parent, p.labels, seed))
+    from semipose.run import check_batch, check_labels, first_of, refuse_existing, starts, train as run_train
+    machine.check()
+    check_batch(method, p)
+    if not resume: refuse_existing(folder)
+    begin(p, drawn)
+    same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, resume=resume, **vars(machine))
+    start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
+    first = first_of(method, start, folders.out/run_name('supervised', data or file.parent, p.labels, seed))
+    if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
+    every = budget.every if p.budget else None
+    finish(run_train(method, p, data, folder, start=first, every=every, **same), folders.results)
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -419,155 +570,163 @@ def parse_seeds(
     "How many seeds, or which"
     wrong = UserError(f'--seeds {text}: write how many, as in 3 (seeds 0, 1, 2), or which, as in 10-12 or 4,7.')
     parts = text.replace(' ', '').split(',')
-    if not all(p.replace('-', '', 1).isdecimal() and p[0] != '-' and p[-1] != '-' for p in parts if p) or not all(parts): raise wrong
-    if len(parts) == 1 and '-' not in text: return list(range(int(text))) if int(text) else _raise(wrong)
-    out = []
-    for p in parts:
+    if not all(re.fullmatch(r'\d+(-\d+)?', p) for p in parts): raise wrong
+    out = list(range(int(text))) if len(parts) == 1 and '-' not in text else []
+    for p in parts if not out and parts != ['0'] else ():
         a, _, b = p.partition('-')
         out += range(int(a), int(b or a) + 1)
-    return list(dict.fromkeys(out)) or _raise(wrong)
+    if not out: raise wrong
+    return list(dict.fromkeys(out))
 
-def _raise(e): raise e
-
-@app.command(epilog='Example:  semipose sweep demo --seeds 3\n\nExample:  semipose sweep lsp-100-small supervised naive posedual_jc --data data/lsp')
+# %% ../nbs/79_cli.ipynb #fc209871
+@app.command(epilog='Example:  semipose sweep demo --seeds 3\n\n'
+                    'Example:  semipose sweep lsp-100-small supervised naive posedual_jc --data data/lsp')
+@grouped
 def sweep(
-    protocol:Annotated[str, typer.Argument(help='What is held equal; `semipose protocols` lists them.', **names(protocol_names()))],
-    methods:Annotated[Optional[list[str]], typer.Argument(help='The rows to train, in this order; all of them if not given.', show_default=False, **names(METHOD_NAMES))]=None,
-    seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, 4,7 or 10-10.')]='1',
-    group:Annotated[Optional[str], typer.Option(help='A group of rows instead; `semipose methods` shows them.', show_default=False)]=None,
-    data:Annotated[Optional[Path], typer.Option(help='A folder of people; not needed for drawn people.', show_default=False)]=None,
-    labels:Annotated[Optional[Path], typer.Option(help='A COCO file with the joints of the pictures in --data.', show_default=False)]=None,
-    unlabeled:Unlabeled=None,
-    boxes:Boxes=None,
-    flips:Flips=None,
-    no_mirror:NoMirror=False,
-    weights:Annotated[Optional[str], typer.Option(help="The encoder's, where they are not the protocol's: imagenet, pip:PACKAGE, a file, or none.", show_default=False)]=None,
-    weights2:Weights2=None,
-    other:Other=None,
-    out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
-    results:Results=Path('results'),
-    device:Device='auto',
-    amp:Amp=False,
+    protocol:Annotated[str, typer.Argument(
+        help='What is held equal; `semipose protocols` lists them.', **names(protocol_names()))],
+    people:People,
+    encoder:Weights,
+    machine:Machine,
+    folders:Folders,
+    methods:Annotated[Optional[list[str]], typer.Argument(
+        help='The rows to train, in this order; all of them if not given.', show_default=False,
+        **names(METHOD_NAMES))]=None,
+    seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, '
+                                                                '4,7 or 10-10.')]='1',
+    group:Annotated[Optional[str], option('A group of rows instead; `semipose methods` shows them.')]=None,
+    labels:Annotated[Optional[Path], option('A COCO file with the joints of the pictures in --data.')]=None,
 ):
-    "Train every row that the ledger lacks under a protocol; stop it and start it as you like, or start it twice to share the work."
+    "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, METHOD_NAMES, 'method')
-    many = parse_seeds(seeds)
-    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
-    p = build_protocol(protocol, other=other, weights=weights, weights2=weights2, **mirror_fields(flips, no_mirror))
+    many, p = parse_seeds(seeds), build_protocol(protocol, **encoder.fields(), **people.fields())
+    chosen = rows_of(p, methods, group)
+    from semipose.sweep import check_sweep, sweep as run_sweep
+    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes)
+    machine.check()
+    typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: '
+               f'what {folders.results} lacks of them is trained.')
+    found = run_sweep(p, chosen, many, people.data, folders.out, folders.results, machine.device, machine.amp,
+                      labels=labels, unlabeled=people.unlabeled, boxes=people.boxes,
+                      on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
+    tell_sweep(found, p, chosen, many, folders.results)
+
+# %% ../nbs/79_cli.ipynb #1154fc30
+def rows_of(p, methods:list[str]|None, group:str|None)->list[str]:  # UserError where there is none
+    "The rows that were named, those of a group, or all that the protocol can train"
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
-    chosen = list(dict.fromkeys(methods or ())) or [n for g, rows in GROUPS.items() if group in (None, g) for n, m in rows.items() if p.other or 'other' not in m.networks]
-    if not chosen: raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: give --other, or choose another group.')
-    from semipose.sweep import check_sweep, sweep as run_sweep
-    check_sweep(p, chosen, data, labels, unlabeled, boxes)
-    check_device(device, amp)
-    typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: what {results} lacks of them is trained.')
-    found = run_sweep(p, chosen, many, data, out, results, device, amp, unlabeled=unlabeled, labels=labels, boxes=boxes,
-                      on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
+    rows = [row for g, rows in GROUPS.items() if group in (None, g) for row in rows.items()]
+    chosen = list(dict.fromkeys(methods or ())) or [n for n, m in rows if p.other or 'other' not in m.networks]
+    if chosen: return chosen
+    raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: '
+                    'give --other, '
+                    'or choose another group.')
+
+def tell_sweep(found:dict, p, chosen:list[str], seeds:list[int], results:Path)->None:  # UserError where a row failed
+    "How a sweep ended, and its part of the table"
     if found['elsewhere']: typer.echo(f'Being trained by another process: {"; ".join(found["elsewhere"])}.')
-    if found['waiting']: typer.echo(f'Waiting for supervised, which another process trains; run the same command again for {"; ".join(found["waiting"])}.')
+    if found['waiting']:
+        typer.echo('Waiting for supervised, which another process trains; run the same command again for '
+                   f'{"; ".join(found["waiting"])}.')
     from semipose.ledger import read_ledger
     from semipose.tables import table_rows
-    mine = [e for e in read_ledger(results, p.name)[0] if e.seed in many]
-    if mine and (shown := table_rows(mine, everything=False, only=chosen)): show_table(shown, title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
-    typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. The whole ledger on a page: semipose report {quoted(results)}')
+    mine = [e for e in read_ledger(results, p.name)[0] if e.seed in seeds]
+    if mine and (shown := table_rows(mine, everything=False, only=chosen)):
+        show_table(shown, title=f'{p.title}. Gain: over supervised, with a 95 % interval; * it excludes zero')
+    typer.echo(f'{len(found["new"])} runs are new, {found["there"]} were in {results}. '
+               f'The whole ledger on a page: semipose report {quoted(results)}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
-@app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data data/lsp')
+@app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data '
+                    'data/lsp')
+@grouped
 def compare(
-    methods:Annotated[list[str], typer.Argument(help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
-    data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.', show_default=False)]=None,
-    labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
-    unlabeled:Unlabeled=None,
-    boxes:Boxes=None,
-    flips:Flips=None,
-    no_mirror:NoMirror=False,
-    protocol:Annotated[str, typer.Option(help=f'What is held equal: {", ".join(PROTOCOLS)}.', **names(protocol_names()))]='folder',
+    methods:Annotated[list[str], typer.Argument(
+        help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
+    people:People,
+    budget:Budget,
+    machine:Machine,
+    labels:Labels=None,
+    protocol:ProtocolName='folder',
     seed:Seed=0,
-    out:Annotated[Optional[Path], typer.Option(help='Folder of the comparison; runs/PROTOCOL-seedSEED if not given.', show_default=False)]=None,
-    start_steps:Annotated[Optional[int], typer.Option(min=1, help='Supervised steps before the methods part.')]=None,
-    steps:Annotated[Optional[int], typer.Option(min=1, help='Steps of each method.')]=None,
+    out:Annotated[Optional[Path], option('Folder of the comparison; runs/PROTOCOL-seedSEED if not given.')]=None,
     other:Other=None,
-    every:Annotated[Optional[int], typer.Option(min=1, help='Steps between two measurements.')]=None,
-    keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers, without weights and pictures, into this folder.', show_default=False)]=None,
-    device:Device='auto',
-    amp:Amp=False,
+    keep:Annotated[Optional[Path], option(
+        'Also write the numbers, without weights and pictures, into this folder.')]=None,
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
 ):
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, METHOD_NAMES, 'method')
-    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
+    check_network(other)
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every, other=other,
-                       **mirror_fields(flips, no_mirror))
-    data, drawn = own_people(p, data, file, seed)
-    if not p.start_steps: raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
+    p = build_protocol(protocol, labels=many, other=other, **vars(budget), **people.fields())
+    data, drawn = own_people(p, people.data, file, seed)
+    if not p.start_steps:
+        raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
-    from semipose.files import is_free
-    if folder.is_file(): raise UserError(f'{folder} is a file, and a comparison is a folder: choose another --out.')
-    if not resume and not is_free(folder): raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
-    check_device(device, amp)
+    refuse_comparison(folder, resume)
+    machine.check()
     from semipose.run import compare as run_compare, keep_numbers
     from semipose.report import demo_report, summary_rows
-    typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    if drawn: drawn()
-    summary = run_compare(methods, p, data, folder, seed, device, amp, on_update=demo_report, labels=file, unlabeled=unlabeled, boxes=boxes, resume=resume,
-                          every=every if p.budget else None)
+    begin(p, drawn)
+    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes)
+    summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
+                          resume=resume, every=budget.every if p.budget else None, **source)
     show_table(summary_rows(summary))
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
     typer.echo(f'Report: {folder/"report.html"}')
+
+# %% ../nbs/79_cli.ipynb #8a6b9b89
+def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it cannot go there
+    from semipose.files import is_free
+    if folder.is_file(): raise UserError(f'{folder} is a file, and a comparison is a folder: choose another --out.')
+    if not resume and not is_free(folder):
+        raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
 
 # %% ../nbs/79_cli.ipynb #ebb15cfb
 def beside(
     found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
 )->list[dict]:              # a row per measure
     "Networks side by side, which fits a terminal"
-    shown = lambda k, v: int(v) if k in ('people', 'joints', 'trained on') else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
-    return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in next(iter(found.values()))]
+    whole = ('people', 'joints', 'trained on')
+    shown = lambda k, v: int(v) if k in whole else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
+    measures = next(iter(found.values()))
+    return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in measures]
 
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
-def evaluate(
-    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
-    data:OtherData=None,
-    split:Part='val',
-    weights:Weights='last',
-    flip:Flip=False,
-    shift:Shift=False,
-    nms:Nms=.9,
-    max_people:MaxPeople=None,
-    keep:Annotated[Optional[Path], typer.Option(help='Also write the numbers into this JSON file.', show_default=False)]=None,
-    device:Device='auto',
-):
+@grouped
+def evaluate(run:Run, look:Look, judge:Judge, data:OtherData=None, split:Part='val', shift:Shift=False, keep:Keep=None):
     "COCO's ten numbers and PCK of a trained run, with PCKh where heads are known: each network and their ensemble."
-    known(weights, ('last', 'best'), 'checkpoint')
+    look.check()
     from semipose.run import evaluate_run
-    found = evaluate_run(run, data=data, split=split, weights=weights, flip=flip, shift=shift, nms=nms, max_people=max_people, device=device)
+    found = evaluate_run(run, data=data, split=split, shift=shift, **vars(look), **vars(judge))
     if keep:
         from semipose.data.coco import write_json
         write_json(keep, found)
-    show_table(beside(found), title=f'{run}, {weights} checkpoint, {split}' + (', flip test' + ' with shift'*shift if flip else ''))
+    show_table(beside(found), title=look.title(run, split, shift=shift))
 
 # %% ../nbs/79_cli.ipynb #7f2494f3
 @app.command(epilog='Example:  semipose detail runs/posedual_jc-lsp-200-seed0 --worst worst.png')
+@grouped
 def detail(
-    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    run:Run,
+    look:Look,
     data:OtherData=None,
     split:Part='val',
-    weights:Weights='last',
-    flip:Flip=False,
-    worst:Annotated[Optional[Path], typer.Option(metavar='PNG', help='Also draw the six people on whom the ensemble is farthest from the truth.', show_default=False)]=None,
-    keep:Annotated[Optional[Path], typer.Option(help='Also write every number into this JSON file.', show_default=False)]=None,
-    device:Device='auto',
+    worst:Annotated[Optional[Path], option(
+        'Also draw the six people on whom the ensemble is farthest from the truth.', metavar='PNG')]=None,
+    keep:Annotated[Optional[Path], option('Also write every number into this JSON file.')]=None,
 ):
     "Where a run errs: joint by joint, seen and hidden, by facing where it is known, and what each kind of error costs."
-    known(weights, ('last', 'best'), 'checkpoint')
+    look.check()
     if worst is not None: known(worst.suffix.lower(), ('.png', '.jpg', '.svg', '.pdf'), 'kind of picture')
-    from semipose.detail import detail as tell, as_rows, draw_worst
+    from semipose.detail import as_rows, detail as details_of, draw_worst
     from semipose.run import answers_of
-    answers = answers_of(run, data, split, weights, flip, device=device)
-    found = tell(answers)
+    answers = answers_of(run, data, split, look.weights, look.flip, device=look.device)
+    found = details_of(answers)
     for title, rows in as_rows(found).items(): show_table(rows, title=title)
     if keep:
         from semipose.data.coco import write_json
@@ -575,80 +734,105 @@ def detail(
         typer.echo(f'Numbers: {keep}')
     if worst is not None:
         from semipose.files import whole
-        with whole(worst) as part: draw_worst(answers.people.subset(answers.rows), answers.found['ensemble'].xy).savefig(part, format=worst.suffix[1:].lower())
+        picture = draw_worst(answers.people.subset(answers.rows), answers.found['ensemble'].xy)
+        with whole(worst) as part: picture.savefig(part, format=worst.suffix[1:].lower())
         typer.echo(f'Worst people: {worst}')
 
 # %% ../nbs/79_cli.ipynb #9c923f08
-@app.command(epilog='Example:  semipose submit runs/mine detections.json --info coco/annotations/image_info_test-dev2017.json --images coco/test2017 --flip')
+@app.command(epilog='Example:  semipose submit runs/mine detections.json --info '
+                    'coco/annotations/image_info_test-dev2017.json '
+                    '--images coco/test2017 --flip')
+@grouped
 def submit(
-    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    run:Run,
     boxes:Annotated[Path, typer.Argument(help="A detector's JSON: a list of image_id, category_id, bbox, score.")],
-    images:Annotated[Optional[Path], typer.Option(help='The pictures, a folder or a zip archive; looked for beside the JSON files if not given.', show_default=False)]=None,
-    info:Annotated[Optional[Path], typer.Option(help='A COCO file that names the pictures; without it 000000000009.jpg is picture 9.', show_default=False)]=None,
-    truth:Annotated[Optional[Path], typer.Option(help='A COCO keypoint file, where there is one, to evaluate against.', show_default=False)]=None,
-    out:Annotated[Optional[Path], typer.Option(help='Folder of the results files; RUN/submission if not given.', show_default=False)]=None,
-    weights:Weights='last',
-    flip:Flip=False,
+    look:Look,
+    judge:Judge,
+    images:Annotated[Optional[Path], option('The pictures, a folder or a zip archive; looked for beside the JSON '
+                                            'files if not given.')]=None,
+    info:Annotated[Optional[Path], option('A COCO file that names the pictures; without it 000000000009.jpg is '
+                                          'picture 9.')]=None,
+    truth:Annotated[Optional[Path], option('A COCO keypoint file, where there is one, to evaluate against.')]=None,
+    out:Annotated[Optional[Path], option('Folder of the results files; RUN/submission if not given.')]=None,
     shift:Shift=False,
     min_score:Annotated[float, typer.Option(help='Leave out boxes of which the detector was less sure.')]=0.,
-    category:Annotated[Optional[int], typer.Option(help="Which category_id of the boxes is a person; found out if not given. Results carry the truth's.", show_default=False)]=None,
-    nms:Nms=.9,
-    max_people:MaxPeople=None,
-    device:Device='auto',
+    category:Annotated[Optional[int], option(
+        "Which category_id of the boxes is a person; found out if not given. Results carry the truth's.")]=None,
 ):
     "A run's answers on a detector's boxes, in the files that COCO's server takes."
-    known(weights, ('last', 'best'), 'checkpoint')
+    look.check()
     from semipose.detail import submit as write_submission
     out = out or run/'submission'
-    found = write_submission(run, boxes, images, info, truth, out, weights, flip, shift, min_score, nms, device, category=category, max_people=max_people)
-    show_table(beside(found), title=f'{run}, {weights} checkpoint' + (', flip test' + ' with shift'*shift if flip else ''))
+    found = write_submission(run, boxes, images, info, truth, out, look.weights, look.flip, shift, min_score, judge.nms,
+                             look.device, category=category, max_people=judge.max_people)
+    show_table(beside(found), title=look.title(run, shift=shift))
     typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 
 # %% ../nbs/79_cli.ipynb #a1ea9668
-@app.command(epilog='Example:  semipose predict runs/mine photo.jpg --box 120,40,200,380\n\nExample:  semipose predict runs/mine folder/ --boxes boxes.json')
+@app.command(epilog='Example:  semipose predict runs/mine photo.jpg --box 120,40,200,380\n\n'
+                    'Example:  semipose predict runs/mine folder/ --boxes boxes.json')
+@grouped
 def predict(
-    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    run:Run,
     sources:Annotated[list[Path], typer.Argument(help='Photos, folders of photos, videos.')],
-    box:Annotated[Optional[list[str]], typer.Option(metavar='X,Y,W,H', help='Where the person is, in px of the photo; once per person.', show_default=False)]=None,
-    boxes:Annotated[Optional[Path], typer.Option(
-        help='A JSON with the boxes of the people in each photo, whose category_id the results carry (else 1); without boxes each photo is one person.', show_default=False)]=None,
-    out:Annotated[Optional[Path], typer.Option(help='Folder of the results; RUN/predictions if not given.', show_default=False)]=None,
-    weights:Weights='last',
-    flip:Flip=False,
+    look:Look,
+    box:Annotated[Optional[list[str]], option(
+        'Where the person is, in px of the photo; once per person.', metavar='X,Y,W,H')]=None,
+    boxes:Annotated[Optional[Path], option('A JSON with the boxes of the people in each photo, whose category_id '
+                                           'the results carry '
+                                           '(else 1); without boxes each photo is one person.')]=None,
+    out:Annotated[Optional[Path], option('Folder of the results; RUN/predictions if not given.')]=None,
     every:Annotated[int, typer.Option(min=1, help='Of a video, look at each how many-th frame.')]=1,
     replace:Annotated[bool, typer.Option('--replace', help='Write over the results of an earlier prediction.')]=False,
-    resume:Annotated[bool, typer.Option('--resume', help='Go on where an earlier prediction stopped, and try again what could not be read.')]=False,
-    pictures:Annotated[bool, typer.Option('--pictures/--no-pictures', help='Draw each photo with its skeletons, and with its heatmaps; or write the results alone.')]=True,
+    resume:Annotated[bool, typer.Option('--resume', help=(
+        'Go on where an earlier prediction stopped, and try again what could not be read.'))]=False,
+    pictures:Annotated[bool, typer.Option('--pictures/--no-pictures', help=(
+        'Draw each photo with its skeletons, and with its heatmaps; or write the results alone.'))]=True,
     heat:Annotated[bool, typer.Option('--heat/--no-heat', help='Draw the heatmaps too, or the skeletons alone.')]=True,
-    device:Device='auto',
 ):
     "Find joints in photos, folders and videos: drawn skeletons and heatmaps, and COCO results."
-    known(weights, ('last', 'best'), 'checkpoint')
+    look.check()
     if replace and resume: raise UserError('--replace begins anew and --resume goes on: give one of them.')
-    if box and boxes: raise UserError('--box and --boxes were both given: give the boxes of every photo in the file, or type them.')
+    if box and boxes:
+        raise UserError('--box and --boxes were both given: give the boxes of every photo in the file, or type them.')
     from semipose.data.pictures import parse_box
+    from semipose.run import load_run
     typed = [parse_box(b) for b in box] if box else boxes
+    loaded = load_run(run, look.weights, look.device)
+    how = dict(draw=pictures, heat=pictures and heat, every=every, replace=replace, resume=resume)
+    tell_predicted(*predicted(loaded, sources, typed, out or run/'predictions', look.flip, how), pictures)
+
+# %% ../nbs/79_cli.ipynb #8a47f10e
+def predicted(loaded:tuple, sources:list[Path], boxes, out:Path, flip:bool, how:dict)->tuple:   # what was found, out
+    "Ask the networks of a run about photos"
     from semipose.photos import predict_photos
-    from semipose.run import load_run, codec_of
-    peers, p, skeleton, recipe = load_run(run, weights, device)
-    out = out or run/'predictions'
-    found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, typed, out, flip=flip, joints=[s > 0 for s in recipe['supervised']],
-                           draw=pictures, heat=pictures and heat, every=every, replace=replace, resume=resume, progress=True,
-                           note=lambda said: typer.echo(said, err=True))
-    typer.echo(f'{len(found):,} people in {found.looked:,} pictures: {out/"predictions.json"}{", and pictures beside it" if pictures else ""}.')
-    if found.failed:
-        typer.echo(f'{len(found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and the same command with --resume adds them.', err=True)
-        raise typer.Exit(1)
+    from semipose.run import codec_of
+    peers, p, skeleton, recipe = loaded
+    learned, note = [s > 0 for s in recipe['supervised']], lambda text: typer.echo(text, err=True)
+    found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, boxes, out, flip=flip,
+                           progress=True, joints=learned, note=note, **how)
+    return found, out
+
+def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a photo could not be read
+    "Where the answers are, and what could not be read"
+    drawn = ', and pictures beside it'*pictures
+    typer.echo(f'{len(found):,} people in {found.looked:,} pictures: {out/"predictions.json"}{drawn}.')
+    if not found.failed: return
+    typer.echo(f'{len(found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and '
+               'the same command '
+               'with --resume adds them.', err=True)
+    raise typer.Exit(1)
 
 # %% ../nbs/79_cli.ipynb #4461b43a
 @app.command(epilog='Example:  semipose export runs/mine --to onnx')
 def export(
-    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    run:Run,
     to:Annotated[str, typer.Option(help='onnx, torch, or both.', **names(('onnx', 'torch', 'both')))]='both',
-    net:Annotated[Optional[int], typer.Option(min=1, help='One network alone, 1 or 2; the ensemble if not given.', show_default=False)]=None,
-    out:Annotated[Optional[Path], typer.Option(help='Folder of the files; RUN/export if not given.', show_default=False)]=None,
-    weights:Weights='last',
-    joints:Annotated[bool, typer.Option('--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
+    net:Annotated[Optional[int], option('One network alone, 1 or 2; the ensemble if not given.', min=1)]=None,
+    out:Annotated[Optional[Path], option('Folder of the files; RUN/export if not given.')]=None,
+    weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
+    joints:Annotated[bool, typer.Option(
+        '--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
 ):
     "Write the networks as files that run without semipose, each checked against the networks."
     known(to, ('onnx', 'torch', 'both'), 'format')
@@ -657,14 +841,17 @@ def export(
     from semipose.files import make_folder
     from semipose.run import load_run, codec_of
     peers, p, skeleton, recipe = load_run(run, weights, 'cpu')
-    if net and net > len(peers): raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave --net away, or give a smaller one.')
+    if net and net > len(peers):
+        raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave '
+                        '--net away, '
+                        'or give a smaller one.')
     which, rows = 'ensemble' if net is None else net-1, []
     folder = make_folder(out or run/'export')
     for kind, write, end in (('onnx', export_onnx, 'onnx'), ('torch', export_torch, 'pt2')):
         if to not in (kind, 'both'): continue
         done = write(peers, folder/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)
         rows.append(dict(file=str(done.path), **{f'{k} differs by': f'{d:.1e}' for k,d in done.difference.items()}))
-    show_table(rows, title='Largest differences from the networks, on noise and on drawn people')
+    show_table(rows, title='Largest differences from the networks, on noise and on synthetic people')
     typer.echo(PRECISION)
 
 # %% ../nbs/79_cli.ipynb #0580d964
@@ -682,23 +869,29 @@ def runs(
 @app.command(epilog='Example:  semipose report runs/demo\n\nExample:  semipose report results')
 def report(
     run:Annotated[Path, typer.Argument(help='The folder of a run, of a demo, or of the ledger.')],
-    figure:Annotated[Optional[Path], typer.Option(help='Of a demo or a ledger: also save the finding in one picture, a PNG.', show_default=False)]=None,
+    figure:Annotated[Optional[Path], option(
+        'Of a demo or a ledger: also save the finding in one picture, a PNG.')]=None,
 ):
     "Write the report of a run or a demo once more, or of all that the ledger holds: one HTML page."
     from semipose.draw import lighter
     from semipose.files import whole
     from semipose.report import demo_figure, demo_report, run_report
-    if figure and figure.suffix.lower() != '.png': raise UserError(f'--figure {figure}: the picture is a PNG; give a name that ends in .png.')
+    if figure and figure.suffix.lower() != '.png':
+        raise UserError(f'--figure {figure}: the picture is a PNG; give a name that ends in .png.')
     def save(drawn):
         with whole(figure) as part: part.write_bytes(lighter(drawn._repr_png_(), colours=160))
-    if not any((run/name).exists() for name in ('summary.json', 'recipe.json')) and any(run.glob('*/*-seed*-*.json')):
+    one = any((run/name).exists() for name in ('summary.json', 'recipe.json'))      # a run or a demo
+    if not one and any(run.glob('*/*-seed*-*.json')):
         from semipose.tables import ledger_report, main_figure
         if figure: save(main_figure(run))
         return typer.echo(ledger_report(run))
-    if run.is_dir() and not any((run/name).exists() for name in ('summary.json', 'recipe.json')):
-        one = any(run.glob('*-seed*-*.json'))
-        inside = 'is one protocol of a ledger: give the folder above it.' if one else 'holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.'
+    if run.is_dir() and not one:
+        part = any(run.glob('*-seed*-*.json'))
+        inside = ('is one protocol of a ledger: give the folder above it.' if part else
+                  'holds no run, no demo and no ledger: `semipose train` and `semipose sweep` write them.')
         raise UserError(f'{run} {inside}')
-    if figure and (run/'recipe.json').exists(): raise UserError(f'--figure is of a demo or a ledger, and {run} is one run: leave it out, the report has its curves.')
+    if figure and (run/'recipe.json').exists():
+        raise UserError(f'--figure is of a demo or a ledger, and {run} is one run: leave it out, the report has its '
+                        'curves.')
     if figure: save(demo_figure(run))
     typer.echo((demo_report if (run/'summary.json').exists() else run_report)(run))

@@ -14,25 +14,15 @@ from scipy.stats import norm as normal_law, t as t_law
 from .errors import UserError
 from .files import whole
 from .watch import outcome, peak_key, peak_share
+from .recipe import settings_key  # noqa: F401
 from .evaluate.coco import Matches, _least, ap_of
 
 # %% auto #0
-__all__ = ['FORMAT', 'KINDS', 'settings_key', 'Entry', 'networks_of', 'network_of', 'largest_fall', 'record', 'differ',
-           'read_entry', 'read_ledger', 'example_entry', 'summarise', 'resampled', 'Resamples', 'spread_of', 'paired']
+__all__ = ['FORMAT', 'KINDS', 'Entry', 'networks_of', 'network_of', 'largest_fall', 'record', 'differ', 'read_entry',
+           'read_ledger', 'example_entry', 'summarise', 'resampled', 'Resamples', 'spread_of', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
 FORMAT = 1   # of an entry; a reader refuses what is newer
-
-def settings_key(
-    settings:dict,          # of the protocol
-    defaults:dict,          # what each would be if nobody said anything
-    **more,                 # whatever else must be equal: steps, data, ...
-)->str:                     # six hexadecimal digits
-    "A short name for everything that must be equal"
-    as_json = lambda d: {k: json.dumps(v, sort_keys=True) for k,v in d.items()}
-    usual = as_json(defaults)
-    told = {k: v for k,v in as_json({**settings, **more}).items() if k not in ('name', 'title') and v != usual.get(k, 'null')}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:6]
 
 # %% ../nbs/68_ledger.ipynb #cec4c3bb
 @dataclass(frozen=True)

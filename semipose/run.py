@@ -4,676 +4,44 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import copy, csv, hashlib, io, json, math, multiprocessing, os, random, platform, shutil, subprocess, sys, time
-from dataclasses import dataclass, replace as dataclass_replace
+import json, signal, sys, threading, time
+from collections.abc import Mapping
+from dataclasses import replace as changed
 from datetime import datetime, timezone
-from functools import cache
 from pathlib import Path
-import numpy as np
-import torch
-from types import SimpleNamespace
 from fastai.callback.core import Callback
-from .errors import UserError, remark
-from .files import whole, is_free, make_folder, only_writer, is_held, turn
-from .skeletons import Skeleton, joints_note, mirrored
-from .codecs import build_codec, response
-from .metrics import pck, torso
-from .data.core import People, Crops, CachedCrops, to_skeleton
-from .data.coco import find_coco, write_json
-from .data.mpii import head_size
-from .data.sets import read_any, read_any_train_val, read_any_unlabeled
-from .data.synth import DIFFICULTIES, write_synth
-from .data.pictures import BOX_SCORE
-from .data.reading import Reading, reading
-from .data.streams import Split, Streams, split_first, split_seeded
-from .nets.peers import Peers, build_peers
-from .predict import Prediction, look, predict_all, reestimated
-from .methods import METHODS, kinds, line_of, method as find_method, own, second_of, title
-from .teaching import Teaching, one_batch
-from .watch import Watch, collapsed, foreground, peak_histogram
-from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
-from .evaluate.coco import Matches, alike_people, coco_results, judge, tell_areas
-from .evaluate.mpii import NOT_IN_MEAN, pck_table
-from .protocols import SECOND, Protocol, protocol, with_budget, HEADLINE
+from fastai.torch_core import patch
+from .errors import UserError
+from .files import make_folder, only_writer
+from .skeletons import Skeleton
+from .data.coco import write_json
+from .data.streams import Streams
+from .loop import Restore, fit, learner, save_state, save_weights
+from .methods import kinds, method as find_method, title
+from .protocols import HEADLINE, Protocol, protocol
+from .watch import Watch, collapsed
+from .recipe import (Recipe, at, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
+                             versions)
+from .people import Data, as_begun, drawn_people, joints_of, prepare, readers, same_split, save_who
+from .measure import Evaluate, has_heads
+from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of,
+                               pick_device, step_sentence)
+from .folder import (Log, Run, clear_blank, is_blank, open_run, read_result, read_run, refuse_existing,
+                             take_place)
 
 # %% auto #0
-__all__ = ['CACHE', 'MEASURES', 'PLACES', 'FILES', 'EQUAL', 'LATER', 'NO_ROOM', 'DIGEST', 'Data', 'prepare', 'kept', 'readers',
-           'codec_of', 'peers_of', 'check_people', 'choose_labeled', 'val_of', 'joints_of', 'score', 'has_heads',
-           'by_heads', 'Evaluate', 'val_key', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again',
-           'places_of', 'places_now', 'place_of', 'place_name', 'is_place', 'pool', 'people_of', 'is_own', 'trained_on',
-           'shared_said', 'versions', 'hardware', 'revision', 'pick_device', 'command', 'nameless', 'open_run',
-           'refuse_existing', 'is_blank', 'clear_blank', 'read_recipe', 'read_result', 'same_recipe', 'Log', 'Progress',
-           'Keeper', 'check_precision', 'step_said', 'dry_step', 'train', 'check_batch', 'check_networks', 'as_begun',
-           'same_split', 'begin_from', 'save_strip', 'starts', 'take_place', 'wants_labels', 'labeller', 'first_of',
-           'check_labels', 'compare', 'keep_numbers', 'drawn_folder', 'drawing_of', 'drawn_people', 'demo', 'list_runs',
-           'load_run', 'Answers', 'answers_of', 'evaluate_run', 'people_for_test', 'tell_limits']
+__all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'take_up', 'starts',
+           'wants_labels', 'labeller', 'first_of', 'train_row', 'labels_first', 'compare', 'Page', 'digest',
+           'keep_numbers', 'demo']
 
-# %% ../nbs/71_run.ipynb #e91cd86f
-@dataclass
-class Data:
-    "Everything of a protocol that is made of pictures"
-    train:People            # all training people
-    val:People              # validation people, with all that COCO ignores
-    split:Split             # who is labelled, unlabelled, held out
-    crops:Crops             # of all training people
-    val_crops:Crops         # of all validation people
-    others:Crops|None       # unlabelled people from another folder
-    source:dict             # where they come from: data, labels, unlabeled, boxes as given to `prepare`
-    reading:Reading|None=None   # what was read, in a paragraph
-
-    @property
-    def skeleton(self)->Skeleton: return self.train.skeleton
-    @property
-    def supervised(self)->np.ndarray:
-        "(K,) float, 1 for joints that a labelled person has"
-        return self.train.subset(self.split.labeled).supervised.astype(np.float32)
-    @property
-    def labeled(self)->Crops: return self.crops.subset(self.split.labeled)
-    @property
-    def unlabeled(self)->Crops: return self.others if self.others is not None else self.crops.subset(self.split.unlabeled)
-
-CACHE = 4*2**30   # bytes of crops that are kept in memory
-
-def prepare(
-    p:Protocol,             # what is held equal
-    data=None,              # a folder of COCO, MPII, AI Challenger or Leeds Sports Pose, see data.sets, or the pictures of `labels`
-    seed:int=0,             # of the labelled choice
-    unlabeled=None,         # another folder whose pictures are the unlabelled people: COCO-style, or pictures alone
-    progress:bool=True,     # bars for what takes over two seconds
-    labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
-    boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
-    begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
-)->Data:                    # UserError names file, field and remedy
-    "Read a folder, choose the labelled people, cut the crops"
-    unlabeled, boxes = p.places(data, unlabeled, boxes).values()
-    if boxes and not unlabeled: raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: give --unlabeled too, or leave --boxes out.')
-    train, val, note = read_any_train_val(data, labels)
-    train, val = (dataclass_replace(people, skeleton=joints_of(people.skeleton, p, begun)) for people in (train, val))
-    check_people(train, val)
-    split = choose_labeled(p, train, seed)
-    least = BOX_SCORE if p.box_score is None else p.box_score
-    others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes, min_score=least), p.size) if unlabeled else None
-    read = reading(train=train, val=val, unlabeled=others and others.people)
-    if progress: print('\n'.join(filter(None, (
-        f'People: {split} {note}' + (f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''), joints_note(train.skeleton), str(read)))))
-    cut = (kept(Crops(people, p.size), progress) for people in (train, val))
-    return Data(train, val, split, *cut, kept(others, progress), dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes), read)
-
-def kept(crops, progress:bool=True):    # crops in memory where they fit; None stays None
-    return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
-
-def readers(
-    *streams,   # (crops or None, how many of them make a batch)
-)->int:
-    "Processes that read ahead: none for crops in memory, else one per core but one, at most 8, and no more than shared memory has room for"
-    each = [(crops, n) for crops, n in streams if crops is not None and n]
-    if all(isinstance(crops, CachedCrops) for crops, _ in each): return 0
-    if multiprocessing.get_context().get_start_method() != 'fork': return 0   # each would run the caller's script anew
-    try: room = shutil.disk_usage('/dev/shm').free//(4*sum(n*3*math.prod(crops.room) for crops, n in each))   # two batches of each wait, one is made
-    except OSError: room = 8
-    return max(min(8, (os.cpu_count() or 1) - 1, room), 0)
-
-def codec_of(p:Protocol, stride:int):
-    "The protocol's way from joints to heatmaps and back"
-    return build_codec(p.decode, p.sigma, stride)
-
-def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->Peers:
-    "The protocol's networks: net i starts from (seed, i), so PoseDual's two start differently; `networks` as of `kinds`, () = all 'net'"
-    networks = tuple(networks) or ('net',)*n
-    if 'other' in networks and not p.other: raise UserError(f'The protocol {p.name} names one network, and this method needs a second: set the field other, e.g. --other resnet34.')
-    each = dict(net=(p.net, p.weights, p.width), other=(p.other, p.other_weights, p.other_width))
-    name, weights, width = map(list, zip(*(each[k] for k in networks)))
-    weights = [p.weights2 or w if k == 'net' and 'net' in networks[:i] else w for i,(k, w) in enumerate(zip(networks, weights))]
-    return build_peers(name, joints*build_codec(p.decode).planes, n, seed=seed, weights=weights, net=tuple({'width': w} if w else None for w in width), joined=p.joined, **kw)
-
-# %% ../nbs/71_run.ipynb #8c9fc3d3
-def check_people(
-    train:People,   # to train on
-    val:People,     # to validate on
-)->None:            # UserError, before anything slow is done
-    "Is there anybody to learn from, and anybody to be measured on?"
-    for people, what, end in ((train, 'training', 'learned'), (val, 'validation', 'measured')):
-        if len(people.posed): continue
-        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated joint, so nothing '
-                        f'can be {end}; check "bbox" and v in "keypoints", or give other people.')
-
-def choose_labeled(
-    p:Protocol,         # how many, and how they are chosen
-    train:People,       # all training people
-    seed:int,
-)->Split:
-    "Who is labelled, unlabelled, held out"
-    n = p.labels or len(train.posed)
-    return split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
-
-def val_of(
-    p:Protocol,
-    data=None,          # as `prepare`
-    labels=None,        # as `prepare`
-    seed:int=0,         # as `prepare`
-    read=None,          # (train, val) where they have been read
-)->str:                 # `val_key` of the people that a run of these settings would be measured on
-    "Which validation people there are, without a crop being cut"
-    train, val = read or read_any_train_val(data, labels)[:2]
-    return val_key(dataclass_replace(val, vis=val.vis*train.subset(choose_labeled(p, train, seed).labeled).supervised))
-
-# %% ../nbs/71_run.ipynb #6a3c8945
-def joints_of(
-    found:Skeleton,             # as the data have it
-    p:Protocol,                 # may say otherwise: flips, mirror
-    begun:Skeleton|None=None,   # of a run that is taken up
-)->Skeleton:                    # UserError if the pairs do not fit, or a flip test is asked of joints that are not mirrored
-    "The joints that are trained: mirror pairs as typed, or as a run was begun with"
-    sk = begun if begun is not None and begun.joints == found.joints else mirrored(found, p.flips, p.mirror)
-    if p.flip: sk.in_mirror()
-    return sk
-
-# %% ../nbs/71_run.ipynb #21a50c9e
-def score(
-    truth:People,           # all people of a split, with all that COCO ignores
-    rows:np.ndarray,        # (n,) which of them were predicted
-    found,                  # Prediction of those: xy (n,K,2) image px, score (n,K)
-    keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others are not asked for
-    nms:float|None=.9,      # as `coco_results`
-    max_people:int|None=None, # as `evaluate_results`
-)->tuple[dict[str,float],Matches]:  # COCO's ten numbers, PCK@0.2 (of the torso), PCKh@0.5 where heads are known: percent, -1 where nothing was asked; mean peak; who was found
-    "How right a prediction is"
-    keep = np.asarray(keep) > 0
-    xy, peak = np.zeros((len(truth), len(keep), 2)), np.zeros((len(truth), len(keep)))
-    xy[rows], peak[rows] = found.xy.numpy(), found.score.numpy()
-    asked, results = coco_results(truth, xy, peak, nms=nms, joints=keep)
-    ten, who = judge(asked, results, max_people)
-    people = asked.subset(rows)
-    true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
-    hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
-    ten = {k: 100*v if v >= 0 else v for k,v in ten.items()}
-    return {**ten, 'PCK@0.2': 100*float(hits.sum()/counts.sum()) if counts.any() else -1., 'peak': float(found.score[:, keep].mean()), **by_heads(people, found.xy)}, who
-
-def has_heads(people:People)->bool: return people.head is not None and bool(np.isfinite(people.head).all(1).any())
-
-def by_heads(
-    people:People,      # the truth
-    xy,                 # (N,K,2) what was predicted, image px
-)->dict[str,float]:     # 'PCKh@0.5' -> percent, -1 where nothing was asked; empty where no head is known
-    "MPII's own measure, the mean over its joints but pelvis and thorax"
-    if not has_heads(people): return {}
-    mean = pck_table(xy, people.xy, people.vis, head_size(people), people.skeleton, .5, NOT_IN_MEAN)['Mean']
-    return {'PCKh@0.5': mean if np.isfinite(mean) else -1.}
-
-MEASURES = dict(ap='AP', pck='PCK@0.2', pckh='PCKh@0.5')   # of a row of the log -> of `score`
-
-class Evaluate:
-    "Accuracy on validation, peaks on labelled and unlabelled people, and a strip of the same few heatmaps"
-    def __init__(self,
-        data:Data,              # of the protocol
-        p:Protocol,             # size, decoding
-        codec,                  # of the network's stride
-        peaks_of:int=500,       # unlabelled people whose peaks are averaged (the first of the split)
-        shown:int=6,            # people in the strip
-        batch:int=125,          # people at once
-    ):
-        self.data, self.p, self.codec, self.batch = data, p, codec, batch
-        self.flip = data.skeleton.in_mirror() if p.flip else None
-        self.keep = data.supervised > 0
-        self.rows = data.val.posed
-        self.val = data.val_crops.subset(self.rows)
-        self.labeled = data.labeled.subset(np.arange(min(len(data.split.labeled), peaks_of)))
-        self.unlabeled = data.unlabeled.subset(np.arange(min(len(data.unlabeled), peaks_of)))
-        self.held = data.crops.subset(data.split.heldout) if len(data.split.heldout) else None
-        self.crops = self.unlabeled.batch(np.arange(min(shown, len(self.unlabeled))))['image']
-        self.histograms, self.pictures = [], dict(strip=[], joints=[])   # (people,h,w) all joints in one map; (people,K,h,w)
-
-    def __call__(self, model)->dict:
-        row, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
-        def peaks(crops, nets=model):
-            each = predict_all(nets, crops, self.p.size, self.codec, self.batch, 'each')
-            return torch.stack([a.score for a in each])[..., self.keep]
-        lab, unl = peaks(self.labeled), peaks(self.unlabeled)
-        fresh = peaks(self.unlabeled, reestimated(model, self.plain(), self.p.size))
-        row |= dict(peak_reestimated=float(fresh.mean()), **{f'peak_reestimated{i+1}': float(v.mean()) for i,v in enumerate(fresh)})
-        row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()), **{f'peak_unlabeled{i+1}': float(v.mean()) for i,v in enumerate(unl)},
-                   **{f'peak_labeled{i+1}': float(v.mean()) for i,v in enumerate(lab)})
-        if self.held is not None: row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))[0]['ap']
-        heats = response(self.codec, torch.stack(look(model, self.crops, size=self.p.size)).mean(0)).cpu()
-        row['foreground'] = foreground(heats, self.keep)
-        self.histograms.append(peak_histogram(unl))
-        heats = (heats.clamp(0,1)*255).round().byte().numpy()
-        for name, new in (('strip', heats[:, self.keep].max(1)), ('joints', heats)): self.pictures[name].append(new)
-        return row
-
-    def plain(self):
-        "The unlabelled people whose peaks are averaged, a batch of crops at a time"
-        n = len(self.unlabeled)
-        for i in range(0, n, self.batch): yield self.unlabeled.batch(np.arange(i, min(i+self.batch, n)))['image']
-
-    def accuracy(self, model, crops, truth, rows)->tuple[dict,list[Matches]]:
-        "AP and PCK of each network, their means, the ensemble's AP; whom each network found"
-        each = [score(truth, rows, f, self.keep) for f in predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip)]
-        *nets, both = (numbers for numbers, _ in each)
-        row = {}
-        for key, name in MEASURES.items():
-            if name in both: row |= {key: float(np.mean([n[name] for n in nets])), f'{key}_ensemble': both[name], **{f'{key}{i+1}': n[name] for i,n in enumerate(nets)}}
-        return row, [who for _, who in each[:-1]]
-
-    def people(self, model=None)->dict:
-        "What COCO's evaluation made of each validation person at the last measurement (or of `model`'s answers), for each network: enough to compare two runs person by person"
-        if model is not None: _, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
-        asked = dataclass_replace(self.data.val, vis=self.data.val.vis*self.keep)
-        return dict(val=val_key(asked), train=val_key(self.data.train), nets=[who.to_dict() for who in self.found])
-
-    def state(self)->tuple[dict,dict]:
-        "What a stopped run needs to go on: numbers, and pictures as tensors"
-        return dict(histograms=self.histograms), {f'{name}.{i}': torch.from_numpy(h) for name, each in self.pictures.items() for i,h in enumerate(each)}
-    def take_up(self, note:dict, extra:dict):
-        self.histograms = list(note['histograms'])
-        self.pictures = {name: [extra[f'{name}.{i}'].numpy() for i in range(len(self.histograms)) if f'{name}.{i}' in extra] for name in self.pictures}
-
-# %% ../nbs/71_run.ipynb #354a0c81
-def val_key(
-    people:People,  # of validation
-)->str:             # six hexadecimal digits
-    "Which validation people: two runs are compared person by person only if this is equal"
-    h = hashlib.sha256()
-    for a in (people.box.round(2), people.xy.round(2), people.vis): h.update(np.ascontiguousarray(a).tobytes())
-    return h.hexdigest()[:6]
-
-# %% ../nbs/71_run.ipynb #9d07f04c
-def marks(
-    people:People,
-)->list[str]:           # (N,) hexadecimal digits: ten of the joints (of the box, where they are under three), ten of the box
-    "What tells a person from all others, whatever folder, file or number it is found under"
-    seen, names = people.vis > 0, [os.path.basename(f).encode('utf-8', 'surrogateescape') for f in people.files]
-    joints = np.ascontiguousarray(np.where(seen[...,None], np.nan_to_num(people.xy), -1).round().astype('<i4'))
-    boxes, few = np.ascontiguousarray(np.nan_to_num(people.box).round().astype('<i4')), seen.sum(1) < 3
-    short = lambda *parts: hashlib.blake2b(b'|'.join(parts), digest_size=5).hexdigest()
-    out = []
-    for i, j in enumerate(people.image.tolist()):
-        box = short(names[j], boxes[i].tobytes())
-        out.append((box if few[i] else short(joints[i].tobytes())) + box)
-    return out
-
-def keys_of(people:People)->list[tuple[str,int]]:  # the picture's name inside the folder, the annotation's id
-    return [(people.files[j], a) for j, a in zip(people.image.tolist(), people.ids.tolist())]
-
-def save_who(
-    path,               # who.json
-    data:Data,          # of a run
-)->None:
-    "Write down whom a run is trained and validated on"
-    def part(people):
-        if people is None: return None
-        used, image = np.unique(people.image, return_inverse=True)
-        names = [people.files[i] for i in used]
-        return dict(files=names, image=image.tolist(), ids=people.ids.tolist(), marks=marks(people))
-    others = None if data.others is None else data.others.people
-    write_json(path, dict(format=1, train=part(data.train), val=part(data.val), others=part(others)))
-
-@dataclass
-class Who:
-    "People as a run remembers them"
-    keys:list[tuple[str,int]]   # picture, annotation id
-    marks:list[str]             # of `marks`
-
-def read_who(
-    folder,                     # of a run
-)->dict[str,Who|None]|None:     # train, val, others; None of an earlier version's run; UserError if it is damaged
-    "Whom a run was trained and validated on"
-    path = Path(folder)/'who.json'
-    if not path.exists(): return None
-    try:
-        d = json.loads(path.read_text())
-        part = lambda v: v and Who([(v['files'][i], a) for i, a in zip(v['image'], v['ids'], strict=True)], v['marks'])
-        who = {k: part(d[k]) for k in ('train', 'val', 'others')}
-        whole = all(v is None or len(v.keys) == len(v.marks) for v in who.values())
-        if not (who['train'] and who['val'] and whole): raise ValueError
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise UserError(f'{path} is damaged: remove it, and the run is asked about the people of its folder as they are today.') from None
-    return who
-
-def find_again(
-    people:People,          # what the files hold today
-    who:Who,                # of a run
-)->tuple[np.ndarray,int,int]:   # rows of those that are there, in the run's order; how many are gone; how many have changed
-    "The same people once more"
-    now, row = marks(people), {k: i for i, k in reversed(list(enumerate(keys_of(people))))}
-    at = [(row[k], m) for k, m in zip(who.keys, who.marks) if k in row]
-    return np.array([i for i, _ in at], dtype=np.int64), len(who.keys) - len(at), sum(now[i] != m for i, m in at)
-
-# %% ../nbs/71_run.ipynb #bd4a98f7
-PLACES = ('data', 'labels', 'unlabeled', 'boxes')
-
-def places_of(
-    folder,                 # of a run
-    **where,                # name -> path, or None
-)->dict:                    # name -> here: its full name; beside: from the run's folder, None on another drive
-    "Where a run's people are: found again from any working folder, and after run and people have moved together"
-    def beside(v):
-        try: return os.path.relpath(os.path.realpath(v), os.path.realpath(folder))
-        except ValueError: return None
-    return {k: dict(here=os.path.abspath(v), beside=beside(v)) for k,v in where.items() if v}
-
-def places_now(
-    folder,                 # of a run
-    recipe:dict,            # of it
-    k:str,                  # one of PLACES, or a start: start, start.net, start.other
-)->list[Path]:              # that exist, the likeliest first
-    "Where something of a run may be now"
-    p = recipe.get('places', {}).get(k)
-    if p is None:       # of an earlier version: from the folder it was typed in
-        v = recipe.get(k)
-        return [Path(v)] if 'places' not in recipe and isinstance(v, str) and os.path.exists(v) else []
-    ways = [os.path.join(folder, v) for v in (p['beside'], p['here']) if v]
-    return list({os.path.realpath(w): Path(os.path.normpath(w)) for w in ways if os.path.exists(w)}.values())
-
-def place_of(recipe:dict, k:str)->str|None:    # in full; as it was typed, in a run of an earlier version
-    return recipe.get('places', {}).get(k, {}).get('here') or recipe.get(k)
-
-def place_name(recipe:dict, k:str)->str:    # its last part
-    return os.path.basename(os.path.abspath(v)) if (v := place_of(recipe, k)) else ''
-
-def is_place(
-    folder,                 # of a run
-    recipe:dict,            # of it
-    k:str,                  # as `places_now`
-    path,                   # what is asked about
-)->bool:
-    "Is this where the run has it from?"
-    old = recipe.get('places', {}).get(k)
-    if 'places' not in recipe:          # of an earlier version: from the folder it was typed in
-        name, _, kind = k.partition('.')
-        old = recipe.get(name)
-        old = (old.get(kind) if kind else None) if isinstance(old, dict) else None if kind else old
-    if not old or not path: return not old and not path
-    ways = [os.path.join(folder, old['beside'] or old['here']), old['here']] if isinstance(old, dict) else [old]
-    return os.path.realpath(path) in map(os.path.realpath, ways)
-
-def pool(
-    train:People,           # of one reading
-    val:People,
-    more:People|None=None,
-)->People:
-    "Parts of one list of pictures as one; who is in several is there several times"
-    parts = [p for p in (val, train, more) if p is not None]
-    def rows(k):
-        have = [getattr(p, k) for p in parts]
-        return None if any(v is None for v in have) else np.concatenate(have)
-    columns = ('image', 'ids', 'box', 'xy', 'vis', 'area', 'crowd', 'box_score', 'head')
-    return dataclass_replace(val, **{k: rows(k) for k in columns})
-
-def people_of(
-    folder,                         # of a run
-    recipe:dict|None=None,          # of it
-    data=None,                      # where its data folder is now, see `is_own`; None: found
-)->tuple[People,People,list[str]]:  # to train on, to validate on; what has become of them, in sentences. UserError if nobody is left
-    "The very people of a run, wherever one works now and whatever else the files hold by now"
-    recipe, who = recipe or read_recipe(folder), read_who(folder)
-    asked = [k for k in ('data', 'labels') if recipe.get(k)]
-    ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in asked}
-    if lost := [k for k in asked if not ways[k]]:
-        what = 'labels' if lost[0] == 'labels' else 'people'
-        raise UserError(f'The {what} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, or say where others are with --data.')
-    tried = [{k: w[min(i, len(w)-1)] for k,w in ways.items()} for i in range(max(map(len, ways.values()), default=0))]
-    found = None
-    for source in tried:
-        again = _people_at(source, who, folder)
-        if found is None or again[2] < found[2]: found = again
-        if not found[2]: break
-    if found is None: raise UserError(f'The run {folder} does not say where its people are: say where they are with --data.')
-    train, val, _, said = found
-    if not len(val):
-        where = ', '.join(map(str, tried[0].values()))
-        raise UserError(f'None of the people that the run {folder} was validated on is in {where}: put the old data back, or give others with --data.')
-    return train, val, said
-
-def is_own(
-    folder,                 # of a run
-    recipe:dict,            # of it
-    data,                   # a folder or file of people
-)->bool:
-    "Are these the run's own people: where it had them from, or, where nothing is left, a place with all of them as they were?"
-    k = 'labels' if recipe.get('labels') else 'data'
-    if is_place(folder, recipe, k, data): return True
-    if k == 'labels' or places_now(folder, recipe, k) or (who := read_who(folder)) is None: return False
-    try: return not _people_at(dict(data=data), who, folder)[2]
-    except UserError: return False
-
-def _people_at(source:dict, who, folder)->tuple:
-    "What a place holds of a run's people; how many of them are gone or changed, and that in sentences"
-    train, val, _ = read_any_train_val(source.get('data'), source.get('labels'))
-    if who is None: return train, val, 0, _since(val, folder)
-    if train.folder == val.folder and train.files == val.files:      # one file: who is set aside may be others today
-        labels, data = source.get('labels'), source.get('data')
-        more = read_any(labels or data, 'train', data if labels else None, keep_all=True)
-        train = val = pool(train, val, more if more.files == val.files else None)
-    parts, said, off = [], [], 0
-    for name, people in (('train', train), ('val', val)):
-        rows, gone, changed = find_again(people, who[name])
-        parts.append(people.subset(rows))
-        off += gone + changed
-        them = f'of the {len(who[name].keys):,} people that the run was {dict(train="trained", val="validated")[name]} on'
-        if gone: said.append(f'{gone:,} {them} are gone from {people.folder}.')
-        if changed: said.append(f'{changed:,} {them} have other joints or boxes than at training.')
-    return *parts, off, said
-
-def _since(val:People, folder)->list[str]:
-    "Of a run that did not write down its people: are they still the same? By what it left of each"
-    try: old, split = (json.loads((Path(folder)/f).read_text()) for f in ('people.json', 'split.json'))
-    except (OSError, ValueError): return []
-    keep = np.asarray(read_recipe(folder).get('supervised') or 1) > 0
-    if old.get('val') == val_key(dataclass_replace(val, vis=val.vis*keep)): return []
-    n = len(set(val.ids[val.posed].tolist()) & {*split.get('labeled', ()), *split.get('unlabeled', ())})
-    return [f'The validation people are not those that the run was measured on: its data have changed since. '
-            f'{n:,} of them were trained on.']
-
-# %% ../nbs/71_run.ipynb #ab9d3c3c
-def trained_on(
-    folder,                 # of a run
-    recipe:dict,            # of it
-    people:People,          # anybody, with the run's joints
-)->np.ndarray|None:         # (N,) 0 never seen, 1 its picture alone, 2 with its joints; None of an earlier version's run
-    "Whom of these people a run was trained on, under whatever name and number they are here"
-    who = read_who(folder)
-    if who is None: return None
-    split = json.loads((Path(folder)/'split.json').read_text())
-    taught = {a: 2 for a in split['labeled']}
-    m = METHODS.get(recipe['method'])
-    unseen = m is not None and not m.student_views     # learns from no unlabelled picture
-    if not unseen and who['others'] is None: taught = {**{a: 1 for a in split['unlabeled']}, **taught}
-    known = {}
-    for (_, a), mark in zip(who['train'].keys, who['train'].marks):
-        if how := taught.get(a, 0): known.update({m: max(how, known.get(m, 0)) for m in (mark[:10], 'b' + mark[10:])})
-    if not unseen and who['others'] is not None:
-        for mark in who['others'].marks: known.setdefault('b' + mark[10:], 1)
-    return np.array([max(known.get(v[:10], 0), known.get('b' + v[10:], 0)) for v in marks(people)], dtype=np.int64)
-
-def shared_said(
-    how:np.ndarray|None,    # of `trained_on`
-)->list[str]:               # nothing, or one sentence
-    "How many people were trained on"
-    if how is None or not (n := int((how > 0).sum())): return []
-    return [f'{n:,} of these {len(how):,} people were trained on, {int((how > 1).sum()):,} of them with their joints: '
-            'the numbers say how well they were learned by heart, too.']
-
-# %% ../nbs/71_run.ipynb #18d1ee94
-FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'log.csv', 'result.json', 'people.json', 'weights.safetensors',
-         'best.safetensors', 'state.safetensors', 'strip.npz')
-
-def versions()->dict[str,str]:
-    "What ran"
-    from importlib.metadata import version, PackageNotFoundError
-    out = dict(python=platform.python_version())
-    for name in ('semipose', 'torch', 'torchvision', 'fastai', 'kornia', 'timm', 'pycocotools', 'numpy'):
-        try: out[name] = version(name)
-        except PackageNotFoundError: pass
-    return out
-
-def hardware(device='cpu')->str:
-    "Where it ran"
-    if str(device).startswith('cuda'): return torch.cuda.get_device_name(device)
-    model = ''
-    try: model = next((l.split(':',1)[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), '')
-    except OSError: pass
-    return f'{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
-
-@cache
-def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
-    "Which semipose runs: asked once, because a process goes on with the code it has read"
-    import semipose
-    here = Path(semipose.__file__).resolve().parent
-    if not (here.parent/'.git').exists(): return None
-    def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, timeout=20)
-    try:
-        head, changed = git('rev-parse', '--short', 'HEAD'), git('status', '--porcelain', '--', '*.py')
-        return None if head.returncode else head.stdout.strip() + ('+' if changed.stdout.strip() else '')
-    except (OSError, subprocess.TimeoutExpired): return None
-
-def pick_device(
-    device:str='auto',  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
-)->torch.device:        # UserError if it is not there
-    "The device to train on"
-    if device == 'auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    try: d = torch.device(device); torch.zeros(1, device=d)
-    except (RuntimeError, AssertionError) as e:
-        raise UserError(f'The device {device!r} is not there ({str(e).splitlines()[0]}): use --device cpu, or auto.') from None
-    return d
-
-def command()->str:
-    "What was typed, without the folders of this machine"
-    if not sys.argv or Path(sys.argv[0]).name != 'semipose': return 'semipose (as a library)'
-    def short(a):
-        option, eq, v = a.partition('=') if a.startswith('--') else ('', '', a)
-        return f'{option}{eq}{nameless(v)}' if os.path.isabs(v) else a
-    return ' '.join(['semipose', *map(short, sys.argv[1:])])
-
-def nameless(
-    path,       # of a file or folder
-)->str:         # from the working folder where it lies inside, else its name alone
-    "A path as it may be told to others"
-    path = os.path.abspath(path)
-    try: inside = os.path.relpath(path)
-    except ValueError: inside = os.pardir    # on another drive
-    return os.path.basename(path) if inside.split(os.sep)[0] == os.pardir else inside
-
-def open_run(
-    folder,                 # where the run goes
-    recipe:dict,            # written at once, so that a run that dies says what it was
-    replace:bool=False,     # an existing run folder may be written over, unless a process writes into it
-    resume:bool=False,      # an existing run folder of the same recipe is gone on with
-    mine:bool=False,        # this process is its only writer
-)->Path:                    # UserError if something else is there already
-    "Make a run folder, or take one up"
-    folder = Path(folder)
-    refuse_existing(folder, replace or resume, mine)
-    if mine or not is_held(folder):
-        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)   # what a killed process was writing; a living one is still at it
-    elif replace: raise UserError(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
-    if resume:
-        same_recipe(folder, recipe)
-        return folder
-    make_folder(folder)
-    for f in FILES[1:]: (folder/f).unlink(missing_ok=True)   # a kill leaves the old recipe, or the new one
-    write_json(folder/'recipe.json', recipe)
-    return folder
-
-def refuse_existing(
-    folder,                 # where a run is to go
-    known:bool=False,       # an existing run is welcome
-    mine:bool=False,        # this process holds it
-)->None:                    # UserError if it cannot go there
-    "Asked before anything slow is done"
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir(): raise UserError(f'{folder} is a file, not a run folder: choose another --name, or remove it.')
-    if is_free(folder) or is_blank(folder, mine): return
-    if not known: raise UserError(f'The run folder {folder} exists: choose another --name, take it up with --resume, or remove it.')
-    if not (folder/'recipe.json').exists(): raise UserError(f'The folder {folder} holds something that is not a run: choose another folder.')
-
-def is_blank(
-    folder,                 # where a run is to go
-    mine:bool=False,        # this process holds it
-)->bool:
-    "Does a run lie there that ended before its first measurement, and that nobody is at? Its place is free"
-    folder, left = Path(folder), {*FILES, '.lock'} - {'result.json', 'weights.safetensors', 'state.safetensors'}
-    return folder.is_dir() and all(f.name in left or f.match('.*.part') for f in folder.iterdir()) and (mine or not is_held(folder))
-
-def clear_blank(
-    folder,                 # of a run that this process holds
-)->None:
-    "A run that was refused or broke before its first measurement leaves nothing"
-    folder = Path(folder)
-    if not is_blank(folder, mine=True): return
-    try:
-        for f in (*FILES, '.lock'): (folder/f).unlink(missing_ok=True)
-        for f in folder.glob('.*.part'): f.unlink(missing_ok=True)
-        folder.rmdir()
-    except OSError: pass     # something else is there, or this system keeps the lock
-
-def read_recipe(
-    folder,     # a run folder
-)->dict:        # UserError if it is not one
-    "What a run was"
-    folder = Path(folder)
-    if not folder.is_dir(): raise UserError(f'There is no run folder {folder}: `semipose train` makes one, under runs/.')
-    try: r = json.loads((folder/'recipe.json').read_text())
-    except FileNotFoundError: raise UserError(f'{folder} is not a run folder: it has no recipe.json.') from None
-    except ValueError: raise UserError(f'{folder/"recipe.json"} is damaged: it is not JSON.') from None
-    for k in ('method', 'protocol', 'seed', 'nets', 'skeleton'):
-        if not isinstance(r, dict) or k not in r: raise UserError(f'{folder/"recipe.json"} is damaged: the field {k!r} is missing.')
-    return r
-
-def read_result(
-    folder,         # a run folder
-)->dict|None:       # None if it has measured nothing yet; UserError if result.json is damaged
-    "What a run has come to so far"
-    path = Path(folder)/'result.json'
-    try: r = json.loads(path.read_text())
-    except FileNotFoundError: return None
-    except (ValueError, UnicodeDecodeError): r = None
-    if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
-        raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
-    return r
-
-EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes', 'own')   # must not change when a run is taken up
-
-LATER = dict(weights2=None, flips=None, mirror=True)     # fields of a protocol without which older runs were begun, and what they did then
-
-def same_recipe(
-    folder,         # of a stopped run
-    recipe:dict,    # what is asked for now
-)->None:            # UserError names the first setting that differs
-    "A run is gone on with as it was begun, or not at all"
-    old, recipe = read_recipe(folder), json.loads(json.dumps(recipe))
-    if old['method'] == recipe['method'] and old.get('line', recipe.get('line')) != recipe.get('line'):
-        raise UserError(f'The run {folder} was begun when {recipe["method"]} was defined otherwise (its views, weights or factors have changed since): '
-                        'remove it, or choose another --name (of a sweep or a comparison: another --out).')
-    unseen = [k for k in SECOND if k not in second_of(recipe['method'], recipe['nets'])]      # a network that the run does not have
-    for r in (old, recipe): r['protocol'] = {k: v for k,v in {**LATER, **r['protocol']}.items() if k not in unseen}
-    old['protocol'] = {**json.loads(json.dumps(recipe['protocol'])), **old['protocol']}   # a field that came after it was begun says nothing
-    places = recipe.get('places', {})
-    def same_place(k): return is_place(folder, old, k, (places.get(k) or {}).get('here'))
-    for k in EQUAL:
-        if k in (*PLACES, 'start') and 'places' in recipe:
-            parts = {f for f in (*places, *old.get('places', {})) if f.startswith(f'{k}.')}     # start.net, start.other
-            if all(map(same_place, {k, *parts})): continue
-            if old.get(k) == recipe.get(k):
-                raise UserError(f'The run {folder} was begun with another {k} of the same name ({place_of(old, k)}): '
-                                'give that one, or choose another --name (of a sweep or a comparison: another --out).')
-        elif old.get(k) == recipe.get(k): continue
-        a, b, what = old.get(k), recipe.get(k), k
-        if isinstance(a, dict) and isinstance(b, dict):
-            what = next((f for f in {**a, **b} if a.get(f) != b.get(f)), k)
-            a, b = (a.get(what), b.get(what)) if what != k else (a, b)
-        raise UserError(f'The run {folder} was begun with {what}={a!r} and is asked to go on with {what}={b!r}: '
-                        f'give the old setting, or choose another --name (of a sweep or a comparison: another --out).')
-
-class Log:
-    "log.csv, a row at a time; a column that appears later is added by writing the file anew"
-    def __init__(self, path, rows=()): self.path, self.rows = Path(path), list(rows)
-    def __call__(self, row:dict):
-        self.rows.append(row)
-        names, text = list(dict.fromkeys(k for r in self.rows for k in r)), io.StringIO()
-        w = csv.DictWriter(text, names, lineterminator='\n'); w.writeheader()
-        w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in r.items()} for r in self.rows)
-        with whole(self.path) as part: part.write_text(text.getvalue())
+# %% ../nbs/71_run.ipynb #e9e80911
+from .recipe import (PLACES, check_labels, drawing_of, drawn_folder, is_place, nameless,  # noqa: F401
+                             place_name, place_of, places_now, places_of, revision)
+from .people import (CACHE, Who, choose_labeled, find_again, is_own, keys_of, marks,  # noqa: F401
+                             people_of, read_who, trained_on, val_key, val_of)
+from .measure import MEASURES, by_heads, score  # noqa: F401
+from .folder import FILES, list_runs  # noqa: F401
+from .answers import Answers, answers_of, evaluate_run, load_run, people_for_test  # noqa: F401
 
 # %% ../nbs/71_run.ipynb #bfc6e9d3
 class Progress(Callback):
@@ -684,312 +52,244 @@ class Progress(Callback):
         steps:int,      # in all
         on:bool=True,
         done:int=0,     # steps that an earlier process did
-    ): self.label, self.steps, self.on, self.done, self.row, self.bar = label, steps, on, done, {}, None
+    ): self.label, self.steps, self.on, self.done, self.bar, self.plain = label, steps, on, done, None, False
+
     def before_fit(self):
         if not self.on: return
         from rich.console import Console
-        from rich.progress import Progress as Bar, TextColumn, BarColumn, MofNCompleteColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
         console = Console()
         self.plain = not console.is_terminal
         if self.plain: return
-        self.bar = Bar(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'),
-                       console=console, transient=True)
-        self.bar.start(); self.task = self.bar.add_task(self.label, total=self.steps, completed=self.done, note=self.note())
+        wide = 40 if console.width >= 120 else 16
+        self.room = console.width - len(self.label) - wide - 2*len(str(self.steps)) - len('/ 0:00:00') - 4
+        self.bar = Bar(TextColumn('{task.description}'), BarColumn(wide), MofNCompleteColumn(), TimeRemainingColumn(),
+                       TextColumn('{task.fields[note]}'), console=console, transient=True)
+        self.bar.start(); self.task = self.bar.add_task(self.label, total=self.steps, completed=self.done, note='')
+
     def after_batch(self):
-        if self.bar and self.training: self.bar.update(self.task, advance=1, note=self.note())
+        if self.bar and self.training: self.bar.update(self.task, advance=1)
     def show(self, row:dict):
         "A new measurement"
-        self.row = row
-        if self.bar: self.bar.update(self.task, note=self.note())
-        elif self.on and getattr(self, 'plain', False): print(f'{self.label}  step {row["step"]}  {self.note()}  {row["seconds"]:.0f} s', flush=True)
-    def note(self):
-        r = self.row
-        return f'AP {r["ap"]:.1f}  peak {r["peak_unlabeled"]:.2f}' + ''.join(f'  {k} {v:.5f}' for k,v in r.items() if k[:3] in ('sup','con')) if r else ''
+        if self.bar: self.bar.update(self.task, note=fitting(words_of(row), self.room))
+        elif self.on and self.plain:
+            print(f'{self.label}  step {row["step"]}  {"  ".join(words_of(row))}  {row["seconds"]:.0f} s', flush=True)
     def after_fit(self): self.close()
     def close(self):
         if self.bar: self.bar.stop(); self.bar = None
+
+# %% ../nbs/71_run.ipynb #e37eae7b
+def words_of(row:dict)->list[str]:  # of the log, the most important first
+    losses = [f'{k} {v:.5f}' for k,v in row.items() if k[:3] in ('sup', 'con')]
+    return [f'AP {row["ap"]:.1f}', f'peak {row["peak_unlabeled"]:.2f}', *losses]
+
+def fitting(words:list[str], room:int)->str:
+    "As many of the first words as there is room for"
+    while words and len('  '.join(words)) > room: words = words[:-1]
+    return '  '.join(words)
+
+# %% ../nbs/71_run.ipynb #8f933553
+class StopAfterStep(Callback):
+    "While it is entered, Ctrl-C ends a training between two steps"
+    order, asked, old = 95, False, None
+    def __enter__(self):
+        main = threading.current_thread() is threading.main_thread()
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if main and usual: self.old = signal.signal(signal.SIGINT, self.hear)
+        return self
+    def __exit__(self, *error):
+        if self.old is not None: signal.signal(signal.SIGINT, self.old)
+        self.old = None
+    def hear(self, *signal_and_frame):
+        if self.asked: raise KeyboardInterrupt
+        self.asked = True
+        print('Stopping after this step; Ctrl-C once more stops at once.', file=sys.stderr, flush=True)
+    def before_batch(self):
+        if self.asked: raise KeyboardInterrupt
+    after_batch = before_batch
 
 # %% ../nbs/71_run.ipynb #583ee0ca
 class Keeper:
     "Writes a run's folder, a measurement at a time"
     def __init__(self,
         folder:Path,        # of the run
-        method:str,         # a name in METHODS
-        seed:int,
-        data:Data,          # of the protocol
+        recipe:Recipe,      # of it
+        data:Data,          # its people
         evaluate:Evaluate,  # what a measurement is
-        steps:int,          # in all: after the last there is nothing to go on to
         show=None,          # called with each new row
         old=None,           # `Restore` of a run that stopped
-        trained:bool=True,  # the weights before the first step come from training
     ):
-        self.folder, self.method, self.seed, self.evaluate, self.steps, self.show = folder, method, seed, evaluate, steps, show
-        key, self.on = ('ap_heldout', 'held-out labels') if len(data.split.heldout) else ('pckh', 'validation, by PCKh@0.5') if has_heads(data.val) else ('ap', 'validation')
+        self.folder, self.recipe, self.data, self.evaluate, self.show = folder, recipe, data, evaluate, show
+        key, self.on = 'ap', 'validation'
+        if has_heads(data.val): key, self.on = 'pckh', 'validation, by PCKh@0.5'
+        if len(data.split.heldout): key, self.on = 'ap_heldout', 'held-out labels'
         self.log = Log(folder/'log.csv', old.note['rows'] if old else ())
-        ties = () if key == 'ap_heldout' else ('pck',)      # PCK is of validation, which held-out labels are there to spare
-        self.watch = Watch(evaluate, self.row, key, self.best, trained=trained, ties=ties)   # a callback of the learner
+        ties = () if key == 'ap_heldout' else ('pck',)      # PCK is of validation, which held-out labels spare
+        self.watch = Watch(evaluate, self.row, key, self.best, trained=bool(recipe.start), ties=ties)   # a callback
         if old:
             self.watch.take_up(old.note['rows'], old.note['best'])
-            evaluate.take_up(old.note, old.extra)
+            evaluate.strip.take_up(old.note, old.extra)
 
     def row(self, row:dict):
         self.log(row); self.result('running')
         if self.show: self.show(row)
-        if row['step'] < self.steps:
-            note, pictures = self.evaluate.state()
-            save_state(self.watch.learn, self.folder/'state.safetensors', dict(note, rows=self.log.rows, best=self.watch.best), **pictures)
-    def best(self, model, row:dict): save_weights(model, self.folder/'best.safetensors', dict(step=row['step'], chosen_on=self.on))
+        if row['step'] < self.recipe.steps:     # after the last there is nothing to go on to
+            note, pictures = self.evaluate.strip.state()
+            note |= dict(rows=self.log.rows, best=self.watch.best)
+            save_state(self.watch.learn, self.folder/'state.safetensors', note, **pictures)
+    def best(self, model, row:dict):
+        save_weights(model, self.folder/'best.safetensors', dict(step=row['step'], chosen_on=self.on))
 
-    def result(self, state:str)->dict:
-        "What result.json holds"
-        rows, best = self.log.rows, dict(self.watch.best, chosen_on=self.on) if self.watch.best else None
-        out = dict(method=self.method, title=title(self.method), seed=self.seed, state=state, last=rows[-1], best=best, rows=rows,
-                   histograms=self.evaluate.histograms, collapsed=collapsed(rows))
-        write_json(self.folder/'result.json', out)
-        return out
+# %% ../nbs/71_run.ipynb #009f6a2d
+@patch
+def result(self:Keeper, state:str)->dict:    # 'running' or 'done'
+    "Write result.json"
+    rows, method = self.log.rows, self.recipe.method
+    best = dict(self.watch.best, chosen_on=self.on) if self.watch.best else None
+    out = dict(method=method, title=title(method), seed=self.recipe.seed, state=state, last=rows[-1], best=best,
+               rows=rows, histograms=self.evaluate.strip.histograms, collapsed=collapsed(rows))
+    write_json(self.folder/'result.json', out)
+    return out
 
-    def done(self, peers)->dict:
-        "The last weights, the people, the strip; then result.json says done"
-        save_weights(peers, self.folder/'weights.safetensors', dict(step=self.steps))
-        write_json(self.folder/'people.json', self.evaluate.people())
-        save_strip(self.folder/'strip.npz', self.evaluate, [r['step'] for r in self.log.rows])
-        out = self.result('done')
-        (self.folder/'state.safetensors').unlink(missing_ok=True)
-        return out
-
-# %% ../nbs/71_run.ipynb #583a1232
-def check_precision(
-    device:torch.device,
-    amp:bool,
-)->None:                # UserError
-    "Mixed precision is fastai's, for CUDA alone: elsewhere training would go on in fp32 and say otherwise"
-    if not amp or device.type == 'cuda': return
-    raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {device.type}: leave it out.')
-
-NO_ROOM = ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')     # CPU, Windows, CUDA, cuBLAS
-
-def step_said(
-    e:Exception,        # of a step
-    p:Protocol,
-    device,
-)->str|None:            # None: nothing that its user can mend
-    "What stopped a training step, in a sentence"
-    what = f'crops of {p.size[0]}x{p.size[1]} px and {p.batch[0]}+{p.batch[1]} people a step'
-    full = isinstance(e, RuntimeError) and any(s in str(e) for s in NO_ROOM)
-    if full or isinstance(e, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return f'The memory of {device} has no room for {what} ({p.net}): give a smaller --batch, a smaller --size, or a smaller --net.'
-    if 'more than 1 value per channel' in str(e):
-        return f'Batch normalisation has a single value for each channel with {what} ({p.net}): give --batch 2 or more, or a larger --size.'
-
-def dry_step(
-    method:str,         # its name, for the sentence
-    m,                  # Method
-    p:Protocol,
-    data:Data,
-    peers:Peers,        # stay as they are
-    device,
-    amp:bool=False,
-)->None:                # UserError, before anything is written
-    "One step on noise, with copies of the networks: do they take crops of this size in batches of this many?"
-    g, (known, unknown), room, K = torch.Generator().manual_seed(0), p.batch, data.crops.room, len(data.skeleton)
-    def crops(n): return torch.randint(0, 256, (n, 3, *room), dtype=torch.uint8, generator=g).to(device)
-    was = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-            x, joints = dict(labeled=crops(known)), torch.rand(known, K, 2, generator=g)*torch.tensor(room[::-1])
-            y = dict(xy=joints.to(device), vis=torch.full((known, K), 2, device=device))
-            if m.student_views: x['unlabeled'] = crops(unknown)
-            own = copy.deepcopy(peers).to(device, memory_format=torch.channels_last).train()
-            teaching = Teaching(m, codec_of(p, own.stride), p.size, data.skeleton, data.supervised)
-            with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, y)[-1]
-            loss.backward()
-    except UserError: raise
-    except (RuntimeError, ValueError, AssertionError, MemoryError) as e:
-        what = f'crops of {p.size[0]}x{p.size[1]} px and {known}+{unknown} people'
-        why = f'{type(e).__name__}: {str(e).splitlines()[0][:160]}' if str(e) else type(e).__name__
-        raise UserError(step_said(e, p, device) or
-                        f'{method} with {p.net} cannot take a step with {what} ({why}): choose another --size, --batch or --net.') from e
-    finally:
-        random.setstate(was[0]); np.random.set_state(was[1])  # noqa: NPY002
+@patch
+def done(self:Keeper, peers)->Run:
+    "Write the last weights, the people, the strip; then result.json says done"
+    save_weights(peers, self.folder/'weights.safetensors', dict(step=self.recipe.steps))
+    write_json(self.folder/'people.json', people := self.evaluate.people())
+    self.evaluate.strip.save(self.folder/'strip.npz', [r['step'] for r in self.log.rows])
+    out = self.result('done')
+    (self.folder/'state.safetensors').unlink(missing_ok=True)
+    split = {k: self.data.split.ids[getattr(self.data.split, k)].tolist() for k in ('labeled', 'heldout', 'unlabeled')}
+    return Run(out, self.folder, self.recipe, split, people)
 
 # %% ../nbs/71_run.ipynb #0f6e41a8
 def train(
-    method:str,             # a name in METHODS
-    p:Protocol,             # what is held equal
-    data,                   # Data of `prepare`, or a folder
-    folder,                 # the run folder to make
+    method:str|Recipe,      # a name in METHODS; or a whole recipe: train(recipe, folder)
+    p:Protocol=None,        # what is held equal
+    data=None,              # a folder of people, or `Data` of `prepare`
+    folder=None,            # the run folder to make
     seed:int=0,             # of the split, the networks, the batches and the views
-    start=None,             # start weights: the folder of a supervised run whose networks are taken, as many as the method needs; or dict(net=folder, other=folder)
-    unlabeled=None,         # another folder of unlabelled people
-    labels=None,            # as `prepare`
-    boxes=None,             # as `prepare`
+    start=None,             # warm-up checkpoint: the folder of a supervised run, or dict(net=folder, other=folder)
     device='auto',          # 'auto', 'cpu', 'cuda', ...
-    amp:bool=False,         # mixed precision
     progress:bool=True,     # a bar with the time left
-    steps:int|None=None,    # instead of the protocol's; the start uses it
-    every:int|None=None,    # instead of the protocol's
-    lr:float|None=None,     # instead of the protocol's
-    nets:int|None=None,     # instead of the method's; the start uses it
     replace:bool=False,     # an existing run folder may be written over
-    resume:bool=False,      # a run of this recipe that stopped is gone on with, to the same numbers; one that is done is left as it is
+    resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
-)->dict:                    # what result.json holds
+    **more,                 # of `recipe_of`: labels, unlabeled, boxes, amp, steps, every, lr, nets
+)->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
+    how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs)
+    if isinstance(method, Recipe): return train_recipe(method, p if folder is None else folder, data, **how)
     check_batch(method, p)
-    m, dev, cbs = find_method(method), pick_device(device), [cbs] if isinstance(cbs, Callback) else list(cbs)
-    check_precision(dev, amp)
-    if not isinstance(data, Data): unlabeled, boxes = p.places(data, unlabeled, boxes).values()
-    stopped = resume and (Path(folder)/'recipe.json').exists() and not is_blank(folder)
-    begun = Skeleton.from_coco(read_recipe(folder)['skeleton']) if stopped else None
-    def people():
-        if isinstance(data, Data): return data
-        check_networks((method,), p)
-        return prepare(p, data, seed, unlabeled, progress, labels, boxes, begun)
-    if p.budget and p.epochs is None and not steps:   # how many steps are published for the method is known once the unlabelled people are counted
-        data = people()
-        p = with_budget(m, p, len(data.unlabeled), every)
-    elif p.budget and steps: p = dataclass_replace(p, steps=steps, every=every or p.every, budget=None, epochs=None)
-    n, steps, every, folder = nets or m.nets, steps or p.steps, every or p.every, Path(folder)
-    if n != m.nets: m = dataclass_replace(m, nets=n)
-    networks = kinds(m, n)
-    source = data.source if isinstance(data, Data) else dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
-    left = {f'start.{k}': v for k,v in start.items()} if isinstance(start, dict) else dict(start=start)
-    recipe = dict(method=method, line=line_of(method), title=title(method), protocol=p.as_dict(), sentence=p.sentence(), seed=seed, steps=steps, every=every, nets=n, amp=amp,
-                  lr=lr or p.lr, start={k: _short(v) for k,v in start.items()} if isinstance(start, dict) else _short(start), **{k: _short(v) for k,v in source.items()},
-                  command=command(), versions=versions(), revision=revision(), hardware=hardware(dev), begun=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                  places=places_of(folder, **source, **left))
-    if mine := own(method): recipe['own'] = mine
-    if blank := (folder/'recipe.json').exists() and is_blank(folder):
-        if progress: print(f'The run in {folder} ended before its first measurement: it is begun anew.')
-    resume = resume and not blank and (folder/'recipe.json').exists()
-    if resume:
+    recipe = recipe_of(method, p, data, seed, start, **more)
+    return train_recipe(recipe, folder, data if isinstance(data, Data) else None, **how)
+
+# %% ../nbs/71_run.ipynb #9cfa64d7
+def train_recipe(
+    recipe:Recipe,          # what is trained; the same recipe gives the same numbers
+    folder,                 # the run folder to make
+    data:Data|None=None,    # its people, where they have been read
+    device='auto',          # as `train`
+    progress:bool=True,     # as `train`
+    replace:bool=False,     # as `train`
+    resume:bool=False,      # as `train`
+    cbs=(),                 # as `train`
+)->Run:
+    "Compare with what is there, read, build, try one step, train"
+    folder, dev = Path(folder), pick_device(device)
+    check_batch(recipe.method, recipe.protocol)
+    check_precision(dev, recipe.amp)
+    begun = _begun(folder, resume, progress)
+    if recipe.steps is None:
+        data = _people(recipe, data, begun, progress)
+        recipe = filled(recipe, len(data.unlabeled))
+    recipe = at(recipe, folder, dev)
+    if begun is None: refuse_existing(folder, replace)
+    else:
         open_run(folder, recipe, resume=True)
-        if (done := read_result(folder)) and done['state'] == 'done': return done
-    else: refuse_existing(folder, replace)
-    data = people()
-    if resume: data = as_begun(folder, recipe, data, p, progress)
-    if (sk := joints_of(data.skeleton, p, begun)).flip_index != data.skeleton.flip_index or sk.mirror != data.skeleton.mirror:
-        raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} has: prepare them with this protocol, or give the folder.')
-    recipe.update(skeleton=data.skeleton.to_coco(), supervised=data.supervised.tolist(), sigmas=list(data.skeleton.sigmas))
-    peers = peers_of(p, len(data.skeleton), n, seed, networks, **m.copies)
-    if start: begin_from(peers, start, networks)
-    m = m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))   # an epoch: once over the unlabelled people
-    if not resume: dry_step(method, m, p, data, peers, dev, amp)
+        if run := _finished(folder): return run
+    data = _people(recipe, data, begun, progress)
+    if begun is not None: data = as_begun(folder, recipe, data, recipe.protocol, progress)
+    recipe, peers, m = _prepared(recipe, data, begun)
+    if begun is None: dry_step(recipe.method, m, recipe.protocol, data, peers, dev, recipe.amp)
     with only_writer(make_folder(folder)):
-        if not resume: open_run(folder, recipe, replace, mine=True)
-        elif (done := read_result(folder)) and done['state'] == 'done': return done   # another process has just ended it
-        try: return _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr or p.lr, resume, cbs, bool(start))
+        if begun is None: open_run(folder, recipe, replace, mine=True)
+        elif run := _finished(folder): return run   # another process has just ended it
+        try: return _train(recipe, m, data, peers, folder, dev, progress, begun is not None, cbs)
         finally: clear_blank(folder)
 
-def _train(m, method, p, data, peers, folder, seed, dev, amp, progress, steps, every, lr, resume, cbs=(), trained=True)->dict:
+# %% ../nbs/71_run.ipynb #598bc963
+def _begun(folder:Path, resume:bool, progress:bool)->Recipe|None:   # of a run that is to be gone on with
+    if not (folder/'recipe.json').exists(): return None
+    if is_blank(folder):
+        if progress: print(f'The run in {folder} ended before its first measurement: it is begun anew.')
+        return None
+    return read_recipe(folder) if resume else None
+
+def _finished(folder:Path)->Run|None:
+    return read_run(folder) if (r := read_result(folder)) and r['state'] == 'done' else None
+
+def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Data:
+    "Read once; networks that cannot be had are told before that"
+    if data is not None: return data
+    check_networks((recipe.method,), recipe.protocol)
+    return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes,
+                   _joints(begun))
+
+def _joints(begun:Recipe|None)->Skeleton|None: return begun and Skeleton.from_coco(begun.skeleton)
+
+def _prepared(recipe:Recipe, data:Data, begun:Recipe|None)->tuple:  # the recipe with its joints, Peers, Method
+    "Networks for these people, from the warm-up checkpoint where there is one"
+    p, m, sk = recipe.protocol, row_of(recipe), data.skeleton
+    asked = joints_of(sk, p, _joints(begun))
+    if asked.flip_index != sk.flip_index or asked.mirror != sk.mirror:
+        raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} '
+                        'has: '
+                        'prepare them with this protocol, or give the folder.')
+    recipe = changed(recipe, skeleton=sk.to_coco(), supervised=data.supervised.tolist(), sigmas=list(sk.sigmas))
+    networks = kinds(m, recipe.nets)
+    peers = peers_of(p, len(sk), recipe.nets, recipe.seed, networks, **m.copies)
+    if recipe.start: begin_from(peers, recipe.start, networks)
+    # an epoch: once over the unlabelled people
+    return recipe, peers, m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))
+
+# %% ../nbs/71_run.ipynb #152b17ca
+def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
     "The part of `train` that writes into its folder"
+    p = recipe.protocol
     if resume: same_split(folder/'split.json', data)
     data.split.save(folder/'split.json')
     if not (folder/'who.json').exists(): save_who(folder/'who.json', data)
     if data.reading: data.reading.save(folder/'reading.json')
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
-    bar = Progress(f'{title(method):<18}', steps, progress, first)
-    keeper = Keeper(folder, method, seed, data, Evaluate(data, p, codec), steps, bar.show, old, trained)
+    bar = Progress(f'{title(recipe.method):<18}', recipe.steps, progress, first)
+    keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec), bar.show, old)
     labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
-    stream = Streams(labeled, unlabeled, p.batch, steps, seed, 0, readers(*zip((labeled, unlabeled), p.batch)))
-    learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, every, lr, p.lam, p.optimiser, p.wd, seed, dev, amp, first,
-                    cbs=[keeper.watch, bar, *([old] if old else []), *cbs])
-    try: fit(learn, steps, p.schedule, p.milestones)
-    except (RuntimeError, ValueError, MemoryError) as e:
-        if said := step_said(e, p, dev): raise UserError(said) from e
-        raise
-    finally:
-        bar.close()
-        if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
+    ahead = readers(*zip((labeled, unlabeled), p.batch))
+    stream = Streams(labeled, unlabeled, p.batch, recipe.steps, recipe.seed, 0, ahead)
+    more = [keeper.watch, bar, *([old] if old else []), *([cbs] if isinstance(cbs, Callback) else cbs)]
+    with StopAfterStep() as stop:
+        learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, recipe.every, recipe.lr, p.lam,
+                        p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop])
+        try: fit(learn, recipe.steps, p.schedule, p.milestones)
+        except (RuntimeError, ValueError, MemoryError) as e:
+            if stop.asked: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
+            if sentence := step_sentence(e, p, dev): raise UserError(sentence) from e
+            raise
+        finally:
+            bar.close()
+            if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
     return keeper.done(peers)
 
-def check_batch(
-    method:str,     # a name in METHODS
-    p:Protocol,
-)->None:            # UserError, before anything slow is done
-    "A batch needs labelled people, and a method that learns from unlabelled ones needs those too"
-    taught = find_method(method).student_views
-    if p.batch[0] < 1 or taught and p.batch[1] < 1:
-        raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {"labelled and unlabelled" if taught else "labelled"} people in every step: '
-                        f'give --batch {max(*p.batch, 1)}.')
-
-def check_networks(
-    methods,        # names in METHODS
-    p:Protocol,
-)->None:            # UserError, before anything slow is done
-    "Build the networks that they need once: a package that is not there, a download that fails, a file that does not fit are told before the people are read"
-    for networks in sorted({kinds(m, min(m.nets, 2)) for m in map(find_method, methods)}): peers_of(p, 1, len(networks), 0, networks)
-
-def as_begun(
-    folder,             # of a stopped run
-    recipe:dict,        # what is asked for now
-    data:Data,          # what the files hold today
-    p:Protocol,
-    progress:bool=True,
-)->Data:                # UserError if somebody is gone or changed
-    "A run goes on with its own people, whatever has been added to its files since"
-    who = read_who(folder)
-    alike = lambda people, w: keys_of(people) == w.keys and marks(people) == w.marks
-    if who is None: return data
-    others, lost = data.others, f'so the run {folder} cannot go on as it was begun: give the old data, or choose another --name.'
-    if (others is None) != (who['others'] is None) or others and not alike(others.people, who['others']):
-        raise UserError(f'The unlabelled people are not those that it was begun with, {lost}')
-    if alike(data.train, who['train']) and alike(data.val, who['val']): return data
-    train, val, said = people_of(folder, recipe)
-    if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
-    train, val = (dataclass_replace(people, skeleton=data.train.skeleton) for people in (train, val))     # mirrored as it was begun
-    if progress: print(f'The run goes on with the people that it was begun with, {len(train):,} to train on and {len(val.posed):,} to validate on; '
-                       'what the files hold besides is left aside.')
-    cut = (kept(Crops(people, p.size), progress) for people in (train, val))
-    return Data(train, val, Split.load(Path(folder)/'split.json', train), *cut, others, data.source)
-
-def same_split(path:Path, data:Data)->None:
-    "UserError if other people would be labelled than when the run was begun"
-    if not path.exists(): return
-    old = Split.load(path, data.train)
-    for k in ('labeled', 'heldout', 'unlabeled'):
-        if not np.array_equal(getattr(old, k), getattr(data.split, k)):
-            raise UserError(f'{path}: the {k} people are not those the run was begun with, so the data have changed since: give the old data, or choose another --name.')
-
-
-def begin_from(
-    peers:Peers,
-    start,              # the folder of a finished run, or one for each kind of network: dict(net=folder, other=folder)
-    networks:tuple=(),  # of each peer, see `kinds`; () = all 'net'
-)->Peers:               # UserError if there are too few networks, or other ones
-    "Take the networks of a finished run; the first peers of a larger set, copies included"
-    folders, networks, used = start if isinstance(start, dict) else dict(net=start, other=start), tuple(networks) or ('net',)*len(peers), {}
-    def weights(start):
-        path = Path(start)/'weights.safetensors'
-        if not path.exists(): raise UserError(f'There are no weights in {start}: give the folder of a finished run as start.')
-        return {k: v for k,v in load_tensors(path)[0].items() if k.startswith('nets.')}
-    states = {kind: weights(folders[kind]) for kind in set(networks)}
-    for kind, net in zip(networks, peers.nets):
-        i, start = used.setdefault(kind, 0), folders[kind]
-        used[kind] += 1
-        mine = {k[len(f'nets.{i}.'):]: v for k,v in states[kind].items() if k.startswith(f'nets.{i}.')}
-        if not mine: raise UserError(f'The run {start} has no network {i+1}, and this method needs {len(peers.nets)}: start from a run with as many.')
-        try: net.load_state_dict(mine)
-        except RuntimeError: raise UserError(f'The networks of the run {start} are not those of this protocol: start from a run of the same protocol.') from None
-    if peers.frozen is not None: peers.freeze()
-    if peers.ema is not None: peers.update(0.)
-    return peers
-
-def save_strip(path, evaluate:Evaluate, steps)->None:
-    "The same few unlabelled people and their heatmaps, along training"
-    size, room = evaluate.p.size, evaluate.crops.shape[-2:]
-    t, l = (room[0]-size[0])//2, (room[1]-size[1])//2
-    with whole(path) as part, open(part, 'wb') as f:
-        heat, joints = (evaluate.pictures[k] for k in ('strip', 'joints'))
-        each = dict(joints=np.stack(joints)) if len(joints) == len(heat) else {}   # a run that an older semipose began has them in part
-        np.savez_compressed(f, crops=evaluate.crops[..., t:t+size[0], l:l+size[1]].numpy(), heat=np.stack(heat), steps=np.asarray(steps), **each)
-
-def _short(path)->str|None:
-    "A path as a run writes it down: from the working folder, as the same command finds it; in full on another drive"
-    if not path: return None
-    try: return os.path.relpath(path)
-    except ValueError: return os.path.abspath(path)
+# %% ../nbs/71_run.ipynb #413737d7
+def take_up(
+    folder,                 # of a run that stopped
+    device='auto',          # as `train`
+    progress:bool=True,     # as `train`
+)->Run:                     # a finished run is left as it is
+    "Go on with a run as its recipe says, with its people where they are now"
+    return train_recipe(found(read_recipe(folder), folder), folder, device=device, progress=progress, resume=True)
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
 def starts(
@@ -998,10 +298,10 @@ def starts(
     data,               # as `train`
     folder,             # of the start; networks of another architecture get a second one, `folder`-other
     seed:int=0,
-    resume:bool=True,   # take up what is there; what has too few networks is trained anew beside it, and takes its place when it is done: its first ones come out the same
+    resume:bool=True,   # take up what is there
     **kw,               # of `train`
 )->dict|None:           # kind of network -> run folder; None if the protocol has no start
-    "The supervised starts that methods share: as many networks of each kind as any of them needs"
+    "The warm-up checkpoints that methods share"
     for name in methods: check_batch(name, p)
     if not p.start_steps: return None
     if not isinstance(data, Data): check_networks(('supervised', *methods), p)
@@ -1011,31 +311,28 @@ def starts(
         for k in dict.fromkeys(each): need[k] = max(need.get(k, 0), each.count(k))
     for kind, n in need.items():
         out[kind] = Path(folder) if kind == 'net' else Path(f'{folder}-{kind}')
-        there = resume and (out[kind]/'recipe.json').exists() and not is_blank(out[kind])
-        had = read_recipe(out[kind])['nets'] if there else 0   # finished or stopped
-        more = resume and 0 < had < n
-        here = out[kind].with_name(f'{out[kind].name}-more') if more else out[kind]
-        if more:
-            as_begun = dataclass_replace(p, steps=p.start_steps, every=p.start_every or p.every, budget=None, epochs=None) if p.budget else p     # see `train`
-            same_recipe(out[kind], dict(read_recipe(out[kind]), protocol=as_begun.as_dict(), seed=seed))
-        go_on = resume and not (more and (here/'recipe.json').exists() and read_recipe(here)['nets'] != n)     # a kill may have left another number
-        train('supervised' if kind == 'net' else f'supervised_{kind}', p, data, here, seed, steps=p.start_steps, every=p.start_every, lr=p.start_lr,
-              nets=max(n, had), resume=go_on, replace=not go_on, **kw)
-        if more: take_place(here, out[kind])
+        _start('supervised' if kind == 'net' else f'supervised_{kind}', n, p, data, out[kind], seed, resume, **kw)
     return out
 
-def take_place(
-    new:Path,           # a finished run
-    old:Path,           # of which another process may be reading
-)->None:
-    "Each file of a run in place of the other's, recipe.json last: whoever reads finds weights at any time"
-    with only_writer(old):
-        for f in sorted(new.iterdir(), key=lambda f: f.name == 'recipe.json'):
-            if f.name != '.lock': os.replace(f, old/f.name)
-        (old/'state.safetensors').unlink(missing_ok=True)
-    shutil.rmtree(new)
+def _start(name, n, p, data, folder, seed, resume, **kw)->None:
+    "One of them: its first networks come out the same, however many there are"
+    there = resume and (folder/'recipe.json').exists() and not is_blank(folder)
+    had = read_recipe(folder)['nets'] if there else 0   # finished or stopped
+    more = resume and 0 < had < n
+    here = folder.with_name(f'{folder.name}-more') if more else folder
+    if more:
+        every = p.start_every or p.every    # as `numbers_of`
+        warm = dict(steps=p.start_steps, every=every, budget=None, epochs=None) if p.budget else {}
+        same_recipe(folder, changed(read_recipe(folder), settings=changed(p, **warm).as_dict(), seed=seed))
+    # a kill may have left another number
+    broken = more and (here/'recipe.json').exists() and read_recipe(here)['nets'] != n
+    go_on = resume and not broken
+    numbers = dict(steps=p.start_steps, every=p.start_every, lr=p.start_lr, nets=max(n, had))
+    train(name, p, data, here, seed, resume=go_on, replace=not go_on, **numbers, **kw)
+    if more: take_place(here, folder)
 
-def wants_labels(m)->bool: return m.frozen and not m.every     # of a Method: its pseudo labels come from a network that is trained already
+# %% ../nbs/71_run.ipynb #eb977d30
+def wants_labels(m)->bool: return m.frozen and not m.every     # its pseudo labels come from a trained network
 
 def labeller(
     name:str,           # of a method
@@ -1046,43 +343,52 @@ def labeller(
     seed:int=0,
     **kw,               # of `train`
 )->None:
-    "Under a protocol without a shared start, pseudo labels come from supervised training: train that, where its weights are not there"
+    "Without a shared start pseudo labels come from supervised training: train that, where its weights are not there"
     m, supervised = find_method(name), Path(supervised)
     if start or not wants_labels(m): return
     lost = (read_result(supervised) or {}).get('state') == 'done' and not (supervised/'weights.safetensors').exists()
-    train('supervised', p, data, supervised, seed, **{**kw, 'resume': not lost, 'replace': lost})    # what is there must be of these settings
+    # what is there must be of these settings
+    train('supervised', p, data, supervised, seed, **{**kw, 'resume': not lost, 'replace': lost})
 
 def first_of(
     name:str,           # of a method
     start:dict|None,    # of `starts`
     supervised,         # folder of the supervised run
 ):                      # what `train` takes as start
-    "Where a method leaves from: the shared start, or, for pseudo labels under a protocol without one, the finished supervised run"
+    "Where a method leaves from: the shared start, or, for pseudo labels without one, the finished supervised run"
     m = find_method(name)
     if start: return start if m.networks else start['net']
     if not wants_labels(m): return None
     if not (read_result(supervised) or {}).get('state') == 'done':
-        raise UserError(f'{name} takes its pseudo labels from a finished supervised network, and {supervised} is none: train supervised first.')
+        raise UserError(f'{name} takes its pseudo labels from a finished supervised network, and {supervised} is '
+                        'none: train supervised first.')
     return Path(supervised)
 
-def check_labels(
-    name:str,           # of a method
-    supervised,         # the finished run that its pseudo labels come from
-    p:Protocol,
+# %% ../nbs/71_run.ipynb #cf06f634
+def train_row(
+    name:str,               # a name in METHODS
+    p:Protocol,             # what is held equal
+    data,                   # as `train`
+    folder,                 # gets one run folder per method
     seed:int=0,
-    **source,           # data, labels: as `train`
-)->None:                # UserError names the first setting that differs
-    "A network that labels has seen the labels of the method that it labels for, and no others"
-    old = read_recipe(supervised)
-    differ = [(k, old.get(k), _short(v)) for k,v in source.items() if not is_place(supervised, old, k, v)] + [('seed', old['seed'], seed)]*(old['seed'] != seed)
-    mine, theirs = json.loads(json.dumps(p.as_dict())), {**LATER, **old['protocol']}
-    differ += [(k, theirs.get(k), mine[k]) for k in ('labels', 'choose', 'heldout', 'size', 'net', 'width', 'decode', 'sigma') if theirs.get(k) != mine[k]]
-    for k, a, b in differ:
-        raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {k}={a!r}, and {b!r} is asked for: '
-                        f'train supervised with these settings first, in another --out.')
-#
-# `compare` is the paper's experiment: a supervised start (its AP is the dashed line), then each method from those weights. Two networks start, from different random weights;
-# single methods take the first.
+    start:dict|None=None,   # of `starts`
+    resume:bool=True,       # as `train`
+    every:int|None=None,    # steps between two measurements under a published budget
+    **kw,                   # of `train`
+)->Run:
+    "The network that labels for a method, then the method, from the warm-up checkpoint"
+    folder = Path(folder)
+    labeller(name, p, data, start, folder/'supervised', seed, resume=resume, **kw)
+    first = first_of(name, start, folder/'supervised')
+    return train(name, p, data, folder/name, seed, start=first, replace=not resume, resume=resume, every=every, **kw)
+
+def labels_first(
+    methods,                # names in METHODS
+    start:dict|None,        # of `starts`
+)->list[str]:
+    "Supervised before those whose pseudo labels come from it, else as they stand"
+    wait = not start and any(wants_labels(find_method(n)) for n in methods)
+    return sorted(methods, key=lambda name: name != 'supervised') if wait else list(methods)
 
 # %% ../nbs/71_run.ipynb #c12029e8
 def compare(
@@ -1096,50 +402,55 @@ def compare(
     progress:bool=True,
     on_update=None,         # called with the folder after each run, e.g. to refresh a page
     note:dict|None=None,    # more facts for summary.json
-    unlabeled=None,         # another folder of unlabelled people
     resume:bool=False,      # go on with what stopped, keep what is done
-    labels=None,            # as `prepare`
-    boxes=None,             # as `prepare`
-    every:int|None=None,    # as `train`: steps between two measurements under a published budget
+    **more,                 # unlabeled, labels, boxes: as `prepare`; every: as `train_row`
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
-    began = time.perf_counter()
+    began, every = time.perf_counter(), more.pop('every', None)
     for name in methods: check_batch(name, p)
     check_precision(pick_device(device), amp)
     if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     with only_writer(make_folder(folder)):
-        if not isinstance(data, Data): data = prepare(p, data, seed, unlabeled, progress, labels, boxes)
-        return _compare(began, methods, p, data, Path(folder), seed, device, amp, progress, on_update, note, resume, every)
+        if not isinstance(data, Data): data = prepare(p, data, seed, progress=progress, **more)
+        page = Page(Path(folder), p, data, methods, seed, device, dict(note or {}), on_update, began)
+        kw = dict(device=device, amp=amp, progress=progress, resume=resume)
+        start = starts(('supervised', *methods), p, data, page.folder/'start', seed, **kw)
+        if start: page.start(read_run(start['net']))
+        page.write()
+        order = labels_first(methods, start)
+        for name in order:
+            page.add(name, train_row(name, p, data, folder, seed, start, every=every, **kw), last=name == order[-1])
+        return page.summary
 
-def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_update, note, resume, every=None)->dict:
-    "The part of `compare` that writes into its folder"
-    summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed)),
-                   sentence=p.sentence(), order=list(methods), command=command(), versions=versions(), hardware=hardware(pick_device(device)),
-                   started=datetime.now(timezone.utc).isoformat(timespec='seconds'), **(note or {}), dashed=None, methods={})
-    def update(state='running'):
-        summary.update(state=state, seconds=round(time.perf_counter() - began, 1))
-        write_json(folder/'summary.json', summary)
-        if on_update: on_update(folder)
-    kw = dict(device=device, amp=amp, progress=progress, resume=resume)
-    start = starts(('supervised', *methods), p, data, folder/'start', seed, **kw)
-    if start:
-        first, nets = read_result(start['net']), read_recipe(start['net'])['nets']
-        alone = {k: round(v, 4) for k in DIGEST if (v := first['last'].get(f'{k}1')) is not None}
-        summary['dashed'] = dict(_digest(first), **alone, nets=nets, ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
-    update()
-    labels_first = not start and any(wants_labels(find_method(n)) for n in methods)
-    order = sorted(methods, key=lambda name: name != 'supervised') if labels_first else list(methods)
-    for name in order:
-        labeller(name, p, data, start, folder/'supervised', seed, **kw)
-        r = train(name, p, data, folder/name, seed, start=first_of(name, start, folder/'supervised'), replace=not resume, every=every, **kw)
-        summary['methods'][name] = dict(title=title(name), **_digest(r), collapsed=r['collapsed'],
-                                        best={k: v for k,v in r['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')})
-        update('done' if name == order[-1] else 'running')
-    return summary
-
+# %% ../nbs/71_run.ipynb #26672c42
 DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled', 'peak_reestimated')
 
-def _digest(result:dict)->dict:
+class Page:
+    "What summary.json tells of a comparison, written after every run"
+    def __init__(self, folder, p, data, methods, seed, device, note, on_update, began):
+        self.folder, self.on_update, self.began = folder, on_update, began
+        people = dict(labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed))
+        now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+        self.summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), **people), sentence=p.sentence(),
+                            order=list(methods), command=command(), versions=versions(),
+                            hardware=hardware(pick_device(device)), started=now, **note, dashed=None, methods={})
+
+    def start(self, run:Run):
+        "The dashed line: net 1 of the start is what every single method begins from"
+        alone = {k: round(v, 4) for k in DIGEST if (v := run['last'].get(f'{k}1')) is not None}
+        self.summary['dashed'] = dict(digest(run), **alone, nets=run.recipe.nets, ap_all=run['last']['ap'])
+
+    def add(self, name:str, run:Run, last:bool=False):
+        best = {k: v for k,v in run['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')}
+        self.summary['methods'][name] = dict(title=title(name), **digest(run), collapsed=run['collapsed'], best=best)
+        self.write('done' if last else 'running')
+
+    def write(self, state:str='running'):
+        self.summary.update(state=state, seconds=round(time.perf_counter() - self.began, 1))
+        write_json(self.folder/'summary.json', self.summary)
+        if self.on_update: self.on_update(self.folder)
+
+def digest(result:Mapping)->dict:
     "The last row, as a summary tells it"
     row = result['last']
     return dict({k: round(row[k], 4) for k in DIGEST if k in row}, steps=row['step'], seconds=row['seconds'])
@@ -1155,38 +466,14 @@ def keep_numbers(
     except FileNotFoundError: raise UserError(f'{folder} is not a comparison: it has no summary.json.') from None
     make_folder(into)
     for name in (*['start'][:bool(summary['dashed'])], *summary['methods']):
-        if (result := read_result(folder/name)) is None: raise UserError(f'{folder/name} has no result.json: run the comparison again with --resume.')
-        write_json(into/f'{name}.json', {k: result[k] for k in ('method', 'title', 'seed', 'state', 'last', 'best', 'collapsed', 'rows')})
+        if (result := read_result(folder/name)) is None:
+            raise UserError(f'{folder/name} has no result.json: run the comparison again with --resume.')
+        kept = ('method', 'title', 'seed', 'state', 'last', 'best', 'collapsed', 'rows')
+        write_json(into/f'{name}.json', {k: result[k] for k in kept})
     write_json(into/'summary.json', summary)
     return into
 
 # %% ../nbs/71_run.ipynb #801c8662
-def drawn_folder(
-    p:Protocol,     # of drawn people
-    seed:int,
-)->Path:            # data/drawn/NAME-SEED
-    "Where they are drawn"
-    return Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
-
-def drawing_of(
-    p:Protocol,     # of drawn people
-    seed:int,
-)->dict:            # of `write_synth`
-    "What it draws"
-    return dict(train=p.train_people, val=p.val_people, seed=seed, size=tuple(3*s//2 for s in p.size), difficulty=DIFFICULTIES[p.difficulty or 'easy'], face=p.face)
-
-def drawn_people(
-    p:Protocol,         # of drawn people
-    seed:int,
-    progress:bool=True,
-    folder=None,        # None: `drawn_folder`
-)->Path:                # the folder
-    "The people of a protocol that draws its own, drawn once"
-    folder = Path(folder or drawn_folder(p, seed))
-    with turn(folder.with_name(f'.{folder.name}')):
-        write_synth(folder, **drawing_of(p, seed), progress=progress)
-    return folder
-
 def demo(
     folder='runs/demo',         # results
     seed:int=0,
@@ -1200,131 +487,8 @@ def demo(
     "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
     data = drawn_people(p, seed, progress, data)
-    order = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods] + [m for m in methods if m not in HEADLINE]
-    return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=dict(drawing_seconds=round(time.perf_counter() - began, 1)))
-
-# %% ../nbs/71_run.ipynb #ce8fb5f7
-def list_runs(
-    out='runs',         # folder of all runs
-)->list[dict]:          # one row per run, newest last: run, method, data, labels, seed, steps, AP, state
-    "What has been trained here; folders within folders too, such as a comparison's"
-    rows = []
-    for path in sorted(Path(out).rglob('recipe.json'), key=lambda f: f.stat().st_mtime):
-        row = dict(run=str(path.parent.relative_to(out)), method='', data='', labels='', seed='', step='', AP=None, state='damaged')
-        try: recipe, result = read_recipe(path.parent), read_result(path.parent)
-        except UserError:
-            rows.append(row)
-            continue
-        last = (result or {}).get('last', {})
-        state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
-        rows.append(dict(row, method=recipe['method'], data=place_name(recipe, 'data') or place_name(recipe, 'labels'), labels=str(recipe['protocol'].get('labels') or 'all'),
-                         seed=recipe['seed'], step=f'{last.get("step", 0)}/{recipe.get("steps", 0)}', AP=last.get('ap'), state=state))
-    return rows
-
-def load_run(
-    folder,                 # a run folder
-    weights:str='last',     # 'last' or 'best'
-    device='auto',
-)->tuple[Peers,Protocol,Skeleton,dict]:   # networks in evaluation mode, protocol, skeleton, recipe
-    "The networks of a finished run"
-    if weights not in ('last', 'best'): raise UserError(f"weights={weights!r}: it is 'last' or 'best'.")
-    r = read_recipe(folder)
-    p, m = Protocol.from_dict(r['protocol']), SimpleNamespace(**{**r['own'], 'networks': tuple(r['own']['networks'])}) if r.get('own') else find_method(r['method'])
-    p = dataclass_replace(p, weights=None, weights2=None, other_weights=None)   # the run's own weights replace the encoder's
-    sk = Skeleton.from_coco(r['skeleton'], sigmas=r.get('sigmas'))
-    peers = peers_of(p, len(sk), r['nets'], r['seed'], kinds(m, r['nets']), **m.copies)
-    load_weights(peers, Path(folder)/{'last': 'weights.safetensors', 'best': 'best.safetensors'}[weights])
-    return peers.to(pick_device(device), memory_format=torch.channels_last).eval(), p, sk, r
-
-@dataclass
-class Answers:
-    "What a run's networks say about people whose truth is known"
-    people:People                   # the truth with all that COCO ignores, v = 0 for joints that the networks have not learned
-    rows:np.ndarray                 # (n,) who of them was predicted
-    found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
-    said:tuple = ()                 # what one must know of these people, in sentences: who was trained on, who is gone
-    taught:np.ndarray|None = None   # (n,) as `trained_on`, of those predicted
-
-def answers_of(
-    folder,                 # a run folder
-    data=None,              # a data folder or file of any known kind; None: the people the run was measured on
-    split:str='val',        # which part of it: 'val', 'train', or 'test' as `people_for_test`
-    weights:str='last',     # 'last' or 'best'
-    flip:bool=False,        # average with the mirror image
-    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
-    device='auto',
-    progress:bool=True,
-)->Answers:                 # UserError if it is not a run, or the joints have no names in common
-    "Ask a run's networks"
-    if split == 'test': data = people_for_test(folder, data)
-    if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train', 'val' or 'test'.")
-    peers, p, skeleton, recipe = load_run(folder, weights, device)
-    if data and not (split in ('train', 'val') and is_own(folder, recipe, data)):
-        people, said = read_any(data, split, keep_all=True), []
-        if progress and (read := str(reading(val=people))): print(read)
-    else:               # of its own folder not all that are there
-        moved = data and not any(is_place(folder, recipe, k, data) for k in ('data', 'labels'))
-        *both, said = people_of(folder, recipe, data if moved else None)
-        people = both[split == 'val']
-    if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
-    how = trained_on(folder, recipe, people)
-    people.skeleton = mirrored(people.skeleton, skeleton.flips, skeleton.mirror)
-    people = dataclass_replace(people, vis=people.vis*(np.asarray(recipe['supervised']) > 0).astype(np.uint8))
-    rows = people.posed
-    if not len(rows): raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on other data.')
-    how = None if how is None else how[rows]
-    said = [*said, *shared_said(how)]
-    if progress:
-        for s in said: print(s)
-    found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
-                        flip=skeleton.in_mirror() if flip else None, shift=shift, progress=progress)
-    names = [*(f'net {i+1}' for i in range(len(peers))), 'ensemble']
-    return Answers(people, rows, dict(zip(names, found)), tuple(said), how)
-
-def evaluate_run(
-    folder,                     # a run folder
-    *args,                      # as `answers_of`
-    nms:float|None=.9,          # as `coco_results`
-    max_people:int|None=None,   # as `evaluate_results`
-    **kw,                       # as `answers_of`
-)->dict[str,dict]:              # 'net 1', ..., 'ensemble' -> numbers as `score`, people, joints asked, 'trained on' where some were
-    "The ten COCO numbers and PCK of a run, for each network and the ensemble"
-    a = answers_of(folder, *args, **kw)
-    tell_limits(a, np.asarray(read_recipe(folder)['supervised']) > 0, nms)
-    n = 0 if a.taught is None else int((a.taught > 0).sum())
-    about = {'people': len(a.rows), 'joints': int(a.people.supervised.sum()), **({'trained on': n} if n else {})}
-    return {name: score(a.people, a.rows, f, a.people.supervised, nms, max_people)[0] | about for name, f in a.found.items()}
-
-# %% ../nbs/71_run.ipynb #6b7e20d4
-def people_for_test(
-    folder,         # a run folder
-    data=None,      # a COCO-style folder, or a file; None: the folder the run was trained on
-)->Path:            # their file; UserError if there are none
-    "People whom neither training nor the choice of a checkpoint has asked, for one last number"
-    r = read_recipe(folder)
-    if not data and r.get('places') and not (now := places_now(folder, r, 'data') or [f.parent for f in places_now(folder, r, 'labels')]):
-        raise UserError(f'The people of the run {folder} are not where they were: say where people for a test are with --data.')
-    place = Path(data or (now[0] if r.get('places') else r.get('data') or Path(r['labels']).parent))
-    path = find_coco(place, 'test')[0]
-    if not place.is_file() and 'test' not in path.stem:
-        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures in '
-                        'images/test, or give their file as data (--data).')
-    return path
-
-def tell_limits(
-    a:Answers,
-    taught:np.ndarray,      # (K,) bool, joints that the run has learned
-    nms:float|None=.9,      # as `coco_results`
-):
-    "Notes on what these numbers leave out: joints not taught, people whom suppression drops, areas that stand in"
-    if not taught.all():
-        remark(f'{a.people.supervised.sum()} of {len(taught)} joints are asked, those that the run was taught; '
-               '`semipose submit --truth` asks every joint of the truth.')
-    tell_areas(a.people)
-    if nms is None: return
-    kept = min(len(coco_results(a.people, f.xy, f.score, nms=nms)[1]) for f in a.found.values())
-    alike = len(np.unique(alike_people(a.people, nms)[:,1]))
-    if kept < len(a.rows):
-        remark(f'OKS-NMS {nms:g} dropped {len(a.rows) - kept:,} of {len(a.rows):,} answers, though every box is a true person\'s'
-               + f' ({alike:,} would go if all were right)'*bool(alike) + '; --nms 1 (nms=None) keeps all.')
-
+    # the collapse comes first
+    first = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods]
+    note = dict(drawing_seconds=round(time.perf_counter() - began, 1))
+    order = [*first, *(m for m in methods if m not in HEADLINE)]
+    return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=note)

@@ -4,94 +4,69 @@
 
 # %% ../nbs/75_sweep.ipynb #331fd0b5
 from __future__ import annotations
-import gc, json, os, traceback
+import gc, json, traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
-from functools import partial
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 import torch
 from .errors import UserError
 from .files import Held, is_held, turn, whole
-from .ledger import Entry, differ, network_of, read_ledger, record, settings_key
-from .methods import METHODS, cost, is_todays, kinds, method as find_method, own, second_of
+from .ledger import Entry, differ, network_of, read_ledger, record
+from .methods import METHODS, cost, is_todays, kinds, own, second_of
 from .data.core import is_there
 from .data.sets import read_any_train_val
 from .data.coco import write_json
-from .data.synth import synth_recipe
-from .protocols import PER_METHOD, SECOND, Protocol
-from .run import (PLACES, Data, Evaluate, Who, as_begun, check_batch, check_networks, check_precision, codec_of, drawing_of, drawn_folder, drawn_people, first_of, keys_of,
-                          labeller, load_run, marks, pick_device, place_of, prepare, read_recipe, read_result, read_who, starts, train, val_key, val_of, wants_labels)
+from .protocols import Protocol
+from .answers import load_run
+from .folder import Run, read_run
+from .measure import Evaluate
+from .networks import check_batch, check_networks, check_precision, codec_of, pick_device
+from .people import Data, Who, as_begun, drawn_people, keys_of, marks, prepare, read_who, val_key, val_of
+from .recipe import (PLACES, Recipe, is_drawn, key_of, place_of, portable, row_of, terms_of,  # noqa: F401
+                             terms_of_run, unusual)
+from .run import starts, train_row, wants_labels
 
 # %% auto #0
-__all__ = ['ROUNDED', 'DEFAULTS', 'portable', 'terms_of', 'entry_of', 'is_drawn', 'find_people', 'lacking', 'why', 'check_sweep',
-           'unobtainable', 'seed_folder', 'sweep_row', 'sweep_rows', 'sweep']
+__all__ = ['ROUNDED', 'BEST', 'FROM_RECIPE', 'rounded', 'portable_sentence', 'entry_of', 'find_people', 'lacking', 'why',
+           'check_sweep', 'unobtainable', 'seed_folder', 'Seed', 'sweep_row', 'sweep_rows', 'sweep_seed', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #e432090d
-ROUNDED = dict(seconds=1, ap=4, pck=4)                                              # decimals that a curve keeps; others: 6
-DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name', 'title')}
+ROUNDED = dict(seconds=1, ap=4, pck=4)      # decimals that a curve keeps; others: 6
+BEST = ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')
+FROM_RECIPE = ('method', 'seed', 'steps', 'hardware', 'versions', 'revision', 'command', 'begun', 'own')
 
-def portable(
-    p:Protocol,
-)->Protocol:            # a file of weights by its name alone, where it was given in full or from above the working folder
-    "The settings as a ledger may tell them, without the folders of a machine"
-    short = lambda v: os.path.basename(v) if isinstance(v, str) and (os.path.isabs(v) or v.startswith(os.pardir)) else v
-    return replace(p, **{k: short(getattr(p, k)) for k in ('weights', 'weights2', 'other_weights')})
+def rounded(row:dict)->dict:    # of the log
+    digits = {k: ROUNDED.get(network_of(k, row)[0], 6) for k in row}
+    return {k: round(v, digits[k]) if isinstance(v, float) else v for k,v in row.items()}
 
-def terms_of(
-    p:Protocol,         # what is held equal
-    source:dict,        # data, labels, unlabeled, boxes: only their last folder's name counts, and an archive's is its folder's
-    **odd,              # what a run did otherwise than a sweep would; None: nothing
-)->str:                 # six hexadecimal digits, see ledger.settings_key
-    "What must be equal for two methods to stand in one table"
-    settings = {k: v for k,v in portable(p).as_dict().items() if k not in PER_METHOD + SECOND}
-    return settings_key(settings, DEFAULTS, **odd, **{f'from {k}': Path(v).resolve().name.removesuffix('.zip') for k,v in source.items() if v and p.data != 'drawn'})
+def portable_sentence(
+    recipe:Recipe,
+)->str:
+    "The protocol in words, as a ledger may tell it"
+    p, out = recipe.protocol, recipe.sentence
+    for k in ('weights', 'weights2', 'other_weights'):
+        if (v := getattr(p, k)) != (short := getattr(portable(p), k)): out = out.replace(v, short)
+    return out
 
 def entry_of(
-    folder,             # of a finished run
+    run:Run|str|Path,   # a finished run, or its folder
 )->Entry:               # UserError if it is not finished
     "What the ledger keeps of a run"
-    recipe, result = read_recipe(folder), read_result(folder)
-    if not result or result['state'] != 'done': raise UserError(f'The run {folder} is not finished: take it up with --resume.')
-    p, source = Protocol.from_dict(recipe['protocol']), {k: place_of(recipe, k) for k in PLACES}
-    sentence = recipe['sentence']
-    for k in ('weights', 'weights2', 'other_weights'):
-        if (v := getattr(p, k)) != (short := getattr(portable(p), k)): sentence = sentence.replace(v, short)
-    p = portable(p)
-    m = replace(find_method(recipe['method']), nets=recipe['nets'])
-    split = json.loads((Path(folder)/'split.json').read_text())
-    people = json.loads((Path(folder)/'people.json').read_text()) if (Path(folder)/'people.json').exists() else None
-    def short(row):
-        digits = {k: ROUNDED.get(network_of(k, row)[0], 6) for k in row}
-        return {k: round(v, digits[k]) if isinstance(v, float) else v for k,v in row.items()}
-    other = lambda k, usual: None if recipe.get(k) in (None, usual) else recipe[k]   # a run without the shared start, on foreign people, ... stands in no table with the others
-    odd = dict(lr=recipe['lr']) if other('lr', p.lr) else {}
-    if p.data == 'drawn':
-        where = source['data'] or source['labels'] and Path(source['labels']).parent
-        if where and not is_drawn(p, recipe['seed'], where): odd['people'] = Path(where).resolve().name
-        odd.update({f'from {k}': Path(v).resolve().name for k in ('labels', 'unlabeled', 'boxes') if (v := source[k])})
-    terms = terms_of(p, source, amp=other('amp', False), nets=other('nets', METHODS[recipe['method']].nets), unstarted=bool(p.start_steps and not recipe['start']) or None, **odd)
-    more = dict(terms=terms, steps=recipe['steps'], every=recipe['every'], lr=recipe['lr'], start=bool(recipe['start']), milestones=p.milestones)
-    more.update({k: getattr(p, k) for k in second_of(recipe['method'], recipe['nets'])})
-    if recipe.get('own'): more['own'] = recipe['own']['method']
-    if recipe.get('line'): more['line'] = recipe['line']
-    return Entry(method=recipe['method'], title=result['title'], protocol=p.name, seed=recipe['seed'], terms=terms,
-                 key=settings_key(more, dict(milestones=DEFAULTS['milestones'], weights2=None)), settings=json.loads(json.dumps(p.as_dict())), labeled=len(split['labeled']),
-                 unlabeled=len(split['unlabeled']), steps=recipe['steps'], cost=cost(m, p)._asdict(), curve=[short(r) for r in result['rows']],
-                 best=short({k: v for k,v in (result['best'] or {}).items() if k in ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')}), collapsed=result['collapsed'],
-                 seconds=result['last']['seconds'], hardware=recipe['hardware'], versions=recipe['versions'], revision=recipe.get('revision'), command=recipe['command'],
-                 begun=recipe['begun'], sentence=sentence, own=recipe.get('own'), line=recipe.get('line'), people=people,
-                 source=None if p.data == 'drawn' and not odd else {k: Path(v).resolve().name for k,v in source.items() if v})
-
-# %% ../nbs/75_sweep.ipynb #6de13834
-def is_drawn(
-    p:Protocol,
-    seed:int,
-    data,               # a folder of people
-)->bool:
-    "Are these the people that the protocol draws for this seed? Told by the note that `write_synth` leaves"
-    try: note = json.loads((Path(data)/'synth.json').read_text())
-    except (OSError, ValueError): return Path(data).resolve().name == drawn_folder(p, seed).name
-    return note == synth_recipe(**drawing_of(p, seed))
+    run = run if isinstance(run, Run) else read_run(run)
+    recipe, people = run.recipe, run.people
+    if not run.done: raise UserError(f'The run {run.folder} is not finished: take it up with --resume.')
+    p, row = portable(recipe.protocol), row_of(recipe)
+    shown = p.data != 'drawn' or unusual(recipe)
+    places = {k: Path(v).resolve().name for k in PLACES if (v := place_of(recipe, k))}
+    what = {k: getattr(recipe, k) for k in FROM_RECIPE}
+    best = {k: v for k,v in (run['best'] or {}).items() if k in BEST}
+    return Entry(**what, title=run['title'], protocol=p.name, terms=terms_of_run(recipe), key=key_of(recipe),
+                 settings=json.loads(json.dumps(p.as_dict())), labeled=len(run.split['labeled']),
+                 unlabeled=len(run.split['unlabeled']), cost=cost(row, p)._asdict(),
+                 curve=[rounded(r) for r in run['rows']], best=rounded(best), collapsed=run['collapsed'],
+                 seconds=run['last']['seconds'], sentence=portable_sentence(recipe), line=recipe.definition,
+                 people=people, source=places if shown else None)
 
 # %% ../nbs/75_sweep.ipynb #f115ffff
 def find_people(
@@ -113,17 +88,20 @@ def lacking(
     seed:int,
     terms:str,              # of `terms_of`
     results,                # the ledger
-    val:str|None=None,      # of `run.val_of`; None: whichever people
-    train:str|None=None,    # of the training people, as `run.val_key`; None: whichever
+    val:str|None=None,      # of `people.val_of`; None: whichever people
+    train:str|None=None,    # of the training people, as `people.val_key`; None: whichever
 )->list[str]:
-    "The methods of which the ledger has no entry of this seed, terms, steps and people; of an unlike pair with this second network, of a row as its line says it today"
-    def counts(e): return (e.seed == seed and e.terms == terms and not differ(e.val, val) and not differ(e.train, train) and
-                           e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps))
-    there = list(filter(counts, read_ledger(results, p.name)[0]))
+    "The methods of which the ledger has no entry of these people, steps and terms, as their rows are defined today"
+    def counts(e):
+        same_people = not differ(e.val, val) and not differ(e.train, train)
+        same_budget = e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)
+        return e.seed == seed and e.terms == terms and same_people and same_budget
     as_json = lambda v: json.loads(json.dumps(v))
-    pair = lambda name, settings: [as_json(settings.get(k)) for k in second_of(name)]
-    done = [(e.method, (e.own or {}).get('method'), pair(e.method, e.settings)) for e in there if is_todays(e.method, e.line)]
-    return [name for name in methods if (name, (own(name) or {}).get('method'), pair(name, portable(p).as_dict())) not in done]
+    def kind(name, own, settings):  # which second network, which definition of one's own
+        return name, (own or {}).get('method'), [as_json(settings.get(k)) for k in second_of(name)]
+    there = filter(counts, read_ledger(results, p.name)[0])
+    done = [kind(e.method, e.own, e.settings) for e in there if is_todays(e.method, e.line)]
+    return [name for name in methods if kind(name, own(name), portable(p).as_dict()) not in done]
 
 def why(
     e:Exception,    # being handled
@@ -139,7 +117,7 @@ def check_sweep(
     p:Protocol,
     methods:Sequence[str],
     data,                   # as `sweep`
-    labels,                 # as `sweep`
+    labels=None,            # as `sweep`
     unlabeled=None,         # as `sweep`
     boxes=None,             # as `sweep`
 )->None:                    # UserError, before anything slow is done
@@ -152,9 +130,14 @@ def check_sweep(
     for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes).items():
         if path is None: continue
         if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
-        if not (Path(path).exists() or is_there(path)): raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
-    if p.data != 'drawn' and data is None and labels is None: raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
-    if boxes and not (unlabeled or p.unlabeled): raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or neither.')
+        if not (Path(path).exists() or is_there(path)):
+            raise UserError(f'--{option} {path}: there is no such '
+                            f'{"file" if option in ("labels", "boxes") else "folder"}.')
+    if p.data != 'drawn' and data is None and labels is None:
+        raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
+    if boxes and not (unlabeled or p.unlabeled):
+        raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or '
+                        'neither.')
 
 def unobtainable(
     methods:Sequence[str],
@@ -169,6 +152,7 @@ def unobtainable(
         except UserError as e: out.update({f'{name}, seed {seed}': str(e) for name in names})
     return out
 
+# %% ../nbs/75_sweep.ipynb #2f727b1c
 def seed_folder(
     folder,                 # of a protocol's runs
     seed:int,
@@ -184,46 +168,95 @@ def seed_folder(
     names = (here.name, f'{here.name}-{val}', f'{here.name}-{val}-{train}')
     return next((f for f in map(here.with_name, names) if not others(f)), here.with_name(names[-1]))
 
+# %% ../nbs/75_sweep.ipynb #4fd6c3be
+@dataclass
+class Seed:
+    "What a sweep does under one seed"
+    p:Protocol
+    seed:int
+    source:dict             # data, labels, unlabeled, boxes
+    results:str|Path        # the ledger
+    amp:bool = False
+    val:str|None = None     # which validation people, where the ledger may hold others
+    train:str|None = None   # which training people
+    begun:bool = False      # has its warm-up ended?
+
+    def label(self, name:str)->str: return f'{name}, seed {self.seed}'
+    def know(self, train, val):
+        "Whose people these are; synthetic ones follow from the seed"
+        if self.p.data == 'drawn': return
+        self.val, self.train = val_of(self.p, seed=self.seed, read=(train, val)), val_key(train)
+    def lacks(self, methods:Sequence[str])->list[str]:
+        terms = terms_of(self.p, self.source, amp=self.amp or None)
+        return lacking(self.p, methods, self.seed, terms, self.results, self.val, self.train)
+    def read(self, progress:bool)->Data:
+        s = self.source
+        where = drawn_people(self.p, self.seed, progress) if self.p.data == 'drawn' else s['data']
+        d = prepare(self.p, where, self.seed, s.get('unlabeled'), progress, s.get('labels'), s.get('boxes'))
+        self.know(d.train, d.val)
+        return d
+
+# %% ../nbs/75_sweep.ipynb #890056fe
 def sweep_row(
     name:str,               # a name in METHODS
-    p:Protocol,
+    one:Seed,
     d:Data,                 # of `prepare`
     here:Path,              # the seed's folder
-    seed:int,
     start,                  # of `starts`
     **kw,                   # device, amp, progress
 )->Entry:
     "Train one row, or take it up, with its errors on every person"
-    labeller(name, p, d, start, here/'supervised', seed, **kw)
-    train(name, p, d, here/name, seed, start=first_of(name, start, here/'supervised'), resume=True, **kw)
-    if not (here/name/'people.json').exists(): find_people(here/name, d, kw['device'])
-    return entry_of(here/name)
+    run = train_row(name, one.p, d, here, one.seed, start, **kw)
+    if run.people is None: run.people = json.loads(find_people(run.folder, d, kw['device']).read_text())
+    return entry_of(run)
 
-# %% ../nbs/75_sweep.ipynb #890056fe
 def sweep_rows(
     todo:Sequence[str],     # names in METHODS
-    p:Protocol,
+    one:Seed,
     d:Data,                 # of `prepare`
     here:Path,              # the seed's folder
-    seed:int,
     start,                  # of `starts`
-    lacks,                  # `lacking`, but for the methods
     out:dict,               # of `sweep`: what is not trained is told there
     **kw,                   # device, amp, progress
 )->Iterator[Entry]:
     "The rows of one seed, one after the other; what waits for another process comes last"
     def waits(name): return not start and wants_labels(METHODS[name]) and is_held(here/'supervised')
     for name in sorted(todo, key=waits):
-        said = f'{name}, seed {seed}'
-        if not lacks(methods=[name]): continue   # another sweep was faster
-        if waits(name): out['waiting'].append(said); continue
-        if is_held(here/name): out['elsewhere'].append(said); continue
-        try: entry = sweep_row(name, p, d, here, seed, start, **kw)
-        except Exception as e:         # one row that does not fit on the device, say, must not cost the night's other rows
-            if isinstance(e, Held) or isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(said)
-            else: out['failed'][said] = why(e, here/f'{name}.error.txt')
+        label = one.label(name)
+        if not one.lacks([name]): continue   # another sweep was faster
+        if waits(name): out['waiting'].append(label); continue
+        if is_held(here/name): out['elsewhere'].append(label); continue
+        try: entry = sweep_row(name, one, d, here, start, **kw)
+        except Exception as e:         # one row that does not fit on the device, say
+            if isinstance(e, Held) or isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(label)
+            else: out['failed'][label] = why(e, here/f'{name}.error.txt')
             continue
         yield entry
+
+# %% ../nbs/75_sweep.ipynb #b2a3f873
+def sweep_seed(
+    one:Seed,
+    methods:Sequence[str],
+    folder,                 # of the protocol's runs
+    out:dict,               # of `sweep`
+    **kw,                   # device, amp, progress
+)->Iterator[Entry]:
+    "Everything that the ledger lacks of one seed: people, warm-up, rows"
+    todo = one.lacks(methods)
+    out['there'] += len(methods) - len(todo)
+    if todo: out['failed'].update(unobtainable(todo, one.p, one.seed))
+    todo, rest = ([n for n in names if one.label(n) not in out['failed']] for names in (todo, methods))
+    if not todo: return
+    gc.collect()   # the crops of the seed before: its learners and their callbacks hold each other
+    d = one.read(kw['progress'])
+    here = seed_folder(folder, one.seed, d)
+    try:
+        with turn(here): start = starts(rest, one.p, d, here/'start', one.seed, **kw)
+    except Exception as e:   # of this seed: another may get further
+        out['failed'][one.label('start')] = why(e, here/'start.error.txt')
+        return
+    one.begun = True
+    yield from sweep_rows(todo, one, d, here, start, out, **kw)
 
 # %% ../nbs/75_sweep.ipynb #e69f5cd6
 def sweep(
@@ -237,45 +270,24 @@ def sweep(
     amp:bool=False,         # mixed precision
     progress:bool=True,
     on_entry=None,          # called with each new Entry
-    unlabeled=None,         # as `train`
-    labels=None,            # as `train`
-    boxes=None,             # as `train`
-)->dict:                    # new: entries; there: how many were in the ledger; elsewhere: others train it; waiting: for supervised, which others train;
-                            # failed: name -> why
+    **source,               # labels, unlabeled, boxes: as `people.prepare`
+)->dict:                    # new: entries; there: how many were in the ledger; elsewhere: others train it;
+                            # waiting: for supervised, which others train; failed: name -> why
     "Train what the ledger lacks and record it"
     methods = list(dict.fromkeys(methods))
-    check_sweep(p, methods, data, labels, unlabeled, boxes)
+    check_sweep(p, methods, data, **source)
     check_precision(pick_device(device), amp)
-    begun, read = False, None
-    out = dict(new=[], there=0, elsewhere=[], waiting=[], failed={})
-    terms = lambda source: terms_of(p, source, amp=amp or None)
+    begun, out = False, dict(new=[], there=0, elsewhere=[], waiting=[], failed={})
+    read = cache(lambda: read_any_train_val(data, source.get('labels'))[:2])
     for seed in seeds:
-        source = dict(data=data, labels=labels, **({} if p.data == 'drawn' else p.places(data, unlabeled, boxes)))
-        val = known = None      # of drawn people: they follow from the seed
-        if p.data != 'drawn' and len(lacking(p, methods, seed, terms(source), results)) < len(methods):    # whose people are those in the ledger?
-            read = read or read_any_train_val(data, labels)[:2]
-            val, known = val_of(p, seed=seed, read=read), val_key(read[0])
-        todo = lacking(p, methods, seed, terms(source), results, val, known)
-        out['there'] += len(methods) - len(todo)
-        if not todo: continue
-        out['failed'].update(failed := unobtainable(todo, p, seed))
-        todo, rest = [n for n in todo if f'{n}, seed {seed}' not in failed], [n for n in methods if f'{n}, seed {seed}' not in failed]
-        if not todo: continue
-        kw = dict(device=device, amp=amp, progress=progress)
-        d = None
-        gc.collect()   # the crops of the seed before: its learners and their callbacks hold each other
-        d = prepare(p, drawn_people(p, seed, progress) if p.data == 'drawn' else data, seed, unlabeled, progress, labels, boxes)
-        if p.data != 'drawn': val, known = val_of(p, seed=seed, read=(d.train, d.val)), val_key(d.train)
-        here = seed_folder(Path(folder)/p.name, seed, d)
-        try:
-            with turn(here): start = starts(rest, p, d, here/'start', seed, **kw)
-        except Exception as e:   # of this seed: another may get further
-            out['failed'][f'start, seed {seed}'] = why(e, here/'start.error.txt')
-            continue
-        begun, lacks = True, partial(lacking, p, seed=seed, terms=terms(source), results=results, val=val, train=known)
-        for entry in sweep_rows(todo, p, d, here, seed, start, lacks, out, **kw):
+        places = {} if p.data == 'drawn' else p.places(data, source.get('unlabeled'), source.get('boxes'))
+        one = Seed(p, seed, dict(data=data, labels=source.get('labels'), **places), results, amp)
+        # whose people are those in the ledger?
+        if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())
+        for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress):
             record(entry, results)
             out['new'].append(entry)
             if on_entry: on_entry(entry)
+        begun |= one.begun
     if out['failed'] and not begun: raise UserError(next(iter(out['failed'].values())))
     return out

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from semipose.errors import UserError
 from semipose.files import only_writer
 from semipose.protocols import protocol
-from semipose.run import clear_blank, compare, dry_step, is_blank, prepare, refuse_existing, starts, step_said, train
+from semipose.run import clear_blank, compare, dry_step, is_blank, prepare, refuse_existing, starts, step_sentence, train
 from semipose.watch import Watch
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
@@ -99,7 +99,7 @@ def test_memory_and_sizes_are_told_in_a_sentence(data, tmp_path, monkeypatch, er
     assert says in str(e.value) and '\n' not in str(e.value) and (tmp_path/'r'/'result.json').exists(), 'what was measured stays'
 
 def test_other_errors_are_not_dressed_up():
-    assert step_said(RuntimeError('a bug'), SMALL, 'cpu') is None and step_said(ValueError('a bug'), SMALL, 'cpu') is None
+    assert step_sentence(RuntimeError('a bug'), SMALL, 'cpu') is None and step_sentence(ValueError('a bug'), SMALL, 'cpu') is None
 
 class Breaks(Callback):
     "Before the first measurement"
@@ -167,7 +167,7 @@ def test_nobody_to_train_or_to_validate_on_is_told(tmp_path, split, spoil, says)
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_picture_that_breaks_under_a_reader_is_told_in_its_sentence_alone(tmp_path, monkeypatch, workers):
     shutil.copytree(SAMPLE, tmp_path/'d')
-    monkeypatch.setattr('semipose.run.CACHE', 0)
+    monkeypatch.setattr('semipose.people.CACHE', 0)
     monkeypatch.setattr('semipose.run.readers', lambda *a: workers)
     class Break(Callback):
         def before_batch(self):

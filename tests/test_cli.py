@@ -17,6 +17,11 @@ def typed(*args):
     return CliRunner().invoke(cli.app, [str(a) for a in args], env=dict(COLUMNS="200"))
 
 
+class Done(dict):
+    "A finished run, as `run.train` returns it"
+    folder = Path("runs/of-the-run")
+
+
 def fresh(code, **kw):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **kw)
 
@@ -207,10 +212,10 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     (tmp_path / "l.json").write_text("{}")
     import semipose.ledger, semipose.report, semipose.run, semipose.sweep
     calls = []
-    result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    result = Done(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "check_networks", lambda methods, p: calls.append((tuple(methods), p.weights)))
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
-    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: calls.append((entry, results)))
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2".split()
@@ -219,7 +224,7 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     checked, (first, start), (second, kw), recorded = calls
     assert checked == (("supervised", "posedual_jc"), "w.pth"), "before anything slow is done"
-    assert recorded == ("posedual_jc-photos-7-seed3", Path("results")), "the finished run goes into the ledger"
+    assert recorded == ("of-the-run", Path("results")), "the finished run goes into the ledger"
     method, p, data, folder = second
     assert (method, data, folder) == ("posedual_jc", Path("some/photos"), tmp_path / "posedual_jc-photos-7-seed3")
     assert (p.labels, p.size, p.batch, p.lr, p.lam, p.net, p.weights) == (7, (64, 48), (4, 12), .01, 2, "tiny", "w.pth")
@@ -270,9 +275,9 @@ def test_measurements_may_be_asked_for_under_a_published_budget():
 
 def test_every_reaches_a_run_of_a_published_budget(tmp_path, monkeypatch):
     import semipose.ledger, semipose.report, semipose.run, semipose.sweep
-    calls, result = [], dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    calls, result = [], Done(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append(kw["every"]) or result)
-    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: None)
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     for more in (["--every", 1000], []): assert typed("train", "naive", "--data", "d", "--protocol", "coco-1k", "--out", tmp_path, *more).exit_code == 0
@@ -339,9 +344,9 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
 def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
     import semipose.ledger, semipose.report, semipose.run, semipose.sweep
     calls = []
-    result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    result = Done(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a, kw)) or result)
-    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: calls.append((entry, results)))
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     assert typed("train", "naive", "--data", "d", "--out", tmp_path).exit_code == 0
@@ -354,11 +359,11 @@ def test_a_protocol_of_drawn_people_draws_them(verb, tmp_path, monkeypatch):
     from fakes import fake_demo
     monkeypatch.chdir(tmp_path)
     calls, where = [], Path("data/drawn/demo-3")
-    result = dict(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
+    result = Done(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
     monkeypatch.setattr(semipose.run, "drawn_people", lambda p, seed: calls.append(("draw", p.name, seed)))
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a[0], a[2], a[3])) or result)
     monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append(("compare", *a[2:5])) or fake_demo(tmp_path / "fake", pictures=False))
-    monkeypatch.setattr(semipose.sweep, "entry_of", lambda folder: folder.name)
+    monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: results)
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     done = typed(verb, "naive", *["posecons"] * (verb == "compare"), "--protocol", "demo", "--seed", 3)

@@ -242,13 +242,13 @@ def test_nobody_writes_over_a_run_that_lives(data, tmp_path, monkeypatch):
 
 def test_a_run_is_written_over_by_its_only_writer(data, tmp_path, monkeypatch):
     "the lock is taken before the first file goes, and kept"
-    import semipose.run as run
+    import semipose.folder, semipose.run
     stopped(data, tmp_path/'r', monkeypatch)
-    seen, real = [], run.write_json
+    seen, real = [], semipose.run.write_json
     def spy(path, *a):
         seen.append((path.name, is_held(tmp_path/'r'), (tmp_path/'r'/'state.safetensors').exists()))
         return real(path, *a)
-    monkeypatch.setattr(run, 'write_json', spy)
+    for room in (semipose.folder, semipose.run): monkeypatch.setattr(room, 'write_json', spy)
     train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, replace=True)
     assert seen[0] == ('recipe.json', True, False) and all(held for _, held, _ in seen)
 
@@ -313,7 +313,7 @@ def test_asking_whether_a_folder_is_held_disturbs_nobody(tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def large():
     with pytest.MonkeyPatch.context() as mp:
-        mp.setattr('semipose.run.CACHE', 0)
+        mp.setattr('semipose.people.CACHE', 0)
         return prepare(SMALL, SAMPLE, 0, progress=False)
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -332,16 +332,17 @@ def test_who_reads_the_pictures_changes_nothing(unbroken, large, tmp_path, monke
     for name in ('whole', 'r'): assert_same(unbroken/'posedual_jc', tmp_path/name)
 
 def test_pictures_in_memory_need_no_readers(data, large, tmp_path, monkeypatch):
-    import semipose.run as run
+    import semipose.people as people, semipose.run as run
+    from types import SimpleNamespace
     from collections import namedtuple
-    monkeypatch.setattr(run.os, 'cpu_count', lambda: 6)
-    monkeypatch.setattr(run.multiprocessing, 'get_context', lambda: run.SimpleNamespace(get_start_method=lambda: 'fork'))
-    each = run.readers
+    monkeypatch.setattr(people.os, 'cpu_count', lambda: 6)
+    monkeypatch.setattr(people.multiprocessing, 'get_context', lambda: SimpleNamespace(get_start_method=lambda: 'fork'))
+    each = people.readers
     assert each((data.labeled, 4), (data.unlabeled, 4)) == 0 and each((data.labeled, 4), (None, 4)) == 0 == each((data.labeled, 4), (large.unlabeled, 0))
     assert each((large.labeled, 4), (None, 4)) == each((data.labeled, 4), (large.unlabeled, 4)) == 5
-    monkeypatch.setattr(run.shutil, 'disk_usage', lambda path: namedtuple('Usage', 'free')(2*4*8*3*48*48))
+    monkeypatch.setattr(people.shutil, 'disk_usage', lambda path: namedtuple('Usage', 'free')(2*4*8*3*48*48))
     assert large.labeled.room == (48, 48) and each((large.labeled, 4), (large.unlabeled, 4)) == 2, 'the batches that wait fit into shared memory'
-    monkeypatch.setattr(run.os, 'cpu_count', lambda: 1)
+    monkeypatch.setattr(people.os, 'cpu_count', lambda: 1)
     assert each((large.labeled, 4), (None, 4)) == 0
     got, real = [], run.Streams
     monkeypatch.setattr(run, 'readers', lambda *streams: got.append([n for _, n in streams]) or 0)

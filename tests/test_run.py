@@ -224,7 +224,7 @@ def test_joints_that_nobody_labelled_are_not_asked_for(data):
 
 def test_ap_is_the_mean_over_networks(data, monkeypatch):
     "one network perfect, one lost, the ensemble perfect: ap is half way, the ensemble has its own column"
-    import semipose.run as run
+    import semipose.measure as run
     from semipose.predict import Prediction
     rows = data.val.posed
     right = Prediction(torch.from_numpy(data.val.subset(rows).xy.copy()), torch.ones(len(rows), 17))
@@ -236,7 +236,7 @@ def test_ap_is_the_mean_over_networks(data, monkeypatch):
 
 def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     "where validation knows heads, every row has MPII's PCKh, each network's and the ensemble's, and the best checkpoint is the best by it, not by AP"
-    import semipose.run as run
+    import semipose.measure as run
     from semipose.predict import Prediction
     head = np.tile(np.array([0, 0, 30, 40], dtype=np.float32), (len(data.val), 1))     # 0.6 of its diagonal: 30 px
     head[1] = np.nan
@@ -292,7 +292,7 @@ def test_the_flip_test_and_the_first_of_the_file(tmp_path):
     peers = peers_of(SMALL, 17, 1, 0)
     codec = codec_of(SMALL, peers.stride)
     plain, both = (Evaluate(a, replace(SMALL, flip=f), codec) for f in (False, True))
-    import semipose.run as run
+    import semipose.measure as run
     seen = []
     real, run.predict_all = run.predict_all, lambda *args, **kw: seen.append(kw.get('flip')) or real(*args, **kw)
     try:
