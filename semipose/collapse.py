@@ -10,7 +10,7 @@ import io
 import torch
 from torch import nn, Tensor
 from torch.nn.functional import pad
-from fastcore.basics import patch
+from fastai.imports import patch
 from .errors import UserError
 from .geometry import affine, invert, warp
 from .codecs import bumps, peaks
