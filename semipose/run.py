@@ -332,7 +332,7 @@ def _start(name, n, p, data, folder, seed, resume, **kw)->None:
     if more: take_place(here, folder)
 
 # %% ../nbs/71_run.ipynb #eb977d30
-def wants_labels(m)->bool: return m.frozen and not m.every     # its pseudo labels come from a trained network
+def wants_labels(m)->bool: return m.teacher.frozen and not m.every     # its pseudo labels come from a trained network
 
 def labeller(
     name:str,           # of a method

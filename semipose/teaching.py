@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, NamedTuple
 import torch
 from torch import Tensor
-from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
+from fastai.imports import patch
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
