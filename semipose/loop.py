@@ -109,10 +109,12 @@ def fit(
     "Train until so many steps are done; a learner that starts at a later step does the rest"
     every, step = learn.every, learn.teaching.step
     if steps % every:
-        raise UserError(f'{steps} steps are not a whole number of stretches of {every}: choose steps that {every} divides.')
+        raise UserError(f'{steps} steps are not a whole number of stretches of {every}: '
+                        f'choose steps that {every} divides.')
     done, rest = divmod(step, every)
     if rest:
-        raise UserError(f'A run cannot be taken up at step {step}: it stops and starts between stretches of {every} steps.')
+        raise UserError(f'A run cannot be taken up at step {step}: '
+                        f'it stops and starts between stretches of {every} steps.')
     schedule = ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})
     try: learn.fit(steps//every, cbs=[schedule], start_epoch=done)
     except UserError as e: raise UserError(sentence_of(e)) from None
