@@ -520,7 +520,7 @@ def write_sleap(
     sio, folder, sk = _sleap(path), Path(images or labels.folder or '.'), labels.skeleton
     pairs = lambda ps: [(sk.joints[a], sk.joints[b]) for a, b in ps]
     skeleton = sio.Skeleton(nodes=list(sk.joints), edges=pairs(sk.limbs), symmetries=pairs(sk.flips), name=sk.name)
-    video = sio.Video(filename=[str(Path(os.path.abspath(folder/f))) for f in labels.files], open_backend=False)
+    video = sio.Video.from_filename([str(Path(os.path.abspath(folder/f))) for f in labels.files])
     tracks, frames = {w: sio.Track(w) for w in dict.fromkeys(filter(None, labels.names))}, []
     for f in range(len(labels.files)):
         mine = []
@@ -554,7 +554,7 @@ FORMATS = dict(
                        frozenset('boxes hidden scores sure names bare empty sizes'.split()), ('.json',)),
     yolo=Format("YOLO-pose's text", read_yolo, write_yolo, frozenset('boxes hidden bare empty flips sizes'.split()), ('.yaml', '.yml', '')),
     csv=Format("DeepLabCut's table", read_csv_labels, write_csv_labels, frozenset('scores names empty'.split()), ('.csv',)),
-    sleap=Format("SLEAP's project", read_sleap, write_sleap, frozenset('scores sure names empty limbs flips'.split()), ('.slp',)))
+    sleap=Format("SLEAP's project", read_sleap, write_sleap, frozenset('scores sure names bare empty limbs flips'.split()), ('.slp',)))
 
 def format_of(
     path:Path|str,        # a file or folder
