@@ -8,7 +8,7 @@ import pytest
 from semipose.data.coco import read_coco
 from semipose.data.labels import as_labels, boxes_of_labels, changes, coco_of, read_coco_labels, same_pictures, write_coco_labels
 from semipose.errors import UserError
-from semipose.skeletons import COCO17, Skeleton, waving
+from semipose.skeletons import COCO17, Skeleton
 
 JOINTS = ["head", "left_paw", "right_paw"]
 CATEGORY = dict(id=1, name="mouse", supercategory="", keypoints=JOINTS, skeleton=[[1, 2], [1, 3]])
@@ -200,6 +200,3 @@ def test_other_pictures_or_joints_are_refused():
     other = replace(a, skeleton=Skeleton("x", [f"q{k}" for k in range(17)], (), (), (.1,) * 17), source="b.json")
     with pytest.raises(UserError, match="none of its joints"): changes(a, other)
 
-
-def test_waving_is_who_we_think():
-    assert len(waving()) == 17
