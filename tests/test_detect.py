@@ -56,15 +56,21 @@ def test_boxes_are_what_predict_and_train_read(folder, tmp_path):
     told = []
     find = find_boxes(folder, red, .5, note=told.append)
     detect.write_boxes(find, tmp_path / "boxes.json", "red", .5)
-    assert {f: len(b) for f, b in find.boxes.items()} == {"a.png": 2, "b.png": 0, "side.png": 1, "sub/c.png": 0} and list(find.failed) == ["broken.png"] and "broken.png" in told[0]
+    assert {f: len(b) for f, b in find.boxes.items()} == {"a.png": 2, "b.png": 0, "side.png": 1,
+                                                          "sub/c.png": 0} and list(find.failed) == [
+                                                              "broken.png"] and "broken.png" in told[0]
     d = json.loads((tmp_path / "boxes.json").read_text())
-    assert [i["file_name"] for i in d["images"]] == ["a.png", "side.png"] and d["info"]["nobody"] == 2 and d["info"]["pictures"] == 4 and d["info"]["detector"] == "red"
+    assert [i["file_name"] for i in d["images"]] == ["a.png",
+                                                     "side.png"] and d["info"]["nobody"] == 2 and d["info"]["pictures"] == 4 and d["info"]["detector"] == "red"
     assert read_boxes(tmp_path / "boxes.json")["a.png"]["boxes"] == [[10, 20, 40, 60], [100, 10, 50, 90]]
     (folder / "broken.png").unlink()
-    for people in (read_pictures(folder, COCO17, tmp_path / "boxes.json"), read_any_unlabeled(folder, COCO17, tmp_path / "boxes.json")):
-        assert len(people) == 3 and people.sizes[people.image[-1]].tolist() == [200, 120]      # the one on its side is upright, and so is its box
+    for people in (read_pictures(folder, COCO17, tmp_path / "boxes.json"),
+                   read_any_unlabeled(folder, COCO17, tmp_path / "boxes.json")):
+        assert len(people) == 3 and people.sizes[people.image[-1]].tolist() == [200,
+            120]      # the one on its side is upright, and so is its box
         assert people.box[-1].tolist() == [120 - 20 - 60, 10, 60, 40]
-    assert "3 people in 2 of 4 pictures (1 with several); in 2 nobody" in str(find) and "1 could not be read" in str(find)
+    assert "3 people in 2 of 4 pictures (1 with several); in 2 nobody" in str(find) and "1 could not be read" in str(
+        find)
 
 
 def test_the_threshold_is_a_threshold(folder):
@@ -82,29 +88,35 @@ def test_nobody_at_all_is_told(tmp_path):
 
 def test_a_function_of_ones_own(folder, tmp_path, monkeypatch):
     (folder / "broken.png").unlink()
-    mine(monkeypatch, folder, "import numpy as np\ndef find(picture):\n    return [[0, 0, picture.width/2, picture.height]]\n")
+    mine(monkeypatch, folder, "import numpy as np\ndef find(picture):\n    return [[0, 0, picture.width/2, "
+                              "picture.height]]\n")
     found = folder_boxes(folder, tmp_path / "out/b.json", "my_finder:find")
     assert all(len(b) == 1 and b[0, 4] == 1 for b in found.boxes.values())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.json", "b.png"]
     assert Image.open(tmp_path / "out/b.png").width > 400
 
 
-@pytest.mark.parametrize("name, words", [("no_such_module_here:f", "cannot be imported"), ("my_finder:nothing", "nothing called"), ("my_finder:n", "no function"), ("yolo99", "in torchvision"),
+@pytest.mark.parametrize("name, words", [("no_such_module_here:f", "cannot be imported"),
+                                         ("my_finder:nothing", "nothing called"), ("my_finder:n", "no function"),
+                                         ("yolo99", "in torchvision"),
                                          ("none.onnx", "no such ONNX")])
 def test_a_wrong_name_is_told(folder, monkeypatch, name, words):
     mine(monkeypatch, folder, "n = 3\n")
     with pytest.raises(UserError, match=words): detector_of(name)
 
 
-@pytest.mark.parametrize("answer", [[[1, 2, 3]], "boxes", [[1, 2, 3, float("nan")]], {"boxes": 1}, [[1, 2, 3, 4], [1, 2]]])
+@pytest.mark.parametrize("answer", [[[1, 2, 3]], "boxes", [[1, 2, 3, float("nan")]], {"boxes": 1},
+                                    [[1, 2, 3, 4], [1, 2]]])
 def test_a_wrong_answer_is_told(answer):
     with pytest.raises(UserError, match="x, y, width, height"): rows_of(answer, Image.new("RGB", (9, 9)), "mine:f")
 
 
 def test_an_answer_is_kept_inside_its_picture():
-    rows = rows_of(torch.tensor([[-5., -5., 20., 20., .7], [90., 10., 50., 50., .6], [200., 1., 5., 5., .9]]), Image.new("RGB", (100, 80)), "x")
+    rows = rows_of(torch.tensor([[-5., -5., 20., 20., .7], [90., 10., 50., 50., .6], [200., 1., 5., 5., .9]]),
+                   Image.new("RGB", (100, 80)), "x")
     np.testing.assert_allclose(rows, [[0, 0, 15, 15, .7], [90, 10, 10, 50, .6]], atol=1e-6)
-    assert rows_of(None, Image.new("RGB", (9, 9)), "x").shape == rows_of([], Image.new("RGB", (9, 9)), "x").shape == (0, 5)
+    assert rows_of(None, Image.new("RGB", (9, 9)), "x").shape == rows_of([], Image.new("RGB", (9, 9)),
+        "x").shape == (0, 5)
 
 
 def test_what_was_stopped_goes_on(folder, tmp_path):
@@ -119,7 +131,8 @@ def test_what_was_stopped_goes_on(folder, tmp_path):
     found = find_boxes(folder, lambda p: again.append(p) or red(p), journal=journal)
     assert len(again) == 2 and [len(b) for b in found.boxes.values()] == [2, 0, 1, 0]
     anew = []
-    find_boxes(folder, lambda p: anew.append(p) or red(p), min_score=.3, journal=journal)       # another threshold: nothing of it counts
+    find_boxes(folder, lambda p: anew.append(p) or red(p), min_score=.3,
+               journal=journal)       # another threshold: nothing of it counts
     assert len(anew) == 4
 
 
@@ -153,7 +166,8 @@ def test_weights_that_do_not_fit_are_told(tmp_path, two_classes):
     (tmp_path / "y.pth").write_bytes(b"nothing")
     for name, words in (("x.pth", "does not fit"), ("y.pth", "cannot be read"), ("z.pth", "no such file")):
         with pytest.raises(UserError, match=words): torchvision_detector(weights=tmp_path / name)
-    with pytest.raises(UserError, match="does not fit"): torchvision_detector("ssdlite320_mobilenet_v3_large", two_classes[0])
+    with pytest.raises(UserError, match="does not fit"): torchvision_detector("ssdlite320_mobilenet_v3_large",
+        two_classes[0])
 
 
 def test_where_the_network_is_closed_the_remedy_is_told(monkeypatch):
@@ -176,8 +190,10 @@ def constant_net(path: Path, outputs: dict, size=(64, 64)):
     nodes, values = [], []
     for name, a in outputs.items():
         nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(a)))
-        values.append(helper.make_tensor_value_info(name, TensorProto.INT64 if a.dtype.kind == "i" else TensorProto.FLOAT, a.shape))
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, *size))], values)
+        values.append(helper.make_tensor_value_info(name, TensorProto.INT64 if a.dtype.kind == "i"
+                                                    else TensorProto.FLOAT, a.shape))
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, *size))],
+                              values)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
 
@@ -189,7 +205,8 @@ def test_three_layouts_of_onnx_find_the_same_person(tmp_path):
     raw[0, :4, 2], raw[0, 4, 2] = (24, 32, 16, 16), .8
     raw[0, :4, 5], raw[0, 4, 5] = (24.4, 32, 16, 16), .6        # the same one again
     raw[0, :4, 7], raw[0, 6, 7] = (4, 20, 8, 8), .9             # something else
-    layouts = dict(torchvision=dict(boxes=corners, labels=np.array([1, 3]), scores=np.array([.8, .9], np.float32)), raw=dict(out=raw),
+    layouts = dict(torchvision=dict(boxes=corners, labels=np.array([1, 3]), scores=np.array([.8, .9], np.float32)),
+                   raw=dict(out=raw),
                    inside=dict(out=np.concatenate([corners, [[.8, 0], [.9, 2]]], 1, dtype=np.float32)[None]))
     for name, outputs in layouts.items():
         rows = onnx_detector(constant_net(tmp_path / f"{name}.onnx", outputs))(Image.new("RGB", (200, 100)))

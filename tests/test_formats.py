@@ -16,7 +16,8 @@ from test_labels import alike, people
 
 ENDS = dict(coco="a.json", labelstudio="b.json", yolo="yolo", csv="c.csv", sleap="d.slp")
 TEXT = [k for k in ENDS if k != "sleap"]
-KINDS = [*TEXT, pytest.param("sleap", marks=pytest.mark.skipif(not formats.importlib.util.find_spec("sleap_io"), reason="sleap-io is not installed"))]
+KINDS = [*TEXT, pytest.param("sleap", marks=pytest.mark.skipif(not formats.importlib.util.find_spec("sleap_io"),
+                                                               reason="sleap-io is not installed"))]
 TOL = dict(labelstudio=1e-11, yolo=1e-11)
 
 
@@ -33,7 +34,8 @@ def rich(seed=0, **kw):
     a.vis[2, 3:5], a.xy[2, 3:5] = 0, 0
     a.score[2, 3:5] = .1
     sk = replace(a.skeleton, limbs=((0, 5), (5, 6)), flips=((1, 2), (3, 4)), sigmas=tuple(np.linspace(.02, .2, 17)))
-    return replace(a, skeleton=sk, vis=np.where(np.arange(6)[:, None] == 5, 0, a.vis), xy=np.where(np.arange(6)[:, None, None] == 5, 0, a.xy),
+    return replace(a, skeleton=sk, vis=np.where(np.arange(6)[:, None] == 5, 0, a.vis),
+                   xy=np.where(np.arange(6)[:, None, None] == 5, 0, a.xy),
                    score=np.where(np.arange(6)[:, None] == 5, np.nan, a.score))
 
 
@@ -42,7 +44,8 @@ def same_facts(a, b, says, tol):
     rows = [i for i in range(len(a)) if "bare" in says or (a.vis[i] > 0).any()]
     assert len(b) == len(rows)
     near = lambda k, x, y: np.testing.assert_allclose(y, x, atol=tol, rtol=0, err_msg=k)
-    match = [next(j for j in range(len(b)) if b.image[j] == a.image[i] and np.allclose(np.where(a.vis[i][:, None] > 0, a.xy[i], 0), b.xy[j], atol=1e-6)) for i in rows]
+    match = [next(j for j in range(len(b)) if b.image[j] == a.image[i]
+                  and np.allclose(np.where(a.vis[i][:, None] > 0, a.xy[i], 0), b.xy[j], atol=1e-6)) for i in rows]
     b = b.subset(match)
     a = a.subset(rows)
     near("xy", a.xy, b.xy)
@@ -85,15 +88,18 @@ def test_between_any_two_what_both_can_say_survives(tmp_path, src, dst):
     write_labels(a, tmp_path / ("1" + ENDS[src]), src, a.folder)
     read, notes = convert(tmp_path / ("1" + ENDS[src]), tmp_path / ("2" + ENDS[dst]), dst, src, images=a.folder)
     b = read_labels(tmp_path / ("2" + ENDS[dst]), dst)
-    same_facts(read, b, FORMATS[dst].says - {"boxes", "areas", "sizes"}, TOL.get(dst, 0.))       # where the first has no box, the second is given one
+    same_facts(read, b, FORMATS[dst].says - {"boxes", "areas", "sizes"},
+               TOL.get(dst, 0.))       # where the first has no box, the second is given one
     both = FORMATS[src].says & FORMATS[dst].says
-    same_facts(a if "bare" in both else a.subset((a.vis > 0).any(1)), b.subset((b.vis > 0).any(1)) if "bare" not in both else b, both, 1e-10)
+    same_facts(a if "bare" in both else a.subset((a.vis > 0).any(1)), b.subset((b.vis > 0).any(1))
+               if "bare" not in both else b, both, 1e-10)
 
 
 def test_nothing_to_lose_is_no_note():
     a = people()
     assert [n.about for n in unsaid(replace(a, skeleton=COCO17), frozenset(FACTS), "x")] == []
-    assert held(as_labels(COCO17, ["a.jpg"], [dict(image=0, xy=np.ones((17, 2)), vis=[2] * 17)])) == {k: (0, v[1]) for k, v in held(
+    assert held(as_labels(COCO17, ["a.jpg"], [dict(image=0, xy=np.ones((17, 2)), vis=[2] * 17)])) == {k: (0, v[1])
+        for k, v in held(
         as_labels(COCO17, ["a.jpg"], [dict(image=0, xy=np.ones((17, 2)), vis=[2] * 17)])).items()}
 
 
@@ -104,13 +110,16 @@ def task(*regions, kind="annotations", image="/data/upload/3/0a1b2c3d-cat.jpg", 
 
 
 def box(id, x, y, w, h, **more):
-    return dict(id=id, type="rectanglelabels", from_name="b", to_name="image", original_width=200, original_height=100, image_rotation=0,
+    return dict(id=id, type="rectanglelabels", from_name="b", to_name="image", original_width=200,
+                original_height=100, image_rotation=0,
                 value=dict(x=x, y=y, width=w, height=h, rotation=0, rectanglelabels=["person"]), **more)
 
 
 def point(joint, x, y, parent=None, id="", **more):
-    return dict(id=id or f"{joint}{x}", type="keypointlabels", from_name="k", to_name="image", original_width=200, original_height=100, image_rotation=0,
-                value=dict(x=x, y=y, width=.5, keypointlabels=[joint]), **({"parentID": parent} if parent else {}), **more)
+    return dict(id=id or f"{joint}{x}", type="keypointlabels", from_name="k", to_name="image", original_width=200,
+                original_height=100, image_rotation=0,
+                value=dict(x=x, y=y, width=.5, keypointlabels=[joint]), **({"parentID": parent} if parent else {}),
+                **more)
 
 
 def studio(folder, *tasks):
@@ -119,16 +128,20 @@ def studio(folder, *tasks):
 
 
 def test_label_studio_percent_is_px_and_only_points_are_joints(tmp_path):
-    a = studio(tmp_path, task(box("p", 10, 10, 40, 80), point("nose", 25, 50, "p"), dict(type="brushlabels", value={}), dict(type="choices", value=dict(choices=["good"]))))
-    assert a.files == ["cat.jpg"] and a.sizes.tolist() == [[100, 200]] and a.xy[0, 0].tolist() == [50, 50] and a.box.tolist() == [[20, 10, 80, 80]]
+    a = studio(tmp_path, task(box("p", 10, 10, 40, 80), point("nose", 25, 50, "p"),
+                              dict(type="brushlabels", value={}), dict(type="choices", value=dict(choices=["good"]))))
+    assert a.files == ["cat.jpg"] and a.sizes.tolist() == [[100, 200]] and a.xy[0, 0].tolist() == [50,
+        50] and a.box.tolist() == [[20, 10, 80, 80]]
 
 
 def test_a_joint_drawn_anew_goes_to_the_smallest_box_that_lacks_it(tmp_path):
-    parts = box("big", 0, 0, 100, 100), box("small", 40, 40, 20, 20), point("nose", 50, 50, "small"), point("nose", 52, 52, origin="manual"), point("left_eye", 50, 45, origin="manual")
+    parts = box("big", 0, 0, 100, 100), box("small", 40, 40, 20, 20), point("nose", 50, 50, "small"), point("nose",
+        52, 52, origin="manual"), point("left_eye", 50, 45, origin="manual")
     a = studio(tmp_path, task(*parts))
     nose, eye = a.skeleton.joints.index("nose"), a.skeleton.joints.index("left_eye")
     small = int(np.argmin(a.box[:, 2]))
-    assert a.xy[small, nose].tolist() == [100, 50] and a.xy[1 - small, nose].tolist() == [104, 52] and a.vis[small, eye] == 2 and a.vis[1 - small, eye] == 0
+    assert a.xy[small, nose].tolist() == [100, 50] and a.xy[1 - small, nose].tolist() == [104,
+        52] and a.vis[small, eye] == 2 and a.vis[1 - small, eye] == 0
     assert {n.about: n.count for n in a.notes} == dict(adopted=2, touched=2)
 
 
@@ -138,7 +151,8 @@ def test_a_joint_that_fits_nobody_is_counted(tmp_path):
 
 
 def test_without_boxes_a_picture_has_one_person(tmp_path):
-    a = studio(tmp_path, task(point("nose", 15, 15), point("left_eye", 16, 15)), task(point("nose", 1, 1), image="b.jpg"))
+    a = studio(tmp_path, task(point("nose", 15, 15), point("left_eye", 16, 15)),
+               task(point("nose", 1, 1), image="b.jpg"))
     assert len(a) == 2 and np.isnan(a.box).all() and (a.vis > 0).sum(1).tolist() == [2, 1]
 
 
@@ -158,7 +172,8 @@ def test_a_turned_box_is_read_upright(tmp_path):
     np.testing.assert_allclose(a.box, [[60, 0, 40, 20]], atol=1e-9)
 
 
-@pytest.mark.parametrize("name, want", [("a/b.jpg", "a/b.jpg"), ("/data/local-files/?d=x/b.jpg", "x/b.jpg"), ("https://h.org/p/b%20c.jpg?k=1", "p/b c.jpg"),
+@pytest.mark.parametrize("name, want", [("a/b.jpg", "a/b.jpg"), ("/data/local-files/?d=x/b.jpg", "x/b.jpg"),
+                                        ("https://h.org/p/b%20c.jpg?k=1", "p/b c.jpg"),
                                         ("s3://bucket/p/b.jpg", "p/b.jpg")])
 def test_pictures_by_their_names(tmp_path, name, want):
     assert studio(tmp_path, task(point("nose", 1, 1), image=name)).files == [want]
@@ -186,7 +201,8 @@ def test_no_line_of_yolo_leaves_its_picture(tmp_path):
             v = np.array(line.split(), float)
             assert len(v) == 5 + 3 * 17 and (v[1:5] >= 0).all() and (v[1:5] <= 1).all() and v[0] == 0
             keys = v[5:].reshape(-1, 3)
-            assert ((keys[:, :2] >= 0) & (keys[:, :2] <= 1)).all() and (keys[keys[:, 2] == 0] == 0).all() and set(keys[:, 2]) <= {0, 1, 2}
+            assert ((keys[:, :2] >= 0) & (keys[:, :2] <= 1)).all() and (keys[keys[:, 2] == 0]
+                == 0).all() and set(keys[:, 2]) <= {0, 1, 2}
             assert (v[1:3] - v[3:5] / 2 > -1e-9).all() and (v[1:3] + v[3:5] / 2 < 1 + 1e-9).all()
     b = read_yolo(tmp_path / "y")
     assert b.vis[[i for i in range(len(b)) if b.image[i] == a.image[1]][0], 0] == 0
@@ -199,14 +215,18 @@ def test_a_yolo_set_as_others_write_it(tmp_path):
         Image.new("RGB", (200, 100)).save(tmp_path / f)
     (tmp_path / "train/labels").mkdir()
     (tmp_path / "train/labels/a.txt").write_text("0 .5 .5 .2 .4 .1 .2 0 0 .3 .5\n1 .5 .5 .1 .1 0 0 0 0 0 0\n")
-    (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nkpt_shape: [3, 2]\nflip_idx: [0, 2, 1]\nnc: 2\nnames: ['person', 'car']\n")
+    (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nkpt_shape: [3, 2]\nflip_idx: "
+                                        "[0, 2, 1]\nnc: 2\nnames: ['person', 'car']\n")
     a = read_labels(tmp_path)
-    assert a.vis.tolist() == [[2, 0, 2]] and a.xy[0, 0].tolist() == [20, 20] and a.skeleton.flips == ((1, 2),) and len(a.files) == 3
+    assert a.vis.tolist() == [[2, 0, 2]] and a.xy[0, 0].tolist() == [20,
+                                                                     20] and a.skeleton.flips == ((1,
+                                                                         2),) and len(a.files) == 3
     np.testing.assert_allclose(a.box, [[80, 30, 40, 40]])
     assert {n.about for n in a.notes} == {"names", "pictures", "left out"}
 
 
-@pytest.mark.parametrize("line, words", [("0 .5 .5 .2", "needs 14"), ("0 .5 x .2 .4 1 1 1 1 1 1 1 1 1", "no number"), ("0 .5 .5 .2 .4 1 1 7 1 1 1 1 1 1", "0, 1 or 2")])
+@pytest.mark.parametrize("line, words", [("0 .5 .5 .2", "needs 14"), ("0 .5 x .2 .4 1 1 1 1 1 1 1 1 1", "no number"),
+                                         ("0 .5 .5 .2 .4 1 1 7 1 1 1 1 1 1", "0, 1 or 2")])
 def test_bad_lines_are_told(tmp_path, line, words):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
@@ -232,8 +252,10 @@ def test_deeplabcut_tables(tmp_path):
         "bodyparts,,,nose,nose,tail,tail,nose,nose,tail,tail,corner,corner\ncoords,,,x,y,x,y,x,y,x,y,x,y\n"
         "labeled-data,vid,img1.png,1.5,2,3,4,,,,,9,9\nlabeled-data,vid,img2.png,,,,,5,6,,,,\nlabeled-data,vid,img3.png,,,,,,,,,,\n")
     a = read_labels(tmp_path / "CollectedData_me.csv")
-    assert a.files == [f"labeled-data/vid/img{i}.png" for i in (1, 2, 3)] and a.skeleton.joints == ("nose", "tail", "corner")
-    assert a.names == ["m1", "single", "m2"] and a.vis.tolist() == [[2, 2, 0], [0, 0, 2], [2, 0, 0]] and a.info["scorer"] == "me"
+    assert a.files == [f"labeled-data/vid/img{i}.png" for i in (1, 2, 3)] and a.skeleton.joints == ("nose", "tail",
+        "corner")
+    assert a.names == ["m1", "single", "m2"] and a.vis.tolist() == [[2, 2, 0], [0, 0, 2],
+                                                                    [2, 0, 0]] and a.info["scorer"] == "me"
     write_labels(a, tmp_path / "again.csv")
     b = read_labels(tmp_path / "again.csv")
     alike(a, b)
@@ -241,15 +263,18 @@ def test_deeplabcut_tables(tmp_path):
 
 
 def test_lightning_pose_predictions(tmp_path):
-    (tmp_path / "p.csv").write_text("scorer,hm,hm,hm,set\nbodyparts,paw,paw,paw,\ncoords,x,y,likelihood,\nlabeled-data/a/1.png,1.25,2.5,0.75,train\n")
+    (tmp_path / "p.csv").write_text(
+                                    "scorer,hm,hm,hm,set\nbodyparts,paw,paw,paw,\ncoords,x,y,likelihood,\nlabeled-data/a/1.png,1.25,2.5,0.75,train\n")
     a = read_labels(tmp_path / "p.csv")
-    assert a.xy.tolist() == [[[1.25, 2.5]]] and a.score.tolist() == [[.75]] and a.files == ["labeled-data/a/1.png"] and a.names == [""]
+    assert a.xy.tolist() == [[[1.25, 2.5]]] and a.score.tolist() == [[.75]] and a.files == [
+        "labeled-data/a/1.png"] and a.names == [""]
 
 
 def test_one_animal_needs_no_individuals(tmp_path):
     a = people(n=4)
     write_labels(a, tmp_path / "a.csv")
-    assert "individuals" not in (tmp_path / "a.csv").read_text() and "likelihood" not in (tmp_path / "a.csv").read_text()
+    assert "individuals" not in (tmp_path / "a.csv").read_text() and "likelihood" not in (
+        tmp_path / "a.csv").read_text()
     alike(replace(a, vis=2 * (a.vis > 0).astype(np.uint8)), read_labels(tmp_path / "a.csv"))
 
 
@@ -261,8 +286,10 @@ def test_several_without_names_are_numbered(tmp_path):
     assert len(b) == 8 and set(b.names) == {"individual1", "individual2"}
 
 
-@pytest.mark.parametrize("text, words", [("a,b\n1,2\n", "scorer, bodyparts"), ("scorer,m,m\nbodyparts,n,n\ncoords,x,y\na.png,1,x\n", "line 4"),
-                                         ("scorer,m,m\nbodyparts,n,n\ncoords,x,y\na.png,1,1\na.png,2,2\n", "a.png"), ("scorer,m,m\nbodyparts,n,n\ncoords,x,y\n,1,1\n", "names no picture")])
+@pytest.mark.parametrize("text, words", [("a,b\n1,2\n", "scorer, bodyparts"),
+                                         ("scorer,m,m\nbodyparts,n,n\ncoords,x,y\na.png,1,x\n", "line 4"),
+                                         ("scorer,m,m\nbodyparts,n,n\ncoords,x,y\na.png,1,1\na.png,2,2\n", "a.png"),
+                                         ("scorer,m,m\nbodyparts,n,n\ncoords,x,y\n,1,1\n", "names no picture")])
 def test_bad_tables_are_told(tmp_path, text, words):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=words): read_labels(tmp_path / "t.csv")
@@ -273,7 +300,9 @@ def test_bad_tables_are_told(tmp_path, text, words):
 def test_formats_are_guessed_and_asked_for(tmp_path):
     (tmp_path / "c.json").write_text(" {}")
     (tmp_path / "l.json").write_text(" []")
-    assert [format_of(tmp_path / f) for f in ("c.json", "l.json", "x.csv", "x.slp", "folder", "data.yaml", "new.json")] == ["coco", "labelstudio", "csv", "sleap", "yolo", "yolo", "coco"]
+    assert [format_of(tmp_path / f) for f in ("c.json", "l.json", "x.csv", "x.slp", "folder", "data.yaml",
+                                              "new.json")] == ["coco", "labelstudio", "csv", "sleap", "yolo", "yolo",
+                                                               "coco"]
     with pytest.raises(UserError, match="choose one of"): format_of("x", "pascal")
     with pytest.raises(UserError, match="--format"): format_of("x.xml")
 

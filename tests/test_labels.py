@@ -27,7 +27,8 @@ def people(seed=0, n=6, files=5, score=False, named=False, K=17):
         vis = g.choice([0, 1, 2], K, p=[.2, .2, .6])
         vis[:2] = 2
         low, side = g.uniform(0, 60, 2), g.uniform(60, 90, 2)
-        rows.append(dict(image=i % (files - 1), xy=low + g.uniform(.05, .95, (K, 2)) * side, vis=vis, box=[*low, *side], area=float(g.uniform(500, 3000)),
+        rows.append(dict(image=i % (files - 1), xy=low + g.uniform(.05, .95, (K, 2)) * side, vis=vis,
+                         box=[*low, *side], area=float(g.uniform(500, 3000)),
                          name=f"m{i // (files - 1)}" if named else "", sure=g.uniform(.1, 1) if score else None,
                          score=np.where(vis > 0, g.uniform(0, 1, K), np.nan) if score else None))
     return as_labels(COCO17, [f"{chr(97 + f)}/im_{f}.jpg" for f in range(files)], rows, [(160, 200)] * files)
@@ -46,11 +47,13 @@ def alike(a, b, tol=0.):
 def test_coco_loses_nothing(tmp_path, seed):
     a = people(seed, score=seed % 2 == 0, named=seed > 1)
     a.crowd[1], a.info = True, dict(description="by a test")
-    if seed == 3: a = replace(a, skeleton=Skeleton("odd", a.skeleton.joints, ((0, 16),), ((1, 2),), tuple(np.linspace(.02, .2, 17)), mirror=True))
+    if seed == 3: a = replace(a, skeleton=Skeleton("odd", a.skeleton.joints, ((0, 16),), ((1, 2),),
+                                                   tuple(np.linspace(.02, .2, 17)), mirror=True))
     assert not write_coco_labels(a, tmp_path / "a.json")
     b = read_coco_labels(tmp_path / "a.json")
     alike(a, b)
-    for k in ("box", "area", "crowd", "sure", "score", "sizes"): np.testing.assert_array_equal(getattr(b, k), getattr(a, k), err_msg=k)
+    for k in ("box", "area", "crowd", "sure", "score", "sizes"): np.testing.assert_array_equal(getattr(b, k),
+        getattr(a, k), err_msg=k)
     assert b.names == a.names and b.skeleton == a.skeleton and b.info["description"] == "by a test" and not b.notes
 
 
@@ -58,12 +61,17 @@ def test_what_is_written_is_what_tools_ask_for(tmp_path):
     a = people(score=True)
     a.vis[0, 5], a.xy[0, 5] = 0, 0
     d = json.loads(json.dumps(coco_of(a), allow_nan=False))       # no NaN: JavaScript reads none
-    assert [c["id"] for c in d["categories"]] == [1] and min(map(min, d["categories"][0]["skeleton"])) == 1 and d["categories"][0]["keypoints"] == list(COCO17.joints)
-    assert [i["id"] for i in d["images"]] == [1, 2, 3, 4, 5] and [o["id"] for o in d["annotations"]] == list(range(1, 7))
+    assert [c["id"] for c in d["categories"]] == [1] and min(map(min,
+                                                                 d["categories"][0]["skeleton"])) == 1 and d["categories"][0]["keypoints"] == list(COCO17.joints)
+    assert [i["id"] for i in d["images"]] == [1, 2, 3, 4, 5] and [o["id"]
+                                                                  for o in d["annotations"]] == list(range(1, 7))
     for o in d["annotations"]:
-        assert o["iscrowd"] == 0 and o["segmentation"] == [] and len(o["bbox"]) == 4 and o["area"] > 0 and o["category_id"] == 1
+        assert o["iscrowd"] == 0 and o["segmentation"] == [] and len(
+                                                                     o["bbox"]) == 4 and o["area"] > 0 and o["category_id"] == 1
         keys = np.array(o["keypoints"]).reshape(-1, 3)
-        assert o["num_keypoints"] == (keys[:, 2] > 0).sum() and (keys[keys[:, 2] == 0] == 0).all() and all(isinstance(v, int) for v in o["keypoints"][2::3])
+        assert o["num_keypoints"] == (keys[:, 2] > 0).sum() and (keys[keys[:, 2] == 0]
+                                                                 == 0).all() and all(isinstance(v, int)
+                                                                     for v in o["keypoints"][2::3])
         assert len(o["scores"]) == 17 and 0 < o["score"] <= 1
 
 
@@ -83,9 +91,11 @@ def test_training_reads_what_is_written(tmp_path):
 
 def test_roboflow(tmp_path):
     "ids from 0, a class without joints first, names with a hash"
-    d = dict(images=[dict(id=0, file_name="cat_jpg.rf.0123456789abcdef0123456789abcdef.jpg", height=640, width=640, extra=dict(name="cat.jpg"))],
+    d = dict(images=[dict(id=0, file_name="cat_jpg.rf.0123456789abcdef0123456789abcdef.jpg", height=640, width=640,
+                          extra=dict(name="cat.jpg"))],
              categories=[dict(id=0, name="mice", supercategory="none"), dict(CATEGORY, supercategory="mice")],
-             annotations=[dict(id=0, image_id=0, category_id=1, bbox=[1, 2, 30.5, 40], area=1220., segmentation=[], iscrowd=0, keypoints=[5.5, 6, 2, 7, 8.25, 1, 0, 0, 0])])
+             annotations=[dict(id=0, image_id=0, category_id=1, bbox=[1, 2, 30.5, 40], area=1220., segmentation=[],
+                               iscrowd=0, keypoints=[5.5, 6, 2, 7, 8.25, 1, 0, 0, 0])])
     a = read_coco_labels(written(tmp_path, d))
     assert len(a) == 1 and a.vis.tolist() == [[2, 1, 0]] and a.xy[0, 1].tolist() == [7, 8.25] and not a.notes
     assert same_pictures(["x/cat.jpg", "dog.jpg"], a.files) == {0: 0}
@@ -93,9 +103,12 @@ def test_roboflow(tmp_path):
 
 def test_coco_annotator(tmp_path):
     "a box of four zeros, classes that nobody used, fields of its own"
-    d = dict(images=[dict(id=7, file_name="a.jpg", path="/datasets/a.jpg", dataset_id=1, height=50, width=60, annotated=True)],
-             categories=[dict(id=1, name="bird", keypoints=["beak"], skeleton=[]), dict(CATEGORY, id=2, keypoint_colors=["#000"])],
-             annotations=[dict(id=3, image_id=7, category_id=2, segmentation=[], area=0, bbox=[0, 0, 0, 0], iscrowd=False, isbbox=False, color="#fff",
+    d = dict(images=[dict(id=7, file_name="a.jpg", path="/datasets/a.jpg", dataset_id=1, height=50, width=60,
+                          annotated=True)],
+             categories=[dict(id=1, name="bird", keypoints=["beak"], skeleton=[]),
+                         dict(CATEGORY, id=2, keypoint_colors=["#000"])],
+             annotations=[dict(id=3, image_id=7, category_id=2, segmentation=[], area=0, bbox=[0, 0, 0, 0],
+                               iscrowd=False, isbbox=False, color="#fff",
                                keypoints=[10, 10, 2, 20, 30, 2, 0, 0, 0], num_keypoints=2, metadata={})])
     a = read_coco_labels(written(tmp_path, d))
     assert np.isnan(a.box).all() and [n.about for n in a.notes] == ["boxes"]
@@ -103,15 +116,19 @@ def test_coco_annotator(tmp_path):
     assert x < 10 and y < 10 and x + w > 20 and y + h > 30
     notes = write_coco_labels(a, tmp_path / "b.json")
     assert {n.about for n in notes} == {"boxes", "area"}
-    assert (read_coco(tmp_path / "b.json").box[:, 2:] > 0).all()       # the reader of training refuses the first file, and takes this one
+    assert (read_coco(
+                      tmp_path / "b.json").box[:, 2:] > 0).all()       # the reader of training refuses the first file, and takes this one
 
 
 def test_cvat(tmp_path):
     "a place behind v = 0, tracks in attributes"
     d = dict(licenses=[dict(name="", id=0, url="")], info=dict(contributor="", date_created=""), categories=[CATEGORY],
-             images=[dict(id=1, width=60, height=50, file_name="a.png", license=0, flickr_url="", coco_url="", date_captured=0)],
-             annotations=[dict(id=1, image_id=1, category_id=1, segmentation=[], area=200., bbox=[1., 2., 10., 20.], iscrowd=0, num_keypoints=2,
-                               attributes=dict(occluded=False, track_id=4, keyframe=True), keypoints=[1., 2., 2., 3.5, 4.25, 1., 9., 9., 0.])])
+             images=[dict(id=1, width=60, height=50, file_name="a.png", license=0, flickr_url="", coco_url="",
+                          date_captured=0)],
+             annotations=[dict(id=1, image_id=1, category_id=1, segmentation=[], area=200., bbox=[1., 2., 10., 20.],
+                               iscrowd=0, num_keypoints=2,
+                               attributes=dict(occluded=False, track_id=4, keyframe=True),
+                               keypoints=[1., 2., 2., 3.5, 4.25, 1., 9., 9., 0.])])
     a = read_coco_labels(written(tmp_path, d))
     assert a.vis.tolist() == [[2, 1, 0]] and a.xy[0, 2].tolist() == [0, 0] and a.names == ["4"]
     assert [(n.about, n.count) for n in a.notes] == [("joints", 1)]
@@ -119,17 +136,22 @@ def test_cvat(tmp_path):
 
 def test_joints_at_the_corner_are_none(tmp_path):
     d = dict(images=[dict(id=1, file_name="a.png")], categories=[CATEGORY],
-             annotations=[dict(id=1, image_id=1, category_id=1, bbox=[5, 5, 9, 9], keypoints=[0, 0, 2, 6, 6, 2, 0, 0, 1])])
+             annotations=[dict(id=1, image_id=1, category_id=1, bbox=[5, 5, 9, 9],
+                               keypoints=[0, 0, 2, 6, 6, 2, 0, 0, 1])])
     a = read_coco_labels(written(tmp_path, d))
     assert a.vis.tolist() == [[0, 2, 0]] and [(n.about, n.count, n.of) for n in a.notes] == [("origin", 2, 3)]
 
 
 @pytest.mark.parametrize("change, words", [
     (lambda d: d.pop("images"), '"images"'), (lambda d: d["categories"][0].pop("keypoints"), '"keypoints"'),
-    (lambda d: d["annotations"][0].update(keypoints=[1, 2]), "9 numbers"), (lambda d: d["annotations"][0].update(keypoints=[1, 2, 3] * 3), "0, 1 or 2"),
-    (lambda d: d["annotations"][0].update(image_id=5), "picture 5"), (lambda d: d["images"].append(d["images"][0]), 'same "id"'),
-    (lambda d: d["images"][0].update(file_name=3), '"file_name"'), (lambda d: d["annotations"][0].update(bbox="all"), '"bbox"'),
-    (lambda d: (d["categories"].append(dict(CATEGORY, id=2, keypoints=["a"])), d["annotations"].append(dict(id=2, image_id=1, category_id=2, keypoints=[1, 1, 2]))), "2 categories"),
+    (lambda d: d["annotations"][0].update(keypoints=[1, 2]), "9 numbers"),
+    (lambda d: d["annotations"][0].update(keypoints=[1, 2, 3] * 3), "0, 1 or 2"),
+    (lambda d: d["annotations"][0].update(image_id=5), "picture 5"),
+    (lambda d: d["images"].append(d["images"][0]), 'same "id"'),
+    (lambda d: d["images"][0].update(file_name=3), '"file_name"'),
+    (lambda d: d["annotations"][0].update(bbox="all"), '"bbox"'),
+    (lambda d: (d["categories"].append(dict(CATEGORY, id=2, keypoints=["a"])),
+                d["annotations"].append(dict(id=2, image_id=1, category_id=2, keypoints=[1, 1, 2]))), "2 categories"),
 ])
 def test_a_bad_file_is_told_in_a_sentence(tmp_path, change, words):
     d = dict(images=[dict(id=1, file_name="a.png")], categories=[dict(CATEGORY)],
@@ -144,7 +166,8 @@ def test_a_bad_file_is_told_in_a_sentence(tmp_path, change, words):
 def test_nothing_changed_is_nothing_changed():
     a = people(n=8)
     found = changes(a, a)
-    assert found.people == {"the same": 8, "changed": 0, "added": 0, "removed": 0} and found.joints["the same"] == (a.vis > 0).sum() and not found.notes
+    assert found.people == {"the same": 8, "changed": 0, "added": 0,
+                            "removed": 0} and found.joints["the same"] == (a.vis > 0).sum() and not found.notes
     assert found.pictures == 5 and not len(found.moved) and not found.by_joint
 
 
@@ -160,7 +183,8 @@ def test_each_kind_of_change_is_counted():
     b = b.subset(np.array([5, 4, 3, 2, 1, 0, 6]))        # another order, and one gone
     found = changes(a, b)
     assert found.people == {"the same": 3, "changed": 4, "added": 0, "removed": 1}
-    assert (found.joints["moved"], found.joints["added"], found.joints["removed"], found.joints["seen or hidden"]) == (1, 1, 1, 1)
+    assert (found.joints["moved"], found.joints["added"], found.joints["removed"],
+            found.joints["seen or hidden"]) == (1, 1, 1, 1)
     assert found.moved.round(6).tolist() == [5.]
     assert changes(b, a).people["added"] == 1 and changes(b, a).people["removed"] == 0
 
@@ -175,7 +199,8 @@ def test_what_a_tool_does_to_everybody_is_named():
     a = people(n=8)
     order = list(range(16, -1, -1))
     sk = Skeleton("x", [COCO17.joints[k] for k in order], (), (), (.1,) * 17)
-    b = replace(a, skeleton=sk, xy=a.xy[:, order].round(), vis=np.where(a.vis == 1, 2, a.vis)[:, order], area=a.box[:, 2] * a.box[:, 3])
+    b = replace(a, skeleton=sk, xy=a.xy[:, order].round(), vis=np.where(a.vis == 1, 2, a.vis)[:, order],
+                area=a.box[:, 2] * a.box[:, 3])
     found = changes(a, b)
     assert {n.about for n in found.notes} == {"names", "whole", "area", "hidden"} and found.joints["moved"] == 0
 
@@ -196,7 +221,7 @@ def test_renamed_pictures_are_found():
 
 def test_other_pictures_or_joints_are_refused():
     a = people()
-    with pytest.raises(UserError, match="none of its 5 pictures"): changes(a, replace(a, files=list("vwxyz"), source="b.json"))
+    with pytest.raises(UserError, match="none of its 5 pictures"): changes(a,
+        replace(a, files=list("vwxyz"), source="b.json"))
     other = replace(a, skeleton=Skeleton("x", [f"q{k}" for k in range(17)], (), (), (.1,) * 17), source="b.json")
     with pytest.raises(UserError, match="none of its joints"): changes(a, other)
-

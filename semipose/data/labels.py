@@ -22,7 +22,7 @@ from .coco import read_json, write_json
 __all__ = ['Labels', 'as_labels', 'read_coco_labels', 'boxes_of_labels', 'coco_of', 'write_coco_labels', 'same_pictures',
            'same_people', 'Changes', 'changes']
 
-# %% ../../nbs/26_data.labels.ipynb #67be4671
+# %% ../../nbs/26_data.labels.ipynb #467ab3cf
 @dataclass
 class Labels:
     "People as a file of labels has them"
@@ -46,7 +46,8 @@ class Labels:
     def __len__(self): return len(self.image)
 
     def __repr__(self):
-        return f'{len(self):,} people in {len(self.files):,} pictures, {len(self.skeleton)} joints ({self.skeleton.name})'
+        sk = self.skeleton
+        return f'{len(self):,} people in {len(self.files):,} pictures, {len(sk)} joints ({sk.name})'
 
     def subset(self,
         rows,      # (N,) bool or indices
@@ -67,7 +68,7 @@ class Labels:
 
 _COLUMNS = ('image', 'xy', 'vis', 'box', 'area', 'crowd', 'sure', 'score')
 
-# %% ../../nbs/26_data.labels.ipynb #4d205ee3
+# %% ../../nbs/26_data.labels.ipynb #c60a9eef
 def as_labels(
     skeleton:Skeleton,
     files:list[str],         # every picture
@@ -86,47 +87,55 @@ def as_labels(
     vis = column('vis', (K,), 0, np.uint8)
     xy = np.where(vis[...,None] > 0, column('xy', (K, 2), 0., f), 0.)
     size = np.zeros((len(files), 2), np.int64) if sizes is None else np.asarray(sizes, np.int64).reshape(-1, 2)
-    return Labels(skeleton, list(files), size, column('image', (), 0, np.int64), xy, vis, column('box', (4,), nan, f), column('area', (), nan, f),
-                  column('crowd', (), False, bool), column('sure', (), nan, f), column('score', (K,), nan, f), [str(r.get('name') or '') for r in rows], **more)
+    return Labels(skeleton, list(files), size, column('image', (), 0, np.int64), xy, vis, column('box', (4,), nan, f),
+                  column('area', (), nan, f),
+                  column('crowd', (), False, bool), column('sure', (), nan, f), column('score', (K,), nan, f),
+                  [str(r.get('name') or '') for r in rows], **more)
 
-# %% ../../nbs/26_data.labels.ipynb #5ce9aded
+# %% ../../nbs/26_data.labels.ipynb #c9083cd3
 def _list_of(path, d, key:str)->list[dict]:
     "One of COCO's lists; UserError where it is none"
     rows = d.get(key) if isinstance(d, dict) else None
     if isinstance(rows, list) and all(isinstance(o, dict) for o in rows): return rows
-    raise UserError(f'{path} is not a COCO data set: it has no list "{key}" of entries in braces; export COCO keypoints from the program that made it.')
+    raise UserError(f'{path} is not a COCO data set: it has no list "{key}" of entries in braces; export COCO '
+                    f'keypoints from the program that made it.')
 
 def _joined(path, cats:list, anns:list)->tuple[dict,set]:
     "The category that has joints, and the ids that mean it"
     having = [c for c in cats if c.get('keypoints')]
     used = {a.get('category_id') for a in anns if a.get('keypoints')}
     if len(having) > 1: having = [c for c in having if c.get('id') in used] or having
-    if not having: raise UserError(f'{path}: no category has "keypoints", so the joints have no names; name them in "categories".')
+    if not having: raise UserError(f'{path}: no category has "keypoints", so the joints have no names; name them in '
+                                   f'"categories".')
     same = [c for c in having if c['keypoints'] == having[0]['keypoints']]
     if len(same) < len(having):
         names = ', '.join(str(c.get('name')) for c in having[:4])
-        raise UserError(f'{path}: {len(having)} categories have joints, and not the same ones ({names}); keep one of them.')
+        raise UserError(f'{path}: {len(having)} categories have joints, and not the same ones ({names}); keep one of '
+                        f'them.')
     return having[0], {c.get('id') for c in same}
 
 def _pictures(path, images:list)->tuple[list[str],list,dict]:
     "Names, sizes, and id -> place"
     for i, o in enumerate(images, 1):
         if not isinstance(o.get('file_name'), str) or not o['file_name'].strip():
-            raise UserError(f'{path}: "file_name" of entry {i} of "images" is {told(o.get("file_name"))}; name the picture.')
+            raise UserError(f'{path}: "file_name" of entry {i} of "images" is {told(o.get("file_name"))}; name the '
+                            f'picture.')
     side = lambda v: int(v) if isinstance(v, (int, float)) and not isinstance(v, bool) and v >= 1 else 0
     sizes = [(h, w) if (h := side(o.get('height'))) and (w := side(o.get('width'))) else (0, 0) for o in images]
     at = {o.get('id'): i for i, o in enumerate(images)}
-    if len(at) < len(images): raise UserError(f'{path}: two entries of "images" have the same "id"; give every picture its own.')
+    if len(at) < len(images): raise UserError(f'{path}: two entries of "images" have the same "id"; give every '
+                                              f'picture its own.')
     return [o['file_name'].replace('\\', '/') for o in images], sizes, at
 
 def _numbers(path, a:dict, key:str, n:int)->np.ndarray:
     "A list of numbers of an annotation; null is NaN"
     v = a[key]
-    good = isinstance(v, (list, tuple)) and len(v) == n and all(x is None or isinstance(x, (int, float)) and not isinstance(x, bool) for x in v)
+    good = isinstance(v, (list, tuple)) and len(v) == n and all(x is None or isinstance(x, (int, float))
+                                                                and not isinstance(x, bool) for x in v)
     if good: return np.array([math.nan if x is None else x for x in v], dtype=np.float64)
     raise UserError(f'{path}: "{key}" of annotation {told(a.get("id"))} is {told(v)}; it should be {n} numbers.')
 
-# %% ../../nbs/26_data.labels.ipynb #0c645f60
+# %% ../../nbs/26_data.labels.ipynb #2b77b0a7
 def read_coco_labels(
     path:Path|str,   # a COCO data set with keypoints
 )->Labels:           # UserError (file, field, remedy)
@@ -141,7 +150,8 @@ def read_coco_labels(
     rows, count = [], Counter(other=len(anns) - len(mine))
     for a in mine:
         if a.get('image_id') not in at:
-            raise UserError(f'{path}: annotation {told(a.get("id"))} points to picture {told(a.get("image_id"))}, which is not among "images"; add it, or remove the annotation.')
+            raise UserError(f'{path}: annotation {told(a.get("id"))} points to picture {told(a.get("image_id"))}, '
+                            f'which is not among "images"; add it, or remove the annotation.')
         rows.append(_row(path, a, at[a['image_id']], len(skeleton), count))
     info = d.get('info') if isinstance(d.get('info'), dict) else {}
     out = as_labels(skeleton, files, rows, sizes, folder=Path(path).parent, info=info, source=str(path))
@@ -152,7 +162,9 @@ def _row(path, a:dict, image:int, K:int, count:Counter)->dict:
     "One annotation; what was mended is counted"
     keys = np.zeros((K, 3)) if not a.get('keypoints') else _numbers(path, a, 'keypoints', 3*K).reshape(K, 3)
     v = keys[:,2]
-    if not np.isin(v, (0, 1, 2)).all(): raise UserError(f'{path}: annotation {told(a.get("id"))} has a v of {told(v[~np.isin(v, (0, 1, 2))][0])} in "keypoints"; it is 0, 1 or 2.')
+    if not np.isin(v, (0, 1, 2)).all(): raise UserError(f'{path}: annotation {told(a.get("id"))} has a v of '
+                                                        f'{told(v[~np.isin(v, (0, 1, 2))][0])} in "keypoints"; it is '
+                                                        f'0, 1 or 2.')
     zero, lost = (keys[:,:2] == 0).all(1) & (v > 0), np.isnan(keys[:,:2]).any(1) & (v > 0)
     count['origin'] += int(zero.sum())
     count['nowhere'] += int(lost.sum())
@@ -162,9 +174,12 @@ def _row(path, a:dict, image:int, K:int, count:Counter)->dict:
     if box is None or not (box[2:] > 0).all(): count['no box'], box = count['no box'] + 1, None
     number = lambda o: float(o) if isinstance(o, (int, float)) and not isinstance(o, bool) else None
     area, more = number(a.get('area')), a.get('attributes') if isinstance(a.get('attributes'), dict) else {}
-    name = next((str(x) for x in (a.get('individual'), a.get('track_id'), more.get('track_id')) if x not in (None, '')), '')
-    return dict(image=image, xy=np.nan_to_num(keys[:,:2]), vis=vis, box=box, area=area if area and area > 0 else None, crowd=a.get('iscrowd') == 1,
-                sure=number(a.get('score')), score=_numbers(path, a, 'scores', K) if a.get('scores') else None, name=name)
+    name = next((str(x) for x in (a.get('individual'), a.get('track_id'), more.get('track_id'))
+                 if x not in (None, '')), '')
+    return dict(image=image, xy=np.nan_to_num(keys[:,:2]), vis=vis, box=box, area=area if area and area > 0 else None,
+                crowd=a.get('iscrowd') == 1,
+                sure=number(a.get('score')), score=_numbers(path, a, 'scores', K) if a.get('scores') else None,
+                name=name)
 
 def _said(count:Counter, labels:Labels):
     "What was mended, in sentences"
@@ -177,12 +192,13 @@ def _said(count:Counter, labels:Labels):
         ('left out', 'other', N + count['other'], 'Left out: annotations of categories without joints')):
         if count[key]: yield Note(about, count[key], of, f'{text}: {count[key]:,} of {of:,}.')
 
-# %% ../../nbs/26_data.labels.ipynb #e0fe4729
+# %% ../../nbs/26_data.labels.ipynb #22cb74aa
 def boxes_of_labels(
     labels:Labels,
 )->np.ndarray:       # (N,4) x, y, width, height, image px
     "The box of everybody; around the joints, inside the picture, where none is drawn"
-    made, size = joint_box(labels.xy, labels.vis).astype(np.float64), labels.sizes[labels.image][:,::-1].astype(np.float64)
+    made, size = joint_box(labels.xy, labels.vis).astype(np.float64), labels.sizes[labels.image][:,::-1].astype(
+        np.float64)
     size[size <= 0] = np.inf
     low, high = np.clip(made[:,:2], 0, size), np.clip(made[:,:2] + made[:,2:], 0, size)
     around = np.where((made[:,2:] > 0).all(1)[:,None], np.concatenate([low, high - low], 1), 0)
@@ -201,14 +217,17 @@ def coco_of(
               for i, (f, (h, w)) in enumerate(zip(labels.files, labels.sizes), 1)]
     anns = []
     for i in range(len(labels)):
-        a = dict(id=i+1, image_id=int(labels.image[i])+1, category_id=1, iscrowd=int(labels.crowd[i]), segmentation=[], bbox=_plain(box[i]),
+        a = dict(id=i+1, image_id=int(labels.image[i])+1, category_id=1, iscrowd=int(labels.crowd[i]),
+                 segmentation=[], bbox=_plain(box[i]),
                  area=_plain(area[i])[0], num_keypoints=int((labels.vis[i] > 0).sum()), keypoints=_plain(keys[i]))
         if np.isfinite(labels.sure[i]): a['score'] = float(labels.sure[i])
-        if np.isfinite(labels.score[i]).any(): a['scores'] = [float(s) if np.isfinite(s) else None for s in labels.score[i]]
+        if np.isfinite(labels.score[i]).any(): a['scores'] = [float(s) if np.isfinite(s) else None
+                                                              for s in labels.score[i]]
         if labels.names[i]: a['individual'] = labels.names[i]
         anns.append(a)
     info = dict(description='', date_created=datetime.now(timezone.utc).isoformat(timespec='seconds')) | labels.info
-    return dict(info=info, licenses=[], images=images, annotations=anns, categories=[{**labels.skeleton.to_coco(), 'id': 1}])
+    return dict(info=info, licenses=[], images=images, annotations=anns,
+                categories=[{**labels.skeleton.to_coco(), 'id': 1}])
 
 def write_coco_labels(
     labels:Labels,
@@ -221,7 +240,7 @@ def write_coco_labels(
     both = ((none, 'Boxes set around the joints', 'boxes'), (bare, f'Areas set to {FILL:g} of the box', 'area'))
     return tuple(Note(about, k, n, f'{what}: {k:,} of {n:,} people.') for k, what, about in both if k)
 
-# %% ../../nbs/26_data.labels.ipynb #bcbc1b6c
+# %% ../../nbs/26_data.labels.ipynb #8deffea3
 def _bare(name:str)->str:
     "A picture's name without folder, ending, and what Roboflow and Label Studio add"
     stem = re.sub(r'\.rf\.[0-9A-Za-z]{16,}$', '', Path(name).stem)
@@ -232,7 +251,7 @@ def same_pictures(
     after:list[str],
 )->dict[int,int]:     # place in `after` -> place in `before`
     "Which picture is which: by the whole name, by the end of the path, by the bare name where one alone has it"
-    out, there = {}, {f: i for i, f in enumerate(before)}
+    out = {}
     for key in (str, lambda f: '/'.join(Path(f).parts[-2:]), lambda f: Path(f).name, _bare):
         a, b = defaultdict(list), defaultdict(list)
         for i, f in enumerate(before):
@@ -262,7 +281,8 @@ def same_people(
     for a, b in rows.values():
         if not a or not b: continue
         side = lambda i: math.sqrt(max(old[i,2]*old[i,3], 1e-9))
-        cost = np.array([[min(_far(before.xy[i], before.vis[i], after.xy[j], after.vis[j], side(i)), 1 - .5*_share(old[i], new[j])) for j in b] for i in a])
+        cost = np.array([[min(_far(before.xy[i], before.vis[i], after.xy[j], after.vis[j], side(i)),
+                              1 - .5*_share(old[i], new[j])) for j in b] for i in a])
         for r, c in zip(*linear_sum_assignment(np.minimum(cost, 9))):
             if cost[r,c] <= most or _share(old[a[r]], new[b[c]]) > .5: out[b[c]] = a[r]
     return out
@@ -272,7 +292,7 @@ def _share(a, b)->float:
     w, h = (max(min(a[k]+a[k+2], b[k]+b[k+2]) - max(a[k], b[k]), 0) for k in (0, 1))
     return w*h/max(a[2]*a[3] + b[2]*b[3] - w*h, 1e-9)
 
-# %% ../../nbs/26_data.labels.ipynb #54e999c4
+# %% ../../nbs/26_data.labels.ipynb #e05f69d2
 @dataclass
 class Changes:
     "What was done to people between two files"
@@ -287,8 +307,10 @@ class Changes:
         "As a table"
         far = f' (median {np.median(self.moved):.1f} px, largest {self.moved.max():.1f} px)' if len(self.moved) else ''
         return [dict(what='people', **{k: v for k, v in self.people.items()}, **{'': ''})] + [
-                dict(what='joints', **{'the same': self.joints['the same'], 'changed': self.joints['moved'] + self.joints['seen or hidden'],
-                                       'added': self.joints['added'], 'removed': self.joints['removed']}, **{'': f'{self.joints["moved"]:,} moved{far}'})]
+                dict(what='joints', **{'the same': self.joints['the same'],
+                                       'changed': self.joints['moved'] + self.joints['seen or hidden'],
+                                       'added': self.joints['added'], 'removed': self.joints['removed']},
+                                       **{'': f'{self.joints["moved"]:,} moved{far}'})]
 
 def _reordered(after:Labels, skeleton:Skeleton, notes:list)->Labels:
     "With the joints of another list, by name"
@@ -298,12 +320,17 @@ def _reordered(after:Labels, skeleton:Skeleton, notes:list)->Labels:
         have = {j: k for k, j in enumerate(after.skeleton.joints)}
         at = tuple(have.get(j, -1) for j in skeleton.joints)
         lost = [j for j, k in zip(skeleton.joints, at) if k < 0]
-        if len(lost) == len(at): raise UserError(f'{after.source}: none of its joints ({", ".join(after.skeleton.joints[:3])}, ...) is in the first file; compare files with the same joints.')
-        notes.append(Note('names', len(lost), len(at), f'Joints that the second file does not name: {len(lost)} of {len(at)} ({", ".join(lost[:4])}).'))
-    else: notes.append(Note('names', len(at), len(at), 'The second file names the joints in another order or spelling; they are compared by name.'))
+        if len(lost) == len(at): raise UserError(f'{after.source}: none of its joints '
+                                                 f'({", ".join(after.skeleton.joints[:3])}, ...) is in the first '
+                                                 f'file; compare files with the same joints.')
+        notes.append(Note('names', len(lost), len(at), f'Joints that the second file does not name: {len(lost)} of '
+                                                       f'{len(at)} ({", ".join(lost[:4])}).'))
+    else: notes.append(Note('names', len(at), len(at), 'The second file names the joints in another order or '
+                                                       'spelling; they are compared by name.'))
     k = np.array(at)
     there = (k >= 0)
-    return replace(after, skeleton=skeleton, xy=after.xy[:,k]*there[:,None], vis=after.vis[:,k]*there.astype(np.uint8), score=np.where(there, after.score[:,k], np.nan))
+    return replace(after, skeleton=skeleton, xy=after.xy[:,k]*there[:,None],
+                   vis=after.vis[:,k]*there.astype(np.uint8), score=np.where(there, after.score[:,k], np.nan))
 
 def _whole(labels:Labels)->bool:
     xy = labels.xy[labels.vis > 0]
@@ -312,12 +339,17 @@ def _whole(labels:Labels)->bool:
 def _by_tool(before:Labels, after:Labels):
     "What a tool did to everybody, which is nobody's work"
     n = int((after.vis > 0).sum())
-    if _whole(after) and not _whole(before): yield Note('whole', n, n, 'Every place in the second file is a whole number of px, and in the first it was not: the tool rounds.')
-    boxed = lambda p: np.isfinite(p.area) & (np.abs(p.area - np.nan_to_num(p.box[:,2:]).prod(1)) <= 1e-3*np.nan_to_num(p.area) + .01)
+    if _whole(after) and not _whole(before): yield Note('whole', n, n, 'Every place in the second file is a whole '
+                                                        'number of px, and in the first it was not: the tool rounds.')
+    side = lambda p: np.nan_to_num(p.box[:,2:]).prod(1)
+    boxed = lambda p: np.isfinite(p.area) & (np.abs(p.area - side(p)) <= 1e-3*side(p) + .01)
     if len(after) and boxed(after).all() and not boxed(before).all():
-        yield Note('area', len(after), len(after), 'Every area in the second file is that of its box, and in the first it was not: OKS is measured by it.')
+        yield Note('area', len(after), len(after), 'Every area in the second file is that of its box, and in the '
+                                                   'first it was not: OKS is measured by it.')
     hidden = lambda p: int((p.vis == 1).sum())
-    if hidden(before) and not hidden(after): yield Note('hidden', hidden(before), int((before.vis > 0).sum()), f'The second file has no hidden joint (v = 1), the first {hidden(before):,}.')
+    if hidden(before) and not hidden(after): yield Note('hidden', hidden(before), int((before.vis > 0).sum()),
+                                                        f'The second file has no hidden joint (v = 1), the first '
+                                                        f'{hidden(before):,}.')
     yield from (note for note in after.notes if note.about in ('origin', 'joints'))
 
 def changes(
@@ -329,7 +361,9 @@ def changes(
     notes = []
     after = _reordered(after, before.skeleton, notes)
     pictures = same_pictures(before.files, after.files)
-    if not pictures: raise UserError(f'{after.source}: none of its {len(after.files):,} pictures is in the first file (it begins with "{after.files[0] if after.files else ""}"); compare files of the same pictures.')
+    if not pictures: raise UserError(f'{after.source}: none of its {len(after.files):,} pictures is in the first file '
+                                     f'(it begins with "{after.files[0] if after.files else ""}"); compare files of '
+                                     f'the same pictures.')
     after = _rescaled(before, after, pictures, notes)
     notes += _by_tool(before, after)
     if _whole(after) and not _whole(before): least = max(least, .75)
@@ -340,9 +374,11 @@ def changes(
     both, added, gone = (va > 0) & (vb > 0), (va == 0) & (vb > 0), (va > 0) & (vb == 0)
     moved, other = both & (far > least), both & (far <= least) & (va != vb)
     touched = moved | added | gone | other
-    joints = {'the same': int((both & ~moved & ~other).sum()), 'moved': int(moved.sum()), 'added': int(added.sum()), 'removed': int(gone.sum()), 'seen or hidden': int(other.sum())}
+    joints = {'the same': int((both & ~moved & ~other).sum()), 'moved': int(moved.sum()), 'added': int(added.sum()),
+              'removed': int(gone.sum()), 'seen or hidden': int(other.sum())}
     lost = sum(f in inside for k, f in enumerate(before.image.tolist()) if k not in set(i.tolist()))
-    people = {'the same': int((~touched.any(1)).sum()), 'changed': int(touched.any(1).sum()), 'added': len(after) - len(pairs), 'removed': lost}
+    people = {'the same': int((~touched.any(1)).sum()), 'changed': int(touched.any(1).sum()),
+              'added': len(after) - len(pairs), 'removed': lost}
     many = (moved | added | gone).sum(0)
     by = {before.skeleton.joints[k]: int(many[k]) for k in np.argsort(-many, kind='stable') if many[k]}
     return Changes(len(pictures), people, joints, far[moved], by, tuple(notes))
@@ -354,6 +390,7 @@ def _rescaled(before:Labels, after:Labels, pictures:dict, notes:list)->Labels:
         a, b = after.sizes[j], before.sizes[i]
         if a.all() and b.all() and (a != b).any(): scale[j], n = (b/a)[::-1], n + 1
     if not n: return after
-    notes.append(Note('scale', n, len(pictures), f'Pictures of another size in the second file: {n:,} of {len(pictures):,}; places are compared in px of the first.'))
+    notes.append(Note('scale', n, len(pictures), f'Pictures of another size in the second file: {n:,} of '
+                                                 f'{len(pictures):,}; places are compared in px of the first.'))
     s = scale[after.image]
     return replace(after, xy=after.xy*s[:,None], box=after.box*np.tile(s, 2), area=after.area*s.prod(1))
