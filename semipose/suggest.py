@@ -126,8 +126,8 @@ def suggest(
 )->Suggestions:              # UserError where nothing is left
     "Which pictures to label next"
     flat = lambda pose: pose.flatten(1)/max(pose.shape[1], 1)**.5
-    rows = torch.tensor([i for i, f in enumerate(people.image.tolist()) if people.files[f] not in set(skip)],
-                        dtype=torch.long)
+    gone = set(skip)
+    rows = torch.tensor([i for i, f in enumerate(people.image.tolist()) if people.files[f] not in gone], dtype=torch.long)
     if not len(rows): raise UserError(f'{people.folder}: nobody is left in it to label: all its pictures have labels, '
                                       f'or no box.')
     start = None if labeled is None or not len(labeled) else flat(labeled)

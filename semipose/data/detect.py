@@ -109,7 +109,7 @@ def torchvision_detector(
         try: net = get_model(name, weights='DEFAULT')
         except Exception as e:   # urllib's, ssl's, the hash check's
             raise UserError(f'The weights of {name} could not be fetched ({told(str(e) or type(e).__name__)}): '
-                            f'download them elsewhere and give the file with --weights.') from None
+                            f'download them elsewhere and give the file with --detector-weights.') from None
     net = net.to(device).eval()
     def find(picture):
         x = torch.from_numpy(np.asarray(picture.convert('RGB')).copy()).permute(2, 0, 1).to(device).float()/255
