@@ -330,3 +330,14 @@ def test_a_skeleton_of_ones_own_keeps_its_joints(tmp_path):
         write_labels(a, tmp_path / ENDS[kind], kind)
         b = read_labels(tmp_path / ENDS[kind], kind)
         assert b.skeleton.joints == sk.joints and b.skeleton.flips == sk.flips, kind
+
+
+def test_training_points_to_convert(tmp_path):
+    "what training does not read is told with the verb that makes it readable"
+    from semipose.data.coco import read_coco
+    (tmp_path / "ls.json").write_text(json.dumps([task(point("nose", 1, 1))]))
+    (tmp_path / "dlc.csv").write_text("scorer,m,m\nbodyparts,n,n\ncoords,x,y\na.png,1,1\n")
+    (tmp_path / "yolo.txt").write_text("0 0.5 0.5 0.1 0.2\n0 .1 .2 .3 .4\n")
+    (tmp_path / "a.slp").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
+    for name in ("ls.json", "dlc.csv", "yolo.txt", "a.slp"):
+        with pytest.raises(UserError, match="semipose convert"): read_coco(tmp_path / name)
