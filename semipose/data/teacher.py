@@ -16,11 +16,11 @@ from ..errors import UserError, told
 from ..skeletons import COCO17, KNOWN, Skeleton, spelled
 from .core import Note, People, joint_box
 from .coco import read_json
-from .labels import Labels, as_labels, read_coco_labels, same_pictures
+from .labels import Labels, as_labels, read_coco_labels, same_pictures, write_coco_labels
 
 # %% auto #0
-__all__ = ['OUTSIDE', 'read_results', 'read_teacher', 'overlaps', 'pair_up', 'by_name', 'Taught', 'taught_by', 'ask_function',
-           'outside']
+__all__ = ['OUTSIDE', 'read_results', 'read_teacher', 'overlaps', 'pair_up', 'by_name', 'Taught', 'taught_by', 'write_taught',
+           'ask_function', 'outside']
 
 # %% ../../nbs/29_data.teacher.ipynb #2adf9d8d
 OUTSIDE = 'outside teacher: not comparable'   # beside every number of such a row
@@ -171,6 +171,21 @@ def _scores(found:Labels, notes:list)->np.ndarray:
                                                         'score: v > 0 passes the gate.'))
         return np.where(s > 0, 1., 0.)
     return s
+
+# %% ../../nbs/29_data.teacher.ipynb #5bbced57
+def write_taught(
+    taught:Taught,
+    path:Path|str,       # the file
+    teacher:str='',      # what the model is called
+)->int:                  # people in it: those of whom a joint passed the gate
+    "The pseudo-labelled people as a COCO data set, which training reads as any file of labels; its `info` says what they are"
+    people = taught.people
+    some = np.flatnonzero((people.vis > 0).any(1))
+    rows = [dict(image=int(people.image[i]), xy=people.xy[i], vis=people.vis[i], box=people.box[i],
+                 score=np.where(people.vis[i] > 0, taught.score[i], np.nan)) for i in some]
+    write_coco_labels(as_labels(people.skeleton, people.files, rows, people.sizes,
+                                info=dict(description=OUTSIDE, teacher=teacher)), path)
+    return len(some)
 
 # %% ../../nbs/29_data.teacher.ipynb #9481a239
 def ask_function(
