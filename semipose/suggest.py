@@ -154,8 +154,9 @@ def save_suggestions(
 def suggestions_sheet(
     found:Suggestions,
     most:int=60,          # pictures
+    tile:int=240,         # px, room for each
 )->Image.Image:
     "The pictures with the people for whom they were chosen"
     people, shown = found.people, list(zip(found.files, found.rows, found.value))[:most]
-    small = [thumbnail(read_picture(people.path(i), upright=True), people.box[i:i+1]) for _, i, _ in shown]
-    return sheet(small, [f'{n}. {f}  {v:.2f}' for n, (f, _, v) in enumerate(shown, 1)])
+    small = [thumbnail(read_picture(people.path(i), upright=True), people.box[i:i+1], tile=tile) for _, i, _ in shown]
+    return sheet(small, [f'{n}. {f}  {v:.2f}' for n, (f, _, v) in enumerate(shown, 1)], 8, tile)
