@@ -1,8 +1,9 @@
 """Are labels that `semipose suggest` chooses worth more than as many random ones? Trained on synthetic people, seed by seed.
 
 `python scripts/suggest_trial.py --seeds 0-4 --out results/suggest/drawn.json`
-    for each seed: a start on a few random labels; its networks choose as many again; then four trainings that differ in their labels alone:
-    `start` (the first few), `random` (as many again at random), `chosen` (as many again by `suggest`), `double` (random, twice as many in all as `random`).
+    for each seed: a start on a few random labels; its networks choose as many again; then trainings that differ in their labels alone:
+    `start` (the first few), `random` (as many again at random), `chosen` (as many again by `suggest`),
+    `covered` (by `suggest` with how='cover'), `double` (random, twice as many in all as `random`).
     Seeds that the file already has are kept. The people of a seed are drawn anew, and no other seed has seen them.
 `--small` trains a few steps on few people, to see that it runs: its numbers mean nothing, and the file says so.
 """
@@ -41,7 +42,7 @@ def part(drawn: Path, folder: Path, rows) -> Path:
 
 
 def once(seed: int, method: str, labels: int, p, people: tuple[int, int], device: str, say=print) -> dict:
-    "Four trainings of one seed"
+    "The trainings of one seed"
     with tempfile.TemporaryDirectory() as room:
         room = Path(room)
         drawn = write_synth(room / "drawn", *people, seed=1000 + seed, size=(96, 72),
@@ -61,11 +62,13 @@ def once(seed: int, method: str, labels: int, p, people: tuple[int, int], device
 
         first = order[:labels]
         arm("start", first)
-        found = suggest_run(room / "start-run", drawn / "images/train", labels, device=device)
-        chosen = np.array([names.index(f) for f in found.files])
-        assert not set(chosen) & set(first) and len(chosen) == labels
-        out["value"] = dict(chosen=float(np.mean(found.value)), all=float(found.asked.value.mean()))
-        arm("chosen", np.concatenate([first, chosen]))
+        out["value"] = {}
+        for name, how in (("chosen", "center"), ("covered", "cover")):
+            found = suggest_run(room / "start-run", drawn / "images/train", labels, device=device, how=how)
+            rows = np.array([names.index(f) for f in found.files])
+            assert not set(rows) & set(first) and len(rows) == labels
+            out["value"] |= {name: float(np.mean(found.value)), "all": float(found.asked.value.mean())}
+            arm(name, np.concatenate([first, rows]))
         arm("random", order[:2 * labels])
         arm("double", order[:4 * labels])
         return out

@@ -203,6 +203,7 @@ def suggest_run(
     weights:str='last',
     device='auto',
     progress:bool=False,
+    how:str='center',        # as `suggest`
 )->Suggestions:
     "Which pictures of a folder to label next, by the networks of a run"
     peers, p, skeleton, recipe = load_run(run, weights, device)
@@ -211,4 +212,4 @@ def suggest_run(
                   joints=np.asarray(recipe['supervised']) > 0)
     start = None if known is None or not len(known) else ask_all(peers, Crops(known, p.size), **asking).pose
     asked = ask_all(peers, Crops(people, p.size), **asking, progress=progress)
-    return suggest(people, asked, n, start, _has_labels(folder, people.files, known, skip))
+    return suggest(people, asked, n, start, _has_labels(folder, people.files, known, skip), how)

@@ -22,7 +22,8 @@ from .data.coco import write_json
 from .predict import as_crops, as_list, decode, evaluating, map_back, seen
 
 # %% auto #0
-__all__ = ['LOST', 'Asked', 'answers', 'ask_all', 'k_center', 'Suggestions', 'suggest', 'save_suggestions', 'suggestions_sheet']
+__all__ = ['LOST', 'HOW', 'Asked', 'answers', 'ask_all', 'k_center', 'k_cover', 'Suggestions', 'suggest', 'save_suggestions',
+           'suggestions_sheet']
 
 # %% ../nbs/56_suggest.ipynb #22c4d4fa
 LOST = .1   # of the crop's side: answers that far apart know nothing
@@ -107,6 +108,35 @@ def k_center(
         out.append(i)
     return out
 
+# %% ../nbs/56_suggest.ipynb #2a2f115d
+def k_cover(
+    points:Tensor,           # (N,D)
+    n:int,                   # how many
+    weight:Tensor|None=None, # (N,) what a point is worth; None: all the same
+    start:Tensor|None=None,  # (M,D) points that are taken already
+    group=None,              # (N,) points of one group are taken together; None: each by itself
+    most:int=4000,           # points that are asked what a choice does for them; of more, evenly many
+)->list[int]:                # as `k_center`
+    "Again and again the point that brings the others, weighted by their worth, nearest to one that is taken"
+    N = len(points)
+    weight = torch.ones(N) if weight is None else weight.clone().float()
+    group = torch.arange(N) if group is None else torch.as_tensor(np.asarray(group))
+    some = torch.linspace(0, N-1, min(N, most)).round().long()
+    near = torch.cdist(points, points[some])                        # (N,S)
+    if start is not None and len(start): far = torch.cdist(points[some], start).amin(1)
+    else: far = near.amax(0)
+    free, out = torch.ones(N, dtype=torch.bool), []
+    while len(out) < n and free.any():
+        gain = torch.cat([(far - part).clamp(min=0) @ weight[some] for part in near.split(1000)])
+        i = int(torch.where(free, gain, torch.full_like(gain, -1)).argmax())
+        mine = group == group[i]
+        free &= ~mine
+        far = torch.minimum(far, near[mine].amin(0))
+        out.append(i)
+    return out
+
+HOW = dict(center=k_center, cover=k_cover)   # ways to spread over poses
+
 # %% ../nbs/56_suggest.ipynb #d9c05d5d
 @dataclass
 class Suggestions:
@@ -123,15 +153,17 @@ def suggest(
     n:int=20,                # pictures
     labeled:Tensor|None=None,# (M,K,2) poses that have labels, as `Asked.pose`
     skip=(),                 # names of pictures that need no label
+    how:str='center',        # of HOW
 )->Suggestions:              # UserError where nothing is left
     "Which pictures to label next"
     flat = lambda pose: pose.flatten(1)/max(pose.shape[1], 1)**.5
     gone = set(skip)
-    rows = torch.tensor([i for i, f in enumerate(people.image.tolist()) if people.files[f] not in gone], dtype=torch.long)
+    rows = torch.tensor([i for i, f in enumerate(people.image.tolist()) if people.files[f] not in gone],
+                        dtype=torch.long)
     if not len(rows): raise UserError(f'{people.folder}: nobody is left in it to label: all its pictures have labels, '
                                       f'or no box.')
     start = None if labeled is None or not len(labeled) else flat(labeled)
-    picked = k_center(flat(asked.pose[rows]), n, asked.value[rows], start, people.image[rows.numpy()])
+    picked = HOW[how](flat(asked.pose[rows]), n, asked.value[rows], start, people.image[rows.numpy()])
     mine = rows[picked].tolist()
     return Suggestions([people.files[people.image[i]] for i in mine], mine, [float(asked.value[i]) for i in mine],
                        people, asked)

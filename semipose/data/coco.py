@@ -51,7 +51,8 @@ def read_json(
         if collecting: gc.enable()
 
 _KINDS = (   # how a file begins, what it is, what to do
-    (b'\x89HDF', "HDF5, as SLEAP's .slp and DeepLabCut's .h5 are; `semipose convert` reads a .slp where sleap-io is installed; else export it as COCO keypoints (SLEAP's own program and sleap-io do)"),
+    (b'\x89HDF', "HDF5, as SLEAP's .slp and DeepLabCut's .h5 are; `semipose convert` reads a .slp where sleap-io is installed; "
+                 "else export it as COCO keypoints (SLEAP's own program and sleap-io do)"),
     (b'SQLite', 'a database; export COCO keypoints from the program that made it'),
     (b'PK', 'a zip archive; unpack it and pass the folder, or the JSON file inside it'),
     (b'\x1f\x8b', 'a gzip archive; unpack it'),
@@ -67,7 +68,8 @@ def _other_kind(text:bytes)->str|None:
     if any(len(l.split(sep)) > 2 for sep in (b',', b';', b'\t') for l in lines[:1]):
         return ('a table (CSV); `semipose convert` makes a COCO keypoint file of one that DeepLabCut or Lightning Pose wrote; of another write one: '
                 'images, annotations with x, y, v of every joint, and a category that names the joints')
-    if lines and all(re.fullmatch(rb'[\d.eE+\-\s]+', l) for l in lines): return "lines of numbers, as YOLO's labels are; `semipose convert` makes a COCO keypoint file of the folder with its data.yaml"
+    if lines and all(re.fullmatch(rb'[\d.eE+\-\s]+', l) for l in lines):
+        return "lines of numbers, as YOLO's labels are; `semipose convert` makes a COCO keypoint file of the folder with its data.yaml"
 
 def write_json(
     path:Path|str,
