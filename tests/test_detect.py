@@ -176,7 +176,7 @@ def test_where_the_network_is_closed_the_remedy_is_told(monkeypatch):
     import torchvision.models as models
     def closed(name, **kw): raise URLError("no way out")
     monkeypatch.setattr(models, "get_model", closed)
-    with pytest.raises(UserError, match="--weights") as e: torchvision_detector()
+    with pytest.raises(UserError, match="--detector-weights") as e: torchvision_detector()
     assert "no way out" in str(e.value)
 
 

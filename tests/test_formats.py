@@ -341,3 +341,18 @@ def test_training_points_to_convert(tmp_path):
     (tmp_path / "a.slp").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
     for name in ("ls.json", "dlc.csv", "yolo.txt", "a.slp"):
         with pytest.raises(UserError, match="semipose convert"): read_coco(tmp_path / name)
+
+
+def test_many_pictures_take_no_square_of_time(tmp_path):
+    "what she has is thousands of pictures: the whole road stays linear"
+    import time
+    n, K = 1500, 17
+    g = np.random.default_rng(0)
+    rows = [dict(image=i, xy=g.uniform(1, 90, (K, 2)), vis=[2] * K, box=[0, 0, 95, 95]) for i in range(n)]
+    a = as_labels(COCO17, [f"im/{i:06d}.jpg" for i in range(n)], rows, [(100, 100)] * n)
+    from semipose.data.labels import changes
+    begun = time.process_time()
+    for kind in ("coco", "labelstudio", "csv"): write_labels(a, tmp_path / ENDS[kind], kind)
+    assert changes(a, read_labels(tmp_path / ENDS["coco"])).people["the same"] == n
+    assert len(a.only(a.files[::2])) == n // 2
+    assert time.process_time() - begun < 20

@@ -266,3 +266,14 @@ def test_mistakes_end_in_a_sentence(tmp_path, monkeypatch, args, words):
     monkeypatch.chdir(tmp_path)
     out = typed(*args)
     assert out.exit_code == 2 and words in out.output and "Traceback" not in out.output, out.output
+
+
+def test_help_of_the_verbs_loads_nothing_heavy():
+    import subprocess
+    import sys
+    code = ("import sys\nfrom typer.testing import CliRunner\nimport semipose.cli as cli\n"
+            "for verb in ('boxes', 'label', 'changes', 'suggest', 'convert'):\n"
+            "    out = CliRunner().invoke(cli.app, [verb, '--help'])\n    assert out.exit_code == 0 and 'Example:' in out.output\n"
+            "print(*[m for m in ('torch', 'fastai', 'matplotlib', 'kornia', 'timm', 'scipy') if m in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split() == [], done.stdout + done.stderr

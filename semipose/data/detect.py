@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ..errors import UserError, told
-from ..files import whole
+from ..files import make_folder, whole
 from ..sheets import sheet, spread, thumbnail
 from .core import read_picture
 from .coco import write_json
@@ -226,7 +226,9 @@ def find_boxes(
     done, out = _journal(journal, begun) if journal else {}, FoundBoxes({}, {}, {})
     log = None
     if journal:
-        log = open(journal, 'w')
+        try: log = open(journal, 'w')
+        except OSError as e: raise UserError(f'{journal.parent} may not be written to ({e.strerror}): choose another '
+                                             f'--out.') from None
         for o in (begun, *done.values()): log.write(json.dumps(o) + '\n')
     try:
         for f in tqdm(files, desc='looking for people', unit='', delay=2, leave=False, disable=None if progress
@@ -298,7 +300,7 @@ def folder_boxes(
                                                       f'in .json.')
     list_pictures(folder)
     name, find = detector_of(detector, weights, device)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     journal = out.with_name(f'.{out.name}.part.jsonl')
     found = find_boxes(folder, find, min_score, name, journal, progress, note)
     write_boxes(found, out, name, min_score)

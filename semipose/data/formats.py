@@ -19,7 +19,7 @@ from ..files import make_folder, whole
 from ..skeletons import KNOWN, Skeleton, skeleton_from_coco
 from .core import Note
 from .coco import read_json, write_json
-from .labels import Labels, as_labels, boxes_of_labels, read_coco_labels, write_coco_labels
+from .labels import Labels, as_labels, boxes_of_labels, by_picture, read_coco_labels, write_coco_labels
 from .pictures import PICTURES, list_pictures, picture_size
 
 # %% auto #0
@@ -125,8 +125,9 @@ def write_label_studio(
     "Tasks to import into Label Studio"
     labels, box = with_sizes(labels, images, 'Label Studio'), boxes_of_labels(labels)
     guess, tasks = bool(np.isfinite(labels.score).any() or np.isfinite(labels.sure).any()), []
+    mine = by_picture(labels)
     for f, name in enumerate(labels.files):
-        found = [r for i in np.flatnonzero(labels.image == f) for r in _regions(labels, i, box[i], labels.sizes[f])]
+        found = [r for i in mine[f] for r in _regions(labels, i, box[i], labels.sizes[f])]
         model = dict(model_version=str(labels.info.get('model') or 'semipose'))
         task = dict(id=f+1, data=dict(image=prefix + name, width=int(labels.sizes[f,1]), height=int(labels.sizes[f,0])))
         tasks.append({**task, **({'predictions': [dict(result=found, **model)]} if guess
@@ -302,12 +303,12 @@ def write_yolo(
     share, vis, notes = _inside(labels)
     size, box = labels.sizes[labels.image][:,::-1].astype(np.float64), boxes_of_labels(labels)
     low, high = (box[:,:2]/size).clip(0, 1), ((box[:,:2] + box[:,2:])/size).clip(0, 1)
-    frame = np.concatenate([(low + high)/2, high - low], 1)
+    frame, mine = np.concatenate([(low + high)/2, high - low], 1), by_picture(labels)
     for f, name in enumerate(labels.files):
         lines = [' '.join(['0', *map(repr, frame[i].tolist()),
                            *(s for k in range(vis.shape[1]) for s in (*map(repr, share[i,k].tolist()),
                                                                       str(int(vis[i,k]))))])
-                 for i in np.flatnonzero(labels.image == f)]
+                 for i in mine[f]]
         with whole((top/'labels'/name).with_suffix('.txt')) as part: part.write_text(''.join(line + '\n'
             for line in lines))
         if images is not None: _put(Path(images)/name, top/'images'/name)
@@ -546,12 +547,12 @@ def write_csv_labels(
 def _individuals(labels:Labels)->list[str]:
     "A name for everybody, no two alike in a picture; '' where each picture has one and nobody has a name"
     if not any(labels.names) and len(set(labels.image.tolist())) == len(labels): return ['']*len(labels)
-    out, used = list(labels.names), defaultdict(set)
+    out, used, taken = list(labels.names), defaultdict(set), set(labels.names)
     for i, w in enumerate(out):
         f = int(labels.image[i])
         if w in used[f]: w = ''
         out[i] = w or next(c for k in range(1, len(labels)+2) if (c := f'individual{k}') not in used[f]
-                           and c not in labels.names)
+                           and c not in taken)
         used[f].add(out[i])
     return out
 
@@ -609,9 +610,10 @@ def write_sleap(
     skeleton = sio.Skeleton(nodes=list(sk.joints), edges=pairs(sk.limbs), symmetries=pairs(sk.flips), name=sk.name)
     video = sio.Video.from_filename([str(Path(os.path.abspath(folder/f))) for f in labels.files])
     tracks, frames = {w: sio.Track(w) for w in dict.fromkeys(filter(None, labels.names))}, []
+    rows = by_picture(labels)
     for f in range(len(labels.files)):
         mine = []
-        for i in np.flatnonzero(labels.image == f):
+        for i in rows[f]:
             kw = dict(skeleton=skeleton, track=tracks.get(labels.names[i]))
             xy = np.where(labels.vis[i][:,None] > 0, labels.xy[i], np.nan)
             if np.isfinite(labels.score[i]).any() or np.isfinite(labels.sure[i]):

@@ -19,8 +19,8 @@ from .core import FILL, Note, joint_box
 from .coco import read_json, write_json
 
 # %% auto #0
-__all__ = ['Labels', 'as_labels', 'read_coco_labels', 'boxes_of_labels', 'coco_of', 'write_coco_labels', 'same_pictures',
-           'same_people', 'Changes', 'changes']
+__all__ = ['Labels', 'by_picture', 'as_labels', 'read_coco_labels', 'boxes_of_labels', 'coco_of', 'write_coco_labels',
+           'same_pictures', 'same_people', 'Changes', 'changes']
 
 # %% ../../nbs/26_data.labels.ipynb #467ab3cf
 @dataclass
@@ -60,11 +60,19 @@ class Labels:
         files,     # names of pictures
     )->Labels:     # these pictures, in their order here, and who is in them
         "Some of the pictures"
-        keep = [i for i, f in enumerate(self.files) if f in set(files)]
+        wanted = set(files)
+        keep = [i for i, f in enumerate(self.files) if f in wanted]
         at = {i: n for n, i in enumerate(keep)}
         part = self.subset(np.isin(self.image, keep))
         return replace(part, files=[self.files[i] for i in keep], sizes=self.sizes[keep],
                        image=np.array([at[i] for i in part.image.tolist()], dtype=np.int64))
+
+def by_picture(
+    labels:Labels,
+)->list[np.ndarray]:   # for each picture the rows of who is in it
+    "Rows, picture by picture"
+    order = np.argsort(labels.image, kind='stable')
+    return np.split(order, np.searchsorted(labels.image[order], np.arange(1, len(labels.files))))
 
 _COLUMNS = ('image', 'xy', 'vis', 'box', 'area', 'crowd', 'sure', 'score')
 
@@ -253,9 +261,9 @@ def same_pictures(
     "Which picture is which: by the whole name, by the end of the path, by the bare name where one alone has it"
     out = {}
     for key in (str, lambda f: '/'.join(Path(f).parts[-2:]), lambda f: Path(f).name, _bare):
-        a, b = defaultdict(list), defaultdict(list)
+        a, b, used = defaultdict(list), defaultdict(list), set(out.values())
         for i, f in enumerate(before):
-            if i not in out.values(): a[key(f)].append(i)
+            if i not in used: a[key(f)].append(i)
         for j, f in enumerate(after):
             if j not in out: b[key(f)].append(j)
         out |= {b[k][0]: a[k][0] for k in a if len(a[k]) == len(b.get(k, ())) == 1}
@@ -376,7 +384,8 @@ def changes(
     touched = moved | added | gone | other
     joints = {'the same': int((both & ~moved & ~other).sum()), 'moved': int(moved.sum()), 'added': int(added.sum()),
               'removed': int(gone.sum()), 'seen or hidden': int(other.sum())}
-    lost = sum(f in inside for k, f in enumerate(before.image.tolist()) if k not in set(i.tolist()))
+    there = set(i.tolist())
+    lost = sum(f in inside for k, f in enumerate(before.image.tolist()) if k not in there)
     people = {'the same': int((~touched.any(1)).sum()), 'changed': int(touched.any(1).sum()),
               'added': len(after) - len(pairs), 'removed': lost}
     many = (moved | added | gone).sum(0)
