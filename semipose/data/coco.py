@@ -51,7 +51,8 @@ def read_json(
         if collecting: gc.enable()
 
 _KINDS = (   # how a file begins, what it is, what to do
-    (b'\x89HDF', "HDF5, as SLEAP's .slp and DeepLabCut's .h5 are; export it as COCO keypoints (SLEAP's own program and sleap-io do)"),
+    (b'\x89HDF', "HDF5, as SLEAP's .slp and DeepLabCut's .h5 are; `semipose convert` reads a .slp where sleap-io is installed; "
+                 "else export it as COCO keypoints (SLEAP's own program and sleap-io do)"),
     (b'SQLite', 'a database; export COCO keypoints from the program that made it'),
     (b'PK', 'a zip archive; unpack it and pass the folder, or the JSON file inside it'),
     (b'\x1f\x8b', 'a gzip archive; unpack it'),
@@ -65,8 +66,10 @@ def _other_kind(text:bytes)->str|None:
     if known or text[:1] in (b'{', b'[', b''): return known
     lines = [l for l in text.split(b'\n')[:-1] or [text] if l.strip()]
     if any(len(l.split(sep)) > 2 for sep in (b',', b';', b'\t') for l in lines[:1]):
-        return 'a table (CSV); write a COCO keypoint file from it: images, annotations with x, y, v of every joint, and a category that names the joints'
-    if lines and all(re.fullmatch(rb'[\d.eE+\-\s]+', l) for l in lines): return "lines of numbers, as YOLO's labels are; export COCO keypoints from the program that made it"
+        return ('a table (CSV); `semipose convert` makes a COCO keypoint file of one that DeepLabCut or Lightning Pose wrote; of another write one: '
+                'images, annotations with x, y, v of every joint, and a category that names the joints')
+    if lines and all(re.fullmatch(rb'[\d.eE+\-\s]+', l) for l in lines):
+        return "lines of numbers, as YOLO's labels are; `semipose convert` makes a COCO keypoint file of the folder with its data.yaml"
 
 def write_json(
     path:Path|str,
@@ -99,6 +102,8 @@ def _plain(v)->bool: return set(map(type, v)) <= {int, float}
 def _load(path:Path)->dict:
     "A COCO file's three lists, each of dicts"
     d = read_json(path, slim, OUTLINES)
+    if isinstance(d, list) and d and isinstance(d[0], dict) and isinstance(d[0].get('data'), dict):
+        raise UserError(f'{path} is an export of Label Studio; `semipose convert` makes a COCO keypoint file of it.')
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(d, dict) or not isinstance(d.get(key), list):
             raise UserError(f'{path} is not a COCO annotation file: it has no list "{key}"; COCO\'s are called person_keypoints_*.json.')
@@ -580,7 +585,7 @@ def find_coco(
     held = [str(p.relative_to(folder)) for p in label_files(folder)]
     several = f'; it holds {", ".join(held[:4])}: pass one of them as the file of labels' if held else ''
     if not held and (foreign := ", ".join(p.name for p in foreign_labels(folder)[:4])):
-        several = f'; it holds {foreign}: make a COCO keypoint file of them, semipose reads no such tables'
+        several = f'; it holds {foreign}: `semipose convert` makes a COCO keypoint file of a table (DeepLabCut, Lightning Pose) or a .slp'
     raise UserError(f'{folder}: no "{split}" people found; it should hold {", ".join(names[:2])} or {names[4]}, with pictures in images/ or {split}2017/ (or .zip){several}.')
 
 FOREIGN = ('.csv', '.xml', '.slp', '.h5')   # how labels of other programs end
