@@ -36,13 +36,14 @@ NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run',
-           'Keep', 'Other', 'ProtocolName', 'Labels', 'Shift', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version',
-           'before', 'main', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell',
-           'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look',
-           'Judge', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
-           'Settings', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep',
-           'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted',
-           'tell_predicted', 'export', 'runs', 'report']
+           'Keep', 'Other', 'ProtocolName', 'Labels', 'Shift', 'OtherData', 'Part', 'DETECTOR_KINDS', 'FORMAT_NAMES',
+           'FORMAT_HELP', 'Format', 'Pictures', 'notes', 'Calm', 'tell_version', 'before', 'main', 'grouped', 'known',
+           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower',
+           'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge', 'check_network', 'demo',
+           'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'Folders', 'begin', 'finish',
+           'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison', 'beside',
+           'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label',
+           'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
@@ -822,6 +823,132 @@ def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a pho
                'the same command '
                'with --resume adds them.', err=True)
     raise typer.Exit(1)
+
+# %% ../nbs/79_cli.ipynb #a8453226
+AFTER['boxes'] = ' What was found so far is kept: the same command goes on from there.'
+DETECTOR_KINDS = "A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score out), or a .onnx file."
+FORMAT_NAMES = ('coco', 'labelstudio', 'yolo', 'csv', 'sleap')
+FORMAT_HELP = f'{", ".join(FORMAT_NAMES)} (csv: DeepLabCut and Lightning Pose); if not given, by the ending, COCO for .json.'
+Format = Annotated[Optional[str], typer.Option(help=FORMAT_HELP, show_default=False, **names(FORMAT_NAMES))]
+Pictures = Annotated[Optional[Path], typer.Option(help='Folder of the pictures, for formats that need their sizes or '
+                                                       'copy them.', show_default=False)]
+
+def tell_notes(found):   # of `Note`
+    "Each in a line of its own, once"
+    for text in dict.fromkeys(n.text for n in found): typer.echo(f'Note: {text}', err=True)
+
+@app.command(epilog='Example:  semipose boxes photos/ --out boxes.json')
+def boxes(
+    folder:Annotated[Path, typer.Argument(help='Photographs, also in folders inside it.')],
+    out:Annotated[Path, typer.Option(help='The JSON to write; a sheet to check by eye goes beside it, as .png.')]=Path(
+        'boxes.json'),
+    detector:Annotated[Optional[str], typer.Option(help=f"{DETECTOR_KINDS} If not given, torchvision's small Faster "
+                                                        f"R-CNN.", show_default=False)]=None,
+    detector_weights:Annotated[Optional[Path], typer.Option(
+        help="A file of weights for torchvision's; if not given they are fetched by name.", show_default=False)]=None,
+    min_score:Annotated[float, typer.Option(min=0., max=1., help='People of whom the detector is less sure are left '
+                                                                 'out.')]=.5,
+    device:Device='auto',
+):
+    "Find the people in a folder of photographs: a bounding box each, for predict, label, suggest and train --unlabeled."
+    from semipose.data.detect import folder_boxes
+    from semipose.run import pick_device
+    found = folder_boxes(folder, out, detector, detector_weights, min_score, pick_device(device), True,
+                         lambda text: typer.echo(f'Note: {text}', err=True))
+    typer.echo(f'{found} Boxes: {out}; look at {out.with_suffix(".png")}.')
+
+@app.command(epilog='Example:  semipose label runs/mine photos/ --boxes boxes.json --out labels.json')
+def label(
+    run:Annotated[Path, typer.Argument(help='The folder of a run.')],
+    folder:Annotated[Path, typer.Argument(help='Photographs.')],
+    boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people; without it each picture '
+                                                      'is one person.', show_default=False)]=None,
+    out:Annotated[Path, typer.Option(help='The file to write, or the folder for yolo.')]=Path('labels.json'),
+    format:Format=None,
+    only:Annotated[Optional[Path], typer.Option(metavar='LIST', help='Only the pictures named in this file, one a '
+                                                                     'line: suggest.txt.', show_default=False)]=None,
+    sure:Annotated[float, typer.Option(min=0., max=1., help='Joints that are right with this chance are written as '
+                                                            'seen (v = 2).')]=.8,
+    maybe:Annotated[float, typer.Option(min=0., max=1., help='Joints that are right with this chance are written as '
+                                                             'hidden (v = 1): look at them. Others are not written.')]=.3,
+    weights:Weights='last',
+    flip:Flip=False,
+    replace:Annotated[bool, typer.Option('--replace', help='Write over an older file.')]=False,
+    device:Device='auto',
+):
+    "Answer a folder as a data set that labelling tools open, to be corrected: scores kept, unsure joints marked."
+    known(weights, ('last', 'best'), 'checkpoint')
+    if format is not None: known(format, FORMAT_NAMES, 'format')
+    if out.exists() and not replace: raise UserError(f'{out} is there already, and may hold corrections: choose '
+                                                     f'another name, or write over it with --replace.')
+    from semipose.data.formats import write_labels
+    from semipose.label import label_run, said
+    found = label_run(run, folder, boxes, only, weights, flip, device, sure, maybe, True)
+    tell_notes((*found.notes, *write_labels(found, out, format, folder)))
+    typer.echo(f'{said(found)} {out}')
+
+@app.command(epilog='Example:  semipose changes labels.json corrected.json')
+def changes(
+    before:Annotated[Path, typer.Argument(help='The labels as they were: a file, or the folder of a YOLO-pose data set.')],
+    after:Annotated[Path, typer.Argument(help='The labels as they came back, of any format.')],
+    format:Annotated[Optional[str], typer.Option(help='Of the second file, where its ending does not say it.', show_default=False, **names(FORMAT_NAMES))]=None,
+    keep:Annotated[Optional[Path], typer.Option(help='Also write every number into this JSON file.', show_default=False)]=None,
+):
+    "Count what a person corrected: people and joints moved, added, removed; and what the tool did to all of them."
+    if format is not None: known(format, FORMAT_NAMES, 'format')
+    from semipose.data.formats import read_labels
+    from semipose.data.labels import changes as count
+    found = count(read_labels(before), read_labels(after, format))
+    show_table(found.rows(), title=f'{found.pictures:,} pictures are in both files')
+    if found.by_joint: typer.echo('Joints changed most: ' + ', '.join(f'{j} {n:,}' for j,
+                                                                      n in list(found.by_joint.items())[:6]) + '.')
+    tell_notes(found.notes)
+    if keep:
+        from semipose.data.coco import write_json
+        write_json(keep, dict(pictures=found.pictures, people=found.people, joints=found.joints,
+                              by_joint=found.by_joint, moved=found.moved.round(3).tolist()))
+
+@app.command(epilog='Example:  semipose suggest runs/mine photos/ --boxes boxes.json -n 20')
+def suggest(
+    run:Annotated[Path, typer.Argument(help='The folder of a run; two networks (PoseDual) know better where they '
+                                            'disagree.')],
+    folder:Annotated[Path, typer.Argument(help='Photographs.')],
+    n:Annotated[int, typer.Option('-n', '--number', min=1, help='Pictures to choose.')]=20,
+    boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people; without it each picture '
+                                                      'is one person.', show_default=False)]=None,
+    skip:Annotated[Optional[Path], typer.Option(metavar='LABELS', help='Labels of any format: their pictures are not '
+                                                'chosen again.', show_default=False)]=None,
+    out:Annotated[Optional[Path], typer.Option(help='Folder of the list, its values and the sheet; RUN/suggest if not '
+                                                    'given.', show_default=False)]=None,
+    weights:Weights='last',
+    device:Device='auto',
+):
+    "Which pictures to label next: those about which networks and views disagree, spread over poses."
+    known(weights, ('last', 'best'), 'checkpoint')
+    from semipose.label import suggest_run
+    from semipose.suggest import save_suggestions
+    found = suggest_run(run, folder, n, boxes, skip, weights, device, True)
+    out = save_suggestions(found, out or run/'suggest',
+                           dict(run=run.resolve().name, weights=weights, folder=folder.name))
+    typer.echo(f'{len(found.files):,} pictures of {len(found.people.files):,}: {out/"suggest.txt"}; look at '
+               f'{out/"suggest.png"}. '
+               f'Next: semipose label {quoted(run)} {quoted(folder)} --only {quoted(out/"suggest.txt")}'
+               + (f' --boxes {quoted(boxes)}' if boxes else ''))
+
+@app.command(epilog='Example:  semipose convert CollectedData_me.csv labels.json --images frames/')
+def convert(
+    source:Annotated[Path, typer.Argument(help='Labels: COCO or Label Studio JSON, a DeepLabCut or Lightning Pose '
+                                               'CSV, a SLEAP .slp, or the folder of a YOLO-pose data set.')],
+    to:Annotated[Path, typer.Argument(help='The file to write, or a folder for yolo.')],
+    format:Format=None,
+    images:Pictures=None,
+):
+    "From one labelling tool's format to another; what the second cannot say is named."
+    if format is not None: known(format, FORMAT_NAMES, 'format')
+    from semipose.data.formats import convert as run_convert
+    labels, found = run_convert(source, to, format, images=images)
+    tell_notes(found)
+    typer.echo(f'{labels}: {to}')
 
 # %% ../nbs/79_cli.ipynb #4461b43a
 @app.command(epilog='Example:  semipose export runs/mine --to onnx')
