@@ -10,7 +10,8 @@ from semipose.errors import UserError
 from semipose.protocols import PROTOCOLS
 
 HEAVY = ("torch", "fastai", "matplotlib", "kornia", "timm", "pandas")
-VERBS = ("demo", "synth", "methods", "nets", "train", "sweep", "compare", "eval", "detail", "submit", "predict", "export", "runs", "report")
+VERBS = ("demo", "synth", "methods", "nets", "train", "sweep", "compare", "eval", "detail", "submit", "predict", "export", "runs", "report", "boxes",
+         "convert", "label", "changes", "suggest")
 
 
 def typed(*args):
