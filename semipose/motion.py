@@ -20,7 +20,8 @@ from .views import Draw
 
 # %% auto #0
 __all__ = ['LEAST', 'LIMIT', 'APART', 'dis', 'aligned', 'Flows', 'flow_stride', 'flows', 'sample', 'pixels', 'whole_way', 'chain',
-           'follow', 'round_trip', 'trust', 'places', 'carry_along', 'trust_along', 'carry_joints', 'redraw']
+           'assemble', 'follow', 'round_trip', 'trust', 'places', 'carry_along', 'trust_along', 'carry_joints',
+           'redraw']
 
 # %% ../nbs/24_motion.ipynb #6e216c13
 LEAST = 96    # px, the smallest side that DIS is given
@@ -136,6 +137,14 @@ def chain(
     for way in ways: q = q + sample(way, q, stride)
     return (q - p).permute(0,3,1,2)
 
+def assemble(
+    flow:Tensor,          # (B,D,2,h,w) of `flows`, link after link; 0 where a way is shorter
+    A:Tensor,             # (B,D,3,3) from window to window; the identity where a way is shorter
+    stride:float,
+)->Tensor:                # (B,2,h,w) from the first crop to the last
+    "A motion from its links, all on the device of `flow`"
+    return chain(*(whole_way(f, a, stride) for f, a in zip(flow.unbind(1), A.unbind(1))), stride=stride)
+
 def follow(
     xy:Tensor,        # (B,K,2) joints in the first crop, px
     way:Tensor,       # (B,2,h,w) motion from the first crop to the second
@@ -144,8 +153,8 @@ def follow(
     "Where joints go"
     return xy + sample(way, xy, stride)
 
-# %% ../nbs/24_motion.ipynb #596303cd
-LIMIT = .04     # share of the crop's height by which a round trip may miss
+# %% ../nbs/24_motion.ipynb #53e715b2
+LIMIT = .015    # share of the crop's height by which a round trip may miss: 1.4 px of 96
 APART = .25    # of `Flows.rest`: more, and the two frames are of two scenes
 
 def round_trip(
