@@ -32,11 +32,18 @@ def dis(
 )->np.ndarray:            # (H,W,2) float32: before(p) is seen at p + flow(p) in `after`, px
     "Optical flow by dense inverse search; UserError where OpenCV is missing"
     try: cv2 = importlib.import_module('cv2')
-    except ImportError: raise UserError('motion: optical flow needs OpenCV, which is not installed; pip install "semipose[video]".') from None
+    except ImportError:
+        raise UserError('motion: optical flow needs OpenCV, which is not installed; '
+                        'pip install "semipose[video]".') from None
     H, W = before.shape
     if pad := (max(LEAST - H, 0), max(LEAST - W, 0)) if min(H, W) < LEAST else None:
-        before, after = (np.pad(a, ((pad[0]//2, pad[0] - pad[0]//2), (pad[1]//2, pad[1] - pad[1]//2)), 'edge') for a in (before, after))
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(np.ascontiguousarray(before), np.ascontiguousarray(after), None)
+        before, after = (
+            np.pad(a, ((pad[0] // 2, pad[0] - pad[0] // 2), (pad[1] // 2, pad[1] - pad[1] // 2)), 'edge')
+            for a in (before, after)
+        )
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
+        np.ascontiguousarray(before), np.ascontiguousarray(after), None
+    )
     return flow[pad[0]//2:pad[0]//2+H, pad[1]//2:pad[1]//2+W] if pad else flow
 
 def aligned(
@@ -46,7 +53,13 @@ def aligned(
     "The later frame in the window of the earlier crop, so that a jumping box is no motion"
     if np.abs(A - np.eye(3)).max() < 1e-5: return after
     cv2 = importlib.import_module('cv2')
-    return cv2.warpAffine(after, np.ascontiguousarray(A[:2], np.float64), after.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        after,
+        np.ascontiguousarray(A[:2], np.float64),
+        after.shape[1::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 # %% ../nbs/24_motion.ipynb #d77d0e8f
 class Flows(NamedTuple):
@@ -83,14 +96,22 @@ def flows(
         rest[i] = max(_rest(a, aligned(b, A), f), _rest(b, aligned(a, np.linalg.inv(A)), g))
     rows = np.flatnonzero(np.asarray(after) >= 0)
     with ThreadPoolExecutor(workers or min(8, torch.get_num_threads())) as pool: list(pool.map(one, rows))
-    return Flows(torch.from_numpy(there), torch.from_numpy(back), torch.from_numpy(rest), torch.as_tensor(after).long(), s)
+    return Flows(
+        torch.from_numpy(there), torch.from_numpy(back), torch.from_numpy(rest), torch.as_tensor(after).long(), s
+    )
+
 
 def _rest(a:np.ndarray, b:np.ndarray, flow:np.ndarray)->float:
     "How different two colour crops (H,W,3) are after motion: the geometric mean of 1 - their correlation and of the colours' mean difference, of 40"
     cv2 = importlib.import_module('cv2')
     y, x = np.mgrid[:a.shape[0], :a.shape[1]].astype(np.float32)
-    moved = cv2.remap(np.ascontiguousarray(b), x + flow[...,0], y + flow[...,1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    h, w = a.shape[0]//6, a.shape[1]//6                       # the network's window: beyond it is often nothing but the edge of the picture
+    moved = cv2.remap(
+        np.ascontiguousarray(b), x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    h, w = (
+        a.shape[0] // 6,
+        a.shape[1] // 6,
+    )  # the network's window: beyond it is often nothing but the edge of the picture
     a, moved = (v[h:-h, w:-w].astype(np.float32) for v in (a, moved))
     far = np.abs(a - moved).mean()
     a, moved = (v - v.mean() for v in (a.mean(-1), moved.mean(-1)))
@@ -106,7 +127,9 @@ def sample(
     "Bilinear values of a field at any places"
     H, W = field.shape[-2:]
     at = (xy.flatten(1, -2)/stride)*2/torch.tensor([max(W-1, 1), max(H-1, 1)], dtype=xy.dtype, device=xy.device) - 1
-    out = F.grid_sample(field, at.unsqueeze(1).to(field), mode='bilinear', padding_mode='border', align_corners=True)[:,:,0]
+    out = F.grid_sample(field, at.unsqueeze(1).to(field), mode='bilinear', padding_mode='border', align_corners=True)[
+        :, :, 0
+    ]
     return out.transpose(1, 2).unflatten(1, xy.shape[1:-1])
 
 def pixels(
@@ -206,7 +229,9 @@ def carry_along(
     mode:str='spline',       # 'spline', which keeps heights, or 'bilinear'
 )->Tensor:                   # (B,K,h,w) the same heatmaps as the second view must see them; 0 outside
     "Carry heatmaps from a view of one frame to a view of another"
-    if codec.planes > 1: raise UserError(f'motion: heatmaps of {type(codec).__name__} hold offsets, which flow does not turn; carry their joints (`redraw`).')
+    if codec.planes > 1:
+        raise UserError(f'motion: heatmaps of {type(codec).__name__} hold offsets, which flow does not turn; '
+                        'carry their joints (`redraw`).')
     (h, w), x = heat.shape[-2:], heat.float()
     unit = codec.unit((h, w))
     p = places((h, w), unit, src, dst, back, stride)[0]/torch.tensor(unit, device=heat.device)

@@ -29,9 +29,13 @@ def track_results(
     gap:int=5,               # frames for which somebody may be unseen
 )->list[dict]:               # the same with `track_id`, from 1
     "Give every person of a video a number"
-    if lost := [r for r in results if type(r.get('frame')) is not int]: raise UserError(f'{lost[0].get("file_name", "results")}: a result has no "frame"; only results of a video have tracks.')
+    if lost := [r for r in results if type(r.get('frame')) is not int]:
+        raise UserError(f'{lost[0].get("file_name", "results")}: a result has no "frame"; '
+                        'only results of a video have tracks.')
     if not results: return []
-    who = link(np.array([r['frame'] for r in results]), np.array([r['bbox'] for r in results], np.float64), cuts, least, gap)
+    who = link(
+        np.array([r['frame'] for r in results]), np.array([r['bbox'] for r in results], np.float64), cuts, least, gap
+    )
     return [dict(r, track_id=int(w)+1) for r, w in zip(results, who)]
 
 # %% ../nbs/56_overlay.ipynb #9853cc9c
@@ -41,7 +45,9 @@ def smooth(
     order:int=2,             # of the polynomial
 )->np.ndarray:               # (T,K,2), NaN where it was; pieces of `order` frames and fewer stay as they are
     "Joints of one person, smoothed along time within what is unbroken"
-    if window % 2 == 0 or window <= order: raise UserError(f'smoothing: window={window} and order={order}; the window is an odd number of frames, larger than the order.')
+    if window % 2 == 0 or window <= order:
+        raise UserError(f'smoothing: window={window} and order={order}; '
+                        'the window is an odd number of frames, larger than the order.')
     out = np.array(xy, np.float64)
     good = np.isfinite(out).all(-1)
     for k in range(out.shape[1]):
@@ -102,4 +108,8 @@ def _painted(source, of, skeleton, sure, longest, boxes, note)->Iterator[np.ndar
             continue
         keys = np.array([r['keypoints'] for r in mine], np.float64).reshape(len(mine), -1, 3)
         box = np.array([r['bbox'] for r in mine])*zoom if boxes and all('bbox' in r for r in mine) else None
-        yield (paint_people(image, keys[...,:2]*zoom + (zoom-1)/2, keys[...,2], skeleton, sure, None, box)*255).round().astype(np.uint8)
+        yield (
+            (paint_people(image, keys[..., :2] * zoom + (zoom - 1) / 2, keys[..., 2], skeleton, sure, None, box) * 255)
+            .round()
+            .astype(np.uint8)
+        )

@@ -5,7 +5,6 @@
 # %% ../../nbs/22_data.moving.ipynb #35b1840e
 from __future__ import annotations
 import json, math, os, shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..skeletons import COCO17
 from ..geometry import warp
-from .synth import (DEMO, EASY, POSES, Dice, Difficulty, Drawn, Parts, Scene, Shapes, backdrop, grainy, paint, raster, sample_build, sample_dress,
+from .synth import (DEMO, POSES, Dice, Difficulty, Drawn, Parts, Scene, Shapes, backdrop, grainy, paint, raster, sample_build, sample_dress,
                                  sample_pose, stage, CLOTH)
 from .synth import _NOTHING, _already, _boxes, _choose, _pool, _reach, _sin, _things, _visible
 from .video import write_video
@@ -36,14 +35,17 @@ class Filming:
     pan:float=.10                        # how far the camera drifts, part of the picture
     zoom:float=.06                       # how far it zooms
     blur:float=.5                        # chance (0-1) that the shutter stays open for half of the time between frames
-    passing:float=.15                    # chance (0-1) of each of two things that pass in front
-    cut:float=.1                         # chance (0-1) that a clip is cut: another person at another place from there on
+    passing:float=.15  # chance (0-1) of each of two things that pass in front
+    cut: float = 0.1  # chance (0-1) that a clip is cut: another person at another place from there on
 
     def __post_init__(self):
         for name in ('walk', 'turn', 'blur', 'passing', 'cut'):
-            if not 0 <= getattr(self, name) <= 1: raise UserError(f"Filming: '{name}' is {getattr(self, name)}; give a number from 0 to 1.")
-        if not 0 < self.pace[0] <= self.pace[1]: raise UserError(f"Filming: 'pace' is {self.pace}; give (fewest, most) frames between two poses.")
-        if not (0 <= self.pan <= .15 and 0 <= self.zoom <= .1): raise UserError(f"Filming: 'pan' is {self.pan} and 'zoom' {self.zoom}; give 0 to 0.15, and 0 to 0.1.")
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"Filming: '{name}' is {getattr(self, name)}; give a number from 0 to 1.")
+        if not 0 < self.pace[0] <= self.pace[1]:
+            raise UserError(f"Filming: 'pace' is {self.pace}; give (fewest, most) frames between two poses.")
+        if not (0 <= self.pan <= .15 and 0 <= self.zoom <= .1):
+            raise UserError(f"Filming: 'pan' is {self.pan} and 'zoom' {self.zoom}; give 0 to 0.15, and 0 to 0.1.")
 
 # %% ../../nbs/22_data.moving.ipynb #17a20a84
 def blend(
@@ -75,15 +77,24 @@ class Shots:
         mix = lambda vs: sum(w.view(-1, *[1]*(v.ndim-1))*v for w, v in zip(blend(u - i), vs))
         return {n: mix([k[n] for k in keys]) for n in keys[0]} if isinstance(keys[0], dict) else mix(keys)
 
-# %% ../../nbs/22_data.moving.ipynb #9def34cd
-_STANDING = [n for n in POSES if n not in ('sit', 'walk', 'run', 'jump', 'crouch', 'wheel', 'handstand', 'split', 'dive')]
+# %% ../../nbs/22_data.moving.ipynb #cfc4e3de
+_STANDING = [
+    n for n in POSES if n not in ('sit', 'walk', 'run', 'jump', 'crouch', 'wheel', 'handstand', 'split', 'dive')
+]
+
 
 def _key_pose(difficulty):
     "Angles of one key: some pose in which one stands"
     rows = torch.tensor([list(POSES).index(n) for n in _STANDING])
-    weight = torch.tensor([POSES[n][1]*min(1., max(0., (difficulty.pose + .15 - POSES[n][0])/.15)) for n in _STANDING], dtype=torch.float64)
+    weight = torch.tensor(
+        [POSES[n][1] * min(1.0, max(0.0, (difficulty.pose + 0.15 - POSES[n][0]) / 0.15)) for n in _STANDING],
+        dtype=torch.float64,
+    )
+
     def key(dice):
-        at = torch.bucketize(dice('archetype'), (weight.cumsum(0)/weight.sum()).to(dice.key.device)).clamp(max=len(rows)-1)
+        at = torch.bucketize(dice('archetype'), (weight.cumsum(0) / weight.sum()).to(dice.key.device)).clamp(
+            max=len(rows) - 1
+        )
         out = sample_pose(dice, difficulty.pose, rows.to(at.device)[at])
         return {n: v for n, v in out.items() if n != 'which'}
     return key
@@ -103,14 +114,30 @@ def limbs(
     wave = lambda shift=0.: _sin((phase + shift)*(math.pi/180))
     hump = lambda shift: ((1 + wave(shift))/2)**2
     for side, half in (('_l', 0.), ('_r', 180.)):
-        legs = dict(hip=wide*wave(half) + 4, knee=6 + 40*hump(half + 90), point=12*hump(half + 150), spread=dice('spread', 2., 6.), out=dice('out', 2., 10.))
-        arms = dict(flex=-.9*wide*wave(half), abd=dice('abd', 9., 16.), twist=dice('twist', -5., 20.), elbow=24 - 12*wave(half))
+        legs = dict(
+            hip=wide * wave(half) + 4,
+            knee=6 + 40 * hump(half + 90),
+            point=12 * hump(half + 150),
+            spread=dice('spread', 2.0, 6.0),
+            out=dice('out', 2.0, 10.0),
+        )
+        arms = dict(
+            flex=-0.9 * wide * wave(half),
+            abd=dice('abd', 9.0, 16.0),
+            twist=dice('twist', -5.0, 20.0),
+            elbow=24 - 12 * wave(half),
+        )
         for n, v in legs.items(): angle[n+side] = torch.where(walks, v, angle[n+side])
         for n, v in arms.items(): angle[n+side] = torch.where(swing, v, angle[n+side])
-    angle['pitch'], angle['roll'] = torch.where(walks, dice('lean', 0., 5.), angle['pitch']), torch.where(walks, 2*wave(), angle['roll'])
+    angle['pitch'], angle['roll'] = (
+        torch.where(walks, dice('lean', 0.0, 5.0), angle['pitch']),
+        torch.where(walks, 2 * wave(), angle['roll']),
+    )
     angle['twine'] = torch.where(walks, 6*wave(), angle['twine'])
     turns = dice.maybe('turns', filming.turn) & ~walks
-    yaw = difficulty.yaw*dice('yaw', -1., 1.) + torch.where(turns, 1., 0.)*(30 + difficulty.yaw)*s.path(14., lambda d: d('turn', -1.2, 1.2))
+    yaw = difficulty.yaw * dice('yaw', -1.0, 1.0) + torch.where(turns, 1.0, 0.0) * (30 + difficulty.yaw) * s.path(
+        14.0, lambda d: d('turn', -1.2, 1.2)
+    )
     speed = torch.where(walks, 4*.48*_sin(wide*(math.pi/180))/cycle, 0.)
     return angle | dict(which=torch.zeros_like(s.shot)), yaw, speed
 
@@ -161,7 +188,7 @@ def _stand(s:Shots, speed, yaw, size, difficulty, people):
     "px per body height, and the pelvis's place without its height, before the camera; where the floor is"
     (H, W), dice = size, s.dice
     rad = yaw*(math.pi/180)
-    way = speed*(s.time - 12)                                           # in the middle of a second everybody is in the middle
+    way = speed * (s.time - 12)  # in the middle of a second everybody is in the middle
     tall = dice('scale', *difficulty.scale)*min(H/1.12, min(W, 1.35*W/people)/.85)
     scale = tall/(1 - (_sin(rad + math.pi/2)*way/7).clamp(max=.6))      # who comes nearer grows
     home = (s.who + .5)*W/people - .5
@@ -180,10 +207,26 @@ def _walls(shot, seed, size, difficulty, floor, shirt, zoom, shift):
     "(B,3,H,W): the wall of each shot, drawn once, and moved by the camera"
     (H, W), (mh, mw) = size, (round(.3*size[0]), round(.3*size[1]))
     one, of = shot.unique(return_inverse=True)
-    first = torch.zeros(len(one), dtype=torch.long, device=of.device).scatter_(0, of.flip(0), torch.arange(len(of), device=of.device).flip(0))
+    first = torch.zeros(len(one), dtype=torch.long, device=of.device).scatter_(
+        0, of.flip(0), torch.arange(len(of), device=of.device).flip(0)
+    )
     far = torch.full((len(one), 1), -1e5, dtype=floor.dtype, device=floor.device)
     ground = torch.stack([far, floor[first,None] + mh, far*0 + 1, far*0 + 1], -1)
-    canvas = backdrop(Scene(Dice(one, seed), (H + 2*mh, W + 2*mw), difficulty, None, None, None, None, ground, None, shirt[first], None))
+    canvas = backdrop(
+        Scene(
+            Dice(one, seed),
+            (H + 2 * mh, W + 2 * mw),
+            difficulty,
+            None,
+            None,
+            None,
+            None,
+            ground,
+            None,
+            shirt[first],
+            None,
+        )
+    )
     M = torch.zeros(len(shot), 3, 3, dtype=torch.float64, device=shot.device)
     M[:,0,0] = M[:,1,1] = zoom
     M[:,2,2] = 1
@@ -207,27 +250,46 @@ def film(
     zoom, shift = camera(whole, filming, size, away.view(B, P)[:,0])
     z, t = zoom.repeat_interleave(P), shift.repeat_interleave(P, 0)
     def fit(_, parts, size, *more):
-        (a, ca), (b, cb) = ((e[...,:2], _reach(parts.frame, parts.stretch, r)) for e, r in ((parts.a, parts.ra), (parts.b, parts.rb)))
+        (a, ca), (b, cb) = (
+            (e[..., :2], _reach(parts.frame, parts.stretch, r)) for e, r in ((parts.a, parts.ra), (parts.b, parts.rb))
+        )
         lo, hi = torch.minimum((a - ca).amin(1), (b - cb).amin(1)), torch.maximum((a + ca).amax(1), (b + cb).amax(1))
         feet = _softest(parts)
         place = torch.stack([x, floor - scale*feet, each.who*1.2*max(size)], -1)
         place, s = _moved(place, size, z, t), scale*z
         return s, place, lo*s[:,None] + place[:,:2], torch.stack([hi[:,0], feet], 1)*s[:,None] + place[:,:2]
     dice, who = whole.dice, each.dice
-    scene = stage(dice, who, angle, sample_build(who), sample_dress(who, difficulty.cues), yaw, who('view', -2., 4. + 8*difficulty.pose), size, difficulty, P,
-                  fit, _around(whole, difficulty, filming, zoom, shift))
+    scene = stage(
+        dice,
+        who,
+        angle,
+        sample_build(who),
+        sample_dress(who, difficulty.cues),
+        yaw,
+        who('view', -2.0, 4.0 + 8 * difficulty.pose),
+        size,
+        difficulty,
+        P,
+        fit,
+        _around(whole, difficulty, filming, zoom, shift),
+    )
     wall = _walls(shot, seed, size, difficulty, floor.view(B, P).amax(1), scene.shirt, zoom, shift)
     return scene, wall*_shadows(scene.ground, size, dice.maybe('has floor', .7))
 
 def _softest(parts:Parts)->Tensor:
     "(N,) how far below the pelvis the floor is, body heights: the lower sole, and smoothly so when the other foot takes over"
-    low = torch.maximum(parts.a[...,1] + parts.ra, parts.b[...,1] + parts.rb)[:,-20:].view(-1, 4, 5)    # left arm, left leg, right arm, right leg, five parts each
+    low = torch.maximum(parts.a[..., 1] + parts.ra, parts.b[..., 1] + parts.rb)[:, -20:].view(
+        -1, 4, 5
+    )  # left arm, left leg, right arm, right leg, five parts each
     left, right = low[:,1].amax(-1), low[:,3].amax(-1)
     return (left + right + ((left - right)**2 + .03**2).sqrt())/2
 
 def _shadows(ground, size, has_floor):
     "(B,1,H,W) factor: a soft shadow under each"
-    y, x = torch.arange(size[0], device=ground.device)[None,:,None], torch.arange(size[1], device=ground.device)[None,None,:]
+    y, x = (
+        torch.arange(size[0], device=ground.device)[None, :, None],
+        torch.arange(size[1], device=ground.device)[None, None, :],
+    )
     out, dark = 1., (.35 + .65*has_floor.float())[:,None,None]
     for gx, gy, rx, ry in ((c.float()[:,None,None] for c in g.unbind(-1)) for g in ground.unbind(1)):
         s = (1 - ((x - gx)/rx)**2 - ((y - gy)/ry)**2).clamp(min=0)
@@ -252,7 +314,10 @@ def _developed(clip, frame, seed, size, difficulty, filming, people, length, fin
         image = image.index_copy(0, open_, many/(1 + len(_OPEN)))
     mask = _pool((key[:,:people] != _NOTHING).float(), fine) >= .5
     image = grainy(image, Dice(clip*100_000 + frame, seed, 997), difficulty.noise)
-    return Drawn(image, scene.joints[...,:2].float(), _visible(front, scene, fine), *_boxes(mask), scene.facing.float(), mask)
+    return Drawn(
+        image, scene.joints[..., :2].float(), _visible(front, scene, fine), *_boxes(mask), scene.facing.float(), mask
+    )
+
 
 def draw_frames(
     clip:Tensor,                          # (B,) whole numbers: which clips
@@ -267,11 +332,17 @@ def draw_frames(
 )->Drawn:                                 # UserError for a size or a number of people that cannot be drawn
     "Draw frames with exact joints; frame n of clip i is a function of (seed, i, n) and of nothing else"
     if not 1 <= people <= 16: raise UserError(f"draw_frames: 'people' is {people}; 1 to 16 people fit into a picture.")
-    if len(size) != 2 or min(size) < 8: raise UserError(f"draw_frames: 'size' is {size}; give (height, width), at least 8 pixels each.")
+    if len(size) != 2 or min(size) < 8:
+        raise UserError(f"draw_frames: 'size' is {size}; give (height, width), at least 8 pixels each.")
     clip, frame = (torch.as_tensor(v, device=device).flatten() for v in (clip, frame))
     clip, frame = torch.broadcast_tensors(clip, frame.to(clip.device))
-    room = max(1, (96 if clip.device.type == 'cpu' else 512)*96*72//(size[0]*size[1]*people))     # px at once: bounds memory, fits caches
-    some = [_developed(c, f, seed, tuple(size), difficulty, filming, people, length) for c, f in zip(clip.split(room), frame.split(room))]
+    room = max(
+        1, (96 if clip.device.type == 'cpu' else 512) * 96 * 72 // (size[0] * size[1] * people)
+    )  # px at once: bounds memory, fits caches
+    some = [
+        _developed(c, f, seed, tuple(size), difficulty, filming, people, length)
+        for c, f in zip(clip.split(room), frame.split(room))
+    ]
     return Drawn(*(torch.cat([getattr(d, f) for d in some]) for f in Drawn.__dataclass_fields__))
 
 # %% ../../nbs/22_data.moving.ipynb #4b311a4f
@@ -283,15 +354,41 @@ def clips_recipe(
     face:bool=True, kind:str='frames', quality:int=92,   # as `write_clips`
 )->dict:                                 # what synth.json holds
     "All that drawn clips follow from"
-    return json.loads(json.dumps(dict(filmed=1, train=train, val=val, length=length, seed=seed, size=list(size), people=people, face=face, kind=kind, quality=quality,
-                                      difficulty=asdict(difficulty), filming=asdict(filming))))
+    return json.loads(
+        json.dumps(
+            dict(
+                filmed=1,
+                train=train,
+                val=val,
+                length=length,
+                seed=seed,
+                size=list(size),
+                people=people,
+                face=face,
+                kind=kind,
+                quality=quality,
+                difficulty=asdict(difficulty),
+                filming=asdict(filming),
+            )
+        )
+    )
+
 
 def clip_frames(
     clip:int, recipe:dict, device=None,
 )->Drawn:
     "All frames of one clip of a recipe"
-    d = draw_frames(clip, torch.arange(recipe['length']), recipe['seed'], recipe['size'], Difficulty(**recipe['difficulty']), Filming(**recipe['filming']), recipe['people'],
-                    recipe['length'], device)
+    d = draw_frames(
+        clip,
+        torch.arange(recipe['length']),
+        recipe['seed'],
+        recipe['size'],
+        Difficulty(**recipe['difficulty']),
+        Filming(**recipe['filming']),
+        recipe['people'],
+        recipe['length'],
+        device,
+    )
     d = Drawn(*(v.cpu() for v in d.__dict__.values()))
     if not recipe['face']: d.vis[..., [k for k, j in enumerate(COCO17.joints) if j.endswith(('nose', 'eye', 'ear'))]] = 0
     return d
@@ -307,12 +404,36 @@ def _write_clip(folder:Path, number:int, clip:int, recipe:dict, device)->tuple[l
         for i, a in enumerate(pixels): Image.fromarray(a).save(folder/name/f'{i:06d}.jpg', quality=recipe['quality'])
     shot = _shots(torch.full_like(n, clip), n, Filming(**recipe['filming']), recipe['length'], recipe['seed']).tolist()
     first = clip*recipe['length'] + 1
-    images = [dict(id=first + i, file_name=f'{name}.mp4#{i:06d}' if mp4 else f'{name}/{i:06d}.jpg', width=W, height=H, video=f'{name}.mp4' if mp4 else name, frame=i,
-                   time=round(i/RATE, 4)) for i in n.tolist()]
+    images = [
+        dict(
+            id=first + i,
+            file_name=f'{name}.mp4#{i:06d}' if mp4 else f'{name}/{i:06d}.jpg',
+            width=W,
+            height=H,
+            video=f'{name}.mp4' if mp4 else name,
+            frame=i,
+            time=round(i / RATE, 4),
+        )
+        for i in n.tolist()
+    ]
     vis = d.vis.double()[...,None]
     keys = torch.cat([torch.where(vis > 0, d.xy.double(), 0.), vis], -1).flatten(2).tolist()
-    notes = [dict(id=im['id']*P + p, image_id=im['id'], track_id=shot[i]*P + p, category_id=1, iscrowd=0, segmentation=[], bbox=d.box[i,p].tolist(), area=float(d.area[i,p]),
-                  num_keypoints=int((d.vis[i,p] > 0).sum()), keypoints=[round(v, 2) for v in keys[i][p]]) for i, im in enumerate(images) for p in range(P)]
+    notes = [
+        dict(
+            id=im['id'] * P + p,
+            image_id=im['id'],
+            track_id=shot[i] * P + p,
+            category_id=1,
+            iscrowd=0,
+            segmentation=[],
+            bbox=d.box[i, p].tolist(),
+            area=float(d.area[i, p]),
+            num_keypoints=int((d.vis[i, p] > 0).sum()),
+            keypoints=[round(v, 2) for v in keys[i][p]],
+        )
+        for i, im in enumerate(images)
+        for p in range(P)
+    ]
     return images, notes
 
 def write_clips(
@@ -329,11 +450,15 @@ def write_clips(
     quality:int=92,                      # of the JPEG files
     progress:bool=True,                  # a bar with the time left, when it takes over two seconds
     device=None,                         # where to draw
-)->Path:                                 # the folder; UserError if something else is there
+)->Path:  # the folder; UserError if something else is there
     "Draw a data set of clips: images/{train,val}/000001, person_keypoints_{train,val}.json, and its recipe in synth.json"
     if kind not in KINDS: raise UserError(f"write_clips: 'kind' is {kind!r}; choose {' or '.join(KINDS)}.")
-    if min(train, val) < 0 or length < 2: raise UserError(f"write_clips: 'train' is {train}, 'val' {val} and 'length' {length}; give numbers of clips, and two frames or more.")
-    folder, recipe = Path(folder), clips_recipe(train, val, length, seed, size, difficulty, filming, people, face, kind, quality)
+    if min(train, val) < 0 or length < 2:
+        raise UserError(f"write_clips: 'train' is {train}, 'val' {val} and 'length' {length}; give numbers of clips, and two frames or more.")
+    folder, recipe = (
+        Path(folder),
+        clips_recipe(train, val, length, seed, size, difficulty, filming, people, face, kind, quality),
+    )
     if _already(folder, recipe): return folder
     part = folder.parent/f'.{folder.name}.part{os.getpid()}'
     try:
@@ -345,10 +470,18 @@ def write_clips(
                 for i in range(n):
                     im, an = _write_clip(part/'images'/split, i+1, offset+i, recipe, device)
                     images += im; notes += an; bar.update()
-                if not n: continue                                  # a file without people would pass for a split
-                person = dict(id=1, name='person', supercategory='person', keypoints=list(COCO17.joints), skeleton=[[a+1, b+1] for a,b in COCO17.limbs])
+                if not n: continue  # a file without people would pass for a split
+                person = dict(
+                    id=1,
+                    name='person',
+                    supercategory='person',
+                    keypoints=list(COCO17.joints),
+                    skeleton=[[a + 1, b + 1] for a, b in COCO17.limbs],
+                )
                 about = dict(description=f'Drawn clips ({split}), by semipose.data.moving; bbox and area from the amodal mask, segmentation empty', version='1.0')
-                (part/f'person_keypoints_{split}.json').write_text(json.dumps(dict(info=about, licenses=[], images=images, annotations=notes, categories=[person])))
+                (part / f'person_keypoints_{split}.json').write_text(
+                    json.dumps(dict(info=about, licenses=[], images=images, annotations=notes, categories=[person]))
+                )
         (part/'synth.json').write_text(json.dumps(recipe, indent=1))
         try: os.rename(part, folder)
         except OSError:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import UserError
 from ..geometry import compose, invert
@@ -29,7 +28,9 @@ class Film:
         folder:Path|str|None=None,     # where the motion is kept for another time; None: nowhere
     ):
         people = crops.people
-        if not isinstance(people, Filmed): raise UserError(f'{people.folder}: these people are of pictures, and motion needs frames; read them with read_clips or read_filmed.')
+        if not isinstance(people, Filmed):
+            raise UserError(f'{people.folder}: these people are of pictures, and motion needs frames; '
+                            'read them with read_clips or read_filmed.')
         self.crops, self.people = crops, people
         self.order, self.run = runs(people)
         self.place = np.empty_like(self.order)
@@ -43,7 +44,10 @@ class Film:
             if not found: found.append(flows(image, crops.M, torch.from_numpy(after)))
             return getattr(found[0], part).numpy()
         name = folder and f'flow-{_key(people, crops.size, crops.pad)}'
-        there, back, rest = (torch.from_numpy(kept(folder, folder and f'{name}-{k}', lambda k=k: make(k))) for k in ('there', 'back', 'rest'))
+        there, back, rest = (
+            torch.from_numpy(kept(folder, folder and f'{name}-{k}', lambda k=k: make(k)))
+            for k in ('there', 'back', 'rest')
+        )
         self.flows = Flows(there, back, rest, torch.from_numpy(after), flow_stride(crops.room))
 
     def links(self,
@@ -59,8 +63,10 @@ class Film:
         for k in range(max(int(np.abs(gap).max(initial=0)), 1)):
             on = torch.from_numpy(k < np.abs(gap))
             a, b = (torch.from_numpy(self.order[at + sign*np.minimum(n, np.abs(gap))]) for n in (k, k+1))
-            first = torch.where(torch.from_numpy(sign > 0), a, b)              # the earlier of the two: under it the motion is kept
-            f = torch.where(torch.from_numpy(sign > 0)[:,None,None,None], self.flows.there[first], self.flows.back[first])
+            first = torch.where(torch.from_numpy(sign > 0), a, b)  # the earlier of the two: under it the motion is kept
+            f = torch.where(
+                torch.from_numpy(sign > 0)[:, None, None, None], self.flows.there[first], self.flows.back[first]
+            )
             flow.append(torch.where(on[:,None,None,None], f, torch.zeros_like(f)))
             step = compose(invert(M[a].double()), M[b].double()).float()
             A.append(torch.where(on[:,None,None], step, torch.eye(3)))
@@ -79,8 +85,11 @@ class Pairs:
         self.rows = pairs(film.people, self.gaps)
         if ends is not None:
             mine = np.isin(self.rows, _index(ends, len(film.people))).any(1)
-            if not mine.any(): raise UserError(f'{film.people.folder}: no pair of frames {", ".join(map(str, self.gaps))} apart has one of the {len(_index(ends, len(film.people))):,} '
-                                               'people that were asked for; choose other gaps.')
+            if not mine.any():
+                raise UserError(
+                    f'{film.people.folder}: no pair of frames {", ".join(map(str, self.gaps))} apart has one of the people '
+                    'that were asked for; choose other gaps.'
+                )
             self.rows = self.rows[mine]
 
     def __len__(self): return len(self.rows)
@@ -88,14 +97,31 @@ class Pairs:
     def batch(self,
         indices,      # which pairs
     )->dict:
-        "before, after: u8 (B,3,Hr,Wr); M_*: (B,3,3) frame px -> roomy px; xy_*, vis_*: labels, vis 0 where there are none; gap (B,) frames; the ways there and back"
+        """Both crops (B,3,Hr,Wr) uint8 as before and after; M_before, M_after (B,3,3), frame px -> roomy px; xy_*, vis_*: labels in roomy px,
+        vis 0 where there are none; row_* of the people; gap (B,) frames; there, A_there, back, A_back, rest: as `Film.links`"""
         i, j = self.rows[np.asarray(indices)].T
         a, b = self.film.crops.batch(i), self.film.crops.batch(j)
         there, back = self.film.links(i, j), self.film.links(j, i)
         frame = self.film.people.frame[self.film.people.image]
-        return dict(before=a['image'], after=b['image'], M_before=self.film.crops.matrix(i), M_after=self.film.crops.matrix(j), xy_before=a['xy'], xy_after=b['xy'],
-                    vis_before=a['vis'], vis_after=b['vis'], row_before=a['index'], row_after=b['index'], gap=torch.from_numpy(frame[j] - frame[i]),
-                    there=there['flow'], A_there=there['A'], back=back['flow'], A_back=back['A'], rest=there['rest'])
+        return dict(
+            before=a['image'],
+            after=b['image'],
+            M_before=self.film.crops.matrix(i),
+            M_after=self.film.crops.matrix(j),
+            xy_before=a['xy'],
+            xy_after=b['xy'],
+            vis_before=a['vis'],
+            vis_after=b['vis'],
+            row_before=a['index'],
+            row_after=b['index'],
+            gap=torch.from_numpy(frame[j] - frame[i]),
+            there=there['flow'],
+            A_there=there['A'],
+            back=back['flow'],
+            A_back=back['A'],
+            rest=there['rest'],
+        )
+
 
 class FilmStreams(torch.utils.data.Dataset):
     "The two streams of pictures and a third of pairs; batch number s depends on (seed, s) and on nothing else"
@@ -106,7 +132,8 @@ class FilmStreams(torch.utils.data.Dataset):
     ):
         self.streams, self.film, self.batch = streams, film, batch
         if film.film.crops.room != streams.labeled.room:
-            raise UserError(f'video: its crops are {film.film.crops.room} px and the labelled ones {streams.labeled.room} px; cut both with the same size.')
+            raise UserError(f'video: its crops are {film.film.crops.room} px and the labelled ones {streams.labeled.room} px; '
+                            'cut both with the same size.')
 
     def at(self,
         step:int,
@@ -122,8 +149,10 @@ class FilmStreams(torch.utils.data.Dataset):
         order, s = range(self.streams.start, self.streams.steps), self.streams
         if not s.num_workers: yield from map(self.at, order)
         else:
-            own = torch.Generator().manual_seed(s.seed)   # else it would draw from everybody's
-            yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=s.num_workers, collate_fn=_as_is, generator=own)
+            own = torch.Generator().manual_seed(s.seed)  # else it would draw from everybody's
+            yield from torch.utils.data.DataLoader(
+                self, batch_size=None, sampler=order, num_workers=s.num_workers, collate_fn=_as_is, generator=own
+            )
 
     def from_step(self,
         step:int,  # how many steps are done

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..errors import UserError, told
 from ..files import whole
 from ..skeletons import COCO17, Skeleton
-from .core import FILL, CachedCrops, Crops, Note, People, cut, read_picture
+from .core import FILL, CachedCrops, Crops, People, cut, read_picture
 from .core import _index
 from .coco import OUTLINES, read_coco, read_json
 from .pictures import BOX_SCORE, PICTURES, check_box
@@ -38,12 +38,18 @@ def list_clips(
     source = Path(source)
     shown = lambda folder: any(p.suffix.lower() in PICTURES and not p.name.startswith('.') for p in folder.iterdir())
     if source.is_file():
-        if source.suffix.lower() not in VIDEOS: raise UserError(f'{source}: this is not a video ({", ".join(v[1:] for v in VIDEOS)}); give one, or a folder of clips.')
+        if source.suffix.lower() not in VIDEOS:
+            raise UserError(f'{source}: this is not a video ({", ".join(v[1:] for v in VIDEOS)}); '
+                            'give one, or a folder of clips.')
         return [(source.name, source)]
     if not source.is_dir(): raise UserError(f'{source}: there is no such video or folder; check the path.')
     if shown(source): return [(source.name, source)]
-    found = [p for p in sorted(source.rglob('*')) if not any(part.startswith('.') for part in p.relative_to(source).parts)
-             and (p.suffix.lower() in VIDEOS and p.is_file() or p.is_dir() and shown(p))]
+    found = [
+        p
+        for p in sorted(source.rglob('*'))
+        if not any(part.startswith('.') for part in p.relative_to(source).parts)
+        and (p.suffix.lower() in VIDEOS and p.is_file() or p.is_dir() and shown(p))
+    ]
     if not found: raise UserError(f'{source}: there is no video in it, and no folder of numbered frames.')
     return [(p.relative_to(source).as_posix(), p) for p in found]
 
@@ -114,7 +120,10 @@ class Filmed(People):
         return Path(self.folder)/self.clips[clip]
 
     def __repr__(self):
-        return f'{super().__repr__()}, {len(np.unique(self.track[self.track >= 0])):,} tracks in {len(self.clips):,} clips'
+        return (
+            f'{super().__repr__()}, {len(np.unique(self.track[self.track >= 0])):,} tracks in {len(self.clips):,} clips'
+        )
+
 
 def _is_file(people:Filmed, at:int)->bool: return '#' not in people.files[at]
 
@@ -138,7 +147,11 @@ def link(
 )->np.ndarray:           # (n,) int64, who it is, from 0 in order of appearance
     "Boxes of one clip to people"
     box = np.asarray(box, np.float64)
-    out, active, new = np.full(len(frame), -1, np.int64), {}, 0          # active: who -> last frame, last box, px that it moves in a frame
+    out, active, new = (
+        np.full(len(frame), -1, np.int64),
+        {},
+        0,
+    )  # active: who -> last frame, last box, px that it moves in a frame
     scene = np.cumsum(cuts) if len(cuts) else np.zeros(int(np.max(frame, initial=0)) + 1, np.int64)
     for t in np.unique(frame):
         rows = np.flatnonzero(frame == t)
@@ -196,19 +209,25 @@ def read_clip_boxes(
         if type(s := o.get('score')) in (int, float) and s < min_score: return
         out[c].append((frame, check_box(o.get('bbox'), f'{path}: "bbox" of {where}'), o.get('track_id')))
     if isinstance(d, dict) and 'images' in d:
-        images = {im.get('id'): im for im in d['images'] if isinstance(im, dict)} if isinstance(d['images'], list) else {}
+        images = (
+            {im.get('id'): im for im in d['images'] if isinstance(im, dict)} if isinstance(d['images'], list) else {}
+        )
         for i, a in enumerate(d.get('annotations') or []):
             im = images.get(a.get('image_id')) if isinstance(a, dict) else None
-            if im is None: raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; add the picture or remove the annotation.')
+            if im is None:
+                raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; '
+                                'add the picture or remove the annotation.')
             if a.get('iscrowd', 0) != 1: add(a, str(im.get('video', im.get('file_name'))), im.get('frame'), f'annotation {told(a.get("id", i+1))}')
     elif isinstance(d, list):
         for i, o in enumerate(d):
-            if not isinstance(o, dict) or not isinstance(o.get('file_name'), str): raise UserError(f'{path}: entry {i+1} has no "file_name" and "bbox"; {_BOXES}.')
+            if not isinstance(o, dict) or not isinstance(o.get('file_name'), str):
+                raise UserError(f'{path}: entry {i+1} has no "file_name" and "bbox"; {_BOXES}.')
             add(o, o['file_name'], o.get('frame'), f'entry {i+1}')
     elif isinstance(d, dict):
         for name, v in d.items():
             for frame, boxes in (v.items() if isinstance(v, dict) else [(None, v)]):
-                if not isinstance(boxes, list) or frame is not None and not str(frame).isdigit(): raise UserError(f'{path}: the entry "{name}" is {told(v)}; {_BOXES}.')
+                if not isinstance(boxes, list) or frame is not None and not str(frame).isdigit():
+                    raise UserError(f'{path}: the entry "{name}" is {told(v)}; {_BOXES}.')
                 for b in [boxes] if boxes and not isinstance(boxes[0], list) else boxes: add(dict(bbox=b), name, None if frame is None else int(frame), f'"{name}"')
     else: raise UserError(f'{path}: it holds {told(d)}; {_BOXES}.')
     if not out:
@@ -217,6 +236,7 @@ def read_clip_boxes(
     return dict(out)
 
 _BOXES = 'it should be a COCO file whose images have "video" and "frame", a list of {"file_name", "frame", "bbox"}, or {"clip.mp4": [[x, y, width, height]]}'
+
 
 def _numbered(folder): return numbered(folder, note=lambda _: None)
 
@@ -233,7 +253,7 @@ def read_clips(
     clips = list_clips(source)
     table = read_clip_boxes(boxes, clips, min_score) if isinstance(boxes, (str, os.PathLike)) else None
     looks = [look_through(p, note) for _, p in clips]
-    rows, tracks, scenes = [], 0, 0                                     # (clip, frame, box, track, between)
+    rows, tracks = [], 0                                                # (clip, frame, box, track, between)
     for c, ((name, _), look) in enumerate(zip(clips, looks)):
         n = len(look.times)
         scene = np.cumsum(look.cuts)
@@ -246,28 +266,64 @@ def read_clips(
         if each:
             frame, box = np.array([f for f, *_ in each]), np.array([b for _, b, _ in each], np.float32)
             known = [k for *_, k in each]
-            who = np.unique(known, return_inverse=True)[1] if all(type(k) is int for k in known) else link(frame, box, look.cuts, least, gap)
+            who = (
+                np.unique(known, return_inverse=True)[1]
+                if all(type(k) is int for k in known)
+                else link(frame, box, look.cuts, least, gap)
+            )
             base = len(fixed)*(int(scene[-1]) + 1) if n else 0
             f, b, w = between(frame, box, who, gap)
-            mine += [(t, q, base + k, new) for ts, qs, ks, new in ((frame, box, who, False), (f, b, w, True)) for t, q, k in zip(ts, qs, ks)]
+            mine += [
+                (t, q, base + k, new)
+                for ts, qs, ks, new in ((frame, box, who, False), (f, b, w, True))
+                for t, q, k in zip(ts, qs, ks)
+            ]
         rows += [(c, t, q, tracks + k, new) for t, q, k, new in sorted(mine, key=lambda r: (r[0], r[2]))]
         tracks = 1 + max((r[3] for r in rows), default=-1)
-    if not rows: raise UserError(f'{boxes}: none of its boxes is in a frame of {source}; check the names and the numbers of the frames.')
+    if not rows:
+        raise UserError(f'{boxes}: none of its boxes is in a frame of {source}; '
+                        'check the names and the numbers of the frames.')
     return _filmed(Path(source), clips, looks, skeleton, rows)
 
 def _filmed(source, clips, looks, skeleton, rows)->Filmed:
     "Columns of what was found"
     many = [len(o.times) for o in looks]
     start = np.cumsum([0, *many])
-    files = [f for (name, path), n in zip(clips, many) for f in ([f'{name}/{p.name}' for p in _numbered(path)] if path.is_dir() else [f'{name}#{i:06d}' for i in range(n)])]
+    files = [
+        f
+        for (name, path), n in zip(clips, many)
+        for f in (
+            [f'{name}/{p.name}' for p in _numbered(path)] if path.is_dir() else [f'{name}#{i:06d}' for i in range(n)]
+        )
+    ]
     folder = source.parent if len(clips) == 1 and clips[0][1] == source else source
     c, t = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
     box, n, K = np.array([r[2] for r in rows], np.float32), len(rows), len(skeleton)
-    scene = np.cumsum(np.concatenate([np.concatenate([[i > 0], o.cuts[1:]]) for i, o in enumerate(looks)]).astype(np.int64))
-    return Filmed(skeleton, folder, files, start[c] + t, np.arange(1, len(files)+1), np.arange(1, n+1), box, np.zeros((n, K, 2), np.float32), np.zeros((n, K), np.uint8),
-                  FILL*box[:,2]*box[:,3], np.zeros(n, bool), np.concatenate([np.tile(o.size, (len(o.times), 1)) for o in looks]).astype(np.int64), upright=True,
-                  clips=[name for name, _ in clips], clip=np.repeat(np.arange(len(clips)), many), frame=np.concatenate([np.arange(m) for m in many]),
-                  time=np.concatenate([o.times for o in looks]), scene=scene, track=np.array([r[3] for r in rows], np.int64), between=np.array([r[4] for r in rows], bool))
+    scene = np.cumsum(
+        np.concatenate([np.concatenate([[i > 0], o.cuts[1:]]) for i, o in enumerate(looks)]).astype(np.int64)
+    )
+    return Filmed(
+        skeleton,
+        folder,
+        files,
+        start[c] + t,
+        np.arange(1, len(files) + 1),
+        np.arange(1, n + 1),
+        box,
+        np.zeros((n, K, 2), np.float32),
+        np.zeros((n, K), np.uint8),
+        FILL * box[:, 2] * box[:, 3],
+        np.zeros(n, bool),
+        np.concatenate([np.tile(o.size, (len(o.times), 1)) for o in looks]).astype(np.int64),
+        upright=True,
+        clips=[name for name, _ in clips],
+        clip=np.repeat(np.arange(len(clips)), many),
+        frame=np.concatenate([np.arange(m) for m in many]),
+        time=np.concatenate([o.times for o in looks]),
+        scene=scene,
+        track=np.array([r[3] for r in rows], np.int64),
+        between=np.array([r[4] for r in rows], bool),
+    )
 
 # %% ../../nbs/23_data.tracks.ipynb #4d4704df
 def read_filmed(
@@ -284,25 +340,45 @@ def read_filmed(
     records = [of[int(i)] for i in people.image_ids]
     for o in records:
         if not isinstance(o.get('video'), str) or type(o.get('frame')) is not int or o['frame'] < 0:
-            raise UserError(f'{path}: image {o["id"]} has no "video" (a name) and "frame" (a number from 0); add them, or read the file as pictures.')
+            raise UserError(f'{path}: image {o["id"]} has no "video" (a name) and "frame" (a number from 0); '
+                            'add them, or read the file as pictures.')
     clips = list(dict.fromkeys(o['video'] for o in records))
     clip, frame = np.array([clips.index(o['video']) for o in records]), np.array([o['frame'] for o in records])
     twice = len(records) - len(set(zip(clip.tolist(), frame.tolist())))
-    if twice: raise UserError(f'{path}: {twice:,} frames are listed more than once among "images"; keep one entry for each "video" and "frame".')
+    if twice:
+        raise UserError(f'{path}: {twice:,} frames are listed more than once among "images"; '
+                        'keep one entry for each "video" and "frame".')
     if any('#' in f for f in people.files): people.folder = _videos(path, images, clips[0])
     tracks = {a['id']: a.get('track_id') for a in d['annotations'] if isinstance(a, dict) and 'id' in a}
     track = [tracks.get(int(i)) for i in people.ids]
-    one = len(people) == len(np.unique(people.image))             # one person a frame: it is the same
-    track = np.array([(int(clip[m]) if one else -1) if type(k) is not int else k for k, m in zip(track, people.image)], np.int64)
-    return Filmed(**people.__dict__, clips=clips, clip=clip, frame=frame, time=np.array([float(o.get('time', math.nan)) for o in records]), scene=clip.copy(),
-                  track=track, between=np.zeros(len(people), bool))
+    one = len(people) == len(np.unique(people.image))  # one person a frame: it is the same
+    track = np.array(
+        [(int(clip[m]) if one else -1) if type(k) is not int else k for k, m in zip(track, people.image)], np.int64
+    )
+    return Filmed(
+        **people.__dict__,
+        clips=clips,
+        clip=clip,
+        frame=frame,
+        time=np.array([float(o.get('time', math.nan)) for o in records]),
+        scene=clip.copy(),
+        track=track,
+        between=np.zeros(len(people), bool),
+    )
+
 
 def _videos(path:Path, videos, first:str)->Path:
     "The folder in which a label file's videos are"
     split = path.stem.removeprefix('person_keypoints').strip('_')
-    places = [Path(videos)] if videos is not None else [path.parent, path.parent/'videos', path.parent/'images'/split, path.parent/'images']
+    places = (
+        [Path(videos)]
+        if videos is not None
+        else [path.parent, path.parent / 'videos', path.parent / 'images' / split, path.parent / 'images']
+    )
     found = next((p for p in places if (p/first).exists()), None)
-    if found is None: raise UserError(f'{path}: "{first}", the first of its videos, is not in {places[0]}; pass the folder that holds it.')
+    if found is None:
+        raise UserError(f'{path}: "{first}", the first of its videos, is not in {places[0]}; '
+                        'pass the folder that holds it.')
     return found
 
 def in_video(
@@ -317,7 +393,8 @@ def in_video(
     offset = _offsets(source, people)
     looks = [look_through(folder/c, note) for c in people.clips]
     if (lost := [o for o in zip(people.clip, people.frame) if o[1] >= len(looks[o[0]].times)]):
-        raise UserError(f'{source}: {len(lost):,} labelled frames, the first {lost[0][1]} of {people.clips[lost[0][0]]}, are beyond the last of the video; check "frame".')
+        raise UserError(f'{source}: {len(lost):,} labelled frames, the first {lost[0][1]} of {people.clips[lost[0][0]]}, are beyond the last of the video; '
+                        'check "frame".')
     rows, labelled = [], {}
     for i in range(len(people)):
         at = people.image[i]
@@ -326,7 +403,8 @@ def in_video(
         labelled[rows[-1][0], rows[-1][1], rows[-1][3]] = i
     for c in range(len(people.clips)):
         mine = [r for r in rows if r[0] == c and not r[4]]
-        if mine: rows += [(c, int(f), b, int(w), True) for f, b, w in zip(*between(np.array([r[1] for r in mine]), np.array([r[2] for r in mine]), np.array([r[3] for r in mine]), gap))]
+        known = (np.array([r[k] for r in mine]) for k in (1, 2, 3))
+        if mine: rows += [(c, int(f), b, int(w), True) for f, b, w in zip(*between(*known, gap))]
     rows.sort(key=lambda r: (r[0], r[1], r[3]))
     out = _filmed(folder, [(c, folder/c) for c in people.clips], looks, people.skeleton, rows)
     out.source = people.source
@@ -380,7 +458,8 @@ def cut_clips(
     "Everybody's crops from one pass over each clip"
     crops = Crops(people, size, pad)
     if not crops.fits():
-        raise UserError(f'{people.folder}: {len(crops):,} crops of {crops.room[0]}x{crops.room[1]} do not fit into memory; take fewer clips, or a smaller size.')
+        raise UserError(f'{people.folder}: {len(crops):,} crops of {crops.room[0]}x{crops.room[1]} do not fit into memory; '
+                        'take fewer clips, or a smaller size.')
     def make():
         out = np.empty((len(crops), 3, *crops.room), np.uint8)
         with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=None if progress else True, leave=False) as bar:
@@ -392,7 +471,9 @@ def cut_clips(
                 for number, image in _frames_of(people, c, of):
                     for i in of.pop(number): out[i] = cut(image, crops.M[i].numpy(), crops.room).transpose(2, 0, 1)
                     bar.update()
-                if of: raise UserError(f'{people.where(c)}: frame {min(of)} could not be read, and {len(of)-1:,} more; has the clip changed?')
+                if of:
+                    raise UserError(f'{people.where(c)}: frame {min(of)} could not be read, and {len(of)-1:,} more; '
+                                    'has the clip changed?')
         return out
     return CachedCrops(crops, torch.from_numpy(kept(folder, folder and f'crops-{_key(people, crops.size, pad)}', make)))
 
@@ -402,7 +483,14 @@ def _frames_of(people:Filmed, clip:int, wanted)->Iterator[tuple[int,Image.Image]
     if all(_is_file(people, i) for i in at.values()):
         for n, i in sorted(at.items()):
             size = None if people.sizes is None or not people.sizes[i].all() else tuple(people.sizes[i].tolist())
-            yield n, read_picture(Path(people.folder)/people.files[i], bool(np.broadcast_to(people.upright, len(people.files))[i]), size)
+            yield (
+                n,
+                read_picture(
+                    Path(people.folder) / people.files[i],
+                    bool(np.broadcast_to(people.upright, len(people.files))[i]),
+                    size,
+                ),
+            )
         return
     for f in frames(people.where(clip), note=lambda _: None):
         if f.number in at: yield f.number, f.image
@@ -428,5 +516,6 @@ def pairs(
     order, run = runs(people)
     out = [np.stack([order[:-d], order[d:]], 1)[run[:-d] == run[d:]] for d in gaps if 0 < d < len(order)]
     if min(gaps) < 1 or not out or not sum(map(len, out)):
-        raise UserError(f'{people.folder}: nobody is there in frames {" or ".join(map(str, gaps))} apart; choose gaps of 1 or more that its tracks have.')
+        raise UserError(f'{people.folder}: nobody is there in frames {" or ".join(map(str, gaps))} apart; '
+                        'choose gaps of 1 or more that its tracks have.')
     return np.concatenate(out)

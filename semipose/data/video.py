@@ -43,8 +43,14 @@ class Header:
 
     def short(self)->str|None:
         "What is missing, as a clause"
-        if self.frames: return f'{self.frames:,} frames are announced and {self.read:,} could be read' if self.read < self.frames else None
-        if not (self.seconds and self.until and self.read) or self.until + .5*self.until/self.read >= self.seconds: return None
+        if self.frames:
+            return (
+                f'{self.frames:,} frames are announced and {self.read:,} could be read'
+                if self.read < self.frames
+                else None
+            )
+        if not (self.seconds and self.until and self.read) or self.until + .5*self.until/self.read >= self.seconds:
+            return None
         return (f'{self.seconds:.2f} s are announced, about {round(self.seconds*self.read/self.until):,} frames, '
                 f'and {self.until:.2f} s could be read, {self.read:,} frames')
 
@@ -57,7 +63,8 @@ def video_reader(
         try: module = importlib.import_module(name)
         except ImportError: continue
         return lambda p, head: read(module, str(p), head)
-    raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is installed; pip install av, or give its frames as pictures.')
+    raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is installed; '
+                    'pip install av, or give its frames as pictures.')
 
 def _av(av, path:str, head:Header)->Iterator[tuple]:
     with av.open(path) as f:
@@ -79,7 +86,9 @@ def _announced(f, head:Header)->float:
         if s.codec_context is None: raise UserError('its frames are coded in a way that PyAV cannot decode')
         s.thread_type = 'AUTO'
         if s.frames:
-            kept = sum(not e.is_discard for e in s.index_entries) if 'mp4' in f.format.name else s.frames   # what an edit cut away is in the file, and not shown
+            kept = (
+                sum(not e.is_discard for e in s.index_entries) if 'mp4' in f.format.name else s.frames
+            )  # what an edit cut away is in the file, and not shown
             head.frames = min(kept or s.frames, s.frames)
         if s.duration: head.seconds = float(s.duration*s.time_base)
         elif clock := s.metadata.get('DURATION'): head.seconds = sum(float(v)*u for v, u in zip(clock.split(':'), (3600, 60, 1)))
@@ -97,15 +106,21 @@ def _cv2(cv2, path:str, head:Header)->Iterator[tuple]:
             there, frame = f.read()
             if not there: return
             if (at := get('CAP_PROP_POS_MSEC')/1000) > 0: head.until = at + at/max(head.read, 1)
-            yield at if at or not head.read else None, lambda frame=frame: Image.fromarray(np.ascontiguousarray(frame[...,::-1]))
+            yield (
+                at if at or not head.read else None,
+                lambda frame=frame: Image.fromarray(np.ascontiguousarray(frame[..., ::-1])),
+            )
     finally: f.release()
 
 def _imageio(iio, path:str, head:Header)->Iterator[tuple]:
-    kw = {} if path.lower().endswith('.gif') else dict(plugin='FFMPEG', output_params=['-fps_mode', 'passthrough'])   # every frame once, whatever its time
+    kw = (
+        {} if path.lower().endswith('.gif') else dict(plugin='FFMPEG', output_params=['-fps_mode', 'passthrough'])
+    )  # every frame once, whatever its time
     if kw and path.lower().endswith(COUNTED) and hasattr(iio, 'immeta'):
         meta = iio.immeta(path, plugin='FFMPEG')
         head.frames = round(meta.get('fps', 0)*meta.get('duration', 0)) or None
-    for frame in iio.imiter(path, **kw): yield None, lambda frame=frame: Image.fromarray(np.asarray(frame)).convert('RGB')
+    for frame in iio.imiter(path, **kw):
+        yield None, lambda frame=frame: Image.fromarray(np.asarray(frame)).convert('RGB')
 
 # %% ../../nbs/21_data.video.ipynb #b5c30d46
 def numbered(
@@ -115,12 +130,18 @@ def numbered(
     "The frames of a video that lies there as pictures"
     folder = Path(folder)
     found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith('.')]
-    if not found: raise UserError(f'{folder}: there is not one frame in this folder; give a video, or a folder of pictures whose names end in numbers.')
+    if not found:
+        raise UserError(f'{folder}: there is not one frame in this folder; '
+                        'give a video, or a folder of pictures whose names end in numbers.')
     at = {}
     for p in sorted(found):
         n = re.search(r'(\d+)\D*$', p.stem)
-        if n is None: raise UserError(f'{folder}: "{p.name}" has no number at its end, so its place in the video is unknown; name the frames 000001.jpg, 000002.jpg, ...')
-        if (n := int(n[1])) in at: raise UserError(f'{folder}: "{at[n].name}" and "{p.name}" are both frame {n}; keep one of them, or put two videos into two folders.')
+        if n is None:
+            raise UserError(f'{folder}: "{p.name}" has no number at its end, so its place in the video is unknown; '
+                            'name the frames 000001.jpg, 000002.jpg, ...')
+        if (n := int(n[1])) in at:
+            raise UserError(f'{folder}: "{at[n].name}" and "{p.name}" are both frame {n}; '
+                            'keep one of them, or put two videos into two folders.')
         at[n] = p
     gaps = np.diff(order := sorted(at))
     step = int(np.bincount(gaps).argmax()) if len(gaps) else 1
@@ -160,7 +181,8 @@ def _decoded(path, every, done, note):
     except Exception as e:  # every package has errors of its own
         of = f' of {head.frames:,} announced' if head.frames else ''
         why = str(e) if isinstance(e, UserError) else told(str(e) or type(e).__name__)
-        raise UserError(f'{path}: this video cannot be read after {head.read:,}{of} frames ({why}); convert it, or give its frames as pictures.') from None
+        raise UserError(f'{path}: this video cannot be read after {head.read:,}{of} frames ({why}); '
+                        'convert it, or give its frames as pictures.') from None
     if not head.read: raise UserError(f'{path}: there is not one frame in this video; is it complete?')
     damaged = f'{head.damaged:,} damaged frames are left out' if head.damaged else None
     if said := ', and '.join(v for v in (head.short(), damaged) if v): note(f'{path}: {said}; is the file complete?')
@@ -174,16 +196,29 @@ def write_video(
 )->int:                     # frames written; UserError where PyAV is missing, or nothing was given
     "A video of pictures, H.264"
     kinds = {'.mp4':'mp4', '.m4v':'mp4', '.mov':'mov', '.mkv':'matroska'}
-    if (kind := kinds.get(Path(path).suffix.lower())) is None: raise UserError(f'{path}: videos are written as {", ".join(k[1:] for k in kinds)}; choose one of these endings.')
+    if (kind := kinds.get(Path(path).suffix.lower())) is None:
+        raise UserError(f'{path}: videos are written as {", ".join(k[1:] for k in kinds)}; '
+                        'choose one of these endings.')
     try: av = importlib.import_module('av')
-    except ImportError: raise UserError(f'{path}: writing a video needs PyAV, which is not installed; pip install "semipose[video]".') from None
+    except ImportError:
+        raise UserError(f'{path}: writing a video needs PyAV, which is not installed; '
+                        'pip install "semipose[video]".') from None
     n, size = 0, None
     with whole(path) as part, av.open(str(part), 'w', format=kind) as f:
         for n, a in enumerate(map(np.asarray, pictures), 1):
             if size is None:
-                size, s = a.shape, f.add_stream('libx264', rate=Fraction(rate).limit_denominator(1001), options=dict(crf=str(quality), threads='1'))
+                size, s = (
+                    a.shape,
+                    f.add_stream(
+                        'libx264',
+                        rate=Fraction(rate).limit_denominator(1001),
+                        options=dict(crf=str(quality), threads='1'),
+                    ),
+                )
                 s.height, s.width, s.pix_fmt = a.shape[0] + a.shape[0]%2, a.shape[1] + a.shape[1]%2, 'yuv420p'
-            if a.shape != size: raise UserError(f'{path}: picture {n} has the shape {a.shape} and those before it {size}; a video has one size.')
+            if a.shape != size:
+                raise UserError(f'{path}: picture {n} has the shape {a.shape} and those before it {size}; '
+                                'a video has one size.')
             a = np.pad(a, ((0, a.shape[0]%2), (0, a.shape[1]%2), (0, 0)), 'edge')
             for p in s.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(a), 'rgb24')): f.mux(p)
         if not n: raise UserError(f'{path}: there is not one picture to write a video of.')
