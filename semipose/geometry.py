@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['translate', 'compose', 'invert', 'move', 'crop_matrix', 'at_stride', 'warp', 'margins', 'roomy', 'window', 'affine',
-           'flip_joints', 'spline_matrix', 'spline_taps', 'spline_warp']
+           'flip_joints', 'spline_matrix', 'spline_taps', 'spline_at', 'spline_warp']
 
 # %% ../nbs/01_geometry.ipynb #68fbde97
 from functools import lru_cache
@@ -180,16 +180,14 @@ def spline_taps(
     at = (i.clamp(-2, n).int()+torch.arange(-1, 3, device=p.device, dtype=torch.int32).view(4, *[1]*p.dim())).abs()
     return (n-1-(n-1-at).abs()).clamp(0, n-1), w
 
-def spline_warp(
+def spline_at(
     image:Tensor,           # (B,C,H,W) float32 or float64
-    M:Tensor,               # (B,3,3) source px -> output px
-    size:tuple[int,int],    # (H,W) of the output
-)->Tensor:                  # (B,C,H,W); 0 outside
-    "Warp along the cubic B-spline through the pixels: heights and widths of smooth maps stay, and nothing grows"
-    (B, C, H, W), dev = image.shape, image.device
-    y, x = (torch.arange(n, device=dev, dtype=image.dtype) for n in size)
-    a, b, c, d, e, f = invert(M)[:,:2].flatten(1).expand(B,6).unflatten(1, (6,1,1)).unbind(1)
-    px, py = (r*x+s*y.unsqueeze(-1)+t for r,s,t in ((a,b,c), (d,e,f)))                      # (B,h,w) source px
+    px:Tensor,              # (B,h,w) where to look, px across, in the image's dtype
+    py:Tensor,              # (B,h,w) px down
+)->Tensor:                  # (B,C,h,w); 0 outside
+    "Values of the cubic B-spline through the pixels at any places"
+    B, C, H, W = image.shape
+    dev, size = image.device, px.shape[-2:]
     (i, v), (j, w) = spline_taps(px, W), spline_taps(py, H)
     j = j*(B*W) + W*torch.arange(B, device=dev, dtype=torch.int32).view(-1,1,1)             # coefficients lie (H,B,W,C): all channels move alike
     which, weight = (o.view(16,-1).t().contiguous() for o in (j.unsqueeze(1)+i, w.unsqueeze(1)*v))
@@ -197,3 +195,15 @@ def spline_warp(
     coef = (image.reshape(-1,W) @ across.T).view(B,C,H,W).permute(2,0,3,1)
     coef = (down @ coef.reshape(H,-1)).view(-1,C)
     return F.embedding_bag(which, coef, per_sample_weights=weight, mode='sum').view(B,*size,C).permute(0,3,1,2)
+
+def spline_warp(
+    image:Tensor,           # (B,C,H,W) float32 or float64
+    M:Tensor,               # (B,3,3) source px -> output px
+    size:tuple[int,int],    # (H,W) of the output
+)->Tensor:                  # (B,C,H,W); 0 outside
+    "Warp along the cubic B-spline through the pixels: heights and widths of smooth maps stay, and nothing grows"
+    B, dev = len(image), image.device
+    y, x = (torch.arange(n, device=dev, dtype=image.dtype) for n in size)
+    a, b, c, d, e, f = invert(M)[:,:2].flatten(1).expand(B,6).unflatten(1, (6,1,1)).unbind(1)
+    px, py = (r*x+s*y.unsqueeze(-1)+t for r,s,t in ((a,b,c), (d,e,f)))                      # (B,h,w) source px
+    return spline_at(image, px, py)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/55_photos.ipynb #3012c6d0
 from __future__ import annotations
-import hashlib, importlib, json, os, re, time, warnings
+import hashlib, json, os, re, time, warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,16 +25,15 @@ from .draw import glow, paint_people
 from .data.core import cut, read_picture
 from .data.coco import write_json
 from .data.pictures import PICTURES, Boxes, boxes_of, list_pictures, picture_size, read_boxes
+from .data.video import VIDEOS, frames, video_reader
 from .predict import as_list, map_back, predict
 from .evaluate.coco import rescore
 
 # %% auto #0
-__all__ = ['VIDEOS', 'NEITHER', 'COUNTED', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'list_photos', 'number', 'Header',
-           'video_reader', 'frames', 'read_photos', 'Seen', 'shown_size', 'look_at', 'entries', 'Journal', 'Found',
-           'predict_photos', 'painted']
+__all__ = ['NEITHER', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'list_photos', 'number', 'read_photos', 'Seen',
+           'shown_size', 'look_at', 'entries', 'Journal', 'Found', 'predict_photos', 'painted']
 
 # %% ../nbs/55_photos.ipynb #d61d9fd9
-VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
 NEITHER = VIDEOS + ('.heic', '.heif', '.avif', '.jxl', '.jp2', '.dng', '.cr2', '.nef', '.arw')   # in a folder, not looked at
 
 @dataclass
@@ -140,95 +139,6 @@ def number(photos:list[Photo], table)->list[Photo]:
     return photos
 
 # %% ../nbs/55_photos.ipynb #21820dd1
-@dataclass
-class Header:
-    "What a video's header announces, and how far reading came"
-    frames:int|None=None     # announced; None: it does not count them
-    seconds:float|None=None  # announced length
-    until:float|None=None    # where the last frame that was read ends, seconds
-    read:int=0               # frames read
-
-    def short(self)->str|None:
-        "What is missing, as a clause"
-        if self.frames: return f'{self.frames:,} frames are announced and {self.read:,} could be read' if self.read < self.frames else None
-        if not (self.seconds and self.until and self.read) or self.until + .5*self.until/self.read >= self.seconds: return None
-        return (f'{self.seconds:.2f} s are announced, about {round(self.seconds*self.read/self.until):,} frames, '
-                f'and {self.until:.2f} s could be read, {self.read:,} frames')
-
-def video_reader(
-    path:Path|str,  # a video, for the message
-):                  # a function (path, `Header` to fill in) -> of each frame a function that makes the RGB picture; UserError names what to install
-    "The first video package that is there"
-    for name, read in (('av', _av), ('cv2', _cv2), ('imageio.v3', _imageio)):
-        try: module = importlib.import_module(name)
-        except ImportError: continue
-        return lambda p, head: read(module, str(p), head)
-    raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is installed; pip install av, or give its frames as pictures.')
-
-COUNTED = ('.mp4', '.mov', '.m4v', '.avi')   # kinds of files that say how many frames they hold; of others the number is a guess from length and rate
-
-def _av(av, path:str, head:Header)->Iterator[Callable]:
-    with av.open(path) as f:
-        start = _announced(f, head)
-        for frame in f.decode(video=0):
-            if (t := getattr(frame, 'time', None)) is not None:
-                at = t - start
-                head.until = at + max(float((getattr(frame, 'duration', 0) or 0)*frame.time_base), at/max(head.read, 1))
-            yield lambda frame=frame: frame.to_image().rotate(getattr(frame, 'rotation', 0) or 0, expand=True)
-
-def _announced(f, head:Header)->float:
-    "Fill in what PyAV knows; seconds at which the video begins"
-    try:
-        s = f.streams.video[0]
-        if s.frames:
-            kept = sum(not e.is_discard for e in s.index_entries) if 'mp4' in f.format.name else s.frames   # what an edit cut away is in the file, and not shown
-            head.frames = min(kept or s.frames, s.frames)
-        if s.duration: head.seconds = float(s.duration*s.time_base)
-        elif clock := s.metadata.get('DURATION'): head.seconds = sum(float(v)*u for v, u in zip(clock.split(':'), (3600, 60, 1)))
-        elif f.duration and len(f.streams) == 1: head.seconds = f.duration/1e6
-        return float((s.start_time or 0)*s.time_base)
-    except (AttributeError, IndexError, ValueError): return 0.   # another version, or no video inside: decoding will say
-
-def _cv2(cv2, path:str, head:Header)->Iterator[Callable]:
-    f, get = cv2.VideoCapture(path), lambda what: float(getattr(f, 'get', lambda _: 0)(getattr(cv2, what, 0)) or 0)
-    try:
-        count, rate = get('CAP_PROP_FRAME_COUNT'), get('CAP_PROP_FPS')
-        if count > 0 and path.lower().endswith(COUNTED): head.frames = round(count)
-        elif count > 0 and rate > 0: head.seconds = count/rate
-        while True:
-            there, frame = f.read()
-            if not there: return
-            if (at := get('CAP_PROP_POS_MSEC')/1000) > 0: head.until = at + at/max(head.read, 1)
-            yield lambda frame=frame: Image.fromarray(np.ascontiguousarray(frame[...,::-1]))
-    finally: f.release()
-
-def _imageio(iio, path:str, head:Header)->Iterator[Callable]:
-    kw = {} if path.lower().endswith('.gif') else dict(plugin='FFMPEG', output_params=['-fps_mode', 'passthrough'])   # every frame once, whatever its time
-    if kw and path.lower().endswith(COUNTED) and hasattr(iio, 'immeta'):
-        meta = iio.immeta(path, plugin='FFMPEG')
-        head.frames = round(meta.get('fps', 0)*meta.get('duration', 0)) or None
-    for frame in iio.imiter(path, **kw): yield lambda frame=frame: Image.fromarray(np.asarray(frame)).convert('RGB')
-
-def frames(
-    path:Path|str,                  # a video
-    every:int=1,                    # each how many-th frame
-    done=frozenset(),               # numbers that are not wanted again
-    note:Callable=warnings.warn,    # called with a sentence if fewer frames could be read than the header announces
-)->Iterator[tuple[int,Image.Image]]:  # number from 0, RGB picture; UserError if there is no frame to be had, or where a frame is broken
-    "The frames of a video, one at a time"
-    read, head = video_reader(path), Header()
-    if every < 1: raise UserError(f'every={every}: each how many-th frame of a video is looked at; it is at least 1.')
-    try:
-        for n, picture in enumerate(read(path, head)):
-            head.read = n+1
-            if n % every == 0 and n not in done: yield n, picture()
-    except Exception as e:  # every package has errors of its own
-        of = f' of {head.frames:,} announced' if head.frames else ''
-        why = told(str(e) or type(e).__name__)
-        raise UserError(f'{path}: this video cannot be read after {head.read:,}{of} frames ({why}); convert it, or give its frames as pictures.') from None
-    if not head.read: raise UserError(f'{path}: there is not one frame in this video; is it complete?')
-    if missing := head.short(): note(f'{path}: {missing}; is the file complete?')
-
 def read_photos(
     photos:list[Photo],  # of `list_photos`
     every:int=1,         # each how many-th frame of a video
@@ -246,7 +156,7 @@ def read_photos(
                 if (at, None) not in done: yield changed(p, image=read_picture(p.path, upright=True))
                 continue
             looked = {i for a, i in done if a == at}
-            for i, im in frames(p.path, every, looked, warnings.warn if failed is None else partial(failed, p)):
+            for i, _, im in frames(p.path, every, looked, warnings.warn if failed is None else partial(failed, p)):
                 boxes, mine = _boxes(p, (im.height, im.width), p.boxes), ids.get((at, i))
                 yield changed(p, boxes=boxes, id=p.id if i == 0 else (next_id := next_id+1) if mine is None else mine, frame=i, image=im)
         except UserError as e:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from semipose import photos
+from semipose.data import video as reader
 from semipose.codecs import DARK, Gaussian
 from semipose.data.core import Crops
 from semipose.data.pictures import read_boxes, read_pictures
@@ -454,7 +454,7 @@ def fake_video(monkeypatch, installed):
     def load(name):
         if name not in installed: raise ImportError(name)
         return made[name]()
-    monkeypatch.setattr(photos, "importlib", types.SimpleNamespace(import_module=load))
+    monkeypatch.setattr(reader, "importlib", types.SimpleNamespace(import_module=load))
 
 
 @pytest.mark.parametrize("package", ["av", "cv2", "imageio.v3"])
@@ -506,11 +506,11 @@ def write_video(path, times, codec="mpeg4", options=None):
 def only(monkeypatch, package):
     "The other packages are not there"
     pytest.importorskip(package)
-    real = photos.importlib.import_module
+    real = reader.importlib.import_module
     def load(name):
         if name != package: raise ImportError(name)
         return real(name)
-    monkeypatch.setattr(photos, "importlib", types.SimpleNamespace(import_module=load))
+    monkeypatch.setattr(reader, "importlib", types.SimpleNamespace(import_module=load))
 
 
 PACKAGES = ["av", "cv2", "imageio.v3"]
@@ -523,9 +523,9 @@ def test_uneven_times_leave_the_numbers_right(tmp_path, monkeypatch, package, su
     path = write_video(tmp_path / f"clip{suffix}", UNEVEN)
     only(monkeypatch, package)
     told = []
-    got = [(n, round((np.asarray(im).mean() - 20) / 20)) for n, im in photos.frames(path, note=told.append)]
+    got = [(n, round((np.asarray(im).mean() - 20) / 20)) for n, _, im in reader.frames(path, note=told.append)]
     assert got == [(n, n) for n in range(10)] and not told
-    assert [n for n, _ in photos.frames(path, 3, done={3})] == [0, 6, 9]
+    assert [n for n, *_ in reader.frames(path, 3, done={3})] == [0, 6, 9]
 
 
 @pytest.mark.parametrize("package, suffix", [(p, s) for p in PACKAGES for s in (".mp4", ".avi", ".mkv") if (p, s) != ("imageio.v3", ".mkv")])
@@ -535,7 +535,7 @@ def test_a_video_cut_short_says_how_many_frames_were_announced_and_read(tmp_path
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     only(monkeypatch, package)
     told = []
-    assert len(list(photos.frames(whole, note=told.append))) == 100 and not told
+    assert len(list(reader.frames(whole, note=told.append))) == 100 and not told
     out = see([path, whole], out=tmp_path / "out", draw=False, heat=False, note=told.append)
     read = sum(r["file_name"] == path.name for r in out)
     assert 20 < read < 80 and sum(r["file_name"] == whole.name for r in out) == 100, "what could be read is kept, and the next file is read"
@@ -548,7 +548,7 @@ def test_a_video_cut_short_says_how_many_frames_were_announced_and_read(tmp_path
 def test_a_frame_that_breaks_costs_the_rest_of_its_video_alone(tmp_path, monkeypatch, error):
     "without a decoder: stand-ins that end early, or in an error of their own"
     fake_video(monkeypatch, ["cv2"])
-    made = photos.importlib.import_module("cv2")
+    made = reader.importlib.import_module("cv2")
     made.CAP_PROP_FRAME_COUNT = 7
     def get(self, what): return 5 + 4 * (self.path.endswith("b.mp4")) if what == 7 else 0
     def read(self):
@@ -557,7 +557,7 @@ def test_a_frame_that_breaks_costs_the_rest_of_its_video_alone(tmp_path, monkeyp
         return self.left >= 0, np.asarray(scene([A]))[..., ::-1] if self.left >= 0 else None
     def init(self, path): self.left, self.path = 5, path
     for name, f in (("get", get), ("read", read), ("__init__", init)): setattr(made.VideoCapture, name, f)
-    monkeypatch.setattr(photos, "importlib", types.SimpleNamespace(import_module=lambda name: made if name == "cv2" else importlib.import_module(f"not.{name}")))
+    monkeypatch.setattr(reader, "importlib", types.SimpleNamespace(import_module=lambda name: made if name == "cv2" else importlib.import_module(f"not.{name}")))
     for name in "abc": (tmp_path / f"{name}.mp4").write_bytes(b"x")
     told = []
     out = see([tmp_path / f"{n}.mp4" for n in "abc"], BOXES[0], tmp_path / "out", draw=False, heat=False, note=told.append)
@@ -568,7 +568,7 @@ def test_a_frame_that_breaks_costs_the_rest_of_its_video_alone(tmp_path, monkeyp
 
 
 def test_a_header_that_tells_only_a_length():
-    from semipose.photos import Header
+    from semipose.data.video import Header
     assert Header(None, 4., 2.4, 60).short() == "4.00 s are announced, about 100 frames, and 2.40 s could be read, 60 frames"
     assert Header(None, 4., 4., 100).short() is Header(None, 4., 3.99, 10).short() is Header(None, None, 4., 9).short() is Header(100, None, None, 100).short() is None
     assert Header(100, 4., 4., 99).short() == "100 frames are announced and 99 could be read"

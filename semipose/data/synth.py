@@ -18,8 +18,8 @@ from ..skeletons import COCO17
 # %% auto #0
 __all__ = ['EASY', 'MEDIUM', 'HARD', 'DEMO', 'DIFFICULTIES', 'SIDE', 'CORE', 'EASE', 'POSES', 'SKIN', 'HAIR', 'CLOTH', 'COOL',
            'WARM', 'WALL', 'FLOOR', 'COVER', 'FACE', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build',
-           'bones', 'Parts', 'Shapes', 'sample_dress', 'Scene', 'arrange', 'raster', 'shade', 'backdrop', 'compose',
-           'Drawn', 'render', 'draw_people', 'synth_recipe', 'write_synth']
+           'bones', 'Parts', 'Shapes', 'sample_dress', 'Scene', 'stage', 'arrange', 'raster', 'shade', 'backdrop',
+           'paint', 'grainy', 'compose', 'Drawn', 'render', 'draw_people', 'synth_recipe', 'write_synth']
 
 # %% ../../nbs/12_data.synth.ipynb #7407874b
 @dataclass(frozen=True)
@@ -378,6 +378,35 @@ def _stool(dice, sits, seat, scale):
     return S.stack()
 
 # %% ../../nbs/12_data.synth.ipynb #a72a35c6
+def stage(
+    dice:Dice, each:Dice,          # B pictures; their B*P people
+    angle:dict[str,Tensor],        # of the people, as `sample_pose` gives them, degrees
+    h:dict[str,Tensor],            # their proportions, as `sample_build`
+    d:dict[str,Tensor],            # their clothes, as `sample_dress`
+    yaw:Tensor, view:Tensor,       # (B*P,) degrees, as in `bones`
+    size:tuple[int,int],           # (H,W), px
+    difficulty:Difficulty,
+    people:int=1,                  # P
+    fit=None,                      # where they stand and how large they are, called as `_fit`; None: somewhere near the middle
+    things=None,                   # what stands around, called as `_things`; None: by chance
+)->Scene:
+    "Put people with given limbs into pictures"
+    B, P, flip = len(dice.key), people, torch.tensor([1.,-1.,-1.], dtype=torch.float64, device=dice.key.device)     # to image axes
+    p, F = bones(angle, h, yaw, view)
+    S = Shapes(); _trunk(S, p, F, h, d); _head(S, p, F, h, d)
+    for _, side in _SIDES: _arm(S, p, F, h, d, side); _leg(S, p, F, h, d, side)
+    parts = S.stack(); parts.a, parts.b, parts.frame = parts.a*flip, parts.b*flip, parts.frame*flip[:,None]
+    scale, place, lo, hi = (fit or _fit)(each, parts, size, difficulty, P)
+    put = lambda v: v*flip*scale[:,None] + place
+    parts.a, parts.b = (v*scale[:,None,None] + place[:,None] for v in (parts.a, parts.b)); parts.ra, parts.rb = (r*scale[:,None] for r in (parts.ra, parts.rb))
+    by = lambda v: v.unflatten(0, (B,P)); n = parts.a.shape[1]; bodies = lambda q: q.map(lambda v: by(v).flatten(1, 2))
+    things = (things or _things)(dice, size, difficulty); every = [bodies(parts), bodies(_stool(each, angle['which']==list(POSES).index('sit'), place, scale)), things]
+    layer = torch.cat([torch.arange(P).repeat_interleave(n), torch.full((2*P + things.a.shape[1],), P)]).to(dice.key.device)
+    ground = torch.stack([(lo[:,0]+hi[:,0])/2, hi[:,1] - .012*scale, (hi[:,0]-lo[:,0])*.5 + .06*scale, .05*scale], -1)
+    torso = torch.cat([(F['chest']*flip[:,None]).flatten(1), put(p['waist']), scale[:,None], d['extra'], d['pattern'][:,None]], 1)
+    joints = torch.stack([put(p[j]) for j in _JOINTS], 1)
+    return Scene(dice, size, difficulty, Parts.join(every), layer, by(joints), by(scale), by(ground), by(torso), by(d['shirt']), by(F['chest'][:,2,2]))
+
 def arrange(
     index:Tensor,                  # (B,) which pictures
     seed:int=0,
@@ -386,23 +415,9 @@ def arrange(
     people:int=1,                  # in each picture
 )->Scene:
     "Decide everything about some pictures"
-    B, P, flip = len(index), people, torch.tensor([1.,-1.,-1.], dtype=torch.float64, device=index.device)     # to image axes
-    dice, each = Dice(index, seed), Dice(index.repeat_interleave(P), seed, torch.arange(P, device=index.device).repeat(B))
+    dice, each = Dice(index, seed), Dice(index.repeat_interleave(people), seed, torch.arange(people, device=index.device).repeat(len(index)))
     angle, h, d = sample_pose(each, difficulty.pose), sample_build(each), sample_dress(each, difficulty.cues)
-    p, F = bones(angle, h, each('yaw', -1., 1.)*difficulty.yaw, each('view', -2., 4. + 8*difficulty.pose))
-    S = Shapes(); _trunk(S, p, F, h, d); _head(S, p, F, h, d)
-    for _, side in _SIDES: _arm(S, p, F, h, d, side); _leg(S, p, F, h, d, side)
-    parts = S.stack(); parts.a, parts.b, parts.frame = parts.a*flip, parts.b*flip, parts.frame*flip[:,None]
-    scale, place, lo, hi = _fit(each, parts, size, difficulty, P)
-    put = lambda v: v*flip*scale[:,None] + place
-    parts.a, parts.b = (v*scale[:,None,None] + place[:,None] for v in (parts.a, parts.b)); parts.ra, parts.rb = (r*scale[:,None] for r in (parts.ra, parts.rb))
-    by = lambda v: v.unflatten(0, (B,P)); n = parts.a.shape[1]; bodies = lambda q: q.map(lambda v: by(v).flatten(1, 2))
-    things = _things(dice, size, difficulty); every = [bodies(parts), bodies(_stool(each, angle['which']==list(POSES).index('sit'), place, scale)), things]
-    layer = torch.cat([torch.arange(P).repeat_interleave(n), torch.full((2*P + things.a.shape[1],), P)]).to(index.device)
-    ground = torch.stack([(lo[:,0]+hi[:,0])/2, hi[:,1] - .012*scale, (hi[:,0]-lo[:,0])*.5 + .06*scale, .05*scale], -1)
-    torso = torch.cat([(F['chest']*flip[:,None]).flatten(1), put(p['waist']), scale[:,None], d['extra'], d['pattern'][:,None]], 1)
-    joints = torch.stack([put(p[j]) for j in _JOINTS], 1)
-    return Scene(dice, size, difficulty, Parts.join(every), layer, by(joints), by(scale), by(ground), by(torso), by(d['shirt']), by(F['chest'][:,2,2]))
+    return stage(dice, each, angle, h, d, each('yaw', -1., 1.)*difficulty.yaw, each('view', -2., 4. + 8*difficulty.pose), size, difficulty, people)
 
 # %% ../../nbs/12_data.synth.ipynb #604c399b
 def _dot(a, b): return a[...,0]*b[...,0] + a[...,1]*b[...,1] + a[...,2]*b[...,2]
@@ -590,21 +605,38 @@ def _nearby(key, scene, fine):
     near = _blur(_blur(z, max(1, round(H*.012))), max(1, round(H*.02)))
     return ((z - near)/(tall*.2)).clamp(0, 1)
 
+def paint(
+    key:Tensor,            # (B,h,w) int32 from `raster`, layers merged
+    scene:Scene,
+    fine:int=2,
+    behind:Tensor|None=None,   # (B,3,H,W) in [0,1]; None: `backdrop`
+)->Tensor:                 # (B,3,H,W)
+    "Colour over background, darkened in corners, with the camera's exposure"
+    dice, d = scene.dice, scene.difficulty
+    cover = _pool((key != _NOTHING).float(), fine)[:,None]
+    image = _pool(shade(key, scene, _light(dice), fine), fine).transpose(0, 1) + (backdrop(scene) if behind is None else behind)*(1 - cover)
+    image = image*(1 - (.2 + .3*cover)*_nearby(key, scene, fine)[:,None])
+    return (image - .5)*(.82 + .18*d.contrast) + .5 + dice.bell('exposure', .06).float()[:,None,None,None]
+
+def grainy(
+    image:Tensor,     # (B,3,H,W) in [0,1]
+    dice:Dice,        # B pictures
+    noise:float,      # Difficulty.noise
+)->Tensor:            # (B,3,H,W) uint8
+    "With the camera's noise"
+    H, W = image.shape[-2:]
+    bits = _mix(dice.key[:,None] + _slots('noise', H*W, dice.key.device)); tenth = lambda i: ((bits >> 10*i) & 1023).float()
+    grain = torch.stack([tenth(2*c) + tenth(2*c+1) for c in range(3)], 1)/1024 - 1             # variance 1/6
+    image = image + 6**.5*noise*grain.view(-1, 3, H, W)
+    return (image.clamp(0, 1)*255 + .5).to(torch.uint8)
+
 def compose(
     key:Tensor,       # (B,h,w) int32 from `raster`, layers merged
     scene:Scene,
     fine:int=2,
 )->Tensor:            # (B,3,H,W) uint8
-    "Colour over background, darkened in corners, with the camera's exposure and noise"
-    dice, d, (H, W) = scene.dice, scene.difficulty, scene.size
-    cover = _pool((key != _NOTHING).float(), fine)[:,None]
-    image = _pool(shade(key, scene, _light(dice), fine), fine).transpose(0, 1) + backdrop(scene)*(1 - cover)
-    image = image*(1 - (.2 + .3*cover)*_nearby(key, scene, fine)[:,None])
-    image = (image - .5)*(.82 + .18*d.contrast) + .5 + dice.bell('exposure', .06).float()[:,None,None,None]
-    bits = _mix(dice.key[:,None] + _slots('noise', H*W, key.device)); tenth = lambda i: ((bits >> 10*i) & 1023).float()
-    grain = torch.stack([tenth(2*c) + tenth(2*c+1) for c in range(3)], 1)/1024 - 1             # variance 1/6
-    image = image + 6**.5*d.noise*grain.view(-1, 3, H, W)
-    return (image.clamp(0, 1)*255 + .5).to(torch.uint8)
+    "A picture as the camera sees it"
+    return grainy(paint(key, scene, fine), scene.dice, scene.difficulty.noise)
 
 # %% ../../nbs/12_data.synth.ipynb #8a438d9d
 COVER = dict(nose=.025, eye=.022, ear=.035, shoulder=.075, elbow=.055, wrist=.045, hip=.105, knee=.065, ankle=.085)   # body heights
