@@ -30,7 +30,7 @@ from .nets.peers import Peers, build_peers
 from .predict import Prediction, look, predict_all, reestimated
 from .methods import METHODS, kinds, line_of, method as find_method, own, second_of, title
 from .teaching import Teaching, one_batch
-from .watch import Watch, collapsed, foreground, peak_histogram
+from .watch import Watch, collapsed, each_of, foreground, peak_histogram, per_network
 from .loop import learner, fit, save_weights, load_weights, load_tensors, save_state, Restore
 from .evaluate.coco import Matches, alike_people, coco_results, judge, tell_areas
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
@@ -230,9 +230,9 @@ class Evaluate:
             return torch.stack([a.score for a in each])[..., self.keep]
         lab, unl = peaks(self.labeled), peaks(self.unlabeled)
         fresh = peaks(self.unlabeled, reestimated(model, self.plain(), self.p.size))
-        row |= dict(peak_reestimated=float(fresh.mean()), **{f'peak_reestimated{i+1}': float(v.mean()) for i,v in enumerate(fresh)})
-        row.update(peak_labeled=float(lab.mean()), peak_unlabeled=float(unl.mean()), **{f'peak_unlabeled{i+1}': float(v.mean()) for i,v in enumerate(unl)},
-                   **{f'peak_labeled{i+1}': float(v.mean()) for i,v in enumerate(lab)})
+        for key, each in (('peak_reestimated', fresh), ('peak_labeled', lab), ('peak_unlabeled', unl)):
+            row[key] = float(each.mean())
+            for net, v in zip(row['nets'], each): net[key] = float(v.mean())
         if self.held is not None: row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))[0]['ap']
         heats = response(self.codec, torch.stack(look(model, self.crops, size=self.p.size)).mean(0)).cpu()
         row['foreground'] = foreground(heats, self.keep)
@@ -250,9 +250,10 @@ class Evaluate:
         "AP and PCK of each network, their means, the ensemble's AP; whom each network found"
         each = [score(truth, rows, f, self.keep) for f in predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip)]
         *nets, both = (numbers for numbers, _ in each)
+        measured = {key: name for key, name in MEASURES.items() if name in both}
         row = {}
-        for key, name in MEASURES.items():
-            if name in both: row |= {key: float(np.mean([n[name] for n in nets])), f'{key}_ensemble': both[name], **{f'{key}{i+1}': n[name] for i,n in enumerate(nets)}}
+        for key, name in measured.items(): row |= {key: float(np.mean([n[name] for n in nets])), f'{key}_ensemble': both[name]}
+        row['nets'] = [{key: n[name] for key, name in measured.items()} for n in nets]
         return row, [who for _, who in each[:-1]]
 
     def people(self, model=None)->dict:
@@ -630,7 +631,8 @@ def read_result(
     except (ValueError, UnicodeDecodeError): r = None
     if not isinstance(r, dict) or not isinstance(r.get('rows'), list) or not r['rows'] or 'state' not in r or not isinstance(r.get('last'), dict):
         raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
-    return r
+    best = dict(best=per_network(r['best'])) if r.get('best') else {}
+    return r | dict(rows=list(map(per_network, r['rows'])), last=per_network(r['last'])) | best
 
 EQUAL = ('method', 'protocol', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', 'data', 'labels', 'unlabeled', 'boxes', 'own')   # must not change when a run is taken up
 
@@ -666,13 +668,15 @@ def same_recipe(
                         f'give the old setting, or choose another --name (of a sweep or a comparison: another --out).')
 
 class Log:
-    "log.csv, a row at a time; a column that appears later is added by writing the file anew"
-    def __init__(self, path, rows=()): self.path, self.rows = Path(path), list(rows)
+    "log.csv, a row at a time; a column that appears later is added by writing the file anew; network 1's AP is net1_ap"
+    def __init__(self, path, rows=()): self.path, self.rows = Path(path), list(map(per_network, rows))
     def __call__(self, row:dict):
         self.rows.append(row)
-        names, text = list(dict.fromkeys(k for r in self.rows for k in r)), io.StringIO()
+        flat = [{k: v for k,v in r.items() if k != 'nets'} | {f'net{i+1}_{k}': v for i,net in enumerate(r.get('nets', ())) for k,v in net.items()}
+                for r in self.rows]
+        names, text = list(dict.fromkeys(k for r in flat for k in r)), io.StringIO()
         w = csv.DictWriter(text, names, lineterminator='\n'); w.writeheader()
-        w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in r.items()} for r in self.rows)
+        w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in r.items()} for r in flat)
         with whole(self.path) as part: part.write_text(text.getvalue())
 
 # %% ../nbs/71_run.ipynb #bfc6e9d3
@@ -1124,7 +1128,7 @@ def _compare(began, methods, p, data, folder, seed, device, amp, progress, on_up
     start = starts(('supervised', *methods), p, data, folder/'start', seed, **kw)
     if start:
         first, nets = read_result(start['net']), read_recipe(start['net'])['nets']
-        alone = {k: round(v, 4) for k in DIGEST if (v := first['last'].get(f'{k}1')) is not None}
+        alone = {k: round(v[0], 4) for k in DIGEST if (v := each_of(first['last'], k))}
         summary['dashed'] = dict(_digest(first), **alone, nets=nets, ap_all=first['last']['ap'])   # net 1 of the start: what every single method begins from
     update()
     labels_first = not start and any(wants_labels(find_method(n)) for n in methods)

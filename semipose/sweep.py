@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from .errors import UserError
 from .files import Held, is_held, turn, whole
-from .ledger import Entry, differ, network_of, read_ledger, record, settings_key
+from .ledger import Entry, differ, read_ledger, record, settings_key
 from .methods import METHODS, cost, is_todays, kinds, method as find_method, own, second_of
 from .data.core import is_there
 from .data.sets import read_any_train_val
@@ -61,8 +61,8 @@ def entry_of(
     split = json.loads((Path(folder)/'split.json').read_text())
     people = json.loads((Path(folder)/'people.json').read_text()) if (Path(folder)/'people.json').exists() else None
     def short(row):
-        digits = {k: ROUNDED.get(network_of(k, row)[0], 6) for k in row}
-        return {k: round(v, digits[k]) if isinstance(v, float) else v for k,v in row.items()}
+        if not isinstance(row, dict): return row
+        return {k: [short(n) for n in v] if isinstance(v, list) else round(v, ROUNDED.get(k, 6)) if isinstance(v, float) else v for k,v in row.items()}
     other = lambda k, usual: None if recipe.get(k) in (None, usual) else recipe[k]   # a run without the shared start, on foreign people, ... stands in no table with the others
     odd = dict(lr=recipe['lr']) if other('lr', p.lr) else {}
     if p.data == 'drawn':
