@@ -22,7 +22,7 @@ from .skeletons import COCO17, Skeleton
 INK, MUTED, GRID = '#1b1f24', '#6a717b', '#e3e6ea'      # text, lesser text, lines of a grid
 PALETTE = dict(
     sky='#56B4E9', orange='#E69F00', yellow='#F0E442', mauve='#CC79A7',     # on photos
-    grey='#4a4d53', vermilion='#d1490c', green='#00936b', blue='#0072b2', teal='#28a0b0', brown='#5f3a00', violet='#8a63e6',
+    grey='#4a4d53', vermilion='#d1490c', green='#00936b', blue='#0072b2', teal='#1c8fa0', brown='#5f3a00', violet='#8a63e6',
     pink='#b9447f', indigo='#2d2a8c', rose='#cc6677', olive='#6b7a1e', slate='#7d8794',     # on white
     crimson='#c8324a', royal='#3465c8', gold='#e0a100', ash='#a9b0b8')      # points of the toys
 DARK = dict(        # the same on a dark page

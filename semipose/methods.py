@@ -108,49 +108,51 @@ add('heights',
 
 # %% ../nbs/42_methods.ipynb #f93a4c1e
 EQUAL = Method(Self(), A30, (A30,))     # beside a teacher on A30, no harder view
+def _hard(**changes)->Method: return replace(ONE, **changes)
+def _equal(**changes)->Method: return replace(EQUAL, **changes)
 A1, A2, A3, A4, B1, B2, C, D1, D2, D3 = (f'failed attempts, {w}' for w in 'A1 A2 A3 A4 B1 B2 C D1 D2 D3'.split())
 
 add('failed: confidence',
-    Row('threshold_02', 'Joint peak > 0.2', replace(ONE, weight=Confident(.2)), A1, 't = 0.2'),
-    Row('foreground_02', 'Response > 0.2', replace(ONE, weight=Foreground(.2)), A1, 't = 0.2'),
-    Row('threshold_04', 'Joint peak > 0.4', replace(ONE, weight=Confident(.4)), A2, 't = 0.4'),
-    Row('foreground_04', 'Response > 0.4', replace(ONE, weight=Foreground(.4)), A2, 't = 0.4'),
-    Row('threshold_06', 'Joint peak > 0.6', replace(ONE, weight=Confident(.6)), A3, 't = 0.6'),
-    Row('foreground_06', 'Response > 0.6', replace(ONE, weight=Foreground(.6)), A3, 't = 0.6'),
-    Row('certain_06', 'max(p, 1-p) > 0.6', replace(ONE, weight=Certain(.6)), A3, 't = 0.6'),
-    Row('threshold_08', 'Joint peak > 0.8', replace(ONE, weight=Confident(.8)), A4, 't = 0.8'),
-    Row('foreground_08', 'Response > 0.8', replace(ONE, weight=Foreground(.8)), A4, 't = 0.8'),
-    Row('certain_08', 'max(p, 1-p) > 0.8', replace(ONE, weight=Certain(.8)), A4, 't = 0.8'),
-    Row('threshold_02_equal', 'Joint peak > 0.2, equal pair', replace(EQUAL, weight=Confident(.2)), A1, 't = 0.2'),
-    Row('foreground_02_equal', 'Response > 0.2, equal pair', replace(EQUAL, weight=Foreground(.2)), A1, 't = 0.2'),
-    Row('threshold_04_equal', 'Joint peak > 0.4, equal pair', replace(EQUAL, weight=Confident(.4)), A2, 't = 0.4'),
-    Row('foreground_04_equal', 'Response > 0.4, equal pair', replace(EQUAL, weight=Foreground(.4)), A2, 't = 0.4'),
-    Row('threshold_06_equal', 'Joint peak > 0.6, equal pair', replace(EQUAL, weight=Confident(.6)), A3, 't = 0.6'),
-    Row('foreground_06_equal', 'Response > 0.6, equal pair', replace(EQUAL, weight=Foreground(.6)), A3, 't = 0.6'),
-    Row('certain_06_equal', 'max(p, 1-p) > 0.6, equal pair', replace(EQUAL, weight=Certain(.6)), A3, 't = 0.6'),
-    Row('threshold_08_equal', 'Joint peak > 0.8, equal pair', replace(EQUAL, weight=Confident(.8)), A4, 't = 0.8'),
-    Row('foreground_08_equal', 'Response > 0.8, equal pair', replace(EQUAL, weight=Foreground(.8)), A4, 't = 0.8'),
-    Row('certain_08_equal', 'max(p, 1-p) > 0.8, equal pair', replace(EQUAL, weight=Certain(.8)), A4, 't = 0.8'),
-    color='rose', role='attempt')
+    Row('threshold_02', 'Joint peak > 0.2', _hard(weight=Confident(.2)), A1, 't = 0.2', 'teal'),
+    Row('foreground_02', 'Response > 0.2', _hard(weight=Foreground(.2)), A1, 't = 0.2', 'teal'),
+    Row('threshold_04', 'Joint peak > 0.4', _hard(weight=Confident(.4)), A2, 't = 0.4', 'olive'),
+    Row('foreground_04', 'Response > 0.4', _hard(weight=Foreground(.4)), A2, 't = 0.4', 'olive'),
+    Row('threshold_06', 'Joint peak > 0.6', _hard(weight=Confident(.6)), A3, 't = 0.6', 'pink'),
+    Row('foreground_06', 'Response > 0.6', _hard(weight=Foreground(.6)), A3, 't = 0.6', 'pink'),
+    Row('certain_06', 'max(p, 1-p) > 0.6', _hard(weight=Certain(.6)), A3, 't = 0.6', 'pink'),
+    Row('threshold_08', 'Joint peak > 0.8', _hard(weight=Confident(.8)), A4, 't = 0.8', 'indigo'),
+    Row('foreground_08', 'Response > 0.8', _hard(weight=Foreground(.8)), A4, 't = 0.8', 'indigo'),
+    Row('certain_08', 'max(p, 1-p) > 0.8', _hard(weight=Certain(.8)), A4, 't = 0.8', 'indigo'),
+    Row('threshold_02_equal', 'Joint peak > 0.2, equal pair', _equal(weight=Confident(.2)), A1, 't = 0.2', 'teal'),
+    Row('foreground_02_equal', 'Response > 0.2, equal pair', _equal(weight=Foreground(.2)), A1, 't = 0.2', 'teal'),
+    Row('threshold_04_equal', 'Joint peak > 0.4, equal pair', _equal(weight=Confident(.4)), A2, 't = 0.4', 'olive'),
+    Row('foreground_04_equal', 'Response > 0.4, equal pair', _equal(weight=Foreground(.4)), A2, 't = 0.4', 'olive'),
+    Row('threshold_06_equal', 'Joint peak > 0.6, equal pair', _equal(weight=Confident(.6)), A3, 't = 0.6', 'pink'),
+    Row('foreground_06_equal', 'Response > 0.6, equal pair', _equal(weight=Foreground(.6)), A3, 't = 0.6', 'pink'),
+    Row('certain_06_equal', 'max(p, 1-p) > 0.6, equal pair', _equal(weight=Certain(.6)), A3, 't = 0.6', 'pink'),
+    Row('threshold_08_equal', 'Joint peak > 0.8, equal pair', _equal(weight=Confident(.8)), A4, 't = 0.8', 'indigo'),
+    Row('foreground_08_equal', 'Response > 0.8, equal pair', _equal(weight=Foreground(.8)), A4, 't = 0.8', 'indigo'),
+    Row('certain_08_equal', 'max(p, 1-p) > 0.8, equal pair', _equal(weight=Certain(.8)), A4, 't = 0.8', 'indigo'),
+    role='attempt')
 
 # %% ../nbs/42_methods.ipynb #0c7b3ace
 add('failed: averages',
-    Row('mean_teacher_99', 'Mean teacher 0.99', replace(ONE, teacher=Average(.99)), B1, '0.99'),
-    Row('mean_teacher', 'Mean teacher 0.999', replace(ONE, teacher=Average(.999)), B2, '0.999'),
-    Row('mean_teacher_99_equal', 'Mean teacher 0.99, equal pair', replace(EQUAL, teacher=Average(.99)), B1, '0.99'),
-    Row('mean_teacher_equal', 'Mean teacher 0.999, equal pair', replace(EQUAL, teacher=Average(.999)), B2, '0.999'),
-    color='rose', role='attempt')
+    Row('mean_teacher_99', 'Mean teacher 0.99', _hard(teacher=Average(.99)), B1, '0.99', 'teal'),
+    Row('mean_teacher', 'Mean teacher 0.999', _hard(teacher=Average(.999)), B2, '0.999', 'indigo'),
+    Row('mean_teacher_99_equal', 'Mean teacher 0.99, equal pair', _equal(teacher=Average(.99)), B1, '0.99', 'teal'),
+    Row('mean_teacher_equal', 'Mean teacher 0.999, equal pair', _equal(teacher=Average(.999)), B2, '0.999', 'indigo'),
+    role='attempt')
 add('failed: classes',
-    Row('balanced', 'Classes balanced', replace(ONE, weight=Reweighted()), C, 'balanced'),
-    Row('foreground_x10', 'Foreground x 10', replace(ONE, weight=Reweighted(10.)), C, 'x 10'),
-    Row('balanced_equal', 'Classes balanced, equal pair', replace(EQUAL, weight=Reweighted()), C, 'balanced'),
-    Row('foreground_x10_equal', 'Foreground x 10, equal pair', replace(EQUAL, weight=Reweighted(10.)), C, 'x 10'),
-    color='rose', role='attempt')
+    Row('balanced', 'Classes balanced', _hard(weight=Reweighted()), C, 'balanced', 'teal'),
+    Row('foreground_x10', 'Foreground x 10', _hard(weight=Reweighted(10.)), C, 'x 10', 'indigo'),
+    Row('balanced_equal', 'Classes balanced, equal pair', _equal(weight=Reweighted()), C, 'balanced', 'teal'),
+    Row('foreground_x10_equal', 'Foreground x 10, equal pair', _equal(weight=Reweighted(10.)), C, 'x 10', 'indigo'),
+    role='attempt')
 add('failed: pairs',
-    Row('easy_easy', 'Easy-easy', EQUAL,                       D1, 'easy-easy'),
-    Row('hard_hard', 'Hard-hard', Method(Self(), A60, (A60,)), D2, 'hard-hard'),
-    Row('hard_easy', 'Hard-easy', Method(Self(), A60, (A30,)), D3, 'hard-easy'),
-    color='rose', role='attempt')
+    Row('easy_easy', 'Easy-easy', EQUAL,                       D1, 'easy-easy', 'teal'),
+    Row('hard_hard', 'Hard-hard', Method(Self(), A60, (A60,)), D2, 'hard-hard', 'olive'),
+    Row('hard_easy', 'Hard-easy', Method(Self(), A60, (A30,)), D3, 'hard-easy', 'indigo'),
+    role='attempt')
 
 # %% ../nbs/42_methods.ipynb #4c92229c
 UNLIKE = 'Different networks,'

@@ -10,10 +10,10 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['CODECS', 'AFFINE', 'HIDING', 'MOVES', 'PER_METHOD', 'SECOND', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS',
-           'TABLE', 'PAIRED', 'OTHER', 'FULL', 'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV',
-           'Protocol', 'Budget', 'kind_of', 'budget_of', 'with_budget', 'protocol_names', 'protocol', 'Published',
-           'published', 'published_entry']
+__all__ = ['CODECS', 'AFFINE', 'HIDING', 'PER_METHOD', 'SECOND', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE',
+           'PAIRED', 'OTHER', 'FULL', 'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV', 'Protocol',
+           'Budget', 'kind_of', 'budget_of', 'with_budget', 'protocol_names', 'protocol', 'Published', 'published',
+           'published_entry']
 
 # %% ../nbs/70_protocols.ipynb #a1476abb
 CODECS = ('gaussian', 'rounded', 'dark', 'udp', 'udp_offset')   # ways from joints to heatmaps and back, see semipose.codecs
@@ -141,7 +141,6 @@ class Budget:
     def milestones(self)->tuple: return tuple(f/self.epochs for f in self.falls) or (2/3, 5/6)   # shares of the steps
 
 AFFINE, HIDING = 'A', 'JC or RA'    # kinds of method: the easy-hard pair alone, and with Joint Cutout or RandAugment
-MOVES = ('Affine', 'Zoom')          # steps of a view that only move the picture, see semipose.views
 PER_METHOD = ('steps', 'every', 'milestones', 'epochs', 'budget')   # fields that a method may have of its own
 SECOND = ('other', 'other_width', 'other_weights', 'weights2')      # what only some pairs look at, see methods.second_of
 
@@ -162,7 +161,7 @@ def kind_of(
     if not m.student_views: return 'supervised'
     if getattr(m.teacher, 'least', 1) > 2: return 'sspcm'    # the closest pair of three networks
     if len(m.student_views) > 1: return 'multiaugs'          # several hard views at once; else: does a step hide joints or change colours?
-    return AFFINE if all(type(s).__name__ in MOVES for v in m.student_views for s in v.steps) else HIDING
+    return AFFINE if all(getattr(s, 'only_moves', False) for v in m.student_views for s in v.steps) else HIDING
 
 def budget_of(
     m,              # Method

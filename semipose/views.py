@@ -70,9 +70,10 @@ def knob(
     by:float|None=None,     # what the slider moves by; None: whole numbers
     name:str='',            # of the slider; '' = the field's
     label:str='',           # beside the slider; '' = its name
+    rest:float=0.,          # where it stands while the step is off
 ):                          # a dataclass field
     "A field that a slider may turn"
-    return field(**({} if default is ... else dict(default=default)), metadata=dict(top=top, by=by, name=name, label=label))
+    return field(**({} if default is ... else dict(default=default)), metadata=dict(top=top, by=by, name=name, label=label, rest=rest))
 
 # %% ../nbs/20_views.ipynb #c24dc2fe
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Affine(ViewStep):
     "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1)"
     rotate:float = knob(top=120, by=1)                              # standard deviation of the angle, degrees; clipped at twice this
     scale:float = knob(.25, top=.6, by=.01, label='size')           # standard deviation of the size, clipped at 1 -+ this
-    p:float = knob(1., top=1, by=.05, label='chance')               # how often the picture is turned at all
+    p:float = knob(1., top=1, by=.05, label='chance', rest=1.)      # how often the picture is turned at all
     flip:float = knob(0., top=1, by=.1, label='mirror')             # how often it is mirrored
     released:bool = False  # turn in normalised coordinates, so not rigidly, and move heatmaps by pixel centres
     box:bool = False       # the factor of size is the box's, so a size above 1 shrinks the person
@@ -147,7 +148,7 @@ class JointCutout(ViewStep):
     n:int = knob(5, top=17, name='joints')  # joints hidden in each picture
     low:float = 10.       # smallest half-side, px
     high:float = 19.      # largest half-side, px
-    jitter:float = knob(10., top=30, by=1)  # standard deviation of the box's centre about the joint, px
+    jitter:float = knob(10., top=30, by=1, rest=10.)   # standard deviation of the box's centre about the joint, px
     released:int = 0      # 2: height and width swapped at the border, joints with replacement from all channels, one box a joint
     channels:int = 0      # a released network's; those beyond the K joints point anywhere
     short, does, needs_joints = 'JC', 'hides five joints', True
