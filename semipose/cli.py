@@ -4,42 +4,50 @@
 
 # %% ../nbs/79_cli.ipynb #fab2a7e8
 from __future__ import annotations
-import os, re, shlex, sys, warnings
+import inspect, os, shlex, sys, warnings
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import wraps
 from math import gcd
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Optional, get_type_hints
 import typer
 from typer.core import TyperGroup
 from .errors import Note, UserError
+from .names import difficulty_names, import_rows, method_names, net_names
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
-METHOD_NAMES = (
-    'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc', 'posedual_ra',
-    'pseudopose', 'pseudopose_soft', 'posecons_drawn', 'data_distillation',
-    'posecons_kept', 'posecons_kept_eval', 'posecons_eval', 'posecons_one', 'posecons_drawn_kept',
-    'posecons_jc_kept', 'posecons_jc_kept_eval', 'posecons_jc_eval', 'posecons_jc_one', 'posecons_jc_drawn_kept', 'posecons_jc_drawn',
-    'posedual_jc_kept', 'posedual_jc_kept_eval', 'posedual_jc_eval', 'posedual_jc_one', 'posedual_jc_drawn_kept', 'posedual_jc_drawn',
-    'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06', 'foreground_06',
-    'certain_06', 'threshold_08', 'foreground_08', 'certain_08', 'threshold_02_equal', 'foreground_02_equal', 'threshold_04_equal', 'foreground_04_equal',
-    'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal', 'mean_teacher_99',
-    'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal', 'easy_easy', 'hard_hard',
-    'hard_easy', 'supervised_other', 'posedual_other', 'posedual_unlike', 'multiaugs', 'multiaugs_dual', 'sspcm', 'pair_jc2', 'pair_jc10', 'pair_jc17', 'pair_a90', 'pair_a120',
-    'pair_plain_a30', 'pair_plain_a60', 'pair_co_a30', 'pair_nothing', 'posedual_released', 'posedual_jc_released', 'sspcm_released')
-SHORT = dict(JointCutout='JC', JointOcclude='JO', CutMix='CM', RandAugment='RA', Cutout='CO')   # in this order
-DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
-NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0', 'hrnet_w32', 'hrnet_w48', 'mspn', 'mspn2')
-
 # %% auto #0
-__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights',
-           'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled', 'Boxes', 'BoxScore', 'Weights2', 'Other', 'Flips', 'NoMirror',
-           'Nms', 'MaxPeople', 'OtherData', 'Part', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known',
-           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower',
-           'names', 'check_device', 'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name',
-           'own_people', 'train', 'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit',
-           'predict', 'export', 'runs', 'report']
+__all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Weights', 'Flip', 'Shift', 'Device', 'Amp', 'Unlabeled',
+           'Boxes', 'BoxScore', 'Weights2', 'Other', 'Flips', 'NoMirror', 'Nms', 'MaxPeople', 'OtherData', 'Part',
+           'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'known', 'parse_size', 'parse_batch',
+           'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'check_device',
+           'mirror_fields', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'train',
+           'parse_seeds', 'sweep', 'compare', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'export', 'runs',
+           'report']
+
+# %% ../nbs/79_cli.ipynb #bc4b14a5
+Imported = Annotated[Optional[list[str]], typer.Option('--import', metavar='MODULE|FILE', show_default=False, rich_help_panel="Rows of one's own",
+    help="A module, or a .py file, that adds methods of one's own; may be given several times.")]
+
+class App(typer.Typer):
+    "An app whose verbs all take --import"
+    def command(self, *args, **kw):
+        register = super().command(*args, **kw)
+        def with_import(verb):
+            @wraps(verb)
+            def run(*args, imported=None, **options):
+                for where in imported or (): import_rows(where)
+                return verb(*args, **options)
+            hints, sign = get_type_hints(verb, include_extras=True), inspect.signature(verb)
+            own = [p.replace(annotation=hints[k]) for k,p in sign.parameters.items()]
+            more = inspect.Parameter('imported', inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Imported)
+            run.__signature__ = sign.replace(parameters=[*own, more])
+            run.__annotations__ = {**hints, 'imported': Imported}
+            register(run)
+            return verb     # as a function it is what it was
+        return with_import
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
@@ -72,7 +80,7 @@ class Calm(TyperGroup):
         typer.echo(sentence, err=True)
         raise typer.Exit(code)
 
-app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich', pretty_exceptions_show_locals=False,
+app = App(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich', pretty_exceptions_show_locals=False,
                   context_settings=dict(help_option_names=['-h', '--help']),
                   help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the easy-to-hard pair keep it.')
 
@@ -222,7 +230,7 @@ def narrower(
 
 def names(choices)->dict:
     "What a shell offers for an option"
-    return dict(autocompletion=lambda incomplete: [n for n in choices if n.startswith(incomplete)])
+    return dict(autocompletion=lambda incomplete: [n for n in (choices() if callable(choices) else choices) if n.startswith(incomplete)])
 
 Results = Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run, for a repository.')]
 Seed = Annotated[int, typer.Option(min=0, help='Everything random follows from it.')]
@@ -239,7 +247,7 @@ Unlabeled = Annotated[Optional[Path], typer.Option(help='Another folder for the 
 Boxes = Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.', show_default=False)]
 BoxScore = Annotated[Optional[float], typer.Option(help='Boxes of which the detector was less sure are left out; 0.3 if not given.', show_default=False)]
 Weights2 = Annotated[Optional[str], typer.Option(help='ImageNet weights of a second network, where they are not those of the first.', show_default=False)]
-Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(NET_NAMES))]
+Other = Annotated[Optional[str], typer.Option(help='The second network of unlike pairs, as --net of train.', show_default=False, **names(net_names))]
 Flips = Annotated[Optional[str], typer.Option(metavar='A:B,C:D|none', show_default=False,
     help='Joints that change places in a mirror, by name or number from 0; none: no joint does. Not given: from the file or the names.')]
 def mirror_fields(flips:str|None, no_mirror:bool)->dict: return dict(flips=parse_flips(flips), mirror=False if no_mirror else None)   # of build_protocol
@@ -272,12 +280,12 @@ def synth(
     val:Annotated[int, typer.Option(min=0, help='Validation pictures.')]=500,
     seed:Seed=0,
     size:Annotated[str, typer.Option(metavar='HxW', help='Height x width of a picture, px.')]='96x72',
-    difficulty:Annotated[str, typer.Option(help=f'{", ".join(DIFFICULTY_NAMES)}.', **names(DIFFICULTY_NAMES))]='easy',
+    difficulty:Annotated[str, typer.Option(help=f'{", ".join(difficulty_names())}.', **names(difficulty_names))]='easy',
     people:Annotated[int, typer.Option(min=1, help='People in a picture.')]=1,
     face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as in Leeds Sports Pose.')]=True,
 ):
     "Draw people and write them as a COCO folder."
-    known(difficulty, DIFFICULTY_NAMES, 'difficulty')
+    known(difficulty, difficulty_names(), 'difficulty')
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
     write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people, face=face, progress=True)
@@ -289,24 +297,24 @@ def synth(
 # %% ../nbs/79_cli.ipynb #e4a2447d
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
-    name:Annotated[Optional[str], typer.Argument(help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
+    name:Annotated[Optional[str], typer.Argument(help='One of them, down to every number of its views.', show_default=False, **names(method_names))]=None,
     group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
 ):
     "The table of methods: who teaches, what teacher and student see, what counts. With a name, all about one."
     if name is not None:
-        known(name, METHOD_NAMES, 'method')
+        known(name, method_names(), 'method')
         if group is not None: raise UserError('A method and --group were both given: give one of them.')
         from semipose.methods import facts
         return show_table([{name: k, '': v} for k, v in facts(name).items()])
     from semipose.methods import GROUPS, table
+    from semipose.views import STEPS, abbreviated
     if group is not None: known(group, tuple(GROUPS), 'group of methods')
-    short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
     for name in GROUPS if group is None else (group,):
-        show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'], 'it sees': short(r, 'teacher_view'),
-                     'student sees': short(r, 'student_views'), 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'], 'loss': r['loss']}
+        show_table([{'name': r['name'], 'labelled': abbreviated(r['labeled_view']), 'teacher': r['teacher'], 'it sees': abbreviated(r['teacher_view']),
+                     'student sees': abbreviated(r['student_views']), 'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'], 'loss': r['loss']}
                     for r in table(name)], title=name)
-    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five joints, JO covers two with patches, CO covers five places, '
-               'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
+    steps = ', '.join(f'{s.short} {s.does}' for s in STEPS if s.short)
+    typer.echo(f'A30 turns a little (the easy view), A60 then turns a lot (the hard view). {steps}. S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/79_cli.ipynb #357e9c48
 @app.command(epilog='Example:  semipose protocols coco-1k')
@@ -354,7 +362,7 @@ def own_people(
 @app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
                     'Example:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
 def train(
-    method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', **names(METHOD_NAMES))],
+    method:Annotated[str, typer.Argument(help='A method; `semipose methods` lists them.', **names(method_names))],
     data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.', show_default=False)]=None,
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
@@ -366,7 +374,7 @@ def train(
     seed:Seed=0,
     name:Annotated[Optional[str], typer.Option(help="The run's name; made from method, data, labels and seed if not given.", show_default=False)]=None,
     out:Annotated[Path, typer.Option(help='Folder of all runs.')]=Path('runs'),
-    net:Annotated[Optional[str], typer.Option(help=f'{", ".join(NET_NAMES)}, timm:NAME or fpn:NAME.', **names(NET_NAMES))]=None,
+    net:Annotated[Optional[str], typer.Option(help=f'{", ".join(net_names())}, timm:NAME or fpn:NAME.', **names(net_names))]=None,
     weights:Annotated[Optional[str], typer.Option(help="The encoder's: imagenet, pip:PACKAGE, a file, or none.")]=None,
     weights2:Weights2=None,
     size:Annotated[Optional[str], typer.Option(metavar='HxW', help='Height x width of a crop, px.')]=None,
@@ -384,9 +392,9 @@ def train(
     results:Results=Path('results'),
 ):
     "Train one method on your data. What is not typed, the protocol decides."
-    known(method, METHOD_NAMES, 'method')
+    known(method, method_names(), 'method')
     for n in (net, other):
-        if n is not None and not n.startswith(('timm:', 'fpn:')): known(n, NET_NAMES, 'network')
+        if n is not None and not n.startswith(('timm:', 'fpn:')): known(n, net_names(), 'network')
     if decode is not None: known(decode, CODECS, 'codec')
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, net=net, weights=weights, weights2=weights2, size=parse_size(size), steps=steps, start_steps=start_steps,
@@ -431,7 +439,7 @@ def _raise(e): raise e
 @app.command(epilog='Example:  semipose sweep demo --seeds 3\n\nExample:  semipose sweep lsp-100-small supervised naive posedual_jc --data data/lsp')
 def sweep(
     protocol:Annotated[str, typer.Argument(help='What is held equal; `semipose protocols` lists them.', **names(protocol_names()))],
-    methods:Annotated[Optional[list[str]], typer.Argument(help='The rows to train, in this order; all of them if not given.', show_default=False, **names(METHOD_NAMES))]=None,
+    methods:Annotated[Optional[list[str]], typer.Argument(help='The rows to train, in this order; all of them if not given.', show_default=False, **names(method_names))]=None,
     seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, 4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], typer.Option(help='A group of rows instead; `semipose methods` shows them.', show_default=False)]=None,
     data:Annotated[Optional[Path], typer.Option(help='A folder of people; not needed for drawn people.', show_default=False)]=None,
@@ -449,9 +457,9 @@ def sweep(
     amp:Amp=False,
 ):
     "Train every row that the ledger lacks under a protocol; stop it and start it as you like, or start it twice to share the work."
-    for name in methods or (): known(name, METHOD_NAMES, 'method')
+    for name in methods or (): known(name, method_names(), 'method')
     many = parse_seeds(seeds)
-    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
+    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, net_names(), 'network')
     p = build_protocol(protocol, other=other, weights=weights, weights2=weights2, **mirror_fields(flips, no_mirror))
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
@@ -476,7 +484,7 @@ def sweep(
 # %% ../nbs/79_cli.ipynb #d2f3434e
 @app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data data/lsp')
 def compare(
-    methods:Annotated[list[str], typer.Argument(help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
+    methods:Annotated[list[str], typer.Argument(help='Two or more methods, in the order in which they are trained.', **names(method_names))],
     data:Annotated[Optional[Path], typer.Option(help='A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.', show_default=False)]=None,
     labels:Annotated[Optional[list[str]], typer.Option(metavar='N|FILE', help='How many people may be used with their joints, or a COCO file; or both.', show_default=False)]=None,
     unlabeled:Unlabeled=None,
@@ -496,8 +504,8 @@ def compare(
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
 ):
     "Train several methods from one supervised start, everything else equal."
-    for name in methods: known(name, METHOD_NAMES, 'method')
-    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, NET_NAMES, 'network')
+    for name in methods: known(name, method_names(), 'method')
+    if other is not None and not other.startswith(('timm:', 'fpn:')): known(other, net_names(), 'network')
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, steps=steps, start_steps=start_steps, every=every, other=other,
                        **mirror_fields(flips, no_mirror))
