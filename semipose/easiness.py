@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 from .errors import UserError
 from .codecs import argmax
@@ -290,24 +291,22 @@ def ranks(
     x:Tensor,       # (...,n)
 )->Tensor:          # (...,n) from 1; equal values share their mean rank
     "Places in order of size"
-    less, same = x[...,:,None] > x[...,None,:], x[...,:,None] == x[...,None,:]
-    return less.sum(-1) + (same.sum(-1) + 1)/2
+    return torch.from_numpy(stats.rankdata(x.numpy(), axis=-1))
 
 def spearman(
     x:Tensor,       # (...,n)
     y:Tensor,       # (...,n); broadcasts against `x`
 )->Tensor:          # (...) in [-1,1]; 0 where all values are equal
     "Correlation of ranks"
-    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(x).double(), ranks(y).double()))
+    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(x), ranks(y)))     # many at once, which scipy's does not
     return (a*b).sum(-1)/(a.norm(dim=-1)*b.norm(dim=-1)).clamp(min=1e-12)
 
 def kendall(
     x:Tensor,       # (n,)
     y:Tensor,       # (n,)
-)->Tensor:          # () in [-1,1]; 0 where all values are equal
+)->float:           # in [-1,1]; 0 where all values are equal
     "Pairs in the same order less pairs in the other, over all that are in any (tau-b)"
-    a, b = ((v[:,None] - v[None]).sign() for v in (x.double(), y.double()))
-    return (a*b).sum()/(a.square().sum()*b.square().sum()).sqrt().clamp(min=1e-12)
+    return float(np.nan_to_num(stats.kendalltau(x.numpy(), y.numpy()).statistic))
 
 def left_out(
     x:Tensor,       # (n,) what the rule says
@@ -336,7 +335,8 @@ def judge(
     "Every rule against what the pairs gained"
     rules, y = RULES if rules is None else rules, torch.as_tensor(gained, dtype=torch.float64)
     if len(pairs) < 4: raise UserError(f'{len(pairs)} pairs are too few to judge a rule by: train at least 4.')
-    rows = [dict(rule=name, spearman=float(spearman(x, y)), kendall=float(kendall(x, y)), left_out=float(left_out(x, y))) for name, x in zip(rules, said(pairs, rules))]
+    rows = [dict(rule=name, spearman=float(spearman(x, y)), kendall=kendall(x, y), left_out=float(left_out(x, y)))
+            for name, x in zip(rules, said(pairs, rules))]
     return sorted(rows, key=lambda r: -r['spearman'])
 
 def luck(

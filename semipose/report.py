@@ -389,9 +389,10 @@ def teaches(
 )->str:         # plain words, '' for a method that is no longer in the table
     "Who teaches"
     if name not in METHODS: return ''
-    kind, views = type(METHODS[name].teacher).__name__, METHODS[name].teacher_views
+    who, views = type(METHODS[name].teacher), METHODS[name].teacher_views
+    kind, about = who.__name__, (who.__doc__ or '').split(' (')[0]      # a teacher of one's own: by its docstring
     where = 'on the easy view' if views == (A30,) else 'on the hard view' if views == (A60,) else 'on several views' if len(views) > 1 else 'on the plain crop'
-    return TEACHES.get(kind, kind) + ('' if kind in ('Nobody', 'BothWays') else f', {where}')
+    return TEACHES.get(kind, about or kind) + ('' if kind in ('Nobody', 'BothWays') else f', {where}')
 
 def told(runs:list[Run])->str:
     "Runs in half a sentence"

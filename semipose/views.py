@@ -51,19 +51,21 @@ def plain(
 
 # %% ../nbs/20_views.ipynb #6c811c14
 class ViewStep:
-    "One thing that a view does to every picture of a batch; a frozen dataclass of one's own derives from this"
-    short = ''              # in tables, e.g. 'JC'; '' = the name of the class
-    does = ''               # half a sentence, e.g. 'hides joints'
-    needs_joints = False    # must be told the joints that a teacher found
+    "One step of a view. It goes on from what was decided so far, by chance, and touches no picture"
+    short, does = '', ''    # in tables, e.g. 'JC', or '' = the name of the class; half a sentence, e.g. 'hides joints'
     only_moves = False      # hides nothing and changes no colour
+    needs_joints = False    # does it hide joints?
+    flip = 0.               # how often it mirrors
+    released = False        # does it repeat a defect of released code?
     def __call__(self,
         draw:Draw,              # the view so far
         size:tuple[int,int],    # crop (H,W), px
-        joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here)
+        joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here), for steps that hide
         generator=None,         # torch.Generator of the device
     )->Draw:                    # the view continued
-        raise NotImplementedError(f'{type(self).__name__} says nothing of what it does: define __call__.')
+        raise NotImplementedError(f'{type(self).__name__} does not say what it does to a view.')
 
+# %% ../nbs/20_views.ipynb #960229b2
 def knob(
     default=...,            # of the field; ...: it has none
     top:float=1.,           # largest value of a slider
@@ -151,7 +153,8 @@ class JointCutout(ViewStep):
     jitter:float = knob(10., top=30, by=1, rest=10.)   # standard deviation of the box's centre about the joint, px
     released:int = 0      # 2: height and width swapped at the border, joints with replacement from all channels, one box a joint
     channels:int = 0      # a released network's; those beyond the K joints point anywhere
-    short, does, needs_joints = 'JC', 'hides five joints', True
+    short, does = 'JC', 'hides five joints'
+    needs_joints = True
 
     def __call__(self, draw:Draw, size:tuple[int,int],
         joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here)
@@ -193,7 +196,8 @@ class JointOcclude(ViewStep):
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
     released:bool = False # x and y swapped on both sides, so the patches miss the joints
-    short, does, needs_joints = 'JO', 'covers two with patches', True
+    short, does = 'JO', 'covers two with patches'
+    needs_joints = True
 
     def __call__(self, draw:Draw, size:tuple[int,int],
         joints=None,            # as JointCutout
