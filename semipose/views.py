@@ -4,7 +4,8 @@
 
 # %% ../nbs/20_views.ipynb #6a0e5a34
 from __future__ import annotations
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 import torch
 from torch import Tensor
@@ -13,11 +14,11 @@ from .geometry import affine, compose, invert, move, translate, warp, window, fl
 from .codecs import Gaussian, moved, renamed
 
 # %% auto #0
-__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'Hole', 'Draw',
-           'plain', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others', 'JointOcclude', 'Cutout',
-           'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add',
-           'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'unmirrored',
-           'render', 'piece', 'covered', 'joints_in', 'carry']
+__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'STEPS', 'Hole',
+           'Draw', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'JointCutout', 'others',
+           'JointOcclude', 'Cutout', 'CutMix', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize',
+           'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View',
+           'as_view', 'abbreviated', 'unmirrored', 'render', 'piece', 'covered', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -48,16 +49,45 @@ def plain(
     "The plain crop: what evaluation sees"
     return Draw(window(size).to(device).expand(n,3,3), torch.zeros(n, dtype=torch.bool, device=device))
 
+# %% ../nbs/20_views.ipynb #6c811c14
+class ViewStep:
+    "One step of a view. It goes on from what was decided so far, by chance, and touches no picture"
+    short, does = '', ''    # in tables, e.g. 'JC', or '' = the name of the class; half a sentence, e.g. 'hides joints'
+    only_moves = False      # hides nothing and changes no colour
+    needs_joints = False    # does it hide joints?
+    flip = 0.               # how often it mirrors
+    released = False        # does it repeat a defect of released code?
+    def __call__(self,
+        draw:Draw,              # the view so far
+        size:tuple[int,int],    # crop (H,W), px
+        joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here), for steps that hide
+        generator=None,         # torch.Generator of the device
+    )->Draw:                    # the view continued
+        raise NotImplementedError(f'{type(self).__name__} does not say what it does to a view.')
+
+# %% ../nbs/20_views.ipynb #960229b2
+def knob(
+    default=...,            # of the field; ...: it has none
+    top:float=1.,           # largest value of a slider
+    by:float|None=None,     # what the slider moves by; None: whole numbers
+    name:str='',            # of the slider; '' = the field's
+    label:str='',           # beside the slider; '' = its name
+    rest:float=0.,          # where it stands while the step is off
+):                          # a dataclass field
+    "A field that a slider may turn"
+    return field(**({} if default is ... else dict(default=default)), metadata=dict(top=top, by=by, name=name, label=label, rest=rest))
+
 # %% ../nbs/20_views.ipynb #c24dc2fe
 @dataclass(frozen=True)
-class Affine:
+class Affine(ViewStep):
     "Turn, resize and perhaps mirror about the crop's centre (Xie et al. 2021, Sec. 4.1)"
-    rotate:float        # standard deviation of the angle, degrees; clipped at twice this
-    scale:float = .25   # standard deviation of the size, clipped at 1 -+ this
-    p:float = 1.        # how often the picture is turned at all
-    flip:float = 0.     # how often it is mirrored
+    rotate:float = knob(top=120, by=1)                              # standard deviation of the angle, degrees; clipped at twice this
+    scale:float = knob(.25, top=.6, by=.01, label='size')           # standard deviation of the size, clipped at 1 -+ this
+    p:float = knob(1., top=1, by=.05, label='chance', rest=1.)      # how often the picture is turned at all
+    flip:float = knob(0., top=1, by=.1, label='mirror')             # how often it is mirrored
     released:bool = False  # turn in normalised coordinates, so not rigidly, and move heatmaps by pixel centres
     box:bool = False       # the factor of size is the box's, so a size above 1 shrinks the person
+    only_moves = True
 
     def __call__(self,
         draw:Draw,              # the view so far
@@ -83,10 +113,11 @@ def aspect(
     return compose(translate(-(W-1)/2, -(H-1)/2), torch.tensor([[[r,0.,0.],[0.,1.,0.],[0.,0.,1.]]]), translate((W-1)/2, (H-1)/2))
 
 @dataclass(frozen=True)
-class Zoom:
+class Zoom(ViewStep):
     "Enlarge or shrink, and perhaps mirror, by a fixed amount: the views that Data Distillation averages"
     scale:float = 1.    # above 1 enlarges the person
     flip:bool = False   # mirror
+    only_moves = True
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         flip = torch.full_like(draw.flip, self.flip)
@@ -114,14 +145,15 @@ def halves(
     return size[0]/256*(low + (high-low)*torch.rand(*shape, 2, generator=generator, device=device))
 
 @dataclass(frozen=True)
-class JointCutout:
+class JointCutout(ViewStep):
     "Hide boxes around a few joints that the teacher found (Xie et al. 2021, Sec. 3.3; pixel sizes at 256 px crop height)"
-    n:int = 5             # joints hidden in each picture
+    n:int = knob(5, top=17, name='joints')  # joints hidden in each picture
     low:float = 10.       # smallest half-side, px
     high:float = 19.      # largest half-side, px
-    jitter:float = 10.    # standard deviation of the box's centre about the joint, px
+    jitter:float = knob(10., top=30, by=1, rest=10.)   # standard deviation of the box's centre about the joint, px
     released:int = 0      # 2: height and width swapped at the border, joints with replacement from all channels, one box a joint
     channels:int = 0      # a released network's; those beyond the K joints point anywhere
+    short, does = 'JC', 'hides five joints'
     needs_joints = True
 
     def __call__(self, draw:Draw, size:tuple[int,int],
@@ -158,12 +190,13 @@ def others(
     return (torch.arange(B, device=device)[:,None] + step) % B
 
 @dataclass(frozen=True)
-class JointOcclude:
+class JointOcclude(ViewStep):
     "Paste pieces cut around joints of other people on joints of this one (MultiAugs; SSPCM)"
-    n:int = 2             # patches in each picture
+    n:int = knob(2, top=10, name='pasted')  # patches in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
     released:bool = False # x and y swapped on both sides, so the patches miss the joints
+    short, does = 'JO', 'covers two with patches'
     needs_joints = True
 
     def __call__(self, draw:Draw, size:tuple[int,int],
@@ -184,11 +217,12 @@ class JointOcclude:
 
 # %% ../nbs/20_views.ipynb #536e6c3a
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(ViewStep):
     "Hide boxes anywhere (MultiAugs' CO, sizes as in its code)"
-    n:int = 5             # boxes in each picture
+    n:int = knob(5, top=30, name='holes')   # boxes in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
+    short, does = 'CO', 'covers five places'
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         B, dev = len(draw), draw.M.device
@@ -196,11 +230,12 @@ class Cutout:
         return replace(draw, holes=draw.holes + (Hole(torch.cat([centre, halves((B,self.n), self.low, self.high, size, generator, dev)], -1), draw.M),))
 
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(ViewStep):
     "Paste pieces of other pictures where they were (MultiAugs' CM, sizes as in its code)"
-    n:int = 2             # pieces in each picture
+    n:int = knob(2, top=10, name='pieces')  # pieces in each picture
     low:float = 10.       # smallest half-side, px at 256 px crop height
     high:float = 19.      # largest half-side, px at 256 px crop height
+    short, does = 'CM', 'pastes from another person'
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         hole = Cutout(self.n, self.low, self.high)(draw, size, joints, generator).holes[-1]
@@ -260,11 +295,12 @@ def recolor(
     return x
 
 @dataclass(frozen=True)
-class RandAugment:
+class RandAugment(ViewStep):
     "n random colour changes or one square hole, per picture (Cubuk et al. 2020; the list of changes is Xie et al.'s, pixel sizes at 256 px crop height)"
     n:int = 2           # changes in each picture, drawn with replacement
-    m:float = 20.       # strength, of 30
+    m:float = knob(20., top=30, name='colours')     # strength, of 30
     hole:float = 80.    # side of the largest hole, px
+    short, does = 'RA', 'changes colours'
 
     def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
         B, dev, (H, W) = len(draw), draw.M.device, size
@@ -299,6 +335,8 @@ class View:
         return start
     @property
     def needs_joints(self): return any(getattr(s, 'needs_joints', False) for s in self.steps)
+    @property
+    def only_moves(self): return all(getattr(s, 'only_moves', False) for s in self.steps)
     def __repr__(self): return self.name
 
 def as_view(v)->View:
@@ -312,6 +350,16 @@ A60 = View('A60', (Affine(30, p=.8),))
 A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True, box=True),))
 JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
 SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True) for s in (.9, .7, 1.1, 1.3) for f in (False, True))
+
+# %% ../nbs/20_views.ipynb #9a11419a
+STEPS = (RandAugment, JointCutout, JointOcclude, Cutout, CutMix, Affine, Zoom)
+
+def abbreviated(
+    text,       # a view, or words in which views are named
+)->str:         # e.g. 'JC(5) >> A60'
+    "Short forms in place of the steps' names"
+    names = {s.__name__: s.short for s in STEPS if s.short}
+    return re.sub('|'.join(sorted(names, key=len, reverse=True)), lambda m: names[m[0]], str(text))
 
 # %% ../nbs/20_views.ipynb #5c8dce7c
 def unmirrored(
