@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 import numpy as np
 import torch
-from fastcore.basics import patch
+from fastai.torch_core import patch
 from .codecs import response
 from .evaluate.coco import Matches, coco_results, judge
 from .evaluate.mpii import NOT_IN_MEAN, pck_table

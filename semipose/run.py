@@ -10,7 +10,7 @@ from dataclasses import replace as changed
 from datetime import datetime, timezone
 from pathlib import Path
 from fastai.callback.core import Callback
-from fastcore.basics import patch
+from fastai.torch_core import patch
 from .errors import UserError
 from .files import make_folder, only_writer
 from .skeletons import Skeleton
