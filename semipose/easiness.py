@@ -68,8 +68,10 @@ def what(v)->tuple:   # equal for views that do the same, whatever they are call
     return v.base, v.steps, getattr(v, 'blur', 0), getattr(v, 'noise', 0)
 
 def all_views()->tuple:
-    "Every view of the ladders and beside them, each once"
-    return tuple({what(v): v for v in (*(v for l in LADDERS.values() for v in l.values()), *OTHERS)}.values())
+    "Every view of the ladders, beside them, and of the table's pairs, each once"
+    found = {what(v): v for v in (*(v for l in LADDERS.values() for v in l.values()), *OTHERS)}
+    for v in (v for pair in pairs().values() for v in pair): found.setdefault(what(v), v)
+    return tuple(found.values())
 
 # %% ../nbs/61_easiness.ipynb #aa833ae2
 def home(
