@@ -23,10 +23,10 @@ from .predict import as_list, decode, look, map_back, mean_heat
 from .methods import A90, METHODS, NOTHING
 
 # %% auto #0
-__all__ = ['LADDERS', 'OTHERS', 'RULES', 'ON_A30', 'ELSE', 'Spoilt', 'what', 'all_views', 'home', 'in_sight', 'one_look',
+__all__ = ['LADDERS', 'OTHERS', 'RULES', 'ON_A30', 'ELSE', 'Spoilt', 'what', 'pairs', 'all_views', 'home', 'in_sight', 'one_look',
            'Measured', 'people_of', 'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers',
-           'pairs', 'ranks', 'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose',
-           'short', 'gap_figure', 'pairs_figure']
+           'ranks', 'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose', 'short',
+           'gap_figure', 'pairs_figure']
 
 # %% ../nbs/61_easiness.ipynb #09d15bf9
 @dataclass(frozen=True)
@@ -67,9 +67,17 @@ def what(v)->tuple:   # equal for views that do the same, whatever they are call
     "A view without its name"
     return v.base, v.steps, getattr(v, 'blur', 0), getattr(v, 'noise', 0)
 
+def pairs()->dict:      # name -> (teacher's view, student's view)
+    "The rows of the table that differ in nothing but their pair: one network teaches itself, everything counts"
+    like = METHODS['posecons']
+    return {n: (m.teacher_view, m.student_views[0]) for n,m in METHODS.items()
+            if m.student_views and replace(like, teacher_view=m.teacher_view, student_views=m.student_views[:1]) == m}
+
 def all_views()->tuple:
-    "Every view of the ladders and beside them, each once"
-    return tuple({what(v): v for v in (*(v for l in LADDERS.values() for v in l.values()), *OTHERS)}.values())
+    "Every view of the ladders, beside them, and of the table's pairs, each once"
+    found = {what(v): v for v in (*(v for l in LADDERS.values() for v in l.values()), *OTHERS)}
+    for v in (v for pair in pairs().values() for v in pair): found.setdefault(what(v), v)
+    return tuple(found.values())
 
 # %% ../nbs/61_easiness.ipynb #aa833ae2
 def home(
@@ -279,12 +287,6 @@ RULES = {
     'taught':                  lambda p: p['taught'],
     'taught in sight':         lambda p: p['taught_in_sight'],
     'student in doubt':        lambda p: p['student']*(1 - p['student'])}
-
-def pairs()->dict:      # name -> (teacher's view, student's view)
-    "The rows of the table that differ in nothing but their pair: one network teaches itself, everything counts"
-    like = METHODS['posecons']
-    return {n: (m.teacher_view, m.student_views[0]) for n,m in METHODS.items()
-            if m.student_views and replace(like, teacher_view=m.teacher_view, student_views=m.student_views[:1]) == m}
 
 # %% ../nbs/61_easiness.ipynb #2b23e2d6
 def ranks(

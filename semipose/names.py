@@ -59,23 +59,30 @@ def import_rows(
     "Bring in a module that adds rows, views or networks of one's own"
     path = Path(where)
     is_file = path.suffix == '.py'
-    if is_file and not path.is_file(): raise UserError(f'--import {where}: there is no such file; give a Python file, or the name of a module.')
-    here = str(Path.cwd())
-    try:
-        if not is_file:
-            if here not in sys.path: sys.path.insert(0, here)   # the command `semipose` does not look there by itself
-            return importlib.import_module(where).__name__
-        name = path.stem
-        if (old := sys.modules.get(name)) and getattr(old, '__file__', None) != str(path.resolve()):
-            raise UserError(f'--import {where}: a module named {name} is loaded already; give the file another name.')
-        if old: return name
-        spec = spec_from_file_location(name, path.resolve())
-        sys.modules[name] = module_from_spec(spec)
-        try: spec.loader.exec_module(sys.modules[name])
-        except BaseException: del sys.modules[name]; raise
-        return name
-    except UserError: raise
+    if is_file and not path.is_file():
+        raise UserError(f'--import {where}: there is no such file; give a Python file, or the name of a module.')
+    try: return _import_file(path) if is_file else _import_module(where)
+    except UserError as e: raise UserError(f'--import {where}: {e}') from None
     except ModuleNotFoundError as e:
         if e.name != where: raise UserError(f'--import {where}: it needs {e.name}, which is not installed.') from None
-        raise UserError(f'--import {where}: there is no module of that name, here or among the installed ones; give a file, as in {where}.py.') from None
+        raise UserError(f'--import {where}: there is no module of that name, here or among the installed ones; '
+                        f'give a file, as in {where}.py.') from None
     except Exception as e: raise UserError(f'--import {where}: {type(e).__name__} while it was imported: {e}') from e
+
+def _import_module(name:str)->str:
+    here = str(Path.cwd())
+    if here not in sys.path: sys.path.insert(0, here)   # the command `semipose` does not look there by itself
+    return importlib.import_module(name).__name__
+
+def _import_file(path:Path)->str:
+    name, place = path.stem, str(path.resolve())
+    if old := sys.modules.get(name):
+        if getattr(old, '__file__', None) == place: return name
+        raise UserError(f'a module named {name} is loaded already; give the file another name.')
+    spec = spec_from_file_location(name, place)
+    sys.modules[name] = module_from_spec(spec)
+    try: spec.loader.exec_module(sys.modules[name])
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return name

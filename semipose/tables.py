@@ -370,6 +370,7 @@ def changed(
         same |= {'label file' if k == 'labels' else k: v for k,v in e.source.items() if v != usual.source.get(k)}
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
 
+# %% ../nbs/73_tables.ipynb #855833dc
 def variants(
     entries:Sequence[Entry],        # of one protocol
     resample:Resamples|None=None,
@@ -418,7 +419,7 @@ def shared_seeds(
     return [e for e in entries if e.seed in half] if half else list(entries)
 
 # %% ../nbs/73_tables.ipynb #c5826373
-BARS = ('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); '
+BARS = ('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone)\n'
         'filled: two seeds or more exclude zero; small dots: seeds')
 
 def gains_figure(
@@ -430,10 +431,10 @@ def gains_figure(
     usual = max(sets, key=lambda s: (sets[s], len(s)), default=())
     rank = lambda r: (seeds_of(r) == usual, len(seeds_of(r)), seeds_of(r), r['gain']['difference'])
     some = sorted([r for r in some if r['gain']], key=rank)
-    seeds, tall = [seeds_of(r) for r in some], 1. + .215*len(some)      # inches; .5 below the axes, the others above
+    seeds, tall = [seeds_of(r) for r in some], 1.1 + .215*len(some)     # inches; .6 below the axes, the others above
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
         fig = Picture(figsize=(8.6, tall))
-        ax = fig.add_axes([.30, .5/tall, .54, 1 - 1./tall])
+        ax = fig.add_axes([.30, .6/tall, .54, 1 - 1.1/tall])
         for i,r in enumerate(some): _gain(ax, i, r['gain'], color(r['method']))
         _bounds(ax, some)
         ax.axvline(0, color=INK, lw=1)
@@ -449,7 +450,7 @@ def gains_figure(
         words += f', AP points; seeds: {seeds_said(usual)}' + ', or those in brackets, below the line'*(len(sets) > 1)
         fig.text(.01, 1 - .2/tall, words, va='top', fontsize=10.5)
         ax.set(ylim=(-.7, len(some)-.3))
-        fig.text(.99, .1/tall, BARS, ha='right', fontsize=8.5, color=MUTED)
+        fig.text(.99, .06/tall, BARS, ha='right', fontsize=8.5, color=MUTED)
         return fig
 
 # %% ../nbs/73_tables.ipynb #57c7e5e8
@@ -544,10 +545,10 @@ def _attempts(ax, names, methods, lift, head)->set:
         ax.plot(x, y + lift(mine), color=color(name), lw=1.7 if equal else 2, ls=(0,(1,1.4)) if equal else '-',
                 label=None if short(name) in labels else short(name))
         labels.add(short(name))
-    for n, c in (('posecons', INK), ('naive', color('naive'))):
+    for n in ('posecons', 'naive'):
         if n in methods:
             x, y = mean_curve(methods[n])
-            ax.plot(x, y + lift(methods[n]), color=c, lw=1.1, alpha=.7, zorder=1)
+            ax.plot(x, y + lift(methods[n]), color=color(n), lw=1.1, alpha=.7, zorder=1)
     if names: ax.legend(frameon=False, fontsize=8, ncols=2, loc='upper right', handlelength=1.6, borderaxespad=.2)
     else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
     return pairs
@@ -577,7 +578,7 @@ def failed_figure(
         for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
         words = ['Dotted: with an equal pair, where no easier view teaches.']*('equal' in drawn)
         words += ['Solid, A to C: with the easy-hard pair.']*('hard' in drawn)
-        head = (f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (black), '
+        head = (f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (green), '
                 'plain consistency (red).' + MOVED*some_moved(methods, lift))
         fig.text(.055, .985, f'{head}\n{" ".join(words)}', color=MUTED, fontsize=9.5, va='top')
         return fig

@@ -461,6 +461,7 @@ def test_one_method_is_told_with_all_its_numbers():
 
 
 def test_methods_are_all_listed():
+    from semipose.methods import METHODS
     out = typed("methods").stdout
     assert all(f" {name} " in out for name in METHODS)
 

@@ -609,7 +609,6 @@ def test_a_colour_is_the_same_in_every_room():
 @pytest.fixture
 def undone():
     "the tables as they were"
-    import semipose.methods as room
     kept = [(t, dict(t)) for t in (TABLE, METHODS)], {g: dict(r) for g, r in GROUPS.items()}
     yield
     for t, was in kept[0]: t.clear(); t.update(was)

@@ -1,6 +1,5 @@
 """Names are those of the tables, told without loading them; rows of one's own come in by name."""
 import json, subprocess, sys
-from pathlib import Path
 
 import pytest
 from semipose.errors import UserError
@@ -66,7 +65,8 @@ def test_a_row_of_ones_own_trains_sweeps_evaluates_and_compares(tmp_path):
 def test_what_is_wrong_with_a_module_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, text in dict(broken="1/0", needs="import nothing_of_this_name", wrong="def f(:").items(): (tmp_path/f"{name}_rows.py").write_text(text)
-    for where, says in (("no_such_file.py", "no such file"), ("no_such_module_here", "no module of that name"), ("broken_rows.py", "ZeroDivisionError"), ("broken_rows", "ZeroDivisionError"),
+    for where, says in (("no_such_file.py", "no such file"),
+                        ("no_such_module_here", "no module of that name"), ("broken_rows.py", "ZeroDivisionError"), ("broken_rows", "ZeroDivisionError"),
                         ("needs_rows.py", "needs nothing_of_this_name"), ("wrong_rows.py", "SyntaxError"), ("sub/json.py", "no such file")):
         with pytest.raises(UserError, match=says) as e: import_rows(where)
         assert "\n" not in str(e.value) and f"--import {where}" in str(e.value)

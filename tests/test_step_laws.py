@@ -23,7 +23,7 @@ def kept(path): return json.loads(path.read_text())
 
 def near(a, b, rtol=1e-5, floor=1e-9): return abs(a - b) <= rtol*max(abs(a), abs(b)) + floor
 
-@pytest.mark.parametrize('name', rows())
+@pytest.mark.parametrize('name', kept(STEPS))
 def test_losses_and_gradients_of_a_step_are_what_they_were(name):
     "Up to the last digits, in which processors differ; `scripts/compare_steps.py REV` compares to the bit on one machine"
     m, start = rows()[name]
@@ -34,7 +34,7 @@ def test_losses_and_gradients_of_a_step_are_what_they_were(name):
         for k, (got, want) in enumerate(zip(now['grads'], then['grads'], strict=True)):
             for a, b in zip(got, want, strict=True): assert abs(a - b) <= 2e-5*max(got[0], want[0]) + 1e-9, (k, got, want)
 
-def test_no_row_was_lost(): assert set(kept(STEPS)) == set(rows())
+def test_no_row_was_lost(): assert set(kept(STEPS)) <= set(rows())     # one that came since has its own laws
 
 def entries():
     "file -> what its entry says: terms, definition, AP of the mean and of each network, outcome, work; its name holds method, seed and key"
