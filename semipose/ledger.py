@@ -153,8 +153,8 @@ def _people_fit(people:dict)->bool:
 KINDS = dict(
     method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int,
     steps=int, cost=dict, curve=list, command=str, begun=str, sentence=str, revision=(str, type(None)), best=dict,
-    collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)),
-    line=(str, type(None)), source=(dict, type(None)))
+    collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)),
+    own=(dict, type(None)), line=(str, type(None)), source=(dict, type(None)))
 
 # %% ../nbs/68_ledger.ipynb #5bab3052
 def _faults_of_curve(curve:list):
@@ -250,7 +250,8 @@ def example_entry(
         return dict(step=step, ap=a, ap_ensemble=a, peak_unlabeled=peak, seconds=step/10, nets=[dict(ap=a)])
     return Entry(
         method, method.replace('_', ' '), protocol, seed, terms='fedcba', key='abcdef', settings=dict(name=protocol),
-        labeled=16, unlabeled=people, steps=100, cost=dict(forward=64, backward=40), curve=[row(0, ap*.8, .6), row(100, ap, .6)],
+        labeled=16, unlabeled=people, steps=100, cost=dict(forward=64, backward=40),
+        curve=[row(0, ap*.8, .6), row(100, ap, .6)],
         best=dict(step=100, ap=ap, chosen_on='validation'), collapsed=False, seconds=10., hardware='no machine',
         versions={}, revision=None, command='none', begun='2026-01-01T00:00:00+00:00', sentence='made up',
         people=dict(val=f'{seed:06x}', nets=[found.to_dict()]))
