@@ -19,6 +19,7 @@ from semipose.easiness import accuracy, again, all_views, alone_ap, fresh_statis
 from semipose.errors import UserError
 from semipose.methods import A90, NOTHING, title
 from semipose.run import codec_of, hardware, load_run, read_recipe, read_result, revision, versions
+from semipose.watch import each_of
 from semipose.views import A30, A60, CO, JC, PLAIN, RA, Cutout, JointCutout
 
 MATRIX = (PLAIN, A30, A60, A90, JC, CO, RA, JC >> A60, RA >> A60, A30 >> Cutout(20), JointCutout(17) >> A60, NOTHING)
@@ -67,7 +68,7 @@ def gained(args):
         seen[name] = [torch.tensor([100 * float(alone_ap(m.oks[0, 0][w], m.score[0, 0][w])) for w in who]) for m in looks]
         pck, fresh_pck = (100 * float(m.hits.sum() / m.asked.sum()) for m in looks)
         fresh_ap = 100 * float(alone_ap(looks[1].oks[0, 0], looks[1].score[0, 0]))
-        row = rows[name] = dict(title=title(recipe_title(name)), ap=read_result(folder / name)["last"]["ap1"], pck=pck, fresh_ap=fresh_ap, fresh_pck=fresh_pck)
+        row = rows[name] = dict(title=title(recipe_title(name)), ap=each_of(read_result(folder / name)["last"])[0], pck=pck, fresh_ap=fresh_ap, fresh_pck=fresh_pck)
         for other in ("start", "supervised"):
             if name in ("start", other): continue
             for kind, key, i in (("over", "ap", 0), ("fresh_over", "fresh_ap", 1)):

@@ -14,36 +14,43 @@ from typing import Annotated, Optional, get_type_hints
 import typer
 from typer.core import TyperGroup
 from .errors import Note, UserError
+from .names import difficulty_names, import_rows, method_names, net_names
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
-METHOD_NAMES = (
-    'supervised', 'supervised_strong', 'supervised_both', 'naive', 'naive_equal', 'posecons', 'posecons_jc', 'posecons_ra', 'posedual', 'posedual_jc', 'posedual_ra',
-    'pseudopose', 'pseudopose_soft', 'posecons_drawn', 'data_distillation',
-    'posecons_kept', 'posecons_kept_eval', 'posecons_eval', 'posecons_one', 'posecons_drawn_kept',
-    'posecons_jc_kept', 'posecons_jc_kept_eval', 'posecons_jc_eval', 'posecons_jc_one', 'posecons_jc_drawn_kept', 'posecons_jc_drawn',
-    'naive_joined', 'posecons_joined', 'posecons_jc_joined', 'posedual_jc_joined', 'posecons_kept_joined', 'posedual_jc_kept_joined', 'posecons_drawn_joined',
-    'posedual_jc_drawn_joined', 'posedual_jc_kept', 'posedual_jc_kept_eval', 'posedual_jc_eval', 'posedual_jc_one', 'posedual_jc_drawn_kept', 'posedual_jc_drawn',
-    'threshold_02', 'foreground_02', 'threshold_04', 'foreground_04', 'threshold_06', 'foreground_06',
-    'certain_06', 'threshold_08', 'foreground_08', 'certain_08', 'threshold_02_equal', 'foreground_02_equal', 'threshold_04_equal', 'foreground_04_equal',
-    'threshold_06_equal', 'foreground_06_equal', 'certain_06_equal', 'threshold_08_equal', 'foreground_08_equal', 'certain_08_equal', 'mean_teacher_99',
-    'mean_teacher', 'mean_teacher_99_equal', 'mean_teacher_equal', 'balanced', 'foreground_x10', 'balanced_equal', 'foreground_x10_equal', 'easy_easy', 'hard_hard',
-    'hard_easy', 'supervised_other', 'posedual_other', 'posedual_unlike', 'multiaugs', 'multiaugs_dual', 'sspcm', 'pair_jc2', 'pair_jc10', 'pair_jc17', 'pair_a90', 'pair_a120',
-    'pair_plain_a30', 'pair_plain_a60', 'pair_co_a30', 'pair_nothing', 'posedual_released', 'posedual_jc_released', 'sspcm_released')
-SHORT = dict(JointCutout='JC', JointOcclude='JO', CutMix='CM', RandAugment='RA', Cutout='CO')   # in this order
-DIFFICULTY_NAMES = ('easy', 'medium', 'hard', 'demo')
-NET_NAMES = ('tiny', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'tf_efficientnet_lite0', 'hrnet_w32', 'hrnet_w48', 'mspn', 'mspn2')
-
 # %% auto #0
-__all__ = ['METHOD_NAMES', 'SHORT', 'DIFFICULTY_NAMES', 'NET_NAMES', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run',
-           'Keep', 'Other', 'ProtocolName', 'Labels', 'Shift', 'OtherData', 'Part', 'DETECTOR_KINDS', 'FORMAT_NAMES',
-           'FORMAT_HELP', 'Format', 'Pictures', 'notes', 'Calm', 'tell_version', 'before', 'main', 'grouped', 'known',
-           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower',
-           'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge', 'check_network', 'demo',
-           'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'Folders', 'begin', 'finish',
-           'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison', 'beside',
-           'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label',
-           'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+__all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName', 'Labels',
+           'Shift', 'OtherData', 'Part', 'DETECTOR_KINDS', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App',
+           'notes', 'Calm', 'tell_version', 'before', 'main', 'grouped', 'known', 'parse_size', 'parse_batch',
+           'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People',
+           'Budget', 'Weights', 'Machine', 'Look', 'Judge', 'check_network', 'demo', 'synth', 'methods', 'protocols',
+           'nets', 'run_name', 'own_people', 'Settings', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds',
+           'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit',
+           'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert',
+           'export', 'runs', 'report']
+
+# %% ../nbs/79_cli.ipynb #bc4b14a5
+Imported = Annotated[Optional[list[str]], typer.Option(
+    '--import', metavar='MODULE|FILE', show_default=False, rich_help_panel="Rows of one's own",
+    help="A module, or a .py file, that adds methods of one's own; may be given several times.")]
+
+class App(typer.Typer):
+    "An app whose verbs all take --import"
+    def command(self, *args, **kw):
+        register = super().command(*args, **kw)
+        def with_import(verb):
+            @wraps(verb)
+            def run(*args, imported=None, **options):
+                for where in imported or (): import_rows(where)
+                return verb(*args, **options)
+            hints, sign = get_type_hints(verb, include_extras=True), inspect.signature(verb)
+            own = [p.replace(annotation=hints[k]) for k,p in sign.parameters.items()]
+            more = inspect.Parameter('imported', inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Imported)
+            run.__signature__ = sign.replace(parameters=[*own, more])
+            run.__annotations__ = {**hints, 'imported': Imported}
+            register(run)
+            return verb     # as a function it is what it was
+        return with_import
 
 # %% ../nbs/79_cli.ipynb #721d1383
 RESUMED = ' What was measured so far is kept: the same command with --resume goes on from there.'
@@ -79,9 +86,9 @@ class Calm(TyperGroup):
         raise typer.Exit(code)
 
 # %% ../nbs/79_cli.ipynb #a76c3f98
-app = typer.Typer(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich',
-                  pretty_exceptions_show_locals=False, context_settings=dict(help_option_names=['-h', '--help']),
-                  help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the '
+app = App(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='rich',
+          pretty_exceptions_show_locals=False, context_settings=dict(help_option_names=['-h', '--help']),
+          help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the '
                        'easy-to-hard pair keep it.')
 
 def tell_version(asked:bool):
@@ -263,7 +270,8 @@ def narrower(
 
 def names(choices)->dict:
     "What a shell offers for an option"
-    return dict(autocompletion=lambda incomplete: [n for n in choices if n.startswith(incomplete)])
+    told = lambda: choices() if callable(choices) else choices
+    return dict(autocompletion=lambda incomplete: [n for n in told() if n.startswith(incomplete)])
 
 # %% ../nbs/79_cli.ipynb #0d17aca2
 def option(text:str, *flags, **kw):     # that may be left out
@@ -275,7 +283,7 @@ Seed = Annotated[int, typer.Option(min=0, help='Everything random follows from i
 Runs = Annotated[Path, typer.Option(help='Folder of all runs.')]
 Run = Annotated[Path, typer.Argument(help='The folder of a run.')]
 Keep = Annotated[Optional[Path], option('Also write the numbers into this JSON file.')]
-Other = Annotated[Optional[str], option('The second network of unlike pairs, as --net of train.', **names(NET_NAMES))]
+Other = Annotated[Optional[str], option('The second network of unlike pairs, as --net of train.', **names(net_names))]
 ProtocolName = Annotated[str, typer.Option(help=f'What is held equal, where the settings begin: '
                                                 f'{", ".join(PROTOCOLS)}.',
                                            **names(protocol_names()))]
@@ -363,7 +371,7 @@ class Judge:
                                                'fullest picture has people.', min=1)] = None
 
 def check_network(name:str|None)->None:     # UserError with a near miss
-    if name is not None and not name.startswith(('timm:', 'fpn:')): known(name, NET_NAMES, 'network')
+    if name is not None and not name.startswith(('timm:', 'fpn:')): known(name, net_names(), 'network')
 
 # %% ../nbs/79_cli.ipynb #256f3553
 @app.command(epilog='Example:  semipose demo --seed 0')
@@ -388,13 +396,13 @@ def synth(
     val:Annotated[int, typer.Option(min=0, help='Validation pictures.')]=500,
     seed:Seed=0,
     size:Annotated[str, typer.Option(metavar='HxW', help='Height x width of a picture, px.')]='96x72',
-    difficulty:Annotated[str, typer.Option(help=f'{", ".join(DIFFICULTY_NAMES)}.', **names(DIFFICULTY_NAMES))]='easy',
+    difficulty:Annotated[str, typer.Option(help=f'{", ".join(difficulty_names())}.', **names(difficulty_names))]='easy',
     people:Annotated[int, typer.Option(min=1, help='People in a picture.')]=1,
     face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as '
                                                                'in Leeds Sports Pose.')]=True,
 ):
     "Draw people and write them as a COCO folder."
-    known(difficulty, DIFFICULTY_NAMES, 'difficulty')
+    known(difficulty, difficulty_names(), 'difficulty')
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
     write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people,
@@ -408,27 +416,27 @@ def synth(
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
     name:Annotated[Optional[str], typer.Argument(
-        help='One of them, down to every number of its views.', show_default=False, **names(METHOD_NAMES))]=None,
+        help='One of them, down to every number of its views.', show_default=False, **names(method_names))]=None,
     group:Annotated[Optional[str], typer.Option(help='One group of them alone.', show_default=False)]=None,
 ):
     "The table of methods: who teaches, what teacher and student see, what counts. With a name, all about one."
     if name is not None:
-        known(name, METHOD_NAMES, 'method')
+        known(name, method_names(), 'method')
         if group is not None: raise UserError('A method and --group were both given: give one of them.')
         from semipose.methods import facts
         return show_table([{name: k, '': v} for k, v in facts(name).items()])
     from semipose.methods import GROUPS, table
+    from semipose.views import STEPS, abbreviated
     if group is not None: known(group, tuple(GROUPS), 'group of methods')
-    short = lambda r, k: re.sub('|'.join(SHORT), lambda m: SHORT[m[0]], r[k])
     for name in GROUPS if group is None else (group,):
-        show_table([{'name': r['name'], 'labelled': short(r, 'labeled_view'), 'teacher': r['teacher'],
-                     'it sees': short(r, 'teacher_view'), 'student sees': short(r, 'student_views'),
+        show_table([{'name': r['name'], 'labelled': abbreviated(r['labeled_view']), 'teacher': r['teacher'],
+                     'it sees': abbreviated(r['teacher_view']), 'student sees': abbreviated(r['student_views']),
                      'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
                      'loss': r['loss']}
                     for r in table(name)], title=name)
-    typer.echo('A30 turns a little (the easy view), A60 then turns a lot (the hard view). First JC hides five '
-               'joints, JO covers two with patches, CO covers five places, '
-               'CM pastes from another person, RA changes colours. S: supervised, U: unlabelled loss.')
+    steps = ', '.join(f'{s.short} {s.does}' for s in STEPS if s.short)
+    typer.echo(f'A30 turns a little (the easy view), A60 then turns a lot (the hard view). {steps}. '
+               'S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/79_cli.ipynb #357e9c48
 @app.command(epilog='Example:  semipose protocols coco-1k')
@@ -481,7 +489,7 @@ def own_people(
 @dataclass
 class Settings:
     "What is not typed, the protocol decides"
-    net:Annotated[Optional[str], option(f'{", ".join(NET_NAMES)}, timm:NAME or fpn:NAME.', **names(NET_NAMES))] = None
+    net:Annotated[Optional[str], option(f'{", ".join(net_names())}, timm:NAME or fpn:NAME.', **names(net_names))] = None
     size:Annotated[Optional[str], option('Height x width of a crop, px.', metavar='HxW')] = None
     batch:Annotated[Optional[str], option('Labelled + unlabelled people in a step.', metavar='N[+M]')] = None
     lr:Annotated[Optional[float], option('Largest learning rate.', min=0)] = None
@@ -529,7 +537,7 @@ def go_on(run:Path, typed:list, machine:Machine, results:Path)->None:
 def train(
     method:Annotated[str, typer.Argument(help=(
         'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
-        **names(METHOD_NAMES))],
+        **names(method_names))],
     people:People,
     settings:Settings,
     budget:Budget,
@@ -544,9 +552,9 @@ def train(
         'Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.'))]=False,
 ):
     "Train one method on your data. What is not typed, the protocol decides."
-    if resume and method not in METHOD_NAMES and (Path(method)/'recipe.json').exists():
+    if resume and method not in method_names() and (Path(method)/'recipe.json').exists():
         return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
-    known(method, METHOD_NAMES, 'method')
+    known(method, method_names(), 'method')
     many, file = parse_labels(labels)
     groups = settings.fields() | vars(budget) | encoder.fields() | people.fields()
     p = build_protocol(protocol, labels=many, **groups)
@@ -592,14 +600,14 @@ def sweep(
     folders:Folders,
     methods:Annotated[Optional[list[str]], typer.Argument(
         help='The rows to train, in this order; all of them if not given.', show_default=False,
-        **names(METHOD_NAMES))]=None,
+        **names(method_names))]=None,
     seeds:Annotated[str, typer.Option(metavar='N|A-B|A,B', help='How many seeds, as in 3; or which, as in 10-12, '
                                                                 '4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], option('A group of rows instead; `semipose methods` shows them.')]=None,
     labels:Annotated[Optional[Path], option('A COCO file with the joints of the pictures in --data.')]=None,
 ):
     "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
-    for name in methods or (): known(name, METHOD_NAMES, 'method')
+    for name in methods or (): known(name, method_names(), 'method')
     many, p = parse_seeds(seeds), build_protocol(protocol, **encoder.fields(), **people.fields())
     chosen = rows_of(p, methods, group)
     from semipose.sweep import check_sweep, sweep as run_sweep
@@ -646,7 +654,7 @@ def tell_sweep(found:dict, p, chosen:list[str], seeds:list[int], results:Path)->
 @grouped
 def compare(
     methods:Annotated[list[str], typer.Argument(
-        help='Two or more methods, in the order in which they are trained.', **names(METHOD_NAMES))],
+        help='Two or more methods, in the order in which they are trained.', **names(method_names))],
     people:People,
     budget:Budget,
     machine:Machine,
@@ -660,7 +668,7 @@ def compare(
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
 ):
     "Train several methods from one supervised start, everything else equal."
-    for name in methods: known(name, METHOD_NAMES, 'method')
+    for name in methods: known(name, method_names(), 'method')
     check_network(other)
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, other=other, **vars(budget), **people.fields())

@@ -14,7 +14,7 @@ from fastai.imports import patch
 from .errors import UserError
 from .geometry import affine, invert, warp
 from .codecs import bumps, peaks
-from .draw import Picture
+from .draw import INK, PALETTE, Picture
 from .views import joints_in
 from .nets.peers import Peers
 from .losses import mse, spread
@@ -22,12 +22,12 @@ from .teaching import (Average, BothWays, Certain, Confident, Everything, Foregr
                                Self, Step, Teaching, mix, one_batch, times)
 
 # %% auto #0
-__all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'INK', 'COLOR', 'X', 'Y', 'LETTERS', 'Moved', 'strength',
-           'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy', 'met', 'settled',
-           'limit', 'pixels', 'canvas', 'pixel_figure', 'crowd', 'Boundary', 'fates', 'crossing', 'draw_plane',
-           'draw_strip', 'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after',
-           'limits', 'band', 'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions',
-           'direction_figure', 'leak', 'Carried']
+__all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'COLOR', 'X', 'Y', 'LETTERS', 'Moved', 'strength', 'Which',
+           'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy', 'met', 'settled', 'limit',
+           'pixels', 'canvas', 'pixel_figure', 'crowd', 'Boundary', 'fates', 'crossing', 'draw_plane', 'draw_strip',
+           'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after', 'limits', 'band',
+           'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions', 'direction_figure',
+           'leak', 'Carried']
 
 # %% ../nbs/60_collapse.ipynb #ec2ce765
 @dataclass(frozen=True)
@@ -288,8 +288,8 @@ def pixels(
     return Toy(replace(who_teaches(who, Which(0), Which(1)), sup=0.), Free(heights), (none, none), none, lam, lr=.25*(1+ratio)/lam, adam=False)   # eta .25 is lr * lam / pixels
 
 # %% ../nbs/60_collapse.ipynb #bd6d81ed
-RED, BLUE, GOLD, GREY, INK = '#c8324a', '#3465c8', '#e0a100', '#a9b0b8', '#22262b'      # easy and hard view, sparse and dense class
-COLOR = dict(both='#d1490c', easy='#00936b', hard='#0072b2', nobody='#4a4d53')          # who teaches, as in the report
+RED, BLUE, GOLD, GREY = (PALETTE[c] for c in ('crimson', 'royal', 'gold', 'ash'))    # easy and hard view, sparse and dense class
+COLOR = {who: PALETTE[c] for who,c in dict(both='vermilion', easy='green', hard='blue', nobody='grey').items()}   # who teaches
 
 def canvas(
     *grid, size=(11,4), **kw,   # rows, columns; inches; further arguments of matplotlib's `subplots`

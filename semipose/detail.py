@@ -17,7 +17,7 @@ from .data.core import FILL, Crops, People, to_skeleton
 from .data.coco import read_coco, read_detections, read_json, write_json
 from .data.mpii import head_size
 from .data.synth import Difficulty, arrange
-from .draw import Picture, draw_person
+from .draw import PALETTE, Picture, draw_person
 from .evaluate.coco import category_of, evaluate_results, tell_areas, to_results
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
 from .diagnose import diagnose, draw_errors, kinds, worst
@@ -72,7 +72,7 @@ def tables(
     return out
 
 # %% ../nbs/76_detail.ipynb #0aaf86f3
-COLOR = dict(jitter='#E69F00', inversion='#CC79A7', swap='#56B4E9', miss='#D55E00')
+COLOR = {kind: PALETTE[c] for kind,c in dict(jitter='orange', inversion='mauve', swap='sky', miss='vermilion').items()}
 
 def draw_worst(
     people:People,     # the truth, with pictures

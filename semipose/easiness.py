@@ -10,20 +10,22 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 from .errors import UserError
 from .codecs import argmax
 from .geometry import compose, flip_joints, invert, move, window
 from .metrics import oks, pck, torso
-from .draw import Picture
-from .views import A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, Zoom, as_view, unmirrored, plain, render
+from .draw import PALETTE, Picture
+from .views import (A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude,
+                            RandAugment, View, Zoom, abbreviated, as_view, unmirrored, plain, render)
 from .predict import as_list, decode, look, map_back, mean_heat
 from .methods import A90, METHODS, NOTHING
 
 # %% auto #0
-__all__ = ['LADDERS', 'OTHERS', 'RULES', 'Spoilt', 'what', 'all_views', 'home', 'in_sight', 'one_look', 'Measured', 'people_of',
-           'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers', 'pairs', 'ranks',
-           'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose', 'short',
+__all__ = ['LADDERS', 'OTHERS', 'RULES', 'ON_A30', 'ELSE', 'Spoilt', 'what', 'pairs', 'all_views', 'home', 'in_sight', 'one_look',
+           'Measured', 'people_of', 'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers',
+           'ranks', 'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose', 'short',
            'gap_figure', 'pairs_figure']
 
 # %% ../nbs/61_easiness.ipynb #09d15bf9
@@ -65,9 +67,17 @@ def what(v)->tuple:   # equal for views that do the same, whatever they are call
     "A view without its name"
     return v.base, v.steps, getattr(v, 'blur', 0), getattr(v, 'noise', 0)
 
+def pairs()->dict:      # name -> (teacher's view, student's view)
+    "The rows of the table that differ in nothing but their pair: one network teaches itself, everything counts"
+    like = METHODS['posecons']
+    return {n: (m.teacher_view, m.student_views[0]) for n,m in METHODS.items()
+            if m.student_views and replace(like, teacher_view=m.teacher_view, student_views=m.student_views[:1]) == m}
+
 def all_views()->tuple:
-    "Every view of the ladders and beside them, each once"
-    return tuple({what(v): v for v in (*(v for l in LADDERS.values() for v in l.values()), *OTHERS)}.values())
+    "Every view of the ladders, beside them, and of the table's pairs, each once"
+    found = {what(v): v for v in (*(v for l in LADDERS.values() for v in l.values()), *OTHERS)}
+    for v in (v for pair in pairs().values() for v in pair): found.setdefault(what(v), v)
+    return tuple(found.values())
 
 # %% ../nbs/61_easiness.ipynb #aa833ae2
 def home(
@@ -278,35 +288,27 @@ RULES = {
     'taught in sight':         lambda p: p['taught_in_sight'],
     'student in doubt':        lambda p: p['student']*(1 - p['student'])}
 
-def pairs()->dict:      # name -> (teacher's view, student's view)
-    "The rows of the table that differ in nothing but their pair: one network teaches itself, everything counts"
-    like = METHODS['posecons']
-    return {n: (m.teacher_view, m.student_views[0]) for n,m in METHODS.items()
-            if m.student_views and replace(like, teacher_view=m.teacher_view, student_views=m.student_views[:1]) == m}
-
 # %% ../nbs/61_easiness.ipynb #2b23e2d6
 def ranks(
     x:Tensor,       # (...,n)
 )->Tensor:          # (...,n) from 1; equal values share their mean rank
     "Places in order of size"
-    less, same = x[...,:,None] > x[...,None,:], x[...,:,None] == x[...,None,:]
-    return less.sum(-1) + (same.sum(-1) + 1)/2
+    return torch.from_numpy(stats.rankdata(x.numpy(), axis=-1))
 
 def spearman(
     x:Tensor,       # (...,n)
     y:Tensor,       # (...,n); broadcasts against `x`
 )->Tensor:          # (...) in [-1,1]; 0 where all values are equal
     "Correlation of ranks"
-    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(x).double(), ranks(y).double()))
+    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(x), ranks(y)))     # many at once, which scipy's does not
     return (a*b).sum(-1)/(a.norm(dim=-1)*b.norm(dim=-1)).clamp(min=1e-12)
 
 def kendall(
     x:Tensor,       # (n,)
     y:Tensor,       # (n,)
-)->Tensor:          # () in [-1,1]; 0 where all values are equal
+)->float:           # in [-1,1]; 0 where all values are equal
     "Pairs in the same order less pairs in the other, over all that are in any (tau-b)"
-    a, b = ((v[:,None] - v[None]).sign() for v in (x.double(), y.double()))
-    return (a*b).sum()/(a.square().sum()*b.square().sum()).sqrt().clamp(min=1e-12)
+    return float(np.nan_to_num(stats.kendalltau(x.numpy(), y.numpy()).statistic))
 
 def left_out(
     x:Tensor,       # (n,) what the rule says
@@ -335,7 +337,8 @@ def judge(
     "Every rule against what the pairs gained"
     rules, y = RULES if rules is None else rules, torch.as_tensor(gained, dtype=torch.float64)
     if len(pairs) < 4: raise UserError(f'{len(pairs)} pairs are too few to judge a rule by: train at least 4.')
-    rows = [dict(rule=name, spearman=float(spearman(x, y)), kendall=float(kendall(x, y)), left_out=float(left_out(x, y))) for name, x in zip(rules, said(pairs, rules))]
+    rows = [dict(rule=name, spearman=float(spearman(x, y)), kendall=kendall(x, y), left_out=float(left_out(x, y)))
+            for name, x in zip(rules, said(pairs, rules))]
     return sorted(rows, key=lambda r: -r['spearman'])
 
 def luck(
@@ -388,9 +391,7 @@ def short(
     view,       # a view, or its name
 )->str:         # e.g. 'JC(5), A60'
     "A view's name where there is little room"
-    for long, brief in (('JointCutout', 'JC'), ('RandAugment', 'RA'), ('JointOcclude', 'JO'), ('CutMix', 'CM'), ('Cutout', 'CO'), (' >> ', ', ')):
-        view = str(view).replace(long, brief)
-    return view
+    return abbreviated(view).replace(' >> ', ', ')
 
 def gap_figure(
     g:Gaps,
@@ -412,6 +413,8 @@ def gap_figure(
     return fig
 
 # %% ../nbs/61_easiness.ipynb #4019d908
+ON_A30, ELSE = PALETTE['green'], PALETTE['brown']     # what the teacher sees
+
 def pairs_figure(
     pairs:list[dict],   # of `numbers`, with teacher_view, student_view, and gained, low, high (AP)
     rules=('gap', 'gap x in sight'),    # names in RULES
@@ -428,7 +431,7 @@ def pairs_figure(
             p, at, up = pairs[i], float(x[i]), float(y[i])
             on_a30 = str(p['teacher_view']) == 'A30'
             ax.plot([at, at], [p['low'], p['high']], color='#aaaaaa', lw=1, zorder=1)
-            ax.plot(at, up, 'o' if on_a30 else 's', color='#00936b' if on_a30 else '#b8860b', ms=6, zorder=3)
+            ax.plot(at, up, 'o' if on_a30 else 's', color=ON_A30 if on_a30 else ELSE, ms=6, zorder=3)
             if up > -5:     # the crowd near zero: names in a row above, each with a line to its point
                 free = max(at, free + .045*wide)
                 ax.plot([at, free], [max(up, p['high']) + .4, above], color='#cccccc', lw=.8, zorder=0)
@@ -441,6 +444,6 @@ def pairs_figure(
         ax.set_title(f'{rule}: Spearman {float(spearman(x, y)):+.2f}, left out {float(left_out(x, y)):+.2f}', fontsize=11)
     ax = fig.axes[0]
     ax.set_ylabel('AP gained over the start')
-    for words, mark, c in (('teacher sees A30', 'o', '#00936b'), ('teacher sees something else', 's', '#b8860b')): ax.plot([], [], mark, color=c, label=words)
+    for words, mark, c in (('teacher sees A30', 'o', ON_A30), ('teacher sees something else', 's', ELSE)): ax.plot([], [], mark, color=c, label=words)
     ax.legend(frameon=False, fontsize=9, loc='lower right')
     return fig

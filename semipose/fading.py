@@ -61,7 +61,7 @@ def fit_fade(
 # %% ../nbs/70_fading.ipynb #0da51b9e
 def foretell(
     entries:Sequence[Entry],    # of one method
-    names:Sequence[str]=('peak_reestimated', 'peak_labeled', 'foreground', 'ap1', 'sup1', 'cons1'),
+    names:Sequence[str]=('peak_reestimated', 'peak_labeled', 'foreground', 'ap', 'sup1', 'cons1'),
 )->list[dict]:                  # name, step, rho, p
     "Spearman's correlation of early measurements with the last peak as a share of the first"
     end, out = [e.peak_share for e in entries], []

@@ -10,6 +10,7 @@ from pathlib import Path
 from .errors import UserError
 from .files import is_free, is_held, make_folder, only_writer, whole
 from .data.coco import write_json
+from .watch import per_network
 from .recipe import Recipe, place_name, read_recipe, same_recipe
 
 # %% auto #0
@@ -105,7 +106,8 @@ def read_result(
     whole = isinstance(r, dict) and isinstance(r.get('rows'), list) and r['rows'] and isinstance(r.get('last'), dict)
     if not whole or 'state' not in r:
         raise UserError(f'{path} is damaged: remove it and take the run up with --resume.')
-    return r
+    best = dict(best=per_network(r['best'])) if r.get('best') else {}
+    return r | dict(rows=list(map(per_network, r['rows'])), last=per_network(r['last'])) | best
 
 class Run(dict):
     "A run that has measured something: what result.json holds, and beside it all that the ledger keeps"
@@ -153,11 +155,13 @@ def list_runs(
     return rows
 
 class Log:
-    "log.csv, a row at a time; a column that appears later is added by writing the file anew"
-    def __init__(self, path, rows=()): self.path, self.rows = Path(path), list(rows)
+    "log.csv, a row at a time; a column that appears later is added by writing the file anew; network 1's AP is net1_ap"
+    def __init__(self, path, rows=()): self.path, self.rows = Path(path), list(map(per_network, rows))
     def __call__(self, row:dict):
         self.rows.append(row)
-        names, text = list(dict.fromkeys(k for r in self.rows for k in r)), io.StringIO()
+        of_nets = lambda r: {f'net{i+1}_{k}': v for i,net in enumerate(r.get('nets', ())) for k,v in net.items()}
+        flat = [{k: v for k,v in r.items() if k != 'nets'} | of_nets(r) for r in self.rows]
+        names, text = list(dict.fromkeys(k for r in flat for k in r)), io.StringIO()
         w = csv.DictWriter(text, names, lineterminator='\n'); w.writeheader()
-        w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in r.items()} for r in self.rows)
+        w.writerows({k: f'{v:.6g}' if isinstance(v, float) else v for k,v in r.items()} for r in flat)
         with whole(self.path) as part: part.write_text(text.getvalue())

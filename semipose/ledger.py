@@ -6,40 +6,40 @@
 from __future__ import annotations
 import hashlib, json
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 import numpy as np
 from scipy.stats import norm as normal_law, t as t_law
 from .errors import UserError
 from .files import whole
-from .watch import outcome, peak_key, peak_share
+from .watch import each_of, outcome, peak_key, peak_share, per_network
 from .recipe import settings_key  # noqa: F401
 from .evaluate.coco import Matches, _least, ap_of
 
 # %% auto #0
-__all__ = ['FORMAT', 'KINDS', 'Entry', 'networks_of', 'network_of', 'largest_fall', 'record', 'differ', 'read_entry',
-           'read_ledger', 'example_entry', 'summarise', 'resampled', 'Resamples', 'spread_of', 'paired']
+__all__ = ['FORMAT', 'KINDS', 'Fields', 'Entry', 'largest_fall', 'record', 'differ', 'read_entry', 'read_ledger', 'example_entry',
+           'summarise', 'resampled', 'Resamples', 'spread_of', 'interval', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
-FORMAT = 1   # of an entry; a reader refuses what is newer
+FORMAT = 2   # of an entry; a reader refuses what is newer (before 2, see watch.per_network)
 
 # %% ../nbs/68_ledger.ipynb #cec4c3bb
 @dataclass(frozen=True)
-class Entry:
-    "One finished run, as its file in the ledger tells it"
+class Fields:
+    "What the file of a finished run holds"
     method:str              # a name in METHODS
     title:str               # as printed
     protocol:str            # the protocol's name
     seed:int
-    terms:str               # what must be equal for two methods to stand in one table: all settings but the budget, see `settings_key`
+    terms:str               # what must be equal to stand in one table: all settings but the budget, see `settings_key`
     key:str                 # terms and budget
     settings:dict           # of the protocol
     labeled:int             # labelled people
     unlabeled:int           # unlabelled people
     steps:int               # optimiser steps
     cost:dict               # pictures per step: `forward`, and `backward` of them
-    curve:list              # one dict per measurement: step, ap, ap_ensemble, peak_unlabeled, ..., seconds
+    curve:list              # one dict per measurement: step, ap, ap_ensemble, peak_unlabeled, ..., seconds, nets
     best:dict               # the best measurement and what it was chosen on
     collapsed:bool          # has it, see watch.collapsed
     seconds:float           # of training alone
@@ -49,70 +49,53 @@ class Entry:
     command:str             # what was typed
     begun:str               # when, UTC
     sentence:str            # the protocol in words
-    people:dict|None = None # `val`: which validation people; `nets`: the matches of each network, see evaluate.coco.matches
+    people:dict|None = None # `val`: which validation people; `nets`: each network's matches, see evaluate.coco
     own:dict|None = None    # what the method was, if it is no row of the table: see methods.own
     line:str|None = None    # what its line said, see methods.line_of; None: nobody wrote it down
-    source:dict|None = None # names of the folders and files of people, where the user named them: data, labels, unlabeled, boxes
+    source:dict|None = None # names of folders and files of people, where given: data, labels, unlabeled, boxes
     format:int = FORMAT
 
+# %% ../nbs/68_ledger.ipynb #991de5f3
+@dataclass(frozen=True)
+class Entry(Fields):
+    "One finished run, and what follows from its file"
     @property
     def name(self)->str: return f'{self.method}-seed{self.seed}-{self.key}.json'
+    first = property(lambda self: self.curve[0])
+    last = property(lambda self: self.curve[-1])
     @property
-    def first(self)->dict: return self.curve[0]
-    @property
-    def last(self)->dict: return self.curve[-1]
-    @property
-    def ap(self)->float: return self.last['ap']          # mean over networks, as trained to the end: nothing was chosen on validation
+    def ap(self)->float: return self.last['ap']          # mean over networks, last checkpoint: nothing was chosen on it
     @property
     def ap_ensemble(self)->float: return self.last['ap_ensemble']
     @property
     def pckh(self)->float|None: return self.last.get('pckh')   # PCKh@0.5, where heads are known
     @property
-    def each(self)->list[float]: return [self.last[k] for k in networks_of(self.last)]   # AP of each network
+    def each(self)->list[float]: return each_of(self.last)          # AP of each network
     def ap_of_first(self,
         nets:int,           # at least 1
     )->float:               # mean over so many networks; over all where nothing tells them apart
         "AP of the first networks alone"
         return float(np.mean(self.each[:nets])) if len(self.each) > nets else self.ap
     @property
-    def peak_share(self)->float: return peak_share(self.curve)   # of the start's mean peak, with re-estimated statistics where they were measured
+    def peak_share(self)->float: return peak_share(self.curve)      # of the start's mean peak, see watch.peak_key
     @property
     def peak_key(self)->str: return peak_key(self.curve)         # which peak that is
-    @property
-    def outcome(self)->str: return outcome(self.curve)           # held, faded or collapsed, see watch.outcome
-    @property
-    def fall(self)->float: return largest_fall([row['ap'] for row in self.curve])
+    outcome = property(lambda self: outcome(self.curve))         # held, faded or collapsed, see watch.outcome
+    fall = property(lambda self: largest_fall([row['ap'] for row in self.curve]))
     @property
     def seen(self)->dict: return {k: v*self.steps for k,v in self.cost.items()}   # pictures in all
     @property
-    def work(self)->int: return (self.cost['forward'] + 2*self.cost['backward'])*self.steps   # in pictures forward; a backward pass is two of them
+    def work(self)->int: return (self.cost['forward'] + 2*self.cost['backward'])*self.steps   # in pictures forward
     @cached_property
     def val(self)->str|None: return (self.people or {}).get('val')
     @property
-    def train(self)->str|None: return (self.people or {}).get('train')     # which training people; entries of before do not know
+    def train(self)->str|None: return (self.people or {}).get('train')     # which training people, if known
     @cached_property
     def fingerprint(self)->str: return hashlib.sha256(json.dumps(self.people).encode()).hexdigest()
 
     def as_dict(self)->dict: return {f.name: getattr(self, f.name) for f in fields(self)}
 
-def networks_of(
-    row:dict,           # of a curve
-    key:str='ap',       # a number that is measured of each network
-)->list[str]:           # 'ap1', 'ap2', ...: as many as follow one another; a measure that is called ap50 is none
-    "The names under which a row keeps a number of each network"
-    n = 0
-    while f'{key}{n+1}' in row: n += 1
-    return [f'{key}{i+1}' for i in range(n)]
-
-def network_of(
-    name:str,           # of a number
-    row:dict,           # in which it stands
-)->tuple[str,int]:      # 'ap', 2 for 'ap2'; 'ap50', 0 for what is of no single network
-    "Which network a number is of"
-    base, n = name.rstrip('0123456789'), len(networks_of(row))
-    i = name[len(base):]
-    return (base, int(i)) if i in map(str, range(1, n+1)) else (name, 0)
-
+# %% ../nbs/68_ledger.ipynb #85884654
 def largest_fall(
     ap:Sequence[float],     # along training
 )->float:                   # AP points, 0 if it never fell
@@ -125,11 +108,13 @@ def record(
     entry:Entry,        # of a finished run
     results='results',  # the ledger's folder
 )->Path:                # results/PROTOCOL/METHOD-seedN-KEY.json
-    "Write an entry: the same run recorded again takes the place of the older one, a run on other people stands beside it"
+    "Write an entry: of the same run it takes the older one's place; a run on other people stands beside it"
     path = first = Path(results)/entry.protocol/entry.name
     for more in (entry.val, entry.train):
-        if path.exists() and more and _others_there(path, entry): path = first.with_name(f'{first.stem}-{more}.json')     # from another folder of the same name
-    with whole(path) as part: part.write_text(json.dumps(entry.as_dict(), separators=(',', ':'), default=_plain) + '\n')
+        if path.exists() and more and _others_there(path, entry):    # from another folder of the same name
+            path = first.with_name(f'{first.stem}-{more}.json')
+    text = json.dumps(entry.as_dict() | dict(format=FORMAT), separators=(',', ':'), default=_plain)
+    with whole(path) as part: part.write_text(text + '\n')
     return path
 
 def _others_there(path:Path, mine:Entry)->bool:
@@ -150,43 +135,7 @@ def _plain(v):
     if isinstance(v, np.ndarray): return v.tolist()
     raise TypeError(f'{type(v).__name__} is not something that JSON holds')
 
-def read_entry(
-    path,           # a file of the ledger
-)->Entry:           # UserError says what is wrong with it
-    "One entry, checked"
-    path = Path(path)
-    try: d = json.loads(path.read_text())
-    except (ValueError, RecursionError): raise UserError(f'{path} is damaged: it is not JSON; restore it, or run the sweep again.') from None
-    except OSError as e: raise UserError(f'{path} cannot be read ({e.strerror}).') from None
-    if not isinstance(d, dict) or 'format' not in d: raise UserError(f'{path} is not an entry of the ledger: it has no field "format".')
-    if not isinstance(d['format'], int) or d['format'] > FORMAT:
-        raise UserError(f'{path} has format {d["format"]!r}, newer than this semipose reads ({FORMAT}): update semipose.')
-    known = {f.name: f for f in fields(Entry)}
-    need = [n for n, f in known.items() if f.default is MISSING and n != 'revision']
-    if gone := [n for n in need if n not in d]: raise UserError(f'{path} is not a whole entry: the field {gone[0]!r} is missing.')
-    e = Entry(**{'revision': None, **{k: v for k,v in d.items() if k in known}})
-    for n, kind in KINDS.items():
-        v = getattr(e, n)
-        if not isinstance(v, kind) or isinstance(v, bool) and kind is not bool: raise UserError(f'{path}: the field {n!r} is {v!r}, which it cannot be.')
-    if not e.curve: raise UserError(f'{path}: the field "curve" is empty.')
-    for i,row in enumerate(e.curve):
-        for k in ('step', 'ap', 'ap_ensemble', 'peak_unlabeled'):
-            v = row.get(k) if isinstance(row, dict) else None
-            if not _is_number(v): raise UserError(f'{path}: row {i+1} of the field "curve" has no number {k!r}.')
-        if odd := [k for k,v in row.items() if not _is_number(v)]: raise UserError(f'{path}: {odd[0]!r} in row {i+1} of the field "curve" is {row[odd[0]]!r}, which is no number.')
-    steps = [row['step'] for row in e.curve]
-    if any(type(s) is not int for s in steps) or steps[0] < 0 or steps[-1] < 1 or any(a >= b for a,b in zip(steps, steps[1:])):
-        raise UserError(f'{path}: the steps of the field "curve" are not whole numbers that grow.')
-    if odd := [k for k in ('step', 'ap', 'pckh', 'ap_heldout') if k in e.best and not _is_number(e.best[k])]:
-        raise UserError(f'{path}: {odd[0]!r} of the field "best" is {e.best[odd[0]]!r}, which is no number.')
-    if not isinstance(e.settings.get('budget'), (str, type(None))): raise UserError(f'{path}: "budget" in the field "settings" is {e.settings["budget"]!r}, and no name.')
-    for k in ('forward', 'backward'):
-        if not _is_number(e.cost.get(k)) or e.cost[k] < 0: raise UserError(f'{path}: the field "cost" has no number {k!r}.')
-    if not 0 <= e.seconds < float('inf'): raise UserError(f'{path}: the field "seconds" is {e.seconds}, which no training takes.')
-    if e.steps < 1 or e.cost['forward'] <= 0: raise UserError(f'{path}: {e.steps} steps of {e.cost["forward"]} pictures are no training.')
-    if e.people and not _people_fit(e.people): raise UserError(f'{path}: the field "people" is damaged; without it (null) the entry counts, but has no intervals.')
-    return e
-
+# %% ../nbs/68_ledger.ipynb #afc9862f
 def _is_number(v)->bool:
     "A finite one; JSON's NaN, Infinity and whole numbers beyond a float are none"
     return type(v) is int and abs(v) < 2**63 or type(v) is float and bool(np.isfinite(v))
@@ -194,14 +143,81 @@ def _is_number(v)->bool:
 def _people_fit(people:dict)->bool:
     "Can AP be computed from it?"
     try:
-        nets = [Matches.from_dict(n) for n in people['nets']]
-        return isinstance(people['val'], str) and len(nets) > 0 and all(
-            len(m.image) == len(m.rank) == len(m.matched) == len(m.ignored) and 0 < len(m.truths) == len(n['found']) for m,n in zip(nets, people['nets']))
+        nets = [(Matches.from_dict(n), len(n['found'])) for n in people['nets']]
+        alike = lambda m: len(m.image) == len(m.rank) == len(m.matched) == len(m.ignored)
+        fit = all(alike(m) and 0 < len(m.truths) == n for m,n in nets)
+        return isinstance(people['val'], str) and len(nets) > 0 and fit
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError): return False
 
-KINDS = dict(method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int, steps=int, cost=dict, curve=list,
-             command=str, begun=str, sentence=str, revision=(str, type(None)), best=dict, collapsed=bool,
-             seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)), own=(dict, type(None)), line=(str, type(None)), source=(dict, type(None)))
+# %% ../nbs/68_ledger.ipynb #3309b162
+KINDS = dict(
+    method=str, title=str, protocol=str, seed=int, terms=str, key=str, settings=dict, labeled=int, unlabeled=int,
+    steps=int, cost=dict, curve=list, command=str, begun=str, sentence=str, revision=(str, type(None)), best=dict,
+    collapsed=bool, seconds=(int, float), hardware=str, versions=dict, people=(dict, type(None)),
+    own=(dict, type(None)), line=(str, type(None)), source=(dict, type(None)))
+
+# %% ../nbs/68_ledger.ipynb #5bab3052
+def _faults_of_curve(curve:list):
+    if not curve: yield 'the field "curve" is empty.'
+    for i,row in enumerate(curve):
+        for k in ('step', 'ap', 'ap_ensemble', 'peak_unlabeled'):
+            if not isinstance(row, dict) or not _is_number(row.get(k)):
+                yield f'row {i+1} of the field "curve" has no number {k!r}.'
+        odd = [(k, v) for part in (row, *_nets(row)) for k,v in part.items() if k != 'nets' and not _is_number(v)]
+        for k,v in odd: yield f'{k!r} in row {i+1} of the field "curve" is {v!r}, which is no number.'
+        if 'nets' in row and not all('ap' in n for n in _nets(row) or [{}]):
+            yield f'"nets" in row {i+1} of the field "curve" does not tell AP for each network.'
+    steps = [row['step'] for row in curve]
+    whole_numbers = all(type(s) is int for s in steps)
+    if not whole_numbers or steps[0] < 0 or steps[-1] < 1 or any(a >= b for a,b in zip(steps, steps[1:])):
+        yield 'the steps of the field "curve" are not whole numbers that grow.'
+
+def _nets(row:dict)->list[dict]:   # [{}] where they are damaged
+    nets = row.get('nets', [])
+    return nets if isinstance(nets, list) and all(isinstance(n, dict) for n in nets) else [{}]
+
+# %% ../nbs/68_ledger.ipynb #1c6e1459
+def _faults(e:Entry):   # sentences, without the file's name
+    "What makes an entry unusable: the fields' kinds first, since all that follows relies on them"
+    for n, kind in KINDS.items():
+        v = getattr(e, n)
+        if not isinstance(v, kind) or isinstance(v, bool) and kind is not bool:
+            yield f'the field {n!r} is {v!r}, which it cannot be.'
+    yield from _faults_of_curve(e.curve)
+    for k in ('step', 'ap', 'pckh', 'ap_heldout'):
+        if k in e.best and not _is_number(e.best[k]):
+            yield f'{k!r} of the field "best" is {e.best[k]!r}, which is no number.'
+    if not isinstance(e.settings.get('budget'), (str, type(None))):
+        yield f'"budget" in the field "settings" is {e.settings["budget"]!r}, and no name.'
+    for k in ('forward', 'backward'):
+        if not _is_number(e.cost.get(k)) or e.cost[k] < 0: yield f'the field "cost" has no number {k!r}.'
+    if not 0 <= e.seconds < float('inf'): yield f'the field "seconds" is {e.seconds}, which no training takes.'
+    if e.steps < 1 or e.cost['forward'] <= 0: yield f'{e.steps} steps of {e.cost["forward"]} pictures are no training.'
+    if e.people and not _people_fit(e.people):
+        yield 'the field "people" is damaged; without it (null) the entry counts, but has no intervals.'
+
+# %% ../nbs/68_ledger.ipynb #8546ce16
+def read_entry(
+    path,           # a file of the ledger
+)->Entry:           # UserError says what is wrong with it
+    "One entry, checked"
+    path = Path(path)
+    try: d = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        raise UserError(f'{path} is damaged: it is not JSON; restore it, or run the sweep again.') from None
+    except OSError as e: raise UserError(f'{path} cannot be read ({e.strerror}).') from None
+    if not isinstance(d, dict) or 'format' not in d:
+        raise UserError(f'{path} is not an entry of the ledger: it has no field "format".')
+    if not isinstance(d['format'], int) or d['format'] > FORMAT:
+        raise UserError(f'{path} has format {d["format"]!r}, newer than this semipose reads ({FORMAT}): '
+                        'update semipose.')
+    known = {f.name: f for f in fields(Entry)}
+    need = [n for n, f in known.items() if f.default is MISSING and n != 'revision']
+    if gone := [n for n in need if n not in d]:
+        raise UserError(f'{path} is not a whole entry: the field {gone[0]!r} is missing.')
+    e = Entry(**{'revision': None, **{k: v for k,v in d.items() if k in known}})
+    if wrong := next(_faults(e), None): raise UserError(f'{path}: {wrong}')
+    return replace(e, curve=list(map(per_network, e.curve)))
 
 def read_ledger(
     results='results',              # the ledger's folder
@@ -224,15 +240,21 @@ def example_entry(
 )->Entry:                       # nothing was trained: for pages and tests
     "An entry with made-up people"
     rng, own = np.random.default_rng(seed), np.random.default_rng([seed, *method.encode()])
-    quality = np.clip(.5 + gain + .2*rng.standard_normal(people) + .08*own.standard_normal(people), 0, 1)   # OKS; half of it is the person's
+    noise = .2*rng.standard_normal(people) + .08*own.standard_normal(people)    # most of it is the person's
+    quality = np.clip(.5 + gain + noise, 0, 1)                                  # OKS
     match = ((1 << (quality[:,None] >= np.linspace(.5, .95, 10)).sum(1)) - 1)
     rank = np.argsort(np.argsort(-quality - .1*own.standard_normal(people)))
     found = Matches(np.arange(people), rank, match, np.zeros(people, dtype=int), np.ones(people, dtype=int))
     ap = 100*ap_of(found)
-    row = lambda step, a, peak: dict(step=step, ap=a, ap_ensemble=a, ap1=a, peak_unlabeled=peak, seconds=step/10)
-    return Entry(method, method.replace('_', ' '), protocol, seed, 'fedcba', 'abcdef', dict(name=protocol), 16, people, 100, dict(forward=64, backward=40),
-                 [row(0, ap*.8, .6), row(100, ap, .6)], dict(step=100, ap=ap, chosen_on='validation'), False, 10., 'no machine', {}, None, 'none', '2026-01-01T00:00:00+00:00',
-                 'made up', dict(val=f'{seed:06x}', nets=[found.to_dict()]))
+    def row(step, a, peak):
+        return dict(step=step, ap=a, ap_ensemble=a, peak_unlabeled=peak, seconds=step/10, nets=[dict(ap=a)])
+    return Entry(
+        method, method.replace('_', ' '), protocol, seed, terms='fedcba', key='abcdef', settings=dict(name=protocol),
+        labeled=16, unlabeled=people, steps=100, cost=dict(forward=64, backward=40),
+        curve=[row(0, ap*.8, .6), row(100, ap, .6)],
+        best=dict(step=100, ap=ap, chosen_on='validation'), collapsed=False, seconds=10., hardware='no machine',
+        versions={}, revision=None, command='none', begun='2026-01-01T00:00:00+00:00', sentence='made up',
+        people=dict(val=f'{seed:06x}', nets=[found.to_dict()]))
 
 # %% ../nbs/68_ledger.ipynb #f34d8185
 def summarise(
@@ -242,37 +264,41 @@ def summarise(
     "Mean and spread over seeds"
     v = {e.seed: float(getattr(e, value)) for e in sorted(entries, key=lambda e: e.seed)}
     a = np.array(list(v.values()))
-    return dict(n=len(a), mean=float(a.mean()), sd=float(a.std(ddof=1)) if len(a) > 1 else None, low=float(a.min()), high=float(a.max()), values=v)
+    sd = float(a.std(ddof=1)) if len(a) > 1 else None
+    return dict(n=len(a), mean=float(a.mean()), sd=sd, low=float(a.min()), high=float(a.max()), values=v)
 
+# %% ../nbs/68_ledger.ipynb #ed50f905
 def resampled(
     found:Matches,      # of one network
     rows:np.ndarray,    # (R,n) pictures, any of them any number of times
 )->np.ndarray:          # (R,) AP in [0,1], as `ap_of` has it to the last bit
-    "AP of many resamples at once: a picture drawn k times counts k times, so detections are sorted once, and only true ones matter"
+    "AP of many resamples at once: a picture drawn k times counts k times, so detections are sorted once"
     n, D, R = len(found.truths), len(found.rank), len(rows)
-    shared = len(np.unique(found.rank*n + found.image)) < D     # two of one picture share a rank: their copies take turns
-    if shared or not D: return ap_of(found, rows)
+    turns = len(np.unique(found.rank*n + found.image)) < D  # two of one picture share a rank: their copies take turns
+    if turns or not D: return ap_of(found, rows)
     step = max(1, int(4e6)//D)
     if R > step: return np.concatenate([resampled(found, rows[i:i+step]) for i in range(0, R, step)])
-    drawn = np.bincount((np.asarray(rows) + n*np.arange(R)[:,None]).ravel(), minlength=R*n).reshape(R, n).astype(np.int32)
+    of_all = (np.asarray(rows) + n*np.arange(R)[:,None]).ravel()
+    drawn = np.bincount(of_all, minlength=R*n).reshape(R, n).astype(np.int32)
     order = np.argsort(found.rank, kind='stable')
     times, matched, ignored = drawn[:, found.image[order]], found.matched[order], found.ignored[order]
-    people, recalls, total, seen = drawn@found.truths, np.linspace(0, 1, 101), np.zeros(R), {}
+    people, recalls, total, sums = drawn@found.truths, np.linspace(0, 1, 101), np.zeros(R), {}
     need = _least(recalls, np.maximum(people, 1)[:,None])
     for t in range(10):
         counts = (ignored >> t & 1) == 0
-        if (key := counts.tobytes()) not in seen: seen[key] = np.cumsum(times*counts, 1, dtype=np.int32)
+        if (key := counts.tobytes()) not in sums: sums[key] = np.cumsum(times*counts, 1, dtype=np.int32)
         right = np.flatnonzero(counts & ((matched >> t & 1) > 0))
         if not len(right): continue
         tp = np.cumsum(times[:, right], 1, dtype=np.int32)
-        best = np.maximum.accumulate((tp/(seen[key][:, right] + np.spacing(1)))[:,::-1], 1)[:,::-1]
+        best = np.maximum.accumulate((tp/(sums[key][:, right] + np.spacing(1)))[:,::-1], 1)[:,::-1]
         base = np.arange(R)[:,None]*(int(tp.max()) + 1)
         first = np.searchsorted((tp + base).ravel(), need + base)
         total += np.where(need <= tp[:,-1:], best.ravel()[first.clip(max=best.size - 1)], 0).sum(1)
     return np.where(people > 0, total/1010, -1.)
 
+# %% ../nbs/68_ledger.ipynb #df86654a
 class Resamples:
-    "APs of entries on resampled validation pictures: the same pictures for all entries of one validation set, each computed once"
+    "APs of entries on resampled pictures: the same ones for all entries of one validation set, each computed once"
     def __init__(self,
         draws:int=400,      # resamples; several seeds mix theirs
         seed:int=0,
@@ -289,6 +315,7 @@ class Resamples:
             self.memo[key] = 100*np.stack([resampled(Matches.from_dict(net), rows) for net in e.people['nets']])
         return self.memo[key][:nets].mean(0)
 
+# %% ../nbs/68_ledger.ipynb #c8f712d5
 def spread_of(
     seeds:int,          # how many, at least 2
     level:float=.95,
@@ -296,34 +323,45 @@ def spread_of(
     "By how much the deviations of a few seeds are stretched, so that their bootstrap is as wide as Student's interval"
     return float(t_law.ppf((1+level)/2, seeds-1)/normal_law.ppf((1+level)/2)*np.sqrt(seeds/(seeds-1)))
 
+def interval(
+    d:np.ndarray,           # (S, draws) of S seeds a difference on each resample of its pictures
+    own:np.ndarray,         # (S,) the differences themselves
+    sets:Sequence[str],     # of each seed, its validation set: seeds of one set share their resamples
+    seed:int=0,             # of the draws of seeds
+    level:float=.95,
+)->tuple[float,float]:
+    "A bootstrap over seeds and pictures, never narrower than Student's interval; of one seed, over pictures alone"
+    S, draws = d.shape
+    ends = [50*(1-level), 50*(1+level)]
+    if S == 1: return tuple(np.percentile(d, ends))
+    rng = np.random.default_rng(seed)
+    which = np.unique(sets, return_inverse=True)[1]
+    seeds, pictures = rng.integers(S, size=(4*draws, S)), rng.integers(draws, size=(4*draws, which.max()+1))
+    apart = (own - own.mean())*(spread_of(S, level) - 1)        # a few seeds know too little of how far seeds go apart
+    drawn = (d[seeds, np.take_along_axis(pictures, which[seeds], 1)] + apart[seeds]).mean(1)
+    low, high = np.percentile(drawn, ends)
+    half = t_law.ppf((1+level)/2, S-1)*own.std(ddof=1)/np.sqrt(S)
+    return min(low, own.mean() - half), max(high, own.mean() + half)
+
+# %% ../nbs/68_ledger.ipynb #0c060239
 def paired(
     a:Sequence[Entry],          # of one method
     b:Sequence[Entry],          # of another, same protocol
     resample:Resamples|None=None,
     level:float=.95,            # of the interval
     any_terms:bool=False,       # the entries may differ in their settings: the question is what those change
-)->dict|None:                   # n seeds, difference b - a in AP, low, high, by seed, sure (two seeds or more, and zero outside);
-                                # None where no seed has both, or where they were asked about other people
-    "How much better b is than a, seed by seed, with a bootstrap interval: on the networks that both have, since a second network has a start of its own"
+)->dict|None:                   # n seeds, difference b - a in AP, low, high, by_seed, sure: two seeds or more, and zero
+                                # outside; None where no seed has both, or their people differ
+    "How much better b is than a, seed by seed, with a bootstrap interval, on the networks that both have"
     resample = resample or Resamples()
     mine, theirs = {e.seed: e for e in a}, {e.seed: e for e in b}
     pairs = [(mine[s], theirs[s]) for s in sorted(mine) if s in theirs]
     if not pairs or any(differ(x.val, y.val) or differ(x.train, y.train) for x,y in pairs): return None
-    both = lambda x, y: max(min(len(x.each), len(y.each)), 1)                               # how many networks
+    both = lambda x, y: max(min(len(x.each), len(y.each)), 1)       # how many networks
     by_seed = {x.seed: y.ap_of_first(both(x, y)) - x.ap_of_first(both(x, y)) for x,y in pairs}
-    out = dict(n=len(pairs), difference=float(np.mean(list(by_seed.values()))), by_seed=by_seed, low=None, high=None, sure=False)
-    if any(x.val is None or y.val is None or (x.terms != y.terms and not any_terms) for x,y in pairs): return out   # of other settings, other people
-    d = np.stack([resample(y, both(x, y)) - resample(x, both(x, y)) for x,y in pairs])         # (seeds, draws)
-    S, draws = d.shape
-    if S > 1:
-        rng = np.random.default_rng(resample.seed)
-        sets = np.unique([x.val for x,_ in pairs], return_inverse=True)[1]                      # seeds of one validation set are drawn the same pictures
-        seeds, pictures = rng.integers(S, size=(4*draws, S)), rng.integers(draws, size=(4*draws, sets.max()+1))
-        own = np.array(list(by_seed.values()))
-        apart = (own - own.mean())*(spread_of(S, level) - 1)                                     # a few seeds know too little of how far seeds go apart
-        d = (d[seeds, np.take_along_axis(pictures, sets[seeds], 1)] + apart[seeds]).mean(1)
-    low, high = np.percentile(d, [50*(1-level), 50*(1+level)])
-    if S > 1:
-        half = t_law.ppf((1+level)/2, S-1)*own.std(ddof=1)/np.sqrt(S)
-        low, high = min(low, own.mean() - half), max(high, own.mean() + half)
-    return dict(out, low=float(low), high=float(high), sure=bool(S > 1 and (low > 0 or high < 0)))
+    own = np.array(list(by_seed.values()))
+    out = dict(n=len(pairs), difference=float(np.mean(own)), by_seed=by_seed, low=None, high=None, sure=False)
+    if any(x.val is None or y.val is None or (x.terms != y.terms and not any_terms) for x,y in pairs): return out
+    d = np.stack([resample(y, both(x, y)) - resample(x, both(x, y)) for x,y in pairs])     # (seeds, draws)
+    low, high = interval(d, own, [x.val for x,_ in pairs], resample.seed, level)
+    return dict(out, low=float(low), high=float(high), sure=bool(len(pairs) > 1 and (low > 0 or high < 0)))

@@ -23,7 +23,7 @@ from .protocols import Protocol
 from .watch import foreground, peak_histogram
 
 # %% auto #0
-__all__ = ['MEASURES', 'score', 'has_heads', 'by_heads', 'Strip', 'Evaluate', 'networks_row']
+__all__ = ['MEASURES', 'score', 'has_heads', 'by_heads', 'Strip', 'Evaluate']
 
 # %% ../nbs/65_measure.ipynb #d8518874
 def score(
@@ -125,8 +125,9 @@ class Evaluate:
         row, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
         labeled, unlabeled = (self.peaks(model, crops) for crops in (self.labeled, self.unlabeled))
         fresh = self.peaks(reestimated(model, self.plain(), self.p.size), self.unlabeled)
-        for name, peaks in dict(reestimated=fresh, labeled=labeled, unlabeled=unlabeled).items():
-            row |= networks_row(f'peak_{name}', [float(net.mean()) for net in peaks], float(peaks.mean()))
+        for key, peaks in dict(peak_reestimated=fresh, peak_labeled=labeled, peak_unlabeled=unlabeled).items():
+            row[key] = float(peaks.mean())
+            for net, v in zip(row['nets'], peaks): net[key] = float(v.mean())
         if self.held is not None:
             row['ap_heldout'] = self.accuracy(model, self.held, self.held.people, np.arange(len(self.held)))[0]['ap']
         heat = response(self.codec, torch.stack(look(model, self.strip.crops, size=self.p.size)).mean(0)).cpu()
@@ -141,21 +142,11 @@ def accuracy(self:Evaluate, model, crops, truth, rows)->tuple[dict,list[Matches]
     found = predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip)
     each = [score(truth, rows, f, self.keep) for f in found]
     *nets, both = (numbers for numbers, _ in each)
-    row = {}
-    for key, name in MEASURES.items():
-        if name in both: row |= networks_row(key, [n[name] for n in nets], ensemble=both[name])
+    measured, row = {key: name for key, name in MEASURES.items() if name in both}, {}
+    for key, name in measured.items():
+        row |= {key: float(np.mean([n[name] for n in nets])), f'{key}_ensemble': both[name]}
+    row['nets'] = [{key: n[name] for key, name in measured.items()} for n in nets]
     return row, [who for _, who in each[:-1]]
-
-def networks_row(
-    key:str,                    # of a measure
-    each:list[float],           # of every network
-    mean:float|None=None,       # over networks; None: of `each`
-    ensemble:float|None=None,   # of their mean heatmap, where it was asked
-)->dict[str,float]:
-    "How a row of the log keeps a number of each network"
-    both = {} if ensemble is None else {f'{key}_ensemble': ensemble}
-    mean = float(np.mean(each)) if mean is None else mean
-    return {key: mean, **both, **{f'{key}{i+1}': v for i,v in enumerate(each)}}
 
 @patch
 def peaks(self:Evaluate, nets, crops)->torch.Tensor:    # (networks, people, joints)

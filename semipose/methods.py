@@ -5,147 +5,212 @@
 # %% ../nbs/42_methods.ipynb #d0a9d662
 from __future__ import annotations
 import hashlib, json
-from dataclasses import fields, is_dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, NamedTuple
 from .errors import UserError
-from .views import A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout, JointOcclude, View
-from .teaching import Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, BothSee, Foreground, Certain, Reweighted
+from .draw import PALETTE
+from .views import (A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout,
+                            JointOcclude, View)
+from .teaching import (Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, BothSee,
+                               Foreground, Certain, Reweighted)
 
-GROUPS, TITLES, PAPER = {}, {}, {}   # group -> name -> Method; how a method is called in print; where the paper shows it
+# %% auto #0
+__all__ = ['ROWS', 'METHODS', 'GROUPS', 'SPARE', 'ALONE', 'ONE', 'ONE_JC', 'TWO', 'TWO_JC', 'EQUAL', 'A1', 'A2', 'A3', 'A4', 'B1',
+           'B2', 'C', 'D1', 'D2', 'D3', 'UNLIKE', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED', 'JC_HARD', 'JO_HARD',
+           'SHIPPED', 'Row', 'add', 'method', 'row_of', 'title', 'color', 'line_of', 'is_todays', 'own', 'is_unlike',
+           'kinds', 'second_of', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'sources', 'cost',
+           'equal_compute', 'line', 'parts', 'facts']
+
+# %% ../nbs/42_methods.ipynb #8aefa299
+@dataclass(frozen=True)
+class Row:
+    "One method with all its facts, each of them written once"
+    name:str            # as typed
+    title:str           # as printed
+    method:Any          # Method: its definition; None of a name that nobody knows
+    paper:str = ''      # the row or curve of the paper that it answers to
+    short:str = ''      # its name inside a panel of its kind; '' = the title
+    color:str = ''      # a name in draw.PALETTE; '' = its group's
+    group:str = ''      # where in the table it stands, see `add`
+    role:str = ''       # 'method'; 'attempt', one that failed; 'trial', one that asks what a part does
+
+ROWS, METHODS, GROUPS = {}, {}, {}   # name -> Row; name -> Method; group -> name -> Method
 
 def add(
     group:str,              # where in the table
-    name:str,               # as typed
-    title:str,              # as printed
-    m:Method,               # the line
-    paper:str='',           # the row or curve of the paper that it answers to
-)->None:
-    "One line more in the table"
-    GROUPS.setdefault(group, {})[name], TITLES[name], PAPER[name] = m, title, paper
+    *rows:Row,
+    color:str='',           # of those that have none of their own; '' = of `SPARE`, in turn
+    role:str='method',      # as in `Row`
+)->None:                    # UserError names an unknown colour
+    "Rows of one group, at the end of the table"
+    for r in rows:
+        r = replace(r, color=r.color or color or SPARE[len(ROWS) % len(SPARE)], group=group, role=role)
+        if r.color not in PALETTE:
+            raise UserError(f'Row {r.name}: color={r.color!r}; choose one of {", ".join(PALETTE)}.')
+        ROWS[r.name], METHODS[r.name], GROUPS.setdefault(group, {})[r.name] = r, r.method, r.method
 
-# %% auto #0
-__all__ = ['GROUPS', 'TITLES', 'PAPER', 'ONE', 'TWO', 'A60JC', 'PAIRS', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED',
-           'JO_RELEASED', 'METHODS', 'SHIPPED', 'add', 'add_heights', 'add_joined', 'row_of', 'own', 'line_of',
-           'is_todays', 'method', 'is_unlike', 'kinds', 'second_of', 'title', 'table', 'teacher', 'mean_of', 'counted',
-           'formula', 'Cost', 'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
+SPARE = ('pink', 'teal', 'violet', 'brown', 'indigo', 'olive')    # for rows that name no colour
 
 # %% ../nbs/42_methods.ipynb #de3443a9
-add('supervised', 'supervised',        'Supervised',                    Method(Nobody()),                                            'Supervised, A')
-add('supervised', 'supervised_strong', 'Supervised, strong views',      Method(Nobody(), labeled_view=JC >> A60))
-add('supervised', 'supervised_both',   'Supervised, easy and strong',   Method(Nobody(), labeled_view=(A30, JC >> A60)))
+add('supervised',
+    Row('supervised',        'Supervised',                  Method(Nobody()), 'Supervised, A'),
+    Row('supervised_strong', 'Supervised, strong views',    Method(Nobody(), labeled_view=JC >> A60)),
+    Row('supervised_both',   'Supervised, easy and strong', Method(Nobody(), labeled_view=(A30, JC >> A60))),
+    color='grey')
 
 # %% ../nbs/42_methods.ipynb #b63a83e6
-add('plain consistency', 'naive',       'Plain consistency',             Method(BothWays(), A30, (A60,)))
-add('plain consistency', 'naive_equal', 'Plain consistency, equal pair', Method(BothWays(), A30, (A30,)))
+add('plain consistency',
+    Row('naive',       'Plain consistency',             Method(BothWays(), A30, (A60,))),
+    Row('naive_equal', 'Plain consistency, equal pair', Method(BothWays(), A30, (A30,))), color='vermilion')
 
 # %% ../nbs/42_methods.ipynb #645a77f5
-for word, title, view in ((''   , ''     , A60), ('_jc', ' + JC', JointCutout(5) >> A60), ('_ra', ' + RA', RA >> A60)):
-    row = 'A' + title.replace(' ', '')
-    add('the method', f'posecons{word}', f'PoseCons{title}', Method(Self(), A30, (view,)),                  f'Single, {row}' if word != '_ra' else '')
-for word, title, view in ((''   , ''     , A60), ('_jc', ' + JC', JointCutout(5) >> A60), ('_ra', ' + RA', RA >> A60)):
-    row = 'A' + title.replace(' ', '')
-    add('the method', f'posedual{word}', f'PoseDual{title}', Method(Peer(), A30, (view,), nets=2, sup=.5),  f'Dual, {row}')
+add('the method',
+    Row('posecons',    'PoseCons',      Method(Self(), A30, (A60,)), 'Single, A', color='green'),
+    Row('posecons_jc', 'PoseCons + JC', Method(Self(), A30, (JC >> A60,)), 'Single, A+JC', color='teal'),
+    Row('posecons_ra', 'PoseCons + RA', Method(Self(), A30, (RA >> A60,)), color='olive'),
+    Row('posedual',    'PoseDual',      Method(Peer(), A30, (A60,), nets=2, sup=.5), 'Dual, A', color='indigo'),
+    Row('posedual_jc', 'PoseDual + JC', Method(Peer(), A30, (JC >> A60,), nets=2, sup=.5), 'Dual, A+JC', color='blue'),
+    Row('posedual_ra', 'PoseDual + RA', Method(Peer(), A30, (RA >> A60,), nets=2, sup=.5), 'Dual, A+RA', color='slate'))
 
 # %% ../nbs/42_methods.ipynb #dae9fb00
-add('pseudo labels', 'pseudopose',        'PseudoPose',            Method(Frozen(), PLAIN,  (A30,), drawn=True), 'PseudoPose, A')
-add('pseudo labels', 'pseudopose_soft',   'PseudoPose, soft',      Method(Frozen(), PLAIN,  (A30,)))
-add('pseudo labels', 'posecons_drawn',    'PoseCons, drawn anew',  Method(Self(), A30, (A60,), drawn=True))
-add('pseudo labels', 'data_distillation', 'Data Distillation',     Method(Frozen(), SCALES, (A30,), drawn=True), 'Data Distillation, A')
+add('pseudo labels',
+    Row('pseudopose', 'PseudoPose', Method(Frozen(), PLAIN, (A30,), drawn=True), 'PseudoPose, A'),
+    Row('pseudopose_soft', 'PseudoPose, soft', Method(Frozen(), PLAIN, (A30,))),
+    Row('posecons_drawn', 'PoseCons, drawn anew', Method(Self(), A30, (A60,), drawn=True)),
+    Row('data_distillation', 'Data Distillation', Method(Frozen(), SCALES, (A30,), drawn=True), 'Data Distillation, A'),
+    color='brown')
 
 # %% ../nbs/42_methods.ipynb #4c8b21be
-ONE, TWO, A60JC = Method(Self(), A30, (A60,)), Method(Peer(), A30, (A60,), nets=2, sup=.5), (JointCutout(5) >> A60,)
-def add_heights(name:str, title:str, m:Method)->None:   # a single or dual row as published
-    "The same row with other heights and shapes of what is taught"
-    kept = replace(m, carried='spline')
-    add('heights', f'{name}_kept',       f'{title}, kept',                    kept)
-    add('heights', f'{name}_kept_eval',  f'{title}, kept, evaluation',        replace(kept, evaluation=True))
-    add('heights', f'{name}_eval',       f'{title}, evaluation',              replace(m, evaluation=True))
-    add('heights', f'{name}_one',        f'{title}, scaled to 1',             replace(kept, height='one'))
-    add('heights', f'{name}_drawn_kept', f'{title}, drawn anew, as high',     replace(m, drawn=True, height='teacher'))
-    if name != 'posecons': add('heights', f'{name}_drawn', f'{title}, drawn anew', replace(m, drawn=True))
-def add_joined(*names:str)->None:   # rows of the table
-    "The same rows, with one forward for labelled and unlabelled pictures of a student"
-    for name in names: add('batch statistics', f'{name}_joined', f'{TITLES[name]}, joined', replace(row_of(name), joined=True))
-def row_of(name:str)->Method: return next(rows[name] for rows in GROUPS.values() if name in rows)
-add_heights('posecons',    'PoseCons',      ONE)
-add_heights('posecons_jc', 'PoseCons + JC', replace(ONE, student_views=A60JC))
-add_heights('posedual_jc', 'PoseDual + JC', replace(TWO, student_views=A60JC))
-add_joined('naive', 'posecons', 'posecons_jc', 'posedual_jc', 'posecons_kept', 'posedual_jc_kept', 'posecons_drawn', 'posedual_jc_drawn')
+ALONE, ONE, ONE_JC = METHODS['supervised'], METHODS['posecons'], METHODS['posecons_jc']
+TWO, TWO_JC = METHODS['posedual'], METHODS['posedual_jc']
+
+add('heights',
+    Row('posecons_kept', 'PoseCons, kept', replace(ONE, carried='spline')),
+    Row('posecons_kept_eval', 'PoseCons, kept, evaluation', replace(ONE, carried='spline', evaluation=True)),
+    Row('posecons_eval', 'PoseCons, evaluation', replace(ONE, evaluation=True)),
+    Row('posecons_one', 'PoseCons, scaled to 1', replace(ONE, carried='spline', height='one')),
+    Row('posecons_drawn_kept', 'PoseCons, drawn anew, as high', replace(ONE, drawn=True, height='teacher')),
+    Row('posecons_jc_kept', 'PoseCons + JC, kept', replace(ONE_JC, carried='spline')),
+    Row('posecons_jc_kept_eval', 'PoseCons + JC, kept, evaluation', replace(ONE_JC, carried='spline', evaluation=True)),
+    Row('posecons_jc_eval', 'PoseCons + JC, evaluation', replace(ONE_JC, evaluation=True)),
+    Row('posecons_jc_one', 'PoseCons + JC, scaled to 1', replace(ONE_JC, carried='spline', height='one')),
+    Row('posecons_jc_drawn_kept', 'PoseCons + JC, drawn anew, as high', replace(ONE_JC, drawn=True, height='teacher')),
+    Row('posecons_jc_drawn', 'PoseCons + JC, drawn anew', replace(ONE_JC, drawn=True)),
+    Row('posedual_jc_kept', 'PoseDual + JC, kept', replace(TWO_JC, carried='spline')),
+    Row('posedual_jc_kept_eval', 'PoseDual + JC, kept, evaluation', replace(TWO_JC, carried='spline', evaluation=True)),
+    Row('posedual_jc_eval', 'PoseDual + JC, evaluation', replace(TWO_JC, evaluation=True)),
+    Row('posedual_jc_one', 'PoseDual + JC, scaled to 1', replace(TWO_JC, carried='spline', height='one')),
+    Row('posedual_jc_drawn_kept', 'PoseDual + JC, drawn anew, as high', replace(TWO_JC, drawn=True, height='teacher')),
+    Row('posedual_jc_drawn', 'PoseDual + JC, drawn anew', replace(TWO_JC, drawn=True)),
+    color='slate', role='trial')
+
+add('batch statistics',
+    Row('naive_joined', 'Plain consistency, joined', replace(METHODS['naive'], joined=True)),
+    Row('posecons_joined', 'PoseCons, joined', replace(ONE, joined=True)),
+    Row('posecons_jc_joined', 'PoseCons + JC, joined', replace(ONE_JC, joined=True)),
+    Row('posedual_jc_joined', 'PoseDual + JC, joined', replace(TWO_JC, joined=True)),
+    Row('posecons_kept_joined', 'PoseCons, kept, joined', replace(ONE, carried='spline', joined=True)),
+    Row('posedual_jc_kept_joined', 'PoseDual + JC, kept, joined', replace(TWO_JC, carried='spline', joined=True)),
+    Row('posecons_drawn_joined', 'PoseCons, drawn anew, joined', replace(ONE, drawn=True, joined=True)),
+    Row('posedual_jc_drawn_joined', 'PoseDual + JC, drawn anew, joined', replace(TWO_JC, drawn=True, joined=True)),
+    color='slate', role='trial')
 
 # %% ../nbs/42_methods.ipynb #f93a4c1e
-PAIRS = {'': ('', (A60,)), '_equal': (', equal pair', (A30,))}   # what the student sees beside a teacher on A30
-for end, (pair, students) in PAIRS.items():
-    for a,t in enumerate((.2, .4, .6, .8), 1):
-        n, figure = f'{10*t:02.0f}{end}', f'failed attempts, A{a}'
-        add('failed: confidence', f'threshold_{n}',    f'Joint peak > {t}{pair}',         Method(Self(), A30, students, weight=Confident(t)),  figure)
-        add('failed: confidence', f'foreground_{n}',   f'Response > {t}{pair}',           Method(Self(), A30, students, weight=Foreground(t)), figure)
-        if t > .5: add('failed: confidence', f'certain_{n}', f'max(p, 1-p) > {t}{pair}',  Method(Self(), A30, students, weight=Certain(t)),    figure)
-    add('failed: averages', f'mean_teacher_99{end}',  f'Mean teacher 0.99{pair}',         Method(Average(.99),  A30, students),                'failed attempts, B1')
-    add('failed: averages', f'mean_teacher{end}',     f'Mean teacher 0.999{pair}',        Method(Average(.999), A30, students),                'failed attempts, B2')
-    add('failed: classes', f'balanced{end}',          f'Classes balanced{pair}',          Method(Self(), A30, students, weight=Reweighted()),  'failed attempts, C')
-    add('failed: classes', f'foreground_x10{end}',    f'Foreground x 10{pair}',           Method(Self(), A30, students, weight=Reweighted(10.)), 'failed attempts, C')
-add('failed: pairs', 'easy_easy', 'Easy-easy', Method(Self(), A30, (A30,)), 'failed attempts, D1')
-add('failed: pairs', 'hard_hard', 'Hard-hard', Method(Self(), A60, (A60,)), 'failed attempts, D2')
-add('failed: pairs', 'hard_easy', 'Hard-easy', Method(Self(), A60, (A30,)), 'failed attempts, D3')
+EQUAL = Method(Self(), A30, (A30,))     # beside a teacher on A30, no harder view
+def _hard(**changes)->Method: return replace(ONE, **changes)
+def _equal(**changes)->Method: return replace(EQUAL, **changes)
+A1, A2, A3, A4, B1, B2, C, D1, D2, D3 = (f'failed attempts, {w}' for w in 'A1 A2 A3 A4 B1 B2 C D1 D2 D3'.split())
+
+add('failed: confidence',
+    Row('threshold_02', 'Joint peak > 0.2', _hard(weight=Confident(.2)), A1, 't = 0.2', 'teal'),
+    Row('foreground_02', 'Response > 0.2', _hard(weight=Foreground(.2)), A1, 't = 0.2', 'teal'),
+    Row('threshold_04', 'Joint peak > 0.4', _hard(weight=Confident(.4)), A2, 't = 0.4', 'olive'),
+    Row('foreground_04', 'Response > 0.4', _hard(weight=Foreground(.4)), A2, 't = 0.4', 'olive'),
+    Row('threshold_06', 'Joint peak > 0.6', _hard(weight=Confident(.6)), A3, 't = 0.6', 'pink'),
+    Row('foreground_06', 'Response > 0.6', _hard(weight=Foreground(.6)), A3, 't = 0.6', 'pink'),
+    Row('certain_06', 'max(p, 1-p) > 0.6', _hard(weight=Certain(.6)), A3, 't = 0.6', 'pink'),
+    Row('threshold_08', 'Joint peak > 0.8', _hard(weight=Confident(.8)), A4, 't = 0.8', 'indigo'),
+    Row('foreground_08', 'Response > 0.8', _hard(weight=Foreground(.8)), A4, 't = 0.8', 'indigo'),
+    Row('certain_08', 'max(p, 1-p) > 0.8', _hard(weight=Certain(.8)), A4, 't = 0.8', 'indigo'),
+    Row('threshold_02_equal', 'Joint peak > 0.2, equal pair', _equal(weight=Confident(.2)), A1, 't = 0.2', 'teal'),
+    Row('foreground_02_equal', 'Response > 0.2, equal pair', _equal(weight=Foreground(.2)), A1, 't = 0.2', 'teal'),
+    Row('threshold_04_equal', 'Joint peak > 0.4, equal pair', _equal(weight=Confident(.4)), A2, 't = 0.4', 'olive'),
+    Row('foreground_04_equal', 'Response > 0.4, equal pair', _equal(weight=Foreground(.4)), A2, 't = 0.4', 'olive'),
+    Row('threshold_06_equal', 'Joint peak > 0.6, equal pair', _equal(weight=Confident(.6)), A3, 't = 0.6', 'pink'),
+    Row('foreground_06_equal', 'Response > 0.6, equal pair', _equal(weight=Foreground(.6)), A3, 't = 0.6', 'pink'),
+    Row('certain_06_equal', 'max(p, 1-p) > 0.6, equal pair', _equal(weight=Certain(.6)), A3, 't = 0.6', 'pink'),
+    Row('threshold_08_equal', 'Joint peak > 0.8, equal pair', _equal(weight=Confident(.8)), A4, 't = 0.8', 'indigo'),
+    Row('foreground_08_equal', 'Response > 0.8, equal pair', _equal(weight=Foreground(.8)), A4, 't = 0.8', 'indigo'),
+    Row('certain_08_equal', 'max(p, 1-p) > 0.8, equal pair', _equal(weight=Certain(.8)), A4, 't = 0.8', 'indigo'),
+    role='attempt')
+
+# %% ../nbs/42_methods.ipynb #0c7b3ace
+add('failed: averages',
+    Row('mean_teacher_99', 'Mean teacher 0.99', _hard(teacher=Average(.99)), B1, '0.99', 'teal'),
+    Row('mean_teacher', 'Mean teacher 0.999', _hard(teacher=Average(.999)), B2, '0.999', 'indigo'),
+    Row('mean_teacher_99_equal', 'Mean teacher 0.99, equal pair', _equal(teacher=Average(.99)), B1, '0.99', 'teal'),
+    Row('mean_teacher_equal', 'Mean teacher 0.999, equal pair', _equal(teacher=Average(.999)), B2, '0.999', 'indigo'),
+    role='attempt')
+add('failed: classes',
+    Row('balanced', 'Classes balanced', _hard(weight=Reweighted()), C, 'balanced', 'teal'),
+    Row('foreground_x10', 'Foreground x 10', _hard(weight=Reweighted(10.)), C, 'x 10', 'indigo'),
+    Row('balanced_equal', 'Classes balanced, equal pair', _equal(weight=Reweighted()), C, 'balanced', 'teal'),
+    Row('foreground_x10_equal', 'Foreground x 10, equal pair', _equal(weight=Reweighted(10.)), C, 'x 10', 'indigo'),
+    role='attempt')
+add('failed: pairs',
+    Row('easy_easy', 'Easy-easy', EQUAL,                       D1, 'easy-easy', 'teal'),
+    Row('hard_hard', 'Hard-hard', Method(Self(), A60, (A60,)), D2, 'hard-hard', 'olive'),
+    Row('hard_easy', 'Hard-easy', Method(Self(), A60, (A30,)), D3, 'hard-easy', 'indigo'),
+    role='attempt')
 
 # %% ../nbs/42_methods.ipynb #4c92229c
-add('unlike pairs', 'supervised_other', 'Supervised, other network', Method(Nobody(), networks=('other',)),                                    'Different networks, supervised W48')
-add('unlike pairs', 'posedual_other',   'PoseDual, two others',      Method(Peer(), A30, (A60,), nets=2, sup=.5, networks=('other',)),         'Different networks, W48+W48')
-add('unlike pairs', 'posedual_unlike',  'PoseDual, unlike pair',     Method(Peer(), A30, (A60,), nets=2, sup=.5, networks=('net', 'other')),   'Different networks, R18+W48')
+UNLIKE = 'Different networks,'
+
+add('unlike pairs',
+    Row('supervised_other', 'Supervised, other network', replace(ALONE, networks=('other',)),
+        f'{UNLIKE} supervised W48'),
+    Row('posedual_other', 'PoseDual, two others', replace(TWO, networks=('other',)), f'{UNLIKE} W48+W48'),
+    Row('posedual_unlike', 'PoseDual, unlike pair', replace(TWO, networks=('net', 'other')), f'{UNLIKE} R18+W48'),
+    color='teal', role='trial')
 
 # %% ../nbs/42_methods.ipynb #74ddcc6b
 FOUR = (JO >> CO >> A60, JC >> CM >> A60, JC >> A60, JO >> A60)
-add('later methods', 'multiaugs',      'MultiAugs',      Method(Self(), A30, FOUR, together=True), 'MultiAugs single (2024)')
-add('later methods', 'multiaugs_dual', 'MultiAugs dual', Method(Peer(), A30, FOUR, nets=2, sup=.5, together=True), 'MultiAugs dual (2024)')
-add('later methods', 'sspcm',          'SSPCM',          Method(Closest(), A30, (JO >> A60,), nets=3, sup=.5, weight=BothSee(.1)), 'SSPCM (CVPR 2023)')
+
+add('later methods',
+    Row('multiaugs',      'MultiAugs',      replace(ONE, student_views=FOUR, together=True), 'MultiAugs single (2024)'),
+    Row('multiaugs_dual', 'MultiAugs dual', replace(TWO, student_views=FOUR, together=True), 'MultiAugs dual (2024)'),
+    Row('sspcm',          'SSPCM',          Method(Closest(), A30, (JO >> A60,), nets=3, sup=.5, weight=BothSee(.1)),
+        'SSPCM (CVPR 2023)', color='pink'), color='violet')
 
 # %% ../nbs/42_methods.ipynb #9412fb97
 A90, A120 = (View(f'A{30+a}', (Affine(a, p=.8),)) for a in (60, 90))     # A30, and then turned further than in A60
 NOTHING = View('nothing', (Cutout(1, 1e4, 1e4),))
-for n in (2, 10, 17): add('pairs', f'pair_jc{n}', f'A30 to {n} joints hidden, A60', Method(Self(), A30, (JointCutout(n) >> A60,)))
-add('pairs', 'pair_a90',       'A30 to A90',           Method(Self(), A30, (A90,)))
-add('pairs', 'pair_a120',      'A30 to A120',          Method(Self(), A30, (A120,)))
-add('pairs', 'pair_plain_a30', 'Plain to A30',         Method(Self(), PLAIN, (A30,)))
-add('pairs', 'pair_plain_a60', 'Plain to A60',         Method(Self(), PLAIN, (A60,)))
-add('pairs', 'pair_co_a30',    '20 holes to A30',      Method(Self(), A30 >> Cutout(20), (A30,)))
-add('pairs', 'pair_nothing',   'A30 to nothing',       Method(Self(), A30, (NOTHING,)))
+
+add('pairs',
+    Row('pair_jc2',       'A30 to 2 joints hidden, A60',  Method(Self(), A30, (JointCutout(2) >> A60,))),
+    Row('pair_jc10',      'A30 to 10 joints hidden, A60', Method(Self(), A30, (JointCutout(10) >> A60,))),
+    Row('pair_jc17',      'A30 to 17 joints hidden, A60', Method(Self(), A30, (JointCutout(17) >> A60,))),
+    Row('pair_a90',       'A30 to A90',                   Method(Self(), A30, (A90,))),
+    Row('pair_a120',      'A30 to A120',                  Method(Self(), A30, (A120,))),
+    Row('pair_plain_a30', 'Plain to A30',                 Method(Self(), PLAIN, (A30,))),
+    Row('pair_plain_a60', 'Plain to A60',                 Method(Self(), PLAIN, (A60,))),
+    Row('pair_co_a30',    '20 holes to A30',              Method(Self(), A30 >> Cutout(20), (A30,))),
+    Row('pair_nothing',   'A30 to nothing',               Method(Self(), A30, (NOTHING,))),
+    color='olive', role='trial')
 
 # %% ../nbs/42_methods.ipynb #b92eb121
-JC_RELEASED, JO_RELEASED = JointCutout(5, released=2, channels=24), JointOcclude(2, released=True)   # COCO's and MPII's joints together are 24
-add('as released', 'posedual_released',    'PoseDual, as released',      Method(Peer(), A30, (A60_RELEASED,), nets=2, sup=.5))
-add('as released', 'posedual_jc_released', 'PoseDual + JC, as released', Method(Peer(), A30, (JC_RELEASED >> A60_RELEASED,), nets=2, sup=.5))
-add('as released', 'sspcm_released',       'SSPCM, as released',         replace(GROUPS['later methods']['sspcm'], student_views=(JO_RELEASED >> A60_RELEASED,)))
+JC_RELEASED = JointCutout(5, released=2, channels=24)   # COCO's and MPII's joints together are 24
+JC_HARD, JO_HARD = JC_RELEASED >> A60_RELEASED, JointOcclude(2, released=True) >> A60_RELEASED
 
-METHODS = {name: m for group in GROUPS.values() for name, m in group.items()}
+add('as released',
+    Row('posedual_released',    'PoseDual, as released',      replace(TWO, student_views=(A60_RELEASED,))),
+    Row('posedual_jc_released', 'PoseDual + JC, as released', replace(TWO, student_views=(JC_HARD,))),
+    Row('sspcm_released',       'SSPCM, as released',         replace(METHODS['sspcm'], student_views=(JO_HARD,))),
+    color='indigo', role='trial')
 
-# %% ../nbs/42_methods.ipynb #fd766626
 SHIPPED = dict(METHODS)   # the rows of the table; whatever is in METHODS and not here is somebody's own
 
-def own(
-    name:str,       # a name in METHODS
-)->dict|None:       # its words, and what its networks are; None if it is a row of the table
-    "What a row of one's own is: written down with its runs, for those who read them without it"
-    m = METHODS[name]
-    return None if m == SHIPPED.get(name) else dict(method=repr(m), copies=m.copies, networks=list(m.networks))
-
-def line_of(
-    name:str,       # a name in METHODS
-)->str:             # six hexadecimal digits
-    "What a line says, down to every number of its views: a run of a line that has changed since is not taken for one of today's"
-    def told(v):
-        if isinstance(v, (tuple, list)): return [told(w) for w in v]
-        if not is_dataclass(v): return repr(v)
-        said = {f.name: getattr(v, f.name) for f in fields(v) if not (isinstance(v, View) and f.name == 'name')}
-        return [type(v).__name__, *([k, told(w)] for k,w in said.items() if w not in (None, False, 0, ()))]    # a switch that came later, and is off, changes nothing
-    return hashlib.sha256(json.dumps(told(METHODS[name])).encode()).hexdigest()[:6]
-
-def is_todays(
-    name:str,       # any
-    line:str|None,  # of `line_of`, written down some time ago
-)->bool:            # True where nothing was written down, or nobody knows the method
-    "Does the table still say what it said?"
-    return line is None or name not in METHODS or line == line_of(name)
-
+# %% ../nbs/42_methods.ipynb #fd766626
 def method(
     name:str,   # a name in METHODS
 )->Method:
@@ -154,7 +219,47 @@ def method(
     if name in METHODS: return METHODS[name]
     near = get_close_matches(name, METHODS, n=1, cutoff=.5)
     hint = f'did you mean {near[0]}?' if near else 'see `semipose methods`.'
-    raise UserError(f'There is no method named {name!r}: {hint} A row of your own is known once the module that defines it is imported.')
+    raise UserError(f'There is no method named {name!r}: {hint} A row of your own is known once the module that '
+                    'defines it is imported: `--import my_rows`.')
+
+def row_of(
+    name:str,   # any
+)->Row:         # of a name that nobody knows: a row with that title and no definition
+    "All facts of a method"
+    m = METHODS.get(name)
+    at = list(METHODS).index(name) if name in METHODS else 0
+    r = ROWS.get(name) or Row(name, name, m, color=SPARE[at % len(SPARE)])
+    return r if r.method == m else replace(r, method=m)
+
+def title(name:str)->str: return row_of(name).title     # of any name: how it is called in print
+def color(name:str)->str: return PALETTE[row_of(name).color]    # of any name: hex, the same in every figure
+
+# %% ../nbs/42_methods.ipynb #fbd35ccc
+def line_of(
+    name:str,       # a name in METHODS
+)->str:             # six hexadecimal digits
+    "What a definition says, down to every number of its views"
+    def plainly(v):
+        if isinstance(v, (tuple, list)): return [plainly(w) for w in v]
+        if not is_dataclass(v): return repr(v)
+        values = {f.name: getattr(v, f.name) for f in fields(v) if not (isinstance(v, View) and f.name == 'name')}
+        on = {k: w for k,w in values.items() if w not in (None, False, 0, ())}  # a switch that is off says nothing
+        return [type(v).__name__, *([k, plainly(w)] for k,w in on.items())]
+    return hashlib.sha256(json.dumps(plainly(METHODS[name])).encode()).hexdigest()[:6]
+
+def is_todays(
+    name:str,       # any
+    line:str|None,  # of `line_of`, written down some time ago
+)->bool:            # True where nothing was written down, or nobody knows the method
+    "Does the table still say what it said?"
+    return line is None or name not in METHODS or line == line_of(name)
+
+def own(
+    name:str,       # a name in METHODS
+)->dict|None:       # its words, and what its networks are; None if it is a row of the table
+    "What a row of one's own is: written down with its runs, for those who read them without it"
+    m = METHODS[name]
+    return None if m == SHIPPED.get(name) else dict(method=repr(m), copies=m.copies, networks=list(m.networks))
 
 # %% ../nbs/42_methods.ipynb #42722584
 def is_unlike(
@@ -180,24 +285,23 @@ def second_of(
     each = kinds(METHODS[name], nets or METHODS[name].nets)
     return ('other', 'other_width', 'other_weights')*('other' in each) + ('weights2',)*(each.count('net') > 1)
 
-def title(
-    name:str,   # a name in METHODS
-)->str:         # as in the paper's tables
-    "How a method is called in print"
-    return TITLES.get(name, name)
-
+# %% ../nbs/42_methods.ipynb #86249612
 def table(
     group:str|None=None,    # a name in GROUPS; None: all
 )->list[dict]:
     "One row per method: what it answers to the four questions"
-    return [dict(name=name, method=title(name), teacher=teacher(m), teacher_view=mean_of(m.teacher_views) if m.student_views else '',
-                 student_views=', '.join(map(str, m.student_views)), counts=counted(m.weight), nets=m.nets, loss=formula(m),
-                 labeled_view=' + '.join(map(str, m.labeled_views)), networks=' + '.join(m.networks), group=g, paper=PAPER[name])
-            for g, rows in GROUPS.items() if group in (None, g) for name, m in rows.items()]
+    views = lambda vs, sep: sep.join(map(str, vs))
+    return [dict(name=r.name, method=r.title, teacher=teacher(m),
+                 teacher_view=mean_of(m.teacher_views) if m.student_views else '',
+                 student_views=views(m.student_views, ', '), counts=counted(m.weight), nets=m.nets, loss=formula(m),
+                 labeled_view=views(m.labeled_views, ' + '), networks=' + '.join(m.networks),
+                 group=r.group, paper=r.paper)
+            for r in ROWS.values() if group in (None, r.group) for m in (r.method,)]
 
 def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn', 'Peer, spline, evaluation'
     height = f', {"height 1" if m.height == "one" else "as high"}' if m.height else ''
-    return (type(m.teacher).__name__ + (f'({m.decay})' if m.decay else '') + f', {m.carried}'*bool(m.carried) + ', drawn'*m.drawn + height
+    decay = f'({m.decay})' if m.decay else ''
+    return (type(m.teacher).__name__ + decay + f', {m.carried}'*bool(m.carried) + ', drawn'*m.drawn + height
             + ', evaluation'*m.evaluation + ', joined'*m.joined)
 def mean_of(views:tuple)->str:      # e.g. 'A30', 'mean of 8, x0.9 to x1.3 mirrored'
     return str(views[0]) if len(views) == 1 else f'mean of {len(views)}, {views[0]} to {views[-1]}'
@@ -211,7 +315,8 @@ def formula(
     "The loss of one network: S supervised, U unlabelled, summed over student views where there are several"
     part = lambda f, s: s if f == 1 else f'{f:g} {s}'
     n = len(m.student_views)
-    return part(m.sup, 'S') + (f' + {part(m.cons, "U" if n == 1 else f"sum of {n} U")}' if n else '') + (' each' if m.nets > 1 else '')
+    unlabeled = f' + {part(m.cons, "U" if n == 1 else f"sum of {n} U")}' if n else ''
+    return part(m.sup, 'S') + unlabeled + (' each' if m.nets > 1 else '')
 
 # %% ../nbs/42_methods.ipynb #8ed9a9f9
 class Cost(NamedTuple):
@@ -254,31 +359,34 @@ def line(
     m:Method,   # any method
 )->str:         # e.g. 'Method(teacher=Self(), student_views=(A60,))'
     "A method as its line in the table, without what is as in every other"
-    return f'Method({", ".join(f"{f.name}={getattr(m, f.name)!r}" for f in fields(m) if getattr(m, f.name) != f.default)})'
+    own = [f'{f.name}={getattr(m, f.name)!r}' for f in fields(m) if getattr(m, f.name) != f.default]
+    return f'Method({", ".join(own)})'
 
 def parts(
     v:View,         # of a method
 )->dict[str,str]:   # e.g. {'A60': 'Affine(rotate=30, scale=0.25, p=0.8)'}
     "What a view is made of, down to the numbers; a switch that is off is left out"
     number = lambda w: f'{w:g}' if isinstance(w, float) else str(w)
-    told = [f'{type(s).__name__}({", ".join(f"{k}={number(w)}" for k, w in vars(s).items() if w)})' for s in v.steps]
+    steps = [f'{type(s).__name__}({", ".join(f"{k}={number(w)}" for k, w in vars(s).items() if w)})' for s in v.steps]
     each = str(v).split(' >> ')
-    return dict(zip(each, told)) if len(each) == len(told) else {str(v): ', then '.join(told) or 'the crop as it is'}
+    return dict(zip(each, steps)) if len(each) == len(steps) else {str(v): ', then '.join(steps) or 'the crop as it is'}
 
 def facts(
     name:str,           # a name in METHODS
 )->dict[str,str]:       # what -> in words; UserError with a near miss
     "All that the table knows of one method"
-    m = method(name)
+    m, r = method(name), row_of(name)
     views = (*m.labeled_views, *m.teacher_views*bool(m.student_views), *m.student_views)
     on = lambda views, text: text + ', on top of A30'*any(not v.base for v in views)
     one, alone = cost(m, (1, 1)), cost('supervised', (1, 1))
-    out = {'title': title(name), 'group': next((g for g, rows in GROUPS.items() if name in rows), 'your own'), 'in the paper': PAPER.get(name) or 'no row of its own',
-           'line': line(m), 'labelled': on(m.labeled_views, ' + '.join(map(str, m.labeled_views))), 'teacher': teacher(m)}
+    out = {'title': r.title, 'group': r.group or 'your own', 'in the paper': r.paper or 'no row of its own',
+           'line': line(m), 'labelled': on(m.labeled_views, ' + '.join(map(str, m.labeled_views))),
+           'teacher': teacher(m)}
     if m.student_views:
-        out |= {'it sees': on(m.teacher_views, mean_of(m.teacher_views)), 'student sees': on(m.student_views, ', '.join(map(str, m.student_views)))}
-    out |= {'counts': counted(m.weight), 'networks': f'{m.nets}' + f' ({" + ".join(kinds(m, m.nets))})'*bool(m.networks), 'loss': formula(m)}
+        out |= {'it sees': on(m.teacher_views, mean_of(m.teacher_views)),
+                'student sees': on(m.student_views, ', '.join(map(str, m.student_views)))}
+    networks = f' ({" + ".join(kinds(m, m.nets))})'*bool(m.networks)
+    out |= {'counts': counted(m.weight), 'networks': f'{m.nets}{networks}', 'loss': formula(m)}
     for v in views: out |= parts(v)
-    return out | {'cost': f'{one.forward} pictures forward and {one.backward} of them backward for each labelled and unlabelled person, '
-                          f'{one.work/alone.work:.3g} times the work of supervised'}
-
+    return out | {'cost': f'{one.forward} pictures forward and {one.backward} of them backward for each labelled and '
+                          f'unlabelled person, {one.work/alone.work:.3g} times the work of supervised'}

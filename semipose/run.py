@@ -19,7 +19,7 @@ from .data.streams import Streams
 from .loop import Restore, fit, learner, save_state, save_weights
 from .methods import kinds, method as find_method, title
 from .protocols import HEADLINE, Protocol, protocol
-from .watch import Watch, collapsed
+from .watch import Watch, collapsed, each_of
 from .recipe import (Recipe, at, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
                              versions)
 from .people import Data, as_begun, drawn_people, joints_of, prepare, readers, same_split, save_who
@@ -437,7 +437,7 @@ class Page:
 
     def start(self, run:Run):
         "The dashed line: net 1 of the start is what every single method begins from"
-        alone = {k: round(v, 4) for k in DIGEST if (v := run['last'].get(f'{k}1')) is not None}
+        alone = {k: round(v[0], 4) for k in DIGEST if (v := each_of(run['last'], k))}
         self.summary['dashed'] = dict(digest(run), **alone, nets=run.recipe.nets, ap_all=run['last']['ap'])
 
     def add(self, name:str, run:Run, last:bool=False):

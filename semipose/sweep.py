@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from .errors import UserError
 from .files import Held, is_held, turn, whole
-from .ledger import Entry, differ, network_of, read_ledger, record
+from .ledger import Entry, differ, read_ledger, record
 from .methods import METHODS, cost, is_todays, kinds, own, second_of
 from .data.core import is_there
 from .data.sets import read_any_train_val
@@ -36,9 +36,11 @@ ROUNDED = dict(seconds=1, ap=4, pck=4)      # decimals that a curve keeps; other
 BEST = ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')
 FROM_RECIPE = ('method', 'seed', 'steps', 'hardware', 'versions', 'revision', 'command', 'begun', 'own')
 
-def rounded(row:dict)->dict:    # of the log
-    digits = {k: ROUNDED.get(network_of(k, row)[0], 6) for k in row}
-    return {k: round(v, digits[k]) if isinstance(v, float) else v for k,v in row.items()}
+def rounded(row:dict)->dict:    # of the log, with its networks
+    def short(k, v):
+        if isinstance(v, list): return [rounded(net) if isinstance(net, dict) else net for net in v]
+        return round(v, ROUNDED.get(k, 6)) if isinstance(v, float) else v
+    return {k: short(k, v) for k,v in row.items()}
 
 def portable_sentence(
     recipe:Recipe,

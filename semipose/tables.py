@@ -6,90 +6,88 @@
 from __future__ import annotations
 import json, sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 import numpy as np
 from matplotlib import rc_context
-from html import escape
 from .errors import UserError
-from .draw import Picture
-from .ledger import Entry, Resamples, network_of, paired, read_ledger, summarise
-from .methods import GROUPS, METHODS, PAPER, cost, is_todays, is_unlike, second_of, title
-from .protocols import (PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, Protocol, protocol, protocol_names, published, published_entry,
-                                with_budget)
-from .watch import PEAKS, peak_key, peak_share
-from .report import COLORS, INK, MUTED, STYLE, color, facts, html_table, name_lines, section, svg, tinted, write_page
+from .draw import INK, MUTED, Picture
+from .ledger import Entry, Resamples, paired, read_ledger, summarise
+from .methods import GROUPS, METHODS, color, cost, is_todays, is_unlike, row_of, second_of, title
+from .protocols import (PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, Protocol,
+                                protocol, protocol_names, published, published_entry, with_budget)
+from .teaching import Average, Certain, Confident, Foreground, Reweighted
+from .watch import PEAKS, peak_key, peak_share, per_network
+from .report import STYLE, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
-__all__ = ['FAMILIES', 'APART', 'BASELINE', 'MEASURE', 'SAID', 'PAINT', 'FAILED', 'FAILED_SAID', 'MAIN', 'LINES', 'ATTEMPTS',
-           'SHADES', 'MOVED', 'ABOUT_TABLE', 'one_terms', 'same_people', 'by_method', 'group_of', 'measure_work',
-           'longer', 'of_network', 'rows', 'against', 'is_mixed', 'has_start', 'seeds_said', 'pair_said', 'beside',
-           'at_work', 'between', 'gain_said', 'equal_said', 'there_said', 'pm', 'share', 'table_rows', 'changed',
-           'variants', 'outcomes', 'group_said', 'paint', 'shared_seeds', 'gains_figure', 'seeds_of', 'main_figure',
-           'short', 'failed_figure', 'level', 'some_moved', 'mean_curve', 'compute_figure', 'labels_figure',
-           'order_rows', 'family_table', 'rows_html', 'gaps_html', 'variants_html', 'said_of', 'protocol_html',
-           'ledger_report']
+__all__ = ['APART', 'BASELINE', 'MEASURE', 'COLUMNS', 'SETTINGS', 'OTHERWISE', 'BARS', 'PANELS', 'MOVED', 'CURVES', 'MARKS',
+           'FAMILIES', 'ABOUT_TABLE', 'by_method', 'same_people', 'one_terms', 'measure_work', 'longer', 'at_work',
+           'against', 'is_mixed', 'has_start', 'of_network', 'beside', 'pm', 'share', 'pair_said', 'seeds_said',
+           'between', 'measured', 'printed_of', 'gained', 'for_equal_work', 'rows', 'gain_said', 'equal_said',
+           'there_said', 'Column', 'table_rows', 'changed', 'variants', 'outcomes', 'group_said', 'seeds_of',
+           'shared_seeds', 'gains_figure', 'main_figure', 'panels', 'short', 'level', 'some_moved', 'mean_curve',
+           'failed_figure', 'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html',
+           'variants_html', 'said_of', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
-FAMILIES = {    # protocols that differ in the number of labels alone
-    'COCO': ('coco-1k', 'coco-5k', 'coco-10k', 'coco-all'), 'Leeds Sports Pose': ('lsp-100', 'lsp-250', 'lsp-500', 'lsp-all'),
-    'Leeds Sports Pose, small': ('lsp-100-small', 'lsp-250-small', 'lsp-500-small', 'lsp-small-all'), 'drawn people, demo': ('demo', 'demo-all'),
-    'drawn people': ('drawn', 'drawn-all')}
-
 APART = ('name', 'title', *PER_METHOD)     # what may differ under equal terms
 
-def one_terms(
-    entries:Sequence[Entry],                # of one protocol
-)->tuple[list[Entry], int]:                 # those under the protocol's terms, else the commonest, one per method (as it is defined today) and seed; how many others there are
-    "Entries that may stand in one table"
-    if not entries: return [], 0
-    asked_for, entries = len(entries), [e for e in entries if is_todays(e.method, e.line)] or entries
-    json_of = lambda v: json.dumps(v, sort_keys=True)
-    known = protocol(entries[0].protocol) if entries[0].protocol in protocol_names() else None
-    now = {} if known is None else known.as_dict()
-    def as_now(e, keys): return bool(now) and all(json_of(now[k]) == json_of(e.settings[k]) for k in keys if k in e.settings)
-    counts, asked = Counter(e.terms for e in entries), [k for k in now if k not in APART + SECOND]
-    today = {e.terms for e in entries if as_now(e, asked)}
-    terms = max(counts, key=lambda t: (t in today, counts[t], t))
-    budget = lambda e: (e.settings.get('budget') or '', 0 if e.settings.get('budget') else e.steps)   # published: each method has its own steps; else all have the same
-    lengths = Counter(budget(e) for e in entries if e.terms == terms)
-    own_budget = known and (known.budget or '', 0 if known.budget else known.steps)
-    usual, kept = max(lengths, key=lambda b: (b == own_budget, lengths[b], b)), {}
-    def kind(e):    # which second network, which formula of one's own
-        return json_of([[e.settings.get(k) for k in second_of(e.method)], (e.own or {}).get('method')])
-    entries = same_people([e for e in entries if e.terms == terms and budget(e) == usual])
-    for mine in by_method(entries).values():
-        kinds = Counter(map(kind, mine))
-        best = {k: max((bool(second_of(e.method)) and as_now(e, second_of(e.method)), kinds[k], e.begun) for e in mine if kind(e) == k) for k in kinds}
-        one = max(best, key=best.get)
-        for e in sorted(mine, key=lambda e: e.begun):
-            if kind(e) == one: kept[e.method, e.seed] = e
-    return list(kept.values()), asked_for - len(kept)
+def by_method(
+    entries:Sequence[Entry],
+)->dict[str,list[Entry]]:       # in the order of the table of methods
+    "Entries of each method"
+    order = {n: i for i,n in enumerate(METHODS)}
+    names = sorted({e.method for e in entries}, key=lambda n: (order.get(n, len(order)), n))
+    return {n: sorted([e for e in entries if e.method == n], key=lambda e: e.seed) for n in names}
 
 def same_people(
     entries:Sequence[Entry],    # of one protocol and terms
 )->list[Entry]:
-    "Of each seed, those measured on the validation people that most were measured on: two folders of one name may hold other people"
+    "Of each seed, those measured on the people that most were measured on: two folders of one name may hold others"
     had = {}
     for e in entries:
         if e.val is not None: had.setdefault(e.seed, Counter())[e.val] += 1
     usual = {seed: max(vals, key=lambda v: (vals[v], v)) for seed, vals in had.items()}
     return [e for e in entries if e.val is None or e.val == usual[e.seed]]
 
-def by_method(
-    entries:Sequence[Entry],
-)->dict[str,list[Entry]]:       # in the order of the table of methods
-    "Entries of each method"
-    names = sorted({e.method for e in entries}, key=lambda n: (list(METHODS).index(n) if n in METHODS else len(METHODS), n))
-    return {n: sorted([e for e in entries if e.method == n], key=lambda e: e.seed) for n in names}
+# %% ../nbs/73_tables.ipynb #475bd72d
+def one_terms(
+    entries:Sequence[Entry],                # of one protocol
+)->tuple[list[Entry], int]:                 # one per method and seed; how many others there are
+    "Entries that may stand in one table: under the protocol's terms, else the commonest; methods as defined today"
+    if not entries: return [], 0
+    total, entries = len(entries), [e for e in entries if is_todays(e.method, e.line)] or entries
+    known = protocol(entries[0].protocol) if entries[0].protocol in protocol_names() else None
+    now = {} if known is None else known.as_dict()
+    def as_now(e, keys):
+        return bool(now) and all(_json(now[k]) == _json(e.settings[k]) for k in keys if k in e.settings)
+    counts, keys = Counter(e.terms for e in entries), [k for k in now if k not in APART + SECOND]
+    today = {e.terms for e in entries if as_now(e, keys)}
+    terms = max(counts, key=lambda t: (t in today, counts[t], t))
+    budget = lambda s, steps: (s['budget'], 0) if s.get('budget') else ('', steps)  # published: each method has its own
+    lengths = Counter(budget(e.settings, e.steps) for e in entries if e.terms == terms)
+    ours = known and budget(now, known.steps)
+    usual = max(lengths, key=lambda b: (b == ours, lengths[b], b))
+    alike = same_people([e for e in entries if e.terms == terms and budget(e.settings, e.steps) == usual])
+    kept = [e for mine in by_method(alike).values() for e in _of_one_kind(mine, as_now)]
+    return kept, total - len(kept)
 
-def group_of(name:str)->str:    # '' if nobody knows it
-    "Where in the table of methods a row stands"
-    return next((g for g, rows in GROUPS.items() if name in rows), '')
+def _json(v)->str: return json.dumps(v, sort_keys=True)
+
+def _of_one_kind(mine:Sequence[Entry], as_now)->list[Entry]:
+    "Of one method: one entry a seed, all of one second network and one formula of one's own"
+    kind = lambda e: _json([[e.settings.get(k) for k in second_of(e.method)], (e.own or {}).get('method')])
+    kinds = Counter(map(kind, mine))
+    rank = lambda e: (bool(second_of(e.method)) and as_now(e, second_of(e.method)), kinds[kind(e)], e.begun)
+    best = {k: max(rank(e) for e in mine if kind(e) == k) for k in kinds}
+    one = max(best, key=best.get)
+    return list({e.seed: e for e in sorted(mine, key=lambda e: e.begun) if kind(e) == one}.values())
 
 # %% ../nbs/73_tables.ipynb #87c237c6
-BASELINE, MEASURE = 'supervised', 'posecons'   # gains are against the first; the second sets the measure of equal compute
+BASELINE, MEASURE = 'supervised', 'posecons'    # gains are against the first; the second measures equal compute
 
 def measure_work(
     entries:Sequence[Entry],        # of one protocol and terms
@@ -105,54 +103,20 @@ def longer(
     usual:Sequence[Entry],          # those of its table
     baseline:str=BASELINE,
 )->list[Entry]:                     # one per seed
-    "Supervised training for as much work as PoseCons does, where somebody ran it: what is equal compute worth without a method?"
+    "Supervised training for as much work as PoseCons does, where somebody ran it: what is equal compute worth alone?"
     work = measure_work(usual)
-    return list({e.seed: e for e in sorted(entries, key=lambda e: e.begun) if work and e.method == baseline and e.terms == usual[0].terms and is_todays(e.method, e.line)
-                 and abs(e.work/work - 1) < .01}.values())
+    if not work: return []
+    mine = [e for e in entries if e.method == baseline and e.terms == usual[0].terms and is_todays(e.method, e.line)]
+    return list({e.seed: e for e in sorted(mine, key=lambda e: e.begun) if abs(e.work/work - 1) < .01}.values())
 
-def of_network(
-    e:Entry,            # of several networks
-    k:int,              # from 1
-)->Entry:
-    "The entry as if that network stood alone"
-    shared = lambda r: {n: v for n,v in r.items() if not network_of(n, r)[1]}
-    curve = [{**shared(r), 'ap': r[f'ap{k}'], 'ap1': r[f'ap{k}']} for r in e.curve]
-    return replace(e, curve=curve, people=e.people and dict(e.people, nets=e.people['nets'][k-1:k]))
+def at_work(
+    e:Entry,
+    work:float,         # pictures forward
+)->float:               # AP, on the line between two measurements; the last where it never did as much
+    "AP of a run when it had done so much work"
+    return float(np.interp(work*e.steps/e.work, [r['step'] for r in e.curve], [r['ap'] for r in e.curve]))
 
-def rows(
-    entries:Sequence[Entry],        # of one protocol and terms
-    resample:Resamples|None=None,
-    baseline:str=BASELINE,
-    more:Sequence[Entry]=(),        # of `longer`
-)->list[dict]:                      # one per method, see the code for its fields
-    "What a table tells of each method"
-    resample, methods, out = resample or Resamples(), by_method(entries), []
-    work = measure_work(entries)
-    alone = {1: methods.get(baseline), 2: methods.get('supervised_other')}
-    kind = peak_key([r for e in entries for r in e.curve])     # one for the whole table: the two are not compared
-    ends = {e.seed: e.last[kind] for e in methods.get(baseline, [])}
-    for name, mine in methods.items():
-        s, ensemble, beside_it = summarise(mine), summarise(mine, 'ap_ensemble'), against(name, baseline)
-        gain = paired(methods[beside_it], mine, resample) if beside_it in methods else None
-        peaks = [peak_share(e.curve, kind) if has_start(e) else e.last[kind]/ends[e.seed] for e in mine if has_start(e) or ends.get(e.seed, 0) > 0]
-        out.append(dict(
-            method=name, title=title(name), group=group_of(name), paper=PAPER.get(name, ''), n=s['n'], seeds=seeds_said(s['values']),
-            ap=s['mean'], sd=s['sd'], values=s['values'], ensemble=ensemble['mean'],
-            start=float(np.mean([e.first['ap'] for e in mine])), gain=gain, peak=float(np.mean(peaks)) if peaks else None, peak_kind=kind,
-            fall=float(np.mean([e.fall for e in mine])),
-            collapsed=sum(e.collapsed for e in mine), steps=mine[0].steps, forward=mine[0].seen['forward'], backward=mine[0].seen['backward'], work=mine[0].work,
-            gains=[(k, paired(alone[k], [of_network(e, k) for e in mine], resample)) for k in (1, 2) if alone[k]] if is_mixed(name) and all(len(e.each) == 2 for e in mine) else [],
-            equal=float(np.mean([e.ap for e in more])) if name == baseline and more else
-                  float(np.mean([at_work(e, work) for e in mine])) if work and mine[0].work >= work and not is_unlike(name) else None,
-            equal_gain=paired(more, mine, resample, any_terms=True) if more and name != baseline and not is_unlike(name) and abs(mine[0].work/work - 1) < .01 else None,
-            equal_seeds=seeds_said(e.seed for e in more) if name == baseline and more else '',
-            best=float(np.mean([max(r['ap'] for r in e.curve) for e in mine])),
-            minutes=float(np.mean([e.seconds for e in mine]))/60, published=beside(name, mine[0].protocol),
-            pckh=float(np.mean([e.pckh for e in mine])) if all(e.pckh is not None for e in mine) else None, published_pckh=beside(name, mine[0].protocol, heads=True),
-            each=np.mean([e.each for e in mine], 0).tolist() if len({len(e.each) for e in mine}) == 1 else [],
-            published_each=list(getattr(published_entry(name, mine[0].protocol), 'nets', None) or ())))
-    return out
-
+# %% ../nbs/73_tables.ipynb #9cad988e
 def against(
     name:str,           # of a method
     baseline:str=BASELINE,
@@ -162,37 +126,49 @@ def against(
     alike = set(METHODS[name].networks) == {'other'} and baseline == BASELINE and name != 'supervised_other'
     return 'supervised_other' if alike else None
 
-def is_mixed(name:str)->bool: return set(getattr(METHODS.get(name), 'networks', ())) == {'net', 'other'}    # two architectures in one pair
+def is_mixed(name:str)->bool:   # two architectures in one pair
+    return set(getattr(METHODS.get(name), 'networks', ())) == {'net', 'other'}
 
 def has_start(e:Entry)->bool:
-    "Did all methods of this protocol leave from one supervised network? Where nothing says so, from what was there at step 0"
+    "Did all methods of this protocol leave from one supervised network? True where nothing says otherwise"
     return e.settings.get('start_steps') != 0
 
-def seeds_said(
-    seeds,              # whole numbers
-)->str:                 # e.g. '10–12', '10, 12'
-    "Which seeds"
-    seeds, runs = sorted(seeds), []
-    for s in seeds:
-        if runs and s == runs[-1][1] + 1: runs[-1][1] = s
-        else: runs.append([s, s])
-    return ', '.join(str(a) if a == b else f'{a}–{b}' if b > a + 1 else f'{a}, {b}' for a,b in runs)
-
-def pair_said(each:Sequence[float|None])->str:     # e.g. '48.7 / 50.9'
-    "The APs of the networks of a pair"
-    return ' / '.join(f'{v:.1f}' for v in each) if each and None not in each else ''
+def of_network(
+    e:Entry,            # of several networks
+    k:int,              # from 1
+)->Entry:
+    "The entry as if that network stood alone"
+    curve = [{**row, **(net := per_network(row)['nets'][k-1]), 'nets': [net]} for row in e.curve]
+    return replace(e, curve=curve, people=e.people and dict(e.people, nets=e.people['nets'][k-1:k]))
 
 def beside(method:str, protocol:str, heads:bool=False)->float|None:
     "The published AP, or for `heads` MPII's PCKh@0.5; nothing where the paper prints the other"
     p = published_entry(method, protocol)
     return None if p is None or ('PCKh' in p.source) != heads else p.value
 
-def at_work(
-    e:Entry,
-    work:float,         # pictures forward
-)->float:               # AP, on the line between two measurements; the last where it never did as much
-    "AP of a run when it had done so much work"
-    return float(np.interp(work*e.steps/e.work, [r['step'] for r in e.curve], [r['ap'] for r in e.curve]))
+# %% ../nbs/73_tables.ipynb #10adb9d6
+def pm(
+    mean:float|None,
+    sd:float|None=None,     # None of a single seed
+)->str:                     # e.g. '46.8 ± 1.2'
+    "Mean and standard deviation over seeds"
+    return '' if mean is None else f'{mean:.1f}' + (f' ± {sd:.1f}' if sd is not None else '')
+
+def share(v:float|None)->str: return '' if v is None else f'{100*v:.0f} %'
+
+def pair_said(each:Sequence[float|None])->str:     # e.g. '48.7 / 50.9'
+    "The APs of the networks of a pair"
+    return ' / '.join(f'{v:.1f}' for v in each) if each and None not in each else ''
+
+def seeds_said(
+    seeds,              # whole numbers
+)->str:                 # e.g. '10–12', '10, 12'
+    "Which seeds"
+    runs = []
+    for s in sorted(seeds):
+        if runs and s == runs[-1][1] + 1: runs[-1][1] = s
+        else: runs.append([s, s])
+    return ', '.join(str(a) if a == b else f'{a}–{b}' if b > a + 1 else f'{a}, {b}' for a,b in runs)
 
 def between(
     gain:dict|None,     # of `paired`
@@ -200,9 +176,88 @@ def between(
 )->str:                 # e.g. '+4.7 [+2.1, +7.0]'
     "A difference and its interval"
     if gain is None: return ''
-    text = f'{gain["difference"]:+.1f}' + (f' [{gain["low"]:+.1f}, {gain["high"]:+.1f}]' if gain['low'] is not None else '')
+    ends = f' [{gain["low"]:+.1f}, {gain["high"]:+.1f}]' if gain['low'] is not None else ''
+    text = f'{gain["difference"]:+.1f}{ends}'
     return (f'<b>{text}</b>' if gain['sure'] else text) if html else text + (' *' if gain['sure'] else '')
 
+# %% ../nbs/73_tables.ipynb #feb4d396
+def measured(
+    name:str,
+    mine:Sequence[Entry],       # of one method
+    ends:dict,                  # seed -> peak that the baseline ended with
+    kind:str,                   # which peak, one for the whole table: the two are not compared
+)->dict:
+    "What the entries of one method say by themselves"
+    mean = lambda values: float(np.mean(list(values)))
+    s, e = summarise(mine), mine[0]
+    peaks = [peak_share(e.curve, kind) if has_start(e) else e.last[kind]/ends[e.seed]
+             for e in mine if has_start(e) or ends.get(e.seed, 0) > 0]
+    return dict(
+        ap=s['mean'], sd=s['sd'], values=s['values'], n=s['n'], seeds=seeds_said(s['values']),
+        ensemble=summarise(mine, 'ap_ensemble')['mean'], best=mean(max(r['ap'] for r in e.curve) for e in mine),
+        start=mean(e.first['ap'] for e in mine), fall=mean(e.fall for e in mine),
+        collapsed=sum(e.collapsed for e in mine), peak=mean(peaks) if peaks else None, peak_kind=kind,
+        pckh=mean(e.pckh for e in mine) if all(e.pckh is not None for e in mine) else None,
+        each=np.mean([e.each for e in mine], 0).tolist() if len({len(e.each) for e in mine}) == 1 else [],
+        steps=e.steps, forward=e.seen['forward'], backward=e.seen['backward'], work=e.work,
+        minutes=mean(e.seconds for e in mine)/60)
+
+def printed_of(name:str, protocol:str)->dict:
+    "What is published of a method under this very protocol"
+    nets = getattr(published_entry(name, protocol), 'nets', None) or ()
+    return dict(published=beside(name, protocol), published_pckh=beside(name, protocol, heads=True),
+                published_each=list(nets))
+
+# %% ../nbs/73_tables.ipynb #1228aefa
+def gained(
+    name:str,
+    methods:dict[str,list[Entry]],  # of `by_method`
+    resample:Resamples,
+    baseline:str=BASELINE,
+)->dict:    # gain, of `paired`; gains: (network, gain) of a pair of two architectures, each against its own kind
+    "What a method gains over supervised training of the same steps"
+    mine, base = methods[name], against(name, baseline)
+    alone = {1: methods.get(baseline), 2: methods.get('supervised_other')}
+    apart = is_mixed(name) and all(len(e.each) == 2 for e in mine)
+    gains = [(k, paired(alone[k], [of_network(e, k) for e in mine], resample)) for k in (1, 2) if apart and alone[k]]
+    return dict(gain=paired(methods[base], mine, resample) if base in methods else None, gains=gains)
+
+def for_equal_work(
+    name:str,
+    mine:Sequence[Entry],           # of one method
+    more:Sequence[Entry],           # of `longer`
+    work:float|None,                # of `measure_work`
+    resample:Resamples,
+    baseline:str=BASELINE,
+)->dict:    # equal: AP; equal_gain: over as much supervised training, of methods that do just as much; equal_seeds
+    "What a method had reached when it had done as much work as PoseCons does"
+    out = dict(equal=None, equal_gain=None, equal_seeds='')
+    if name == baseline and more:
+        return dict(out, equal=float(np.mean([e.ap for e in more])), equal_seeds=seeds_said(e.seed for e in more))
+    if not work or is_unlike(name): return out
+    if mine[0].work >= work: out['equal'] = float(np.mean([at_work(e, work) for e in mine]))
+    fair = more and name != baseline and abs(mine[0].work/work - 1) < .01
+    return dict(out, equal_gain=paired(more, mine, resample, any_terms=True)) if fair else out
+
+# %% ../nbs/73_tables.ipynb #d873a80a
+def rows(
+    entries:Sequence[Entry],        # of one protocol and terms
+    resample:Resamples|None=None,
+    baseline:str=BASELINE,
+    more:Sequence[Entry]=(),        # of `longer`
+)->list[dict]:                      # one per method
+    "What a table tells of each method"
+    resample, methods, work = resample or Resamples(), by_method(entries), measure_work(entries)
+    kind = peak_key([r for e in entries for r in e.curve])
+    ends = {e.seed: e.last[kind] for e in methods.get(baseline, [])}
+    def row(name, mine):
+        about = row_of(name)
+        return dict(method=name, title=about.title, group=about.group, paper=about.paper, entries=mine,
+                    **measured(name, mine, ends, kind), **gained(name, methods, resample, baseline),
+                    **for_equal_work(name, mine, more, work, resample, baseline), **printed_of(name, mine[0].protocol))
+    return [row(name, mine) for name, mine in methods.items()]
+
+# %% ../nbs/73_tables.ipynb #0b22816d
 def gain_said(
     r:dict,             # of `rows`
     html:bool=False,
@@ -226,15 +281,63 @@ def there_said(
     g = r['equal_gain']
     return between(g, html) + (f' ({g["n"]} of {r["n"]})' if g and g['n'] < r['n'] else '')
 
-def pm(
-    mean:float|None,
-    sd:float|None=None,     # None of a single seed
-)->str:                     # e.g. '46.8 ± 1.2'
-    "Mean and standard deviation over seeds"
-    return '' if mean is None else f'{mean:.1f}' + (f' ± {sd:.1f}' if sd is not None else '')
+# %% ../nbs/73_tables.ipynb #68343b7d
+@dataclass(frozen=True)
+class Column:
+    "One column of a protocol's table"
+    head:str                        # its head
+    page:Callable|None = None       # row -> HTML; None: not on the page
+    text:Callable|None = None       # row -> text; None: not on the terminal
+    shown:Callable = len            # rows -> is there anything to show?
+    words:str|Callable = ''         # under the page's table: a sentence, or rows -> one
 
-def share(v:float|None)->str: return '' if v is None else f'{100*v:.0f} %'
+def _any(*keys): return lambda some: any(r[k] not in (None, []) for r in some for k in keys)
+_own, _heads = _any('published', 'published_each'), _any('pckh', 'published_pckh')     # printed for this protocol; PCKh
+def _fresh(some): return any(r['peak_kind'] == 'peak_reestimated' for r in some)
+def _peaks(some):
+    kinds = ' and '.join(sorted({PEAKS[r['peak_kind']] for r in some}))
+    return f'Peak: of the unlabelled people, {kinds}, share of the start.'
 
+def _ap(r):     # each network below, where they are unlike, printed apart or three
+    apart = len(r['each']) > 2 or len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each'])
+    return f'<b>{pm(r["ap"], r["sd"])}</b>' + f'<br>{pair_said(r["each"])}'*bool(apart)
+def _peak(r): return share(r['peak']) + (f'<br>{r["collapsed"]} of {r["n"]} collapsed' if r['collapsed'] else '')
+def _at_1k(r):
+    p = published_entry(r['method'], 'coco-1k')
+    return pm(p.value) or pair_said(p.nets) if p else ''
+def _printed(r): return pm(r['published']) or pair_said(r['published_each'])
+def _printed_too(r):
+    return _printed(r) or (f'{r["published_pckh"]:.1f} PCKh' if r['published_pckh'] is not None else '')
+
+# %% ../nbs/73_tables.ipynb #e0e06462
+COLUMNS = (
+    Column('method', lambda r: escape(r['title']), lambda r: r['title']),
+    Column('seeds', lambda r: r['seeds'], lambda r: r['seeds']),
+    Column('PCKh@0.5', lambda r: pm(r['pckh']), shown=_heads,
+           words='PCKh@0.5: joints within half of the head, last checkpoint, on validation.'),
+    Column('published, test', lambda r: pm(r['published_pckh']), shown=_heads),
+    Column('AP', _ap, lambda r: pm(r['ap'], r['sd'])),
+    Column('best on val', lambda r: pm(r['best']), shown=_own,
+           words='Best on val: the best of all measurements, as the published numbers are.'),
+    Column('published', _printed, shown=_own),
+    Column('paper, COCO 1K', _at_1k, shown=lambda some: not _own(some) and not _heads(some),
+           words='Paper: on COCO with 1,000 labels, ResNet-18; for the order, not for the height.'),
+    Column('gain', lambda r: gain_said(r, html=True), gain_said),
+    Column('ensemble', lambda r: pm(r['ensemble'])),
+    Column('peak', _peak, words=_peaks),
+    Column('peak', text=lambda r: share(r['peak']), shown=lambda some: not _fresh(some)),
+    Column('peak, re-estimated', text=lambda r: share(r['peak']), shown=_fresh),
+    Column('fall', lambda r: pm(r['fall']), lambda r: pm(r['fall'])),
+    Column('equal compute', equal_said),
+    Column('gain there', lambda r: there_said(r, html=True), shown=_any('equal_gain'),
+           words='Gain there: over supervised training for that much work, of methods that do just as much.'),
+    Column('steps', lambda r: f'{r["steps"]:,}', shown=lambda some: len({r['steps'] for r in some}) > 1),
+    Column('pictures, k', lambda r: f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}'),
+    Column('min', lambda r: f'{r["minutes"]:.0f}'),
+    Column('paper', text=_printed_too),
+    Column('PCKh', text=lambda r: pm(r['pckh']), shown=_any('pckh')))
+
+# %% ../nbs/73_tables.ipynb #a301cecf
 def table_rows(
     entries:Sequence[Entry],        # of one protocol
     resample:Resamples|None=None,
@@ -242,57 +345,55 @@ def table_rows(
     only:Sequence[str]|None=None,   # these methods alone; None: all
 )->list[dict]:                      # for semipose.cli.show_table
     "The table of a protocol, for a terminal"
-    mine = one_terms(entries)[0]
     asked = None if only is None else {*only, *map(against, only)}      # with whom they are measured against
-    done = {r['method']: r for r in rows([e for e in mine if asked is None or e.method in asked], resample)}
-    out, by_heads = [], any(r['pckh'] is not None for r in done.values())
-    peak = 'peak, re-estimated' if any(r['peak_kind'] == 'peak_reestimated' for r in done.values()) else 'peak'     # of running statistics
-    for name in [*METHODS, *(n for n in done if n not in METHODS)]:
-        if only is not None and name not in only: continue
-        r = done.get(name)
-        if r is None:
-            if everything: out.append({'method': title(name), 'seeds': '', 'AP': '', 'gain': '', peak: '', 'fall': '', 'paper': '', **({'PCKh': ''} if by_heads else {})})
-            continue
-        out.append({'method': r['title'], 'seeds': r['seeds'], 'AP': pm(r['ap'], r['sd']), 'gain': gain_said(r), peak: share(r['peak']), 'fall': pm(r['fall']),
-                    'paper': pm(r['published']) or pair_said(r['published_each']) or (f'{r["published_pckh"]:.1f} PCKh' if r['published_pckh'] is not None else ''),
-                    **({'PCKh': pm(r['pckh'])} if by_heads else {})})
-    return out
+    some = rows([e for e in one_terms(entries)[0] if asked is None or e.method in asked], resample)
+    columns, done = [c for c in COLUMNS if c.text and c.shown(some)], {r['method']: r for r in some}
+    names = [n for n in dict.fromkeys((*METHODS, *done)) if (n in done or everything) and (only is None or n in only)]
+    gap = lambda n: {c.head: title(n) if c is COLUMNS[0] else '' for c in columns}
+    return [{c.head: c.text(done[n]) for c in columns} if n in done else gap(n) for n in names]
 
 # %% ../nbs/73_tables.ipynb #290e146e
-SAID = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start', start_lr='learning rate of the start',
-            labels='labelled people', data='people of', unlabeled='unlabelled people of', boxes='boxes of', net='network', definition='definition')
+SETTINGS = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start',
+                start_lr='learning rate of the start', labels='labelled people', data='people of',
+                unlabeled='unlabelled people of', boxes='boxes of', net='network', definition='definition')
+OTHERWISE = 'other people, start, precision or formula'
 
 def changed(
     e:Entry,
     usual:Entry,        # of the same protocol
-)->dict:                # setting -> value, of those that differ; empty if it is none of the settings: other people, no shared start, mixed precision
+)->dict:                # setting -> value, of those that differ; empty if it is none of the settings
     "What was set otherwise"
     ignored = APART + tuple(k for k in SECOND if k not in second_of(e.method))
     same = {k: v for k,v in e.settings.items() if k not in ignored and v != usual.settings.get(k)}
     if not is_todays(e.method, e.line): same['definition'] = f'earlier ({e.line})'
-    if e.source and usual.source: same.update({'label file' if k == 'labels' else k: v for k,v in e.source.items() if v != usual.source.get(k)})
+    if e.source and usual.source:
+        same |= {'label file' if k == 'labels' else k: v for k,v in e.source.items() if v != usual.source.get(k)}
     return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
 
+# %% ../nbs/73_tables.ipynb #855833dc
 def variants(
     entries:Sequence[Entry],        # of one protocol
     resample:Resamples|None=None,
-)->list[dict]:                      # one per method and change: method, title, changed, words, n, ap, sd, gain and change (of `paired`)
+)->list[dict]:                      # per method and change: method, title, changed, words, n, ap, sd, gain, change
     "What changed settings change: runs that have no place in the table, beside those of the same seeds that have"
     resample, (usual, _) = resample or Resamples(), one_terms(entries)
-    methods, kept, out = by_method(usual), {id(e) for e in usual}, []
-    groups = {}
+    kept, groups, order = {id(e) for e in usual}, {}, {name: i for i,name in enumerate(by_method(entries))}
     for e in entries:
-        if id(e) not in kept: groups.setdefault((e.method, json.dumps(what := changed(e, usual[0]), sort_keys=True), e.terms), (what, []))[1].append(e)
-    order = {name: i for i,name in enumerate(by_method(entries))}
-    for (name, _, _), (what, mine) in sorted(groups.items(), key=lambda g: (order[g[0][0]], g[0][1])):
-        s = summarise(mine)
-        base = against(name)
-        alike = [e for e in entries if e.method == base and e.terms == mine[0].terms and (e.settings.get('budget') or e.steps == mine[0].steps)]   # its own baseline
-        out.append(dict(method=name, title=title(name), changed=what, seeds=seeds_said(s['values']),
-                        words=', '.join(f'{SAID.get(k, k)} {v}' for k,v in what.items()) or 'other people, start, precision or formula',
-                        n=s['n'], ap=s['mean'], sd=s['sd'], gain=paired(alike or methods.get(base, []), mine, resample, any_terms=True),
-                        change=paired(methods.get(name, []), mine, resample, any_terms=True)))
-    return out
+        if id(e) in kept: continue
+        what = changed(e, usual[0])
+        groups.setdefault((order[e.method], e.method, _json(what), e.terms), (what, []))[1].append(e)
+    some = sorted(groups.items(), key=lambda g: (g[0][0], g[0][2]))
+    return [_variant(key[1], what, mine, usual, entries, resample) for key, (what, mine) in some]
+
+def _variant(name, what, mine, usual, entries, resample)->dict:
+    methods, s, base = by_method(usual), summarise(mine), against(name)
+    as_long = lambda e: e.settings.get('budget') or e.steps == mine[0].steps
+    alike = [e for e in entries if e.method == base and e.terms == mine[0].terms and as_long(e)]   # its own baseline
+    words = ', '.join(f'{SETTINGS.get(k, k)} {v}' for k,v in what.items()) or OTHERWISE
+    return dict(method=name, title=title(name), changed=what, words=words,
+                seeds=seeds_said(s['values']), n=s['n'], ap=s['mean'], sd=s['sd'],
+                gain=paired(alike or methods.get(base, []), mine, resample, any_terms=True),
+                change=paired(methods.get(name, []), mine, resample, any_terms=True))
 
 # %% ../nbs/73_tables.ipynb #31f4f72d
 def outcomes(
@@ -303,17 +404,10 @@ def outcomes(
     return ', '.join(f'{word} {n[word]}' for word in ('held', 'faded', 'collapsed') if n[word])
 
 # %% ../nbs/73_tables.ipynb #3f97c800
-PAINT = {'supervised': '#4a4d53', 'plain consistency': '#d1490c', 'the method': '#0072b2', 'pseudo labels': '#b8860b', 'unlike pairs': '#56b4e9', 'later methods': '#7b5ea7',
-         'as released': '#8c6d31', 'pairs': '#4d7c0f'}
-FAILED, FAILED_SAID = '#cc6677', 'failed attempts'
-MAIN = ('supervised', 'plain consistency', 'the method', 'pseudo labels', 'later methods')   # groups that are methods, not attempts or trials
+def group_said(name:str)->str:      # where a row stands in the table of methods; all attempts together
+    return 'failed attempts' if row_of(name).role == 'attempt' else row_of(name).group or 'others'
 
-LINES = COLORS | dict(pseudopose='#b8860b', data_distillation='#b8860b', posecons_jc='#00936b', multiaugs_dual='#7b5ea7',
-                      sspcm='#cc79a7')   # of methods whose curves are shown together
-
-def group_said(name:str)->str: return FAILED_SAID if group_of(name).startswith('failed') else group_of(name)
-
-def paint(group:str)->str: return PAINT.get(group, FAILED if group.startswith('failed') else MUTED)
+def seeds_of(r:dict)->tuple: return tuple(sorted(r['gain']['by_seed']))    # of a row's gain
 
 def shared_seeds(
     entries:Sequence[Entry],    # of one protocol and terms
@@ -321,135 +415,114 @@ def shared_seeds(
     "What may be ranked: seeds differ more than many methods do, so the further seeds of a few are left out"
     methods = {n: mine for n, mine in by_method(entries).items() if n != BASELINE}
     have = Counter(e.seed for mine in methods.values() for e in mine)
-    return [e for e in entries if 2*have[e.seed] >= len(methods)] if any(2*n >= len(methods) for n in have.values()) else list(entries)
+    half = {s for s, n in have.items() if 2*n >= len(methods)}
+    return [e for e in entries if e.seed in half] if half else list(entries)
+
+# %% ../nbs/73_tables.ipynb #c5826373
+BARS = ('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone)\n'
+        'filled: two seeds or more exclude zero; small dots: seeds')
 
 def gains_figure(
     some:list[dict],        # of `rows`
 )->Picture:
-    "Every method's gain over supervised training, ranked among those of the same seeds; who lacks some of the others' stands below them, named with its own"
-    alike = len({r.get('steps') for r in some if r['gain'] or r['method'] == BASELINE}) == 1      # not under published budgets
-    mine = Counter(seeds_of(r) for r in some if r['gain'])
-    usual = max(mine, key=lambda s: (mine[s], len(s)), default=())
-    some = sorted([r for r in some if r['gain']], key=lambda r: (seeds_of(r) == usual, len(seeds_of(r)), seeds_of(r), r['gain']['difference']))
-    seeds = [seeds_of(r) for r in some]
+    "Every method's gain over supervised training, ranked among those of the same seeds; others stand below the line"
+    alike = len({r.get('steps') for r in some if r['gain'] or r['method'] == BASELINE}) == 1  # not by published budgets
+    sets = Counter(seeds_of(r) for r in some if r['gain'])
+    usual = max(sets, key=lambda s: (sets[s], len(s)), default=())
+    rank = lambda r: (seeds_of(r) == usual, len(seeds_of(r)), seeds_of(r), r['gain']['difference'])
+    some = sorted([r for r in some if r['gain']], key=rank)
+    seeds, tall = [seeds_of(r) for r in some], 1.1 + .215*len(some)     # inches; .6 below the axes, the others above
     with rc_context({**STYLE, 'axes.grid.axis': 'x'}):
-        groups = dict.fromkeys(group_said(r['method']) for r in some[::-1])
-        lines = -(-len(groups)//6)    # of the legend
-        tall = 1. + .2*lines + .215*len(some)   # inches; .5 below the axes, the others above
         fig = Picture(figsize=(8.6, tall))
-        ax = fig.add_axes([.30, .5/tall, .68, 1 - (1. + .2*lines)/tall])
-        for i,r in enumerate(some):
-            g, c = r['gain'], paint(r['group'])
-            if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=5 if g['n'] > 1 else 2, alpha=.35, solid_capstyle='butt')
-            ax.plot(list(g['by_seed'].values()), [i]*g['n'], 'o', ms=3, color=c, alpha=.8, mew=0)
-            ax.plot(g['difference'], i, 'o', ms=6.5, color=c if g['sure'] else 'white', mec=c, mew=1.6, zorder=4)
-        gains = [r['gain'] for r in some]
-        reach = [v for g in gains for v in (*g['by_seed'].values(), *((g['low'], g['high']) if g['n'] != 2 and g['low'] is not None else ()))]
-        if reach: ax.set_xlim(min(0, *reach) - 3, max(0, *reach) + 3)      # an interval of two seeds may run out of the picture: it would flatten all others
-        left, right = ax.get_xlim()
-        for i,r in enumerate(some):
-            low, high, c = r['gain']['low'], r['gain']['high'], paint(r['group'])
-            if low is not None and low < left: ax.plot(left, i, '<', ms=6, color=c, mew=0, clip_on=False)
-            if high is not None and high > right: ax.plot(right, i, '>', ms=6, color=c, mew=0, clip_on=False)
+        ax = fig.add_axes([.30, .6/tall, .54, 1 - 1.1/tall])
+        for i,r in enumerate(some): _gain(ax, i, r['gain'], color(r['method']))
+        _bounds(ax, some)
         ax.axvline(0, color=INK, lw=1)
-        for i in range(1, len(some)):
-            if seeds[i] != seeds[i-1]: ax.axhline(i - .5, color=MUTED, lw=.8, ls=(0, (2, 3)))     # other seeds: no ranking across this line
-        ax.set_yticks(range(len(some)), [r['title'] + (f' ({seeds_said(s)})' if s != usual else '') for r, s in zip(some, seeds)], fontsize=8.5)
-        for t, r in zip(ax.get_yticklabels(), some): t.set_color(paint(r['group']))
-        whose = seeds_said(usual) + ', or those in brackets, below the line'*(len(mine) > 1)
-        fig.text(.01, 1 - .2/tall, f'Gain over supervised training{" for the same steps"*alike}, AP points; seeds: {whose}',
-                 va='top', fontsize=10.5)
+        for i in range(1, len(some)):   # other seeds: no ranking across this line
+            if seeds[i] != seeds[i-1]: ax.axhline(i - .5, color=MUTED, lw=.8, ls=(0, (2, 3)))
+        names = [r['title'] + (f' ({seeds_said(s)})' if s != usual else '') for r, s in zip(some, seeds)]
+        ax.set_yticks(range(len(some)), names, fontsize=8.5)
+        for i, (t, r) in enumerate(zip(ax.get_yticklabels(), some)):
+            t.set_color(color(r['method']))
+            ax.annotate(group_said(r['method']), (1.02, i), xycoords=('axes fraction', 'data'), va='center', fontsize=8,
+                        color=MUTED)
+        words = 'Gain over supervised training' + ' for the same steps'*alike
+        words += f', AP points; seeds: {seeds_said(usual)}' + ', or those in brackets, below the line'*(len(sets) > 1)
+        fig.text(.01, 1 - .2/tall, words, va='top', fontsize=10.5)
         ax.set(ylim=(-.7, len(some)-.3))
-        ax.set_xlabel('bar: 95 % interval (thick: over seeds and people; thin: one seed, people alone); filled: two seeds or more exclude zero; small dots: seeds',
-                      loc='right', fontsize=8.5)
-        for g in groups: ax.plot([], [], 's', ms=6, color=paint(g), mew=0, label=g or 'others')
-        if len(groups) > 1: ax.legend(frameon=False, fontsize=8.5, loc='lower left', bbox_to_anchor=(-.427, 1), borderaxespad=.2, handletextpad=.1, columnspacing=1.4,
-                                      ncols=-(-len(groups)//max(lines, 1)), labelcolor='linecolor')
+        fig.text(.99, .06/tall, BARS, ha='right', fontsize=8.5, color=MUTED)
         return fig
 
+# %% ../nbs/73_tables.ipynb #57c7e5e8
+def _gain(ax, i:int, g:dict, c:str):
+    "A line of the figure: interval, seeds, difference"
+    width = 5 if g['n'] > 1 else 2
+    if g['low'] is not None: ax.plot([g['low'], g['high']], [i, i], color=c, lw=width, alpha=.35, solid_capstyle='butt')
+    ax.plot(list(g['by_seed'].values()), [i]*g['n'], 'o', ms=3, color=c, alpha=.8, mew=0)
+    ax.plot(g['difference'], i, 'o', ms=6.5, color=c if g['sure'] else 'white', mec=c, mew=1.6, zorder=4)
 
-def seeds_of(r:dict)->tuple: return tuple(sorted(r['gain']['by_seed']))    # of a row's gain
+def _bounds(ax, some:list[dict]):
+    "Room for all but the intervals of two seeds, which may run out of the picture: they would flatten all others"
+    reach = [0.]
+    for g in (r['gain'] for r in some):
+        reach += [*g['by_seed'].values(), *((g['low'], g['high']) if g['n'] != 2 and g['low'] is not None else ())]
+    if some: ax.set_xlim(min(reach) - 3, max(reach) + 3)
+    left, right = ax.get_xlim()
+    for i,r in enumerate(some):
+        low, high, c = r['gain']['low'], r['gain']['high'], color(r['method'])
+        if low is not None and low < left: ax.plot(left, i, '<', ms=6, color=c, mew=0, clip_on=False)
+        if high is not None and high > right: ax.plot(right, i, '>', ms=6, color=c, mew=0, clip_on=False)
 
 def main_figure(
     results='results',      # the ledger's folder
 )->Picture:                 # UserError if no method has a gain yet
-    "The finding of a ledger in one picture: the gains under its most used protocol, without failed attempts and trial pairs"
+    "The finding of a ledger in one picture: gains under its most used protocol, without attempts and trials"
     entries, _ = read_ledger(results)
     by = Counter(e.protocol for e in entries)
     mine = one_terms([e for e in entries if e.protocol == max(by, key=by.get)])[0] if by else []
-    some = rows(shared_seeds([e for e in mine if group_of(e.method) in MAIN]))
-    if not any(r['gain'] for r in some): raise UserError(f'{results} holds no method beside {title(BASELINE)} yet, and so no gain: `semipose sweep` trains both.')
+    some = rows(shared_seeds([e for e in mine if row_of(e.method).role == 'method']))
+    if not any(r['gain'] for r in some):
+        raise UserError(f'{results} holds no method beside {title(BASELINE)} yet, and so no gain: '
+                        '`semipose sweep` trains both.')
     return gains_figure(some)
 
 # %% ../nbs/73_tables.ipynb #570e6a64
-ATTEMPTS = (('A: joints, peak > t', ('threshold_',)), ('A: pixels, response > t', ('foreground_0',)), ('A: pixels, max(p, 1-p) > t', ('certain_',)),
-            ('B: mean teacher', ('mean_teacher',)), ('C: classes', ('balanced',)), ('D: other pairs (teacher-student)', ('easy_easy', 'hard_hard', 'hard_easy')))
-_EQUAL = (0,(1,1.4))    # dotted
-SHADES = ('#88ccee', '#44aa99', '#ddaa33', '#332288', '#aa4499')
+PANELS = {      # of the figure of failed attempts -> is this method one of them?
+    'A: joints, peak > t': lambda m: isinstance(m.weight, Confident),
+    'A: pixels, response > t': lambda m: isinstance(m.weight, Foreground),
+    'A: pixels, max(p, 1-p) > t': lambda m: isinstance(m.weight, Certain),
+    'B: mean teacher': lambda m: isinstance(m.teacher, Average),
+    'C: classes': lambda m: isinstance(m.weight, Reweighted),
+    'D: other pairs (teacher-student)': lambda m: True}
+
+def panels(
+    names:Sequence[str],        # of methods
+)->dict[str,list[str]]:         # every panel -> the failed attempts among them that it shows
+    "Which attempt is drawn where"
+    out = {head: [] for head in PANELS}
+    for n in names:
+        r = row_of(n)
+        if r.role == 'attempt' and r.method: out[next(h for h, fits in PANELS.items() if fits(r.method))].append(n)
+    return out
 
 def short(name:str)->str:   # e.g. 'A2: t = 0.4'
     "A line's name inside its own panel, with the paper's where it has numbers"
-    code = PAPER.get(name, '').rsplit(', ', 1)[-1]
-    return f'{code}: '*code[-1:].isdigit() + _short(name)
+    r = row_of(name)
+    code = r.paper.rsplit(', ', 1)[-1]
+    return f'{code}: '*code[-1:].isdigit() + (r.short or r.title)
 
-def _short(name:str)->str:
-    for start, word in (('threshold_', 't = 0.'), ('foreground_x', 'x '), ('foreground_', 't = 0.'), ('certain_', 't = 0.')):
-        if name.startswith(start): return word + name.removeprefix(start).removesuffix('_equal').removeprefix('0' if word[0] == 't' else '')
-    return {'mean_teacher_99': '0.99', 'mean_teacher': '0.999', 'balanced': 'balanced', 'easy_easy': 'easy-easy', 'hard_hard': 'hard-hard',
-            'hard_easy': 'hard-easy'}.get(name.removesuffix('_equal'), title(name))
-
-def failed_figure(
-    entries:Sequence[Entry],    # of one protocol and terms
-)->Picture:
-    "AP over training of every failed attempt, against the dashed line"
-    methods = by_method(entries)
-    dashed, lift = level(methods)
-    if dashed is None: raise UserError('The picture of failed attempts needs the dashed line: sweep supervised first, or where methods share a start naive or posecons.')
-    word = 'start' if has_start(entries[0]) else 'network'
-    top = max([row['ap'] for e in entries for row in e.curve], default=1.)*1.06
-    with rc_context(STYLE):
-        fig = Picture(figsize=(10.4, 6.2))
-        axs, drawn = fig.subplots(2, 3, sharex=True, sharey=True), set()
-        fig.subplots_adjust(.055, .09, .985, .87, .14, .38)
-        for ax, (head, what) in zip(axs.flat, ATTEMPTS):
-            ax.set_title(head)
-            ax.axhline(dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
-            plain = list(dict.fromkeys(n.removesuffix('_equal') for n in methods if n.startswith(what)))
-            if 'balanced' in what: plain += [n for n in ('foreground_x10',) if {n, n + '_equal'} & set(methods)]
-            for c, name in zip(SHADES, plain):
-                for end, ls in (('', '-'), ('_equal', _EQUAL)):
-                    mine = methods.get(name + end)
-                    if not mine: continue
-                    if what is not ATTEMPTS[-1][1]: drawn.add(ls)
-                    x, y = mean_curve(mine)
-                    ax.plot(x, y + lift(mine), color=c, lw=2 if not end else 1.7, ls=ls,
-                            label=short(name) if not end or name not in methods else None)
-            for n, c in (('posecons', INK), ('naive', color('naive'))):
-                if n in methods:
-                    x, y = mean_curve(methods[n])
-                    ax.plot(x, y + lift(methods[n]), color=c, lw=1.1, alpha=.7, zorder=1)
-            if plain: ax.legend(frameon=False, fontsize=8, ncols=2, loc='upper right', handlelength=1.6, borderaxespad=.2)
-            else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
-            ax.set(ylim=(0, 1.2*top))
-        for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
-        for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
-        said = ' '.join(['Dotted: with an equal pair, where no easier view teaches.']*(_EQUAL in drawn) + ['Solid, A to C: with the easy-hard pair.']*('-' in drawn))
-        fig.text(.055, .985, f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (black), plain consistency (red).'
-                             + MOVED*some_moved(methods, lift) + f'\n{said}', color=MUTED, fontsize=9.5, va='top')
-        return fig
-
-MOVED = ' Lines of fewer seeds are moved to it.'
-
+# %% ../nbs/73_tables.ipynb #fe5cf62b
 def level(
     methods:dict[str,list[Entry]],      # of `by_method`
-)->tuple:                               # the dashed line, None if nothing tells it; entries of a method -> AP to add, so that fewer seeds are shown from the same line
-    "Where the supervised network stands that all methods are seen against: their shared start, or where they share none, what supervised training ends with"
+)->tuple:                               # the dashed line, None if nothing tells it; entries of a method -> AP to add
+    "The supervised network that all methods are seen against: their shared start, or else what it ends with"
     shared = [e for n in ('posecons', 'naive', BASELINE) for e in methods.get(n, []) if has_start(e) or n == BASELINE]
     base = {e.seed: e.first['ap'] if has_start(e) else e.ap for e in shared}
     if not base: return None, lambda mine: 0.
     dashed = float(np.mean(list(base.values())))
     return dashed, lambda mine: dashed - float(np.mean([base.get(e.seed, dashed) for e in mine]))
 
+MOVED = ' Lines of fewer seeds are moved to it.'
 def some_moved(methods, lift)->bool: return any(abs(lift(mine)) > .05 for mine in methods.values())
 
 def mean_curve(
@@ -460,36 +533,98 @@ def mean_curve(
     steps = sorted(set.intersection(*({r['step'] for r in e.curve} for e in entries)))
     return np.array(steps), np.mean([[r[key] for r in e.curve if r['step'] in steps] for e in entries], 0)
 
+# %% ../nbs/73_tables.ipynb #3ff82939
+def _attempts(ax, names, methods, lift, head)->set:
+    "One panel's lines; which pairs they have"
+    pairs, labels = set(), set()
+    for name in names:
+        m, mine = row_of(name).method, methods[name]
+        equal = m.student_views == m.teacher_views and not head.startswith('D')
+        if not head.startswith('D'): pairs.add('equal' if equal else 'hard')
+        x, y = mean_curve(mine)
+        ax.plot(x, y + lift(mine), color=color(name), lw=1.7 if equal else 2, ls=(0,(1,1.4)) if equal else '-',
+                label=None if short(name) in labels else short(name))
+        labels.add(short(name))
+    for n in ('posecons', 'naive'):
+        if n in methods:
+            x, y = mean_curve(methods[n])
+            ax.plot(x, y + lift(methods[n]), color=color(n), lw=1.1, alpha=.7, zorder=1)
+    if names: ax.legend(frameon=False, fontsize=8, ncols=2, loc='upper right', handlelength=1.6, borderaxespad=.2)
+    else: ax.annotate('not run', (.5, .5), xycoords='axes fraction', ha='center', color=MUTED)
+    return pairs
+
+# %% ../nbs/73_tables.ipynb #c086f02f
+def failed_figure(
+    entries:Sequence[Entry],    # of one protocol and terms
+)->Picture:
+    "AP over training of every failed attempt, against the dashed line"
+    methods = by_method(entries)
+    dashed, lift = level(methods)
+    if dashed is None:
+        raise UserError('The picture of failed attempts needs the dashed line: sweep supervised first, or where '
+                        'methods share a start naive or posecons.')
+    word = 'start' if has_start(entries[0]) else 'network'
+    top = max([row['ap'] for e in entries for row in e.curve], default=1.)*1.06
+    with rc_context(STYLE):
+        fig = Picture(figsize=(10.4, 6.2))
+        axs, drawn = fig.subplots(2, 3, sharex=True, sharey=True), set()
+        fig.subplots_adjust(.055, .09, .985, .87, .14, .38)
+        for ax, (head, names) in zip(axs.flat, panels(methods).items()):
+            ax.set_title(head)
+            ax.axhline(dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
+            drawn |= _attempts(ax, names, methods, lift, head)
+            ax.set(ylim=(0, 1.2*top))
+        for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
+        for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
+        words = ['Dotted: with an equal pair, where no easier view teaches.']*('equal' in drawn)
+        words += ['Solid, A to C: with the easy-hard pair.']*('hard' in drawn)
+        head = (f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (green), '
+                'plain consistency (red).' + MOVED*some_moved(methods, lift))
+        fig.text(.055, .985, f'{head}\n{" ".join(words)}', color=MUTED, fontsize=9.5, va='top')
+        return fig
+
 # %% ../nbs/73_tables.ipynb #c0b43e9f
+CURVES = ('supervised', 'naive', 'posecons', 'posedual_jc', 'multiaugs_dual', 'data_distillation', 'sspcm')
+MARKS = dict(method='o', attempt='x', trial='s')    # the ends of other rows, by their role
+
 def compute_figure(
     entries:Sequence[Entry],        # of one protocol and terms
-    lines:Sequence[str]=('supervised', 'naive', 'posecons', 'posedual_jc', 'multiaugs_dual', 'data_distillation', 'sspcm'),   # whose way is drawn and named
+    lines:Sequence[str]=CURVES,     # whose way is drawn and named
 )->Picture:
     "AP against work done since the start"
-    methods = {n: mine for n, mine in by_method(entries).items() if not is_unlike(n)}     # a picture costs a larger network more
+    methods = {n: mine for n, mine in by_method(entries).items() if not is_unlike(n)}   # a larger network costs more
     _, lift = level(methods)
     with rc_context({**STYLE, 'axes.grid.axis': 'both'}):
         fig = Picture(figsize=(9.4, 4.2))
-        ax = fig.add_axes([.055, .13, .70, .76])
-        ends = []
+        ax, ends, roles = fig.add_axes([.055, .13, .70, .76]), [], set()
         for name, mine in methods.items():
-            c, work = LINES[name] if name in lines and name in LINES else paint(group_of(name)), np.mean([e.work for e in mine])/1e3
-            x, y = mean_curve(mine)
+            c, work, (x, y) = color(name), np.mean([e.work for e in mine])/1e3, mean_curve(mine)
             y = y + lift(mine)
-            ax.plot(work, y[-1], 'o', ms=5, color=c, alpha=.9, mew=0, zorder=3)
             if name in lines:
+                ax.plot(work, y[-1], 'o', ms=5, color=c, mew=0, zorder=3)
                 ax.plot(work*x/x[-1], y, color=c, lw=1.6, zorder=4)
                 ends.append((work, y[-1], f'{title(name)}  {summarise(mine)["mean"]:.1f}', c))
-        moved = '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift)
-        ax.set(ylim=(0, None), xlim=(0, None), title=f'AP over work, seeds {seeds_said({e.seed for e in entries})}' + moved)
+            else:
+                role = row_of(name).role or 'method'
+                label = None if role in roles else role
+                ax.plot(work, y[-1], MARKS[role], ms=4, color=MUTED, alpha=.8, zorder=2, label=label)
+                roles.add(role)
+        head = f'AP over work, seeds {seeds_said({e.seed for e in entries})}'
+        head += '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift)
+        ax.set(ylim=(0, None), xlim=(0, None), title=head)
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
         name_lines(ax, ends)
-        for g in dict.fromkeys(group_said(n) for n in methods if n not in lines): ax.plot([], [], 'o', ms=5, color=paint(g), mew=0, label=g or 'others')
-        if ax.get_legend_handles_labels()[0]: ax.legend(facecolor='white', edgecolor='none', framealpha=.9, fontsize=8, ncols=2, loc='lower right',
-                                                          title='dots: the end of other methods', title_fontsize=8, alignment='left')
+        if roles: ax.legend(frameon=False, fontsize=8, loc='lower right', title='other methods, their ends',
+                            title_fontsize=8)
         return fig
 
 # %% ../nbs/73_tables.ipynb #a6c8e539
+FAMILIES = {    # protocols that differ in the number of labels alone
+    'COCO': ('coco-1k', 'coco-5k', 'coco-10k', 'coco-all'),
+    'Leeds Sports Pose': ('lsp-100', 'lsp-250', 'lsp-500', 'lsp-all'),
+    'Leeds Sports Pose, small': ('lsp-100-small', 'lsp-250-small', 'lsp-500-small', 'lsp-small-all'),
+    'drawn people, demo': ('demo', 'demo-all'), 'drawn people': ('drawn', 'drawn-all')}
+
 def labels_figure(
     entries:Sequence[Entry],        # of any protocols
     family:str,                     # a name in FAMILIES
@@ -497,32 +632,38 @@ def labels_figure(
     paper:bool=True,                # published numbers too, thin, where the family has them
 )->Picture:
     "AP over the number of labelled people"
-    names = [n for n in FAMILIES[family] if any(e.protocol == n for e in entries) or published('supervised', n) is not None]
+    have = {e.protocol for e in entries}
+    names = [n for n in FAMILIES[family] if n in have or published('supervised', n) is not None]
     mine = {n: one_terms([e for e in entries if e.protocol == n])[0] for n in names}
     at = {n: next((e.labeled for e in mine[n]), PROTOCOLS[n].labels if n in PROTOCOLS else None) for n in names}
     with rc_context(STYLE):
         fig = Picture(figsize=(8.6, 3.7))
-        ax, ends = fig.add_axes([.055, .14, .63, .75]), []
+        ax, ends, public = fig.add_axes([.055, .14, .63, .75]), [], False
         for name in methods:
-            c = LINES.get(name) or paint(group_of(name))
-            points = [(at[n], summarise(some)) for n in names if at[n] and (some := by_method(mine[n]).get(name))]
-            if points:
-                x, s = zip(*sorted(points, key=lambda p: p[0]))
-                y = [v['mean'] for v in s]
-                ax.plot(x, y, 'o-', color=c, ms=5)
-                for xi, v in zip(x, s): ax.plot([xi, xi], [v['low'], v['high']], color=c, lw=4, alpha=.3)
-                ends.append((x[-1], y[-1], title(name), c))
-            public = [(at[n], published(name, n)) for n in names if at[n] and published(name, n) is not None]
-            if paper and public: ax.plot(*zip(*sorted(public)), 's:', color=c, ms=4, lw=1, alpha=.8)
+            ours = sorted((at[n], summarise(some)) for n in names if at[n] and (some := by_method(mine[n]).get(name)))
+            theirs = sorted((at[n], v) for n in names if at[n] and (v := published(name, n)) is not None)*paper
+            public |= bool(theirs)
+            ends += _over_labels(ax, name, ours, theirs)
         ax.set_xscale('log')
         ticks = sorted({v for v in at.values() if v})
         ax.set_xticks(ticks, [f'{t:,}' for t in ticks]); ax.minorticks_off()
-        public = paper and any(published(m, n) for m in methods for n in names)
         ax.set(ylim=(0, None), title='AP over labelled people' + ' (squares, dotted: published)'*public)
         ax.set_xlabel('labelled people', loc='right', fontsize=9)
         alike = len({x for x, *_ in ends}) == 1
         if ends: name_lines(ax, [(x, y, f'{who}  {y:.1f}' + ('' if alike else f' at {x:,}'), c) for x,y,who,c in ends])
         return fig
+
+# %% ../nbs/73_tables.ipynb #28b56f1f
+def _over_labels(ax, name:str, ours:list, theirs:list)->list:
+    "One method: (labels, summary) of ours, (labels, AP) of theirs; where its line ends"
+    c = color(name)
+    if theirs: ax.plot(*zip(*theirs), 's:', color=c, ms=4, lw=1, alpha=.8)
+    if not ours: return []
+    x, s = zip(*ours)
+    y = [v['mean'] for v in s]
+    ax.plot(x, y, 'o-', color=c, ms=5)
+    for xi, v in zip(x, s): ax.plot([xi, xi], [v['low'], v['high']], color=c, lw=4, alpha=.3)
+    return [(x[-1], y[-1], title(name), c)]
 
 # %% ../nbs/73_tables.ipynb #80c83d60
 def order_rows(
@@ -535,13 +676,15 @@ def order_rows(
     resample, methods, out = resample or Resamples(), by_method(entries), []
     have = [m for m in order if m in methods]
     own = entries[0].protocol if entries else at
-    where = lambda *both: own if all(beside(m, own) is not None for m in both) else at   # the protocol's own numbers where they are printed
+    where = lambda *both: own if all(beside(m, own) is not None for m in both) else at   # its own numbers where printed
     for a, b in zip(have, have[1:]):
         d = paired(methods[a], methods[b], resample)
         if d is None: continue
         theirs = published(b, where(a, b)) - published(a, where(a, b))
-        verdict = 'one training' if d['n'] == 1 else 'not decided' if not d['sure'] else 'agrees' if d['difference']*theirs > 0 else 'the other way round'
-        out.append({'from': title(a), 'to': title(b), 'published': f'{theirs:+.1f}', 'ours': between(d), 'seeds': d['n'], 'verdict': verdict})
+        agree = 'agrees' if d['difference']*theirs > 0 else 'the other way round'
+        verdict = 'one training' if d['n'] == 1 else 'not decided' if not d['sure'] else agree
+        out.append({'from': title(a), 'to': title(b), 'published': f'{theirs:+.1f}', 'ours': between(d),
+                    'seeds': d['n'], 'verdict': verdict})
     return out
 
 # %% ../nbs/73_tables.ipynb #2c1fe2cc
@@ -549,29 +692,33 @@ def family_table(
     entries:Sequence[Entry],        # of any protocols
     family:str,                     # a name in FAMILIES
 )->str:                             # HTML, '' where nothing of it ran or is published
-    "Shaped like the paper's table: a row per method, a column per number of labels, ours beside the published; a gap where nothing ran"
-    printed = {n: {m: pm(e.value) or pair_said(e.nets) for m in METHODS if (e := published_entry(m, n))} for n in FAMILIES[family]}
-    names = [n for n in FAMILIES[family] if printed[n] or any(e.protocol == n for e in entries)]
+    "Shaped like the paper's table: a row per method, a column per number of labels, ours beside the published"
+    mine = {n: [e for e in entries if e.protocol == n] for n in FAMILIES[family]}
+    said = lambda e: pm(e.value) or pair_said(e.nets)
+    printed = {n: {m: said(e) for m in METHODS if (e := published_entry(m, n))} for n in mine}
+    names = [n for n in mine if printed[n] or mine[n]]
     if not names: return ''
-    ours = {n: by_method(one_terms([e for e in entries if e.protocol == n])[0]) for n in names}
+    ours, named = {n: by_method(one_terms(mine[n])[0]) for n in names}, any(printed.values())
     lines = []
     for m in METHODS:
         if not any(m in o for o in (*ours.values(), *printed.values())): continue
-        cells = [tinted(m, title(m), 'span'), *[escape(PAPER.get(m, ''))]*any(printed.values())]
+        cells = [tinted(m, title(m), 'span'), *[escape(row_of(m).paper)]*named]
         for n in names:
             s = summarise(ours[n][m]) if m in ours[n] else None
             cells += [f'<b>{pm(s["mean"], s["sd"])}</b>' if s else '', *[printed[n].get(m, '')]*bool(printed[n])]
         lines.append(cells)
-    named = any(printed.values())
-    return html_table(['method', *['row of the paper']*named, *(c for n in names for c in (n, *['published']*bool(printed[n])))], lines, left=(0, 1) if named else (0,))
+    heads = ['method', *['row of the paper']*named, *(c for n in names for c in (n, *['published']*bool(printed[n])))]
+    return html_table(heads, lines, left=(0, 1) if named else (0,))
 
+# %% ../nbs/73_tables.ipynb #0e654cf9
 ABOUT_TABLE = (
-    'AP: mean ± standard deviation over seeds, last checkpoint, mean over networks; published numbers are of the checkpoint that was best on validation. '
-    'Gain: paired difference from supervised training and 95 % bootstrap interval, bold where two seeds or more exclude zero; of one seed it speaks of that training alone. '
-    'Unlike pairs: against supervised training of the other network. Ensemble: the networks of a method together. '
-    'Fall: the largest fall of AP from the best so far. '
-    'Equal compute: AP when the method had done as much work as PoseCons in all, on its way: a lower bound for dearer methods, whose learning rate has yet to fall; '
-    'of supervised training, of a run for that many steps, where there is one; empty where it never did as much. '
+    'AP: mean ± standard deviation over seeds, last checkpoint, mean over networks; published numbers are of the '
+    'checkpoint that was best on validation. Gain: paired difference from supervised training and 95 % bootstrap '
+    'interval, bold where two seeds or more exclude zero; of one seed it speaks of that training alone. Unlike '
+    'pairs: against supervised training of the other network. Ensemble: the networks of a method together. Fall: '
+    'the largest fall of AP from the best so far. Equal compute: AP when the method had done as much work as '
+    'PoseCons in all, on its way: a lower bound for dearer methods, whose learning rate has yet to fall; of '
+    'supervised training, of a run for that many steps, where there is one; empty where it never did as much. '
     'Pictures: thousands, forward / backward in all.')
 
 def rows_html(
@@ -580,37 +727,18 @@ def rows_html(
     name:str='',            # of the protocol
 )->str:
     "The table of a protocol, a line above each group, and the words under it"
-    own = any(r['published'] is not None or r['published_each'] for r in some)      # numbers printed for this very protocol, else those at 1K COCO labels
-    by_heads = any(r['pckh'] is not None or r['published_pckh'] is not None for r in some)
-    printed = ['best on val', 'published'] if own else [] if by_heads else ['paper, COCO 1K']
-    steps = ['steps']*(len({r['steps'] for r in some}) > 1)
-    fair = ['gain there']*any(r['equal_gain'] for r in some)
-    heads = ['method', 'seeds', *['PCKh@0.5', 'published, test']*by_heads, 'AP', *printed, 'gain', 'ensemble', 'peak', 'fall', 'equal compute', *fair, *steps,
-             'pictures, k', 'min']
-    def beside_it(r):
-        if own: return [pm(r['best']), pm(r['published']) or pair_said(r['published_each'])]
-        there = published_entry(r['method'], 'coco-1k')
-        return [pm(there and there.value) or pair_said(list(there.nets) if there else [])]*len(printed)
-    lines, group = [], None
+    columns, lines, group = [c for c in COLUMNS if c.page and c.shown(some)], [], None
     for r in some:
         if r['group'] != group:
             group = r['group']
-            lines.append([f'<i style="color:{paint(group)}">{escape(group or "others")}</i>', *['']*(len(heads)-1)])
-        pair = f'<br>{pair_said(r["each"])}' if len(r['each']) > 2 or len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each']) else ''
-        lines.append([escape(r['title']), r['seeds'], *[pm(r['pckh']), pm(r['published_pckh'])]*by_heads, f'<b>{pm(r["ap"], r["sd"])}</b>{pair}',
-                      *beside_it(r), gain_said(r, html=True), pm(r['ensemble']), share(r['peak']) + (f'<br>{r["collapsed"]} of {r["n"]} collapsed' if r['collapsed'] else ''),
-                      pm(r['fall']), equal_said(r),
-                      *(there_said(r, html=True) for _ in fair), *(f'{r["steps"]:,}' for _ in steps),
-                      f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}', f'{r["minutes"]:.0f}'])
-    kinds = ' and '.join(sorted({PEAKS[r['peak_kind']] for r in some}))
-    words = [ABOUT_TABLE, f'Peak: of the unlabelled people, {kinds}, share of the start.',
-             'Best on val: the best of all measurements, as the published numbers are.' if own else '',
-             'Paper: on COCO with 1,000 labels, ResNet-18; for the order, not for the height.' if 'paper, COCO 1K' in printed else '',
-             'Gain there: over supervised training for that much work, of methods that do just as much.' if fair else '',
-             'PCKh@0.5: joints within half of the head, last checkpoint, on validation.' if by_heads else '',
+            lines.append([f'<i>{escape(group or "others")}</i>', *['']*(len(columns)-1)])
+        lines.append([c.page(r) for c in columns])
+    words = [ABOUT_TABLE, *(c.words(some) if callable(c.words) else c.words for c in columns),
              f'{others} entries with other settings are left out of this table.' if others else '']
-    return html_table(heads, lines) + f'<p class="small">{" ".join(w for w in words if w)}</p>' + gaps_html({r['method'] for r in some}, name)
+    text = f'<p class="small">{" ".join(w for w in words if w)}</p>'
+    return html_table([c.head for c in columns], lines) + text + gaps_html({r['method'] for r in some}, name)
 
+# %% ../nbs/73_tables.ipynb #ef0dfa3a
 def gaps_html(
     there,          # names of methods
     protocol:str,
@@ -627,10 +755,13 @@ def gaps_html(
 def variants_html(
     aside:Sequence[dict],   # of `variants`
 )->str:
-    lines = [[escape(r['title']), escape(r['words']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>', between(r['change'], html=True), between(r['gain'], html=True)] for r in aside]
+    "Rows with other settings, each beside the same row as usual"
+    lines = [[escape(r['title']), escape(r['words']), r['seeds'], f'<b>{pm(r["ap"], r["sd"])}</b>',
+              between(r['change'], html=True), between(r['gain'], html=True)] for r in aside]
+    heads = ['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised']
+    table = html_table(heads, lines, left=(0, 1))
     return section('The same rows with other settings', 'Change: against the same row of the same seeds, as usual. '
-                   'Gain: over supervised training with the same settings where there is one, else as usual.',
-                   html_table(['method', 'set otherwise', 'seeds', 'AP', 'change', 'gain over supervised'], left=(0, 1), rows=lines))
+                   'Gain: over supervised training with the same settings where there is one, else as usual.', table)
 
 # %% ../nbs/73_tables.ipynb #9886c7c9
 def said_of(e:Entry)->str:
@@ -645,23 +776,29 @@ def protocol_html(
 )->str:
     "One protocol's part of the page"
     mine, others = one_terms(entries)
-    some, e, shared = rows(mine, resample, more=longer(entries, mine)), mine[0], shared_seeds(mine)
-    out = section(f'{e.protocol}', escape(said_of(e)), rows_html(some, others, e.protocol))
+    some = rows(mine, resample, more=longer(entries, mine))
+    e, shared, methods = mine[0], shared_seeds(mine), by_method(mine)
+    out = section(e.protocol, escape(said_of(e)), rows_html(some, others, e.protocol))
     if aside := variants(entries, resample): out += variants_html(aside)
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'
-        out += section('The published order', f'Published: COCO, {at} labels.', html_table(list(steps[0]), [[escape(str(v)) for v in r.values()] for r in steps], left=(0, 1, 5)))
+        cells = [[escape(str(v)) for v in r.values()] for r in steps]
+        table = html_table(list(steps[0]), cells, left=(0, 1, 5))
+        out += section('The published order', f'Published: COCO, {at} labels.', table)
     ranked = rows(shared, resample) if len(shared) < len(mine) else some
     if not any(r['gain'] for r in ranked): ranked = some     # supervised training has other seeds
-    if any(r['gain'] for r in ranked): out += section('Gains', '', svg(gains_figure(ranked), 'gain of every method over supervised training'))
-    if any(group_of(n).startswith('failed') for n in by_method(mine)) and level(by_method(mine))[0] is not None:
+    if any(r['gain'] for r in ranked):
+        out += section('Gains', '', svg(gains_figure(ranked), 'gain of every method over supervised training'))
+    if any(row_of(n).role == 'attempt' for n in methods) and level(methods)[0] is not None:
         out += section('The failed attempts', '', svg(failed_figure(mine), 'AP over training of the failed attempts'))
     if len(some) > 2: out += section('What it costs', '', svg(compute_figure(shared), 'AP against work'))
-    if dev := [r for r in TEST_DEV if r[-1] == e.protocol]:
-        out += section('Published on COCO test-dev', 'With networks of this protocol.', html_table(list(TEST_DEV_COLUMNS[:-1]), [[str(v) for v in r[:-1]] for r in dev]))
-    where = sorted({x.hardware for x in mine})
-    return out + facts({'trained on': escape('; '.join(where)), 'semipose': escape(', '.join(sorted({x.revision or 'unknown' for x in mine})))})
+    if dev := [[str(v) for v in r[:-1]] for r in TEST_DEV if r[-1] == e.protocol]:
+        table = html_table(list(TEST_DEV_COLUMNS[:-1]), dev)
+        out += section('Published on COCO test-dev', 'With networks of this protocol.', table)
+    where, which = sorted({x.hardware for x in mine}), sorted({x.revision or 'unknown' for x in mine})
+    return out + facts({'trained on': escape('; '.join(where)), 'semipose': escape(', '.join(which))})
 
+# %% ../nbs/73_tables.ipynb #c7f2f5c8
 def ledger_report(
     results='results',      # the ledger's folder
     out=None,               # the page; None: report.html in that folder
@@ -670,17 +807,20 @@ def ledger_report(
 )->Path:                    # UserError if there is no entry
     "One page of all that the ledger holds"
     entries, skipped = read_ledger(results)
-    if not entries: raise UserError(f'{results} holds no entry of the ledger (PROTOCOL/METHOD-seedN-KEY.json): `semipose train` and `semipose sweep` write them.'
-                                    + (f' {skipped[0]}' if skipped else ''))
-    resample, body = Resamples(draws), ''
+    if not entries:
+        raise UserError(f'{results} holds no entry of the ledger (PROTOCOL/METHOD-seedN-KEY.json): `semipose train` '
+                        'and `semipose sweep` write them.' + (f' {skipped[0]}' if skipped else ''))
+    resample, body, names = Resamples(draws), '', list(dict.fromkeys(e.protocol for e in entries))
     for family in FAMILIES:
-        here, printed = {e.protocol for e in entries} & set(FAMILIES[family]), any(published('supervised', n) for n in FAMILIES[family])
+        here, printed = set(names) & set(FAMILIES[family]), any(published('supervised', n) for n in FAMILIES[family])
         if len(here) < 2 and not printed: continue   # a family of one says nothing about labels
-        body += section(f'The table, {family}', '' if here else 'Published numbers; nothing of it is in this ledger yet.', family_table(entries, family))
+        text = '' if here else 'Published numbers; nothing of it is in this ledger yet.'
+        body += section(f'The table, {family}', text, family_table(entries, family))
         if here: body += svg(labels_figure(entries, family), f'AP against labels, {family}')
-    for i, name in enumerate(names := list(dict.fromkeys(e.protocol for e in entries))):
+    for i, name in enumerate(names):
         here = [e for e in entries if e.protocol == name]
-        if progress: print(f'{name}: {len(here):,} entries, intervals and figures ({i+1} of {len(names)})', file=sys.stderr, flush=True)
+        at = f'{i+1} of {len(names)}'
+        if progress: print(f'{name}: {len(here):,} entries, intervals and figures ({at})', file=sys.stderr, flush=True)
         body += protocol_html(here, resample)
     if skipped: body += section('Left out', '', '<ul>' + ''.join(f'<li>{escape(s)}</li>' for s in skipped) + '</ul>')
     return write_page(Path(out or Path(results)/'report.html'), 'semipose: results', '<h1>Results</h1>' + body)

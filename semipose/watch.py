@@ -14,8 +14,8 @@ from .codecs import peaks
 from .teaching import Teaching
 
 # %% auto #0
-__all__ = ['PEAKS', 'mean_peak', 'foreground', 'peak_histogram', 'Watch', 'check_finite', 'peak_key', 'peak_share', 'collapsed',
-           'outcome']
+__all__ = ['PEAKS', 'mean_peak', 'foreground', 'peak_histogram', 'Watch', 'check_finite', 'per_network', 'each_of', 'peak_key',
+           'peak_share', 'collapsed', 'outcome']
 
 # %% ../nbs/43_watch.ipynb #9dabb7f1
 def mean_peak(
@@ -110,6 +110,28 @@ def check_finite(
         if not torch.isfinite(v):
             raise UserError(f'The loss term {name!r} is {float(v)} at step {step}: lower the learning rate (--lr) or look for broken pictures or labels.')
 
+# %% ../nbs/43_watch.ipynb #b378c5b4
+def per_network(
+    row:dict,       # of any version
+)->dict:            # with `nets`: one dict of numbers for each network, where the row tells them apart
+    "A measurement as it is written today"
+    if 'nets' in row: return row
+    n = 0
+    while f'ap{n+1}' in row: n += 1
+    if not n: return row
+    losses = ('sup', 'cons')    # named by the loss, and left where they are
+    bases = [k[:-1] for k in row if k.endswith('1') and k[:-1] not in losses and all(f'{k[:-1]}{i+1}' in row for i in range(n))]
+    nets = [{b: row[f'{b}{i+1}'] for b in bases} for i in range(n)]
+    moved = {f'{b}{i+1}' for b in bases for i in range(n)}
+    return {k: v for k,v in row.items() if k not in moved} | dict(nets=nets)
+
+def each_of(
+    row:dict,       # of any version
+    key:str='ap',   # a number that is measured of each network
+)->list[float]:     # [] where the row does not tell networks apart
+    "A number of network 1, network 2, ..."
+    return [net[key] for net in per_network(row).get('nets', ()) if key in net]
+
 # %% ../nbs/43_watch.ipynb #a9d7a06b
 PEAKS = dict(peak_unlabeled='with running batch statistics', peak_reestimated='with batch statistics re-estimated on plain crops')
 
@@ -139,7 +161,7 @@ def outcome(
     rows:list[dict],    # rows of a Watch, from the start on
 )->str:                 # 'held', 'faded' or 'collapsed'
     "How a training ended, by peak and by AP of network 1"
-    first, last = (r.get('ap1', r['ap']) for r in (rows[0], rows[-1]))
+    first, last = (next(iter(each_of(r)), r['ap']) for r in (rows[0], rows[-1]))
     peak, ap = peak_share(rows), last/first if first >= 1 else 1.   # an AP that began at nothing says nothing
     if peak < 1/3 or ap < 1/2: return 'collapsed'
     return 'faded' if peak < 2/3 or ap < .9 else 'held'

@@ -23,26 +23,26 @@ from .files import whole
 from .skeletons import Skeleton
 from .geometry import move
 from .codecs import response
-from .draw import Picture, draw_person, heat_overlay, lighter
+from .draw import INK, MUTED, PALETTE, Picture, draw_person, heat_overlay, lighter
 from .metrics import pck, torso
 from .data.core import Crops
 from .data.sets import read_any_train_val
-from .views import A30, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, View, carry, joints_in, plain, render
+from .views import A30, STEPS, Affine, Cutout, Draw, View, carry, joints_in, plain, render
 from .predict import decode, look, mean_heat
 from .teaching import Sampler, Step
-from .methods import METHODS, title
+from .methods import METHODS, color, title
 from .collapse import WHO, Boundary, Carried, leak, limit, pixel_figure, settled
 from .watch import PEAKS, Watch
-from .report import INK, MUTED, STYLE, color
+from .report import STYLE
 from .run import codec_of, load_run, people_of, places_now, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['AFFINE', 'HIDES', 'ON_JOINTS', 'GROUPS', 'ORDER', 'WORDS', 'BOX', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entropy',
-           'Answer', 'answer', 'Lesson', 'lesson', 'Album', 'find_folder', 'kept_moments', 'people_crops', 'album',
-           'strip_album', 'mark', 'picture_axes', 'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of',
-           'browser_words', 'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure',
-           'ViewExplorer', 'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words',
-           'CollapseMonitor', 'Monitor', 'PixelLab', 'BoundaryLab', 'CarryLab']
+__all__ = ['ORDER', 'BOX', 'GROUPS', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entropy', 'Answer', 'answer', 'Lesson', 'lesson',
+           'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album', 'mark', 'picture_axes',
+           'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words', 'Knob', 'knobs_of',
+           'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer',
+           'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor',
+           'Monitor', 'PixelLab', 'BoundaryLab', 'CarryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 class Lab:
@@ -380,7 +380,7 @@ def browser_figure(
         draw_heat(hot, album.crops[person], a.heat[person, ks], f'{joint}, {network}', true, a.xy[person, one] if one is not None else None)
         steps = list(album.moments.values())
         mean = lambda what: [float(getattr(album.answers[m, network], what)[person, ks].mean()) for m in album.moments]
-        curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4); curves.axvline(album.moments[moment], color='#d1490c', lw=1.4, zorder=1)
+        curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4); curves.axvline(album.moments[moment], color=PALETTE['vermilion'], lw=1.4, zorder=1)
         most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
         curves.plot(steps, np.array(mean('entropy'))/most, 's--', color=MUTED, ms=3.5, lw=1.4)
         curves.set(ylim=(0, 1), title='peak; entropy, of 1 (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
@@ -445,21 +445,39 @@ def browser_words(album:Album, i:int, joint:str, network:str, moment:str)->str:
     return f'{album.name}, {moment}, {network}: person {i}, {joint}{", on average" if len(ks) > 1 else ""}: {", ".join(told)}.'
 
 # %% ../nbs/74_widgets.ipynb #1ac74c06
-AFFINE = dict(rotate=(Affine, 'rotate', 120, 1), scale=(Affine, 'scale', .6, .01), p=(Affine, 'p', 1, .05), flip=(Affine, 'flip', 1, .1))
-HIDES = dict(holes=(Cutout, 'n', 30, None), pieces=(CutMix, 'n', 10, None), colours=(RandAugment, 'm', 30, None))
-ON_JOINTS = dict(joints=(JointCutout, 'n', 17, None), jitter=(JointCutout, 'jitter', 30, 1), pasted=(JointOcclude, 'n', 10, None))
-GROUPS = dict(base=AFFINE, teacher={**AFFINE, **HIDES}, student={**AFFINE, **HIDES, **ON_JOINTS})   # group -> slider -> (step, its field, largest value, slider's step)
-ORDER = (RandAugment, JointCutout, JointOcclude, Cutout, CutMix, Affine)   # hide first, turn last, as the methods do
-WORDS = dict(scale='size', p='chance', flip='mirror')   # sliders whose names say more than the field's
+ORDER = tuple(s for s in STEPS if any(f.metadata for f in fields(s)))   # hide first, turn last, as the methods do
 BOX = 19.   # largest half-side of everything that hides, px at 256 px crop height
+
+class Knob(NamedTuple):
+    "One slider: which field of which step it turns, and how far; a view's field says so itself, see `views.knob`"
+    kind:type
+    field:str
+    top:float
+    by:float|None   # None: whole numbers
+    label:str
+    rest:float      # where it stands while the step is off
+
+def knobs_of(*kinds)->dict[str,Knob]:
+    "The sliders of some steps"
+    named = lambda f: f.metadata['name'] or f.name
+    return {named(f): Knob(s, f.name, f.metadata['top'], f.metadata['by'],
+                           f.metadata['label'] or named(f), f.metadata['rest'])
+            for s in kinds for f in fields(s) if f.metadata}
+
+GROUPS = dict(      # group -> slider -> Knob
+    base=knobs_of(*(s for s in ORDER if s.only_moves)), teacher=knobs_of(*(s for s in ORDER[::-1] if not s.needs_joints)),
+    student=knobs_of(*sorted(ORDER[::-1], key=lambda s: s.needs_joints)))
 
 def still_there(values:dict, group:str)->dict:   # step -> its fields
     "The steps of a group that do something"
     found = {}
-    for name,(kind, field, *_) in GROUPS[group].items(): found.setdefault(kind, {})[field] = values[f'{group}_{name}']
-    nothing = lambda kind, f: (f['rotate'] == 0 or f['p'] == 0) and f['scale'] == 0 and f['flip'] == 0 if kind is Affine else f.get('n', f.get('m')) == 0
+    for name,k in GROUPS[group].items(): found.setdefault(k.kind, {})[k.field] = values[f'{group}_{name}']
+    def nothing(kind, f):
+        if kind is Affine: return (f['rotate'] == 0 or f['p'] == 0) and f['scale'] == 0 and f['flip'] == 0
+        return next(iter(f.values())) == 0      # how many, how strong
     return {k: f for k,f in found.items() if not nothing(k, f)}
 
+# %% ../nbs/74_widgets.ipynb #fc619caf
 def steps_of(
     values:dict,        # 'student_joints' and so on, see `GROUPS`; box
     group:str,          # 'base', 'teacher' or 'student'
@@ -476,7 +494,7 @@ def settings_of(
     views = m.teacher_views + m.student_views[:1]
     if len(m.teacher_views) > 1 or not m.student_views: return None
     shared = any(not v.base for v in views)
-    out = {f'{g}_{name}': 0 for g in GROUPS for name in GROUPS[g]} | {f'{g}_p': 1. for g in GROUPS} | dict(student_jitter=10.)
+    out = {f'{g}_{name}': k.rest for g in GROUPS for name,k in GROUPS[g].items()}
     parts = dict(base=A30.steps if shared else (), teacher=views[0].steps, student=views[1].steps)
     for g,v in (('teacher', views[0]), ('student', views[1])):
         if v.base and shared:
@@ -485,13 +503,13 @@ def settings_of(
     for g,steps in parts.items():
         kinds = [type(s) for s in steps]
         if len(set(kinds)) < len(kinds) or [k for k in ORDER if k in kinds] != kinds and set(kinds) != {Affine, Cutout}: return None
-        known = {(kind, field): f'{g}_{name}' for name,(kind, field, *_) in GROUPS[g].items()}
+        known = {(k.kind, k.field): f'{g}_{name}' for name,k in GROUPS[g].items()}
         for s in steps:
             plain_boxes = not getattr(s, 'released', False) and getattr(s, 'high', BOX) in (BOX, 80.) and getattr(s, 'low', 10.) == 10.
             if not plain_boxes or not any(kind is type(s) for kind,_ in known): return None
             for f in fields(s):
                 if (type(s), f.name) in known: out[known[type(s), f.name]] = getattr(s, f.name)
-    top = {f'{g}_{name}': high for g in GROUPS for name,(_, _, high, _) in GROUPS[g].items()}
+    top = {f'{g}_{name}': k.top for g in GROUPS for name,k in GROUPS[g].items()}
     return out if all(out[k] <= top[k] for k in top) else None
 
 # %% ../nbs/74_widgets.ipynb #5fd9e758
@@ -575,8 +593,8 @@ class ViewExplorer(Lab):
         top = dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in self.presets], pair, '400px'), joint=choice('joint', joints),
                    person=slider('person', len(self.crops['vis'])-1), box=slider('box, px', 40, BOX, 1, .5),
                    again=ipw.Button(description='throw the dice', tooltip='Draw all views anew'), dice=slider('dice', 99))
-        groups = {g: {f'{g}_{name}': slider(WORDS.get(name, name), high, self.presets[pair][f'{g}_{name}'], step=step, wide='222px', label='58px')
-                      for name,(_, _, high, step) in GROUPS[g].items()} for g in GROUPS}
+        def turned(g, name, k): return slider(k.label, k.top, self.presets[pair][f'{g}_{name}'], step=k.by, wide='222px', label='58px')
+        groups = {g: {f'{g}_{name}': turned(g, name, k) for name,k in GROUPS[g].items()} for g in GROUPS}
         top['again'].on_click(lambda _: setattr(top['dice'], 'value', (top['dice'].value + 1) % 100))
         top['pair'].observe(self.preset, 'value')
         super().__init__([top, *groups.values()])
@@ -699,7 +717,7 @@ def monitor_figure(
     method:str='',              # its name in METHODS, for the colour
 )->Picture:                     # also of no row at all
     "AP, peaks, foreground and the gap between teacher and student, as far as they are known"
-    c, step = color(method) if method in METHODS else '#0072b2', [r['step'] for r in rows]
+    c, step = color(method) if method in METHODS else PALETTE['blue'], [r['step'] for r in rows]
     col = lambda k: np.array([np.nan if r.get(k) is None else r[k] for r in rows], dtype=float)
     gap = np.mean([col(k) for k in (rows[-1] if rows else ()) if k.startswith('cons')] or [col('cons1')], axis=0)   # not known at the first row
     panels = (('AP, %', ((c, '', col('ap')),)), ('mean peak', ((c, 'unlabelled', col('peak_unlabeled')), (MUTED, 'labelled', col('peak_labeled')))),
@@ -714,11 +732,11 @@ def monitor_figure(
                 if name: ax.text(1 - .37*k, 1.035, name, transform=ax.transAxes, ha='right', fontsize=8.5, color=colour)
             if head[:2] == 'AP' and (dashed is not None or rows):
                 ax.axhline(rows[0]['ap'] if dashed is None else dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
-            if at is not None: ax.axvline(step[at], color='#d1490c', lw=1.3, ls=(0,(1,1.5)))
+            if at is not None: ax.axvline(step[at], color=PALETTE['vermilion'], lw=1.3, ls=(0,(1,1.5)))
             ax.set(ylim=(0, 1 if head == 'mean peak' else max(1.08*ax.get_ylim()[1], 1e-9)), xlim=(0, max(step[-1:] + [1])))
             ax.set_title(head, fontsize=9.5)
             ax.locator_params(nbins=3)   # each tick costs 3 ms
-        if at is not None: fig.axes[1].annotate('warning', (step[at], 0), (3, 2), textcoords='offset points', fontsize=8.5, va='bottom', color='#d1490c')
+        if at is not None: fig.axes[1].annotate('warning', (step[at], 0), (3, 2), textcoords='offset points', fontsize=8.5, va='bottom', color=PALETTE['vermilion'])
     return fig
 
 def monitor_words(rows:list[dict], dashed:float|None=None)->str:

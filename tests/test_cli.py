@@ -58,7 +58,7 @@ def test_printed_commands_can_be_typed(line):
     assert program == "semipose" and verb in COMMANDS
     given = COMMANDS[verb].make_context(verb, rest).params
     for method in [given.get("method"), *(given.get("methods") or ()), *([given["name"]] if verb == "methods" else [])]:
-        assert method is None or method in cli.METHOD_NAMES, method
+        assert method is None or method in cli.method_names(), method
     for name in [given.get("protocol"), *([given["name"]] if verb == "protocols" else [])]: assert name is None or cli.protocol(name)
 
 
@@ -76,20 +76,11 @@ def test_version_is_one_line_and_light():
     assert typed("-h").output == typed("--help").output and "erase a network" in typed("-h").output.replace("\n", " ")
 
 
-def test_constants_repeat_the_tables():
-    from semipose.data.synth import DIFFICULTIES
-    from semipose.methods import METHODS
-    from semipose.nets.peers import NETS
-    assert cli.METHOD_NAMES == tuple(METHODS), "set METHOD_NAMES in nbs/79_cli.ipynb"
-    assert cli.DIFFICULTY_NAMES == tuple(DIFFICULTIES)
-    assert set(cli.NET_NAMES) == {n for n in NETS if ":" not in n}
-
-
 def test_shell_completion_offers_methods():
     code = "import sys; sys.argv = ['semipose']; from semipose.cli import main; main()"
     asked = {"_SEMIPOSE_COMPLETE": "complete_bash", "COMP_WORDS": "semipose train posed", "COMP_CWORD": "2"}
     done = fresh(code, env={**os.environ, **asked})
-    assert done.stdout.split() == [n for n in cli.METHOD_NAMES if n.startswith("posed")] and "posedual_jc" in done.stdout
+    assert done.stdout.split() == [n for n in cli.method_names() if n.startswith("posed")] and "posedual_jc" in done.stdout
 
 
 # ---- mistakes ----
@@ -457,12 +448,12 @@ def test_a_comparison_takes_the_second_network_that_it_asks_for(tmp_path, monkey
 
 
 def test_one_method_is_told_with_all_its_numbers():
-    from semipose.methods import METHODS, PAPER, cost, facts, title
+    from semipose.methods import METHODS, ROWS, cost, facts, title
     for name in METHODS:
         out = " ".join(typed("methods", name).stdout.split())
         for fact in facts(name).values(): assert " ".join(fact.split()) in out, (name, fact)
     told = facts("posedual_jc")
-    assert told["title"] == title("posedual_jc") and told["in the paper"] == PAPER["posedual_jc"] and told["group"] == "the method"
+    assert told["title"] == title("posedual_jc") and told["in the paper"] == ROWS["posedual_jc"].paper and told["group"] == "the method"
     assert told["line"] == "Method(teacher=Peer(), student_views=(JointCutout(5) >> A60,), nets=2, sup=0.5)"
     assert "n=5" in told["JointCutout(5)"] and "p=0.8" in told["A60"] and "p=0.6" in told["A30"]
     c = cost("posedual_jc", (1, 1))
@@ -471,8 +462,9 @@ def test_one_method_is_told_with_all_its_numbers():
 
 
 def test_methods_are_all_listed():
+    from semipose.methods import METHODS
     out = typed("methods").stdout
-    assert all(f" {name} " in out for name in cli.METHOD_NAMES)
+    assert all(f" {name} " in out for name in METHODS)
 
 
 # ---- reading ----

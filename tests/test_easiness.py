@@ -228,7 +228,8 @@ def test_blur_and_noise_are_what_they_say():
 def test_views_are_known_by_what_they_do():
     views = all_views()
     assert len({what(v) for v in views}) == len(views) and len({str(v) for v in views}) == len(views)
-    assert {what(v) for v in (*OTHERS, *(w for l in LADDERS.values() for w in l.values()))} == {what(v) for v in views}
+    ladders = (w for l in LADDERS.values() for w in l.values())
+    assert {what(v) for v in (*OTHERS, *ladders, *(v for pair in pairs().values() for v in pair))} == {what(v) for v in views}
     m = seen((PLAIN, as_view(JointCutout(3)), Spoilt('s', A30, noise=.1)))
     assert m.at(View('other name', (JointCutout(3),))) == 1 and m.at(Spoilt('t', A30, noise=.1)) == 2
     for v in (as_view(JointCutout(4)), A30, Spoilt('s', A30, noise=.2), Spoilt('s', A30, noise=.1, blur=1.), View('from plain', (JointCutout(3),), base=True)):

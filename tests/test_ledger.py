@@ -205,7 +205,7 @@ def test_seeds_of_one_validation_set_share_its_pictures():
 def test_a_pair_beside_one_network_is_compared_on_the_network_they_share():
     "the second network has a start of its own: its luck is no gain"
     one, better, lucky = (example_entry('a', 0), example_entry('b', 0, .03), example_entry('c', 0, .3))
-    pair = replace(better, curve=[dict(r, ap=(r['ap1'] + l['ap1'])/2, ap2=l['ap1']) for r,l in zip(better.curve, lucky.curve)],
+    pair = replace(better, curve=[dict(r, ap=(r['ap'] + l['ap'])/2, nets=[*r['nets'], *l['nets']]) for r,l in zip(better.curve, lucky.curve)],
                    people=dict(better.people, nets=[*better.people['nets'], *lucky.people['nets']]))
     assert pair.each == [better.ap, lucky.ap] and pair.ap > better.ap + 5
     r = Resamples(100)
@@ -213,9 +213,9 @@ def test_a_pair_beside_one_network_is_compared_on_the_network_they_share():
     for got in (paired([one], [pair], r), paired([pair], [one], r)):
         sign = 1 if got['difference'] > 0 else -1
         assert sign*got['difference'] == pytest.approx(want['difference']) and sorted(sign*got[k] for k in ('low', 'high')) == pytest.approx([want['low'], want['high']])
-    swapped = replace(pair, curve=[dict(r, ap1=r['ap2'], ap2=r['ap1']) for r in pair.curve], people=dict(pair.people, nets=pair.people['nets'][::-1]))
+    swapped = replace(pair, curve=[dict(r, nets=r['nets'][::-1]) for r in pair.curve], people=dict(pair.people, nets=pair.people['nets'][::-1]))
     assert paired([pair], [swapped], r)['difference'] == pytest.approx(0) and paired([one], [swapped], r)['difference'] > want['difference'] + 5
-    assert replace(pair, curve=[{k: v for k,v in r.items() if k not in ('ap1', 'ap2')} for r in pair.curve]).ap_of_first(1) == pair.ap
+    assert replace(pair, curve=[{k: v for k,v in r.items() if k != 'nets'} for r in pair.curve]).ap_of_first(1) == pair.ap
 
 def test_an_entry_of_before_a_field_came_is_read(tmp_path):
     "the ledger of a repository is older than the code that reads it"
@@ -255,13 +255,41 @@ def test_the_ledgers_intervals_are_those_of_ap_of():
 
 def test_a_measure_is_no_network():
     "AP at OKS .50 in a row is not the AP of network 50, nor lost with the networks' own numbers"
-    from semipose.ledger import network_of, networks_of
     from semipose.tables import of_network
     e = example_entry()
-    extra = dict(ap2=30., ap50=80., ap75=20., pck=3., pck1=4., pck2=2., sup1=.1, peak_unlabeled2=.5)
-    e = replace(e, curve=[{**r, **extra} for r in e.curve])
-    assert e.each == [e.last['ap1'], 30.] and networks_of(e.last) == ['ap1', 'ap2'] and networks_of({'ap50': 1.}) == []
-    names = ('ap2', 'ap50', 'sup1', 'peak_unlabeled2', 'ap', 'ap75')
-    assert [network_of(k, e.last) for k in names] == [('ap', 2), ('ap50', 0), ('sup', 1), ('peak_unlabeled', 2), ('ap', 0), ('ap75', 0)]
-    second = of_network(replace(e, people=None), 2)
-    assert (second.ap, second.each, second.last['ap50'], 'pck2' in second.last) == (30., [30.], 80., False)
+    more = dict(ap1=1., ap2=2., ap50=80., ap75=20., pck=3., sup1=.1)
+    e = replace(e, curve=[{**r, **more, 'nets': [dict(ap=r['ap'], pck=4.), dict(ap=30., pck=2.)]} for r in e.curve], people=None)
+    assert e.each == [e.ap, 30.]
+    second = of_network(e, 2)
+    assert (second.ap, second.each, second.last['pck']) == (30., [30.], 2.)
+    for k in ('ap1', 'ap2', 'ap50', 'ap75'): assert second.last[k] == more[k]
+    assert e.outcome == replace(e, curve=[{k: v for k,v in r.items() if k not in more} for r in e.curve]).outcome
+
+OLD = dict(step=0, ap=40., pck=70., ap_ensemble=42., peak_unlabeled=.5, ap1=38., ap2=42., pck1=69., pck2=71., peak_unlabeled1=.4, peak_unlabeled2=.6, sup1=.1, sup2=.2,
+           seconds=1.)
+
+def test_an_entry_of_before_networks_had_a_list_says_the_same(tmp_path):
+    "as they stand in results/: ap1, ap2 beside all others; a row of today passes unchanged, and so does a measure"
+    from semipose.watch import each_of, per_network
+    new = per_network(OLD)
+    assert new['nets'] == [dict(ap=38., pck=69., peak_unlabeled=.4), dict(ap=42., pck=71., peak_unlabeled=.6)] and per_network(new) is new
+    assert {k: v for k, v in new.items() if k != 'nets'} == {k: OLD[k] for k in ('step', 'ap', 'pck', 'ap_ensemble', 'peak_unlabeled', 'sup1', 'sup2', 'seconds')}
+    assert each_of(OLD) == each_of(new) == [38., 42.] and each_of(OLD, 'pck') == [69., 71.] and each_of(dict(ap=1., ap50=2.)) == []
+    assert per_network(dict(OLD, ap50=80.))['ap50'] == 80. and len(per_network({k: v for k, v in OLD.items() if not k.endswith('2')})['nets']) == 1
+    d = dict(example_entry().as_dict(), format=1, curve=[OLD, dict(OLD, step=100, ap1=1., ap2=99.)])
+    (tmp_path/'old.json').write_text(json.dumps(d))
+    e = read_entry(tmp_path/'old.json')
+    assert e.each == [1., 99.] and e.first == new and e.outcome == 'collapsed', 'outcome goes by network 1'
+
+@pytest.mark.parametrize('nets', [[dict(pck=1.)], [], 'two', [1.], [dict(ap=None)]])
+def test_networks_that_do_not_tell_ap_are_refused(tmp_path, nets):
+    d = example_entry().as_dict()
+    (tmp_path/'x.json').write_text(json.dumps(dict(d, curve=[dict(r, nets=nets) for r in d['curve']])))
+    with pytest.raises(UserError, match='"curve"'): read_entry(tmp_path/'x.json')
+
+def test_a_newer_entry_is_not_called_damaged_and_an_older_one_is_written_as_new(tmp_path):
+    from semipose.ledger import FORMAT
+    d = example_entry().as_dict()
+    (tmp_path/'x.json').write_text(json.dumps(dict(d, format=FORMAT + 1)))
+    with pytest.raises(UserError, match='update semipose'): read_entry(tmp_path/'x.json')
+    assert json.loads(record(replace(example_entry(), format=1), tmp_path).read_text())['format'] == FORMAT == 2

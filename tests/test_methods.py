@@ -10,7 +10,9 @@ from torch.testing import assert_close
 from semipose.codecs import Gaussian
 from semipose.geometry import compose, invert, move, roomy
 from semipose.losses import mse
-from semipose.methods import GROUPS, METHODS, PAPER, cost, equal_compute, formula, method, table, title
+from semipose.draw import PALETTE
+from semipose.methods import GROUPS, METHODS, Row, add, color, cost, equal_compute, formula, line_of, method, row_of, table, title
+from semipose.methods import ROWS as TABLE
 from semipose.nets.peers import Peers, build_peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
@@ -51,6 +53,7 @@ def declared():
         rows |= {f'{row}_{end}': (f'{who} {words}', easy, student, *rest) for end, words in ends.items()}
     return {n: NS(**dict(zip(('teacher', 'easy', 'hard', 'counts', 'nets', 'sup'), r + ('all', 1, 1.)[len(r)-3:]))) for n, r in rows.items()}
 
+DECLARED = declared()
 HIDDEN = dict(pair_co_a30=NS(easy=['A30 CO20'], hard=[['A30']]), pair_nothing=NS(easy=['A30'], hard=[['nothing']]))    # whose pictures are no fair ones: their words alone
 LABELED = dict(supervised_strong=[['JC', 'A60']], supervised_both=[['A30'], ['JC', 'A60']])      # all others see A30
 LITERAL = {     # word -> its step, every number as published or released, written here once more
@@ -68,7 +71,7 @@ def literal(words):
     words = words.split() if isinstance(words, str) else words
     return words[0].startswith(BASES), tuple(step for w in words for step in LITERAL[w])
 
-@pytest.mark.parametrize('name', list(METHODS))
+@pytest.mark.parametrize('name', list(DECLARED | HIDDEN))
 def test_every_view_is_the_declared_one_down_to_its_numbers(name):
     m, s = METHODS[name], (DECLARED | HIDDEN)[name]
     have = lambda views: [(v.base, v.steps) for v in views]
@@ -76,7 +79,6 @@ def test_every_view_is_the_declared_one_down_to_its_numbers(name):
     assert have(m.student_views) == [literal(w) for w in s.hard]
     assert have(m.labeled_views) == [literal(w) for w in LABELED.get(name, [['A30']])]
 
-DECLARED = declared()
 ROWS = [(n, 5) for n in DECLARED] + [('sspcm', 1000)]        # SSPCM also after its first snapshot
 ONCE = list(DECLARED)
 
@@ -270,13 +272,13 @@ def slow_loss(r, s, model):
 # ---- the laws
 
 def test_the_table_is_what_was_asked_for():
-    assert set(METHODS) == set(DECLARED) | set(GROUPS['pairs']) and [r['name'] for r in table()] == list(METHODS)
+    assert set(METHODS) >= set(DECLARED) | set(HIDDEN) and [r['name'] for r in table()] == list(METHODS) == list(TABLE)
     assert [n for rows in GROUPS.values() for n in rows] == list(METHODS)
     assert len({title(n) for n in METHODS}) == len(METHODS) and all(title(n) != n for n in METHODS)
     shown = [tuple(r[c] for c in ('teacher', 'teacher_view', 'student_views', 'counts', 'nets', 'loss', 'labeled_view', 'networks')) for r in table()]
     twins = {(a, b) for i, a in enumerate(METHODS) for j, b in enumerate(METHODS) if i < j and shown[i] == shown[j]}
     assert twins == set(), 'two rows that print alike'
-    assert all(PAPER[n] for n in ('supervised', 'posecons', 'posedual_ra', 'data_distillation', 'hard_easy', 'sspcm')) and not PAPER['naive_equal']
+    assert all(TABLE[n].paper for n in ('supervised', 'posecons', 'posedual_ra', 'data_distillation', 'hard_easy', 'sspcm')) and not TABLE['naive_equal'].paper
 
 def test_pairs_are_posecons_with_other_views():
     "the grid that easiness is asked to predict: nothing but the two views differs"
@@ -558,3 +560,74 @@ def test_equal_compute_is_equal_work():
         steps = equal_compute(name, 'posedual_jc', (32, 32), 3000)
         assert abs(steps*(a.forward + 2*a.backward) - 3000*(b.forward + 2*b.backward)) <= (a.forward + 2*a.backward)/2
     assert equal_compute('posecons', 'posecons', (7, 9), 123) == 123 and equal_compute('supervised', 'posedual_jc', (32, 32), 1000) == 4667
+
+# ---- a row and its facts
+
+# of every row when issue 20 began: runs in results/ and in users' folders carry these
+DEFINITIONS = dict(
+    supervised='735496', supervised_strong='58250f', supervised_both='817f49', naive='505015', naive_equal='b15173', posecons='d91b13',
+    posecons_jc='5ef61f', posecons_ra='e7e6b3', posedual='d797a4', posedual_jc='b0cefc', posedual_ra='e323cd', pseudopose='3b7549',
+    pseudopose_soft='2033f2', posecons_drawn='5c14f3', data_distillation='304ecf', posecons_kept='856211', posecons_kept_eval='f91cbc',
+    posecons_eval='d30d92', posecons_one='7605ff', posecons_drawn_kept='b94302', posecons_jc_kept='52cb5c', posecons_jc_kept_eval='59697b',
+    posecons_jc_eval='1bd46c', posecons_jc_one='de1132', posecons_jc_drawn_kept='b38efc', posecons_jc_drawn='19f520', posedual_jc_kept='f95ee9',
+    posedual_jc_kept_eval='d08ae4', posedual_jc_eval='e032d5', posedual_jc_one='cf4d58', posedual_jc_drawn_kept='f41be8', posedual_jc_drawn='4b0162',
+    threshold_02='58a78b', foreground_02='70a915', threshold_04='92eef2', foreground_04='1d3fc5', threshold_06='336ce6', foreground_06='4d135b',
+    certain_06='a344a6', threshold_08='74375b', foreground_08='62409e', certain_08='d5b70e', threshold_02_equal='d98d45',
+    foreground_02_equal='3c2cf4', threshold_04_equal='3f2996', foreground_04_equal='acbd29', threshold_06_equal='f9e70f',
+    foreground_06_equal='0484b2', certain_06_equal='bb8de9', threshold_08_equal='a06730', foreground_08_equal='b8a985', certain_08_equal='1a2dde',
+    mean_teacher_99='a8e48e', mean_teacher='e33db9', mean_teacher_99_equal='79b600', mean_teacher_equal='a15614', balanced='42a41c',
+    foreground_x10='e42528', balanced_equal='066943', foreground_x10_equal='72de7e', easy_easy='69109f', hard_hard='cc829c', hard_easy='023a1b',
+    supervised_other='6ef94a', posedual_other='934c92', posedual_unlike='fa01ea', multiaugs='5decbd', multiaugs_dual='24445b', sspcm='015a24',
+    pair_jc2='621456', pair_jc10='b324e2', pair_jc17='e8d92c', pair_a90='66fe93', pair_a120='c2266d', pair_plain_a30='9b5808',
+    pair_plain_a60='33353d', pair_co_a30='a28864', pair_nothing='661481', posedual_released='c0cc87', posedual_jc_released='881964',
+    sspcm_released='1c1ea2')
+
+def test_definitions_hash_as_they_did():
+    "A run that was begun before is known again: the hash of a definition is of its values, whatever the code around them is called"
+    assert {n: line_of(n) for n in DEFINITIONS} == DEFINITIONS
+
+def test_a_row_stands_on_one_line_of_the_source():
+    "`grep posedual_jc` finds it"
+    import inspect, re, semipose.methods as room
+    lines = inspect.getsource(room).splitlines()
+    assert re.findall(r"^ +Row\('(\w+)'", '\n'.join(lines), re.M) == list(METHODS)
+    for n, r in TABLE.items():
+        at = [line for line in lines if f"Row('{n}'," in line]
+        assert len(at) == 1 and repr(r.title) in at[0], n
+
+def test_every_row_carries_its_facts():
+    for n, r in TABLE.items():
+        assert (r.name, r.method) == (n, METHODS[n]) and r.title != n and r.color in PALETTE and r.role in ('method', 'attempt', 'trial')
+        assert n in GROUPS[r.group] and color(n) == PALETTE[r.color] and title(n) == r.title
+    mains = ('supervised', 'naive', 'posecons', 'posecons_jc', 'posedual_jc', 'pseudopose', 'multiaugs_dual', 'sspcm')
+    assert len({color(n) for n in mains}) == len(mains), 'whose curves are shown together'
+
+def test_a_colour_is_the_same_in_every_room():
+    import semipose.report, semipose.tables, semipose.widgets
+    assert semipose.report.color is semipose.tables.color is semipose.widgets.color is color
+
+@pytest.fixture
+def undone():
+    "the tables as they were"
+    kept = [(t, dict(t)) for t in (TABLE, METHODS)], {g: dict(r) for g, r in GROUPS.items()}
+    yield
+    for t, was in kept[0]: t.clear(); t.update(was)
+    GROUPS.clear(); GROUPS.update(kept[1])
+
+def test_a_row_of_ones_own_is_a_row(undone):
+    from semipose.methods import facts, own
+    mine = replace(METHODS['posecons'], student_views=(JointCutout(8) >> A60,))
+    add('mine', Row('posecons_jc8', 'PoseCons + 8 JC', mine, color='violet'), Row('other', 'Another', METHODS['naive']))
+    assert method('posecons_jc8') is mine and title('posecons_jc8') == 'PoseCons + 8 JC' and row_of('posecons_jc8').group == 'mine'
+    assert color('posecons_jc8') == PALETTE['violet'] and row_of('other').color in PALETTE and facts('posecons_jc8')['group'] == 'mine'
+    assert own('posecons_jc8')['method'] == repr(mine) and [r['name'] for r in table('mine')] == ['posecons_jc8', 'other']
+    from semipose.errors import UserError
+    with pytest.raises(UserError, match="color='puce'"): add('mine', Row('third', 'Third', mine, color='puce'))
+    assert 'third' not in METHODS
+
+def test_a_method_without_a_row_has_facts_too(undone):
+    METHODS['bare'] = replace(METHODS['posecons'], cons=2.)
+    assert (row_of('bare').title, row_of('bare').method, row_of('bare').group) == ('bare', METHODS['bare'], '') and color('bare').startswith('#')
+    METHODS['posecons'] = METHODS['bare']
+    assert row_of('posecons').method is METHODS['bare'] and row_of('posecons').title == 'PoseCons', 'what METHODS says counts'
+    assert (row_of('never heard of').method, title('never heard of')) == (None, 'never heard of')

@@ -47,7 +47,7 @@ def test_labels_that_were_added_are_not_asked(grown, data):
     a = asked('runs/r', data)
     assert val_key(a.people) == val_of_run(Path('runs/r')) and [k[1] for k in who['val'].keys] == a.people.ids.tolist()
     assert not ids(a.people) & taught and not a.said and not (a.taught > 0).any()
-    assert evaluate_run('runs/r', data, **KW)['net 1']['AP'] == json.loads(Path('runs/r/result.json').read_text())['last']['ap1']
+    assert evaluate_run('runs/r', data, **KW)['net 1']['AP'] == json.loads(Path('runs/r/result.json').read_text())['last']['nets'][0]['ap']
     assert 'trained on' not in evaluate_run('runs/r', data, **KW)['net 1']
     assert [k[1] for k in who['train'].keys] == asked('runs/r', data, split='train').people.ids.tolist()
 

@@ -351,14 +351,35 @@ def test_coco_protocols_train(coco, tmp_path):
 # ---- a budget follows from what a method does, not from what it is called
 
 def test_the_kind_of_a_method_is_what_it_does():
-    "as its name says, for every row of the table but the one whose hard view hides everything"
-    import re
-    from semipose.methods import SHIPPED
+    "told by teacher and views: three networks, several hard views, one that hides or recolours, or one that only moves"
+    from semipose.methods import METHODS
     from semipose.protocols import AFFINE, HIDING, kind_of
-    def by_name(name):
-        parts = re.sub(r'(jc|ra)\d+', r'\1', name).split('_')
-        return parts[0] if parts[0] in ('multiaugs', 'sspcm', 'supervised') else HIDING if {'jc', 'ra'} & set(parts) else AFFINE
-    assert {n for n, m in SHIPPED.items() if kind_of(m) != by_name(n)} == {'pair_nothing'}
+    from semipose.views import A60, PLAIN, CutMix, Cutout, JointCutout, JointOcclude, RandAugment, Zoom
+    kinds = {n: kind_of(m) for n, m in METHODS.items()}
+    several = dict(multiaugs='multiaugs', multiaugs_dual='multiaugs', sspcm='sspcm', sspcm_released='sspcm')
+    assert several.items() <= kinds.items() and {n for n, m in METHODS.items() if not m.student_views} == {n for n, k in kinds.items() if k == 'supervised'}
+    alike = {AFFINE: ('naive', 'posecons', 'posedual', 'pseudopose', 'data_distillation', 'mean_teacher', 'hard_easy', 'pair_a120', 'posedual_released', 'posecons_kept'),
+             HIDING: ('posecons_jc', 'posecons_ra', 'posedual_jc', 'posedual_ra', 'pair_jc17', 'pair_nothing', 'posedual_jc_released', 'posedual_jc_kept')}
+    for kind, names in alike.items(): assert {kinds[n] for n in names} == {kind}
+    one = METHODS['posecons']
+    for step in (Cutout(1), CutMix(1), JointCutout(1), JointOcclude(1), RandAugment(1)): assert kind_of(replace(one, student_views=(step >> A60,))) == HIDING
+    assert kind_of(replace(one, teacher_view=Cutout(20) >> A60, student_views=(Zoom(.9) >> A60,))) == AFFINE == kind_of(replace(one, student_views=(PLAIN,)))
+
+def test_a_step_of_ones_own_says_whether_it_only_moves():
+    "by what its class says, not by what it is called"
+    from dataclasses import dataclass
+    from semipose.methods import METHODS
+    from semipose.protocols import AFFINE, HIDING, kind_of
+    from semipose.views import A60, ViewStep
+    @dataclass(frozen=True)
+    class Slide(ViewStep):
+        only_moves = True
+        def __call__(self, draw, size, joints=None, generator=None): return draw
+    @dataclass(frozen=True)
+    class Affine(ViewStep):
+        "a name of ours, which blots"
+        def __call__(self, draw, size, joints=None, generator=None): return draw
+    assert [kind_of(replace(METHODS['posecons'], student_views=(s() >> A60,))) for s in (Slide, Affine)] == [AFFINE, HIDING]
 
 def test_a_line_of_ones_own_has_the_budget_of_its_kind(monkeypatch):
     "whatever it is called: one that hides joints trains as long as Joint Cutout's"

@@ -7,7 +7,11 @@ import pytest
 
 from fakes import ENDS, ORDER, fake_demo, fake_run, heatmaps, people
 from semipose.errors import UserError
-from semipose.report import (COLORS, ap_figure, color, curve_figure, demo_figure, demo_report, finding, histogram_figure, peak_figure, people_picture, read_demo,
+from semipose.draw import CURVES, DARK, PALETTE
+from semipose.methods import row_of
+from semipose.protocols import HEADLINE
+from semipose.watch import each_of
+from semipose.report import (ap_figure, color, curve_figure, demo_figure, demo_report, finding, histogram_figure, peak_figure, people_picture, read_demo,
                              read_run, result_rows, run_figure, run_report, spread, strip_figure, summary_rows, write_page)
 
 
@@ -211,7 +215,7 @@ def test_every_line_carries_its_name_inside_the_figure(demo):
 def test_the_start_stands_left_of_step_0(demo):
     figure, rows = ap_figure(read_demo(demo[0])), read_demo(demo[0]).start.rows
     first = next(line.get_xydata() for line in figure.axes[0].lines if line.get_xydata()[:, 0].min() < 0)
-    np.testing.assert_allclose(first, [(row["step"] - rows[-1]["step"], row["ap1"]) for row in rows])
+    np.testing.assert_allclose(first, [(row["step"] - rows[-1]["step"], each_of(row)[0]) for row in rows])
 
 
 @pytest.mark.parametrize("who, key", [("unlabeled", "peak_unlabeled"), ("labeled", "peak_labeled")])
@@ -242,24 +246,27 @@ def test_a_histogram_carries_its_mean_and_says_what_was_cut(demo):
 
 def test_a_run_of_two_networks_shows_both_their_mean_and_their_ensemble(demo):
     ax, rows = run_figure(demo[0] / "posedual_jc").axes[0], read_run(demo[0] / "posedual_jc").rows
-    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[row[k] for row in rows] for k in ("ap1", "ap2", "ap", "ap_ensemble")])
+    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [*np.transpose([each_of(row) for row in rows]), *([row[k] for row in rows] for k in ("ap", "ap_ensemble"))])
 
 
 def test_colours_are_told_apart_by_everyone():
-    "Under simulated lack of one kind of cone (Vienot, Brettel and Mollon 1999), the demo's colours keep their distance"
+    "Under simulated lack of one kind of cone (Vienot, Brettel and Mollon 1999), the curves' colours keep their distance; all can be read on white"
     deficient = dict(normal=np.eye(3), protan=[[.11238, .88762, 0], [.11238, .88762, 0], [.00401, -.00401, 1]],
                      deutan=[[.29275, .70725, 0], [.29275, .70725, 0], [-.02234, .02234, 1]])
-    linear = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in COLORS.values()]) ** 2.2
+    linear = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in (PALETTE[n] for n in (*CURVES, *(set(DARK) - set(CURVES))))]) ** 2.2
     for kind, matrix in deficient.items():
         seen = (linear @ np.array(matrix).T).clip(0, 1)
         y = seen @ [.2126, .7152, .0722]
         xyz = seen @ np.array([[.4124, .3576, .1805], [.2126, .7152, .0722], [.0193, .1192, .9505]]).T / [.9505, 1, 1.089]
         f = np.cbrt(xyz.clip(1e-6))
         lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
-        apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[np.triu_indices(len(lab), 1)]
-        assert apart.min() > 20, f"{kind}: two methods look alike"
+        curves = lab[:len(CURVES)]
+        apart = np.linalg.norm(curves[:, None] - curves[None], axis=-1)
+        demo = [CURVES.index(row_of(n).color) for n in HEADLINE]
+        assert apart[demo][:, demo][np.triu_indices(4, 1)].min() > 20, f"{kind}: two methods of the demo look alike"
+        assert apart[np.triu_indices(len(curves), 1)].min() > 13, f"{kind}: two curves look alike"
         assert ((1.05 / (y + .05)) > 3).all(), "text in a method's colour can be read on white"
-    assert len({color(name) for name in COLORS}) == len(COLORS), "the methods of the demo have a colour each; the others share the spare ones"
+    assert len({color(name) for name in HEADLINE}) == len(HEADLINE), "the methods of the demo have a colour each"
 
 
 def test_people_fade_as_their_heatmaps_do():

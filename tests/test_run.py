@@ -2,6 +2,7 @@
 import csv, json, numpy as np, pytest, shutil, torch, warnings
 from dataclasses import replace
 from pathlib import Path
+from semipose.watch import each_of
 from semipose.errors import Note, UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.loop import load_tensors
@@ -32,9 +33,9 @@ def test_everything_starts_equal(done):
     start = json.loads((folder/'start'/'result.json').read_text())
     for name in ('naive', 'posecons'):
         r = json.loads((folder/name/'result.json').read_text())
-        assert r['rows'][0]['ap1'] == start['last']['ap1'] == s['dashed']['ap']
+        assert each_of(r['rows'][0])[0] == each_of(start['last'])[0] == s['dashed']['ap']
     dual = json.loads((folder/'posedual_jc'/'result.json').read_text())['rows'][0]
-    assert (dual['ap1'], dual['ap2'], dual['ap_ensemble']) == tuple(start['last'][k] for k in ('ap1', 'ap2', 'ap_ensemble'))
+    assert dual['nets'] == start['last']['nets'] and len(dual['nets']) == 2 and dual['ap_ensemble'] == start['last']['ap_ensemble']
     assert dual['peak_unlabeled'] == start['last']['peak_unlabeled']
 
 def test_only_the_methods_line_differs(done):
@@ -55,10 +56,10 @@ def test_a_run_folder_tells_everything(done):
     run = folder/'posedual_jc'
     assert {p.name for p in run.iterdir()} >= {'recipe.json', 'split.json', 'log.csv', 'result.json', 'weights.safetensors', 'best.safetensors', 'strip.npz'}
     assert not [p for p in folder.rglob('*') if 'part' in p.name], 'nothing half-written'
-    assert [int(r['step']) for r in rows(run)] == [0, 2, 4] and 'cons2' in rows(run)[0]
+    assert [int(r['step']) for r in rows(run)] == [0, 2, 4] and {'cons2', 'net2_ap', 'net1_peak_unlabeled'} < set(rows(run)[0]) and not {'nets', 'ap1'} & set(rows(run)[0])
     r = json.loads((run/'result.json').read_text())
     assert r['state'] == 'done' and r['best']['chosen_on'] == 'validation' and len(r['histograms']) == 3
-    assert abs(r['last']['ap'] - (r['last']['ap1'] + r['last']['ap2'])/2) < 1e-9, 'ap is the mean of the networks, never the ensemble'
+    assert abs(r['last']['ap'] - sum(each_of(r['last']))/2) < 1e-9, 'ap is the mean of the networks, never the ensemble'
     z = np.load(run/'strip.npz', allow_pickle=False)
     assert z['crops'].shape[1:] == (3, 32, 32) and z['heat'].shape[0] == 3 and list(z['steps']) == [0, 2, 4]
     assert z['joints'].shape == (3, len(z['crops']), 17, 16, 16) and np.array_equal(z['joints'].max(2), z['heat']), 'joint by joint, and all in one map'
@@ -77,7 +78,7 @@ def test_evaluating_a_run_again_gives_its_last_row(done):
     out = evaluate_run(folder/'posedual_jc', SAMPLE, device='cpu', progress=False)
     last = json.loads((folder/'posedual_jc'/'result.json').read_text())['last']
     assert set(out) == {'net 1', 'net 2', 'ensemble'} and out['net 1']['people'] == 16
-    for key, name in (('ap1', 'net 1'), ('ap2', 'net 2'), ('ap_ensemble', 'ensemble')): assert abs(out[name]['AP'] - last[key]) < 1e-6
+    for name, ap in zip(('net 1', 'net 2', 'ensemble'), (*each_of(last), last['ap_ensemble'])): assert abs(out[name]['AP'] - ap) < 1e-6
     assert abs((out['net 1']['PCK@0.2'] + out['net 2']['PCK@0.2'])/2 - last['pck']) < 1e-4
 
 def test_a_run_remembers_where_its_people_are(done):
@@ -232,7 +233,7 @@ def test_ap_is_the_mean_over_networks(data, monkeypatch):
     monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [right, wrong, right])
     r, who = run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)
     assert [ap_of(w) for w in who] == [1, 0]
-    assert (r['ap'], r['ap1'], r['ap2'], r['ap_ensemble'], r['pck'], r['pck1'], r['pck2']) == (50, 100, 0, 100, 50, 100, 0)
+    assert (r['ap'], r['ap_ensemble'], r['pck'], r['nets']) == (50, 100, 50, [dict(ap=100, pck=100), dict(ap=0, pck=0)])
 
 def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     "where validation knows heads, every row has MPII's PCKh, each network's and the ensemble's, and the best checkpoint is the best by it, not by AP"
@@ -245,7 +246,7 @@ def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     def off(px): return Prediction(torch.from_numpy(people.xy.copy()) + torch.tensor([float(px), 0.]), torch.ones(len(rows), 17))
     monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [off(14.9), off(15.1), off(14.9)])
     r, _ = run.Evaluate(with_heads, SMALL, None).accuracy(None, None, with_heads.val, rows)
-    assert (r['pckh'], r['pckh1'], r['pckh2'], r['pckh_ensemble']) == (50, 100, 0, 100)
+    assert (r['pckh'], each_of(r, 'pckh'), r['pckh_ensemble']) == (50, [100, 0], 100)
     assert 'pckh' not in run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)[0]
     nobody = replace(with_heads.val, vis=np.zeros_like(with_heads.val.vis))
     assert run.by_heads(nobody, nobody.xy) == {'PCKh@0.5': -1} and run.by_heads(replace(nobody, head=head*np.nan), nobody.xy) == {}
@@ -323,14 +324,14 @@ def test_the_people_kept_are_those_of_the_last_measurement(done, data):
     "people.json costs no second look, and gives the AP that the run ended with"
     for name in ('start', 'posedual_jc'):
         kept, last = json.loads((done[0]/name/'people.json').read_text()), json.loads((done[0]/name/'result.json').read_text())['last']
-        assert [100*ap_of(Matches.from_dict(n)) for n in kept['nets']] == pytest.approx([last['ap1'], last['ap2']], abs=1e-9)
+        assert [100*ap_of(Matches.from_dict(n)) for n in kept['nets']] == pytest.approx(each_of(last), abs=1e-9)
 
 def test_unlike_networks_leave_from_starts_of_their_own(data, tmp_path):
     s = compare(['posedual_unlike', 'naive'], SMALL, data, tmp_path/'c', device='cpu', progress=False)
     assert set(s['methods']) == {'posedual_unlike', 'naive'} and s['dashed']['nets'] == 1
-    starts = [json.loads((tmp_path/'c'/n/'result.json').read_text())['last']['ap1'] for n in ('start', 'start-other')]
+    starts = [each_of(json.loads((tmp_path/'c'/n/'result.json').read_text())['last'])[0] for n in ('start', 'start-other')]
     first = json.loads((tmp_path/'c'/'posedual_unlike'/'result.json').read_text())['rows'][0]
-    assert [first['ap1'], first['ap2']] == starts
+    assert each_of(first) == starts
 
 def test_without_a_start_methods_begin_at_once(data, tmp_path):
     p = replace(SMALL, start_steps=0)
@@ -345,7 +346,7 @@ def test_people_are_those_of_the_latest_look(done, data, monkeypatch):
     def accuracy(*args):
         one = np.ones(1, dtype=int)
         looks.append(Matches(0*one, 0*one, len(looks)*one, 0*one, one))
-        return dict(ap=0.), [looks[-1]]
+        return dict(ap=0., nets=[{}]), [looks[-1]]
     monkeypatch.setattr(evaluate, 'accuracy', accuracy)
     for k in range(2):
         with torch.no_grad(): evaluate(peers)

@@ -23,7 +23,7 @@ def kept(path): return json.loads(path.read_text())
 
 def near(a, b, rtol=1e-5, floor=1e-9): return abs(a - b) <= rtol*max(abs(a), abs(b)) + floor
 
-@pytest.mark.parametrize('name', rows())
+@pytest.mark.parametrize('name', kept(STEPS))
 def test_losses_and_gradients_of_a_step_are_what_they_were(name):
     "But for last digits, in which processors differ; `scripts/compare_steps.py REV` compares bits, on one machine"
     m, start = rows()[name]
@@ -35,7 +35,7 @@ def test_losses_and_gradients_of_a_step_are_what_they_were(name):
             slack = 2e-5*max(got[0], want[0]) + 1e-9
             assert all(abs(a - b) <= slack for a, b in zip(got, want, strict=True)), (k, got, want)
 
-def test_no_row_was_lost(): assert set(kept(STEPS)) == set(rows())
+def test_no_row_was_lost(): assert set(kept(STEPS)) <= set(rows())     # one that came since has its own laws
 
 def entries():
     "file -> terms, definition, AP (mean and of each network), outcome, work; its name holds method, seed and key"
