@@ -3,7 +3,7 @@ __version__ = "0.1.0"
 
 _FROM = dict(prepare="run", train="run", load_run="run", evaluate_run="run", predict_photos="photos", protocol="protocols",
              METHODS="methods", Method="teaching", write_synth="data.synth", read_ledger="ledger")
-__all__ = [*_FROM]
+__all__ = list(_FROM)
 
 
 def __getattr__(name: str):

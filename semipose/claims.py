@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import fisher_exact, t as t_law
 from .errors import UserError
 from .ledger import Entry, Resamples, paired
-from .tables import between, by_method, one_terms, outcomes, seeds_said, share, title
+from .tables import between, by_method, one_terms, outcomes, share, title
 
 # %% auto #0
 __all__ = ['CHOOSE', 'SHOW', 'HEADLINE', 'CURE', 'BASE', 'Row', 'claim_rows', 'claim_table', 'seed_table', 'Aim', 'added', 'aims',

@@ -157,4 +157,4 @@ def test_import_alone_loads_no_torch():
     from semipose.run import train
     assert semipose.train is train
     with pytest.raises(AttributeError, match="semipose has no 'nothing'"):
-        semipose.nothing
+        _ = semipose.nothing
