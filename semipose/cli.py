@@ -20,14 +20,14 @@ from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName', 'Labels',
-           'Shift', 'OtherData', 'Part', 'Flip', 'Device', 'DETECTOR_KINDS', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format',
-           'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'grouped', 'known', 'parse_size',
-           'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table', 'narrower', 'names',
-           'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge', 'check_network', 'demo', 'synth',
-           'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'Folders', 'begin', 'finish', 'go_on',
-           'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison', 'beside',
-           'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label',
-           'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'Shift', 'OtherData', 'Part', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS', 'FORMAT_NAMES',
+           'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'grouped',
+           'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table',
+           'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge', 'check_network',
+           'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'Folders', 'begin',
+           'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison',
+           'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes',
+           'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -835,6 +835,7 @@ def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a pho
 # %% ../nbs/79_cli.ipynb #a8453226
 Flip = Annotated[bool, option('Average with the mirrored picture.', '--flip')]
 Device = Annotated[str, option('auto, cpu, cuda, cuda:1, mps.')]
+Checkpoint = Annotated[str, option('last or best; how the best was chosen is in result.json.')]
 
 AFTER['boxes'] = ' What was found so far is kept: the same command goes on from there.'
 DETECTOR_KINDS = "A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score out), or a .onnx file."
@@ -882,7 +883,7 @@ def label(
                                                             'seen (v = 2).')]=.8,
     maybe:Annotated[float, typer.Option(min=0., max=1., help='Joints that are right with this chance are written as '
                                                              'hidden (v = 1): look at them. Others are not written.')]=.3,
-    weights:Weights='last',
+    weights:Checkpoint='last',
     flip:Flip=False,
     replace:Annotated[bool, typer.Option('--replace', help='Write over an older file.')]=False,
     device:Device='auto',
@@ -931,7 +932,7 @@ def suggest(
                                                 'chosen again.', show_default=False)]=None,
     out:Annotated[Optional[Path], typer.Option(help='Folder of the list, its values and the sheet; RUN/suggest if not '
                                                     'given.', show_default=False)]=None,
-    weights:Weights='last',
+    weights:Checkpoint='last',
     device:Device='auto',
 ):
     "Which pictures to label next: those about which networks and views disagree, spread over poses."

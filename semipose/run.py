@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json, signal, sys, threading, time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace as changed
 from datetime import datetime, timezone
 from pathlib import Path
@@ -227,7 +228,9 @@ def _begun(folder:Path, resume:bool, progress:bool)->Recipe|None:   # of a run t
     return read_recipe(folder) if resume else None
 
 def _finished(folder:Path)->Run|None:
-    return read_run(folder) if (r := read_result(folder)) and r['state'] == 'done' else None
+    if not ((r := read_result(folder)) and r['state'] == 'done'): return None
+    with suppress(OSError): (folder/'state.safetensors').unlink(missing_ok=True)    # of a process killed at its very end
+    return read_run(folder)
 
 def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Data:
     "Read once; networks that cannot be had are told before that"

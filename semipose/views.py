@@ -378,7 +378,8 @@ class View:
 def as_view(v)->View:
     "A bare step as a view of its own"
     if isinstance(v, View): return v
-    return View(f'{type(v).__name__}({next(iter(vars(v).values()))}{", released" if v.released else ""})', (v,))
+    first = next(iter(vars(v).values()), '')
+    return View(f'{type(v).__name__}({first}{", released" if v.released else ""})', (v,))
 
 PLAIN = View('plain', base=True)
 A30 = View('A30', (Affine(30, p=.6, flip=.5),), base=True)

@@ -72,7 +72,7 @@ def shifted(rows: dict, name: str, by: float, last: float | None = None) -> dict
     gain["sure"] = gain["low"] > 0 or gain["high"] < 0
     def ended(e):
         if last is None: return e
-        return replace(e, curve=[*e.curve[:-1], {**e.last, "peak_reestimated": last*e.first["peak_reestimated"], "ap1": e.first["ap1"]}])
+        return replace(e, curve=[*e.curve[:-1], {**e.last, "peak_reestimated": last*e.first["peak_reestimated"], "nets": e.first["nets"]}])
     return rows | {name: replace(row, gain=gain, entries=[ended(e) for e in row.entries])}
 
 

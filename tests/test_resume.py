@@ -349,3 +349,12 @@ def test_pictures_in_memory_need_no_readers(data, large, tmp_path, monkeypatch):
     monkeypatch.setattr(run, 'Streams', lambda *a: got.append(a[6]) or real(*a))
     train('naive', SMALL, large, tmp_path/'r', device='cpu', progress=False, steps=2)
     assert got == [[4, 4], 0]
+
+def test_a_run_killed_after_its_last_line_leaves_no_state(unbroken, data, tmp_path):
+    "a process may die between result.json and the removal of its state: taking the run up again cleans up, and trains nothing"
+    import shutil
+    shutil.copytree(unbroken/'naive', tmp_path/'r')
+    (tmp_path/'r'/'state.safetensors').write_bytes(b'of a process that was killed')
+    before = (tmp_path/'r'/'weights.safetensors').stat().st_mtime_ns
+    assert train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)['state'] == 'done'
+    assert not (tmp_path/'r'/'state.safetensors').exists() and (tmp_path/'r'/'weights.safetensors').stat().st_mtime_ns == before

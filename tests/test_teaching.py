@@ -282,7 +282,7 @@ def test_a_step_is_a_function_of_networks_batch_chance_and_its_number(batch, nam
     step, model = step_of(METHODS[name])
     model.eval()
     calls, was, forward = [], torch.get_rng_state(), type(model).forward
-    model.forward = lambda *a: (calls.append(a), forward(model, *a))[1]
+    model.forward = lambda *a, **kw: (calls.append(a), forward(model, *a, **kw))[1]
     a, b, c = (step(model, batch, luck(k), 5) for k in (0, 0, 1))
     assert len(calls) == 3 and torch.equal(torch.get_rng_state(), was)
     assert torch.equal(a.total, b.total) and a.parts == b.parts and not torch.equal(a.total, c.total)
