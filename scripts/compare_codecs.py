@@ -1,4 +1,4 @@
-"""Every codec tried on drawn people: the same small network, pictures and steps of one method, then AP and the error in crop px. A demonstration, not a ranking.
+"""Every codec tried on synthetic people: the same small network, pictures and steps of one method, then AP and the error in crop px. A demonstration, not a ranking.
 
 python scripts/compare_codecs.py [--method posecons] [--steps 100] [--seed 0] [--out results/codecs/posecons-seed0.json]
 """
@@ -13,7 +13,7 @@ import torch
 from semipose.codecs import CODECS, build_codec
 from semipose.data.coco import write_json
 from semipose.data.core import People
-from semipose.data.synth import EASY, draw_people
+from semipose.data.synth import EASY, make_people
 from semipose.evaluate.coco import coco_eval
 from semipose.geometry import move, roomy, window
 from semipose.methods import METHODS
@@ -43,9 +43,9 @@ def main():
     p.add_argument("--out", help="also keep the numbers, for nbs/tutorials/08_results.ipynb")
     a = p.parse_args()
     look = replace(EASY, scale=(.5, .6))  # roomy crops: the person fills the middle
-    train, val = (draw_people(torch.arange(n) + first, seed=a.seed, size=roomy(SIZE), difficulty=look) for n, first in ((300, 0), (150, 10**6)))
+    train, val = (make_people(torch.arange(n) + first, seed=a.seed, size=roomy(SIZE), difficulty=look) for n, first in ((300, 0), (150, 10**6)))
     truth, method = people_of(val), METHODS[a.method]
-    print(f"{a.method}, {a.steps} steps of 16 labelled and 16 unlabelled drawn people, crop {SIZE[0]}x{SIZE[1]}, stride {STRIDE}, 150 people to test, seed {a.seed}\n")
+    print(f"{a.method}, {a.steps} steps of 16 labelled and 16 unlabelled synthetic people, crop {SIZE[0]}x{SIZE[1]}, stride {STRIDE}, 150 people to test, seed {a.seed}\n")
     print(f"{'codec':<12}{'AP':>6}{'AP75':>7}{'median error, crop px':>24}{'s':>7}")
     rows = []
     for name in CODECS:

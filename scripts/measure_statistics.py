@@ -16,7 +16,7 @@ from semipose.codecs import peaks
 from semipose.files import whole
 from semipose.predict import as_crops, evaluating
 from semipose.protocols import protocol
-from semipose.run import drawn_people, hardware, load_run, prepare, versions
+from semipose.run import synthetic_people, hardware, load_run, prepare, versions
 
 METHODS = ("start", "supervised", "naive", "posecons", "posecons_kept", "posecons_joined", "posedual_jc", "posedual_jc_kept")
 BATCHES = 8     # of unlabelled people
@@ -39,7 +39,7 @@ def heights(net, labeled, unlabeled) -> dict:
 def measure(root: Path, seed: int) -> list[dict]:
     "One row for each method that has a finished run of this seed"
     p = protocol("demo")
-    data = prepare(p, drawn_people(p, seed, progress=False), seed, progress=False)
+    data = prepare(p, synthetic_people(p, seed, progress=False), seed, progress=False)
     crops = lambda which, rows: as_crops(which.batch(torch.as_tensor(rows))["image"], p.size, "cpu")
     labeled = crops(data.labeled, range(len(data.labeled)))
     unlabeled = crops(data.unlabeled, range(BATCHES*p.batch[1])).split(p.batch[1])

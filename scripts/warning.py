@@ -29,7 +29,7 @@ def kept(top: Path) -> dict[str, dict]:
         name = f"{e.protocol} {e.method} seed {e.seed}"
         ledger[f"{name} {e.key}" if name in ledger else name] = e.curve  # the same row with other settings
     photos = lambda name: name.startswith("lsp")
-    out["five measurements a run, drawn people"] = {k: v for k, v in (ledger | told).items() if not photos(k)}
+    out["five measurements a run, synthetic people"] = {k: v for k, v in (ledger | told).items() if not photos(k)}
     out["five measurements a run, photographs"] = {k: v for k, v in (ledger | told).items() if photos(k)}
     return {group: curves for group, curves in out.items() if curves}
 

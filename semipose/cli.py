@@ -483,8 +483,8 @@ def own_people(
         raise UserError('There is nothing to train on: give --data with a folder, --labels with a COCO keypoint '
                         'file, or '
                         '--protocol demo, which draws its own people.')
-    from semipose.run import drawn_folder, drawn_people
-    return drawn_folder(p, seed), lambda: drawn_people(p, seed)
+    from semipose.run import synthetic_folder, synthetic_people
+    return synthetic_folder(p, seed), lambda: synthetic_people(p, seed)
 
 @dataclass
 class Settings:

@@ -34,7 +34,7 @@ FIRST_VAL = 10_000_000   # `write_synth` numbers validation pictures from here
 def facing_of(
     people:People,              # of a folder that `write_synth` made
 )->np.ndarray|None:             # (N,) 1 chest towards the camera, 0 sideways, -1 from behind; None for other people
-    "Which way drawn people face"
+    "Which way synthetic people face"
     found = next((f for f in (Path(people.folder)/'synth.json', *(p/'synth.json' for p in Path(people.folder).parents[:2])) if f.is_file()), None)
     if found is None or not len(people): return None
     try: recipe = json.loads(found.read_text())

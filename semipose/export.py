@@ -18,7 +18,7 @@ from .errors import UserError
 from .files import whole
 from .skeletons import COCO17, Skeleton
 from .data.core import GREY, Crops
-from .data.synth import draw_people
+from .data.synth import make_people
 from .predict import as_crops, as_list, decode, heatmaps, look, mean_heat, predict_all
 from .evaluate.coco import coco_eval
 
@@ -79,10 +79,10 @@ TOLERANCE = dict(heat=1e-4, score=1e-4, xy=.01)  # largest allowed difference: o
 
 def probes(
     size:tuple[int,int],   # (H,W) of the crop
-    crops=None,            # (B,3,H,W) real crops, plain or roomy, uint8 or floats in [0,1]; None: four drawn people
+    crops=None,            # (B,3,H,W) real crops, plain or roomy, uint8 or floats in [0,1]; None: four synthetic people
 )->Tensor:                 # (B+3,3,H,W) in [0,1]
     "Noise and people"
-    if crops is None: crops = draw_people(torch.arange(4), seed=1, size=size).image
+    if crops is None: crops = make_people(torch.arange(4), seed=1, size=size).image
     return torch.cat([torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0)), as_crops(crops.cpu(), size)])
 
 def differences(

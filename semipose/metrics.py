@@ -101,7 +101,7 @@ def by_visibility(
     return dict(seen=vis==2, hidden=vis==1)
 
 def by_facing(
-    facing:Tensor,       # (B,) 1 chest towards the camera, 0 sideways, -1 from behind: drawn people know it
+    facing:Tensor,       # (B,) 1 chest towards the camera, 0 sideways, -1 from behind: synthetic people know it
 )->dict[str,Tensor]:     # (B,1) masks
     "Thirds: towards us, sideways, from behind"
     return {'from the front': (facing>1/3).unsqueeze(-1), 'sideways': (facing.abs()<=1/3).unsqueeze(-1), 'from behind': (facing<-1/3).unsqueeze(-1)}

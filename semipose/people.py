@@ -21,12 +21,12 @@ from .data.streams import Split, split_first, split_seeded
 from .data.synth import write_synth
 from .methods import METHODS
 from .protocols import Protocol
-from .recipe import drawing_of, drawn_folder, is_place, places_now, read_recipe
+from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_recipe
 
 # %% auto #0
 __all__ = ['CACHE', 'Data', 'prepare', 'kept', 'readers', 'joints_of', 'check_people', 'choose_labeled', 'val_key', 'val_of',
            'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on',
-           'shared_note', 'as_begun', 'same_split', 'drawn_people']
+           'shared_note', 'as_begun', 'same_split', 'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -369,14 +369,14 @@ def same_split(path:Path, data:Data)->None:
                             'since: give the old data, or choose another --name.')
 
 # %% ../nbs/64_people.ipynb #606f772d
-def drawn_people(
+def synthetic_people(
     p:Protocol,         # of synthetic people
     seed:int,
     progress:bool=True,
-    folder=None,        # None: `drawn_folder`
+    folder=None,        # None: `synthetic_folder`
 )->Path:                # the folder
     "The people of a protocol that draws its own, drawn once"
-    folder = Path(folder or drawn_folder(p, seed))
+    folder = Path(folder or synthetic_folder(p, seed))
     with turn(folder.with_name(f'.{folder.name}')):
         write_synth(folder, **drawing_of(p, seed), progress=progress)
     return folder

@@ -24,10 +24,10 @@ class PeopleSettings:
     name:str                            # short, as typed
     title:str                           # as printed
     data:str|None = None                # 'drawn', or None: a COCO-style folder that the user names
-    train_people:int|None = None        # drawn people only
-    val_people:int|None = None          # drawn people only
-    difficulty:str|None = None          # drawn people only: a name in data.synth.DIFFICULTIES
-    face:bool = True                    # drawn people only: are nose, eyes and ears annotated?
+    train_people:int|None = None        # synthetic people only
+    val_people:int|None = None          # synthetic people only
+    difficulty:str|None = None          # synthetic people only: a name in data.synth.DIFFICULTIES
+    face:bool = True                    # synthetic people only: are nose, eyes and ears annotated?
     labels:int|None = None              # labelled people; None = all of them
     choose:str = 'seeded'               # which: 'seeded' permutation, or the 'first' of the file (the paper's)
     heldout:float = 0.                  # share of the labels kept aside to choose the best checkpoint on; 0 = none

@@ -22,7 +22,8 @@ __all__ = ['PLACES', 'WRITTEN', 'NULLS', 'SAME_RUN', 'LATER', 'SAME_LABELS', 'LA
            'revision', 'command', 'nameless', 'as_written', 'places_of', 'places_now', 'place_of', 'place_name',
            'is_place', 'Recipe', 'recipe_from', 'row_of', 'begun_by', 'read_recipe', 'recipe_of', 'numbers_of',
            'filled', 'at', 'found', 'Difference', 'difference', 'same_recipe', 'check_labels', 'settings_key',
-           'portable', 'terms_of', 'drawn_folder', 'drawing_of', 'is_drawn', 'unusual', 'terms_of_run', 'key_of']
+           'portable', 'terms_of', 'synthetic_folder', 'drawing_of', 'is_synthetic', 'unusual', 'terms_of_run',
+           'key_of']
 
 # %% ../nbs/63_recipe.ipynb #fef20847
 def versions()->dict[str,str]:
@@ -400,7 +401,7 @@ def terms_of(
     return settings_key(settings, DEFAULTS, **odd, **places)
 
 # %% ../nbs/63_recipe.ipynb #6e470e96
-def drawn_folder(
+def synthetic_folder(
     p:Protocol,     # of synthetic people
     seed:int,
 )->Path:            # data/drawn/NAME-SEED
@@ -415,14 +416,14 @@ def drawing_of(
     size, difficulty = tuple(3*s//2 for s in p.size), DIFFICULTIES[p.difficulty or 'easy']
     return dict(train=p.train_people, val=p.val_people, seed=seed, size=size, difficulty=difficulty, face=p.face)
 
-def is_drawn(
+def is_synthetic(
     p:Protocol,
     seed:int,
     data,               # a folder of people
 )->bool:
     "Are these the people that the protocol draws for this seed? Told by the note that `write_synth` leaves"
     try: note = json.loads((Path(data)/'synth.json').read_text())
-    except (OSError, ValueError): return Path(data).resolve().name == drawn_folder(p, seed).name
+    except (OSError, ValueError): return Path(data).resolve().name == synthetic_folder(p, seed).name
     return note == synth_recipe(**drawing_of(p, seed))
 
 # %% ../nbs/63_recipe.ipynb #a7a4231e
@@ -434,7 +435,7 @@ def unusual(
     odd = dict(lr=recipe.lr) if recipe.lr not in (None, p.lr) else {}
     if p.data != 'drawn': return odd
     where = source['data'] or source['labels'] and Path(source['labels']).parent
-    if where and not is_drawn(p, recipe.seed, where): odd['people'] = Path(where).resolve().name
+    if where and not is_synthetic(p, recipe.seed, where): odd['people'] = Path(where).resolve().name
     return odd | {f'from {k}': Path(v).resolve().name for k in ('labels', 'unlabeled', 'boxes') if (v := source[k])}
 
 def terms_of_run(

@@ -7,7 +7,7 @@ __all__ = ['STYLE', 'DASHES', 'HEAD', 'TEACHES', 'FATES', 'REST', 'CSS', 'VARIAB
            'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'spread', 'name_lines', 'curve', 'ap_axes',
            'judged_by', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes', 'histogram_figure', 'people_picture',
            'row_height', 'strip_axes', 'with_people', 'strip_figure', 'curve_figure', 'demo_figure', 'run_figure',
-           'teaches', 'by_fate', 'listed', 'told', 'taught', 'first_ap', 'fate_said', 'against', 'finding', 'numbers',
+           'teaches', 'by_fate', 'listed', 'told', 'taught', 'first_ap', 'fate_text', 'against', 'finding', 'numbers',
            'share_of', 'entries', 'summary_rows', 'result_rows', 'write_page', 'svg', 'jpeg', 'section', 'tinted',
            'facts', 'html_table', 'people_html', 'demo_table', 'footnote', 'equal', 'origin', 'headline', 'demo_report',
            'run_report']
@@ -417,7 +417,7 @@ def taught(demo:Demo)->list[Run]:
 
 def first_ap(row:dict)->float: return (each_of(row) or [row['ap']])[0]     # AP of network 1
 
-def fate_said(run:Run)->str:    # '' where it held
+def fate_text(run:Run)->str:    # '' where it held
     "How a run ended, with the numbers that say so"
     fate, k, first = outcome(run.rows), judged_by([run]), run.rows[0]
     if fate == 'held': return ''
@@ -735,7 +735,7 @@ def run_report(
     cell = lambda v: f'{v:.1f}' if isinstance(v, float) else f'{v:,}' if isinstance(v, int) else escape(v)
     body = [tinted(run.name, run.title, 'h1'), f'<p class="lead">{escape(run.recipe.get("sentence", ""))}</p>']
     if not done: body.append(f'<p class="running">Still running: step {run.last["step"]:,}.</p>')
-    if fate := fate_said(run): body.append(f'<p>{fate}</p>')
+    if fate := fate_text(run): body.append(f'<p>{fate}</p>')
     body.append(html_table(list(rows[0]), [[cell(v) for v in row.values()] for row in rows]))
     body.append(section('Along training', f'Peaks are {PEAKS["peak_unlabeled"]}.', svg(run_figure(folder), f'AP, peaks and loss terms of {run.title} over steps')))
     if run.histograms: body.append(section('Peaks of unlabelled people', HEAT, svg(histogram_figure([run]), 'Histograms of unlabelled peaks')))

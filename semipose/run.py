@@ -23,7 +23,7 @@ from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
 from .recipe import (Recipe, at, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
                              versions)
-from .people import Data, as_begun, drawn_people, joints_of, prepare, readers, same_split, save_who
+from .people import Data, as_begun, synthetic_people, joints_of, prepare, readers, same_split, save_who
 from .measure import Evaluate, has_heads
 from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of,
                                pick_device, step_sentence)
@@ -36,7 +36,7 @@ __all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper
            'keep_numbers', 'demo']
 
 # %% ../nbs/71_run.ipynb #e9e80911
-from .recipe import (PLACES, check_labels, drawing_of, drawn_folder, is_place, nameless,  # noqa: F401
+from .recipe import (PLACES, check_labels, drawing_of, synthetic_folder, is_place, nameless,  # noqa: F401
                              place_name, place_of, places_now, places_of, revision)
 from .people import (CACHE, Who, choose_labeled, find_again, is_own, keys_of, marks,  # noqa: F401
                              people_of, read_who, trained_on, val_key, val_of)
@@ -480,7 +480,7 @@ def keep_numbers(
 def demo(
     folder='runs/demo',         # results
     seed:int=0,
-    data=None,                  # where the drawn people go; None: data/drawn/demo-SEED
+    data=None,                  # where the synthetic people go; None: data/drawn/demo-SEED
     p:Protocol|None=None,       # None: the protocol 'demo'
     methods=HEADLINE,
     device='auto',
@@ -489,7 +489,7 @@ def demo(
 )->dict:                        # what summary.json holds
     "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
-    data = drawn_people(p, seed, progress, data)
+    data = synthetic_people(p, seed, progress, data)
     # the collapse comes first
     first = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods]
     note = dict(drawing_seconds=round(time.perf_counter() - began, 1))

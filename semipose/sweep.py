@@ -22,8 +22,8 @@ from .answers import load_run
 from .folder import Run, read_run
 from .measure import Evaluate
 from .networks import check_batch, check_networks, check_precision, codec_of, pick_device
-from .people import Data, Who, as_begun, drawn_people, keys_of, marks, prepare, read_who, val_key, val_of
-from .recipe import (PLACES, Recipe, is_drawn, key_of, place_of, portable, row_of, terms_of,  # noqa: F401
+from .people import Data, Who, as_begun, synthetic_people, keys_of, marks, prepare, read_who, val_key, val_of
+from .recipe import (PLACES, Recipe, is_synthetic, key_of, place_of, portable, row_of, terms_of,  # noqa: F401
                              terms_of_run, unusual)
 from .run import starts, train_row, wants_labels
 
@@ -193,7 +193,7 @@ class Seed:
         return lacking(self.p, methods, self.seed, terms, self.results, self.val, self.train)
     def read(self, progress:bool)->Data:
         s = self.source
-        where = drawn_people(self.p, self.seed, progress) if self.p.data == 'drawn' else s['data']
+        where = synthetic_people(self.p, self.seed, progress) if self.p.data == 'drawn' else s['data']
         d = prepare(self.p, where, self.seed, s.get('unlabeled'), progress, s.get('labels'), s.get('boxes'))
         self.know(d.train, d.val)
         return d

@@ -25,12 +25,12 @@ from .report import STYLE, facts, html_table, name_lines, section, svg, tinted, 
 # %% auto #0
 __all__ = ['APART', 'BASELINE', 'MEASURE', 'COLUMNS', 'SETTINGS', 'OTHERWISE', 'BARS', 'PANELS', 'MOVED', 'CURVES', 'MARKS',
            'FAMILIES', 'ABOUT_TABLE', 'by_method', 'same_people', 'one_terms', 'measure_work', 'longer', 'at_work',
-           'against', 'is_mixed', 'has_start', 'of_network', 'beside', 'pm', 'share', 'pair_said', 'seeds_said',
-           'between', 'measured', 'printed_of', 'gained', 'for_equal_work', 'rows', 'gain_said', 'equal_said',
-           'there_said', 'Column', 'table_rows', 'changed', 'variants', 'outcomes', 'group_said', 'seeds_of',
+           'against', 'is_mixed', 'has_start', 'of_network', 'beside', 'pm', 'share', 'pair_text', 'seeds_text',
+           'between', 'measured', 'printed_of', 'gained', 'for_equal_work', 'rows', 'gain_text', 'equal_text',
+           'there_text', 'Column', 'table_rows', 'changed', 'variants', 'outcomes', 'group_text', 'seeds_of',
            'shared_seeds', 'gains_figure', 'main_figure', 'panels', 'short', 'level', 'some_moved', 'mean_curve',
            'failed_figure', 'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html',
-           'variants_html', 'said_of', 'protocol_html', 'ledger_report']
+           'variants_html', 'text_of', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 APART = ('name', 'title', *PER_METHOD)     # what may differ under equal terms
@@ -156,11 +156,11 @@ def pm(
 
 def share(v:float|None)->str: return '' if v is None else f'{100*v:.0f} %'
 
-def pair_said(each:Sequence[float|None])->str:     # e.g. '48.7 / 50.9'
+def pair_text(each:Sequence[float|None])->str:     # e.g. '48.7 / 50.9'
     "The APs of the networks of a pair"
     return ' / '.join(f'{v:.1f}' for v in each) if each and None not in each else ''
 
-def seeds_said(
+def seeds_text(
     seeds,              # whole numbers
 )->str:                 # e.g. '10–12', '10, 12'
     "Which seeds"
@@ -193,7 +193,7 @@ def measured(
     peaks = [peak_share(e.curve, kind) if has_start(e) else e.last[kind]/ends[e.seed]
              for e in mine if has_start(e) or ends.get(e.seed, 0) > 0]
     return dict(
-        ap=s['mean'], sd=s['sd'], values=s['values'], n=s['n'], seeds=seeds_said(s['values']),
+        ap=s['mean'], sd=s['sd'], values=s['values'], n=s['n'], seeds=seeds_text(s['values']),
         ensemble=summarise(mine, 'ap_ensemble')['mean'], best=mean(max(r['ap'] for r in e.curve) for e in mine),
         start=mean(e.first['ap'] for e in mine), fall=mean(e.fall for e in mine),
         collapsed=sum(e.collapsed for e in mine), peak=mean(peaks) if peaks else None, peak_kind=kind,
@@ -233,7 +233,7 @@ def for_equal_work(
     "What a method had reached when it had done as much work as PoseCons does"
     out = dict(equal=None, equal_gain=None, equal_seeds='')
     if name == baseline and more:
-        return dict(out, equal=float(np.mean([e.ap for e in more])), equal_seeds=seeds_said(e.seed for e in more))
+        return dict(out, equal=float(np.mean([e.ap for e in more])), equal_seeds=seeds_text(e.seed for e in more))
     if not work or is_unlike(name): return out
     if mine[0].work >= work: out['equal'] = float(np.mean([at_work(e, work) for e in mine]))
     fair = more and name != baseline and abs(mine[0].work/work - 1) < .01
@@ -258,7 +258,7 @@ def rows(
     return [row(name, mine) for name, mine in methods.items()]
 
 # %% ../nbs/73_tables.ipynb #0b22816d
-def gain_said(
+def gain_text(
     r:dict,             # of `rows`
     html:bool=False,
 )->str:                 # e.g. '+4.7 [+2.1, +7.0] (1 of 3 seeds)'
@@ -267,13 +267,13 @@ def gain_said(
     g = r['gain']
     return between(g, html) + (f' ({g["n"]} of {r["n"]} seeds)' if g and g['n'] < r['n'] else '')
 
-def equal_said(
+def equal_text(
     r:dict,             # of `rows`
 )->str:                 # e.g. '40.3', '38.7 (10–12)' where those are fewer seeds than the row's
     "AP at equal compute"
     return pm(r['equal']) + (f' ({r["equal_seeds"]})' if r['equal_seeds'] not in ('', r['seeds']) else '')
 
-def there_said(
+def there_text(
     r:dict,             # of `rows`
     html:bool=False,
 )->str:
@@ -300,12 +300,12 @@ def _peaks(some):
 
 def _ap(r):     # each network below, where they are unlike, printed apart or three
     apart = len(r['each']) > 2 or len(r['each']) > 1 and (is_unlike(r['method']) or r['published_each'])
-    return f'<b>{pm(r["ap"], r["sd"])}</b>' + f'<br>{pair_said(r["each"])}'*bool(apart)
+    return f'<b>{pm(r["ap"], r["sd"])}</b>' + f'<br>{pair_text(r["each"])}'*bool(apart)
 def _peak(r): return share(r['peak']) + (f'<br>{r["collapsed"]} of {r["n"]} collapsed' if r['collapsed'] else '')
 def _at_1k(r):
     p = published_entry(r['method'], 'coco-1k')
-    return pm(p.value) or pair_said(p.nets) if p else ''
-def _printed(r): return pm(r['published']) or pair_said(r['published_each'])
+    return pm(p.value) or pair_text(p.nets) if p else ''
+def _printed(r): return pm(r['published']) or pair_text(r['published_each'])
 def _printed_too(r):
     return _printed(r) or (f'{r["published_pckh"]:.1f} PCKh' if r['published_pckh'] is not None else '')
 
@@ -322,14 +322,14 @@ COLUMNS = (
     Column('published', _printed, shown=_own),
     Column('paper, COCO 1K', _at_1k, shown=lambda some: not _own(some) and not _heads(some),
            words='Paper: on COCO with 1,000 labels, ResNet-18; for the order, not for the height.'),
-    Column('gain', lambda r: gain_said(r, html=True), gain_said),
+    Column('gain', lambda r: gain_text(r, html=True), gain_text),
     Column('ensemble', lambda r: pm(r['ensemble'])),
     Column('peak', _peak, words=_peaks),
     Column('peak', text=lambda r: share(r['peak']), shown=lambda some: not _fresh(some)),
     Column('peak, re-estimated', text=lambda r: share(r['peak']), shown=_fresh),
     Column('fall', lambda r: pm(r['fall']), lambda r: pm(r['fall'])),
-    Column('equal compute', equal_said),
-    Column('gain there', lambda r: there_said(r, html=True), shown=_any('equal_gain'),
+    Column('equal compute', equal_text),
+    Column('gain there', lambda r: there_text(r, html=True), shown=_any('equal_gain'),
            words='Gain there: over supervised training for that much work, of methods that do just as much.'),
     Column('steps', lambda r: f'{r["steps"]:,}', shown=lambda some: len({r['steps'] for r in some}) > 1),
     Column('pictures, k', lambda r: f'{r["forward"]/1e3:.0f} / {r["backward"]/1e3:.0f}'),
@@ -391,7 +391,7 @@ def _variant(name, what, mine, usual, entries, resample)->dict:
     alike = [e for e in entries if e.method == base and e.terms == mine[0].terms and as_long(e)]   # its own baseline
     words = ', '.join(f'{SETTINGS.get(k, k)} {v}' for k,v in what.items()) or OTHERWISE
     return dict(method=name, title=title(name), changed=what, words=words,
-                seeds=seeds_said(s['values']), n=s['n'], ap=s['mean'], sd=s['sd'],
+                seeds=seeds_text(s['values']), n=s['n'], ap=s['mean'], sd=s['sd'],
                 gain=paired(alike or methods.get(base, []), mine, resample, any_terms=True),
                 change=paired(methods.get(name, []), mine, resample, any_terms=True))
 
@@ -404,7 +404,7 @@ def outcomes(
     return ', '.join(f'{word} {n[word]}' for word in ('held', 'faded', 'collapsed') if n[word])
 
 # %% ../nbs/73_tables.ipynb #3f97c800
-def group_said(name:str)->str:      # where a row stands in the table of methods; all attempts together
+def group_text(name:str)->str:      # where a row stands in the table of methods; all attempts together
     return 'failed attempts' if row_of(name).role == 'attempt' else row_of(name).group or 'others'
 
 def seeds_of(r:dict)->tuple: return tuple(sorted(r['gain']['by_seed']))    # of a row's gain
@@ -440,14 +440,14 @@ def gains_figure(
         ax.axvline(0, color=INK, lw=1)
         for i in range(1, len(some)):   # other seeds: no ranking across this line
             if seeds[i] != seeds[i-1]: ax.axhline(i - .5, color=MUTED, lw=.8, ls=(0, (2, 3)))
-        names = [r['title'] + (f' ({seeds_said(s)})' if s != usual else '') for r, s in zip(some, seeds)]
+        names = [r['title'] + (f' ({seeds_text(s)})' if s != usual else '') for r, s in zip(some, seeds)]
         ax.set_yticks(range(len(some)), names, fontsize=8.5)
         for i, (t, r) in enumerate(zip(ax.get_yticklabels(), some)):
             t.set_color(color(r['method']))
-            ax.annotate(group_said(r['method']), (1.02, i), xycoords=('axes fraction', 'data'), va='center', fontsize=8,
+            ax.annotate(group_text(r['method']), (1.02, i), xycoords=('axes fraction', 'data'), va='center', fontsize=8,
                         color=MUTED)
         words = 'Gain over supervised training' + ' for the same steps'*alike
-        words += f', AP points; seeds: {seeds_said(usual)}' + ', or those in brackets, below the line'*(len(sets) > 1)
+        words += f', AP points; seeds: {seeds_text(usual)}' + ', or those in brackets, below the line'*(len(sets) > 1)
         fig.text(.01, 1 - .2/tall, words, va='top', fontsize=10.5)
         ax.set(ylim=(-.7, len(some)-.3))
         fig.text(.99, .06/tall, BARS, ha='right', fontsize=8.5, color=MUTED)
@@ -609,7 +609,7 @@ def compute_figure(
                 label = None if role in roles else role
                 ax.plot(work, y[-1], MARKS[role], ms=4, color=MUTED, alpha=.8, zorder=2, label=label)
                 roles.add(role)
-        head = f'AP over work, seeds {seeds_said({e.seed for e in entries})}'
+        head = f'AP over work, seeds {seeds_text({e.seed for e in entries})}'
         head += '; lines of fewer seeds are moved to one start, their numbers are not'*some_moved(methods, lift)
         ax.set(ylim=(0, None), xlim=(0, None), title=head)
         ax.set_xlabel('work: thousand pictures forward (a backward pass counts two)', loc='right', fontsize=9)
@@ -623,7 +623,7 @@ FAMILIES = {    # protocols that differ in the number of labels alone
     'COCO': ('coco-1k', 'coco-5k', 'coco-10k', 'coco-all'),
     'Leeds Sports Pose': ('lsp-100', 'lsp-250', 'lsp-500', 'lsp-all'),
     'Leeds Sports Pose, small': ('lsp-100-small', 'lsp-250-small', 'lsp-500-small', 'lsp-small-all'),
-    'drawn people, demo': ('demo', 'demo-all'), 'drawn people': ('drawn', 'drawn-all')}
+    'synthetic people, demo': ('demo', 'demo-all'), 'synthetic people': ('drawn', 'drawn-all')}
 
 def labels_figure(
     entries:Sequence[Entry],        # of any protocols
@@ -694,7 +694,7 @@ def family_table(
 )->str:                             # HTML, '' where nothing of it ran or is published
     "Shaped like the paper's table: a row per method, a column per number of labels, ours beside the published"
     mine = {n: [e for e in entries if e.protocol == n] for n in FAMILIES[family]}
-    said = lambda e: pm(e.value) or pair_said(e.nets)
+    said = lambda e: pm(e.value) or pair_text(e.nets)
     printed = {n: {m: said(e) for m in METHODS if (e := published_entry(m, n))} for n in mine}
     names = [n for n in mine if printed[n] or mine[n]]
     if not names: return ''
@@ -764,7 +764,7 @@ def variants_html(
                    'Gain: over supervised training with the same settings where there is one, else as usual.', table)
 
 # %% ../nbs/73_tables.ipynb #9886c7c9
-def said_of(e:Entry)->str:
+def text_of(e:Entry)->str:
     "The terms of a table in a sentence: without the steps of one method, where each has its own"
     if not e.settings.get('budget'): return e.sentence
     try: return replace(Protocol.from_dict(e.settings), epochs=None).sentence()
@@ -778,7 +778,7 @@ def protocol_html(
     mine, others = one_terms(entries)
     some = rows(mine, resample, more=longer(entries, mine))
     e, shared, methods = mine[0], shared_seeds(mine), by_method(mine)
-    out = section(e.protocol, escape(said_of(e)), rows_html(some, others, e.protocol))
+    out = section(e.protocol, escape(text_of(e)), rows_html(some, others, e.protocol))
     if aside := variants(entries, resample): out += variants_html(aside)
     if steps := order_rows(mine, resample):
         at = e.protocol.removeprefix('coco-').upper() if e.protocol in ('coco-5k', 'coco-10k') else '1K'

@@ -16,10 +16,10 @@ WHERE = dict(command="semipose demo --seed 0", versions=dict(python="3.11.9", to
 
 
 def people(n: int, size=(64, 48)):
-    "A few drawn people and their joints"
+    "A few synthetic people and their joints"
     import torch
-    from semipose.data.synth import draw_people
-    drawn = draw_people(torch.arange(n), seed=5, size=size)
+    from semipose.data.synth import make_people
+    drawn = make_people(torch.arange(n), seed=5, size=size)
     return drawn.image.numpy(), drawn.xy[:, 0].numpy()
 
 

@@ -4,7 +4,7 @@ import hashlib
 import torch
 from fastai.callback.core import Callback
 from semipose.codecs import Gaussian
-from semipose.data.synth import draw_people
+from semipose.data.synth import make_people
 from semipose.geometry import roomy
 from semipose.loop import fit, learner
 from semipose.methods import METHODS
@@ -23,7 +23,7 @@ class People:
     def __init__(self, size=SIZE, n=B): self.size, self.n = size, n
     def from_step(self, k):
         while True:
-            d = draw_people(torch.arange(2 * self.n) + 2 * self.n * k, seed=3, size=roomy(self.size))
+            d = make_people(torch.arange(2 * self.n) + 2 * self.n * k, seed=3, size=roomy(self.size))
             vis = d.vis[:self.n, 0].clone(); vis[:, 0] = 0
             yield dict(labeled=d.image[:self.n], unlabeled=d.image[self.n:]), dict(xy=d.xy[:self.n, 0], vis=vis)
             k += 1

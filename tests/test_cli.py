@@ -232,7 +232,7 @@ def test_ctrl_c_names_the_way_on_that_the_verb_has(args, goes_on, tmp_path, monk
     import semipose.run, semipose.sweep
     monkeypatch.chdir(tmp_path)
     def stopped(*a, **kw): raise KeyboardInterrupt
-    for where, name in ((semipose.run, "demo"), (semipose.run, "drawn_people"), (semipose.sweep, "sweep")): monkeypatch.setattr(where, name, stopped)
+    for where, name in ((semipose.run, "demo"), (semipose.run, "synthetic_people"), (semipose.sweep, "sweep")): monkeypatch.setattr(where, name, stopped)
     done = typed(*args)
     assert done.exit_code == 130 and goes_on in done.stderr
     assert ("--resume" in goes_on) == ("--resume" in typed(args[0], "--help").output), "an option that is advised is there"
@@ -352,7 +352,7 @@ def test_a_protocol_of_drawn_people_draws_them(verb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     calls, where = [], Path("data/drawn/demo-3")
     result = Done(last=dict(step=1, ap=1., ap_ensemble=1., pck=1., peak_labeled=1., peak_unlabeled=1.), best=None)
-    monkeypatch.setattr(semipose.run, "drawn_people", lambda p, seed: calls.append(("draw", p.name, seed)))
+    monkeypatch.setattr(semipose.run, "synthetic_people", lambda p, seed: calls.append(("draw", p.name, seed)))
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a[0], a[2], a[3])) or result)
     monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append(("compare", *a[2:5])) or fake_demo(tmp_path / "fake", pictures=False))
     monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
@@ -417,7 +417,7 @@ def test_synth_writes_a_folder_that_is_read_again(tmp_path):
 @pytest.mark.parametrize("args", [["--train", 12, "--val", 0], ["--train", 5, "--val", 2, "--people", 2], ["--train", 2, "--val", 0]])
 def test_the_command_that_synth_prints_next_works(args, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = typed("synth", "drawn people", "--size", "48x40", *args)
+    done = typed("synth", "synthetic people", "--size", "48x40", *args)
     assert done.exit_code == 0, done.output
     told = shlex.split(done.stdout.split("Next: semipose ")[1])
     quick = "--net tiny --size 32x32 --batch 2 --steps 2 --every 2 --device cpu".split()

@@ -12,7 +12,7 @@ from semipose.codecs import Gaussian
 from semipose.collapse import (EASY, HARD, LETTERS, WHO, Blend, Boundary, Free, Looks, Moved, Plane, PointStep, Toy, Which, around,
                                crossing, crowd, directions, draw_answers, draw_views,
                                fates, film, foreground_pull, frozen, limit, limits, met, pixels, settled, strength, who_teaches)
-from semipose.data.synth import draw_people
+from semipose.data.synth import make_people
 from semipose.draw import Picture
 from semipose.errors import UserError
 from semipose.methods import METHODS
@@ -267,7 +267,7 @@ def test_a_film_has_a_frame_per_step():
 
 @pytest.fixture(scope='module')
 def people():
-    drawn = draw_people(torch.arange(6), seed=3, size=(72,54))
+    drawn = make_people(torch.arange(6), seed=3, size=(72,54))
     image, xy, vis = drawn.image, drawn.xy[:,0], drawn.vis[:,0]
     x, y = dict(labeled=image[:2], unlabeled=image[2:]), dict(xy=xy[:2], vis=vis[:2])
     return (x, y), (xy[2:], vis[2:])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from semipose.data.coco import read_coco, to_coco, write_json
-from semipose.data.synth import DIFFICULTIES, draw_people, write_synth
+from semipose.data.synth import DIFFICULTIES, make_people, write_synth
 from semipose.detail import as_rows, detail, draw_worst, facing_of, measures, person_in, submit, tables
 from semipose.errors import Note, UserError
 from semipose.evaluate.mpii import lsp_pck, pckh
@@ -38,7 +38,7 @@ def some(skeleton, n=40, head=None, seed=0):
 def test_facing_is_that_of_the_drawing(drawn):
     for split, n, first in (("train", 5, 0), ("val", 20, 2**40)):
         people = read_coco(drawn / f"person_keypoints_{split}.json", drawn / "images" / split, keep_all=True)
-        want = draw_people(torch.arange(n) + first, 4, (96, 72), DIFFICULTIES["hard"], 2).facing.numpy().ravel()
+        want = make_people(torch.arange(n) + first, 4, (96, 72), DIFFICULTIES["hard"], 2).facing.numpy().ravel()
         assert np.allclose(facing_of(people), want) and np.abs(np.diff(want)).max() > .5
         order = np.random.default_rng(0).permutation(len(people))
         assert np.allclose(facing_of(people.subset(order)), want[order])
@@ -139,13 +139,13 @@ def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch, recwarn):
     write_json(truth, to_coco(true))
     with pytest.warns(Note) as said: again = room.submit("run", boxes, **kw)
     assert again["net 1"]["joints"] == 17 and again["net 1"]["AP"] < 100
-    assert "All 17 annotated joints of" in said_of(said, "joints of") and "1 of them the run was not taught" in said_of(said, "joints of")
+    assert "All 17 annotated joints of" in text_of(said, "joints of") and "1 of them the run was not taught" in text_of(said, "joints of")
     supervised[:] = False
     with pytest.raises(UserError, match="learned none of the joints"):
         room.submit("run", boxes, **kw)
 
 
-def said_of(said, words): return " ".join(str(w.message) for w in said if words in str(w.message))
+def text_of(said, words): return " ".join(str(w.message) for w in said if words in str(w.message))
 
 
 def test_a_submission_carries_the_number_that_a_person_has(tmp_path, monkeypatch):

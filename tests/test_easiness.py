@@ -62,7 +62,7 @@ def one_thread():
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
-    "60 drawn people and a small network that has learned a little from 150 others"
+    "60 synthetic people and a small network that has learned a little from 150 others"
     folder = tmp_path_factory.mktemp('people')
     write_synth(folder, 150, 60, seed=3, difficulty=DIFFICULTIES['easy'], progress=False)
     train, val, _ = read_train_val(folder)

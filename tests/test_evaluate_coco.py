@@ -601,9 +601,9 @@ def test_a_list_evaluated_twice_gives_the_same_and_is_left_alone(usual, tmp_path
 
 @pytest.mark.parametrize("name", CODECS)
 def test_the_road_loses_less_than_half_a_point(name):
-    "Drawn people's true joints -> boxes -> crops -> heatmaps -> joints -> photo -> AP; and in px, what the codec admits and no more"
-    from semipose.data.synth import DIFFICULTIES, draw_people
-    d = draw_people(torch.arange(60), size=(96, 72), difficulty=DIFFICULTIES["hard"])
+    "Synthetic people's true joints -> boxes -> crops -> heatmaps -> joints -> photo -> AP; and in px, what the codec admits and no more"
+    from semipose.data.synth import DIFFICULTIES, make_people
+    d = make_people(torch.arange(60), size=(96, 72), difficulty=DIFFICULTIES["hard"])
     one = lambda t: t[:, 0].numpy().astype(np.float32)
     p = People(COCO17, Path("."), [f"{i}.jpg" for i in range(60)], np.arange(60), np.arange(60), np.arange(60), 5 * one(d.box), 5 * one(d.xy) * (one(d.vis) > 0)[..., None],
                one(d.vis).astype(np.uint8), 25 * one(d.area), np.zeros(60, bool))

@@ -12,7 +12,7 @@ from torch import nn
 from semipose import export
 from semipose.codecs import DARK, Gaussian
 from semipose.data.core import Crops, People
-from semipose.data.synth import draw_people
+from semipose.data.synth import make_people
 from semipose.errors import UserError
 from semipose.export import OnnxNet, accuracy, describe, differences, export_onnx, export_torch, need, probes
 from semipose.geometry import crop_matrix
@@ -190,7 +190,7 @@ def test_both_noise_and_the_caller_s_crops_are_compared():
     x = probes(SIZE, (mine * 255).byte())
     assert x.shape == (5, 3, *SIZE) and (x[3:] - mine).abs().max() <= 1 / 255
     assert 0.45 < x[:3].mean() < 0.55 and x[:3].std() > 0.25
-    roomy = draw_people(torch.arange(2), seed=0, size=(96, 72)).image
+    roomy = make_people(torch.arange(2), seed=0, size=(96, 72)).image
     torch.testing.assert_close(probes(SIZE, roomy)[3:], roomy[..., 16:80, 12:60] / 255.0)
 
 

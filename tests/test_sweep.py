@@ -11,8 +11,8 @@ from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.ledger import example_entry, read_entry, read_ledger, record
 from semipose.protocols import protocol
-from semipose.run import check_labels, demo, drawing_of, drawn_folder, drawn_people, first_of, load_run, prepare, read_recipe, train
-from semipose.sweep import entry_of, find_people, is_drawn, lacking, starts, sweep, terms_of
+from semipose.run import check_labels, demo, drawing_of, synthetic_folder, synthetic_people, first_of, load_run, prepare, read_recipe, train
+from semipose.sweep import entry_of, find_people, is_synthetic, lacking, starts, sweep, terms_of
 
 TOP = Path(__file__).parents[1]
 SAMPLE = TOP/'data'/'sample'
@@ -236,10 +236,10 @@ def test_killed_anywhere_and_shared_by_two(tmp_path):
 def test_drawn_people_are_drawn_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     p = replace(protocol('demo'), name='few', train_people=12, val_people=4, size=(32,32))
-    a = drawn_people(p, 3, progress=False)
+    a = synthetic_people(p, 3, progress=False)
     stamp = (a/'person_keypoints_train.json').stat().st_mtime_ns
-    assert drawn_people(replace(p, name='few-all', labels=None), 3, progress=False) == a and (a/'person_keypoints_train.json').stat().st_mtime_ns == stamp
-    assert drawn_people(p, 4, progress=False) != a
+    assert synthetic_people(replace(p, name='few-all', labels=None), 3, progress=False) == a and (a/'person_keypoints_train.json').stat().st_mtime_ns == stamp
+    assert synthetic_people(p, 4, progress=False) != a
 
 def test_starts_are_made_only_where_the_protocol_has_one(tmp_path):
     data = prepare(SMALL, SAMPLE, 0, progress=False)
@@ -262,7 +262,7 @@ def test_a_trial_of_other_making_does_not_pass_for_a_row(tmp_path):
         r['protocol'].update(more); r['start'] = 'x'
         (d/'alone'/'recipe.json').write_text(json.dumps(r))
         p = replace(SMALL, **more)
-        assert entry_of(d/'alone').terms != terms_of(p, source), 'drawn people that nobody drew for it'
+        assert entry_of(d/'alone').terms != terms_of(p, source), 'synthetic people that nobody drew for it'
         assert entry_of(d/'alone').terms == terms_of(p, source, people='sample')
     p = replace(SMALL, budget='coco-1k')
     record(replace(e, terms='aaaaaa'), tmp_path/'results')
@@ -323,7 +323,7 @@ def test_the_demo_draws_the_people_that_a_sweep_will_look_for(tmp_path, monkeypa
     monkeypatch.setattr('semipose.run.compare', lambda order, p, data, *a, **kw: where.append(data))
     demo(p=p, seed=3, progress=False)
     stamp = (where[0]/'synth.json').stat().st_mtime_ns
-    assert where == [drawn_folder(p, 3)] == [drawn_people(replace(p, name='few', labels=8), 3, progress=False)] and (where[0]/'synth.json').stat().st_mtime_ns == stamp
+    assert where == [synthetic_folder(p, 3)] == [synthetic_people(replace(p, name='few', labels=8), 3, progress=False)] and (where[0]/'synth.json').stat().st_mtime_ns == stamp
 
 def test_a_sweep_keeps_to_its_device_and_to_one_seed_s_pictures(tmp_path, monkeypatch):
     import weakref
@@ -432,7 +432,7 @@ DRAWN = replace(protocol('demo'), name='few', train_people=12, val_people=6, lab
 def test_foreign_people_do_not_stand_in_the_table_of_drawn_ones(tmp_path, monkeypatch):
     "`semipose train --protocol demo` takes pictures, labels and boxes of one's own: such a run must not pass for a row, or take its place"
     monkeypatch.chdir(tmp_path)
-    people = drawn_people(DRAWN, 0, progress=False)
+    people = synthetic_people(DRAWN, 0, progress=False)
     train('supervised', DRAWN, prepare(DRAWN, people, 0, progress=False), tmp_path/'run', 0, **KW)
     e, recipe = entry_of(tmp_path/'run'), json.loads((tmp_path/'run'/'recipe.json').read_text())
     del recipe['places']      # typed
@@ -455,11 +455,11 @@ def test_drawn_people_are_known_by_all_they_follow_from(tmp_path):
     def note(name, **changes):
         (tmp_path/name).mkdir(exist_ok=True)
         (tmp_path/name/'synth.json').write_text(json.dumps(synth_recipe(**{**drawing_of(DRAWN, 3), **changes})))
-        return is_drawn(DRAWN, 3, tmp_path/name)
+        return is_synthetic(DRAWN, 3, tmp_path/name)
     assert note('any')
     for changes in (dict(difficulty=DIFFICULTIES['easy']), dict(people=3), dict(size=(48,36)), dict(face=False), dict(seed=4), dict(train=13), dict(quality=50)):
         assert not note('any', **changes), changes
-    assert is_drawn(DRAWN, 3, 'gone/few-3') and not is_drawn(DRAWN, 3, 'gone/few-4'), 'where they are gone, by their name'
+    assert is_synthetic(DRAWN, 3, 'gone/few-3') and not is_synthetic(DRAWN, 3, 'gone/few-4'), 'where they are gone, by their name'
 
 def test_a_network_that_cannot_be_had_does_not_end_a_sweep_at_its_first_seed(tmp_path):
     p = replace(NO_START, other='resnet18', other_width=None, other_weights='pip:no-such-package-here')

@@ -1,4 +1,4 @@
-"Laws of drawn people: a picture belongs to its index, joints lie where they are drawn, hidden means hidden, and a folder reads back as it was drawn."
+"Laws of synthetic people: a picture belongs to its index, joints lie where they are drawn, hidden means hidden, and a folder reads back as it was drawn."
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from pycocotools import mask as cocomask
 from pycocotools.coco import COCO
 
 from semipose.data import synth
-from semipose.data.synth import EASY, HARD, MEDIUM, Difficulty, Dice, Drawn, Parts, Shapes, arrange, draw_people, raster, render, write_synth
+from semipose.data.synth import EASY, HARD, MEDIUM, Difficulty, Dice, SyntheticPeople, Parts, Shapes, arrange, make_people, raster, render, write_synth
 from semipose.errors import UserError
 from semipose.skeletons import COCO17
 
@@ -20,8 +20,8 @@ CALM = Difficulty(pose=0., yaw=0., clutter=0., noise=0.)
 SMALL = (64, 48)
 
 
-def same(a: Drawn, b: Drawn, at=slice(None)):
-    return all(torch.equal(getattr(a, f)[at], getattr(b, f)) for f in Drawn.__dataclass_fields__)
+def same(a: SyntheticPeople, b: SyntheticPeople, at=slice(None)):
+    return all(torch.equal(getattr(a, f)[at], getattr(b, f)) for f in SyntheticPeople.__dataclass_fields__)
 
 
 def ball(center, radius, colour=(1., 0., 0.), kind=3.):
@@ -41,17 +41,17 @@ def with_ball(scene, center, radius, **kw):
 
 @pytest.mark.parametrize("difficulty,people", [(EASY, 1), (HARD, 2)])
 def test_a_picture_is_a_function_of_its_index_alone(difficulty, people):
-    all_of_them = draw_people(torch.arange(20), 3, SMALL, difficulty, people)
+    all_of_them = make_people(torch.arange(20), 3, SMALL, difficulty, people)
     some = torch.tensor([17, 2, 2, 11, 0])
-    assert same(all_of_them, draw_people(some, 3, SMALL, difficulty, people), some)
-    assert same(all_of_them, draw_people(torch.tensor([19]), 3, SMALL, difficulty, people), [19])
+    assert same(all_of_them, make_people(some, 3, SMALL, difficulty, people), some)
+    assert same(all_of_them, make_people(torch.tensor([19]), 3, SMALL, difficulty, people), [19])
 
 
 def test_seeds_and_indices_give_different_people():
-    a, b = draw_people(torch.arange(8), 0, SMALL), draw_people(torch.arange(8), 1, SMALL)
+    a, b = make_people(torch.arange(8), 0, SMALL), make_people(torch.arange(8), 1, SMALL)
     poses = torch.cat([a.xy, b.xy]).flatten(1)
     assert (torch.cdist(poses, poses) + 99*torch.eye(16)).min() > 5, "sixteen people, no two alike"
-    two = draw_people(torch.arange(4), 0, SMALL, people=2)
+    two = make_people(torch.arange(4), 0, SMALL, people=2)
     about_hips = two.xy - two.xy[:, :, 11:13].mean(2, keepdim=True)
     assert (about_hips[:, 0] - about_hips[:, 1]).abs().amax((1, 2)).min() > 3, "nor two in one picture"
 
@@ -107,7 +107,7 @@ def test_a_ball_at_a_joint_is_seen_at_its_pixel(joint):
 
 
 def test_seen_joints_lie_on_their_person():
-    d = draw_people(torch.arange(150), 1, SMALL, Difficulty(pose=1., yaw=180., clutter=1.))
+    d = make_people(torch.arange(150), 1, SMALL, Difficulty(pose=1., yaw=180., clutter=1.))
     x, y = d.xy[:, 0].round().long().unbind(-1)
     inside = (d.vis[:, 0] > 0)
     on = d.mask[torch.arange(150)[:, None], 0, y.clamp(0, 63), x.clamp(0, 47)]
@@ -117,13 +117,13 @@ def test_seen_joints_lie_on_their_person():
 
 def test_the_kit_colours_the_limbs_of_its_side():
     "Between hip and knee: cool on the left, warm on the right, so the joints of a side belong to the limbs of that side"
-    d = draw_people(torch.arange(60), 2, (96, 72), replace(CALM, cues=1.))
+    d = make_people(torch.arange(60), 2, (96, 72), replace(CALM, cues=1.))
     def warmth(side):
         p = (d.xy[:, 0, J[side+"_hip"]]*.6 + d.xy[:, 0, J[side+"_knee"]]*.4).round().long()
         pixel = d.image[torch.arange(60), :, p[:, 1], p[:, 0]].float()
         return pixel[:, 0] - pixel[:, 2]
     assert (warmth("right") > 30).all() and (warmth("left") < -5).all()
-    assert not (draw_people(torch.arange(60), 2, (96, 72), replace(CALM, cues=0.)).image == d.image).flatten(1).all(1).any()
+    assert not (make_people(torch.arange(60), 2, (96, 72), replace(CALM, cues=0.)).image == d.image).flatten(1).all(1).any()
 
 
 def test_a_moved_elbow_moves_only_its_arm():
@@ -139,10 +139,10 @@ def test_a_moved_elbow_moves_only_its_arm():
 
 
 def test_facing_tells_left_from_right():
-    d = draw_people(torch.arange(200), 4, (32, 24), replace(CALM, yaw=180.))
+    d = make_people(torch.arange(200), 4, (32, 24), replace(CALM, yaw=180.))
     facing, shoulders = d.facing[:, 0], d.xy[:, 0, J["left_shoulder"], 0] - d.xy[:, 0, J["right_shoulder"], 0]
     assert (shoulders[facing > .3] > 0).all() and (shoulders[facing < -.3] < 0).all() and (facing > .3).any() and (facing < -.3).any()
-    assert (draw_people(torch.arange(50), 4, (32, 24), CALM).facing > .9).all(), "yaw 0 looks at us"
+    assert (make_people(torch.arange(50), 4, (32, 24), CALM).facing > .9).all(), "yaw 0 looks at us"
 
 
 # ---- hidden or seen ----
@@ -152,7 +152,7 @@ def turned(degrees, monkeypatch, n=12):
     real, fixed = Dice.__call__, dict(yaw=degrees/180, archetype=0.)
     loaded = lambda self, name, *a, **k: real(self, name, *a, **k) if name not in fixed else torch.full_like(real(self, name), fixed[name])
     monkeypatch.setattr(Dice, "__call__", loaded)
-    return draw_people(torch.arange(n), 0, (128, 96), Difficulty(pose=0., yaw=180., clutter=0.)).vis[:, 0]
+    return make_people(torch.arange(n), 0, (128, 96), Difficulty(pose=0., yaw=180., clutter=0.)).vis[:, 0]
 
 
 def test_faces_are_seen_from_the_front_and_hidden_from_behind(monkeypatch):
@@ -204,7 +204,7 @@ def test_the_nearer_person_hides_the_farther():
 
 
 def test_outside_the_picture_is_zero():
-    d = draw_people(torch.arange(60), 0, SMALL, replace(HARD, scale=(1.3, 1.5)))
+    d = make_people(torch.arange(60), 0, SMALL, replace(HARD, scale=(1.3, 1.5)))
     (x, y) = d.xy[:, 0].unbind(-1)
     inside = (x > -.5) & (x < 47.5) & (y > -.5) & (y < 63.5)
     assert torch.equal(d.vis[:, 0] > 0, inside) and (~inside).sum() > 50
@@ -229,7 +229,7 @@ def test_the_mask_is_what_changes_with_the_clothes():
 
 @pytest.mark.parametrize("difficulty,people", [(EASY, 1), (HARD, 1), (MEDIUM, 3)])
 def test_box_and_area_are_pycocotools_of_the_mask(difficulty, people):
-    d = draw_people(torch.arange(12), 0, SMALL, difficulty, people)
+    d = make_people(torch.arange(12), 0, SMALL, difficulty, people)
     for i in range(12):
         for p in range(people):
             rle = cocomask.encode(np.asfortranarray(d.mask[i, p].numpy().astype(np.uint8)))
@@ -237,7 +237,7 @@ def test_box_and_area_are_pycocotools_of_the_mask(difficulty, people):
 
 
 def test_harder_is_harder():
-    hidden = [float((draw_people(torch.arange(120), 0, SMALL, d).vis == 1).float().mean()) for d in (EASY, MEDIUM, HARD)]
+    hidden = [float((make_people(torch.arange(120), 0, SMALL, d).vis == 1).float().mean()) for d in (EASY, MEDIUM, HARD)]
     assert hidden[0] < .1 < hidden[1] < hidden[2]
 
 
@@ -247,8 +247,8 @@ def test_difficulty_knows_its_scales(field, value):
 
 
 def test_what_cannot_be_drawn_is_said():
-    with pytest.raises(UserError, match="people"): draw_people(torch.arange(2), people=0)
-    with pytest.raises(UserError, match="size"): draw_people(torch.arange(2), size=(96, 4))
+    with pytest.raises(UserError, match="people"): make_people(torch.arange(2), people=0)
+    with pytest.raises(UserError, match="size"): make_people(torch.arange(2), size=(96, 4))
 
 
 # ---- the folder ----
@@ -261,7 +261,7 @@ def test_a_folder_reads_back_as_it_was_drawn(tmp_path, capsys, difficulty, peopl
     folder = write_synth(tmp_path/"people", train=5, val=3, seed=7, size=SMALL, difficulty=difficulty, people=people)
     first = dict(train=0, val=2**40)
     for split, n in (("train", 5), ("val", 3)):
-        coco, d = COCO(folder/f"person_keypoints_{split}.json"), draw_people(torch.arange(n) + first[split], 7, SMALL, difficulty, people)
+        coco, d = COCO(folder/f"person_keypoints_{split}.json"), make_people(torch.arange(n) + first[split], 7, SMALL, difficulty, people)
         assert len(coco.imgs) == n and len(coco.anns) == n*people and coco.cats[1]["keypoints"] == list(COCO17.joints)
         for i, image in enumerate(coco.loadImgs(sorted(coco.imgs))):
             pixels = np.asarray(Image.open(folder/"images"/split/image["file_name"]), dtype=float)
@@ -290,7 +290,7 @@ def test_the_same_recipe_is_not_drawn_twice_and_another_is_refused(tmp_path, mon
     make = lambda **k: write_synth(tmp_path/"people", **(dict(train=3, val=1, size=SMALL) | k))
     make()
     before = tree(tmp_path)
-    monkeypatch.setattr(synth, "draw_people", None)                                     # from here on drawing would fail
+    monkeypatch.setattr(synth, "make_people", None)                                     # from here on drawing would fail
     make()
     for change in (dict(train=4), dict(seed=1), dict(difficulty=HARD), dict(size=(48, 64)), dict(people=2)):
         with pytest.raises(UserError, match=f"differs in {next(iter(change))}") as e: make(**change)
@@ -329,7 +329,7 @@ def test_the_committed_sample_is_what_is_drawn_today():
     folder = Path(__file__).parent.parent/"data"/"sample"
     recipe = json.loads((folder/"synth.json").read_text())
     assert recipe["drawing"] == synth._DRAWING, "the drawing has changed: remove data/sample and run nbs/12_data.synth.ipynb"
-    d = draw_people(torch.arange(0, 48, 6), recipe["seed"], recipe["size"], Difficulty(**recipe["difficulty"]))
+    d = make_people(torch.arange(0, 48, 6), recipe["seed"], recipe["size"], Difficulty(**recipe["difficulty"]))
     coco = json.loads((folder/"person_keypoints_train.json").read_text())
     for i in range(8):
         pixels = np.asarray(Image.open(folder/"images/train"/coco["images"][6*i]["file_name"]), dtype=float)

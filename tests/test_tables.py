@@ -10,8 +10,8 @@ from semipose.errors import UserError
 from semipose.ledger import Resamples, example_entry, record
 from semipose.methods import METHODS
 from semipose.protocols import protocol, published
-from semipose.tables import (at_work, between, by_method, compute_figure, equal_said, failed_figure, family_table, gain_said, gains_figure, labels_figure, ledger_report, longer,
-                             main_figure, mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_said, shared_seeds, table_rows, there_said, variants)
+from semipose.tables import (at_work, between, by_method, compute_figure, equal_text, failed_figure, family_table, gain_text, gains_figure, labels_figure, ledger_report, longer,
+                             main_figure, mean_curve, one_terms, order_rows, pm, protocol_html, rows, seeds_text, shared_seeds, table_rows, there_text, variants)
 
 FAST = Resamples(60)
 
@@ -104,9 +104,9 @@ def test_unlike_networks_have_their_own_baseline_and_no_common_cost():
 def test_a_gain_of_fewer_seeds_says_so():
     es = [entry('supervised', s) for s in (10, 11)] + [entry('posecons', s, 30, 33, 36, gain=.1) for s in (11, 12, 14)]
     a, b = rows(es, FAST)
-    assert (a['seeds'], b['seeds']) == ('10, 11', '11, 12, 14') and gain_said(b).endswith('(1 of 3 seeds)') and not b['gain']['sure'] and gain_said(a) == ''
+    assert (a['seeds'], b['seeds']) == ('10, 11', '11, 12, 14') and gain_text(b).endswith('(1 of 3 seeds)') and not b['gain']['sure'] and gain_text(a) == ''
     assert '(1 of 3 seeds)' in protocol_html(es, FAST)
-    assert [seeds_said(x) for x in ((3,), (12, 10, 11), (1, 2, 5, 7, 8, 9))] == ['3', '10–12', '1, 2, 5, 7–9']
+    assert [seeds_text(x) for x in ((3,), (12, 10, 11), (1, 2, 5, 7, 8, 9))] == ['3', '10–12', '1, 2, 5, 7–9']
 
 def test_fewer_seeds_are_seen_from_the_same_line():
     es = [entry('supervised', s, 30 + 10*s, 30 + 10*s) for s in (0, 1)] + [entry('posecons', 1, 40, 44), entry('threshold_04', 1, 40, 41)]
@@ -232,7 +232,7 @@ def test_a_table_like_the_papers():
     assert 'PoseCons + JC Single, A+JC 42.1 52.3 57.3'.split() in cells, 'a gap where nothing ran'
     assert any('48.7 / 50.9' in ' '.join(c) for c in cells), 'a pair of two kinds has two numbers'
     assert 'published' not in family_table([entry('supervised', protocol='lsp-100')], 'Leeds Sports Pose')
-    assert family_table(es, 'drawn people') == '' and published('posedual_jc', 'coco-1k') == 44.6
+    assert family_table(es, 'synthetic people') == '' and published('posedual_jc', 'coco-1k') == 44.6
 
 def test_labels_on_the_axis():
     es = [entry('supervised', 0, 1, a, protocol=p, labeled=n) for p, n, a in (('lsp-100', 100, 5.), ('lsp-250', 250, 10.), ('lsp-500', 500, 20.))]
@@ -332,7 +332,7 @@ def test_each_network_of_an_unlike_pair_is_measured_against_its_own_kind():
     es = [entry(m, s, *ap) for s in (0, 1) for m, ap in (('supervised', (30, 31, 32)), ('supervised_other', (40, 42, 45)))]
     [r] = [r for r in rows([*es, *two], FAST) if r['method'] == 'posedual_unlike']
     assert [(k, g['difference']) for k, g in r['gains']] == [(1, 4.), (2, 5.)] and r['gain'] is None
-    assert gain_said(r).startswith('network 1 +4.0') and '; network 2 +5.0' in gain_said(r)
+    assert gain_text(r).startswith('network 1 +4.0') and '; network 2 +5.0' in gain_text(r)
 
 def test_the_failed_attempts_are_drawn_whichever_of_them_ran():
     assert 'AP over training of the failed attempts' in protocol_html([entry('supervised'), entry('hard_easy')], FAST)
@@ -368,8 +368,8 @@ def test_a_ranking_keeps_everything_where_no_seed_is_common():
 
 def test_equal_compute_names_the_seeds_that_it_is_of():
     r = dict(equal=38.7, equal_seeds='10–12', seeds='10–14', equal_gain=dict(difference=2.2, low=-4., high=9., sure=False, n=3), n=5)
-    assert equal_said(r) == '38.7 (10–12)' and equal_said(dict(r, seeds='10–12')) == '38.7' and equal_said(dict(r, equal_seeds='')) == '38.7'
-    assert there_said(r) == '+2.2 [-4.0, +9.0] (3 of 5)' and there_said(dict(r, n=3)) == '+2.2 [-4.0, +9.0]' and there_said(dict(r, equal_gain=None)) == ''
+    assert equal_text(r) == '38.7 (10–12)' and equal_text(dict(r, seeds='10–12')) == '38.7' and equal_text(dict(r, equal_seeds='')) == '38.7'
+    assert there_text(r) == '+2.2 [-4.0, +9.0] (3 of 5)' and there_text(dict(r, n=3)) == '+2.2 [-4.0, +9.0]' and there_text(dict(r, equal_gain=None)) == ''
 
 def test_an_entry_of_another_version_does_not_take_the_page_down():
     for odd in (dict(labels='many'), dict(size=5), dict(milestones=None), dict(batch=[32]), dict(lam='x'), dict(unheard_of=1)):

@@ -115,7 +115,7 @@ def test_writing_keeps_odd_sizes_readable(tmp_path):
     assert len(got) == 5 and got[0].shape == (42, 62, 3) and abs(int(got[4][20, 20, 0]) - 40) < 4
 
 
-# ---- drawn people that move ----
+# ---- synthetic people that move ----
 
 
 def test_a_frame_depends_on_seed_clip_and_number_alone():

@@ -19,12 +19,12 @@ from ..skeletons import COCO17
 __all__ = ['EASY', 'MEDIUM', 'HARD', 'DEMO', 'DIFFICULTIES', 'SIDE', 'CORE', 'EASE', 'POSES', 'SKIN', 'HAIR', 'CLOTH', 'COOL',
            'WARM', 'WALL', 'FLOOR', 'COVER', 'FACE', 'Difficulty', 'Dice', 'turn', 'sample_pose', 'sample_build',
            'bones', 'Parts', 'Shapes', 'sample_dress', 'Scene', 'stage', 'arrange', 'raster', 'shade', 'backdrop',
-           'paint', 'grainy', 'compose', 'Drawn', 'render', 'draw_people', 'synth_recipe', 'write_synth']
+           'paint', 'grainy', 'compose', 'SyntheticPeople', 'render', 'make_people', 'synth_recipe', 'write_synth']
 
 # %% ../../nbs/12_data.synth.ipynb #7407874b
 @dataclass(frozen=True)
 class Difficulty:
-    "What makes drawn people hard to read; every field has its own scale"
+    "What makes synthetic people hard to read; every field has its own scale"
     pose:float=.2                         # 0 standing and waving .. 1 acrobatics
     yaw:float=30.                         # largest turn of the body away from the camera, degrees; 180 = any way
     cues:float=1.                         # part of the people (0-1) whose left limbs are cool and right limbs warm
@@ -663,7 +663,7 @@ def _boxes(mask):
 
 # %% ../../nbs/12_data.synth.ipynb #b3f66579
 @dataclass
-class Drawn:
+class SyntheticPeople:
     "Drawn pictures and the truth about them"
     image:Tensor     # (B,3,H,W) uint8 RGB
     xy:Tensor        # (B,P,17,2) float32 joints, px (whole numbers are pixel centres), also where outside the picture
@@ -676,35 +676,35 @@ class Drawn:
 def render(
     scene:Scene,      # from `arrange`
     fine:int=2,       # samples per pixel and axis
-)->Drawn:
+)->SyntheticPeople:
     "Draw what was decided"
     P = scene.scale.shape[1]
     key = raster(scene.parts, scene.layer, P+1, scene.size, fine); front = key.amin(1)
     mask = _pool((key[:,:P] != _NOTHING).float(), fine) >= .5
-    return Drawn(compose(front, scene, fine), scene.joints[...,:2].float(), _visible(front, scene, fine), *_boxes(mask), scene.facing.float(), mask)
+    return SyntheticPeople(compose(front, scene, fine), scene.joints[...,:2].float(), _visible(front, scene, fine), *_boxes(mask), scene.facing.float(), mask)
 
-def draw_people(
+def make_people(
     index:Tensor,                        # (B,) whole numbers: which pictures
     seed:int=0,                          # another seed, other people
     size:tuple[int,int]=(96,72),         # picture (H,W), px
     difficulty:Difficulty=EASY,
     people:int=1,                        # in each picture, at most 16; the first stands in front
     device=None,                         # where to draw; None: where `index` is
-)->Drawn:                                # UserError for a size or a number of people that cannot be drawn
+)->SyntheticPeople:                                # UserError for a size or a number of people that cannot be drawn
     "Draw people with exact joints; picture i is a function of (seed, i) and of nothing else"
-    if not 1 <= people <= 16: raise UserError(f"draw_people: 'people' is {people}; 1 to 16 people fit into a picture.")
-    if len(size) != 2 or min(size) < 8: raise UserError(f"draw_people: 'size' is {size}; give (height, width), at least 8 pixels each.")
+    if not 1 <= people <= 16: raise UserError(f"make_people: 'people' is {people}; 1 to 16 people fit into a picture.")
+    if len(size) != 2 or min(size) < 8: raise UserError(f"make_people: 'size' is {size}; give (height, width), at least 8 pixels each.")
     index = torch.as_tensor(index, device=device).flatten(); size = tuple(int(v) for v in size)
     room = (96 if index.device.type=='cpu' else 512)*96*72                                     # px at once: bounds memory, fits caches
     some = [render(arrange(i, seed, size, difficulty, people)) for i in index.split(max(1, room//(size[0]*size[1]*people)))]
-    return Drawn(*(torch.cat([getattr(d, f) for d in some]) for f in Drawn.__dataclass_fields__))
+    return SyntheticPeople(*(torch.cat([getattr(d, f) for d in some]) for f in SyntheticPeople.__dataclass_fields__))
 
 # %% ../../nbs/12_data.synth.ipynb #67ddd322
 _DRAWING = 2            # goes up when the pictures change, so that an old folder is not mistaken for a new one
 _FIRST = dict(train=0, val=2**40)
 FACE = [k for k,j in enumerate(COCO17.joints) if j.endswith(('nose', 'eye', 'ear'))]
 
-def _records(d:Drawn, first:int, offset:int):
+def _records(d:SyntheticPeople, first:int, offset:int):
     "COCO's image and annotation records of a batch; a joint outside the picture is 0,0,0"
     (H, W), P, vis = d.image.shape[-2:], d.xy.shape[1], d.vis.double()[...,None]
     kp = torch.cat([torch.where(vis > 0, d.xy.double(), 0.), vis], -1).flatten(2).tolist()
@@ -719,14 +719,14 @@ def _write_split(folder, split, n, recipe, device, bar, batch=96):
     pictures = folder/'images'/split; pictures.mkdir(parents=True); images, notes = [], []
     for first in range(0, n, batch):
         index = torch.arange(first, min(n, first+batch)) + _FIRST[split]
-        d = draw_people(index, recipe['seed'], recipe['size'], Difficulty(**recipe['difficulty']), recipe['people'], device)
-        d = Drawn(*(v.cpu() for v in d.__dict__.values()))
+        d = make_people(index, recipe['seed'], recipe['size'], Difficulty(**recipe['difficulty']), recipe['people'], device)
+        d = SyntheticPeople(*(v.cpu() for v in d.__dict__.values()))
         if not recipe.get('face', True): d.vis[..., FACE] = 0
         im, an = _records(d, first + 1, 0 if split=='train' else 10_000_000)
         for record, pixels in zip(im, d.image.permute(0,2,3,1).numpy()): Image.fromarray(pixels).save(pictures/record['file_name'], quality=recipe['quality'])
         images += im; notes += an; bar.update(len(index))
     person = dict(id=1, name='person', supercategory='person', keypoints=list(COCO17.joints), skeleton=[[a+1, b+1] for a,b in COCO17.limbs])
-    info = dict(description=f'Drawn people ({split}), by semipose.data.synth; bbox and area from the amodal mask, segmentation empty', version='1.0')
+    info = dict(description=f'Synthetic people ({split}), by semipose.data.synth; bbox and area from the amodal mask, segmentation empty', version='1.0')
     (folder/f'person_keypoints_{split}.json').write_text(json.dumps(dict(info=info, licenses=[], images=images, annotations=notes, categories=[person])))
 
 def _already(folder:Path, recipe:dict)->bool:
@@ -736,13 +736,13 @@ def _already(folder:Path, recipe:dict)->bool:
     except (OSError, ValueError): raise UserError(f'{folder} already exists and has no readable synth.json, so it is not ours; choose another.') from None
     if there == recipe: return True
     differ = ', '.join(k for k in {**recipe, **there} if there.get(k) != recipe.get(k)) if isinstance(there, dict) else 'everything'
-    raise UserError(f'{folder} already holds drawn people of another recipe (synth.json differs in {differ}); choose another folder or remove it.')
+    raise UserError(f'{folder} already holds synthetic people of another recipe (synth.json differs in {differ}); choose another folder or remove it.')
 
 # %% ../../nbs/12_data.synth.ipynb #cad21779
 def synth_recipe(
     train:int=4000, val:int=500, seed:int=0, size:tuple[int,int]=(96,72), difficulty:Difficulty=EASY, people:int=1, face:bool=True, quality:int=92,   # as `write_synth`
 )->dict:                                 # what synth.json holds
-    "All that drawn people follow from"
+    "All that synthetic people follow from"
     recipe = dict(drawing=_DRAWING, train=train, val=val, seed=seed, size=list(size), people=people, quality=quality, difficulty=asdict(difficulty))
     return json.loads(json.dumps(recipe | ({} if face else dict(face=False))))
 
