@@ -18,7 +18,8 @@ from semipose.predict import as_crops, evaluating
 from semipose.protocols import protocol
 from semipose.run import synthetic_people, hardware, load_run, prepare, versions
 
-METHODS = ("start", "supervised", "naive", "posecons", "posecons_kept", "posecons_joined", "posedual_jc", "posedual_jc_kept")
+METHODS = ("start", "supervised", "naive", "naive_joined", "posecons", "posecons_kept", "posecons_joined", "posedual_jc",
+           "posedual_jc_kept", "posedual_jc_joined")
 BATCHES = 8     # of unlabelled people
 
 
