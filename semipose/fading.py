@@ -4,15 +4,19 @@
 
 # %% ../nbs/70_fading.ipynb #865db8b2
 from __future__ import annotations
+import re
 from collections.abc import Sequence
+from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import spearmanr
-from .ledger import Entry
+from .ledger import Entry, paired, read_ledger
 from .loop import SCHEDULES
+from .methods import title
 
 # %% auto #0
-__all__ = ['leak', 'effort', 'fade', 'shares', 'fit_fade', 'foretell']
+__all__ = ['AXES', 'DEMO', 'leak', 'effort', 'fade', 'shares', 'fit_fade', 'foretell', 'cell_name', 'read_map', 'cell_text',
+           'map_table']
 
 # %% ../nbs/70_fading.ipynb #3f616037
 def leak(
@@ -72,3 +76,54 @@ def foretell(
             rho, p = spearmanr(values, end)
             out.append(dict(name=name, step=entries[0].curve[i]['step'], rho=float(rho), p=float(p)))
     return out
+
+# %% ../nbs/70_fading.ipynb #84174477
+AXES = dict(    # setting of the demo -> its values; None: all labels
+    labels=(8, 16, 32, 64, 128, None),
+    weight=(.25, .5, 1, 2, 4),
+    view=(30, 60, 90, 120),
+    steps=(150, 300, 600, 1200))
+DEMO = dict(labels=16, weight=1, view=60, steps=600)    # the value that the demo has
+
+def cell_name(axis:str, value)->str: return f'{axis}-{"all" if value is None else f"{value:g}"}'    # a folder of results/map
+
+# %% ../nbs/70_fading.ipynb #5461e2b6
+def read_map(
+    results,                        # the folder of the ledgers
+    axis:str,                       # in AXES
+    seeds:Sequence[int]=range(10),  # all of which a cell needs
+)->dict:                            # value -> method -> its entries, those that have every seed
+    "What has been trained along an axis"
+    out = {}
+    for value in AXES[axis]:
+        mine = value == DEMO[axis]
+        folder = Path(results)/('trials' if mine else f'map/{cell_name(axis, value)}')
+        found = {}
+        for e in read_ledger(folder)[0]:
+            if e.protocol.startswith('demo'): found.setdefault(re.sub(r'_turn\d+$', '', e.method), []).append(e)
+        out[value] = {m: sorted(es, key=lambda e: e.seed) for m, es in found.items() if {e.seed for e in es} >= set(seeds)}
+    return out
+
+# %% ../nbs/70_fading.ipynb #65285cdf
+def cell_text(
+    baseline:Sequence[Entry],   # supervised training of the cell
+    entries:Sequence[Entry],    # of one method there
+    resample=None,
+)->str:                         # e.g. '+4.4 [+3.1, +5.9] 10/0/0'
+    "Gain with its interval; how many held, faded, collapsed"
+    d = paired(baseline, entries, resample)
+    fates = [sum(e.outcome == word for e in entries) for word in ('held', 'faded', 'collapsed')]
+    return f'{d["difference"]:+.1f} [{d["low"]:+.1f}, {d["high"]:+.1f}] {"/".join(map(str, fates))}'
+
+def map_table(
+    cells:dict,                 # of `read_map`
+    methods:Sequence[str],
+    resample=None,
+)->str:                         # markdown
+    "Methods down, values across"
+    heads = ['all' if v is None else f'{v:g}' for v in cells]
+    lines = []
+    for m in methods:
+        texts = [cell_text(c['supervised'], c[m], resample) if m in c and 'supervised' in c else '' for c in cells.values()]
+        lines.append(f'| {title(m)} | {" | ".join(texts)} |')
+    return '\n'.join([f'| method | {" | ".join(heads)} |', '|---'*(len(heads)+1) + '|', *lines])
