@@ -13,8 +13,8 @@ from .geometry import flip_joints, invert, move
 from .codecs import peaks, response
 from .views import Draw, carry, joints_in
 from .losses import mse
-from .motion import (assemble, carry_along, flow_stride, follow, redraw, sample, trust, trust_along)
-from .teaching import Along, Crops, Term, Way, scaled
+from .motion import assemble, carry_along, flow_stride, follow, redraw, sample, trust, trust_along
+from .teaching import Along, Crops, Term, Way
 
 # %% auto #0
 __all__ = ['TURNED', 'Motion', 'way_of', 'pick', 'Neighbour', 'Unordered', 'robust_mean', 'Gathered', 'several', 'MedianOfFive',
