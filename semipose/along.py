@@ -8,13 +8,14 @@ import math
 from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from .errors import UserError
 from .geometry import flip_joints, invert, move
 from .codecs import peaks, response
 from .views import Draw, carry, joints_in
 from .losses import mse
 from .motion import assemble, carry_along, flow_stride, follow, redraw, sample, trust, trust_along
-from .teaching import Along, Crops, Term, Way
+from .teaching import Along, Term, Way
 
 # %% auto #0
 __all__ = ['TURNED', 'Motion', 'way_of', 'pick', 'Neighbour', 'Unordered', 'robust_mean', 'Gathered', 'several', 'MedianOfFive',
@@ -158,11 +159,14 @@ def soft_joints(
     heat:Tensor,            # (B,K*planes,h,w)
     codec,
     sharp:float=40.,        # per unit of height; of the peer, 1000 per unit of a bump of sum 1 and sigma 2: 40
+    fine:int=4,             # steps in a heatmap px, between which is interpolated
 )->Tensor:                  # (B,K,2) crop px
     "Where heatmaps are highest, with a gradient"
     h = response(codec, heat)
+    unit = codec.unit(h.shape[-2:])
+    h = F.interpolate(h, [fine*(s - 1) + 1 for s in h.shape[-2:]], mode='bicubic', align_corners=True)
     p = (sharp*h).flatten(2).softmax(-1).view_as(h)
-    at = [torch.arange(s, device=h.device, dtype=h.dtype)*u for s, u in zip(h.shape[:1:-1], codec.unit(h.shape[-2:]))]
+    at = [torch.arange(s, device=h.device, dtype=h.dtype)*u/fine for s, u in zip(h.shape[:1:-1], unit)]
     return torch.stack([(p.sum(-2)*at[0]).sum(-1), (p.sum(-1)*at[1]).sum(-1)], -1)
 
 @dataclass(frozen=True)
