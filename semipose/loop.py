@@ -81,11 +81,13 @@ def learner(
     amp:bool=False,             # mixed precision
     start:int=0,                # first step
     cbs=(),                     # more callbacks, e.g. Watch
+    poses=None,                 # the labelled poses, for methods whose terms learn from all of them, see `Crops`
 )->Learner:                     # learn.teaching is the Teaching callback
     "Everything that trains, in one fastai Learner"
     peers.to(device, memory_format=torch.channels_last)
     train = Intervals(stream, every, start)
-    teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start, lam=lam)
+    teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start, lam=lam,
+                     poses=poses)
     learn = Learner(Loaders(train, device), peers, loss_func=given, lr=lr, train_bn=False, wd_bn_bias=True,
                     opt_func=partial(OptimWrapper, opt=OPTIMISERS[optimiser], weight_decay=wd), default_cbs=False,
                     cbs=[TrainEvalCallback(), teach, *([Mixed()] if amp else []), *cbs])

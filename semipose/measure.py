@@ -12,18 +12,21 @@ import torch
 from fastai.torch_core import patch
 from .codecs import response
 from .evaluate.coco import Matches, coco_results, judge
+from .errors import UserError
 from .evaluate.mpii import NOT_IN_MEAN, pck_table
+from .evaluate.video import jitter
 from .files import whole
 from .metrics import pck, torso
 from .data.core import People
 from .data.mpii import head_size
+from .data.tracks import Filmed
 from .people import Data, kept, val_key
 from .predict import look, predict_all, reestimated
 from .protocols import Protocol
 from .watch import foreground, peak_histogram
 
 # %% auto #0
-__all__ = ['MEASURES', 'score', 'has_heads', 'by_heads', 'Strip', 'Evaluate']
+__all__ = ['MEASURES', 'score', 'has_heads', 'by_heads', 'by_motion', 'Strip', 'Evaluate']
 
 # %% ../nbs/65_measure.ipynb #d8518874
 def score(
@@ -45,7 +48,8 @@ def score(
     hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
     ten = {k: 100*v if v >= 0 else v for k,v in ten.items()}
     near = 100*float(hits.sum()/counts.sum()) if counts.any() else -1.
-    return {**ten, 'PCK@0.2': near, 'peak': float(found.score[:, keep].mean()), **by_heads(people, found.xy)}, who
+    return {**ten, 'PCK@0.2': near, 'peak': float(found.score[:, keep].mean()), **by_heads(people, found.xy),
+            **by_motion(people, found.xy)}, who
 
 def has_heads(people:People)->bool: return people.head is not None and bool(np.isfinite(people.head).all(1).any())
 
@@ -57,6 +61,16 @@ def by_heads(
     if not has_heads(people): return {}
     mean = pck_table(xy, people.xy, people.vis, head_size(people), people.skeleton, .5, NOT_IN_MEAN)['Mean']
     return {'PCKh@0.5': mean if np.isfinite(mean) else -1.}
+
+# %% ../nbs/65_measure.ipynb #befba137
+def by_motion(
+    people:People,      # the truth
+    xy,                 # (N,K,2) what was predicted, image px
+)->dict[str,float]:     # 'jitter': px a frame^2, see `evaluate.video`; empty where nobody is in three frames in a row
+    "How restless predictions on clips are"
+    if not isinstance(people, Filmed): return {}
+    try: return dict(jitter=jitter(people, np.asarray(xy))['jitter'])
+    except UserError: return {}
 
 # %% ../nbs/65_measure.ipynb #1b4ba367
 class Strip:
@@ -98,7 +112,7 @@ class Strip:
             np.savez_compressed(f, crops=crops, heat=np.stack(heat), steps=np.asarray(steps), **each)
 
 # %% ../nbs/65_measure.ipynb #8eeb288b
-MEASURES = dict(ap='AP', pck='PCK@0.2', pckh='PCKh@0.5')   # of a row of the log -> of `score`
+MEASURES = dict(ap='AP', pck='PCK@0.2', pckh='PCKh@0.5', jitter='jitter')   # of a row of the log -> of `score`
 
 class Evaluate:
     "Accuracy on validation, peaks on labelled and unlabelled people, and a strip of the same few heatmaps"

@@ -13,13 +13,14 @@ from .views import (A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, A
                             JointOcclude, View)
 from .teaching import (Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, BothSee,
                                Foreground, Certain, Reweighted)
+from .along import LabelsTravel, MedianOfFive, Neighbour, PosePCA, Temporal, Unordered
 
 # %% auto #0
 __all__ = ['ROWS', 'METHODS', 'GROUPS', 'SPARE', 'ALONE', 'ONE', 'ONE_JC', 'TWO', 'TWO_JC', 'EQUAL', 'A1', 'A2', 'A3', 'A4', 'B1',
-           'B2', 'C', 'D1', 'D2', 'D3', 'UNLIKE', 'FOUR', 'A90', 'A120', 'NOTHING', 'JC_RELEASED', 'JC_HARD', 'JO_HARD',
-           'SHIPPED', 'Row', 'add', 'method', 'row_of', 'title', 'color', 'line_of', 'is_todays', 'own', 'is_unlike',
-           'kinds', 'second_of', 'table', 'teacher', 'mean_of', 'counted', 'formula', 'Cost', 'sources', 'cost',
-           'equal_compute', 'line', 'parts', 'facts']
+           'B2', 'C', 'D1', 'D2', 'D3', 'UNLIKE', 'FOUR', 'A90', 'A120', 'NOTHING', 'NEIGHBOUR', 'MEDIAN', 'TRAVEL',
+           'JUMP', 'POSE', 'JC_RELEASED', 'JC_HARD', 'JO_HARD', 'SHIPPED', 'Row', 'add', 'method', 'row_of', 'title',
+           'color', 'line_of', 'is_todays', 'own', 'is_unlike', 'kinds', 'second_of', 'table', 'teacher', 'mean_of',
+           'counted', 'formula', 'Cost', 'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
 
 # %% ../nbs/43_methods.ipynb #8aefa299
 @dataclass(frozen=True)
@@ -198,6 +199,24 @@ add('pairs',
     Row('pair_nothing',   'A30 to nothing',               Method(Self(), A30, (NOTHING,))),
     color='olive', role='trial')
 
+# %% ../nbs/43_methods.ipynb #038a258d
+NEIGHBOUR, MEDIAN, TRAVEL, JUMP, POSE = Neighbour(), MedianOfFive(), LabelsTravel(), Temporal(), PosePCA()
+
+add('video',
+    Row('neighbour',           'Neighbour',            replace(ONE, along=NEIGHBOUR)),
+    Row('median_of_five',      'Median of five',       replace(ONE, along=MEDIAN, drawn=True)),
+    Row('labels_travel',       'Labels travel',        replace(ALONE, terms=(TRAVEL,))),
+    Row('temporal',            'Lightning Pose, temporal',   replace(ALONE, terms=(JUMP,))),
+    Row('pose_pca',            'Lightning Pose, pose PCA',   replace(ALONE, terms=(POSE,))),
+    Row('frames',              'PoseCons, pairs without order', replace(ONE, along=Unordered())),
+    Row('posedual_jc_neighbour', 'PoseDual + JC, neighbour', replace(TWO_JC, along=NEIGHBOUR)),
+    Row('posedual_jc_median',  'PoseDual + JC, median of five', replace(TWO_JC, along=MEDIAN, drawn=True)),
+    Row('posedual_jc_travel',  'PoseDual + JC, labels travel', replace(TWO_JC, terms=(TRAVEL,))),
+    Row('posedual_jc_temporal', 'PoseDual + JC, temporal', replace(TWO_JC, terms=(JUMP,))),
+    Row('posedual_jc_pca',     'PoseDual + JC, pose PCA', replace(TWO_JC, terms=(POSE,))),
+    Row('posedual_jc_frames',  'PoseDual + JC, pairs without order', replace(TWO_JC, along=Unordered())),
+    color='teal', role='trial')
+
 # %% ../nbs/43_methods.ipynb #b92eb121
 JC_RELEASED = JointCutout(5, released=2, channels=24)   # COCO's and MPII's joints together are 24
 JC_HARD, JO_HARD = JC_RELEASED >> A60_RELEASED, JointOcclude(2, released=True) >> A60_RELEASED
@@ -302,7 +321,7 @@ def teacher(m:Method)->str:         # e.g. 'Average(0.99)', 'Frozen, drawn', 'Pe
     height = f', {"height 1" if m.height == "one" else "as high"}' if m.height else ''
     decay = f'({m.decay})' if m.decay else ''
     return (type(m.teacher).__name__ + decay + f', {m.carried}'*bool(m.carried) + ', drawn'*m.drawn + height
-            + ', evaluation'*m.evaluation + ', joined'*m.joined)
+            + ', evaluation'*m.evaluation + ', joined'*m.joined + (f', {m.along.name}' if m.along else ''))
 def mean_of(views:tuple)->str:      # e.g. 'A30', 'mean of 8, x0.9 to x1.3 mirrored'
     return str(views[0]) if len(views) == 1 else f'mean of {len(views)}, {views[0]} to {views[-1]}'
 def counted(weight)->str:           # e.g. 'Everything', 'Confident(0.4)', 'Reweighted'
@@ -316,7 +335,8 @@ def formula(
     part = lambda f, s: s if f == 1 else f'{f:g} {s}'
     n = len(m.student_views)
     unlabeled = f' + {part(m.cons, "U" if n == 1 else f"sum of {n} U")}' if n else ''
-    return part(m.sup, 'S') + unlabeled + (' each' if m.nets > 1 else '')
+    more = ''.join(f' + {t.name}' for t in m.terms)
+    return part(m.sup, 'S') + unlabeled + more + (' each' if m.nets > 1 else '')
 
 # %% ../nbs/43_methods.ipynb #8ed9a9f9
 class Cost(NamedTuple):
@@ -339,8 +359,10 @@ def cost(
 )->Cost:
     "What a step costs"
     m, (known, unknown) = method(m) if isinstance(m, str) else m, getattr(p, 'batch', p)
-    students = m.nets*(known*len(m.labeled_views) + unknown*len(m.student_views))
-    teach = unknown*len(m.teacher_views)*len(sources(m))
+    if m.asks.get('pairs'): unknown = 2*max(unknown//2, 1)      # each pair is taught both ways
+    more = sum(t.count(known, unknown) for t in m.terms)
+    students = m.nets*(known*len(m.labeled_views) + unknown*len(m.student_views) + more)
+    teach = unknown*len(m.teacher_views)*len(sources(m))*(m.along.times if m.along else 1)
     both = teach if m.teacher.gradient else 0
     again = teach if m.teacher.gradient and m.hides else 0       # once more, to know what to hide
     return Cost(students + teach + again, students + both)
@@ -387,6 +409,7 @@ def facts(
                 'student sees': on(m.student_views, ', '.join(map(str, m.student_views)))}
     networks = f' ({" + ".join(kinds(m, m.nets))})'*bool(m.networks)
     out |= {'counts': counted(m.weight), 'networks': f'{m.nets}{networks}', 'loss': formula(m)}
+    if m.along or m.terms: out['of clips'] = ', '.join(map(repr, filter(None, (m.along, *m.terms))))
     for v in views: out |= parts(v)
     return out | {'cost': f'{one.forward} pictures forward and {one.backward} of them backward for each labelled and '
                           f'unlabelled person, {one.work/alone.work:.3g} times the work of supervised'}

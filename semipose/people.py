@@ -18,15 +18,19 @@ from .data.pictures import BOX_SCORE
 from .data.reading import Reading, reading
 from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.streams import Split, split_first, split_seeded
+from .data.moving import write_clips
+from .data.pairs import Film
 from .data.synth import write_synth
+from .data.tracks import Filmed, cut_clips
+from .footage import as_filmed, film_of
 from .methods import METHODS
 from .protocols import Protocol
 from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_recipe
 
 # %% auto #0
-__all__ = ['CACHE', 'Data', 'prepare', 'kept', 'readers', 'joints_of', 'check_people', 'choose_labeled', 'val_key', 'val_of',
-           'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on',
-           'shared_note', 'as_begun', 'same_split', 'synthetic_people']
+__all__ = ['CACHE', 'Data', 'prepare', 'kept', 'readers', 'film_in', 'joints_of', 'check_people', 'choose_labeled', 'val_key',
+           'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own',
+           'trained_on', 'shared_note', 'as_begun', 'same_split', 'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -40,6 +44,7 @@ class Data:
     others:Crops|None       # unlabelled people from another folder
     source:dict             # where they come from: data, labels, unlabeled, boxes as given to `prepare`
     reading:Reading|None=None   # what was read, in a paragraph
+    film:Film|None=None         # of `film_in`, once it was asked for
 
     @property
     def skeleton(self)->Skeleton: return self.train.skeleton
@@ -73,7 +78,7 @@ def prepare(
         raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: '
                         'give --unlabeled too, or leave --boxes out.')
     train, val, note = read_any_train_val(data, labels)
-    train, val = (replace(people, skeleton=joints_of(people.skeleton, p, begun)) for people in (train, val))
+    train, val = (replace(as_filmed(q), skeleton=joints_of(q.skeleton, p, begun)) for q in (train, val))
     check_people(train, val)
     split = choose_labeled(p, train, seed)
     least = BOX_SCORE if p.box_score is None else p.box_score
@@ -88,7 +93,9 @@ def prepare(
 
 # %% ../nbs/64_people.ipynb #894de31c
 def kept(crops:Crops|None, progress:bool=True)->Crops|None:    # in memory where they fit
-    return crops.cache(progress) if crops is not None and crops.fits(CACHE) else crops
+    if crops is None or not crops.fits(CACHE): return crops
+    inside = isinstance(crops.people, Filmed) and any('#' in f for f in crops.people.files)     # frames of a video file
+    return cut_clips(crops.people, crops.size, crops.pad, progress=progress) if inside else crops.cache(progress)
 
 def readers(
     *streams,   # (crops or None, how many of them make a batch)
@@ -101,6 +108,25 @@ def readers(
     try: room = shutil.disk_usage('/dev/shm').free//waiting     # two batches of each wait, two are made
     except OSError: room = 8
     return max(min(8, (os.cpu_count() or 1) - 1, room), 0)
+
+# %% ../nbs/64_people.ipynb #c37106ea
+def film_in(
+    data:Data,
+    name:str='',        # of the method that asks, for the sentence
+)->Film:                # UserError if there is no video among the unlabelled people
+    "The motion between the unlabelled people of a run, followed once; labels are those that may be used"
+    if data.film is not None: return data.film
+    crops, labeled = data.others, ()
+    if crops is None:
+        rows = data.split.unlabeled
+        crops, labeled = data.crops.subset(rows), np.flatnonzero(np.isin(rows, data.split.labeled))
+    if not isinstance(crops.people, Filmed):
+        raise UserError(f'{name} learns from neighbouring frames, and {crops.people.folder} holds single pictures: '
+                        'give a COCO file whose images have "video" and "frame", or choose another method.')
+    place = data.source.get('data')
+    drawn = place is not None and (Path(place)/'synth.json').is_file()
+    data.film = film_of(crops, labeled, Path(place)/'.flow' if drawn else None)
+    return data.film
 
 # %% ../nbs/64_people.ipynb #8b8436d4
 def joints_of(
@@ -313,7 +339,7 @@ def trained_on(
     split = json.loads((Path(folder)/'split.json').read_text())
     taught = {a: 2 for a in split['labeled']}
     m = METHODS.get(recipe['method'])
-    unseen = m is not None and not m.student_views     # learns from no unlabelled picture
+    unseen = m is not None and not m.student_views and not m.asks      # learns from no unlabelled picture
     if not unseen and who['others'] is None: taught = {**{a: 1 for a in split['unlabeled']}, **taught}
     known = {}
     for (_, a), mark in zip(who['train'].keys, who['train'].marks):
@@ -351,7 +377,7 @@ def as_begun(
     train, val, said = people_of(folder, recipe)
     if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
     # mirrored as it was begun
-    train, val = (replace(people, skeleton=data.train.skeleton) for people in (train, val))
+    train, val = (replace(as_filmed(people), skeleton=data.train.skeleton) for people in (train, val))
     if progress:
         print(f'The run goes on with the people that it was begun with, {len(train):,} to train on and '
               f'{len(val.posed):,} to validate on; '
@@ -378,5 +404,5 @@ def synthetic_people(
     "The people of a protocol that draws its own, drawn once"
     folder = Path(folder or synthetic_folder(p, seed))
     with turn(folder.with_name(f'.{folder.name}')):
-        write_synth(folder, **drawing_of(p, seed), progress=progress)
+        (write_clips if p.frames else write_synth)(folder, **drawing_of(p, seed), progress=progress)
     return folder

@@ -28,6 +28,7 @@ class PeopleSettings:
     val_people:int|None = None          # synthetic people only
     difficulty:str|None = None          # synthetic people only: a name in data.synth.DIFFICULTIES
     face:bool = True                    # synthetic people only: are nose, eyes and ears annotated?
+    frames:int|None = None              # synthetic people only: frames of each clip; None = single pictures
     labels:int|None = None              # labelled people; None = all of them
     choose:str = 'seeded'               # which: 'seeded' permutation, or the 'first' of the file (the paper's)
     heldout:float = 0.                  # share of the labels kept aside to choose the best checkpoint on; 0 = none
@@ -78,6 +79,10 @@ def _faults(p:Protocol):    # sentences
         if v is not None and v < 1: yield f'{field}={v}; it must be at least 1.'
     for n, e, what in ((p.steps, p.every, 'steps'), (p.start_steps, p.start_every or p.every, 'start_steps')):
         if n % e: yield f'{what}={n} is not a whole number of stretches of {e} steps; change {what} or every.'
+    for field in ('train_people', 'val_people'):
+        n = getattr(p, field)
+        if p.frames and (p.frames < 2 or (n or 0) % p.frames):
+            yield f'{field}={n} and frames={p.frames}; clips have two frames or more, and people are whole clips.'
     if p.choose not in ('seeded', 'first'): yield f"choose={p.choose!r}; it is 'seeded' or 'first'."
     if list(p.milestones) != sorted(p.milestones) or not all(0 < m < 1 for m in p.milestones):
         yield f'milestones={p.milestones}; they are growing shares of the steps between 0 and 1, such as 0.7, 0.9.'
@@ -251,6 +256,7 @@ _DEMO = dict(data='drawn', train_people=4000, val_people=500, difficulty='demo',
              size=(64,48), net='tiny', width=24, sigma=1.5, batch=(16,24), start_steps=300, start_every=150,
              start_lr=3e-3, steps=600, every=150, lr=1e-3, schedule='onecycle', optimiser='adamw', other='tiny',
              other_width=48)
+_CLIPS = dict(_DEMO, train_people=2400, val_people=600, frames=24)      # a hundred clips, and twenty-five
 _DRAWN = dict(data='drawn', train_people=40_000, val_people=2000, difficulty='medium',
               size=(128,96), sigma=1.5, other='resnet50', start_steps=2000, start_every=1000, steps=6000, every=1000,
               schedule='onecycle')
@@ -258,6 +264,7 @@ _DRAWN = dict(data='drawn', train_people=40_000, val_people=2000, difficulty='me
 # %% ../nbs/62_protocols.ipynb #5eb2e7da
 PROTOCOLS = {p.name: p for p in (
     Protocol('demo', 'Drawn people, 16 labels', labels=16, **_DEMO),
+    Protocol('demo-video', 'Drawn clips, 16 labels', labels=16, **_CLIPS),
     Protocol('drawn', 'Drawn people, 100 labels', labels=100, **_DRAWN),
     Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, **_SMALL),
     Protocol('lsp-100', 'Leeds Sports Pose, 100 labels', labels=100, **_LSP),

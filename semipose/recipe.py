@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 import torch
 from .errors import UserError
+from .data.moving import clips_recipe
 from .data.synth import DIFFICULTIES, synth_recipe
 from .methods import METHODS, line_of, method as find_method, own, second_of, title
 from .protocols import PER_METHOD, SECOND, Protocol, with_budget
@@ -411,9 +412,12 @@ def synthetic_folder(
 def drawing_of(
     p:Protocol,     # of synthetic people
     seed:int,
-)->dict:            # of `write_synth`
+)->dict:            # of `write_synth`, or of `write_clips`
     "What it draws"
     size, difficulty = tuple(3*s//2 for s in p.size), DIFFICULTIES[p.difficulty or 'easy']
+    if n := p.frames:
+        return dict(train=p.train_people//n, val=p.val_people//n, length=n, seed=seed, size=size, difficulty=difficulty,
+                    face=p.face)
     return dict(train=p.train_people, val=p.val_people, seed=seed, size=size, difficulty=difficulty, face=p.face)
 
 def is_synthetic(
@@ -424,7 +428,7 @@ def is_synthetic(
     "Are these the people that the protocol draws for this seed? Told by the note that `write_synth` leaves"
     try: note = json.loads((Path(data)/'synth.json').read_text())
     except (OSError, ValueError): return Path(data).resolve().name == synthetic_folder(p, seed).name
-    return note == synth_recipe(**drawing_of(p, seed))
+    return note == (clips_recipe if p.frames else synth_recipe)(**drawing_of(p, seed))
 
 # %% ../nbs/63_recipe.ipynb #a7a4231e
 def unusual(

@@ -17,13 +17,15 @@ from .files import make_folder, only_writer
 from .skeletons import Skeleton
 from .data.coco import write_json
 from .data.streams import Streams
+from .footage import FilmedStreams
 from .loop import Restore, fit, learner, save_state, save_weights
 from .methods import kinds, method as find_method, title
 from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
 from .recipe import (Recipe, at, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
                              versions)
-from .people import Data, as_begun, synthetic_people, joints_of, prepare, readers, same_split, save_who
+from .people import (Data, as_begun, film_in, synthetic_people, joints_of, prepare, readers, same_split,
+                             save_who)
 from .measure import Evaluate, has_heads
 from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of,
                                pick_device, step_sentence)
@@ -251,6 +253,7 @@ def _prepared(recipe:Recipe, data:Data, begun:Recipe|None)->tuple:  # the recipe
                         'prepare them with this protocol, or give the folder.')
     recipe = changed(recipe, skeleton=sk.to_coco(), supervised=data.supervised.tolist(), sigmas=list(sk.sigmas))
     networks = kinds(m, recipe.nets)
+    if m.asks: film_in(data, recipe.method)     # before anything is written
     peers = peers_of(p, len(sk), recipe.nets, recipe.seed, networks, **m.copies)
     if recipe.start: begin_from(peers, recipe.start, networks)
     # an epoch: once over the unlabelled people
@@ -271,10 +274,12 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
     labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
     ahead = readers(*zip((labeled, unlabeled), p.batch))
     stream = Streams(labeled, unlabeled, p.batch, recipe.steps, recipe.seed, 0, ahead)
+    if m.asks: stream = FilmedStreams(stream, film_in(data, recipe.method), m.asks)
     more = [keeper.watch, bar, *([old] if old else []), *([cbs] if isinstance(cbs, Callback) else cbs)]
     with StopAfterStep() as stop:
         learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, recipe.every, recipe.lr, p.lam,
-                        p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop])
+                        p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop],
+                        poses=(labeled.xy, labeled.vis) if m.terms else None)
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
             if stop.asked: raise KeyboardInterrupt from None    # processes that read ahead have heard it too

@@ -22,9 +22,9 @@ from .losses import deep, Terms
 
 # %% auto #0
 __all__ = ['LATER', 'Teacher', 'Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Weight', 'Everything',
-           'Confident', 'BothSee', 'Foreground', 'Certain', 'Reweighted', 'check_method', 'as_tuple', 'Method',
-           'Sampler', 'TeacherForward', 'full', 'last', 'Crops', 'scaled', 'times', 'Made', 'in_float32', 'constant',
-           'Step', 'Teaching', 'mix', 'given', 'one_batch']
+           'Confident', 'BothSee', 'Foreground', 'Certain', 'Reweighted', 'Along', 'Way', 'Term', 'check_method',
+           'as_tuple', 'Method', 'Sampler', 'TeacherForward', 'full', 'last', 'Crops', 'scaled', 'times', 'believed',
+           'Made', 'in_float32', 'constant', 'Step', 'Teaching', 'mix', 'given', 'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
 LATER = float('inf')        # a step late enough for every teacher
@@ -166,6 +166,48 @@ class Reweighted(Weight):
         size = heat[0,0].numel()
         return torch.where(front, size/(2*n.clamp(min=1)), size/(2*(size-n).clamp(min=1))).sqrt()
 
+# %% ../nbs/41_teaching.ipynb #86ca1f39
+class Along:
+    "Which frames of a clip teach which: a base class, with what holds unless a class says otherwise"
+    asks = None     # (name, frames apart) of what it reads in a batch; None: single pictures alone
+    drawn = False   # does it give joints, so that its targets must be drawn anew?
+    times = 1       # frames that teachers see for one that a student sees
+    def frames(self,
+        x:dict,             # the batch: labeled, unlabeled (B,3,Hr,Wr); what it asks for, by name
+    )->tuple:               # the batch: `unlabeled` for students, `teacher` for teachers; a `Way`, or None: the same frames
+        return x, None
+
+class Way:
+    "From the frames that teachers see to those that students see: a base class"
+    def draws(self, draws:list)->list: return draws         # of Draw: the students' easy views -> the teachers'
+    def own(self, heat:Tensor)->Tensor: return heat         # answers to all frames -> to one for each student
+    def joints(self,
+        xy:Tensor,          # (R,K,2) joints that teachers found, roomy px of their frames
+    )->tuple[Tensor,Tensor]:    # (B,K,2) roomy px of the students' frames; (B,K) in [0,1] how far that is to be believed
+        raise NotImplementedError(f'{type(self).__name__} does not say where joints go.')
+    def carry(self,
+        heat:Tensor,        # (R,K,h,w) of the teachers' easy view
+        easy:Draw, hard:Draw, codec, flip_index, mode:str,      # as `views.carry`
+    )->Tensor:              # (B,K,h,w) in the student's frame and view
+        raise NotImplementedError(f'{type(self).__name__} does not carry heatmaps.')
+    def trust(self, size:tuple[int,int], codec, hard:Draw)->Tensor|None:   # (B,1,h,w) in [0,1], of each pixel carried
+        return None
+
+class Term:
+    "What else is asked of the networks: a base class. Each network answers `pictures`, and `loss` reads the answer"
+    name = ''       # in the log, before the network's number
+    asks = None     # as of `Along`
+    def pictures(self,
+        crops:Crops,        # codec, size, mirror pairs, supervised joints
+        x:dict,             # the batch
+        generator,          # torch.Generator of the device
+    )->tuple|None:          # (n,3,H,W), and what `loss` must know; None: this batch has nothing to ask
+        raise NotImplementedError(f'{type(self).__name__} does not say what it shows.')
+    def loss(self, crops:Crops, heat:Tensor, known)->Tensor:    # scalar
+        raise NotImplementedError(f'{type(self).__name__} has no loss.')
+    def share(self, crops:Crops)->float: return crops.lam       # its factor in the total
+    def count(self, known:int, unknown:int)->int: return 0      # pictures of a step, for `methods.cost`
+
 # %% ../nbs/41_teaching.ipynb #3dc37ee4
 def check_method(
     m:Method,   # any; UserError or ValueError says what does not go together
@@ -178,6 +220,14 @@ def check_method(
         if m.nets < part.least:
             raise UserError(f'A method with {part} needs {part.least} networks or more, and nets={m.nets}: '
                             f'leave nets out, or give {part.least}.')
+    for part, kind in ((m.along, Along), *((t, Term) for t in m.terms)):
+        if part is None and kind is Along or isinstance(part, kind): continue
+        name = kind.__name__
+        raise UserError(f'{part!r} is no {name}: derive its class from `semipose.teaching.{name}`.')
+    if m.along and (not m.student_views or m.teacher.gradient or m.along.drawn and not m.drawn):
+        raise ValueError('Frames teach frames by a constant teacher and student views; a mean of joints is drawn anew.')
+    if len(m.asks) < len({p.asks for p in (m.along, *m.terms) if p is not None and p.asks}):
+        raise ValueError('Two parts of a method want frames of one name, differently far apart.')
     if set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets:
         raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
     if m.together and len({v.steps[-1] for v in m.student_views}) != 1:
@@ -211,6 +261,8 @@ class Method:
     joined:bool = False                 # labelled and student crops share one forward; published: each has its own
     together:bool = False               # the student views share one sample of their last step
     networks:tuple = ()                 # of each network the protocol's field, 'net' or 'other'; the last for all more
+    along:Any = None                    # Along: which frames of a clip teach which; None: a picture teaches itself
+    terms:tuple = ()                    # of Term: what else is asked of the networks, beside teachers and labels
 
     def __post_init__(self): check_method(self)
     @property
@@ -221,6 +273,9 @@ class Method:
     def hides(self)->bool: return any(v.needs_joints for v in self.student_views)   # what its teachers find?
     @property
     def mode(self)->str: return self.carried or 'bilinear'                          # of `carry`
+    @property
+    def asks(self)->dict:   # name in the batch -> frames apart: what it wants of clips, see `Along`
+        return dict(part.asks for part in (self.along, *self.terms) if part is not None and part.asks)
     @property
     def decay(self)->float|None: return self.teacher.decay
     @property
@@ -322,6 +377,7 @@ class Crops:
     supervised:Any = None       # (K,) 0 or 1: joints that some label supervises; others are never taught. None: all
     mirror:bool = True          # may views be mirrored?
     lam:float = 1.              # weight of the unlabelled loss, of the protocol (published: 1)
+    poses:Any = None            # (n,K,2) roomy px, (n,K) vis: the labelled poses, for terms that learn from all of them
 
     @property
     def heat_size(self)->tuple: return tuple(s//self.codec.stride for s in self.size)
@@ -342,10 +398,12 @@ class Crops:
         m, K = self.method, len(self.flip_index)
         easy = [sampler(v) for v in m.teacher_views]
         return easy, sampler.together(m.student_views, K) if m.together else [sampler(v, K) for v in m.student_views]
-    def hide(self, hard, heats, easy)->list:
+    def hide(self, hard, heats, easy, way=None)->list:
         "Each network's views, with their holes at the joints that its teacher found"
         if not self.hides: return [hard]*self.method.nets
-        at, joints = [move(highest(self.codec, h), invert(easy[0].M)) for h in heats], self.joints(heats[0].device)
+        seen, joints = way.draws(easy)[0] if way else easy[0], self.joints(heats[0].device)
+        at = [move(highest(self.codec, h), invert(seen.M)) for h in heats]
+        if way: at = [way.joints(xy)[0] for xy in at]
         return [[hide(d, xy, joints) for d in hard] for xy in at]
     def render(self, image, draws)->list: return [render(image, d, self.size) for d in draws]
     def forward(self, peers, pictures, easy)->TeacherForward:
@@ -376,20 +434,27 @@ def target(self:Crops,
     forward:TeacherForward,     # whom a weight may ask
     easy:Draw,                  # the teacher's (first) view
     hard:Draw,                  # the student's
+    way:Way|None=None,          # from the teachers' frames to the students'; None: the same
 )->tuple[Tensor,Tensor]:        # (B,K,h,w); what counts: (K,), (B,K) or (B,K,h,w)
     "Carry or encode: what a student should answer, in its own frame"
     m, codec, flip, joints = self.method, self.codec, easy.flip ^ hard.flip, self.joints(heat.device)
-    h = carry(heat, easy, hard, codec, self.flip_index, m.mode)
+    h = (way.carry if way else carry)(heat, easy, hard, codec, self.flip_index, m.mode)
     if not m.weight.sources: weight = m.weight(response(codec, h.detach()))
     else:
         answers = [response(codec, forward(*s).detach()) for s in m.weight.sources]
+        if way: answers = list(map(way.own, answers))
         weight = flip_joints(m.weight(*answers), flip, self.flip_index)
+    if way and not m.drawn: weight = believed(weight, way.trust(self.heat_size, codec, hard))
     if m.drawn:
-        xy = move(codec.decode(heat)[0], compose(invert(easy.M), hard.M))
+        xy = codec.decode(heat)[0]
+        if way is None: xy = move(xy, compose(invert(easy.M), hard.M))
+        else:
+            xy, sure = way.joints(move(xy, invert(way.draws([easy])[0].M)))
+            xy, joints = move(xy, hard.M), joints*flip_joints(sure, flip, self.flip_index)
         h, there = codec.encode(flip_joints(xy, flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
         joints = joints*(there if there.dim() == 2 else response(codec, there)[...,0,0])
     if m.height:
-        peak = flip_joints(peaks(response(codec, heat)), flip, self.flip_index)[...,None,None]
+        peak = flip_joints(peaks(response(codec, way.own(heat) if way else heat)), flip, self.flip_index)[...,None,None]
         h = scaled(codec, h, peak if m.drawn else 1/peak.clamp(min=.1))     # a flat map is not made a mountain
     return h, counts(codec, times(joints, weight), h)
 
@@ -410,6 +475,14 @@ def times(
     if b is None: return a
     return a*b if b.dim() == 2 else a[...,None,None]*b
 
+def believed(
+    weight:Tensor|None,     # None, (B,K) or (B,K,h,w)
+    trust:Tensor|None,      # None or (B,1,h,w)
+)->Tensor|None:             # their product; None: everything
+    "What counts, as far as the way is to be believed"
+    if weight is None or trust is None: return trust if weight is None else weight
+    return trust*(weight[...,None,None] if weight.dim() == 2 else weight)
+
 # %% ../nbs/41_teaching.ipynb #f4fc646f
 class Made(NamedTuple):
     "What a step made on its way, to look at"
@@ -421,6 +494,7 @@ class Made(NamedTuple):
     answers:dict            # heatmaps, named as in `shown`
     labels:dict             # of `labels`
     targets:list            # (target, weight) per network and view
+    way:Any = None          # from the teachers' frames to the students'
 
 def in_float32(image:Tensor): return torch.autocast(image.device.type, enabled=False)
 
@@ -457,29 +531,35 @@ class Step(Crops):
         generator=None,     # torch.Generator of the device: all that is random
         step:int=0,         # steps made: some teachers wait
     )->Terms:               # sup1, cons1, ...; `total`, ready for backward; `made`, see `Made`
-        "sup * S + cons * lam * U, summed over networks and student views (Xie et al. 2021, Eq. 3-5)"
+        "sup * S + cons * lam * U, summed over networks and student views (Xie et al. 2021, Eq. 3-5), and further terms"
         m, (x, y), both = self.method, batch, self.method.teacher.gradient
         image = x['labeled']
         with in_float32(image):
+            x, way = m.along.frames(x) if m.along else (x, None)
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
-            forward = self.forward(peers, self.render(x.get('unlabeled'), easy), easy)
+            seen = way.draws(easy) if way else easy
+            forward = self.forward(peers, self.render(x.get('teacher', x.get('unlabeled')), seen), seen)
         with constant(image):
             heats = self.teach(forward, step) if easy and (self.hides or not both) else []
         with in_float32(image):
-            hard = self.hide(hard, heats, easy)                                     # for each network
+            hard = self.hide(hard, heats, easy, way)                                # for each network
             shown = self.pictures(x, known, forward.images, hard)
+            asked = [(t, a) for t in m.terms if (a := t.pictures(self, x, generator)) is not None]
+            shown.update({t.name: pictures for t, (pictures, _) in asked})
         answers = full(peers(shown, joined=m.joined or None))                                                # every gradient, in one call
         with in_float32(image):
             if both: heats = self.teach(forward.of(answers['teacher']), step)
             labels = self.labels(known, y, peers.nets)
-            targets = [[self.target(h, forward, easy[0], d) for d in ds] for h, ds in zip(heats, hard)]
+            targets = [[self.target(h, forward, easy[0], d, way) for d in ds] for h, ds in zip(heats, hard)]
         terms = Terms()
         for i, heat in enumerate(answers['labeled']):
             target, shares = labels.get('levels', {}).get(i, (labels['target'], None))
             terms.add(f'sup{i+1}', deep(heat, target, labels['weight'], shares), m.sup)
             for view, (target, weight) in zip(answers['student'][i], targets[i]) if targets else ():
                 terms.add(f'cons{i+1}', deep(view, target, weight, shares), m.cons*self.lam)
-        terms.made = Made(known, easy, hard, shown, forward, answers, labels, targets)
+            for t, (_, more) in asked:
+                terms.add(f'{t.name}{i+1}', t.loss(self, last(answers[t.name][i]), more), t.share(self))
+        terms.made = Made(known, easy, hard, shown, forward, answers, labels, targets, way)
         return terms
 
 # %% ../nbs/41_teaching.ipynb #44d6172a
@@ -495,9 +575,11 @@ class Teaching(Callback):
         seed:int=0,                 # of all views
         step:int=0,                 # steps already made (a resumed run)
         lam:float=1.,               # weight of the unlabelled loss
+        poses=None,                 # the labelled poses, see `Crops`
     ):
         self.seed, self.step, self.terms = seed, step, {}      # terms: the last step's losses, by name
-        self.losses = Step(method, codec, tuple(size), skeleton.flip_index, supervised, skeleton.mirror, lam)
+        self.losses = Step(method, codec, tuple(size), skeleton.flip_index, supervised, skeleton.mirror, lam,
+                           poses)
     @property
     def method(self)->Method: return self.losses.method
     def before_fit(self): self.model.copy(**self.method.copies)

@@ -4,7 +4,8 @@ import hashlib
 import torch
 from fastai.callback.core import Callback
 from semipose.codecs import Gaussian
-from semipose.data.synth import make_people
+try: from semipose.data.synth import make_people
+except ImportError: from semipose.data.synth import draw_people as make_people      # before 0.9, see scripts/compare_steps.py
 from semipose.geometry import roomy
 from semipose.loop import fit, learner
 from semipose.methods import METHODS
