@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from numbers import Integral, Real
 
-from .errors import UserError, told
+from .errors import UserError, value_text
 
 # %% ../nbs/00_skeletons.ipynb #88daa6b1
 def check_skeleton(
@@ -25,23 +25,23 @@ def check_skeleton(
     K, where = len(sk.joints), f"skeleton '{sk.name}'"
     if K==0: raise UserError(f"{where}: 'joints' is empty; name at least one joint.")
     for j in sk.joints:
-        if not isinstance(j, str) or not j.strip(): raise UserError(f"{where}: 'joints' holds {told(j)}; every joint needs a name.")
+        if not isinstance(j, str) or not j.strip(): raise UserError(f"{where}: 'joints' holds {value_text(j)}; every joint needs a name.")
         if sk.joints.count(j)>1: raise UserError(f"{where}: 'joints' names '{j}' twice; every joint needs its own name.")
     for what in ('limbs','flips'):
         for p in getattr(sk, what):
             if len(p)!=2 or not all(isinstance(j, Integral) and not isinstance(j, bool) and 0<=j<K for j in p) or p[0]==p[1]:
-                raise UserError(f"{where}: '{what}' holds {told(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
+                raise UserError(f"{where}: '{what}' holds {value_text(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
     used = [j for p in sk.flips for j in p]
     if len(set(used))<len(used):
         raise UserError(f"{where}: 'flips' uses joint {next(j for j in used if used.count(j)>1)} twice; a joint has one mirror image.")
     if len(sk.sigmas)!=K or not all(isinstance(s, Real) and 0<s<float('inf') for s in sk.sigmas):
-        raise UserError(f"{where}: 'sigmas' needs {K} positive numbers, one per joint; it holds {len(sk.sigmas)}: {told(sk.sigmas)}.")
+        raise UserError(f"{where}: 'sigmas' needs {K} positive numbers, one per joint; it holds {len(sk.sigmas)}: {value_text(sk.sigmas)}.")
 
 def _listed(sk, field:str, pairs:bool=False)->tuple:
     "A field as a tuple (of tuples), whatever list it came as"
     v, plain = getattr(sk, field), lambda o: isinstance(o, (str, bytes, dict)) or not hasattr(o, '__iter__')
     bad = v if plain(v) else next((p for p in v if plain(p)), None) if pairs else None
-    if bad is not None: raise UserError(f"skeleton '{sk.name}': '{field}' holds {told(bad)}; give a list{' of pairs of joints' if pairs else ''}.")
+    if bad is not None: raise UserError(f"skeleton '{sk.name}': '{field}' holds {value_text(bad)}; give a list{' of pairs of joints' if pairs else ''}.")
     return tuple(tuple(p) for p in v) if pairs else tuple(v)
 
 # %% ../nbs/00_skeletons.ipynb #22780db5
@@ -354,11 +354,11 @@ def skeleton_from_coco(
     count:int|None=None,   # of joints that the annotations have; fewer than named: the first, if they are a known set
 )->Skeleton:         # UserError where the category has no joints or they do not fit together
     "Read a COCO category; known joints get their set's sigmas and flips by name, in any order and spelling"
-    if not isinstance(category, dict): raise UserError(f"a category is {told(category)}; COCO's have 'id', 'name', 'keypoints' and 'skeleton'.")
+    if not isinstance(category, dict): raise UserError(f"a category is {value_text(category)}; COCO's have 'id', 'name', 'keypoints' and 'skeleton'.")
     where, joints = f"category '{category.get('name','?')}'", category.get('keypoints')
     if not joints: raise UserError(f"{where} has no 'keypoints'; use a COCO *keypoint* file (person_keypoints_*.json).")
     if not isinstance(joints, (list,tuple)) or not all(isinstance(j, str) for j in joints):
-        raise UserError(f"{where}: 'keypoints' is {told(joints)}; list the joints' names.")
+        raise UserError(f"{where}: 'keypoints' is {value_text(joints)}; list the joints' names.")
     joints, notes = tuple(joints), list(category.get('notes') or ())
     if count is not None and count<len(joints) and known_set(joints[:count]):
         notes.append(f'{len(joints)} joints are named and {count} are given: the first {count} are read.')
@@ -373,7 +373,7 @@ def skeleton_from_coco(
     said = flips is not None or known is not None
     if flips is None: flips = known.flips if known else find_flips(joints)
     if not isinstance(flips, (list,tuple)) or not all(isinstance(p, (list,tuple)) for p in flips):
-        raise UserError(f"{where}: 'flips' is {told(flips)}; list pairs (left, right) of joints.")
+        raise UserError(f"{where}: 'flips' is {value_text(flips)}; list pairs (left, right) of joints.")
     if sigmas is None: sigmas = category.get('sigmas')
     if sigmas is None: sigmas = known.sigmas if known else tuple(SIGMAS.get(j, DEFAULT_SIGMA) for j in joints)
     if isinstance(sigmas, Real): sigmas = (sigmas,)*len(joints)
@@ -387,7 +387,7 @@ def fit_limbs(
     where:str,     # what the message begins with
 )->tuple[tuple[tuple[int,int],...],int]:   # 0-based pairs that fit, how many do not; UserError if it is no list at all
     "The limbs that can be drawn"
-    if not isinstance(limbs, (list,tuple)): raise UserError(f"{where}: 'skeleton' is {told(limbs)}; list pairs of joint numbers, counted from 1.")
+    if not isinstance(limbs, (list,tuple)): raise UserError(f"{where}: 'skeleton' is {value_text(limbs)}; list pairs of joint numbers, counted from 1.")
     K, at = len(joints), {j:k for k,j in enumerate(joints)}
     whole = lambda j: isinstance(j, Integral) and not isinstance(j, bool)
     pairs = [p if isinstance(p, (list,tuple)) and len(p)==2 else (None, None) for p in limbs]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..files import whole
 from ..skeletons import COCO17, KNOWN, Skeleton, places, skeleton_from_coco
 from .core import FILL, Note, People, find_inside, glance, hold_out, in_archive, is_there, one_picture, read_bytes, turned
@@ -108,7 +108,7 @@ def _load(path:Path)->dict:
         if not isinstance(d, dict) or not isinstance(d.get(key), list):
             raise UserError(f'{path} is not a COCO annotation file: it has no list "{key}"; COCO\'s are called person_keypoints_*.json.')
         bad = next((i for i, o in enumerate(d[key]) if not isinstance(o, dict)), None)
-        if bad is not None: raise UserError(f'{path}: entry {bad+1} of "{key}" is {told(d[key][bad])}; every entry is an object with fields in braces.')
+        if bad is not None: raise UserError(f'{path}: entry {bad+1} of "{key}" is {value_text(d[key][bad])}; every entry is an object with fields in braces.')
     return d
 
 def _noted(notes:list, about:str, count:int, of:int, text:str):
@@ -131,13 +131,13 @@ def _of_category(path:Path, d:dict, cat:dict)->list:
     "The annotations of one category; one that belongs to no category is told"
     ids = [c.get('id') for c in d['categories']]
     bad = next((i for i in ids if i is not None and not _whole(i)), None)
-    if bad is not None: raise UserError(f'{path}: "id" of a category is {told(bad)}; give it a whole number.')
+    if bad is not None: raise UserError(f'{path}: "id" of a category is {value_text(bad)}; give it a whole number.')
     if len(set(ids)) < len(ids): raise UserError(f'{path}: two "categories" have the same "id"; give every category its own.')
     mine = []
     for a in d['annotations']:
         c = a.get('category_id', cat.get('id'))
         if c not in ids or isinstance(c, bool):
-            raise UserError(f'{path}: annotation {told(a.get("id"))} has "category_id" {told(c)}, and "categories" has {told(ids)}; name one of these.')
+            raise UserError(f'{path}: annotation {value_text(a.get("id"))} has "category_id" {value_text(c)}, and "categories" has {value_text(ids)}; name one of these.')
         if c == cat.get('id'): mine.append(a)
     return mine
 
@@ -148,14 +148,14 @@ def _column(path:Path, anns:list, field:str, width:int, default=None)->np.ndarra
     rows = [a.get(field, default) for a in anns]
     packed = lambda r: type(r) is array and len(r) == width
     for a, r in zip(anns, rows):
-        if r is None: raise UserError(f'{path}: annotation {told(a.get("id"))} has no "{field}"; add it or remove the annotation.')
+        if r is None: raise UserError(f'{path}: annotation {value_text(a.get("id"))} has no "{field}"; add it or remove the annotation.')
         if not packed(r):
             r = list(r) if type(r) is array else r
             needs = f'{width} numbers' + (f' (x, y, v for each of {width//3} joints)' if field == 'keypoints' else ' (x, y, width, height)')
             odd = [v for v in r if type(v) not in (int, float)] if isinstance(r, list) else [r]
             if isinstance(r, list) and len(r) == width and not odd: raise UserError(f'{path}: a number in "{field}" is too large; it should be px.')
-            has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{told(odd[0])} in it' if isinstance(r, list) else told(r)
-            raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} has {has} and needs {needs}; mend or remove the annotation.')
+            has = f'{len(r)} entries' if isinstance(r, list) and len(r) != width else f'{value_text(odd[0])} in it' if isinstance(r, list) else value_text(r)
+            raise UserError(f'{path}: "{field}" of annotation {value_text(a.get("id"))} has {has} and needs {needs}; mend or remove the annotation.')
 
 def _packed(anns:list, field:str, width:int, default=None)->np.ndarray|None:
     "The same where it fits everywhere, else None"
@@ -173,11 +173,11 @@ def _images(path:Path, images:list)->tuple[np.ndarray,list[str],np.ndarray|None]
     "Ids, names and (where the file says, 0 for a picture of which it does not) sizes of the pictures"
     side = lambda v: type(v) in (int, float) and 1 <= v < 1e7
     for i, o in enumerate(images):
-        if not _whole(o.get('id')): raise UserError(f'{path}: "id" of entry {i+1} of "images" is {told(o.get("id"))}; give every picture a whole number.')
+        if not _whole(o.get('id')): raise UserError(f'{path}: "id" of entry {i+1} of "images" is {value_text(o.get("id"))}; give every picture a whole number.')
         if not isinstance(o.get('file_name'), str) or not o['file_name'].strip('\0 /.'):
-            raise UserError(f'{path}: "file_name" of entry {i+1} of "images" is {told(o.get("file_name"))}; name the picture.')
+            raise UserError(f'{path}: "file_name" of entry {i+1} of "images" is {value_text(o.get("file_name"))}; name the picture.')
         if (o.get('height') or o.get('width')) and not (side(o.get('height')) and side(o.get('width'))):
-            raise UserError(f'{path}: "height" and "width" of {o["file_name"]} in "images" are {told(o.get("height"))} and {told(o.get("width"))}; give both in px, or neither.')
+            raise UserError(f'{path}: "height" and "width" of {o["file_name"]} in "images" are {value_text(o.get("height"))} and {value_text(o.get("width"))}; give both in px, or neither.')
     ids, files = np.array([o['id'] for o in images], dtype=np.int64), [o['file_name'] for o in images]
     if len(np.unique(ids)) != len(ids): raise UserError(f'{path}: two entries of "images" have the same "id"; give every picture its own.')
     sizes = np.array([(o.get('height') or 0, o.get('width') or 0) for o in images], dtype=np.int64).reshape(-1, 2)
@@ -188,9 +188,9 @@ def _numbers(path:Path, anns:list)->tuple[np.ndarray,np.ndarray,np.ndarray]:
     number = lambda v: v is None or type(v) in (int, float) and -1e14 < v < 1e14
     for i, a in enumerate(anns if not _sound(anns) else ()):
         for field, good, needs in (('id', a.get('id', i+1), 'a whole number'), ('image_id', a.get('image_id'), "the \"id\" of its picture, a whole number"),):
-            if not _whole(good): raise UserError(f'{path}: "{field}" of annotation {told(a.get("id"))} (number {i+1} in the file) is {told(a.get(field))}; it should be {needs}.')
-        if not number(a.get('area')): raise UserError(f'{path}: "area" of annotation {a.get("id", i+1)} is {told(a["area"])}; give the silhouette\'s, in px squared.')
-        if a.get('iscrowd', 0) not in (0, 1): raise UserError(f'{path}: "iscrowd" of annotation {a.get("id", i+1)} is {told(a["iscrowd"])}; it is 0 or 1.')
+            if not _whole(good): raise UserError(f'{path}: "{field}" of annotation {value_text(a.get("id"))} (number {i+1} in the file) is {value_text(a.get(field))}; it should be {needs}.')
+        if not number(a.get('area')): raise UserError(f'{path}: "area" of annotation {a.get("id", i+1)} is {value_text(a["area"])}; give the silhouette\'s, in px squared.')
+        if a.get('iscrowd', 0) not in (0, 1): raise UserError(f'{path}: "iscrowd" of annotation {a.get("id", i+1)} is {value_text(a["iscrowd"])}; it is 0 or 1.')
     area = np.array([np.nan if a.get('area') is None else a['area'] for a in anns], dtype=np.float64)
     return np.array([a.get('id', i+1) for i, a in enumerate(anns)], dtype=np.int64), np.array([a['image_id'] for a in anns], dtype=np.int64), area
 
@@ -634,10 +634,10 @@ def read_detections(
     found = [(i, o) for i, o in enumerate(found, 1) if category is None or o.get('category_id', category) == category]
     for i, o in found:
         at = f'{path}: detection number {i}'
-        if not _whole(o.get('image_id')): raise UserError(f'{at} has "image_id" {told(o.get("image_id"))}; it should be the "id" of its picture, a whole number.')
-        if not number(o.get('score')): raise UserError(f'{at} has "score" {told(o.get("score"))}; it should be a number, how sure the detector is.')
+        if not _whole(o.get('image_id')): raise UserError(f'{at} has "image_id" {value_text(o.get("image_id"))}; it should be the "id" of its picture, a whole number.')
+        if not number(o.get('score')): raise UserError(f'{at} has "score" {value_text(o.get("score"))}; it should be a number, how sure the detector is.')
         if type(b := o.get('bbox')) is not array or len(b) != 4 or not all(map(number, b)):
-            raise UserError(f'{at} has "bbox" {told(list(b) if type(b) is array else b)}; it should be x, y, width, height in px.')
+            raise UserError(f'{at} has "bbox" {value_text(list(b) if type(b) is array else b)}; it should be x, y, width, height in px.')
     if not found: raise UserError(f'{path}: no box has "category_id" {category}, that of people here; write it for them, or leave it out.')
     every, found, notes = len(found), [(i, o) for i, o in found if o['score'] >= min_score and min(o['bbox'][2:]) > 0], []
     _noted(notes, 'boxes', every - len(found), every, f'Left out: boxes with a score under {min_score:g} or without size, {every - len(found):,} of {every:,} in {path.name}.')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import MPII16
 from .core import FILL, People, find_inside, in_archive, is_there, joint_box
 from .coco import read_json
@@ -98,7 +98,7 @@ def read_mpii_json(
             except TypeError: fine = False  # a list where a number should be
             if fine: continue
             hint = ' (people of the test set carry none)' if field.startswith('joints') and field not in o else ''
-            raise UserError(f'{path}: "{field}" of entry {i+1} is {told(o.get(field))}{hint}; it should be {what}.')
+            raise UserError(f'{path}: "{field}" of entry {i+1} is {value_text(o.get(field))}{hint}; it should be {what}.')
     column = lambda k: [o[k] for o in d]
     people = _table(path, images, column('image'), column('center'), column('scale'), column('joints'), 2*np.array(column('joints_vis'), np.uint8),
                     _heads(path, np.array(column('joints'), np.float64), np.array(column('joints_vis')) > 0), True)
@@ -113,7 +113,7 @@ def _heads(path:Path, xy:np.ndarray, seen:np.ndarray)->np.ndarray|None:
     if gt is None or importlib.util.find_spec('scipy') is None: return None
     d = read_mat(gt)
     if 'headboxes_src' not in d or d['headboxes_src'].shape[-1] != len(xy) or d['headboxes_src'].size != 4*len(xy):
-        raise UserError(f'{gt}: its "headboxes_src" is {told(np.shape(d.get("headboxes_src")))} and {path.name} has {len(xy):,} people; they belong together, fetch both again.')
+        raise UserError(f'{gt}: its "headboxes_src" is {value_text(np.shape(d.get("headboxes_src")))} and {path.name} has {len(xy):,} people; they belong together, fetch both again.')
     (low, high), true = d['headboxes_src'].reshape(2, 2, -1), np.asarray(d.get('pos_gt_src', np.zeros(0)))
     if true.size == xy.size and seen.any():   # the same people in the same order
         apart = np.abs(true.reshape(16, 2, -1).transpose(2, 0, 1) - xy).max(-1)
@@ -149,7 +149,7 @@ def _person(path, r)->tuple:
     pos, xy, vis = getattr(r, 'objpos', None), np.zeros((16, 2)), np.zeros(16)
     for p in np.atleast_1d(getattr(getattr(r, 'annopoints', None), 'point', [])):
         k = get(p, 'id')
-        if k not in range(16): raise UserError(f'{path}: "id" of a "point" is {told(getattr(p, "id", None))}; joints are numbered 0 to 15.')
+        if k not in range(16): raise UserError(f'{path}: "id" of a "point" is {value_text(getattr(p, "id", None))}; joints are numbered 0 to 15.')
         if np.isfinite(at := (get(p, 'x'), get(p, 'y'))).all(): xy[int(k)], vis[int(k)] = at, 1 if get(p, 'is_visible') == 0 else 2
     x1, y1, x2, y2 = (get(r, k) for k in ('x1', 'y1', 'x2', 'y2'))
     return (get(pos, 'x'), get(pos, 'y')), get(r, 'scale'), xy, vis, (x1 - 1, y1 - 1, x2 - x1, y2 - y1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import Skeleton
 from .core import Note, People, turned, turning
 from .coco import OUTLINES, are_corners, read_json
@@ -68,11 +68,11 @@ def check_box(
     "Four numbers with an inside"
     try: good = len(box) == 4 and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) and math.isfinite(v) and abs(v) < 1e7 for v in box)
     except (TypeError, OverflowError): good = False
-    if not good: raise UserError(f'{where}: the box is {told(box)}; {remedy}.')
+    if not good: raise UserError(f'{where}: the box is {value_text(box)}; {remedy}.')
     x, y, w, h = map(float, box)
-    if w <= 0 or h <= 0: raise UserError(f'{where}: the box {told(list(box))} has no inside; {remedy}.')
+    if w <= 0 or h <= 0: raise UserError(f'{where}: the box {value_text(list(box))} has no inside; {remedy}.')
     if size and (x >= size[1] or y >= size[0] or x+w <= 0 or y+h <= 0):
-        raise UserError(f'{where}: the box {told(list(box))} lies outside the picture, which is {size[1]} px wide and {size[0]} px high; {remedy}.')
+        raise UserError(f'{where}: the box {value_text(list(box))} lies outside the picture, which is {size[1]} px wide and {size[0]} px high; {remedy}.')
     return [x, y, w, h]
 
 # %% ../../nbs/15_data.pictures.ipynb #aef83a34
@@ -159,13 +159,13 @@ def read_boxes(
         mine, out.category = _wanted(path, d['annotations'], d.get('categories'), prefer)
         for i, a in enumerate(d['annotations']):
             if not mine(a): other.append(i)
-            elif a.get('iscrowd', 0) != 1: add(names[a['image_id']], a.get('bbox'), f'annotation {told(a.get("id", i+1))}', a)
+            elif a.get('iscrowd', 0) != 1: add(names[a['image_id']], a.get('bbox'), f'annotation {value_text(a.get("id", i+1))}', a)
     elif isinstance(d, dict):
         for name, boxes in d.items():
-            if not isinstance(boxes, list): raise UserError(f'{path}: the entry "{name}" is {told(boxes)}; {remedy}.')
+            if not isinstance(boxes, list): raise UserError(f'{path}: the entry "{name}" is {value_text(boxes)}; {remedy}.')
             entry(name)
             for box in [boxes] if boxes and not isinstance(boxes[0], list) else boxes: add(name, box, f'"{name}"')
-    else: raise UserError(f'{path}: it holds {told(d)}; {remedy}.')
+    else: raise UserError(f'{path}: it holds {value_text(d)}; {remedy}.')
     kept = [b for o in out.values() for b in o['boxes']]
     if not kept and weak: raise UserError(f'{path}: none of its {len(weak):,} boxes has a "score" of {min_score:g} or more; choose a lower min_score, or leave the scores out.')
     if not kept: raise UserError(f'{path}: there is no box in it; {remedy}.')
