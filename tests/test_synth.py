@@ -328,7 +328,7 @@ def test_validation_does_not_depend_on_the_training_set(tmp_path):
 def test_the_committed_sample_is_what_is_drawn_today():
     folder = Path(__file__).parent.parent/"data"/"sample"
     recipe = json.loads((folder/"synth.json").read_text())
-    assert recipe["drawing"] == synth._DRAWING, "the drawing has changed: remove data/sample and run nbs/12_data.synth.ipynb"
+    assert recipe["drawing"] == synth._VERSION, "the drawing has changed: remove data/sample and run nbs/12_data.synth.ipynb"
     d = make_people(torch.arange(0, 48, 6), recipe["seed"], recipe["size"], Difficulty(**recipe["difficulty"]))
     coco = json.loads((folder/"person_keypoints_train.json").read_text())
     for i in range(8):
