@@ -76,7 +76,8 @@ def test_heads_are_mpiis_own_measure(tmp_path):
     assert np.allclose(head_size(people), 0.6 * np.linalg.norm(t["head"][:, 1] - t["head"][:, 0], axis=1), rtol=1e-5)
     assert np.allclose(people.head[:, :2], t["head"][:, 0] - 1)
     assert np.allclose(head_size(people.subset([4, 1])), head_size(people)[[4, 1]])  # a head stays with its person
-    mm = read_mpii_json(pub.mpii_json(tmp_path / "mm", t, "val", True, "annotations/mpii_{}.json", "annotations/mpii_gt_{}.mat"))
+    mm = read_mpii_json(pub.mpii_json(tmp_path / "mm", t, "val", True, "annotations/mpii_{}.json",
+                                      "annotations/mpii_gt_{}.mat"))
     assert np.allclose(mm.head, people.head)
     said(lambda: head_size(read_mpii_json(pub.mpii_json(tmp_path / "bare", t))), "gt_valid.mat", ".mat")
 
@@ -97,7 +98,8 @@ def test_people_without_joints_are_only_for_those_who_ask(tmp_path):
     path = pub.mpii_json(tmp_path, t)
     assert len(read_mpii_json(path)) == 5 and len(read_mpii_json(path, keep_all=True)) == 6
     mat = pub.mpii_mat(tmp_path / "mpii_human_pose_v1_u12_1.mat", pub.mpii_truth(6))
-    assert len(read_mpii_mat(mat)) == 6 and len(read_mpii_mat(mat, keep_all=True)) == 9  # one more in each of 3 pictures; nobody of the test set
+    # one more in each of 3 pictures; nobody of the test set
+    assert len(read_mpii_mat(mat)) == 6 and len(read_mpii_mat(mat, keep_all=True)) == 9
 
 
 def test_without_centre_and_scale_the_joints_give_the_box(tmp_path):
@@ -111,7 +113,8 @@ def test_without_centre_and_scale_the_joints_give_the_box(tmp_path):
 
 
 MPII_WRONG = {
-    "image": (7, "a picture"), "center": ([1, "2"], "x and y"), "scale": (None, "a number"), "joints": ([[1, 2]] * 15, "16 pairs"), "joints_vis": ([1] * 15 + [2], "16 numbers"),
+    "image": (7, "a picture"), "center": ([1, "2"], "x and y"), "scale": (None, "a number"),
+    "joints": ([[1, 2]] * 15, "16 pairs"), "joints_vis": ([1] * 15 + [2], "16 numbers"),
 }
 
 
@@ -144,7 +147,8 @@ def test_other_files_are_not_taken_for_mpii(tmp_path):
 def test_without_scipy_the_json_form_is_read_and_the_mat_says_what_is_missing(tmp_path, monkeypatch):
     import importlib
     import importlib.util
-    path, plain, spec = pub.mpii_json(tmp_path, pub.mpii_truth(4), "valid", gt=True), importlib.import_module, importlib.util.find_spec
+    path, plain, spec = pub.mpii_json(tmp_path, pub.mpii_truth(4), "valid",
+                                      gt=True), importlib.import_module, importlib.util.find_spec
 
     def without(name, *a):
         if name.startswith("scipy"):
@@ -217,7 +221,8 @@ def lsp_truth(n, seed=0):
 
 def test_the_third_number_means_hidden_in_one_and_seen_in_the_other(tmp_path):
     xy, third = lsp_truth(6)
-    small, extended = read_lsp(pub.lsp_mat(tmp_path, xy, third)), read_lsp(pub.lsp_mat(tmp_path, xy, third, True, "lspet_dataset"))
+    small, extended = read_lsp(pub.lsp_mat(tmp_path, xy,
+                                           third)), read_lsp(pub.lsp_mat(tmp_path, xy, third, True, "lspet_dataset"))
     assert small.skeleton == extended.skeleton == LSP14
     assert np.array_equal(small.vis, 2 - third) and np.array_equal(extended.vis, 2 * third)
     assert np.allclose(small.xy, xy, atol=1e-5) and np.allclose(extended.xy, xy * third[..., None], atol=1e-5)
@@ -231,12 +236,15 @@ def test_the_third_number_means_hidden_in_one_and_seen_in_the_other(tmp_path):
 def test_lsps_halves_and_the_extension(tmp_path):
     xy, third = lsp_truth(6)
     path = pub.lsp_mat(tmp_path, xy, third)
-    assert read_lsp(path, split="train").ids.tolist() == [1, 2, 3] and read_lsp(path, split="val").ids.tolist() == [4, 5, 6]
+    assert read_lsp(path, split="train").ids.tolist() == [1, 2,
+                                                          3] and read_lsp(path, split="val").ids.tolist() == [4, 5, 6]
     more = pub.lsp_mat(tmp_path, xy[:4], np.ones((4, 14)), True, "lspet_dataset")
     said(lambda: read_lsp(more, split="val"), "all of the extended set is for training")
     train, val = (read_lsp_folder(tmp_path, s) for s in ("train", "val"))
     assert len(train) == 7 and len(val) == 3 and np.allclose(val.xy, xy[3:], atol=1e-5)
-    assert train.picture(0).getpixel((0, 0)) == (9, 9, 9) and sorted({p.file.split("/")[0] for p in train}) == ["lsp_dataset", "lspet_dataset"]
+    assert train.picture(0).getpixel((0, 0)) == (9, 9, 9) and sorted({p.file.split("/")[0]
+                                                                      for p in train}) == ["lsp_dataset",
+                                                                                           "lspet_dataset"]
     assert len(set(train.ids)) == 7
 
 
@@ -299,8 +307,10 @@ def test_columns_that_one_set_lacks_are_filled(tmp_path):
     a, b = (read_any(p) for p in sets(tmp_path))
     b.box_score, b.sizes = np.linspace(0, 1, 8).astype(np.float32), np.tile([300, 400], (len(b.files), 1))
     both = mix(a, b)
-    assert np.allclose(both.box_score, [*np.ones(6), *b.box_score]) and np.isnan(both.head[6:]).all() and np.array_equal(both.head[:6], a.head)
-    assert both.sizes[: len(a.files)].tolist() == [[0, 0]] * len(a.files) and both.picture(0).size == (400, 300)  # 0: not known, so not checked
+    assert np.allclose(both.box_score, [*np.ones(6), *b.box_score]) and np.isnan(both.head[6:]).all()
+    assert np.array_equal(both.head[:6], a.head)
+    # 0: not known, so not checked
+    assert both.sizes[: len(a.files)].tolist() == [[0, 0]] * len(a.files) and both.picture(0).size == (400, 300)
     b.sizes[:] = 7
     with pytest.raises(UserError, match="7 x 7"):
         mix(a, b).picture(13)
@@ -357,8 +367,11 @@ def test_every_kind_is_recognised(tmp_path):
     pub.mpii_json(tmp_path / "hrnet", pub.mpii_truth(4))
     path = pub.mpii_json(tmp_path / "hrnet", pub.mpii_truth(3, 1), "valid")
     lsp = pub.lsp_mat(tmp_path / "leeds", *lsp_truth(4))
-    both = pub.aic_json(tmp_path / "challenge", pub.aic_truth(4)), pub.aic_json(tmp_path / "challenge", pub.aic_truth(3, 1), "validation", "20170911")
-    kinds = {m: "mpii", m / "mpii_human_pose_v1_u12_1.mat": "mpii", tmp_path / "hrnet": "mpii", path: "mpii", a: "aic", both[0]: "aic", both[0].parent: "aic", lsp: "lsp",
+    both = pub.aic_json(tmp_path / "challenge",
+                        pub.aic_truth(4)), pub.aic_json(tmp_path / "challenge", pub.aic_truth(3, 1),
+                                                        "validation", "20170911")
+    kinds = {m: "mpii", m / "mpii_human_pose_v1_u12_1.mat": "mpii", tmp_path / "hrnet": "mpii", path: "mpii", a: "aic",
+             both[0]: "aic", both[0].parent: "aic", lsp: "lsp",
              tmp_path / "leeds": "lsp", tmp_path / "challenge/nothing": "coco"}
     assert {p: kind_of(p) for p in kinds} == kinds
     assert len(read_any(tmp_path / "hrnet", "val")) == 3 and read_any(path).skeleton == MPII16
@@ -366,7 +379,8 @@ def test_every_kind_is_recognised(tmp_path):
     train, val, note = read_any_train_val(tmp_path / "hrnet")
     assert (len(train), len(val), note) == (4, 3, "Validation people come from valid.json.")
     train, val, note = read_any_train_val(tmp_path / "challenge")
-    assert (len(train), len(val), note) == (4, 3, "Validation people come from keypoint_validation_annotations_20170911.json.")
+    assert (len(train), len(val), note) == (4, 3, "Validation people come from "
+                                                  "keypoint_validation_annotations_20170911.json.")
     train, val, note = read_any_train_val(tmp_path / "leeds")
     assert (len(train), len(val)) == (2, 2) and "second half" in note
     train, val, note = read_any_train_val(labels=both[0], share=.3)
@@ -391,7 +405,8 @@ def test_coco_folders_are_read_as_before():
     from semipose.data.coco import read_train_val
     sample = Path(__file__).resolve().parent.parent / "data/sample"
     a, b = read_any_train_val(sample), read_train_val(sample)
-    assert a[2] == b[2] and all(np.array_equal(x.xy, y.xy) and x.ids.tolist() == y.ids.tolist() for x, y in zip(a[:2], b[:2]))
+    assert a[2] == b[2] and all(np.array_equal(x.xy, y.xy) and x.ids.tolist() == y.ids.tolist()
+                                for x, y in zip(a[:2], b[:2]))
     assert a[0].skeleton == COCO17
 
 

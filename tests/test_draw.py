@@ -32,7 +32,8 @@ def test_seen_is_filled_hidden_is_hollow_unknown_is_absent():
 def test_limbs_take_their_side_s_colour_and_stop_at_unknown_joints():
     vis = torch.full((17,), 2); vis[10] = 0
     ax = draw_person(None, None, XY, vis)
-    color = max((c for c in ax.collections if not hasattr(c, "get_sizes")), key=lambda c: len(set(map(tuple, c.get_colors()))))
+    color = max((c for c in ax.collections if not hasattr(c, "get_sizes")),
+                key=lambda c: len(set(map(tuple, c.get_colors()))))
     limbs = [p for p in COCO17.limbs if 10 not in p]
     assert len(color.get_segments()) == len(limbs) == 18
     for (a, b), seg, c in zip(limbs, color.get_segments(), color.get_colors()):
@@ -56,7 +57,8 @@ def test_a_picture_is_a_picture_whatever_its_wrapping():
     want = a / 255.
     t = torch.as_tensor(a).permute(2, 0, 1)
     from PIL import Image
-    for p in (a, t, t.float() / 255, want, want.transpose(2, 0, 1), Image.fromarray(a)): assert np.allclose(as_picture(p), want, atol=1e-6)
+    for p in (a, t, t.float() / 255, want, want.transpose(2, 0, 1), Image.fromarray(a)):
+        assert np.allclose(as_picture(p), want, atol=1e-6)
     grey = as_picture(a[..., 0])
     assert grey.shape == (12, 9, 3) and np.allclose(grey, want[..., :1].repeat(3, -1), atol=1e-6)
     with pytest.raises(ValueError, match="shape"): as_picture(np.zeros((5, 12, 9)))
@@ -92,7 +94,8 @@ def test_grid_shows_each_picture_once_in_order():
     boxes = [ax.get_position() for ax in fig.axes]
     assert boxes[0].x0 < boxes[1].x0 < boxes[2].x0 and boxes[3].y1 < boxes[0].y0 and boxes[3].x0 == boxes[0].x0
     for a in boxes:
-        for b in boxes: assert a is b or a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, "no picture covers another"
+        for b in boxes:
+            assert a is b or a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, "no picture covers another"
     assert fig._repr_png_()[:4] == b"\x89PNG"
 
 
@@ -108,4 +111,5 @@ def test_bad_shapes_are_told():
 
 def test_import_opens_nothing():
     code = "import sys, semipose.draw; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, "drawing must not start pyplot or pick a backend"
+    assert subprocess.run([sys.executable, "-c",
+                           code]).returncode == 0, "drawing must not start pyplot or pick a backend"

@@ -15,7 +15,8 @@ def folk(folder, n, skeleton=COCO17, seed=0):
     rng, K = np.random.default_rng(seed), len(skeleton)
     for i in range(n):
         Image.new("RGB", (20, 20), (i, i, i)).save(folder / f"{i}.png")
-    return People(skeleton, folder, [f"{i}.png" for i in range(n)], np.arange(n), np.arange(n), rng.permutation(n) + 1000,
+    return People(skeleton, folder, [f"{i}.png" for i in range(n)], np.arange(n), np.arange(n),
+                  rng.permutation(n) + 1000,
                   np.tile(np.float32([8, 8, 3, 4]), (n, 1)), rng.uniform(5, 10, (n, K, 2)).astype(np.float32),
                   np.full((n, K), 2, np.uint8), np.ones(n, np.float32), np.zeros(n, bool))
 
@@ -60,7 +61,8 @@ def test_a_run_taken_up_again_equals_an_unbroken_one(crops):
 
 def test_joints_belong_to_their_picture(crops):
     x, y = streams(crops).at(2)
-    who = x["labeled"][:, 0].amax((1, 2)).long() if False else x["labeled"][:, 0, 12, 9].long()  # the crop's middle: its colour is its row
+    # the crop's middle: its colour is its row
+    who = x["labeled"][:, 0].amax((1, 2)).long() if False else x["labeled"][:, 0, 12, 9].long()
     assert torch.equal(y["xy"], crops.xy[who]) and torch.equal(y["vis"], crops.vis[who]) and (who < 7).all()
 
 

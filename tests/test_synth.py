@@ -34,7 +34,8 @@ def ball(center, radius, colour=(1., 0., 0.), kind=3.):
 def with_ball(scene, center, radius, **kw):
     "The scene with one more thing in it"
     things = torch.tensor([scene.scale.shape[1]])
-    return replace(scene, parts=Parts.join([scene.parts, ball(center, radius, **kw)]), layer=torch.cat([scene.layer, things]))
+    return replace(scene, parts=Parts.join([scene.parts, ball(center, radius, **kw)]),
+                   layer=torch.cat([scene.layer, things]))
 
 
 # ---- numbers ----
@@ -58,7 +59,8 @@ def test_seeds_and_indices_give_different_people():
 
 def test_dice_are_fair_and_names_do_not_know_each_other():
     dice = Dice(torch.arange(20_000), seed=5)
-    u = torch.stack([dice("a"), dice("b"), Dice(torch.arange(20_000), seed=6)("a"), Dice(torch.arange(20_000), 5, who=1)("a"), *dice("c", n=2).unbind(1)])
+    u = torch.stack([dice("a"), dice("b"), Dice(torch.arange(20_000), seed=6)("a"),
+                     Dice(torch.arange(20_000), 5, who=1)("a"), *dice("c", n=2).unbind(1)])
     counts = torch.stack([torch.histc(row, 10, 0, 1) for row in u])
     assert (counts/2000 - 1).abs().max() < .1
     assert (torch.corrcoef(u) - torch.eye(len(u))).abs().max() < .03
@@ -111,7 +113,7 @@ def test_seen_joints_lie_on_their_person():
     x, y = d.xy[:, 0].round().long().unbind(-1)
     inside = (d.vis[:, 0] > 0)
     on = d.mask[torch.arange(150)[:, None], 0, y.clamp(0, 63), x.clamp(0, 47)]
-    body = torch.arange(17) >= 5                                                         # the tip of a nose may stand clear of every pixel
+    body = torch.arange(17) >= 5  # the tip of a nose may stand clear of every pixel
     assert on[inside & body].float().mean() > .995 and on[inside].float().mean() > .97
 
 
@@ -123,7 +125,8 @@ def test_the_kit_colours_the_limbs_of_its_side():
         pixel = d.image[torch.arange(60), :, p[:, 1], p[:, 0]].float()
         return pixel[:, 0] - pixel[:, 2]
     assert (warmth("right") > 30).all() and (warmth("left") < -5).all()
-    assert not (make_people(torch.arange(60), 2, (96, 72), replace(CALM, cues=0.)).image == d.image).flatten(1).all(1).any()
+    assert not (make_people(torch.arange(60), 2, (96, 72),
+                            replace(CALM, cues=0.)).image == d.image).flatten(1).all(1).any()
 
 
 def test_a_moved_elbow_moves_only_its_arm():
@@ -157,7 +160,8 @@ def turned(degrees, monkeypatch, n=12):
 
 def test_faces_are_seen_from_the_front_and_hidden_from_behind(monkeypatch):
     front, back = turned(0., monkeypatch), turned(180., monkeypatch)
-    face, joints = [J["nose"], J["left_eye"], J["right_eye"]], [J[s+j] for s in ("left_", "right_") for j in ("shoulder", "hip", "knee")]
+    face, joints = [J["nose"], J["left_eye"],
+                    J["right_eye"]], [J[s+j] for s in ("left_", "right_") for j in ("shoulder", "hip", "knee")]
     assert (front[:, face] == 2).all() and (back[:, face] == 1).all()
     assert (front[:, joints] == 2).float().mean() > .97 and (back[:, joints] == 2).float().mean() > .97
 
@@ -188,19 +192,22 @@ def test_what_stands_in_front_hides_and_what_stands_behind_does_not():
 def test_the_nearer_person_hides_the_farther():
     scene = arrange(torch.arange(10), size=(96, 72), difficulty=CALM, people=2)
     alone, n = render(scene), int((scene.layer == 0).sum())
-    shift = (scene.joints[:, 0, 11:13].mean(1) - scene.joints[:, 1, 11:13].mean(1))*torch.tensor([1., 1., 0.])    # the second behind the first
+    # the second behind the first
+    shift = (scene.joints[:, 0, 11:13].mean(1) - scene.joints[:, 1, 11:13].mean(1))*torch.tensor([1., 1., 0.])
     for end in (scene.parts.a, scene.parts.b): end[:, n:2*n] += shift[:, None]
     scene.joints[:, 1] += shift[:, None]
     d = render(scene)
     assert torch.equal(d.vis[:, 0], alone.vis[:, 0]), "who stands in front is seen as before"
     x, y = d.xy[:, 1].round().long().unbind(-1)
-    covered = torch.stack([d.mask[torch.arange(10)[:, None], 0, (y+j).clamp(0, 95), (x+i).clamp(0, 71)] for i in (-1, 0, 1) for j in (-1, 0, 1)])
+    covered = torch.stack([d.mask[torch.arange(10)[:, None], 0, (y+j).clamp(0, 95), (x+i).clamp(0, 71)]
+                           for i in (-1, 0, 1) for j in (-1, 0, 1)])
     inside = d.vis[:, 1] > 0
     assert (covered.all(0) & inside).sum() > 40 and (d.vis[:, 1][covered.all(0) & inside] == 1).all()
-    nobody = lambda r: torch.where(scene.layer == 0, -1e4, r)                             # a negative radius covers nothing
+    nobody = lambda r: torch.where(scene.layer == 0, -1e4, r)  # a negative radius covers nothing
     solo = render(replace(scene, parts=replace(scene.parts, ra=nobody(scene.parts.ra), rb=nobody(scene.parts.rb))))
     free = ~covered.any(0) & inside
-    assert free.sum() > 30 and torch.equal(d.vis[:, 1][free], solo.vis[:, 1][free]), "beside the first, the second is seen as if alone"
+    assert free.sum() > 30 and torch.equal(d.vis[:, 1][free],
+                                           solo.vis[:, 1][free]), "beside the first, the second is seen as if alone"
 
 
 def test_outside_the_picture_is_zero():
@@ -215,7 +222,7 @@ def test_outside_the_picture_is_zero():
 def test_the_mask_is_what_changes_with_the_clothes():
     scene = arrange(torch.arange(12), 3, (96, 72), replace(CALM, pose=.5, yaw=90.))
     people = scene.layer == 0
-    extra = ((torch.arange(17) >= 13) & (torch.arange(17) < 16))                         # the colour of the shirt's pattern
+    extra = ((torch.arange(17) >= 13) & (torch.arange(17) < 16))  # the colour of the shirt's pattern
     def dyed(c):
         dye = lambda v: torch.where(people[None, :, None], c, v)
         parts = replace(scene.parts, colour=dye(scene.parts.colour), colour2=dye(scene.parts.colour2))
@@ -237,7 +244,8 @@ def test_box_and_area_are_pycocotools_of_the_mask(difficulty, people):
 
 
 def test_harder_is_harder():
-    hidden = [float((make_people(torch.arange(120), 0, SMALL, d).vis == 1).float().mean()) for d in (EASY, MEDIUM, HARD)]
+    hidden = [float((make_people(torch.arange(120), 0, SMALL, d).vis == 1).float().mean())
+              for d in (EASY, MEDIUM, HARD)]
     assert hidden[0] < .1 < hidden[1] < hidden[2]
 
 
@@ -261,12 +269,14 @@ def test_a_folder_reads_back_as_it_was_drawn(tmp_path, capsys, difficulty, peopl
     folder = write_synth(tmp_path/"people", train=5, val=3, seed=7, size=SMALL, difficulty=difficulty, people=people)
     first = dict(train=0, val=2**40)
     for split, n in (("train", 5), ("val", 3)):
-        coco, d = COCO(folder/f"person_keypoints_{split}.json"), make_people(torch.arange(n) + first[split], 7, SMALL, difficulty, people)
+        coco, d = COCO(folder/f"person_keypoints_{split}.json"), make_people(torch.arange(n) + first[split], 7, SMALL,
+                                                                             difficulty, people)
         assert len(coco.imgs) == n and len(coco.anns) == n*people and coco.cats[1]["keypoints"] == list(COCO17.joints)
         for i, image in enumerate(coco.loadImgs(sorted(coco.imgs))):
             pixels = np.asarray(Image.open(folder/"images"/split/image["file_name"]), dtype=float)
             assert pixels.shape == (image["height"], image["width"], 3)
-            assert np.abs(pixels - d.image[i].permute(1, 2, 0).numpy()).mean() < (6 if difficulty is EASY else 9), "as far as JPEG keeps noise"
+            assert np.abs(pixels - d.image[i].permute(1, 2, 0).numpy()).mean() < (6 if difficulty is EASY
+                                                                                  else 9), "as far as JPEG keeps noise"
             for p, note in enumerate(coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))):
                 k = np.array(note["keypoints"]).reshape(17, 3)
                 vis = d.vis[i, p].numpy()
@@ -280,17 +290,20 @@ def test_our_reader_finds_the_folder(tmp_path):
     folder = write_synth(tmp_path/"people", train=4, val=2, size=SMALL, progress=False)
     for split, n in (("train", 4), ("val", 2)):
         people = read_coco(*find_coco(folder, split))
-        assert len(people) == n and all(Path(people.path(i)).is_file() for i in range(n)) and people.skeleton.joints == COCO17.joints
+        assert len(people) == n and all(Path(people.path(i)).is_file()
+                                        for i in range(n)) and people.skeleton.joints == COCO17.joints
 
 
-def tree(folder): return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+def tree(folder):
+    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*")
+            if p.is_file()}
 
 
 def test_the_same_recipe_is_not_drawn_twice_and_another_is_refused(tmp_path, monkeypatch):
     make = lambda **k: write_synth(tmp_path/"people", **(dict(train=3, val=1, size=SMALL) | k))
     make()
     before = tree(tmp_path)
-    monkeypatch.setattr(synth, "make_people", None)                                     # from here on drawing would fail
+    monkeypatch.setattr(synth, "make_people", None)  # from here on drawing would fail
     make()
     for change in (dict(train=4), dict(seed=1), dict(difficulty=HARD), dict(size=(48, 64)), dict(people=2)):
         with pytest.raises(UserError, match=f"differs in {next(iter(change))}") as e: make(**change)
@@ -304,7 +317,8 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     with pytest.raises(UserError, match="mine already exists"): write_synth(tmp_path/"mine", train=1, val=0)
     assert [p.name for p in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
     (tmp_path/"empty").mkdir()
-    assert (write_synth(tmp_path/"empty", train=1, val=1, size=SMALL)/"synth.json").is_file(), "an empty folder is as good as none"
+    assert (write_synth(tmp_path/"empty", train=1, val=1,
+                        size=SMALL)/"synth.json").is_file(), "an empty folder is as good as none"
 
 
 def test_a_broken_off_drawing_leaves_nothing(tmp_path, monkeypatch):
@@ -340,11 +354,13 @@ def test_the_committed_sample_is_what_is_drawn_today():
 
 def test_without_face_only_the_annotation_changes(tmp_path):
     "the same pictures; nose, eyes and ears are not annotated, everything else is; a folder with faces is not mistaken for one without"
-    a, b = (write_synth(tmp_path/name, train=3, val=1, seed=7, size=SMALL, face=face) for name, face in (("a", True), ("b", False)))
+    a, b = (write_synth(tmp_path/name, train=3, val=1, seed=7, size=SMALL, face=face)
+            for name, face in (("a", True), ("b", False)))
     for split in ("train", "val"):
         x, y = (json.loads((f/f"person_keypoints_{split}.json").read_text())["annotations"] for f in (a, b))
         for p, q in zip(x, y):
             assert q["keypoints"] == [0]*15 + p["keypoints"][15:] and q["num_keypoints"] == sum(v > 0 for v in q["keypoints"][2::3]) and q["bbox"] == p["bbox"]
         assert [f.read_bytes() for f in sorted((a/"images"/split).iterdir())] == [f.read_bytes() for f in sorted((b/"images"/split).iterdir())]
     for folder, face in ((a, False), (b, True)):
-        with pytest.raises(UserError, match="differs in face"): write_synth(folder, train=3, val=1, seed=7, size=SMALL, face=face)
+        with pytest.raises(UserError, match="differs in face"):
+            write_synth(folder, train=3, val=1, seed=7, size=SMALL, face=face)
