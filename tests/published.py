@@ -1,4 +1,4 @@
-"""Small files of exactly the published shapes: MPII (MATLAB and JSON), AI Challenger, Leeds Sports Pose, COCO's archives."""
+"""Small files of the published shapes: MPII (MATLAB and JSON), AI Challenger, Leeds Sports Pose, COCO's archives."""
 import json
 import zipfile
 
@@ -46,17 +46,17 @@ def mpii_truth(n=5, seed=0):
 
 def mpii_json(folder, truth, split="train", gt=False, annot="annot/{}.json", head="annot/gt_{}.mat"):
     "HRNet's files: joints that are not annotated lie at -1"
-    path, seen = folder / annot.format(split), truth["vis"] > 0
+    path, visible = folder / annot.format(split), truth["vis"] > 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [dict(joints_vis=seen[i].astype(int).tolist(),
-                 joints=np.where(seen[i][:, None], truth["xy"][i], -1.0).tolist(), image=truth["image"][i],
+    rows = [dict(joints_vis=visible[i].astype(int).tolist(),
+                 joints=np.where(visible[i][:, None], truth["xy"][i], -1.0).tolist(), image=truth["image"][i],
                  scale=float(truth["scale"][i]),
-                 center=truth["center"][i].tolist()) for i in range(len(seen))]
+                 center=truth["center"][i].tolist()) for i in range(len(visible))]
     path.write_text(json.dumps(rows))
     if gt:
         from scipy.io import savemat
         savemat(folder / head.format(split),
-                dict(headboxes_src=truth["head"].transpose(1, 2, 0), jnt_missing=1 - seen.T,
+                dict(headboxes_src=truth["head"].transpose(1, 2, 0), jnt_missing=1 - visible.T,
                      pos_gt_src=truth["xy"].transpose(1, 2, 0)))
     return path
 

@@ -1,4 +1,4 @@
-"""Everything a user can get wrong with data: one sentence that names the file, the field and the remedy, and nothing half-written."""
+"""Everything a user can get wrong with data: one sentence with file, field and remedy, and nothing half-written."""
 import copy
 import json
 
@@ -38,7 +38,7 @@ def mine(tmp_path):
     return tmp_path
 
 
-def said(call, *words):
+def fails(call, *words):
     "The sentence, checked for what every sentence must have"
     with pytest.raises(UserError) as e:
         call()
@@ -143,7 +143,7 @@ def spoilt(where, value):
 def test_a_wrong_field_is_named(mine, what):
     where, value, *words = FIELDS[what]
     (mine / "labels.json").write_text(json.dumps(spoilt(where, value)))
-    said(lambda: read_coco(mine / "labels.json"), "labels.json", *words)
+    fails(lambda: read_coco(mine / "labels.json"), "labels.json", *words)
 
 
 # ---- files, folders and calls
@@ -205,7 +205,9 @@ CALLS = {
     "a number": (lambda p: read_coco(text(p / "n.json", "7")), "n.json", "not a COCO"),
     "null": (lambda p: read_coco(text(p / "n.json", "null")), "n.json", "not a COCO"),
     "two kinds with joints": (lambda p: read_coco(two_kinds(p)), "two.json", "lamp, crane"),
-    "categories with one id": (lambda p: read_coco(text(p / "c.json", json.dumps(GOOD | dict(categories=[LAMP, dict(id=3, name="x")])))), "c.json", '"categories"', '"id"'),
+    "categories with one id": (
+        lambda p: read_coco(text(p / "c.json", json.dumps(GOOD | dict(categories=[LAMP, dict(id=3, name="x")])))),
+        "c.json", '"categories"', '"id"'),
     "picture folder missing": (lambda p: read_coco(p / "labels.json", p / "nowhere"), "nowhere", "0.png"),
     "picture folder empty": (lambda p: (p / "x").mkdir() or read_coco(p / "labels.json", p / "x"), "x", "0.png"),
     "data folder missing": (lambda p: find_coco(p / "nowhere"), "nowhere", "no such data folder"),
@@ -269,9 +271,9 @@ CALLS = {
 
 
 @pytest.mark.parametrize("what", CALLS)
-def test_a_wrong_call_is_told(mine, what):
+def test_a_wrong_call_is_an_error(mine, what):
     call, *words = CALLS[what]
-    said(lambda: call(mine), *words)
+    fails(lambda: call(mine), *words)
     assert not (mine / "out").exists() and not [p for p in mine.rglob(".*")]  # nothing half-written
 
 
@@ -300,7 +302,7 @@ def test_an_unfinished_annotation_is_left_out_and_counted(mine, what):
     for a in d["annotations"]:
         a.pop(where[0], None) if value is gone else a.update({where[0]: value})
     (mine / "labels.json").write_text(json.dumps(d))
-    said(lambda: read_coco(mine / "labels.json"), "labels.json")  # where all are so, it is no data
+    fails(lambda: read_coco(mine / "labels.json"), "labels.json")  # where all are so, it is no data
 
 
 def test_there_are_enough_of_them():
@@ -322,7 +324,7 @@ def places(d, at=()):
 
 @settings(max_examples=200, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_a_mutated_file_is_read_or_told(tmp_path_factory, data):
+def test_a_mutated_file_is_read_or_an_error(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp() / "mutated"
     folder.mkdir(exist_ok=True)
     d = copy.deepcopy(GOOD)
@@ -348,8 +350,8 @@ def test_a_mutated_file_is_read_or_told(tmp_path_factory, data):
         except UserError as e:
             assert "labels.json" in str(e) and "\n" not in str(e)
         else:
-            assert np.isfinite(people.box).all() and np.isfinite(people.xy).all() and len(people.vis[0] if len(people)
-                                                                                          else people.skeleton) == len(people.skeleton)
+            assert np.isfinite(people.box).all() and np.isfinite(people.xy).all()
+            assert not len(people) or len(people.vis[0]) == len(people.skeleton)
             assert (people.image >= 0).all() and (people.image < len(people.files)).all()
             assert np.isfinite(people.area).all()
     try:

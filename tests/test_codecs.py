@@ -160,7 +160,7 @@ def test_dark_never_runs_away():
 
 
 def test_dark_climbs_hills_only():
-    "A lone spike in the valley between two broad bumps: smoothed, it is a saddle, and Newton would run to the saddle's middle"
+    "A lone spike between two broad bumps: smoothed, it is a saddle, and Newton would run to the saddle's middle"
     heat, _ = DARK(stride=1).encode(torch.tensor([[[10., 14.], [22., 14.]]]), torch.ones(1, 2), (28, 32))
     heat = .9 * heat.amax(1, keepdim=True)
     heat[0, 0, 14, 15] = 1
@@ -242,15 +242,15 @@ def test_the_offset_encoding_is_the_definition():
 
 
 def test_votes_survive_noise_a_border_and_a_soft_disc():
-    "Every pixel of the disc knows the place: noise averages out, a disc cut by the border loses nothing, and the surest count most"
+    "Every pixel of the disc knows the place: noise averages out, the border costs nothing, the surest count most"
     codec, size = UDP(offset=True), (64, 48)
     g = torch.Generator().manual_seed(0)
     xy = torch.rand(4, 17, 2, generator=g) * torch.tensor([191., 255.])
     xy[:, :4, 0] = torch.rand(4, 4, generator=g) * 5  # along the left border
     heat, _ = codec.encode(xy, torch.ones(4, 17), size)
     assert_close(codec.decode(heat)[0], xy, atol=2e-3, rtol=0)
-    soft = heat * (.2 + .8 * smooth(response(codec, heat),
-                                    1.)).repeat(1, 3, 1, 1).div(response(codec, heat).repeat(1, 3, 1, 1).clamp(min=1e-6)).clamp(max=1)
+    fade = (.2 + .8 * smooth(response(codec, heat), 1.)).repeat(1, 3, 1, 1)
+    soft = heat * fade.div(response(codec, heat).repeat(1, 3, 1, 1).clamp(min=1e-6)).clamp(max=1)
     soft[:, 17:] = heat[:, 17:]
     assert_close(codec.decode(soft)[0], xy, atol=2e-3, rtol=0)
     noisy = heat + .05 * torch.randn(heat.shape, generator=g)
@@ -367,11 +367,11 @@ def test_a_perfect_teacher_s_target_is_the_truth_in_the_student_s_view(codec, mi
     easy = A30.sample(plain(12, (256, 192)), (256, 192), generator=g)
     hard = (Zoom(1.1, flip=True)(easy, (256, 192)) if mirrored else A60.sample(easy, (256, 192), generator=g))
     assert easy.flip.any() and (easy.flip ^ hard.flip).all() == mirrored
-    seen, _ = joints_in(room, vis, easy, COCO17.flip_index)
+    here, _ = joints_in(room, vis, easy, COCO17.flip_index)
     there, _ = joints_in(room, vis, hard, COCO17.flip_index)
-    heat, weight = t.losses.target(codec.encode(seen, vis, (64, 48))[0], None, easy, hard)
+    heat, weight = t.losses.target(codec.encode(here, vis, (64, 48))[0], None, easy, hard)
     error = (codec.decode(heat)[0] - there).norm(dim=-1)
-    far = ((seen > 40) & (seen < torch.tensor([150., 215.])) & (there > 40)
+    far = ((here > 40) & (here < torch.tensor([150., 215.])) & (there > 40)
            & (there < torch.tensor([150., 215.]))).all(-1)
     assert far.sum() > 100 and error[far].max() < (2.2 if isinstance(codec, Gaussian) else .6), error[far].max()
     if codec.planes == 1: assert weight.tolist() == [0.] + [1.] * 16
@@ -382,7 +382,7 @@ def test_a_perfect_teacher_s_target_is_the_truth_in_the_student_s_view(codec, mi
 
 
 def test_every_method_learns_offsets():
-    "One batch of each method of the table with three channels per joint: every network gets a gradient, and unsupervised joints none"
+    "One batch of each method with three channels per joint: every network gets a gradient, unsupervised joints none"
     from semipose.methods import METHODS
     from semipose.nets.peers import build_peers
     from semipose.teaching import one_batch

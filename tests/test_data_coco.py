@@ -123,19 +123,19 @@ def test_a_defect_is_one_sentence_with_file_field_and_remedy(tmp_path, folk, wha
     (tmp_path / "mine.json").write_text(json.dumps(d))
     with pytest.raises(UserError) as e:
         read_coco(tmp_path / "mine.json")
-    said = str(e.value)
-    assert "mine.json" in said and "\n" not in said and said.endswith(".") and len(said.replace(str(tmp_path),
-                                                                                                "")) < 260
-    assert all(n in said for n in named), said
-    assert ";" in said or ":" in said  # the remedy
+    message = str(e.value)
+    assert "mine.json" in message and "\n" not in message and message.endswith(".")
+    assert len(message.replace(str(tmp_path), "")) < 260
+    assert all(n in message for n in named), message
+    assert ";" in message or ":" in message  # the remedy
 
 
 def test_other_defects(tmp_path, folk):
     (tmp_path / "text.json").write_text("{'images': ...")
     (tmp_path / "list.json").write_text("[1, 2]")
-    for path, said in [("missing.json", "no such file"), ("text.json", "not JSON"), ("list.json", "not a COCO"),
+    for path, message in [("missing.json", "no such file"), ("text.json", "not JSON"), ("list.json", "not a COCO"),
                        ("", "is a folder")]:
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read_coco(tmp_path / path)
     path = write_coco(tmp_path, "train", folk, pictures())
     with pytest.raises(UserError, match="17 joints and the skeleton .* 14"):
@@ -157,7 +157,7 @@ def test_other_defects(tmp_path, folk):
 
 
 @pytest.mark.parametrize("area", (KeyError, None, 0, -3, .3, 1))
-def test_a_missing_area_is_filled_for_everybody_alike_and_said(tmp_path, folk, area):
+def test_a_missing_area_is_filled_for_everybody_alike_and_noted(tmp_path, folk, area):
     d = to_coco(folk)
     spoil(d, ("annotations", 0), "area", area)
     (tmp_path / "x.json").write_text(json.dumps(d))
@@ -199,7 +199,7 @@ def test_layouts_are_found(tmp_path, folk, json_name, images):
     assert read_coco(path).folder == tmp_path / images
 
 
-def test_a_split_that_is_not_there_is_said(tmp_path, folk):
+def test_a_split_that_is_not_there_is_an_error(tmp_path, folk):
     write_coco(tmp_path, "train", folk)
     with pytest.raises(UserError, match='no "val" people .*person_keypoints_val.json'):
         find_coco(tmp_path, "val")
@@ -315,7 +315,8 @@ def packed(path, folder, inside):
 def test_cocos_archives_are_read_in_place(tmp_path, folk):
     write_coco(tmp_path / "made", "train2017", folk, pictures())
     (tmp_path / "made/annotations").mkdir()
-    (tmp_path / "made/person_keypoints_train2017.json").rename(tmp_path / "made/annotations/person_keypoints_train2017.json")
+    made = tmp_path / "made"
+    (made / "person_keypoints_train2017.json").rename(made / "annotations/person_keypoints_train2017.json")
     plain = read_coco(tmp_path / "made/annotations/person_keypoints_train2017.json", tmp_path / "made/images/train2017")
     for top in ("all", "mixed"):
         (tmp_path / top).mkdir()

@@ -106,9 +106,9 @@ def test_the_matrix_takes_joints_there_and_back(tmp_path):
     vis = rng.integers(0, 3, (5, 17))
     crops = Crops(people(tmp_path, ["a"], [0] * 5, box, xy, vis), (256, 192))
     back = move(crops.xy, invert(crops.matrix()))
-    seen = vis > 0
-    assert np.allclose(back.numpy()[seen], xy[seen], atol=1e-2)
-    assert (crops.xy[~torch.from_numpy(seen)] == 0).all()
+    visible = vis > 0
+    assert np.allclose(back.numpy()[visible], xy[visible], atol=1e-2)
+    assert (crops.xy[~torch.from_numpy(visible)] == 0).all()
     assert torch.equal(crops.matrix([3, 1]), crops.M[[3, 1]])
 
 
@@ -159,7 +159,7 @@ def test_a_picture_of_several_people_is_read_once(folder, monkeypatch):
     assert sorted(read) == ["0.png", "1.png", "2.png", "3.png"]
 
 
-def test_what_does_not_fit_into_memory_is_said_before_it_is_tried(folder, monkeypatch):
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(folder, monkeypatch):
     monkeypatch.setattr(core, "_free_memory", lambda: 1000)
     with pytest.raises(UserError, match=r"7 crops of 48x36 .* smaller size\.$"):
         Crops(folder, (32, 24)).cache()
@@ -175,17 +175,17 @@ def test_what_fits_depends_on_what_is_free_and_what_is_allowed(folder, monkeypat
 
 def test_files_that_were_read_take_no_memory_from_a_container(monkeypatch):
     "the system drops what it has of them as soon as somebody needs the room"
-    told = {"/sys/fs/cgroup/memory.max": "1000", "/sys/fs/cgroup/memory.current": "900",
+    files = {"/sys/fs/cgroup/memory.max": "1000", "/sys/fs/cgroup/memory.current": "900",
             "/sys/fs/cgroup/memory.stat": "anon 300\nfile 600\ninactive_file 500\nactive_file 100\n",
             "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 8 kB\n"}
     def read(path, *a, **kw):
-        if str(path) not in told: raise FileNotFoundError(path)
-        return told[str(path)]
+        if str(path) not in files: raise FileNotFoundError(path)
+        return files[str(path)]
     monkeypatch.setattr(core.Path, "read_text", read)
     assert core._free_memory() == 600
-    told["/sys/fs/cgroup/memory.max"] = "max"
+    files["/sys/fs/cgroup/memory.max"] = "max"
     assert core._free_memory() == 8 * 1024
-    told.clear()
+    files.clear()
     assert core._free_memory() == np.inf
 
 
@@ -230,7 +230,7 @@ def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
 
 UPRIGHT = np.arange(20 * 10 * 3, dtype=np.uint8).reshape(10, 20, 3)  # 20 wide, 10 high
 STORED = {1: UPRIGHT, 2: UPRIGHT[:, ::-1], 3: UPRIGHT[::-1, ::-1], 4: UPRIGHT[::-1], 5: UPRIGHT.transpose(1, 0, 2),
-          6: np.rot90(UPRIGHT, 1), 7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(UPRIGHT, -1)}  # by EXIF's table: where row 0, column 0 are
+          6: np.rot90(UPRIGHT, 1), 7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(UPRIGHT, -1)}
 
 
 def flagged(path, a, flag):
@@ -241,7 +241,7 @@ def flagged(path, a, flag):
 
 
 @pytest.mark.parametrize("flag", STORED)
-def test_the_camera_flag_is_obeyed_when_asked_and_else_ignored_as_in_coco(tmp_path, flag):
+def test_the_camera_flag_is_obeyed_on_request_and_else_ignored_as_in_coco(tmp_path, flag):
     path = flagged(tmp_path / "a.png", STORED[flag], flag)
     assert np.array_equal(np.asarray(read_picture(path)), STORED[flag])
     assert np.array_equal(np.asarray(read_picture(path, upright=True)), UPRIGHT)
@@ -466,7 +466,7 @@ def test_files_are_found_in_folders_and_archives(tmp_path):
         assert core.find_inside(top, "z/1.jpg") == [top / "y"] and core.find_inside(top, "2.jpg") == []
 
 
-def test_a_box_is_drawn_around_the_joints_that_are_known():
+def test_a_box_goes_around_the_joints_that_are_known():
     xy = np.zeros((2, 17, 2), np.float32)
     xy[0, 3:6] = (10, 20), (40, 80), (500, 900)
     vis = np.zeros((2, 17), np.uint8)

@@ -9,17 +9,18 @@ XY = torch.tensor(waving()) * 80
 
 
 def dots(ax):
-    "{(x, y): (rim, face or None)} of every joint drawn"
+    "{(x, y): (rim, face or None)} of every joint in the picture"
     out = {}
     for c in ax.collections:
         if not hasattr(c, "get_sizes") or not len(c.get_offsets()): continue
         faces, rims = c.get_facecolors(), c.get_edgecolors()
         for i, p in enumerate(c.get_offsets()):
-            out[tuple(np.round(p, 2).tolist())] = to_hex(rims[i % len(rims)]).upper(), to_hex(faces[i % len(faces)]).upper() if len(faces) else None
+            face = to_hex(faces[i % len(faces)]).upper() if len(faces) else None
+            out[tuple(np.round(p, 2).tolist())] = to_hex(rims[i % len(rims)]).upper(), face
     return out
 
 
-def test_seen_is_filled_hidden_is_hollow_unknown_is_absent():
+def test_visible_is_filled_hidden_is_hollow_unknown_is_absent():
     vis = torch.full((17,), 2); vis[9] = 1; vis[10] = 0
     got = dots(draw_person(None, None, XY, vis))
     at = lambda k: tuple(np.round(XY[k].double().numpy(), 2).tolist())
@@ -45,7 +46,7 @@ def test_limbs_take_their_side_s_colour_and_stop_at_unknown_joints():
 def luminance(h): return np.dot([int(h[i:i + 2], 16) / 255 for i in (1, 3, 5)], [.2126, .7152, .0722])
 
 
-def test_sides_can_be_told_apart_without_red_and_green():
+def test_sides_look_different_without_red_and_green():
     "Left and right differ in blue, which colour-blind people see, and neither disappears on white or black"
     l, r = COLORS["left"], COLORS["right"]
     assert int(l[5:], 16) - int(r[5:], 16) > 150
@@ -104,7 +105,7 @@ def test_strip_has_one_map_per_joint():
     assert [ax.get_title() for ax in fig.axes][:2] == ["r ankle", "r knee"] and len(fig.axes) == 16
 
 
-def test_bad_shapes_are_told():
+def test_bad_shapes_are_errors():
     with pytest.raises(ValueError, match="images"): grid([])
     with pytest.raises(ValueError, match="coco17"): draw_person(None, None, torch.rand(16, 2))
 

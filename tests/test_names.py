@@ -52,14 +52,14 @@ def test_a_row_of_ones_own_trains_sweeps_evaluates_and_compares(tmp_path):
     assert cli(tmp_path, "synth", "people", "--train", 12, "--val", 4, "--size", "64x48", "--difficulty",
                "demo").returncode == 0
     few = ["--data", "people", "--protocol", "demo", "--labels", 4]
-    said = cli(tmp_path, "train", "mine", *few, "--steps", 2, "--start-steps", 0, "--import", "my_rows")
-    assert said.returncode == 0, said.stderr
+    done = cli(tmp_path, "train", "mine", *few, "--steps", 2, "--start-steps", 0, "--import", "my_rows")
+    assert done.returncode == 0, done.stderr
     run = tmp_path/"runs"/"mine-people-4-seed0"
     recipe = json.loads((run/"recipe.json").read_text())
     assert recipe["method"] == "mine" and recipe["title"] == "My own row" and recipe["own"]
     assert "--import my_rows" in recipe["command"]
-    said = cli(tmp_path, "eval", run, "--import", "my_rows")
-    assert said.returncode == 0 and "AP" in said.stdout, said.stderr
+    done = cli(tmp_path, "eval", run, "--import", "my_rows")
+    assert done.returncode == 0 and "AP" in done.stdout, done.stderr
     both = cli(tmp_path, "compare", "naive", "mine", *few, "--steps", 2, "--start-steps", 2, "--import", "my_rows.py",
                "--out", "both")
     assert both.returncode == 0 and "My own row" in both.stdout, both.stderr

@@ -1,4 +1,4 @@
-"Files of the shapes that published data sets have are read with their own joints and sigmas, or refused with the true reason"
+"Files in the shapes of published data sets are read with their own joints and sigmas, or refused with the reason"
 import json
 import numpy as np, pytest, torch
 from semipose.data.core import FILL
@@ -18,7 +18,7 @@ def keys(K, seed, n=None):
 
 
 def file(folder, categories, K, people=6, name="labels.json", **more):
-    "A file of that many people, one a picture; `more`: what else an annotation has, a value or a function of its number"
+    "A file of that many people, one a picture; `more`: what else an annotation has, by value or by its number"
     pictures = [dict(id=10 + i, file_name=f"{i}.jpg", width=100, height=100) for i in range(people)]
     notes = [dict(id=1 + i, image_id=10 + i, category_id=1, iscrowd=0, bbox=[2, 2, 95, 95], area=4000., num_keypoints=K,
                   keypoints=keys(K, i))
@@ -122,9 +122,9 @@ def test_a_skeleton_is_matched_by_name(tmp_path):
     "Never by position: joint 0 is the nose wherever the file has it"
     order = [5, 3, 16, *[k for k in range(17) if k not in (5, 3, 16)]]
     turned = read_coco(file(tmp_path, [person([COCO17.joints[k] for k in order])], 17))
-    asked = read_coco(tmp_path / "labels.json", skeleton=COCO17)
-    assert asked.skeleton == COCO17 and np.array_equal(asked.xy[:, order],
-                                                       turned.xy) and np.array_equal(asked.vis[:, order], turned.vis)
+    wanted = read_coco(tmp_path / "labels.json", skeleton=COCO17)
+    assert wanted.skeleton == COCO17 and np.array_equal(wanted.xy[:, order],
+                                                       turned.xy) and np.array_equal(wanted.vis[:, order], turned.vis)
     upper = file(tmp_path, [person([j.replace("left_", "L").replace("right_", "R") for j in COCO17.joints])], 17)
     assert np.array_equal(read_coco(upper, skeleton=COCO17).xy, turned.xy), "other spellings are the same joints"
     for joints, word in (([*COCO17.joints[:16], "tail"], "tail where the skeleton coco17 has right_ankle"),

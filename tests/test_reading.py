@@ -1,4 +1,4 @@
-"""Laws of meaning: what files of labels hold together, not field by field, is read as it was meant, refused, or said with a count."""
+"""Laws of meaning: what files of labels hold together is read as it was meant, refused, or noted with a count."""
 import json
 import shutil
 from pathlib import Path
@@ -62,7 +62,7 @@ def about(people, word):
     return [n for n in people.notes if n.about == word]
 
 
-def said(call, *words):
+def fails(call, *words):
     with pytest.raises(UserError) as e:
         call()
     text = str(e.value)
@@ -122,11 +122,11 @@ def test_a_file_that_ends_in_outlines_is_read(tmp_path, shape):
 def test_another_kind_of_file_is_called_by_its_name(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     for call in (read_coco, read_any, lambda p: read_train_val(labels=p), read_boxes):
-        assert "cut short" not in said(lambda call=call: call(tmp_path / name), name, "is not JSON but", *words)
+        assert "cut short" not in fails(lambda call=call: call(tmp_path / name), name, "is not JSON but", *words)
     if name[-4:] in coco.FOREIGN:
-        said(lambda: read_any(tmp_path), name, "COCO keypoint file")
+        fails(lambda: read_any(tmp_path), name, "COCO keypoint file")
     (tmp_path / "half.json").write_text(json.dumps(lamps())[:500])
-    said(lambda: read_coco(tmp_path / "half.json"), "cut short")
+    fails(lambda: read_coco(tmp_path / "half.json"), "cut short")
 
 
 # ---- places, boxes, areas ----
@@ -159,10 +159,10 @@ def test_shares_of_the_picture_are_refused(tmp_path, what):
             a["keypoints"] = [v if i % 3 == 2 else v / (160, 120)[i % 3] for i, v in enumerate(a["keypoints"])]
     path = written(tmp_path, d)
     for keep_all in (False, True):
-        said(lambda keep_all=keep_all: read_coco(path, keep_all=keep_all), "between 0 and 1",
+        fails(lambda keep_all=keep_all: read_coco(path, keep_all=keep_all), "between 0 and 1",
              '"bbox"' if what != "keypoints" else '"keypoints"', "width")
     if what != "keypoints":
-        said(lambda: read_boxes(path), "between 0 and 1")
+        fails(lambda: read_boxes(path), "between 0 and 1")
 
 
 @pytest.mark.parametrize("sized", (True, False))
@@ -173,8 +173,8 @@ def test_boxes_as_corners_are_refused(tmp_path, sized):
         a["bbox"] = [x + 40, y + 10, x + w + 40, y + h + 10]
         a["keypoints"] = [v if i % 3 == 2 else v + (40, 10)[i % 3] for i, v in enumerate(a["keypoints"])]
     path = written(tmp_path, d)
-    said(lambda: read_coco(path), "corners", "x2 - x1")
-    said(lambda: read_pictures(tmp_path / "images", SK, path), "corners", "x2 - x1")
+    fails(lambda: read_coco(path), "corners", "x2 - x1")
+    fails(lambda: read_pictures(tmp_path / "images", SK, path), "corners", "x2 - x1")
 
 
 def test_true_boxes_are_not_taken_for_corners():
@@ -190,7 +190,7 @@ def test_true_boxes_are_not_taken_for_corners():
 
 
 def test_corners_of_people_who_fill_their_pictures():
-    "few of them reach beyond, and joints keep to one side of boxes so read; joints that do so of themselves (heads alone) raise no alarm"
+    "few reach beyond, and joints keep to one side of boxes so read; joints that do so anyway (heads) raise no alarm"
     rng = np.random.default_rng(0)
     size = np.tile([120, 160], (400, 1))
     first, last = rng.uniform(2, 40, (400, 2)), np.array([160, 120]) - rng.uniform(18, 50, (400, 2))
@@ -208,8 +208,8 @@ def test_pictures_of_another_scale_are_refused(tmp_path):
     d = lamps(sized=False)
     assert len(read_coco(written(tmp_path / "sound", d))) == 12
     path = written(tmp_path / "small", d, scale=4)
-    said(lambda: read_coco(path), "outside their pictures", "scale")
-    said(lambda: read_train_val(labels=path), "outside their pictures")
+    fails(lambda: read_coco(path), "outside their pictures", "scale")
+    fails(lambda: read_train_val(labels=path), "outside their pictures")
     one = lamps(sized=False)
     one["annotations"][3].update(bbox=[150, 100, 100, 100])
     (note,) = about(read_coco(written(tmp_path / "one", one)), "scale")
@@ -245,7 +245,8 @@ def test_every_picture_is_turned_as_its_own_entry_says(tmp_path):
     assert people.sizes[[0, 1, 3, 4, 5]].tolist() == [[120, 160]] * 5 and people.upright
     assert all(people.picture(i).size == (160, 120) for i in range(6))
     (note,) = about(people, "camera")
-    assert (note.count, note.of) == (6, 6) and "5 labelled as seen upright" in note.text or "6 labelled as seen upright" in note.text
+    five, six = (f"{n} labelled as seen upright" in note.text for n in (5, 6))
+    assert (note.count, note.of) == (6, 6) and five or six
 
 
 @pytest.mark.parametrize("flag", (2, 3, 4))
@@ -264,8 +265,8 @@ def test_half_turns_follow_the_file_and_else_what_tools_show(tmp_path, flag, oth
     assert people.picture(4).size == (160, 120)
     assert "3 do not show it" in about(people, "camera")[0].text or others is None
     if others is None:  # as prediction on the same folder sees it
-        seen = read_pictures(tmp_path / "images", SK)
-        assert all(seen.picture(i).tobytes() == people.picture(i).tobytes() for i in range(6))
+        bare_people = read_pictures(tmp_path / "images", SK)
+        assert all(bare_people.picture(i).tobytes() == people.picture(i).tobytes() for i in range(6))
 
 
 def test_boxes_show_how_a_picture_without_size_was_labelled(tmp_path):
@@ -301,7 +302,7 @@ def test_two_pictures_of_one_name_are_not_one(tmp_path):
             picture(tmp_path / "frames" / video / o["file_name"], seed=len(video))
     (tmp_path / "labels.json").write_text(json.dumps(d))
     for images in (None, tmp_path / "frames"):
-        said(lambda images=images: read_coco(tmp_path / "labels.json", images), "file_name", "00.png",
+        fails(lambda images=images: read_coco(tmp_path / "labels.json", images), "file_name", "00.png",
              "folder in front")
     for i, o in enumerate(d["images"]):
         o["file_name"] = f"{'ab'[i // 6]}/{o['file_name']}"
@@ -310,7 +311,7 @@ def test_two_pictures_of_one_name_are_not_one(tmp_path):
     assert len({p.file for p in people}) == 12 and all(people.path(i).exists() for i in range(12))
     other = lamps(n=6)
     other["images"].append(dict(other["images"][0], id=99, width=999))
-    said(lambda: read_coco(written(tmp_path / "c", other)), "different sizes")
+    fails(lambda: read_coco(written(tmp_path / "c", other)), "different sizes")
 
 
 def test_nobody_is_trained_on_whose_picture_is_validated_on(tmp_path):
@@ -321,8 +322,8 @@ def test_nobody_is_trained_on_whose_picture_is_validated_on(tmp_path):
     assert [p.file for p in train] == [f"{i:02d}.png"
                                        for i in range(4, 12)] and len(val) == 4 and about(train, "shared")[0].count == 4
     b.write_text(a.read_text())
-    said(lambda: read_train_val(tmp_path / "d"), "all 12 pictures", "validate")
-    said(lambda: read_train_val(labels=a, val=b), "all 12 pictures")
+    fails(lambda: read_train_val(tmp_path / "d"), "all 12 pictures", "validate")
+    fails(lambda: read_train_val(labels=a, val=b), "all 12 pictures")
     shutil.copytree(tmp_path / "d/images", tmp_path / "e/images")  # copies, under other names
     for i, o in enumerate(few["images"]):
         shutil.move(tmp_path / "e/images" / o["file_name"], tmp_path / f"e/images/copy{i}.png")
@@ -378,7 +379,7 @@ def test_a_validation_file_without_pictures_is_as_none(tmp_path):
     train, val, note = read_train_val(tmp_path)
     assert (train.ids.tolist(), val.ids.tolist(), note) == (alone[0].ids.tolist(), alone[1].ids.tolist(), alone[2])
     assert "person_keypoints_val.json, which lists no picture" in about(train, "unused")[0].text
-    said(lambda: read_train_val(tmp_path, val=tmp_path / "person_keypoints_val.json"), "person_keypoints_val.json",
+    fails(lambda: read_train_val(tmp_path, val=tmp_path / "person_keypoints_val.json"), "person_keypoints_val.json",
          '"images" is empty')
 
 
@@ -398,7 +399,7 @@ def test_cvats_export_is_found(tmp_path):
     assert len(train) + len(val) == 12 and "person_keypoints_default.json is the only file" in note
     assert train.path(0).exists()
     write_json(tmp_path / "annotations/person_keypoints_other.json", lamps())
-    said(lambda: find_coco(tmp_path, "train"), "person_keypoints_default.json", "person_keypoints_other.json",
+    fails(lambda: find_coco(tmp_path, "train"), "person_keypoints_default.json", "person_keypoints_other.json",
          "pass one of them")
 
 
@@ -479,10 +480,10 @@ def test_num_keypoints_and_more_may_be_missing(tmp_path):
     assert "num_keypoints" not in d["annotations"][0]
     for a in d["annotations"]:
         del a["iscrowd"]
-    bare, told = read_coco(written(tmp_path, d),
+    bare, filled = read_coco(written(tmp_path, d),
                            keep_all=True), read_coco(written(tmp_path / "t", dict(d, annotations=full)), keep_all=True)
     guess = perfect(bare)
-    assert evaluate_results(bare, guess) == evaluate_results(told, guess)
+    assert evaluate_results(bare, guess) == evaluate_results(filled, guess)
     assert evaluate_results(bare, guess)["AP"] == pytest.approx(1)
 
 
@@ -520,8 +521,8 @@ def test_a_box_belongs_to_the_picture_of_its_whole_name(tmp_path):
         people = read_pictures(tmp_path / cam, SK, tmp_path / "both.json")
         assert people.box[:, 0].tolist() == [x] * 3 and people.box[:, 1].tolist() == [0, 1, 2]
     # those pictures are beside it
-    said(lambda: read_pictures(tmp_path / "cam2", SK, tmp_path / "one.json"), "none of its boxes")
-    said(lambda: read_pictures(tmp_path, SK, tmp_path / "bare.json"), "none of its boxes")  # either could be meant
+    fails(lambda: read_pictures(tmp_path / "cam2", SK, tmp_path / "one.json"), "none of its boxes")
+    fails(lambda: read_pictures(tmp_path, SK, tmp_path / "bare.json"), "none of its boxes")  # either could be meant
     people = read_pictures(tmp_path / "cam2", SK, tmp_path / "bare.json")
     assert people.box[:, 0].tolist() == [0, 1, 2]
     far = {f"/elsewhere/{k}": v for k, v in json.loads((tmp_path / "both.json").read_text()).items()}
@@ -571,13 +572,13 @@ def test_of_a_detectors_file_people_are_taken_and_the_rest_is_counted(tmp_path):
     assert len(people) == 10 and [n.count for n in people.notes] == [10]
     d = detected()
     d["categories"] = [dict(id=1, name="cat"), dict(id=37, name="dog")]
-    said(lambda: read_boxes(written(tmp_path / "cats", d, pictures=False)), "cat", "dog", "keep one")
+    fails(lambda: read_boxes(written(tmp_path / "cats", d, pictures=False)), "cat", "dog", "keep one")
     # whose joints are learned
     assert len(read_pictures(tmp_path / "images", Skeleton("dog", ("nose",), (), (), (.1,)),
                              tmp_path / "cats/labels.json")) == 20
     for a in d["annotations"]:
         a["score"] = .1
-    said(lambda: read_boxes(written(tmp_path / "weak", dict(d, categories=[dict(id=1, name="person")]),
+    fails(lambda: read_boxes(written(tmp_path / "weak", dict(d, categories=[dict(id=1, name="person")]),
                                     pictures=False)), '"score"', "0.3")
 
 
@@ -596,7 +597,7 @@ def test_people_without_joints_are_people_without_labels(tmp_path):
 
 # ---- the paragraph ----
 
-def test_what_was_read_is_said_and_kept(tmp_path, capsys):
+def test_what_was_read_is_noted_and_kept(tmp_path, capsys):
     from semipose.protocols import Protocol
     from semipose.run import prepare, train
     d = lamps(n=16)
@@ -618,10 +619,10 @@ def test_what_was_read_is_said_and_kept(tmp_path, capsys):
     kept = Reading.load(tmp_path / "run/reading.json")
     assert str(kept) == str(data.reading) and str(kept) in text and kept.counts["train"]["people"] == len(data.train)
     (tmp_path / "run/reading.json").write_text("{}")
-    said(lambda: Reading.load(tmp_path / "run/reading.json"), "reading.json", "counts")
+    fails(lambda: Reading.load(tmp_path / "run/reading.json"), "reading.json", "counts")
 
 
-def test_unlabelled_pictures_that_are_validated_on_are_said():
+def test_unlabelled_pictures_that_are_validated_on_are_noted():
     train, val, _ = read_any_train_val(SAMPLE)
     assert reading(train=train, val=val).notes == ()
     assert [n.count for _, n in reading(train=train, val=val, unlabeled=val.unlabeled()).notes] == [16]

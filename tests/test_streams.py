@@ -69,11 +69,11 @@ def test_joints_belong_to_their_picture(crops):
 @pytest.mark.parametrize("n, batch", [(30, 8), (7, 4), (5, 12), (1, 3), (6, 6)])
 def test_an_epoch_meets_everybody_once(n, batch):
     steps = 3 * n // batch + 3
-    seen = np.concatenate([walk(n, batch, s, seed=1) for s in range(steps)])
+    visits = np.concatenate([walk(n, batch, s, seed=1) for s in range(steps)])
     for e in range(3):
-        assert sorted(seen[e * n : (e + 1) * n]) == list(range(n))
+        assert sorted(visits[e * n : (e + 1) * n]) == list(range(n))
     if n > 4:
-        assert not np.array_equal(seen[:n], seen[n : 2 * n]) and not np.array_equal(seen[:n], np.arange(n))
+        assert not np.array_equal(visits[:n], visits[n : 2 * n]) and not np.array_equal(visits[:n], np.arange(n))
 
 
 def test_the_two_streams_are_shuffled_apart():
@@ -164,7 +164,7 @@ def test_crowds_and_people_without_joints_are_never_labelled(people):
 
 
 @pytest.mark.parametrize("make", [split_first, split_seeded])
-def test_impossible_splits_are_said(people, make):
+def test_impossible_splits_are_errors(people, make):
     for n, kw, said in [(31, {}, "labels=31: only 30"), (0, {}, "labels=0: .* at least one"), (-3, {}, "labels=-3"),
                         (4, dict(heldout=1.0), "heldout=1.0"), (2, dict(heldout=0.9), "heldout=0.9: of 2")]:
         with pytest.raises(UserError, match=said):
