@@ -39,7 +39,7 @@ def encode(
     sigma:float,           # width, heatmap px
     rounded:bool=False,    # put the centre on a whole heatmap pixel, as most released code does
 )->tuple[Tensor,Tensor]:   # (B,K,H,W) heatmap in [0,1]; (B,K) weight 0 or 1
-    "One bump per joint; a joint whose whole window is outside the crop asks nothing (weight 0)"
+    "One bump per joint; a joint whose whole window is outside the crop has weight 0"
     (H,W), known = size, vis>0
     xy = xy.float()
     c = torch.where(known.unsqueeze(-1), xy, torch.zeros_like(xy))/xy.new_tensor(stride)
@@ -147,6 +147,7 @@ def dark_step(
     step = -torch.stack([dyy*dx-dxy*dy, dxx*dy-dxy*dx], -1)/torch.where(hill, det, 1.).unsqueeze(-1)
     return torch.where(hill.unsqueeze(-1), step.clamp(-1,1), 0.)
 
+# %% ../nbs/02_codecs.ipynb #b66fe2f0
 @dataclass(frozen=True)
 class DARK:
     "The same bump; read back by fitting a Gaussian to the smoothed heatmap around its highest pixel"
@@ -183,13 +184,15 @@ def around(
     size:tuple[int,int],      # heatmap (H,W)
     center:Tensor,            # (B,K,2) heatmap px
     radius:float,             # heatmap px
-)->Tensor:                    # (B,3K,H,W): discs of 1 in 0; from each pixel of a disc to its centre, across, in units of the radius, 0 outside; the same down
-    "Discs, and the way to their middles"
-    dx, dy = ((center[...,i,None]-torch.arange(n, device=center.device, dtype=center.dtype))/radius for i,n in ((0,size[1]), (1,size[0])))
+)->Tensor:                    # (B,3K,H,W): discs of 1 in 0; ways across; ways down
+    "Discs, and from each of their pixels the way to the middle, in units of the radius; 0 outside"
+    dx, dy = ((center[...,i,None]-torch.arange(n, device=center.device, dtype=center.dtype))/radius
+              for i,n in ((0,size[1]), (1,size[0])))
     dx, dy = dx.unsqueeze(-2), dy.unsqueeze(-1)
     disc = (dx.square()+dy.square()<=1).to(center.dtype)
     return torch.cat([disc, dx*disc, dy*disc], 1)
 
+# %% ../nbs/02_codecs.ipynb #ca1656fe
 def smooth(
     heat:Tensor,      # (B,K,H,W)
     sigma:float,      # heatmap px
@@ -205,7 +208,7 @@ def smooth(
 def vote(
     heat:Tensor,      # (B,3K,H,W): discs, then the ways across, then the ways down
     radius:float,     # of the discs, heatmap px
-)->tuple[Tensor,Tensor]:  # (B,K,2) heatmap px; score (B,K), the disc's height in its middle
+)->tuple[Tensor,Tensor]:   # (B,K,2) heatmap px; score (B,K), the disc's height in its middle
     "The mean of where the pixels in the middle of each disc say the joint is"
     disc, across, down = heat.unflatten(1, (3,-1)).unbind(1)
     x, y, _ = argmax_px(smooth(disc, radius/2))
@@ -220,22 +223,22 @@ def vote(
 # %% ../nbs/02_codecs.ipynb #50159a5a
 @dataclass(frozen=True)
 class UDP:
-    "Unbiased data processing: a grid whose ends meet the crop's, with bumps, or with discs and offsets (Huang et al., CVPR 2020)"
+    "Unbiased data processing: a grid whose ends meet the crop's, with bumps, or discs and offsets (Huang et al., 2020)"
     sigma:float=2.      # width of the bump and of the smoothing, heatmap px
     stride:int=4        # crop px per heatmap px, counted in pixels: the network's
-    offset:bool=False   # three channels per joint: a disc, and from each of its pixels the way to the joint, across and down
+    offset:bool=False   # three channels per joint: a disc, and from each of its pixels the way to the joint
 
     @property
     def planes(self)->int: return 3 if self.offset else 1                                # channels per joint
     @property
     def radius(self)->float: return 1.75*self.sigma                                      # of the disc, heatmap px
-    def unit(self, size)->tuple[float,float]: return steps(size, self.stride)            # crop px per heatmap px, across and down
+    def unit(self, size)->tuple[float,float]: return steps(size, self.stride)  # crop px per heatmap px, across and down
 
     def encode(self,
         xy:Tensor,             # (B,K,2) joints, crop px
         vis:Tensor,            # (B,K) 0 = not annotated
         size:tuple[int,int],   # heatmap (H,W)
-    )->tuple[Tensor,Tensor]:   # (B,K,H,W) in [0,1] and (B,K) weight; with offsets (B,3K,H,W) in [-1,1] and as large a weight
+    )->tuple[Tensor,Tensor]:   # (B,K,H,W) in [0,1] and (B,K) weight; with offsets both (B,3K,H,W), in [-1,1]
         "Joints to heatmaps; offsets count only inside their disc"
         if not self.offset: return encode(xy, vis, size, self.unit(size), self.sigma)
         known, xy = vis>0, xy.float()
@@ -261,7 +264,7 @@ def bounded(
     out:Tensor,    # (B,C,h,w) what an interpolation with negative lobes made of `heat`
     heat:Tensor,   # (B,C,H,W)
 )->Tensor:         # as `out`
-    "Nothing lower than the map had, or than the 0 outside; of discs and offsets, which have edges, nothing higher either"
+    "Nothing lower than the map had, or than the 0 outside; of discs and offsets, which have edges, nothing higher"
     low = heat.amin((-2,-1), keepdim=True).clamp(max=0)
     if codec.planes==1: return torch.maximum(out, low)
     return torch.minimum(torch.maximum(out, low), heat.amax((-2,-1), keepdim=True).clamp(min=0))
@@ -281,16 +284,18 @@ def highest(
     x, y, _ = argmax_px(response(codec, heat))
     return torch.stack([x,y], -1).float()*torch.tensor(codec.unit(heat.shape[-2:]), device=heat.device)
 
+# %% ../nbs/02_codecs.ipynb #6041ab42
 def moved(
     codec,         # whose heatmaps
     heat:Tensor,   # (B,K*planes,H,W)
     M:Tensor,      # (B,3,3) crop px -> crop px
-    mode:str='bilinear',  # of `warp`; 'spline' keeps heights
+    mode:str='bilinear',   # of `warp`; 'spline' keeps heights
 )->Tensor:         # as `heat`; 0 outside
     "Heatmaps as another view has them; offsets turn and grow with the view"
     sx, sy = codec.unit(heat.shape[-2:])
     s = M.new_tensor([sx, sy, 1.])
-    out = warp(heat, M, stride=sx, mode=mode) if sx==sy else warp(heat, M*s/s[:,None], mode=mode)  # heatmap px -> heatmap px
+    if sx==sy: out = warp(heat, M, stride=sx, mode=mode)
+    else: out = warp(heat, M*s/s[:,None], mode=mode)      # heatmap px -> heatmap px
     if mode in ('spline', 'bicubic'): out = bounded(codec, out, heat)
     if codec.planes==1: return out
     if sx!=sy: M = M*s/s[:,None]
@@ -298,6 +303,7 @@ def moved(
     a, b, c, d = M[:,:2,:2].to(out).flatten(1).t()[...,None,None,None]
     return torch.cat([disc, a*x+b*y, c*x+d*y], 1)
 
+# %% ../nbs/02_codecs.ipynb #925fc8a6
 def renamed(
     codec,                      # whose heatmaps
     heat:Tensor,                # (B,K*planes,H,W) or weights (B,K*planes)
@@ -330,4 +336,5 @@ def build_codec(
 ):                    # a codec; UserError lists the names
     "A codec by the name that a protocol gives"
     if name not in CODECS: raise UserError(f'There is no codec named {name!r}: choose one of {", ".join(CODECS)}.')
-    return CODECS[name](sigma=sigma, stride=stride, **dict(rounded=dict(rounded=True), udp_offset=dict(offset=True)).get(name, {}))
+    more = dict(rounded=dict(rounded=True), udp_offset=dict(offset=True)).get(name, {})
+    return CODECS[name](sigma=sigma, stride=stride, **more)

@@ -11,10 +11,30 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['FULL', 'whole', 'sync_folder', 'make_folder', 'Held', 'only_writer', 'is_free', 'turn', 'is_held']
+__all__ = ['FULL', 'sync_folder', 'make_folder', 'whole', 'Held', 'only_writer', 'is_held', 'is_free', 'turn']
 
 # %% ../nbs/05_files.ipynb #3cacab3f
-FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC), errno.EFBIG)   # no room on the disk, or none left of one's share
+def sync_folder(folder:Path)->None:
+    "Push a folder's list of names to the disk, where the system can"
+    try: fd = os.open(folder, os.O_RDONLY)
+    except OSError: return
+    try: os.fsync(fd)
+    except OSError: pass
+    finally: os.close(fd)
+
+def make_folder(
+    folder:Path|str,
+)->Path:            # UserError where it cannot be made
+    "A folder that is there"
+    folder = Path(folder)
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f'The folder {folder} cannot be made ({"it is a file" if folder.is_file() else e.strerror}): '
+                        'choose another.') from None
+    return folder
+
+# %% ../nbs/05_files.ipynb #572fc3fe
+FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC), errno.EFBIG)   # no room on the disk, or in one's share
 
 @contextmanager
 def whole(
@@ -31,33 +51,32 @@ def whole(
         sync_folder(path.parent)
     except OSError as e:
         old = 'the older one is kept' if path.exists() else 'nothing half-written is left'
-        if e.errno in FULL: raise UserError(f'The disk is full: {path} could not be written, and {old}; free some room and run the same command again.') from None
-        if isinstance(e, PermissionError): raise UserError(f'{path} may not be written ({e.strerror}): choose another folder, or change its permissions.') from None
-        if isinstance(e, (NotADirectoryError, FileExistsError)): raise UserError(f'{path} cannot be written: one of its folders is a file; choose another folder.') from None
+        if e.errno in FULL:
+            raise UserError(f'The disk is full: {path} could not be written, and {old}; '
+                            'free some room and run the same command again.') from None
+        if isinstance(e, PermissionError):
+            raise UserError(f'{path} may not be written ({e.strerror}): choose another folder, or change its '
+                            'permissions.') from None
+        if isinstance(e, (NotADirectoryError, FileExistsError)):
+            raise UserError(f'{path} cannot be written: one of its folders is a file; choose another folder.') from None
         raise
     finally:
         try: part.unlink(missing_ok=True)
         except OSError: pass
 
-def sync_folder(folder:Path)->None:
-    "Push a folder's list of names to the disk, where the system can"
-    try: fd = os.open(folder, os.O_RDONLY)
-    except OSError: return
-    try: os.fsync(fd)
-    except OSError: pass
-    finally: os.close(fd)
-
-def make_folder(
-    folder:Path|str,
-)->Path:            # UserError where it cannot be made
-    "A folder that is there"
-    folder = Path(folder)
-    try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UserError(f'The folder {folder} cannot be made ({"it is a file" if folder.is_file() else e.strerror}): choose another.') from None
-    return folder
-
 # %% ../nbs/05_files.ipynb #175aa613
 class Held(UserError): "Another process writes in this folder"
+
+def _lock(
+    f,                  # an open file; the lock goes when it is closed
+    shared:bool=False,  # with others who look; a file open for reading alone can be locked so everywhere
+)->bool:                # OSError where there are no locks
+    "Take the lock of a file if nobody has it"
+    try: import fcntl
+    except ImportError: return True   # a system without such locks
+    try: fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError: return False   # EAGAIN or EWOULDBLOCK
+    return True
 
 @contextmanager
 def only_writer(
@@ -66,14 +85,29 @@ def only_writer(
     "Hold a folder for this process"
     folder, end = Path(folder), time.monotonic() + .2
     try: f = open(folder/'.lock', 'a')
-    except OSError as e: raise UserError(f'{folder} may not be written to ({e.strerror}): choose another folder, or change its permissions.') from None
+    except OSError as e:
+        raise UserError(f'{folder} may not be written to ({e.strerror}): choose another folder, or change its '
+                        'permissions.') from None
     with f:
         try:
-            while not _lock(f):   # somebody may only be asking
-                if time.monotonic() > end: raise Held(f'The run {folder} is being written by another process: wait for it, or choose another --name or --out.')
+            while not _lock(f):   # somebody may only be looking
+                if time.monotonic() > end:
+                    raise Held(f'The run {folder} is being written by another process: wait for it, or choose another '
+                               '--name or --out.')
                 time.sleep(.02)
-        except OSError as e: warnings.warn(f'{folder} lies on a file system without locks ({e.strerror}): see to it that no other process writes there.', stacklevel=3)
+        except OSError as e:
+            warnings.warn(f'{folder} lies on a file system without locks ({e.strerror}): '
+                          'see to it that no other process writes there.', stacklevel=3)
         yield
+
+# %% ../nbs/05_files.ipynb #7f606e55
+def is_held(
+    folder:Path|str,    # of a run
+)->bool:
+    "Is a process writing into this folder now?"
+    try:
+        with open(Path(folder)/'.lock') as f: return not _lock(f, shared=True)
+    except OSError: return False
 
 def is_free(
     folder:Path|str,
@@ -88,32 +122,13 @@ def turn(
     pause:float=1.,     # seconds between two looks
 )->Iterator[None]:
     "Wait until no other process holds a folder, then hold it"
-    folder, told = make_folder(folder), False
+    folder, noted = make_folder(folder), False
     with ExitStack() as held:
         while True:
             try: held.enter_context(only_writer(folder))
             except Held:
-                if not told: print(f'Another process works in {folder}: waiting for it.', flush=True)
-                told = True
+                if not noted: print(f'Another process works in {folder}: waiting for it.', flush=True)
+                noted = True
                 time.sleep(pause)
             else: break
         yield
-
-def is_held(
-    folder:Path|str,    # of a run
-)->bool:
-    "Is a process writing into this folder now?"
-    try:
-        with open(Path(folder)/'.lock') as f: return not _lock(f, shared=True)
-    except OSError: return False
-
-def _lock(
-    f,                  # an open file; the lock goes when it is closed
-    shared:bool=False,  # with others who ask; what is open for reading alone can be locked so on every file system
-)->bool:                # OSError where there are no locks
-    "Take the lock of a file if nobody has it"
-    try: import fcntl
-    except ImportError: return True   # a system without such locks
-    try: fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError: return False   # EAGAIN or EWOULDBLOCK
-    return True

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .errors import UserError, told
+from .errors import UserError, value_text
 from .files import FULL, make_folder, only_writer
 from .skeletons import Skeleton
 from .codecs import response
@@ -279,7 +279,7 @@ class Journal:
                 if n == 0:
                     keep, was = at, next((k for k in begun if json.loads(json.dumps(begun[k])) != o.get(k)), None)
                     if was:
-                        both = '' if was in DIGESTS else f' ({told(o.get(was), 40)}, and now {told(begun[was], 40)})'
+                        both = '' if was in DIGESTS else f' ({value_text(o.get(was), 40)}, and now {value_text(begun[was], 40)})'
                         raise UserError(f'{self.file.parent}: the prediction there was begun with other {was}{both}: give the same to go on, or begin anew with --replace.')
                     continue
                 hand[tuple(o['at'])], self.ids[tuple(o['at'])] = o['results'], o['id']

@@ -6,7 +6,7 @@
 __all__ = ['SIGMAS', 'COCO17', 'DEFAULT_SIGMA', 'MPII16', 'AIC14', 'LSP14', 'UNION24', 'SKELETONS', 'CROWDPOSE14', 'AP10K17',
            'HUMANART21', 'HALPE26', 'WHOLEBODY133', 'HALPE136', 'KNOWN', 'check_skeleton', 'Skeleton', 'sides_of',
            'find_flips', 'one_sided', 'numbered', 'by_names', 'waving', 'spelled', 'places', 'known_set', 'in_order_of',
-           'skeleton_from_coco', 'fit_limbs', 'remap', 'mirror_note', 'sigmas_note', 'joints_note', 'parse_flips',
+           'fit_limbs', 'skeleton_from_coco', 'remap', 'mirror_note', 'sigmas_note', 'joints_note', 'parse_flips',
            'mirrored']
 
 # %% ../nbs/00_skeletons.ipynb #0af0dddf
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from numbers import Integral, Real
 
-from .errors import UserError, told
+from .errors import UserError, value_text
 
 # %% ../nbs/00_skeletons.ipynb #88daa6b1
 def check_skeleton(
@@ -25,29 +25,39 @@ def check_skeleton(
     K, where = len(sk.joints), f"skeleton '{sk.name}'"
     if K==0: raise UserError(f"{where}: 'joints' is empty; name at least one joint.")
     for j in sk.joints:
-        if not isinstance(j, str) or not j.strip(): raise UserError(f"{where}: 'joints' holds {told(j)}; every joint needs a name.")
-        if sk.joints.count(j)>1: raise UserError(f"{where}: 'joints' names '{j}' twice; every joint needs its own name.")
-    for what in ('limbs','flips'):
-        for p in getattr(sk, what):
-            if len(p)!=2 or not all(isinstance(j, Integral) and not isinstance(j, bool) and 0<=j<K for j in p) or p[0]==p[1]:
-                raise UserError(f"{where}: '{what}' holds {told(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
+        if not isinstance(j, str) or not j.strip():
+            raise UserError(f"{where}: 'joints' holds {value_text(j)}; every joint needs a name.")
+        if sk.joints.count(j)>1:
+            raise UserError(f"{where}: 'joints' names '{j}' twice; every joint needs its own name.")
+    for what in ('limbs','flips'): _check_pairs(getattr(sk, what), K, f"{where}: '{what}'")
     used = [j for p in sk.flips for j in p]
     if len(set(used))<len(used):
-        raise UserError(f"{where}: 'flips' uses joint {next(j for j in used if used.count(j)>1)} twice; a joint has one mirror image.")
+        raise UserError(f"{where}: 'flips' uses joint {next(j for j in used if used.count(j)>1)} twice; "
+                        "a joint has one mirror image.")
     if len(sk.sigmas)!=K or not all(isinstance(s, Real) and 0<s<float('inf') for s in sk.sigmas):
-        raise UserError(f"{where}: 'sigmas' needs {K} positive numbers, one per joint; it holds {len(sk.sigmas)}: {told(sk.sigmas)}.")
+        raise UserError(f"{where}: 'sigmas' needs {K} positive numbers, one per joint; it holds {len(sk.sigmas)}: "
+                        f"{value_text(sk.sigmas)}.")
+
+def _check_pairs(pairs, K:int, where:str):
+    "UserError where a pair is not two different joints"
+    number = lambda j: isinstance(j, Integral) and not isinstance(j, bool) and 0<=j<K
+    for p in pairs:
+        if len(p)!=2 or not all(map(number, p)) or p[0]==p[1]:
+            raise UserError(f"{where} holds {value_text(p)}; give pairs of two different joints, numbered 0 to {K-1}.")
 
 def _listed(sk, field:str, pairs:bool=False)->tuple:
     "A field as a tuple (of tuples), whatever list it came as"
     v, plain = getattr(sk, field), lambda o: isinstance(o, (str, bytes, dict)) or not hasattr(o, '__iter__')
     bad = v if plain(v) else next((p for p in v if plain(p)), None) if pairs else None
-    if bad is not None: raise UserError(f"skeleton '{sk.name}': '{field}' holds {told(bad)}; give a list{' of pairs of joints' if pairs else ''}.")
+    if bad is not None:
+        raise UserError(f"skeleton '{sk.name}': '{field}' holds {value_text(bad)}; "
+                        f"give a list{' of pairs of joints' if pairs else ''}.")
     return tuple(tuple(p) for p in v) if pairs else tuple(v)
 
 # %% ../nbs/00_skeletons.ipynb #22780db5
 @dataclass(frozen=True)
 class Skeleton:
-    "A set of joints: all that is known about them before any picture is seen"
+    "A set of joints: all that is known about them before there is any picture"
     name:str                           # short name, for instance 'coco17'
     joints:tuple[str,...]              # K names, in the order of every (B,K,...) tensor
     limbs:tuple[tuple[int,int],...]    # pairs of joints joined by a line, 0-based
@@ -78,7 +88,8 @@ class Skeleton:
     def in_mirror(self)->tuple[int,...]:  # (K,) `flip_index`; UserError where a picture must not be mirrored
         "`flip_index` for whoever is about to mirror a picture"
         if self.mirror: return self.flip_index
-        raise UserError(f"skeleton '{self.name}' is not mirrored (no mirror pairs are known, or --no-mirror was given): "
+        raise UserError(f"skeleton '{self.name}' is not mirrored (no mirror pairs are known, or --no-mirror "
+                        "was given): "
                         'leave the flip test out (--no-mirror does, in training), or train with --flips.')
 
     @classmethod
@@ -92,13 +103,14 @@ class Skeleton:
         kind = 'animal' if known=='ap10k17' else 'person' if known in KNOWN else self.name
         return dict(id=1, name=kind, supercategory=kind, skeleton_name=self.name, keypoints=list(self.joints),
                     skeleton=[[a+1,b+1] for a,b in self.limbs], flips=[list(p) for p in self.flips],
-                    sigmas=list(self.sigmas),                    **({} if self.mirror else dict(mirror=False)))
+                    sigmas=list(self.sigmas), **({} if self.mirror else dict(mirror=False)))
 
 # %% ../nbs/00_skeletons.ipynb #5aa019c1
 _WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+')
-_PARTS = frozenset("""ankle antenna antler arm back base big brow cheek chest claw ear elbow eye eyebrow eyelid femur fin finger
-    flank foot forearm forefinger hand heel hind hip hoof horn humerus index jaw knee leg lip middle mouth neck nostril paw pinky
-    ring shin shoulder small stifle temple thigh thumb tibia tip toe torso tragus whisker wing wrist""".split())
+_PARTS = frozenset("""ankle antenna antler arm back base big brow cheek chest claw ear elbow eye eyebrow eyelid
+    femur fin finger flank foot forearm forefinger hand heel hind hip hoof horn humerus index
+    jaw knee leg lip middle mouth neck nostril paw pinky ring shin shoulder small stifle temple
+    thigh thumb tibia tip toe torso tragus whisker wing wrist""".split())
 _OTHER = dict(left='right', right='left')
 
 def _marks(
@@ -116,6 +128,7 @@ def _marks(
     if word[-1] in 'lr' and word[:-1] in _PARTS: out.append((side(word[-1]), word[:-1], ''))
     return out
 
+# %% ../nbs/00_skeletons.ipynb #065d7cb6
 def sides_of(
     name:str,                                  # a joint's name
 )->list[tuple[tuple[str,...],str]]:            # (the sides it names, the name with stars for them), likeliest first
@@ -131,6 +144,7 @@ def sides_of(
             out.append((tuple(m[0] for m in marks), '_'.join(parts)))
     return out
 
+# %% ../nbs/00_skeletons.ipynb #3e432c54
 def find_flips(
     joints,                            # K names
 )->tuple[tuple[int,int],...]:          # pairs (left, right), 0-based; no joint is in two of them
@@ -164,12 +178,13 @@ def _plainly(word:str)->bool:
     return len(small)>2 and small!='rear' and any(not before and behind in _PARTS for _,before,behind in _marks(small))
 
 # %% ../nbs/00_skeletons.ipynb #7d243aab
-_COCO = ('nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist '
-         'left_hip right_hip left_knee right_knee left_ankle right_ankle').split()
+_COCO = ('nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist '
+         'right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle').split()
 SIGMAS = dict(zip(_COCO, (.026,.025,.025,.035,.035,.079,.079,.072,.072,.062,.062,.107,.107,.087,.087,.089,.089)))
 
 COCO17 = Skeleton('coco17', _COCO,
-    limbs=((15,13),(13,11),(16,14),(14,12),(11,12),(5,11),(6,12),(5,6),(5,7),(6,8),(7,9),(8,10),(1,2),(0,1),(0,2),(1,3),(2,4),(3,5),(4,6)),
+    limbs=((15,13),(13,11),(16,14),(14,12),(11,12),(5,11),(6,12),(5,6),(5,7),(6,8),(7,9),(8,10),(1,2),(0,1),(0,2),(1,3),
+           (2,4),(3,5),(4,6)),
     flips=find_flips(_COCO), sigmas=tuple(SIGMAS.values()))
 
 # our choice for joints nobody measured
@@ -185,7 +200,8 @@ def numbered(
     "Pairs of joints by number"
     at, names = {j:k for k,j in enumerate(joints)}, [j for p in pairs for j in p if isinstance(j, str)]
     lost = next((j for j in names if j not in at), None)
-    if lost is not None: raise UserError(f"{where} names '{lost}', and the joints are {', '.join(map(str, joints))}; use one of them.")
+    if lost is not None:
+        raise UserError(f"{where} names '{lost}', and the joints are {', '.join(map(str, joints))}; use one of them.")
     return tuple(tuple(at[j] if isinstance(j, str) else j for j in p) for p in pairs)
 
 # %% ../nbs/00_skeletons.ipynb #05796c59
@@ -205,50 +221,62 @@ _ARMS_LEGS = ' '.join(f'{s}_{a}-{s}_{b}' for s in ('left','right')
 _TRUNK = ('left_shoulder-neck right_shoulder-neck left_shoulder-left_hip right_shoulder-right_hip '
           'left_hip-right_hip neck-head_top')
 
-MPII16 = by_names('mpii16', ('right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top '
-    'right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist').split(),
+MPII16 = by_names('mpii16',
+    ('right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top '
+     'right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist').split(),
     f'{_ARMS_LEGS} left_hip-pelvis right_hip-pelvis pelvis-thorax left_shoulder-thorax right_shoulder-thorax '
     'thorax-upper_neck upper_neck-head_top')
 
-AIC14 = by_names('aic14', ('right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee '
-    'right_ankle left_hip left_knee left_ankle head_top neck').split(), f'{_ARMS_LEGS} {_TRUNK}',
+AIC14 = by_names('aic14',
+    ('right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle '
+     'left_hip left_knee left_ankle head_top neck').split(),
+    f'{_ARMS_LEGS} {_TRUNK}',
     sigmas=(.01388152,.01515228,.01057665,.01417709,.01497891,.01402144,.03909642,
             .03686941,.01981803,.03843971,.03412318,.02415081,.01291456,.01236173))
 
-LSP14 = by_names('lsp14', ('right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow '
-    'right_shoulder left_shoulder left_elbow left_wrist neck head_top').split(), f'{_ARMS_LEGS} {_TRUNK}')
+LSP14 = by_names('lsp14',
+    ('right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder '
+     'left_shoulder left_elbow left_wrist neck head_top').split(),
+    f'{_ARMS_LEGS} {_TRUNK}')
 
 # %% ../nbs/00_skeletons.ipynb #a636cb1b
 _UNION = _COCO + 'pelvis belly thorax neck upper_neck head head_top'.split()
 UNION24 = by_names('union24', _UNION, ' '.join(f'{_UNION[a]}-{_UNION[b]}' for a,b in COCO17.limbs) +
-    ' left_hip-pelvis right_hip-pelvis pelvis-belly belly-thorax thorax-neck neck-upper_neck upper_neck-head head-head_top')
+    ' left_hip-pelvis right_hip-pelvis pelvis-belly belly-thorax thorax-neck neck-upper_neck upper_neck-head '
+    'head-head_top')
 
 SKELETONS = {s.name:s for s in (COCO17, MPII16, AIC14, LSP14, UNION24)}  # by name
 
 # %% ../nbs/00_skeletons.ipynb #b30a8d1e
 _WAVING = dict(nose=(.5,.09), left_eye=(.52,.07), right_eye=(.48,.07), left_ear=(.545,.085), right_ear=(.455,.085),
-    left_shoulder=(.6,.2), right_shoulder=(.4,.2), left_elbow=(.67,.34), right_elbow=(.28,.25), left_wrist=(.71,.48), right_wrist=(.23,.1),
-    left_hip=(.565,.5), right_hip=(.435,.5), left_knee=(.59,.72), right_knee=(.41,.72), left_ankle=(.6,.95), right_ankle=(.4,.95),
-    pelvis=(.5,.5), belly=(.5,.35), thorax=(.5,.22), neck=(.5,.19), upper_neck=(.5,.145), head=(.5,.07), head_top=(.5,.0))
+    left_shoulder=(.6,.2), right_shoulder=(.4,.2), left_elbow=(.67,.34), right_elbow=(.28,.25),
+    left_wrist=(.71,.48), right_wrist=(.23,.1), left_hip=(.565,.5), right_hip=(.435,.5),
+    left_knee=(.59,.72), right_knee=(.41,.72), left_ankle=(.6,.95), right_ankle=(.4,.95),
+    pelvis=(.5,.5), belly=(.5,.35), thorax=(.5,.22), neck=(.5,.19), upper_neck=(.5,.145), head=(.5,.07),
+               head_top=(.5,.0))
 
 def waving(
     skeleton:Skeleton=COCO17,             # whose joints are among the 24 of `UNION24`
 )->tuple[tuple[float,float],...]:         # K points (x, y) in the unit square, y down
-    "A person facing us and waving with the right hand: something to draw and to test with"
+    "A person facing us and waving with the right hand: something to look at and to test with"
     lost = [j for j in skeleton.joints if j not in _WAVING]
-    if lost: raise UserError(f"waving: skeleton '{skeleton.name}' has joints no one drew: {', '.join(lost)}; use a set of `SKELETONS`")
+    if lost:
+        raise UserError(f"waving: skeleton '{skeleton.name}' has joints no one drew: {', '.join(lost)}; "
+                        "use a set of `SKELETONS`")
     return tuple(_WAVING[j] for j in skeleton.joints)
 
 # %% ../nbs/00_skeletons.ipynb #5ca20882
-CROWDPOSE14 = by_names('crowdpose14', ('left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip '
-    'right_hip left_knee right_knee left_ankle right_ankle head neck').split(),
+CROWDPOSE14 = by_names('crowdpose14',
+    ('left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip left_knee '
+     'right_knee left_ankle right_ankle head neck').split(),
     f"{_ARMS_LEGS} {_TRUNK.replace('head_top', 'head')}",
     sigmas=(.079,.079,.072,.072,.062,.062,.107,.107,.087,.087,.089,.089,.079,.079))
 
 _PAWS = ' '.join(f'{start}-{s}_{a} {s}_{a}-{s}_{b} {s}_{b}-{s}_{c}' for s in ('left','right')
                  for start,a,b,c in (('neck','shoulder','elbow','front_paw'),('root_of_tail','hip','knee','back_paw')))
-AP10K17 = by_names('ap10k17', ('left_eye right_eye nose neck root_of_tail left_shoulder left_elbow left_front_paw '
-    'right_shoulder right_elbow right_front_paw left_hip left_knee left_back_paw right_hip right_knee right_back_paw').split(),
+AP10K17 = by_names('ap10k17',
+    ('left_eye right_eye nose neck root_of_tail left_shoulder left_elbow left_front_paw right_shoulder right_elbow '
+     'right_front_paw left_hip left_knee left_back_paw right_hip right_knee right_back_paw').split(),
     f'left_eye-right_eye left_eye-nose right_eye-nose nose-neck neck-root_of_tail {_PAWS}',
     sigmas=(.025,.025,.026,.035,.035,*(.079,.072,.062)*2,*(.107,.087,.089)*2))
 
@@ -306,7 +334,8 @@ def spelled(
     def plain(name, sides=None, key=''):
         if sides is None and any(map(_plainly, _WORD.findall(name))): sides, key = sides_of(name)[0]
         alone = sides is not None and len(sides)==1
-        words = [sides[0], *(w for w in key.split('_') if w!='*')] if alone else [w.lower() for w in _WORD.findall(name)]
+        words = [w.lower() for w in _WORD.findall(name)]
+        if alone: words = [sides[0], *(w for w in key.split('_') if w!='*')]
         return _SAME.get('_'.join(words), '_'.join(words) or name)
     out = [plain(j) for j in joints]
     for l,r in find_flips(joints):
@@ -324,9 +353,10 @@ def places(
     at = {j:k for k,j in enumerate(src)}
     return tuple(at[j] for j in dst) if len(at)==len(src)==len(set(dst)) and set(at)==set(dst) else None
 
+# %% ../nbs/00_skeletons.ipynb #0d757e36
 def known_set(
     joints,                                   # K names
-)->tuple[Skeleton,tuple[int,...]]|None:       # a set of `KNOWN`, and where its joints are in yours; None: nobody knows them
+)->tuple[Skeleton,tuple[int,...]]|None:      # a set of `KNOWN`, and where its joints are in yours; None: not known
     "Whose joints are these?"
     here = tuple(range(len(joints)))
     exact = next((s for s in KNOWN.values() if s.joints==tuple(joints)), None)
@@ -342,52 +372,20 @@ def in_order_of(
     "What is known of these joints"
     known, at = known_set(joints) or (None, ())
     if known is None or known.joints==tuple(joints): return known
-    mine, pairs = sorted(range(len(at)), key=at.__getitem__), lambda p: tuple(sorted((at[a], at[b]) for a,b in p))
+    mine = sorted(range(len(at)), key=at.__getitem__)
+    pairs = lambda p: tuple(sorted((at[a], at[b]) for a,b in p))
     name = known.name if mine==list(range(len(at))) else f'{known.name}, other order'
     return Skeleton(name, joints, pairs(known.limbs), pairs(known.flips), tuple(known.sigmas[k] for k in mine))
 
 # %% ../nbs/00_skeletons.ipynb #567ae235
-def skeleton_from_coco(
-    category:dict,   # an entry of 'categories' in a COCO keypoint file
-    sigmas=None,     # (K,) spreads, or one for all; None: from the file, the known set, by joint name, `DEFAULT_SIGMA`
-    flips=None,      # pairs (left, right), names or 0-based numbers; None: from the file, the known set, the names
-    count:int|None=None,   # of joints that the annotations have; fewer than named: the first, if they are a known set
-)->Skeleton:         # UserError where the category has no joints or they do not fit together
-    "Read a COCO category; known joints get their set's sigmas and flips by name, in any order and spelling"
-    if not isinstance(category, dict): raise UserError(f"a category is {told(category)}; COCO's have 'id', 'name', 'keypoints' and 'skeleton'.")
-    where, joints = f"category '{category.get('name','?')}'", category.get('keypoints')
-    if not joints: raise UserError(f"{where} has no 'keypoints'; use a COCO *keypoint* file (person_keypoints_*.json).")
-    if not isinstance(joints, (list,tuple)) or not all(isinstance(j, str) for j in joints):
-        raise UserError(f"{where}: 'keypoints' is {told(joints)}; list the joints' names.")
-    joints, notes = tuple(joints), list(category.get('notes') or ())
-    if count is not None and count<len(joints) and known_set(joints[:count]):
-        notes.append(f'{len(joints)} joints are named and {count} are given: the first {count} are read.')
-        joints = joints[:count]
-    known = in_order_of(joints)
-    limbs, misfits = fit_limbs(category.get('skeleton') or (), joints, where)
-    if misfits:
-        instead = f': those of {known.name} are drawn' if known else ' and are left out'
-        notes.append(f"{misfits} of {len(category['skeleton'])} limbs in 'skeleton' do not fit {len(joints)} joints{instead}.")
-    if known and (misfits or not limbs): limbs = known.limbs
-    if flips is None: flips = category.get('flips')
-    said = flips is not None or known is not None
-    if flips is None: flips = known.flips if known else find_flips(joints)
-    if not isinstance(flips, (list,tuple)) or not all(isinstance(p, (list,tuple)) for p in flips):
-        raise UserError(f"{where}: 'flips' is {told(flips)}; list pairs (left, right) of joints.")
-    if sigmas is None: sigmas = category.get('sigmas')
-    if sigmas is None: sigmas = known.sigmas if known else tuple(SIGMAS.get(j, DEFAULT_SIGMA) for j in joints)
-    if isinstance(sigmas, Real): sigmas = (sigmas,)*len(joints)
-    name = category.get('skeleton_name') or (known.name if known else category.get('name') or 'person')
-    mirror = category.get('mirror', True) is not False and (said or bool(flips) or len(joints)==1)
-    return Skeleton(str(name), joints, limbs, numbered(joints, flips, f"{where}: 'flips'"), sigmas, mirror, tuple(notes))
-
 def fit_limbs(
     limbs,         # of a file: pairs of numbers, counted from 1 or from 0, or of names
     joints,        # K names
     where:str,     # what the message begins with
 )->tuple[tuple[tuple[int,int],...],int]:   # 0-based pairs that fit, how many do not; UserError if it is no list at all
-    "The limbs that can be drawn"
-    if not isinstance(limbs, (list,tuple)): raise UserError(f"{where}: 'skeleton' is {told(limbs)}; list pairs of joint numbers, counted from 1.")
+    "The limbs whose ends are there"
+    if not isinstance(limbs, (list,tuple)):
+        raise UserError(f"{where}: 'skeleton' is {value_text(limbs)}; list pairs of joint numbers, counted from 1.")
     K, at = len(joints), {j:k for k,j in enumerate(joints)}
     whole = lambda j: isinstance(j, Integral) and not isinstance(j, bool)
     pairs = [p if isinstance(p, (list,tuple)) and len(p)==2 else (None, None) for p in limbs]
@@ -396,6 +394,62 @@ def fit_limbs(
     pairs = [[at.get(j, -1) if isinstance(j, str) else j-first if whole(j) else -1 for j in p] for p in pairs]
     good = [(a, b) for a,b in pairs if a!=b and 0<=a<K and 0<=b<K]
     return tuple(good), len(pairs)-len(good)
+
+def _limbs_of(category:dict, joints, known, where:str, notes:list):
+    "The limbs of a category: its own, or its known set's where they do not fit, with a note"
+    limbs, misfits = fit_limbs(category.get('skeleton') or (), joints, where)
+    if misfits:
+        instead = f': those of {known.name} are drawn' if known else ' and are left out'
+        notes.append(f"{misfits} of {len(category['skeleton'])} limbs in 'skeleton' do not fit {len(joints)} "
+                     f"joints{instead}.")
+    return known.limbs if known and (misfits or not limbs) else limbs
+
+# %% ../nbs/00_skeletons.ipynb #a44802ae
+def _joints_of(category, count:int|None, notes:list)->tuple[str,...]:
+    "The names of a category's joints; the first `count`, where these are a known set and more are named"
+    if not isinstance(category, dict):
+        raise UserError(f"a category is {value_text(category)}; COCO's have 'id', 'name', 'keypoints' and 'skeleton'.")
+    where, joints = f"category '{category.get('name','?')}'", category.get('keypoints')
+    if not joints: raise UserError(f"{where} has no 'keypoints'; use a COCO *keypoint* file (person_keypoints_*.json).")
+    if not isinstance(joints, (list,tuple)) or not all(isinstance(j, str) for j in joints):
+        raise UserError(f"{where}: 'keypoints' is {value_text(joints)}; list the joints' names.")
+    notes += category.get('notes') or ()
+    if count is None or count>=len(joints) or not known_set(joints[:count]): return tuple(joints)
+    notes.append(f'{len(joints)} joints are named and {count} are given: the first {count} are read.')
+    return tuple(joints[:count])
+
+def _flips_of(flips, known, joints, where:str):
+    "Mirror pairs: as given, else those of the known set, else by the names"
+    if flips is None: flips = known.flips if known else find_flips(joints)
+    if not isinstance(flips, (list,tuple)) or not all(isinstance(p, (list,tuple)) for p in flips):
+        raise UserError(f"{where}: 'flips' is {value_text(flips)}; list pairs (left, right) of joints.")
+    return flips
+
+def _sigmas_of(sigmas, known, joints):
+    "Spreads: as given, one for all or one each, else those of the known set, else by the names"
+    if sigmas is None: sigmas = known.sigmas if known else tuple(SIGMAS.get(j, DEFAULT_SIGMA) for j in joints)
+    return (sigmas,)*len(joints) if isinstance(sigmas, Real) else sigmas
+
+# %% ../nbs/00_skeletons.ipynb #202dbc04
+def skeleton_from_coco(
+    category:dict,   # an entry of 'categories' in a COCO keypoint file
+    sigmas=None,     # (K,) spreads, or one for all; None: from the file, the known set, by joint name, `DEFAULT_SIGMA`
+    flips=None,      # pairs (left, right), names or 0-based numbers; None: from the file, the known set, the names
+    count:int|None=None,   # of joints that the annotations have; fewer than named: the first, if they are a known set
+)->Skeleton:         # UserError where the category has no joints or they do not fit together
+    "Read a COCO category; known joints get their set's sigmas and flips by name, in any order and spelling"
+    notes = []
+    joints = _joints_of(category, count, notes)
+    where, known = f"category '{category.get('name','?')}'", in_order_of(joints)
+    limbs = _limbs_of(category, joints, known, where, notes)
+    given = flips if flips is not None else category.get('flips')
+    flips = _flips_of(given, known, joints, where)
+    sigmas = _sigmas_of(sigmas if sigmas is not None else category.get('sigmas'), known, joints)
+    name = category.get('skeleton_name') or (known.name if known else category.get('name') or 'person')
+    sure = given is not None or known is not None or bool(flips) or len(joints)==1
+    mirror = sure and category.get('mirror', True) is not False
+    return Skeleton(str(name), joints, limbs, numbered(joints, flips, f"{where}: 'flips'"), sigmas, mirror,
+                    tuple(notes))
 
 # %% ../nbs/00_skeletons.ipynb #26bad7a0
 def remap(
@@ -421,8 +475,8 @@ def mirror_note(
         return ('no mirror pairs are known, so pictures are never mirrored: name them with --flips LEFT:RIGHT,..., '
                 'or give --flips none if every joint is on the axis of symmetry.')
     lone = one_sided(sk.joints, sk.flips)
-    more = (f' {len(lone)} named for one side without a partner keep their names in a mirror ({some(lone[:4], len(lone))}): '
-            'give --flips or --no-mirror.') if lone else ''
+    more = (f' {len(lone)} named for one side without a partner keep their names in a mirror '
+            f'({some(lone[:4], len(lone))}): give --flips or --no-mirror.') if lone else ''
     return f'{pairs}{"" if n else ", so a mirrored picture keeps every name"}.{more}'
 
 def sigmas_note(
@@ -454,7 +508,8 @@ def parse_flips(
     if text is None or text.strip().lower()=='none': return None if text is None else ()
     pairs = tuple(tuple(j.strip() for j in p.split(':')) for p in text.split(',') if p.strip())
     if not pairs or not all(len(p)==2 and all(p) for p in pairs):
-        raise UserError(f'--flips {text}: write pairs of joints, by name or number from 0, as in left_a:right_a,3:4; or none.')
+        raise UserError(f'--flips {text}: write pairs of joints, by name or number from 0, '
+                        'as in left_a:right_a,3:4; or none.')
     return pairs
 
 def mirrored(

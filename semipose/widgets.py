@@ -18,7 +18,7 @@ import torch
 from fastai.callback.core import Callback
 from matplotlib import rc_context
 from torch import Tensor
-from .errors import UserError, told
+from .errors import UserError, value_text
 from .files import whole
 from .skeletons import Skeleton
 from .geometry import move
@@ -77,13 +77,13 @@ class Lab:
             c = self.controls[k]
             if hasattr(c, 'options'):
                 each = [o if isinstance(o, tuple) else (o, o) for o in c.options]
-                fits, may = v in [value for _,value in each], ', '.join(told(value) for _,value in each)
+                fits, may = v in [value for _,value in each], ', '.join(value_text(value) for _,value in each)
             elif hasattr(c, 'max'):
                 whole_number = isinstance(c, ipw.IntSlider)
                 fits = isinstance(v, (int, float)) and c.min <= v <= c.max and (not whole_number or v == int(v))
                 may = f'{"a whole number, " if whole_number else ""}{c.min} to {c.max}'
             else: continue
-            if not fits: raise UserError(f'{k}={told(v)} cannot be chosen: it is {"one of " if hasattr(c, "options") else ""}{may}.')
+            if not fits: raise UserError(f'{k}={value_text(v)} cannot be chosen: it is {"one of " if hasattr(c, "options") else ""}{may}.')
         return values
 
     def moved(self, change):
@@ -758,7 +758,7 @@ class CollapseMonitor(Lab):
         dashed:float|None=None,     # AP of the start; None: of the first row
         method:str='',              # for the colour, where `source` does not tell
     ):                              # UserError if the folder is no run
-        if not isinstance(source, (list, tuple, str, Path)): raise UserError(f'{told(source)} is nothing to watch: give a run folder, or the rows of a Watch.')
+        if not isinstance(source, (list, tuple, str, Path)): raise UserError(f'{value_text(source)} is nothing to watch: give a run folder, or the rows of a Watch.')
         self.folder, self.rows = (None, list(source)) if isinstance(source, (list, tuple)) else (Path(source), [])
         self.dashed, self.method = dashed, method
         if self.folder is not None: self.method = read_recipe(self.folder)['method']
@@ -849,7 +849,7 @@ class BoundaryLab(Lab):
         new = dict(ratio=stages('ratio', ratios, ratio), seed=slider('seed', 20, s['seed']))
         for name in new: new[name].observe(self.anew, 'value')   # before the observer that draws: another toy begins at step 0
         for k,c in {**how, **new}.items():
-            if c.value != s[k]: raise UserError(f'{k}={told(s[k])} is more than its slider can show: choose {c.min} to {c.max}.')
+            if c.value != s[k]: raise UserError(f'{k}={value_text(s[k])} is more than its slider can show: choose {c.min} to {c.max}.')
         go['k'].continuous_update = False   # a step is a training step: those on the way need not be drawn
         super().__init__([go, how, new])
         ipw.link((play, 'value'), (go['k'], 'value'))

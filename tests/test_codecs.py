@@ -1,7 +1,8 @@
 "Laws of the codecs: decode inverts encode, within the error that each decoder admits"
 import pytest, torch
 from torch.testing import assert_close
-from semipose.codecs import CODECS, DARK, Gaussian, UDP, argmax, build_codec, counts, moved, patches, peaks, renamed, response, smooth, steps
+from semipose.codecs import (CODECS, DARK, Gaussian, UDP, argmax, build_codec, counts, moved, patches, peaks, renamed,
+                             response, smooth, steps)
 from semipose.errors import UserError
 from semipose.geometry import affine, flip_joints, move, warp
 
@@ -24,15 +25,18 @@ def lost(codec, size, **kw):
 
 
 @pytest.mark.parametrize("codec, size, bound", [
-    (DARK(), (64, 48), .0125), (DARK(stride=2), (48, 36), .0125), (DARK(sigma=1.5, stride=2), (32, 24), .0125), (DARK(sigma=3.), (96, 72), .0125),
+    (DARK(), (64, 48), .0125), (DARK(stride=2), (48, 36), .0125), (DARK(sigma=1.5, stride=2), (32, 24), .0125),
+    (DARK(sigma=3.), (96, 72), .0125),
     (UDP(), (64, 48), .0125), (UDP(stride=2, sigma=1.5), (32, 24), .0125), (UDP(sigma=3.), (96, 72), .0125),
-    (UDP(offset=True), (64, 48), .001), (UDP(offset=True, stride=2, sigma=1.5), (32, 24), .001), (UDP(offset=True, sigma=3.), (96, 72), .001),
+    (UDP(offset=True), (64, 48), .001), (UDP(offset=True, stride=2, sigma=1.5), (32, 24), .001),
+    (UDP(offset=True, sigma=3.), (96, 72), .001),
     (Gaussian(), (64, 48), .25), (Gaussian(sigma=1.5, stride=2), (32, 24), .25), (Gaussian(sigma=3.), (96, 72), .25),
     (Gaussian(shift=False), (64, 48), .5), (Gaussian(rounded=True), (64, 48), .5)])
 def test_decode_inverts_encode(codec, size, bound):
     error = lost(codec, size)  # 0.0125 heatmap px is 0.05 crop px at stride 4
     assert error <= bound + 1e-4
-    if isinstance(codec, Gaussian): assert error > .8 * bound, "the bound is reached: the rule is the published one, not a better one"
+    if isinstance(codec, Gaussian):
+        assert error > .8 * bound, "the bound is reached: the rule is the published one, not a better one"
 
 
 def test_quarter_step_is_a_quarter():
@@ -53,7 +57,8 @@ def test_no_step_on_the_border(x, y):
         assert codec.decode(heat)[0].tolist() == [[[4. * x, 4. * y]]]
     inside = torch.zeros(1, 1, 12, 12)
     inside[0, 0, 1, 1], inside[0, 0, 1, 2] = 1, .5
-    assert Gaussian(stride=4).decode(inside)[0].tolist() == [[[5., 4.]]], "one pixel inside the border the step is taken"
+    assert Gaussian(stride=4).decode(inside)[0].tolist() == [[[5.,
+                                                               4.]]], "one pixel inside the border the step is taken"
 
 
 def test_stride_is_the_index_convention():
@@ -74,7 +79,8 @@ def test_bump_is_the_formula():
 
 
 def test_rounded_is_the_nearest_pixel():
-    heat, _ = Gaussian(rounded=True).encode(torch.tensor([[[41.9, 78.1], [42.1, 77.9]]]), torch.full((1, 2), 2), (64, 48))
+    heat, _ = Gaussian(rounded=True).encode(torch.tensor([[[41.9, 78.1], [42.1, 77.9]]]),
+                                            torch.full((1, 2), 2), (64, 48))
     assert argmax(heat, 1)[0].tolist() == [[[10., 20.], [11., 19.]]] and (peaks(heat) == 1).all()
 
 
@@ -87,7 +93,8 @@ def test_weight_is_zero_only_where_nothing_of_the_bump_is_left(rounded):
     assert torch.equal(weight > 0, heat.amax((-2, -1)) > 0)
     assert 0 < weight.mean() < 1
     r = 3 * codec.sigma * codec.stride
-    edge = torch.tensor([[[-r, 20.], [-r - 2.1, 20.], [4. * (w - 1) + r, 20.], [4. * (w - 1) + r + 2.1, 20.], [20., -r - 2.1], [20., -r]]])
+    edge = torch.tensor([[[-r, 20.], [-r - 2.1, 20.], [4. * (w - 1) + r, 20.], [4. * (w - 1) + r + 2.1, 20.],
+                          [20., -r - 2.1], [20., -r]]])
     assert codec.encode(edge, torch.full((1, 6), 2), (h, w))[1].tolist() == [[1, 0, 1, 0, 0, 1]]
 
 
@@ -136,7 +143,8 @@ def test_dark_is_the_paper_s_on_rough_bumps():
     heat = heat * (1 + .05 * torch.rand(heat.shape, generator=g))
     got = codec.decode(heat)[0][0]
     want = torch.stack([torch.as_tensor(dark_by_the_paper(m, 2.)) for m in heat[0]]).float()
-    step = (want - torch.stack([heat[0].flatten(1).argmax(1) % 48, heat[0].flatten(1).argmax(1) // 48], -1)).abs().amax(-1)
+    step = (want - torch.stack([heat[0].flatten(1).argmax(1) % 48, heat[0].flatten(1).argmax(1) // 48],
+                               -1)).abs().amax(-1)
     assert (step > .05).sum() > 30 and (step < 1).sum() > 50
     assert_close(got[step < 1], want[step < 1], atol=2e-3, rtol=0)
 
@@ -144,14 +152,15 @@ def test_dark_is_the_paper_s_on_rough_bumps():
 def test_dark_never_runs_away():
     "Noise, plateaus, empty and negative maps: at most one pixel from the highest one, and always a number"
     g = torch.Generator().manual_seed(1)
-    for heat in (torch.rand(4, 9, 16, 12, generator=g), torch.zeros(1, 1, 16, 12), torch.ones(1, 1, 16, 12), torch.randn(4, 9, 16, 12, generator=g),
+    for heat in (torch.rand(4, 9, 16, 12, generator=g), torch.zeros(1, 1, 16, 12), torch.ones(1, 1, 16, 12),
+                 torch.randn(4, 9, 16, 12, generator=g),
                  -torch.rand(2, 3, 16, 12, generator=g), torch.rand(2, 3, 16, 12, generator=g).bfloat16()):
         xy, _ = DARK(stride=1).decode(heat)
         assert xy.isfinite().all() and (xy - argmax(heat, 1)[0]).abs().max() <= 1
 
 
 def test_dark_climbs_hills_only():
-    "A lone spike in the valley between two broad bumps: smoothed, it is a saddle, and Newton would run to the saddle's middle"
+    "A lone spike between two broad bumps: smoothed, it is a saddle, and Newton would run to the saddle's middle"
     heat, _ = DARK(stride=1).encode(torch.tensor([[[10., 14.], [22., 14.]]]), torch.ones(1, 2), (28, 32))
     heat = .9 * heat.amax(1, keepdim=True)
     heat[0, 0, 14, 15] = 1
@@ -195,7 +204,8 @@ def test_udp_s_ends_meet_the_crop_s():
     "First heatmap px on first crop px, last on last, along each axis"
     for size, stride in (((64, 48), 4), ((32, 24), 2)):
         sx, sy = steps(size, stride)
-        assert sx * (size[1] - 1) == pytest.approx(size[1] * stride - 1) and sy * (size[0] - 1) == pytest.approx(size[0] * stride - 1)
+        assert sx * (size[1] - 1) == pytest.approx(size[1] * stride - 1)
+        assert sy * (size[0] - 1) == pytest.approx(size[0] * stride - 1)
     assert steps((64, 48), 4) == pytest.approx((191 / 47, 255 / 63))
     for codec in (UDP(), UDP(offset=True)):
         corners = torch.tensor([[[0., 0.], [191., 255.], [191., 0.]]])
@@ -232,27 +242,30 @@ def test_the_offset_encoding_is_the_definition():
 
 
 def test_votes_survive_noise_a_border_and_a_soft_disc():
-    "Every pixel of the disc knows the place: noise averages out, a disc cut by the border loses nothing, and the surest count most"
+    "Every pixel of the disc knows the place: noise averages out, the border costs nothing, the surest count most"
     codec, size = UDP(offset=True), (64, 48)
     g = torch.Generator().manual_seed(0)
     xy = torch.rand(4, 17, 2, generator=g) * torch.tensor([191., 255.])
     xy[:, :4, 0] = torch.rand(4, 4, generator=g) * 5  # along the left border
     heat, _ = codec.encode(xy, torch.ones(4, 17), size)
     assert_close(codec.decode(heat)[0], xy, atol=2e-3, rtol=0)
-    soft = heat * (.2 + .8 * smooth(response(codec, heat), 1.)).repeat(1, 3, 1, 1).div(response(codec, heat).repeat(1, 3, 1, 1).clamp(min=1e-6)).clamp(max=1)
+    fade = (.2 + .8 * smooth(response(codec, heat), 1.)).repeat(1, 3, 1, 1)
+    soft = heat * fade.div(response(codec, heat).repeat(1, 3, 1, 1).clamp(min=1e-6)).clamp(max=1)
     soft[:, 17:] = heat[:, 17:]
     assert_close(codec.decode(soft)[0], xy, atol=2e-3, rtol=0)
     noisy = heat + .05 * torch.randn(heat.shape, generator=g)
     assert (codec.decode(noisy)[0] - xy).norm(dim=-1).mean() < .5  # of 14 crop px of radius
     lying = heat.clone()
-    lying[:, 17:] = torch.where(response(codec, heat).repeat(1, 2, 1, 1) > 0, lying[:, 17:], 9.)  # offsets mean nothing outside the disc
+    # offsets mean nothing outside the disc
+    lying[:, 17:] = torch.where(response(codec, heat).repeat(1, 2, 1, 1) > 0, lying[:, 17:], 9.)
     assert_close(codec.decode(lying)[0], xy, atol=2e-3, rtol=0)
 
 
 def test_smoothing_is_scipy_s():
     from scipy.ndimage import gaussian_filter
     heat = torch.rand(2, 3, 20, 13, generator=torch.Generator().manual_seed(0))
-    want = torch.stack([torch.stack([torch.as_tensor(gaussian_filter(m.numpy(), 1.75, mode="constant", radius=5)) for m in b]) for b in heat])
+    want = torch.stack([torch.stack([torch.as_tensor(gaussian_filter(m.numpy(), 1.75, mode="constant", radius=5))
+                                     for m in b]) for b in heat])
     assert_close(smooth(heat, 1.75), want, atol=1e-5, rtol=0)
 
 
@@ -263,13 +276,15 @@ def test_a_warped_encoding_is_read_at_the_moved_joint(codec):
     "Turned, resized, mirrored and shifted: encode then move, and move then encode, are read alike"
     size = (64, 48)
     xy, vis = joints(codec, size, border=8.)
-    M = affine((256, 192), torch.linspace(-60, 60, 8), torch.linspace(.75, 1.25, 8), torch.arange(8) % 2 > 0, torch.tensor([3.3, -5.2]))
+    M = affine((256, 192), torch.linspace(-60, 60, 8), torch.linspace(.75, 1.25, 8), torch.arange(8) % 2 > 0,
+               torch.tensor([3.3, -5.2]))
     heat = moved(codec, codec.encode(xy, vis, size)[0], M)
     there = move(xy, M)
     inside = ((there > 24) & (there < torch.tensor([167., 231.]))).all(-1)
     assert inside.sum() > 60
     error = (codec.decode(heat)[0] - there).norm(dim=-1)[inside]
-    assert error.max() < (1.9 if isinstance(codec, Gaussian) else .5 if codec.planes == 3 else .3)  # a disc's rim is blurred by the warp
+    # a disc's rim is blurred by the warp
+    assert error.max() < (1.9 if isinstance(codec, Gaussian) else .5 if codec.planes == 3 else .3)
     assert error.mean() < (1. if isinstance(codec, Gaussian) else .15)
 
 
@@ -283,7 +298,8 @@ def test_offsets_are_vectors():
         core = (got[0, 0] > .99) & (want[0, 0] == 1)
         assert core.sum() > 15
         assert_close(got[0, 1:, core], want[0, 1:, core], atol=.02, rtol=0)
-        if (angle, flip) != (0., False): assert (warp(codec.encode(xy, vis, size)[0], M, stride=4)[0, 1:, core] - want[0, 1:, core]).abs().max() > .5
+        if (angle, flip) != (0., False):
+            assert (warp(codec.encode(xy, vis, size)[0], M, stride=4)[0, 1:, core] - want[0, 1:, core]).abs().max() > .5
 
 
 def test_one_channel_per_joint_is_warped_as_before():
@@ -306,7 +322,8 @@ def test_joints_trade_names_in_all_their_channels():
 def test_offsets_count_where_the_disc_is():
     codec, heat = UDP(offset=True), torch.rand(2, 6, 5, 4) * 1.5 - .2
     sure = heat[:, :2].clamp(0, 1)
-    for w, full in ((torch.tensor([1., 0.]), torch.tensor([1., 0.]).view(1, 2, 1, 1)), (torch.rand(2, 2), None), (torch.rand(2, 2, 5, 4), None)):
+    for w, full in ((torch.tensor([1., 0.]), torch.tensor([1., 0.]).view(1, 2, 1, 1)), (torch.rand(2, 2), None),
+                    (torch.rand(2, 2, 5, 4), None)):
         got = counts(codec, w, heat)
         full = w.view(2, 2, 1, 1) if w.dim() == 2 else w if w.dim() == 4 else full
         assert_close(got, torch.cat([full.expand(2, 2, 5, 4), full * sure, full * sure], 1))
@@ -344,31 +361,35 @@ def test_a_perfect_teacher_s_target_is_the_truth_in_the_student_s_view(codec, mi
     from semipose.views import A30, A60, Zoom, joints_in, plain
     t = teaching(METHODS["posecons"], codec, (256, 192))
     g = torch.Generator().manual_seed(1)
-    room = torch.rand(12, 17, 2, generator=g) * torch.tensor([80., 110.]) + torch.tensor([102., 137.])  # in the middle of the roomy crop
+    # in the middle of the roomy crop
+    room = torch.rand(12, 17, 2, generator=g) * torch.tensor([80., 110.]) + torch.tensor([102., 137.])
     vis = torch.full((12, 17), 2)
     easy = A30.sample(plain(12, (256, 192)), (256, 192), generator=g)
     hard = (Zoom(1.1, flip=True)(easy, (256, 192)) if mirrored else A60.sample(easy, (256, 192), generator=g))
     assert easy.flip.any() and (easy.flip ^ hard.flip).all() == mirrored
-    seen, _ = joints_in(room, vis, easy, COCO17.flip_index)
+    here, _ = joints_in(room, vis, easy, COCO17.flip_index)
     there, _ = joints_in(room, vis, hard, COCO17.flip_index)
-    heat, weight = t.losses.target(codec.encode(seen, vis, (64, 48))[0], None, easy, hard)
+    heat, weight = t.losses.target(codec.encode(here, vis, (64, 48))[0], None, easy, hard)
     error = (codec.decode(heat)[0] - there).norm(dim=-1)
-    far = ((seen > 40) & (seen < torch.tensor([150., 215.])) & (there > 40) & (there < torch.tensor([150., 215.]))).all(-1)
+    far = ((here > 40) & (here < torch.tensor([150., 215.])) & (there > 40)
+           & (there < torch.tensor([150., 215.]))).all(-1)
     assert far.sum() > 100 and error[far].max() < (2.2 if isinstance(codec, Gaussian) else .6), error[far].max()
     if codec.planes == 1: assert weight.tolist() == [0.] + [1.] * 16
     else:
         assert weight.shape == heat.shape and weight[:, 0::17].sum() == 0
-        assert (weight[:, 1:17] == 1).all() and torch.equal(weight[:, 17:34], weight[:, 34:]) and torch.equal(weight[:, 18], heat[:, 1].clamp(0, 1))
+        assert (weight[:, 1:17] == 1).all() and torch.equal(weight[:, 17:34], weight[:, 34:])
+        assert torch.equal(weight[:, 18], heat[:, 1].clamp(0, 1))
 
 
 def test_every_method_learns_offsets():
-    "One batch of each method of the table with three channels per joint: every network gets a gradient, and unsupervised joints none"
+    "One batch of each method with three channels per joint: every network gets a gradient, unsupervised joints none"
     from semipose.methods import METHODS
     from semipose.nets.peers import build_peers
     from semipose.teaching import one_batch
     codec = UDP(1.5, 2, offset=True)
     g = torch.Generator().manual_seed(0)
-    x = dict(labeled=torch.randint(0, 256, (2, 3, 96, 72), generator=g, dtype=torch.uint8), unlabeled=torch.randint(0, 256, (2, 3, 96, 72), generator=g, dtype=torch.uint8))
+    x = dict(labeled=torch.randint(0, 256, (2, 3, 96, 72), generator=g, dtype=torch.uint8),
+             unlabeled=torch.randint(0, 256, (2, 3, 96, 72), generator=g, dtype=torch.uint8))
     y = dict(xy=torch.rand(2, 17, 2, generator=g) * 40 + 15, vis=torch.full((2, 17), 2))
     y["vis"][:, 0] = 0
     for name, method in METHODS.items():
@@ -396,8 +417,10 @@ def test_encoding_is_differentiable_in_the_joints(codec):
     w = torch.rand(1, 3 * codec.planes, 24, 20, generator=g)
     loss = lambda p: (w * codec.encode(p, vis, (24, 20))[0]).sum()
     loss(xy).backward()
-    if codec.planes == 3: return assert_close(xy.grad[0, 0, 0] * codec.unit((24, 20))[0] * codec.radius, (w[0, 3] * codec.encode(xy, vis, (24, 20))[0][0, 0]).sum(),
-                                              rtol=1e-3, atol=0)
+    if codec.planes == 3:
+        return assert_close(xy.grad[0, 0, 0] * codec.unit((24, 20))[0] * codec.radius,
+                            (w[0, 3] * codec.encode(xy, vis, (24, 20))[0][0, 0]).sum(),
+                            rtol=1e-3, atol=0)
     push = torch.zeros_like(xy)
     push[0, 1, 1] = .05
     assert_close(xy.grad[0, 1, 1], (loss(xy + push) - loss(xy - push)) / .1, rtol=.02, atol=1e-3)
@@ -422,10 +445,12 @@ def test_decoding_is_differentiable_in_the_heatmap(codec):
 # ---- names ----
 
 def test_codecs_have_names():
-    assert build_codec("rounded", 1.5, 2) == Gaussian(1.5, 2, rounded=True) and build_codec("gaussian") == Gaussian() and build_codec("dark", 3.) == DARK(3.)
+    assert build_codec("rounded", 1.5, 2) == Gaussian(1.5, 2, rounded=True) and build_codec("gaussian") == Gaussian()
+    assert build_codec("dark", 3.) == DARK(3.)
     assert build_codec("udp", stride=2) == UDP(stride=2) and build_codec("udp_offset") == UDP(offset=True)
     assert {build_codec(name).planes for name in CODECS} == {1, 3}
-    with pytest.raises(UserError, match="'drak': choose one of gaussian, rounded, dark, udp, udp_offset"): build_codec("drak")
+    with pytest.raises(UserError, match="'drak': choose one of gaussian, rounded, dark, udp, udp_offset"):
+        build_codec("drak")
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semipose.data.coco import find_coco, read_coco, read_detections, read_train_val, slim, to_coco, write_coco, write_json
+from semipose.data.coco import (find_coco, read_coco, read_detections, read_train_val, slim, to_coco,
+                                write_coco, write_json)
 from semipose.data.core import Crops, People
 from semipose.errors import UserError
 from semipose.skeletons import COCO17, LSP14
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data (shared/data beside the checkout) is not on this machine")
+real = pytest.mark.skipif(not REAL.is_dir(),
+                          reason="the real data (shared/data beside the checkout) is not on this machine")
 
 
 @pytest.fixture
@@ -22,7 +24,8 @@ def folk():
     xy = (rng.integers(0, 4000, (6, 17, 2)) / 100).astype(np.float32) * (vis > 0)[..., None]
     box = (rng.integers(100, 4000, (6, 4)) / 100).astype(np.float32)
     crowd = np.array([0, 0, 1, 0, 0, 0], bool)
-    return People(COCO17, Path("."), ["a.jpg", "b.jpg", "c.jpg"], np.array([0, 0, 1, 1, 2, 2]), np.array([30, 10, 20]), np.arange(6) + 7,
+    return People(COCO17, Path("."), ["a.jpg", "b.jpg", "c.jpg"], np.array([0, 0, 1, 1, 2, 2]), np.array([30, 10, 20]),
+                  np.arange(6) + 7,
                   box, xy, vis, (box[:, 2] * box[:, 3] * 50).round() / 100, crowd)
 
 
@@ -50,17 +53,20 @@ def test_unannotated_joints_have_no_place(tmp_path, folk):
     keys = np.array([a["keypoints"] for a in d["annotations"]]).reshape(6, 17, 3)
     assert (keys[..., :2][keys[..., 2] == 0] == 0).all()  # neither on paper
     for a in d["annotations"]:
-        a["keypoints"] = [99 if i % 3 < 2 and not a["keypoints"][i // 3 * 3 + 2] else v for i, v in enumerate(a["keypoints"])]
+        a["keypoints"] = [99 if i % 3 < 2 and not a["keypoints"][i // 3 * 3 + 2] else v
+                          for i, v in enumerate(a["keypoints"])]
     (tmp_path / "x.json").write_text(json.dumps(d))
     got = read_coco(tmp_path / "x.json", keep_all=True)
-    assert (got.xy[got.vis == 0] == 0).all() and (got.xy[got.vis > 0] != 0).any()  # nor in memory, where another tool wrote something
+    # nor in memory, where another tool wrote something
+    assert (got.xy[got.vis == 0] == 0).all() and (got.xy[got.vis > 0] != 0).any()
 
 
 def test_training_leaves_out_crowds_and_people_without_joints(tmp_path, folk):
     path = write_coco(tmp_path, "train", folk)
     assert read_coco(path).ids.tolist() == [7, 8, 10, 12]
     few = int((folk.vis[0] > 0).sum())
-    assert read_coco(path, min_joints=few + 1).ids.tolist() == [i for i, v in zip(folk.ids, folk.vis) if (v > 0).sum() > few and i != 9]
+    assert read_coco(path, min_joints=few
+                     + 1).ids.tolist() == [i for i, v in zip(folk.ids, folk.vis) if (v > 0).sum() > few and i != 9]
 
 
 def test_people_come_in_cocos_order(tmp_path, folk):
@@ -92,7 +98,8 @@ def spoil(d, where, key, value):
 
 A = ("annotations", 3)
 DEFECTS = {  # where, field, value, what the sentence must name
-    "no joints in the category": (("categories", 0), "keypoints", KeyError, ["keypoints", "17 joints", "coco17 or ap10k17"]),
+    "no joints in the category": (("categories", 0), "keypoints", KeyError,
+                                  ["keypoints", "17 joints", "coco17 or ap10k17"]),
     "no annotations": ((), "annotations", KeyError, ['"annotations"']),
     "no categories": ((), "categories", 3, ['"categories"']),
     "a picture without name": (("images", 1), "file_name", KeyError, ['"images"', '"file_name"']),
@@ -116,17 +123,19 @@ def test_a_defect_is_one_sentence_with_file_field_and_remedy(tmp_path, folk, wha
     (tmp_path / "mine.json").write_text(json.dumps(d))
     with pytest.raises(UserError) as e:
         read_coco(tmp_path / "mine.json")
-    said = str(e.value)
-    assert "mine.json" in said and "\n" not in said and said.endswith(".") and len(said.replace(str(tmp_path), "")) < 260
-    assert all(n in said for n in named), said
-    assert ";" in said or ":" in said  # the remedy
+    message = str(e.value)
+    assert "mine.json" in message and "\n" not in message and message.endswith(".")
+    assert len(message.replace(str(tmp_path), "")) < 260
+    assert all(n in message for n in named), message
+    assert ";" in message or ":" in message  # the remedy
 
 
 def test_other_defects(tmp_path, folk):
     (tmp_path / "text.json").write_text("{'images': ...")
     (tmp_path / "list.json").write_text("[1, 2]")
-    for path, said in [("missing.json", "no such file"), ("text.json", "not JSON"), ("list.json", "not a COCO"), ("", "is a folder")]:
-        with pytest.raises(UserError, match=said):
+    for path, message in [("missing.json", "no such file"), ("text.json", "not JSON"), ("list.json", "not a COCO"),
+                       ("", "is a folder")]:
+        with pytest.raises(UserError, match=message):
             read_coco(tmp_path / path)
     path = write_coco(tmp_path, "train", folk, pictures())
     with pytest.raises(UserError, match="17 joints and the skeleton .* 14"):
@@ -140,21 +149,24 @@ def test_other_defects(tmp_path, folk):
     with pytest.raises(UserError, match="nobody in it has 18"):
         read_coco(path, min_joints=18)
     two = to_coco(folk)
-    two["categories"] = [two["categories"][0] | dict(id=i, name=n, keypoints=two["categories"][0]["keypoints"][i:]) for i, n in enumerate(("cat", "dog"))]
+    two["categories"] = [two["categories"][0] | dict(id=i, name=n, keypoints=two["categories"][0]["keypoints"][i:])
+                         for i, n in enumerate(("cat", "dog"))]
     (tmp_path / "two.json").write_text(json.dumps(two))
     with pytest.raises(UserError, match="cat, dog"):
         read_coco(tmp_path / "two.json")
 
 
 @pytest.mark.parametrize("area", (KeyError, None, 0, -3, .3, 1))
-def test_a_missing_area_is_filled_for_everybody_alike_and_said(tmp_path, folk, area):
+def test_a_missing_area_is_filled_for_everybody_alike_and_noted(tmp_path, folk, area):
     d = to_coco(folk)
     spoil(d, ("annotations", 0), "area", area)
     (tmp_path / "x.json").write_text(json.dumps(d))
     train, every = read_coco(tmp_path / "x.json"), read_coco(tmp_path / "x.json", keep_all=True)
-    assert np.allclose(every.area, [.53 * folk.box[0, 2:].prod(), *folk.area[1:]], atol=.1) and train.area[0] == every.area[0]
+    assert np.allclose(every.area, [.53 * folk.box[0, 2:].prod(), *folk.area[1:]],
+                       atol=.1) and train.area[0] == every.area[0]
     (note,) = (n for n in every.notes if n.about == "area")
-    assert (note.count, note.of) == (1, 6) and "0.53 of the box" in note.text and ("or less" in note.text) == (area not in (None, KeyError))
+    assert (note.count, note.of) == (1, 6) and "0.53 of the box" in note.text
+    assert ("or less" in note.text) == (area not in (None, KeyError))
     if area in (None, KeyError):
         with pytest.raises(UserError, match='annotation 7 has no "area"'):
             read_coco(tmp_path / "x.json", keep_all=True, fill=None)
@@ -187,7 +199,7 @@ def test_layouts_are_found(tmp_path, folk, json_name, images):
     assert read_coco(path).folder == tmp_path / images
 
 
-def test_a_split_that_is_not_there_is_said(tmp_path, folk):
+def test_a_split_that_is_not_there_is_an_error(tmp_path, folk):
     write_coco(tmp_path, "train", folk)
     with pytest.raises(UserError, match='no "val" people .*person_keypoints_val.json'):
         find_coco(tmp_path, "val")
@@ -215,14 +227,16 @@ def test_the_annotations_come_after_the_pictures(tmp_path, folk):
     assert not list(tmp_path.glob("*.json"))
 
 
-LAMP = dict(id=3, name="lamp", keypoints=["base", "elbow", "head", "left_rim", "right_rim"], skeleton=[[1, 2], [2, 3], [3, 4], [3, 5]])
+LAMP = dict(id=3, name="lamp", keypoints=["base", "elbow", "head", "left_rim", "right_rim"],
+            skeleton=[[1, 2], [2, 3], [3, 4], [3, 5]])
 
 
 def lamps(folder, name="labels.json", n=10, pictures="photos", **changes):
     "A labelling tool's export: no area, no sigmas, no flips, two lamps in a picture"
     images = [dict(id=i, file_name=f"{i}.png", width=40, height=30) for i in range(n)]
     keys = [[x, 3, 2, x + 6, 9, 2, x + 9, 4, 1, 0, 0, 0, x + 12, 5, 2] for x in (3, 18)]
-    notes = [dict(id=i, image_id=i // 2, category_id=3, bbox=[2 + 15 * (i % 2), 2, 15, 10], keypoints=keys[i % 2]) for i in range(2 * n)]
+    notes = [dict(id=i, image_id=i // 2, category_id=3, bbox=[2 + 15 * (i % 2), 2, 15, 10], keypoints=keys[i % 2])
+             for i in range(2 * n)]
     (folder / pictures).mkdir(parents=True, exist_ok=True)
     for o in images:
         from PIL import Image
@@ -237,9 +251,11 @@ def test_one_file_of_labels_anywhere_becomes_two_sets(tmp_path):
     train, val, note = read_train_val(tmp_path / "a/photos", labels, share=.3, seed=2)
     assert (len(train), len(val)) == (14, 6) and not set(train.image) & set(val.image)
     assert "6 of its 20 labelled people (3 pictures, a choice with seed 2)" in note and "labels of mine.json" in note
-    assert train.skeleton.name == "lamp" and train.skeleton.flips == ((3, 4),) and train.skeleton.sigmas == (.05, .05, .026, .05, .05)
+    assert train.skeleton.name == "lamp" and train.skeleton.flips == ((3, 4),)
+    assert train.skeleton.sigmas == (.05, .05, .026, .05, .05)
     assert np.allclose(val.area, .53 * 150) and Crops(train, (32, 24)).batch([0, 13])["image"].shape[0] == 2
-    again = read_train_val(tmp_path / "a", labels, share=.3, seed=2)[0]  # the pictures are inside the folder that is given
+    # the pictures are inside the folder that is given
+    again = read_train_val(tmp_path / "a", labels, share=.3, seed=2)[0]
     assert again.ids.tolist() == train.ids.tolist() and again.folder == train.folder
     other = read_train_val(tmp_path / "a", labels, share=.3, seed=3)[1]
     assert other.ids.tolist() != val.ids.tolist()
@@ -248,7 +264,8 @@ def test_one_file_of_labels_anywhere_becomes_two_sets(tmp_path):
 def test_two_files_of_labels_stay_two(tmp_path):
     a, b = lamps(tmp_path / "a", n=4), lamps(tmp_path / "b", "val.json", n=3)
     train, val, note = read_train_val(labels=a, val=b)
-    assert (len(train), len(val), train.folder, val.folder) == (8, 6, tmp_path / "a/photos", tmp_path / "b/photos") and "val.json" in note
+    assert (len(train), len(val), train.folder,
+            val.folder) == (8, 6, tmp_path / "a/photos", tmp_path / "b/photos") and "val.json" in note
     lamps(tmp_path / "c", "val.json", keypoints=["1", "2", "3", "4", "5"])
     with pytest.raises(UserError, match="val.json.*same joints"):
         read_train_val(labels=a, val=tmp_path / "c/val.json")
@@ -298,7 +315,8 @@ def packed(path, folder, inside):
 def test_cocos_archives_are_read_in_place(tmp_path, folk):
     write_coco(tmp_path / "made", "train2017", folk, pictures())
     (tmp_path / "made/annotations").mkdir()
-    (tmp_path / "made/person_keypoints_train2017.json").rename(tmp_path / "made/annotations/person_keypoints_train2017.json")
+    made = tmp_path / "made"
+    (made / "person_keypoints_train2017.json").rename(made / "annotations/person_keypoints_train2017.json")
     plain = read_coco(tmp_path / "made/annotations/person_keypoints_train2017.json", tmp_path / "made/images/train2017")
     for top in ("all", "mixed"):
         (tmp_path / top).mkdir()
@@ -308,9 +326,12 @@ def test_cocos_archives_are_read_in_place(tmp_path, folk):
     for top in ("all", "mixed"):
         people = read_coco(*find_coco(tmp_path / top, "train"))
         assert people.folder == tmp_path / top / "train2017.zip/train2017"
-        assert np.array_equal(np.asarray(people.picture(2)), np.asarray(plain.picture(2))) and people.ids.tolist() == plain.ids.tolist()
+        assert np.array_equal(np.asarray(people.picture(2)),
+                              np.asarray(plain.picture(2))) and people.ids.tolist() == plain.ids.tolist()
         assert read_coco(find_coco(tmp_path / top, "train")[0]).folder == people.folder  # looked for
-        assert read_coco(find_coco(tmp_path / top, "train")[0], tmp_path / top / "train2017.zip").folder == people.folder  # given
+        # given
+        assert read_coco(find_coco(tmp_path / top, "train")[0],
+                         tmp_path / top / "train2017.zip").folder == people.folder
     (tmp_path / "other").mkdir()
     empty = packed(tmp_path / "other.zip", tmp_path / "other", "other")
     with pytest.raises(UserError, match='other.zip does not hold "a.jpg"'):
@@ -321,7 +342,8 @@ def detected(tmp_path, folk, **changes):
     "A detector's results on the three pictures of `folk`, not in their order"
     write_coco(tmp_path, "val", folk, pictures())
     rows = [dict(image_id=i, category_id=c, bbox=b, score=s) for i, c, b, s in (
-        (20, 1, [1.5, 2, 20, 30], .9), (30, 1, [0, 0, 10, 12], .4), (30, 1, [5, 5, 30, 20], .8), (30, 3, [5, 5, 30, 20], .99), (10, 1, [5, 5, 0, 20], .7))]
+        (20, 1, [1.5, 2, 20, 30], .9), (30, 1, [0, 0, 10, 12], .4), (30, 1, [5, 5, 30, 20], .8),
+        (30, 3, [5, 5, 30, 20], .99), (10, 1, [5, 5, 0, 20], .7))]
     if changes:
         rows[2] |= changes
     (tmp_path / "dt.json").write_text(json.dumps(rows))
@@ -331,12 +353,17 @@ def detected(tmp_path, folk, **changes):
 def test_a_detectors_boxes_become_people_with_scores(tmp_path, folk):
     dt, info = detected(tmp_path, folk)
     people = read_detections(dt, info)
-    assert people.image_ids.tolist() == [30, 10, 20] and people.ids.tolist() == [2, 3, 1]  # by picture, then as listed; a box without inside is left out
-    assert people.box.tolist() == [[0, 0, 10, 12], [5, 5, 30, 20], [1.5, 2, 20, 30]] and np.allclose(people.box_score, [.4, .8, .9])
-    assert [p.file for p in people] == ["a.jpg", "a.jpg", "c.jpg"] and not people.vis.any() and people.skeleton == COCO17
+    # by picture, then as listed; a box without inside is left out
+    assert people.image_ids.tolist() == [30, 10, 20] and people.ids.tolist() == [2, 3, 1]
+    assert people.box.tolist() == [[0, 0, 10, 12], [5, 5, 30, 20],
+                                   [1.5, 2, 20, 30]] and np.allclose(people.box_score, [.4, .8, .9])
+    assert [p.file for p in people] == ["a.jpg", "a.jpg",
+                                        "c.jpg"] and not people.vis.any() and people.skeleton == COCO17
     assert np.allclose(people.area, .53 * people.box[:, 2] * people.box[:, 3])
-    assert read_detections(dt, info, min_score=.8).ids.tolist() == [3, 1] and read_detections(dt, info, category=3).ids.tolist() == [4]
-    assert len(read_detections(dt, info, category=None)) == 4 and len(read_detections(dt, info, skeleton=LSP14).skeleton) == 14
+    assert read_detections(dt, info, min_score=.8).ids.tolist() == [3, 1]
+    assert read_detections(dt, info, category=3).ids.tolist() == [4]
+    assert len(read_detections(dt, info,
+                               category=None)) == 4 and len(read_detections(dt, info, skeleton=LSP14).skeleton) == 14
     assert Crops(people, (32, 24)).batch([0, 2])["image"].shape == (2, 3, 48, 36)
 
 
@@ -346,8 +373,10 @@ def test_without_names_pictures_are_called_as_cocos(tmp_path, folk):
     for i in (10, 20, 30):
         (tmp_path / f"unlabeled2017/{i:012d}.jpg").touch()
     people = read_detections(dt, images=tmp_path / "unlabeled2017")
-    assert people.path(0) == tmp_path / "unlabeled2017/000000000020.jpg" and people.sizes is None and len(people.files) == 2
-    people = read_detections(dt, images=packed(tmp_path / "unlabeled2017.zip", tmp_path / "unlabeled2017", "unlabeled2017"))
+    assert people.path(0) == tmp_path / "unlabeled2017/000000000020.jpg" and people.sizes is None
+    assert len(people.files) == 2
+    people = read_detections(dt, images=packed(tmp_path / "unlabeled2017.zip", tmp_path / "unlabeled2017",
+                                               "unlabeled2017"))
     assert people.path(2) == tmp_path / "unlabeled2017.zip/unlabeled2017/000000000030.jpg"
 
 
@@ -356,10 +385,12 @@ def test_cocos_unlabelled_pictures_are_found_by_their_own_list(tmp_path, folk):
     dt, info = detected(tmp_path, folk)
     d = json.loads(info.read_text())
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations/image_info_unlabeled2017.json").write_text(json.dumps(dict(images=d["images"], categories=[])))
+    (tmp_path / "annotations/image_info_unlabeled2017.json").write_text(json.dumps(dict(images=d["images"],
+                                                                                        categories=[])))
     packed(tmp_path / "unlabeled2017.zip", tmp_path / "images/val", "unlabeled2017")
     people = read_any_unlabeled(tmp_path / "unlabeled2017.zip", LSP14, dt, min_score=.5)
-    assert people.skeleton == LSP14 and people.ids.tolist() == [3, 1] and people.picture(0).size == (50, 40) and people.sizes.tolist()[0] == [40, 50]
+    assert people.skeleton == LSP14 and people.ids.tolist() == [3, 1] and people.picture(0).size == (50, 40)
+    assert people.sizes.tolist()[0] == [40, 50]
 
 
 def test_how_sure_the_detector_was_reaches_evaluation(tmp_path, folk):
@@ -377,13 +408,17 @@ def test_how_sure_the_detector_was_reaches_evaluation(tmp_path, folk):
     assert np.allclose([r["score"] for r in results], .5 * people.box_score)
     sure = evaluate_results(truth, results)["AP"]
     people.box_score = 1 - people.box_score
-    assert sure > evaluate_results(truth, to_results(people, xy, np.full((12, 17), .5), people.box_score, nms=None))["AP"] + .2
+    assert sure > evaluate_results(truth,
+                                   to_results(people, xy, np.full((12, 17), .5), people.box_score, nms=None))["AP"] + .2
 
 
 @pytest.mark.parametrize("changes, words", [
-    (dict(image_id="30"), ['number 3', '"image_id"', "whole number"]), (dict(image_id=77), ['"image_id" 77', "person_keypoints_val.json"]),
-    (dict(score=None), ["number 3", '"score"']), (dict(score=float("nan")), ["number 3", '"score"']), (dict(bbox=[1, 2, 3]), ["number 3", '"bbox"', "[1.0, 2.0, 3.0]"]),
-    (dict(bbox=[1, 2, True, 3]), ["number 3", '"bbox"']), (dict(bbox=None), ["number 3", '"bbox"']), (dict(bbox=[900, 2, 30, 3]), ['"bbox"', "picture 30", "outside"]),
+    (dict(image_id="30"), ['number 3', '"image_id"', "whole number"]),
+    (dict(image_id=77), ['"image_id" 77', "person_keypoints_val.json"]),
+    (dict(score=None), ["number 3", '"score"']), (dict(score=float("nan")), ["number 3", '"score"']),
+    (dict(bbox=[1, 2, 3]), ["number 3", '"bbox"', "[1.0, 2.0, 3.0]"]),
+    (dict(bbox=[1, 2, True, 3]), ["number 3", '"bbox"']), (dict(bbox=None), ["number 3", '"bbox"']),
+    (dict(bbox=[900, 2, 30, 3]), ['"bbox"', "picture 30", "outside"]),
 ])
 def test_a_bad_detection_is_one_sentence(tmp_path, folk, changes, words):
     dt, info = detected(tmp_path, folk, **changes)
@@ -408,7 +443,9 @@ def test_outlines_change_nothing_and_cost_nothing(tmp_path, folk):
     tricky = 'a "segmentation": [1, 2], in a \\ name'
     d["images"][0]["file_name"] = d["images"][0]["coco_url"] = tricky
     shapes = [[[1.5, 2, 3e1, -4, 5, 6]], [], dict(counts=[1, 2, 3], size=[4, 5]), [[1, 2, 3], [4, 5, 6]], [[7]], None]
-    d["annotations"] = [(dict(segmentation=s) | a if i % 2 else a | dict(segmentation=s)) for i, (a, s) in enumerate(zip(d["annotations"], shapes))]  # the first field, or the last
+    # the first field, or the last
+    d["annotations"] = [(dict(segmentation=s) | a if i % 2 else a | dict(segmentation=s))
+                        for i, (a, s) in enumerate(zip(d["annotations"], shapes))]
     for indent in (None, 1):
         path.write_text(json.dumps(d, indent=indent))
         got = read_coco(path, keep_all=True)
@@ -419,7 +456,9 @@ def test_outlines_change_nothing_and_cost_nothing(tmp_path, folk):
 
 def test_annotations_that_are_not_people_keep_no_outlines():
     a = slim(dict(segmentation=[1], coco_url="x", id=3, bbox=[1, 2, 3, 4.5], keypoints=[1, 2, True]))
-    assert set(a) == {"id", "bbox", "keypoints"} and list(a["bbox"]) == [1, 2, 3, 4.5] and a["keypoints"] == [1, 2, True]  # True is no number: told later
+    # True is no number: told later
+    assert set(a) == {"id", "bbox", "keypoints"} and list(a["bbox"]) == [1, 2, 3,
+                                                                         4.5] and a["keypoints"] == [1, 2, True]
 
 
 def test_a_size_that_is_not_known_is_not_written(folk):

@@ -16,7 +16,8 @@ def people(folder, files, image, box, xy=None, vis=None):
     xy = np.zeros((n, 17, 2), np.float32) if xy is None else np.asarray(xy, np.float32)
     vis = np.full((n, 17), 2, np.uint8) if vis is None else np.asarray(vis, np.uint8)
     box = np.asarray(box, np.float32).reshape(n, 4)
-    return People(COCO17, folder, list(files), np.asarray(image, np.int64), np.arange(len(files)) + 100, np.arange(n) + 1,
+    return People(COCO17, folder, list(files), np.asarray(image, np.int64), np.arange(len(files)) + 100,
+                  np.arange(n) + 1,
                   box, xy, vis, box[:, 2] * box[:, 3], np.zeros(n, bool))
 
 
@@ -81,7 +82,8 @@ def test_the_plain_crop_is_a_slice_of_the_roomy_one(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     crops = Crops(people(tmp_path, ["a.png"], [0], [[90, 40, 66.5, 90.25]]), (64, 48))
-    plain = cut(read_picture(tmp_path / "a.png"), crop_matrix(torch.from_numpy(crops.people.box), (64, 48))[0].numpy(), (64, 48))
+    plain = cut(read_picture(tmp_path / "a.png"),
+                crop_matrix(torch.from_numpy(crops.people.box), (64, 48))[0].numpy(), (64, 48))
     assert crops.room == (96, 72)
     assert abs(crops[0]["image"].permute(1, 2, 0).numpy()[16:80, 12:60].astype(int) - plain).max() <= 1
 
@@ -89,7 +91,8 @@ def test_the_plain_crop_is_a_slice_of_the_roomy_one(tmp_path):
 def test_outside_the_picture_is_mean_grey(tmp_path):
     Image.new("RGB", (100, 100), "white").save(tmp_path / "a.png")
     crops = Crops(people(tmp_path, ["a.png"], [0], [[-30, 20, 60, 80]]), (64, 48))
-    image, edge = crops[0]["image"], move(torch.tensor([[[-0.5, 50.0]]]), crops.M)[0, 0, 0].item()  # the picture's left edge
+    # the picture's left edge
+    image, edge = crops[0]["image"], move(torch.tensor([[[-0.5, 50.0]]]), crops.M)[0, 0, 0].item()
     assert (image[:, :, : int(edge) - 1].permute(1, 2, 0) == torch.tensor(GREY)).all()
     row = image[:, 48, int(edge) + 2 : int(edge) + 20]
     assert (row == 255).all()
@@ -98,13 +101,14 @@ def test_outside_the_picture_is_mean_grey(tmp_path):
 
 def test_the_matrix_takes_joints_there_and_back(tmp_path):
     rng = np.random.default_rng(1)
-    xy, box = rng.uniform(0, 600, (5, 17, 2)), np.array([[10, 20, 30, 300], [0, 0, 640, 480], [3, 4, 5, 6], [100, 50, 200, 40], [9, 9, 90, 90]])
+    xy, box = rng.uniform(0, 600, (5, 17, 2)), np.array([[10, 20, 30, 300], [0, 0, 640, 480], [3, 4, 5, 6],
+                                                         [100, 50, 200, 40], [9, 9, 90, 90]])
     vis = rng.integers(0, 3, (5, 17))
     crops = Crops(people(tmp_path, ["a"], [0] * 5, box, xy, vis), (256, 192))
     back = move(crops.xy, invert(crops.matrix()))
-    seen = vis > 0
-    assert np.allclose(back.numpy()[seen], xy[seen], atol=1e-2)
-    assert (crops.xy[~torch.from_numpy(seen)] == 0).all()
+    visible = vis > 0
+    assert np.allclose(back.numpy()[visible], xy[visible], atol=1e-2)
+    assert (crops.xy[~torch.from_numpy(visible)] == 0).all()
     assert torch.equal(crops.matrix([3, 1]), crops.M[[3, 1]])
 
 
@@ -115,7 +119,8 @@ def folder(tmp_path):
         Image.fromarray(rng.integers(0, 256, (50 + i, 60 - i, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
     image = [0, 2, 1, 0, 3, 2, 0]
     box = rng.uniform(0, 20, (7, 4)) + [0, 0, 15, 20]
-    return people(tmp_path, [f"{i}.png" for i in range(4)], image, box, rng.uniform(0, 50, (7, 17, 2)), rng.integers(0, 3, (7, 17)))
+    return people(tmp_path, [f"{i}.png" for i in range(4)], image, box, rng.uniform(0, 50, (7, 17, 2)),
+                  rng.integers(0, 3, (7, 17)))
 
 
 def same(a, b):
@@ -154,7 +159,7 @@ def test_a_picture_of_several_people_is_read_once(folder, monkeypatch):
     assert sorted(read) == ["0.png", "1.png", "2.png", "3.png"]
 
 
-def test_what_does_not_fit_into_memory_is_said_before_it_is_tried(folder, monkeypatch):
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(folder, monkeypatch):
     monkeypatch.setattr(core, "_free_memory", lambda: 1000)
     with pytest.raises(UserError, match=r"7 crops of 48x36 .* smaller size\.$"):
         Crops(folder, (32, 24)).cache()
@@ -162,23 +167,25 @@ def test_what_does_not_fit_into_memory_is_said_before_it_is_tried(folder, monkey
 
 def test_what_fits_depends_on_what_is_free_and_what_is_allowed(folder, monkeypatch):
     crops, need = Crops(folder, (32, 24)), 7 * 3 * 48 * 36
-    for free, most, fits in ((need / 0.89, np.inf, True), (need / 0.91, np.inf, False), (np.inf, need, True), (np.inf, need - 1, False)):
+    for free, most, fits in ((need / 0.89, np.inf, True), (need / 0.91, np.inf, False), (np.inf, need, True),
+                             (np.inf, need - 1, False)):
         monkeypatch.setattr(core, "_free_memory", lambda free=free: free)
         assert crops.fits(most) == fits
 
 
 def test_files_that_were_read_take_no_memory_from_a_container(monkeypatch):
     "the system drops what it has of them as soon as somebody needs the room"
-    told = {"/sys/fs/cgroup/memory.max": "1000", "/sys/fs/cgroup/memory.current": "900", "/sys/fs/cgroup/memory.stat": "anon 300\nfile 600\ninactive_file 500\nactive_file 100\n",
+    files = {"/sys/fs/cgroup/memory.max": "1000", "/sys/fs/cgroup/memory.current": "900",
+            "/sys/fs/cgroup/memory.stat": "anon 300\nfile 600\ninactive_file 500\nactive_file 100\n",
             "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 8 kB\n"}
     def read(path, *a, **kw):
-        if str(path) not in told: raise FileNotFoundError(path)
-        return told[str(path)]
+        if str(path) not in files: raise FileNotFoundError(path)
+        return files[str(path)]
     monkeypatch.setattr(core.Path, "read_text", read)
     assert core._free_memory() == 600
-    told["/sys/fs/cgroup/memory.max"] = "max"
+    files["/sys/fs/cgroup/memory.max"] = "max"
     assert core._free_memory() == 8 * 1024
-    told.clear()
+    files.clear()
     assert core._free_memory() == np.inf
 
 
@@ -187,7 +194,8 @@ def test_people_remember_what_they_are(folder):
     assert len(one) == 2 and one[0].file == "3.png" and one[0].image_id == 103 and one[0].id == 5
     assert np.array_equal(one[1].xy, folder.xy[0]) and one.path(1).name == "0.png"
     bare = folder.unlabeled()
-    assert not bare.supervised.any() and len(bare.posed) == 0 and np.array_equal(bare.box, folder.box) and folder.supervised.any()
+    assert not bare.supervised.any() and len(bare.posed) == 0 and np.array_equal(bare.box,
+                                                                                 folder.box) and folder.supervised.any()
     folder.vis[:, :5] = 0
     assert folder.supervised.tolist() == [False] * 5 + [True] * 12
 
@@ -202,7 +210,8 @@ RED = np.zeros((8, 8, 3), np.uint8) + np.array([200, 100, 50], np.uint8)
 
 
 @pytest.mark.parametrize("mode, name, value", [
-    ("L", "a.png", (124, 124, 124)), ("LA", "a.png", (124, 124, 124)), ("P", "a.png", (200, 100, 50)), ("RGBA", "a.png", (200, 100, 50)),
+    ("L", "a.png", (124, 124, 124)), ("LA", "a.png", (124, 124, 124)), ("P", "a.png", (200, 100, 50)),
+    ("RGBA", "a.png", (200, 100, 50)),
     ("CMYK", "a.tif", (200, 100, 50)), ("1", "a.png", None), ("YCbCr", "a.jpg", (200, 100, 50)),
 ])
 def test_every_kind_of_picture_is_rgb(tmp_path, mode, name, value):
@@ -221,7 +230,7 @@ def test_sixteen_bits_are_scaled_not_cut_off(tmp_path):
 
 UPRIGHT = np.arange(20 * 10 * 3, dtype=np.uint8).reshape(10, 20, 3)  # 20 wide, 10 high
 STORED = {1: UPRIGHT, 2: UPRIGHT[:, ::-1], 3: UPRIGHT[::-1, ::-1], 4: UPRIGHT[::-1], 5: UPRIGHT.transpose(1, 0, 2),
-          6: np.rot90(UPRIGHT, 1), 7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(UPRIGHT, -1)}  # by EXIF's table: where row 0, column 0 are
+          6: np.rot90(UPRIGHT, 1), 7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(UPRIGHT, -1)}
 
 
 def flagged(path, a, flag):
@@ -232,7 +241,7 @@ def flagged(path, a, flag):
 
 
 @pytest.mark.parametrize("flag", STORED)
-def test_the_camera_flag_is_obeyed_when_asked_and_else_ignored_as_in_coco(tmp_path, flag):
+def test_the_camera_flag_is_obeyed_on_request_and_else_ignored_as_in_coco(tmp_path, flag):
     path = flagged(tmp_path / "a.png", STORED[flag], flag)
     assert np.array_equal(np.asarray(read_picture(path)), STORED[flag])
     assert np.array_equal(np.asarray(read_picture(path, upright=True)), UPRIGHT)
@@ -244,14 +253,18 @@ def test_the_annotated_size_says_which_pixels_were_annotated(tmp_path):
     assert np.array_equal(np.asarray(read_picture(path, size=(10, 20))), UPRIGHT)
     with pytest.raises(UserError, match="20 px wide and 10 px high.*40 x 20.*width"):
         read_picture(path, size=(20, 40))
-    assert np.array_equal(np.asarray(read_picture(path, upright=True, size=(20, 10))), STORED[6])  # the size decides where it can
+    # the size decides where it can
+    assert np.array_equal(np.asarray(read_picture(path, upright=True, size=(20, 10))), STORED[6])
 
 
 @pytest.mark.parametrize("flag", (2, 3, 4, 5, 6, 7, 8))
 def test_what_the_size_does_not_show_the_people_decide(tmp_path, flag):
     square = UPRIGHT[:, :10]
-    stored = next(np.ascontiguousarray(a) for a in (f(square) for f in (np.fliplr, np.flipud, lambda a: a[::-1, ::-1], np.rot90, lambda a: np.rot90(a, 3),
-                  lambda a: a.transpose(1, 0, 2), lambda a: a[::-1, ::-1].transpose(1, 0, 2))) if turned_back(a, flag, square))
+    stored = next(np.ascontiguousarray(a)
+                  for a in (f(square) for f in (np.fliplr, np.flipud, lambda a: a[::-1, ::-1], np.rot90,
+                                                lambda a: np.rot90(a, 3),
+                  lambda a: a.transpose(1, 0, 2), lambda a: a[::-1, ::-1].transpose(1, 0, 2)))
+                  if turned_back(a, flag, square))
     path = flagged(tmp_path / "a.png", stored, flag)
     for size in (None, (10, 10)):
         assert np.array_equal(np.asarray(read_picture(path, False, size)), stored)
@@ -260,7 +273,8 @@ def test_what_the_size_does_not_show_the_people_decide(tmp_path, flag):
 
 
 def turned_back(stored, flag, upright):
-    return np.array_equal(np.asarray(Image.fromarray(np.ascontiguousarray(stored)).transpose(core._TURNS[flag])), upright)
+    return np.array_equal(np.asarray(Image.fromarray(np.ascontiguousarray(stored)).transpose(core._TURNS[flag])),
+                          upright)
 
 
 def test_a_glance_says_what_reading_says(tmp_path):
@@ -277,7 +291,8 @@ def test_people_labelled_upright_are_cut_from_the_upright_picture(tmp_path):
     xy = np.zeros((1, 17, 2))
     xy[0, 5] = 37, 12
     who = people(tmp_path, ["a.png"], [0], [(20, 0, 30, 40)], xy)
-    for sizes, upright, found in ((np.array([[60, 80]]), False, True), (None, True, True), (np.array([[80, 60]]), False, False), (None, False, False)):
+    for sizes, upright, found in ((np.array([[60, 80]]), False, True), (None, True, True),
+                                  (np.array([[80, 60]]), False, False), (None, False, False)):
         who.sizes, who.upright = sizes, upright
         crop = Crops(who, (64, 48)).cache(progress=False)[0]
         x, y = crop["xy"][5].round().int().tolist()
@@ -325,7 +340,8 @@ def test_a_picture_listed_twice_stays_with_itself():
         train, val = core.hold_out(who, .25, seed)
         assert len(val) == 10 and not {p.file for p in train} & {p.file for p in val}
     who.files = [f if i % 2 else f"./{f}" for i, f in enumerate(names)]  # however it is written
-    assert not {p.file.removeprefix("./") for p in core.hold_out(who, .25)[0]} & {p.file.removeprefix("./") for p in core.hold_out(who, .25)[1]}
+    assert not {p.file.removeprefix("./")
+                for p in core.hold_out(who, .25)[0]} & {p.file.removeprefix("./") for p in core.hold_out(who, .25)[1]}
     who.files, alike = [f"{i}.jpg" for i in range(40)], np.arange(40) // 4  # copies under other names
     train, val = core.hold_out(who, .25, 0, alike)
     assert not set(alike[train.image]) & set(alike[val.image]) and len(val) == 12
@@ -385,8 +401,10 @@ def test_pictures_in_an_archive_are_the_pictures(folder):
     packed = in_zip(folder)
     assert packed.folder.parts[-2:] == ("p.zip", "p")
     a, b = Crops(folder, (32, 24)), Crops(packed, (32, 24))
-    assert same(a.batch(range(7)), b.batch(range(7))) and same(a.batch([3]), b.cache(progress=False, workers=3).batch([3]))
-    assert core.is_there(packed.path(0)) and not core.is_there(packed.folder / "none.png") and core.read_bytes(packed.path(0)) == folder.path(0).read_bytes()
+    assert same(a.batch(range(7)), b.batch(range(7))) and same(a.batch([3]),
+                                                               b.cache(progress=False, workers=3).batch([3]))
+    assert core.is_there(packed.path(0)) and not core.is_there(packed.folder / "none.png")
+    assert core.read_bytes(packed.path(0)) == folder.path(0).read_bytes()
 
 
 def test_workers_read_an_archive_at_once(folder):
@@ -431,7 +449,8 @@ def test_a_bad_archive_is_one_sentence(folder):
         read_picture(folder.folder / "r.zip/p/0.png")
     (folder.folder / "plain.zip").mkdir()  # a folder may be called so
     Image.new("RGB", (5, 5)).save(folder.folder / "plain.zip/a.png")
-    assert read_picture(folder.folder / "plain.zip/a.png").size == (5, 5) and core.in_archive(folder.folder / "plain.zip/a.png") is None
+    assert read_picture(folder.folder / "plain.zip/a.png").size == (5, 5)
+    assert core.in_archive(folder.folder / "plain.zip/a.png") is None
 
 
 def test_files_are_found_in_folders_and_archives(tmp_path):
@@ -443,10 +462,11 @@ def test_files_are_found_in_folders_and_archives(tmp_path):
         z.extractall(tmp_path / "a")
     for top in (tmp_path / "a.zip", tmp_path / "a"):
         assert core.find_inside(top, "1.jpg") == [top, top / "x", top / "y/z"]
-        assert core.find_inside(top / "y", "1.jpg") == [top / "y/z"] and core.find_inside(top, "z/1.jpg") == [top / "y"] and core.find_inside(top, "2.jpg") == []
+        assert core.find_inside(top / "y", "1.jpg") == [top / "y/z"]
+        assert core.find_inside(top, "z/1.jpg") == [top / "y"] and core.find_inside(top, "2.jpg") == []
 
 
-def test_a_box_is_drawn_around_the_joints_that_are_known():
+def test_a_box_goes_around_the_joints_that_are_known():
     xy = np.zeros((2, 17, 2), np.float32)
     xy[0, 3:6] = (10, 20), (40, 80), (500, 900)
     vis = np.zeros((2, 17), np.uint8)
@@ -458,7 +478,8 @@ def test_a_box_is_drawn_around_the_joints_that_are_known():
 def test_scores_and_heads_stay_with_their_people(folder):
     folder.box_score, folder.head = np.arange(7, dtype=np.float32), np.arange(28, dtype=np.float32).reshape(7, 4)
     some = folder.subset([5, 2])
-    assert some.box_score.tolist() == [5, 2] and some.head[:, 0].tolist() == [20, 8] and folder.unlabeled().box_score is folder.box_score
+    assert some.box_score.tolist() == [5, 2] and some.head[:, 0].tolist() == [20, 8]
+    assert folder.unlabeled().box_score is folder.box_score
 
 
 # ---- halves ----

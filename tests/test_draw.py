@@ -9,17 +9,18 @@ XY = torch.tensor(waving()) * 80
 
 
 def dots(ax):
-    "{(x, y): (rim, face or None)} of every joint drawn"
+    "{(x, y): (rim, face or None)} of every joint in the picture"
     out = {}
     for c in ax.collections:
         if not hasattr(c, "get_sizes") or not len(c.get_offsets()): continue
         faces, rims = c.get_facecolors(), c.get_edgecolors()
         for i, p in enumerate(c.get_offsets()):
-            out[tuple(np.round(p, 2).tolist())] = to_hex(rims[i % len(rims)]).upper(), to_hex(faces[i % len(faces)]).upper() if len(faces) else None
+            face = to_hex(faces[i % len(faces)]).upper() if len(faces) else None
+            out[tuple(np.round(p, 2).tolist())] = to_hex(rims[i % len(rims)]).upper(), face
     return out
 
 
-def test_seen_is_filled_hidden_is_hollow_unknown_is_absent():
+def test_visible_is_filled_hidden_is_hollow_unknown_is_absent():
     vis = torch.full((17,), 2); vis[9] = 1; vis[10] = 0
     got = dots(draw_person(None, None, XY, vis))
     at = lambda k: tuple(np.round(XY[k].double().numpy(), 2).tolist())
@@ -32,7 +33,8 @@ def test_seen_is_filled_hidden_is_hollow_unknown_is_absent():
 def test_limbs_take_their_side_s_colour_and_stop_at_unknown_joints():
     vis = torch.full((17,), 2); vis[10] = 0
     ax = draw_person(None, None, XY, vis)
-    color = max((c for c in ax.collections if not hasattr(c, "get_sizes")), key=lambda c: len(set(map(tuple, c.get_colors()))))
+    color = max((c for c in ax.collections if not hasattr(c, "get_sizes")),
+                key=lambda c: len(set(map(tuple, c.get_colors()))))
     limbs = [p for p in COCO17.limbs if 10 not in p]
     assert len(color.get_segments()) == len(limbs) == 18
     for (a, b), seg, c in zip(limbs, color.get_segments(), color.get_colors()):
@@ -44,7 +46,7 @@ def test_limbs_take_their_side_s_colour_and_stop_at_unknown_joints():
 def luminance(h): return np.dot([int(h[i:i + 2], 16) / 255 for i in (1, 3, 5)], [.2126, .7152, .0722])
 
 
-def test_sides_can_be_told_apart_without_red_and_green():
+def test_sides_look_different_without_red_and_green():
     "Left and right differ in blue, which colour-blind people see, and neither disappears on white or black"
     l, r = COLORS["left"], COLORS["right"]
     assert int(l[5:], 16) - int(r[5:], 16) > 150
@@ -56,7 +58,8 @@ def test_a_picture_is_a_picture_whatever_its_wrapping():
     want = a / 255.
     t = torch.as_tensor(a).permute(2, 0, 1)
     from PIL import Image
-    for p in (a, t, t.float() / 255, want, want.transpose(2, 0, 1), Image.fromarray(a)): assert np.allclose(as_picture(p), want, atol=1e-6)
+    for p in (a, t, t.float() / 255, want, want.transpose(2, 0, 1), Image.fromarray(a)):
+        assert np.allclose(as_picture(p), want, atol=1e-6)
     grey = as_picture(a[..., 0])
     assert grey.shape == (12, 9, 3) and np.allclose(grey, want[..., :1].repeat(3, -1), atol=1e-6)
     with pytest.raises(ValueError, match="shape"): as_picture(np.zeros((5, 12, 9)))
@@ -92,7 +95,8 @@ def test_grid_shows_each_picture_once_in_order():
     boxes = [ax.get_position() for ax in fig.axes]
     assert boxes[0].x0 < boxes[1].x0 < boxes[2].x0 and boxes[3].y1 < boxes[0].y0 and boxes[3].x0 == boxes[0].x0
     for a in boxes:
-        for b in boxes: assert a is b or a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, "no picture covers another"
+        for b in boxes:
+            assert a is b or a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, "no picture covers another"
     assert fig._repr_png_()[:4] == b"\x89PNG"
 
 
@@ -101,11 +105,12 @@ def test_strip_has_one_map_per_joint():
     assert [ax.get_title() for ax in fig.axes][:2] == ["r ankle", "r knee"] and len(fig.axes) == 16
 
 
-def test_bad_shapes_are_told():
+def test_bad_shapes_are_errors():
     with pytest.raises(ValueError, match="images"): grid([])
     with pytest.raises(ValueError, match="coco17"): draw_person(None, None, torch.rand(16, 2))
 
 
 def test_import_opens_nothing():
     code = "import sys, semipose.draw; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, "drawing must not start pyplot or pick a backend"
+    assert subprocess.run([sys.executable, "-c",
+                           code]).returncode == 0, "drawing must not start pyplot or pick a backend"

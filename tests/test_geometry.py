@@ -1,7 +1,8 @@
 "Laws of motion: joints, pictures and heatmaps of any stride move alike; there and back again; nothing bends"
 import pytest, torch
 from torch.testing import assert_close
-from semipose.geometry import affine, at_stride, compose, crop_matrix, flip_joints, invert, move, roomy, translate, warp, window
+from semipose.geometry import (affine, at_stride, compose, crop_matrix, flip_joints, invert, move, roomy, translate,
+                               warp, window)
 from semipose.skeletons import COCO17
 
 SIZES = [(256, 192), (96, 72), (192, 256)]
@@ -10,12 +11,14 @@ SIZES = [(256, 192), (96, 72), (192, 256)]
 def spots(xy, size, stride, sigma=2.):
     "(B,K,h,w): a bump per point, on a grid of that stride; sigma in heatmap px"
     y, x = (torch.arange(n // stride) * stride for n in size)
-    return torch.exp(-((x - xy[..., 0, None, None])**2 + (y[:, None] - xy[..., 1, None, None])**2) / (2 * (sigma * stride)**2))
+    return torch.exp(-((x - xy[..., 0, None, None])**2
+                       + (y[:, None] - xy[..., 1, None, None])**2) / (2 * (sigma * stride)**2))
 
 
 def center_of_mass(heat):
     y, x = (torch.arange(n, dtype=heat.dtype) for n in heat.shape[-2:])
-    return torch.stack([(heat * x).sum((-2, -1)), (heat * y[:, None]).sum((-2, -1))], -1) / heat.sum((-2, -1))[..., None]
+    return torch.stack([(heat * x).sum((-2, -1)), (heat * y[:, None]).sum((-2, -1))],
+                       -1) / heat.sum((-2, -1))[..., None]
 
 
 def random_views(B, size, seed=0, flip=True):
@@ -27,7 +30,8 @@ def random_views(B, size, seed=0, flip=True):
 def middle_points(B, K, size, seed=1):
     "Points near the middle, whose bumps no view can push over the border"
     H, W = size
-    return torch.rand(B, K, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor([W, H]) * .2 + torch.tensor([W, H]) * .4
+    return (torch.rand(B, K, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor([W, H]) * .2
+            + torch.tensor([W, H]) * .4)
 
 
 @pytest.mark.parametrize("stride, tol", [(1, .05), (2, .1), (4, .2)])
@@ -58,7 +62,8 @@ def test_there_and_back(size):
 def test_a_picture_warped_there_and_back_returns():
     size = (96, 72)
     smooth = spots(middle_points(4, 3, size), size, 1, sigma=4.)
-    M = affine(size, torch.tensor([10., -25., 40., 60.]), torch.tensor([1., 1.2, .9, 1.1]), torch.tensor([True, False, True, False]))
+    M = affine(size, torch.tensor([10., -25., 40., 60.]), torch.tensor([1., 1.2, .9, 1.1]),
+               torch.tensor([True, False, True, False]))
     assert (warp(warp(smooth, M), invert(M)) - smooth).abs().max() < .03
 
 
@@ -122,7 +127,8 @@ def test_affine_order_center_and_sense():
 def test_affine_broadcasts_numbers_and_batches():
     size = (64, 48)
     one = affine(size, torch.tensor([10., 20.]), .9, torch.tensor([True, False]), torch.tensor([1., 2.]))
-    each = torch.cat([affine(size, 10., .9, True, torch.tensor([1., 2.])), affine(size, 20., .9, False, torch.tensor([[1., 2.]]))])
+    each = torch.cat([affine(size, 10., .9, True, torch.tensor([1., 2.])),
+                      affine(size, 20., .9, False, torch.tensor([[1., 2.]]))])
     assert_close(one, each)
 
 
@@ -149,7 +155,8 @@ def test_crop_holds_the_padded_box(box):
     x, y, w, h = box
     corners = move(torch.tensor([[[x, y], [x + w, y + h], [x + w / 2, y + h / 2]]]), M)[0]
     assert_close(corners[2], torch.tensor([W / 2, H / 2]))
-    assert_close(torch.tensor(1.25) * (corners[1] - corners[0]).div(torch.tensor([W, H])).max(), torch.tensor(1.))  # the tighter side fills it
+    # the tighter side fills it
+    assert_close(torch.tensor(1.25) * (corners[1] - corners[0]).div(torch.tensor([W, H])).max(), torch.tensor(1.))
     assert torch.equal(M[:, 0, 0], M[:, 1, 1]) and M[0, 0, 1] == M[0, 1, 0] == 0, "nothing is stretched or turned"
 
 

@@ -7,7 +7,8 @@ from semipose.skeletons import AIC14, COCO17, Skeleton
 
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/coco-eval"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="the real annotations (shared/data/coco-eval beside the checkout) are not on this machine")
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the real annotations (shared/data/coco-eval beside the checkout) "
+                                                    "are not on this machine")
 
 
 def people(N, seed=0):
@@ -30,7 +31,8 @@ def test_oks_is_pycocotools(noise):
         dict(id=i + 1, image_id=1, category_id=1, bbox=[0, 0, 200, 200], area=area[i], iscrowd=0,
              keypoints=flat(xy[i], vis[i]), num_keypoints=int((vis[i] > 0).sum()))
         for i in range(len(xy))])
-    dt = [dict(image_id=1, category_id=1, keypoints=flat(guess[i], np.ones(17)), score=1 - .01 * i) for i in range(len(xy))]
+    dt = [dict(image_id=1, category_id=1, keypoints=flat(guess[i], np.ones(17)), score=1 - .01 * i)
+          for i in range(len(xy))]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(); truth.dataset = gt; truth.createIndex()
         ev = COCOeval(truth, truth.loadRes(dt), "keypoints")
@@ -48,9 +50,11 @@ def test_oks_counts_annotated_joints_only():
     xy, vis, area = map(torch.as_tensor, people(6))
     base = oks(xy + 4, xy, vis, area, COCO17.sigmas)
     junk = torch.where(vis[..., None] > 0, xy + 4, torch.full_like(xy, float("nan")))
-    assert torch.equal(oks(junk, xy, vis, area, COCO17.sigmas), base), "what is predicted for an unknown joint is nobody's business"
+    assert torch.equal(oks(junk, xy, vis, area, COCO17.sigmas),
+                       base), "what is predicted for an unknown joint is nobody's business"
     assert torch.equal(oks(xy, xy, vis, area, COCO17.sigmas), torch.ones(6, dtype=torch.float64))
-    assert torch.equal(oks(xy + 4, xy, vis.clamp(max=1), area, COCO17.sigmas), base), "hidden joints count like seen ones"
+    assert torch.equal(oks(xy + 4, xy, vis.clamp(max=1), area, COCO17.sigmas),
+                       base), "hidden joints count like seen ones"
     assert oks(xy, xy, vis * 0, area, COCO17.sigmas).tolist() == [0.] * 6
 
 
@@ -67,8 +71,10 @@ def test_people_without_joints_are_measured_by_their_box_as_pycocotools_does():
     theirs, t = ev.computeOks(1, 1), torch.as_tensor
     ours = oks(t(guess)[:, None], t(xy)[None], t(vis)[None], t(area)[None], COCO17.sigmas, t(box)[None]).numpy()
     assert np.abs(ours - theirs).max() < 1e-12 and np.ptp(ours[:, 1]) > .1
-    edges = t([[-20., -30.], [80.1, 50.], [100., 150.]])[:, None].expand(-1, 17, -1)   # left and upper edge of the large box, inside it, its far corner
-    assert (ours[:, 3] == 1).all() and oks(edges, t(xy[1]), t(vis[1]), t(area[1]), COCO17.sigmas, t(box[1])).tolist() == [1.] * 3
+    # left and upper edge of the large box, inside it, its far corner
+    edges = t([[-20., -30.], [80.1, 50.], [100., 150.]])[:, None].expand(-1, 17, -1)
+    assert (ours[:, 3] == 1).all() and oks(edges, t(xy[1]), t(vis[1]), t(area[1]), COCO17.sigmas,
+                                           t(box[1])).tolist() == [1.] * 3
 
 
 def test_oks_of_a_joint_at_two_sigma():
@@ -91,7 +97,8 @@ def test_pck_threshold_and_weight():
     assert mean_pck(true, true, vis, norm) == 1 and math.isnan(mean_pck(true, true, vis * 0, norm))
     assert mean_pck(off, true, vis, 100.) == 1
     edge = torch.zeros(1, 17, 2) + torch.tensor([3., 4.])
-    assert pck(edge, edge * 0, vis[2:], 10., .5)[0].all() and not pck(edge, edge * 0, vis[2:], 9.99, .5)[0].any(), "a joint on the threshold is found"
+    assert pck(edge, edge * 0, vis[2:], 10.,
+               .5)[0].all() and not pck(edge, edge * 0, vis[2:], 9.99, .5)[0].any(), "a joint on the threshold is found"
 
 
 def test_pck_does_not_depend_on_the_photo_s_size():
@@ -116,12 +123,13 @@ def test_torso_diagonals():
     dot = Skeleton("dot", ("a", "b", "c"), (), (), (.1,) * 3)
     xy = torch.tensor([[[5., 5.], [5., 35.], [45., 5.]]]).repeat(3, 1, 1)
     got = torso(xy, torch.tensor([[1, 2, 2], [2, 2, 0], [0, 0, 2]]), dot)
-    assert got[:2].tolist() == pytest.approx([50 / 3, 10.]) and got[2].isnan(), "no torso: a third of the annotated joints' extent"
+    assert (got[:2].tolist() == pytest.approx([50 / 3, 10.])
+            and got[2].isnan()), "no torso: a third of the annotated joints' extent"
 
 
 @real
 def test_oks_is_pycocotools_on_val2017():
-    "Random detections on every picture of the subset: crowds, people without joints, equal scores, more than 20 in a picture"
+    "Random detections on every picture: crowds, people without joints, equal scores, more than 20 in a picture"
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
     rng, t = np.random.default_rng(0), torch.as_tensor
@@ -132,8 +140,11 @@ def test_oks_is_pycocotools_on_val2017():
             for _ in range(1 if i % 40 else 25):
                 k = np.array(a["keypoints"], float).reshape(-1, 3)
                 x, y, w, h = a["bbox"]
-                near = np.where(k[:, 2:] > 0, k[:, :2], rng.uniform(-1, 2, (17, 2)) * [w, h] + [x, y]) + rng.normal(0, rng.choice([1, 10, 60]), (17, 2))
-                found.append(dict(image_id=a["image_id"], category_id=1, keypoints=np.c_[near, np.ones(17)].reshape(-1).tolist(), score=int(rng.integers(0, 5)) / 5))
+                near = np.where(k[:, 2:] > 0, k[:, :2], rng.uniform(-1, 2, (17, 2)) * [w, h]
+                                + [x, y]) + rng.normal(0, rng.choice([1, 10, 60]), (17, 2))
+                found.append(dict(image_id=a["image_id"], category_id=1,
+                                  keypoints=np.c_[near, np.ones(17)].reshape(-1).tolist(),
+                                  score=int(rng.integers(0, 5)) / 5))
         ev = COCOeval(truth, truth.loadRes(found), "keypoints")
         ev.evaluate()
     pairs, no_joints, crowds, full, worst = 0, 0, 0, 0, 0.
@@ -143,17 +154,21 @@ def test_oks_is_pycocotools_on_val2017():
         dts = [dts[i] for i in np.argsort([-d["score"] for d in dts], kind="mergesort")[:20]]
         key = np.array([g["keypoints"] for g in gts], float).reshape(-1, 17, 3)
         guess = np.array([d["keypoints"] for d in dts], float).reshape(-1, 17, 3)[..., :2]
-        ours = oks(t(guess)[:, None], t(key[None, ..., :2]), t(key[None, ..., 2]), t(np.array([[g["area"] for g in gts]], float)), COCO17.sigmas,
+        ours = oks(t(guess)[:, None], t(key[None, ..., :2]), t(key[None, ..., 2]),
+                   t(np.array([[g["area"] for g in gts]], float)), COCO17.sigmas,
                    t(np.array([[g["bbox"] for g in gts]], float)))
         worst = max(worst, np.abs(ours.numpy() - theirs).max())
-        pairs, no_joints, full = pairs + theirs.size, no_joints + (key[..., 2] == 0).all(1).sum() * len(dts), full + (len(dts) == 20)
+        pairs, full = pairs + theirs.size, full + (len(dts) == 20)
+        no_joints += (key[..., 2] == 0).all(1).sum() * len(dts)
         crowds += sum(g["iscrowd"] for g in gts)
-    assert worst < 1e-9 and pairs > 10_000 and no_joints > 3000 and crowds > 40 and full > 30, (worst, pairs, no_joints, crowds, full)
+    assert worst < 1e-9 and pairs > 10_000 and no_joints > 3000 and crowds > 40 and full > 30, (worst, pairs, no_joints,
+                                                                                                crowds, full)
 
 
 def test_shares_are_means_of_parts():
     g = torch.Generator().manual_seed(0)
-    hits, vis, facing = torch.rand(30, 17, generator=g) > .4, torch.randint(0, 3, (30, 17), generator=g), torch.rand(30, generator=g) * 2 - 1
+    hits, vis = torch.rand(30, 17, generator=g) > .4, torch.randint(0, 3, (30, 17), generator=g)
+    facing = torch.rand(30, generator=g) * 2 - 1
     weight = (vis > 0).float()
     parts = {**by_joint(COCO17), **by_visibility(vis), **by_facing(facing)}
     got = shares(hits, weight, parts)

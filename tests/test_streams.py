@@ -15,7 +15,8 @@ def folk(folder, n, skeleton=COCO17, seed=0):
     rng, K = np.random.default_rng(seed), len(skeleton)
     for i in range(n):
         Image.new("RGB", (20, 20), (i, i, i)).save(folder / f"{i}.png")
-    return People(skeleton, folder, [f"{i}.png" for i in range(n)], np.arange(n), np.arange(n), rng.permutation(n) + 1000,
+    return People(skeleton, folder, [f"{i}.png" for i in range(n)], np.arange(n), np.arange(n),
+                  rng.permutation(n) + 1000,
                   np.tile(np.float32([8, 8, 3, 4]), (n, 1)), rng.uniform(5, 10, (n, K, 2)).astype(np.float32),
                   np.full((n, K), 2, np.uint8), np.ones(n, np.float32), np.zeros(n, bool))
 
@@ -60,18 +61,19 @@ def test_a_run_taken_up_again_equals_an_unbroken_one(crops):
 
 def test_joints_belong_to_their_picture(crops):
     x, y = streams(crops).at(2)
-    who = x["labeled"][:, 0].amax((1, 2)).long() if False else x["labeled"][:, 0, 12, 9].long()  # the crop's middle: its colour is its row
+    # the crop's middle: its colour is its row
+    who = x["labeled"][:, 0].amax((1, 2)).long() if False else x["labeled"][:, 0, 12, 9].long()
     assert torch.equal(y["xy"], crops.xy[who]) and torch.equal(y["vis"], crops.vis[who]) and (who < 7).all()
 
 
 @pytest.mark.parametrize("n, batch", [(30, 8), (7, 4), (5, 12), (1, 3), (6, 6)])
 def test_an_epoch_meets_everybody_once(n, batch):
     steps = 3 * n // batch + 3
-    seen = np.concatenate([walk(n, batch, s, seed=1) for s in range(steps)])
+    visits = np.concatenate([walk(n, batch, s, seed=1) for s in range(steps)])
     for e in range(3):
-        assert sorted(seen[e * n : (e + 1) * n]) == list(range(n))
+        assert sorted(visits[e * n : (e + 1) * n]) == list(range(n))
     if n > 4:
-        assert not np.array_equal(seen[:n], seen[n : 2 * n]) and not np.array_equal(seen[:n], np.arange(n))
+        assert not np.array_equal(visits[:n], visits[n : 2 * n]) and not np.array_equal(visits[:n], np.arange(n))
 
 
 def test_the_two_streams_are_shuffled_apart():
@@ -162,7 +164,7 @@ def test_crowds_and_people_without_joints_are_never_labelled(people):
 
 
 @pytest.mark.parametrize("make", [split_first, split_seeded])
-def test_impossible_splits_are_said(people, make):
+def test_impossible_splits_are_errors(people, make):
     for n, kw, said in [(31, {}, "labels=31: only 30"), (0, {}, "labels=0: .* at least one"), (-3, {}, "labels=-3"),
                         (4, dict(heldout=1.0), "heldout=1.0"), (2, dict(heldout=0.9), "heldout=0.9: of 2")]:
         with pytest.raises(UserError, match=said):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import AIC14
 from .core import People, joint_box
 from .coco import read_json
@@ -32,7 +32,7 @@ def read_aic(
     names, image, box, keys = [], [], [], []
     for i, o in enumerate(d):
         if not isinstance(o.get('image_id'), str) or not o['image_id'].strip('\0 /.'):
-            raise UserError(f'{path}: "image_id" of entry {i+1} is {told(o.get("image_id"))}; it should be the name of its picture, without .jpg.')
+            raise UserError(f'{path}: "image_id" of entry {i+1} is {value_text(o.get("image_id"))}; it should be the name of its picture, without .jpg.')
         people, joints = (_named(path, o, k) for k in ('human_annotations', 'keypoint_annotations'))
         lost = next((k for k in joints if k not in people), None)
         if lost is not None: raise UserError(f'{path}: picture {o["image_id"]} has joints of "{lost}" and no box of that name in "human_annotations"; add the box.')
@@ -47,13 +47,13 @@ def read_aic(
 def _named(path:Path, o:dict, field:str)->dict:
     "What a picture says about its people, by their names"
     v = o.get(field)
-    if not isinstance(v, dict): raise UserError(f'{path}: "{field}" of picture {o["image_id"]} is {told(v)}; it should be an object like {{"human1": [...]}}.')
+    if not isinstance(v, dict): raise UserError(f'{path}: "{field}" of picture {o["image_id"]} is {value_text(v)}; it should be an object like {{"human1": [...]}}.')
     return v
 
 def _numbers(path:Path, o:dict, name:str, v, n:int, what:str)->list:
     "n finite numbers"
     if isinstance(v, list) and len(v) == n and all(type(a) in (int, float) and abs(a) < 1e7 for a in v): return v
-    raise UserError(f'{path}: "{name}" of picture {o["image_id"]} is {told(v)}; it should be {n} numbers, {what}.')
+    raise UserError(f'{path}: "{name}" of picture {o["image_id"]} is {value_text(v)}; it should be {n} numbers, {what}.')
 
 # %% ../../nbs/14_data.aic.ipynb #cd335f5d
 def _columns(path:Path, images, names:list, image:np.ndarray, corners:np.ndarray, keys:np.ndarray, keep_all:bool)->People:

@@ -20,7 +20,7 @@ from ..skeletons import Skeleton, UNION24, remap
 from ..geometry import crop_matrix, compose, invert, move, roomy, window
 
 # %% auto #0
-__all__ = ['FILL', 'GREY', 'LEGS', 'Person', 'Note', 'People', 'one_picture', 'hold_out', 'mix', 'to_skeleton', 'joint_box',
+__all__ = ['FILL', 'GREY', 'LEGS', 'Person', 'Note', 'People', 'one_picture', 'hold_out', 'to_skeleton', 'mix', 'joint_box',
            'in_archive', 'archive', 'read_bytes', 'is_there', 'find_inside', 'turning', 'turned', 'glance',
            'read_picture', 'cut', 'Crops', 'half_body', 'CachedCrops']
 
@@ -31,7 +31,7 @@ class Person:
     file:str         # name of the picture inside the data set's picture folder
     box:np.ndarray   # (4,) x, y, width, height, image px
     xy:np.ndarray    # (K,2) joints, image px
-    vis:np.ndarray   # (K,) COCO's 0 not annotated, 1 hidden, 2 seen
+    vis:np.ndarray   # (K,) COCO's 0 not annotated, 1 hidden, 2 visible
     area:float       # size of the person's silhouette, image px squared (OKS is measured against it)
     id:int           # the annotation's id
     image_id:int     # the picture's id
@@ -46,6 +46,19 @@ class Note:
     of:int      # of how many that were looked at
     text:str    # the sentence
 
+_ROWS = ('image', 'ids', 'box', 'xy', 'vis', 'area', 'crowd', 'box_score', 'head')   # columns with a row per person
+
+def _index(rows, n:int)->np.ndarray:
+    "Indices from indices (negative ones too), a slice or a mask"
+    if isinstance(rows, Tensor): rows = rows.detach().cpu().numpy()
+    if isinstance(rows, slice): return np.arange(n)[rows]
+    rows = np.atleast_1d(np.asarray(rows))
+    rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n else rows.astype(np.int64)
+    rows = np.where(rows < 0, rows + n, rows)
+    if len(rows) and not (0 <= rows.min() and rows.max() < n): raise IndexError(f'row {int(rows.max())} of {n}')
+    return rows
+
+# %% ../../nbs/10_data.core.ipynb #7dc1fb3a
 @dataclass
 class People:
     "Annotated people as columns"
@@ -57,13 +70,14 @@ class People:
     ids:np.ndarray         # (N,) int64, the annotations' ids
     box:np.ndarray         # (N,4) float32 x, y, width, height, image px
     xy:np.ndarray          # (N,K,2) float32, image px; 0 where not annotated
-    vis:np.ndarray         # (N,K) uint8, COCO's 0 not annotated, 1 hidden, 2 seen
+    vis:np.ndarray         # (N,K) uint8, COCO's 0 not annotated, 1 hidden, 2 visible
     area:np.ndarray        # (N,) float32, image px squared
     crowd:np.ndarray       # (N,) bool
-    sizes:np.ndarray|None = None  # (n_files,2) int64 height, width of the pictures, where the file says so; 0 for one that it does not know
-    upright:bool|np.ndarray = False   # are places in the picture as its camera flag turns it, where `sizes` does not say? One answer for all pictures or (n_files,) bool
+    sizes:np.ndarray|None = None      # (n_files,2) int64 height, width of the pictures; 0 for one that is not known
+    # places as the camera flag turns a picture, where `sizes` leaves it open; (n_files,)
+    upright:bool|np.ndarray = False
     box_score:np.ndarray|None = None  # (N,) float32, how sure a detector was of the box; None: true boxes
-    head:np.ndarray|None = None       # (N,4) float32 x, y, width, height of the head's box, image px, NaN where unknown: PCKh is measured against it
+    head:np.ndarray|None = None       # (N,4) float32 x, y, width, height of the head's box, for PCKh; NaN where unknown
     source:str = ''                   # the file they were read from, '' if it is not one
     notes:tuple[Note,...] = ()        # what was noticed while reading: who was left out and why, what was filled in
 
@@ -78,11 +92,12 @@ class People:
         "The picture of person `i`"
         return Path(self.folder)/self.files[self.image[i]]
 
-    def picture(self, i:int)->Image.Image:  # RGB; UserError if it cannot be read, or has not the size that the annotations were made on
-        "The photograph of person `i`, in the pixels in which its joints and its box are given"
+    def picture(self, i:int)->Image.Image:
+        "The photograph of person `i`, in the pixels of its joints and box; UserError if it has another size"
         at = self.image[i]
         size = None if self.sizes is None else tuple(self.sizes[at].tolist())
-        return read_picture(self.path(i), bool(np.broadcast_to(self.upright, len(self.files))[at]), size if size and all(size) else None)
+        return read_picture(self.path(i), bool(np.broadcast_to(self.upright, len(self.files))[at]),
+                            size if size and all(size) else None)
 
     def subset(self,
         rows,  # indices, a slice or a mask
@@ -106,20 +121,8 @@ class People:
         return np.flatnonzero((self.vis > 0).any(1) & (self.box[:,2:] > 0).all(1) & ~self.crowd)
 
     def __repr__(self):
-        return (f'{len(self):,} people in {len(np.unique(self.image)):,} pictures, {int(self.supervised.sum())} of {len(self.skeleton)} joints annotated '
-                f'({self.skeleton.name})')
-
-_ROWS = ('image', 'ids', 'box', 'xy', 'vis', 'area', 'crowd', 'box_score', 'head')  # the columns with one row per person
-
-def _index(rows, n:int)->np.ndarray:
-    "Indices from indices (negative ones too), a slice or a mask"
-    if isinstance(rows, Tensor): rows = rows.detach().cpu().numpy()
-    if isinstance(rows, slice): return np.arange(n)[rows]
-    rows = np.atleast_1d(np.asarray(rows))
-    rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n else rows.astype(np.int64)
-    rows = np.where(rows < 0, rows + n, rows)
-    if len(rows) and not (0 <= rows.min() and rows.max() < n): raise IndexError(f'row {int(rows.max())} of {n}')
-    return rows
+        return (f'{len(self):,} people in {len(np.unique(self.image)):,} pictures, {int(self.supervised.sum())} of '
+                f'{len(self.skeleton)} joints annotated ({self.skeleton.name})')
 
 # %% ../../nbs/10_data.core.ipynb #4774f532
 def one_picture(
@@ -136,45 +139,27 @@ def hold_out(
     share:float=.2,    # of the people one can be tested on, at least this part; whole pictures
     seed:int=0,
     alike:np.ndarray|None=None,  # (n_files,) equal numbers for pictures that stay together; None: those of one name
-)->tuple[People,People]:  # training people, validation people; UserError if one of them would be empty
+)->tuple[People,People]:         # training people, validation people; UserError if one of them would be empty
     "Set some labelled pictures aside for validation: no picture is in both"
     posed = people.posed
-    if not 0 < share < 1: raise UserError(f'{people.folder}: share={share}; the share of the labelled people set aside for validation is between 0 and 1, 0.2 for example.')
+    if not 0 < share < 1:
+        raise UserError(f'{people.folder}: share={share}; the share of the labelled people set aside for validation is '
+                        'between 0 and 1, 0.2 for example.')
     _, group = np.unique(one_picture(people) if alike is None else alike, return_inverse=True)
     lead = np.full(len(people.files), np.iinfo(np.int64).max)
     np.minimum.at(lead, group, people.image_ids)   # a picture is called by the smallest of its ids
     of = lead[group][people.image]
     ids, count = np.unique(of[posed], return_counts=True)
     if len(ids) < 2:
-        raise UserError(f'{people.folder}: labelled people are in {len(ids)} picture{"s"[:len(ids)!=1]}, and setting some aside for validation needs two or more; '
-                        'label another picture, or give a validation file.')
+        raise UserError(f'{people.folder}: labelled people are in {len(ids)} picture{"s"[:len(ids)!=1]}, and setting '
+                        'some aside for validation needs two or more; label another picture, or give a '
+                        'validation file.')
     order = np.random.default_rng(seed).permutation(len(ids))
     n = min(int(np.searchsorted(count[order].cumsum(), share*count.sum() - 1e-9)) + 1, len(ids) - 1)
     aside = np.isin(of, ids[order[:n]])
     return people.subset(~aside), people.subset(aside)
 
 # %% ../../nbs/10_data.core.ipynb #e8177377
-def mix(
-    *sets:People,               # people of different data sets, one or more
-    skeleton:Skeleton=UNION24,  # the joints of the mixture
-)->People:                      # one after another; UserError if a set and the skeleton share no joint
-    "Several data sets as one, each joint in its place by name and v = 0 where a set does not know it"
-    if not sets: raise UserError('mix: there is nothing to mix; pass one data set or more.')
-    sets = [to_skeleton(p, skeleton) for p in sets]
-    ways = [np.broadcast_to(p.upright, len(p.files)) for p in sets]
-    upright = sets[0].upright if all(p.upright is sets[0].upright for p in sets) and isinstance(sets[0].upright, bool) else np.concatenate(ways)
-    start = np.cumsum([0] + [len(p.files) for p in sets])
-    folder, files = _one_folder(sets)
-    def column(k, empty):
-        have = [getattr(p, k) for p in sets]
-        if all(v is None for v in have): return None
-        return np.concatenate([empty(p) if v is None else v for p, v in zip(sets, have)])
-    return People(skeleton, folder, files, np.concatenate([p.image + a for p, a in zip(sets, start)]), _apart([p.image_ids for p in sets]), _apart([p.ids for p in sets]),
-                  *(np.concatenate([getattr(p, k) for p in sets]) for k in ('box', 'xy', 'vis', 'area', 'crowd')),
-                  column('sizes', lambda p: np.zeros((len(p.files), 2), np.int64)), upright,
-                  column('box_score', lambda p: np.ones(len(p), np.float32)), column('head', lambda p: np.full((len(p), 4), np.nan, np.float32)),
-                  notes=tuple(dict.fromkeys(n for p in sets for n in p.notes)))
-
 def to_skeleton(
     people:People,
     skeleton:Skeleton,   # the joints wanted
@@ -183,9 +168,11 @@ def to_skeleton(
     if people.skeleton == skeleton: return people
     at = np.array(remap(people.skeleton, skeleton))
     if (at < 0).all():
-        raise UserError(f"{people.folder}: none of its joints ({', '.join(people.skeleton.joints[:3])}, ...) is among those of '{skeleton.name}'; rename them alike.")
+        raise UserError(f"{people.folder}: none of its joints ({', '.join(people.skeleton.joints[:3])}, ...) is among "
+                        f"those of '{skeleton.name}'; rename them alike.")
     there = (at >= 0)
-    return replace(people, skeleton=skeleton, xy=people.xy[:,at]*there[:,None].astype(people.xy.dtype), vis=people.vis[:,at]*there.astype(people.vis.dtype))
+    return replace(people, skeleton=skeleton, xy=people.xy[:,at]*there[:,None].astype(people.xy.dtype),
+                   vis=people.vis[:,at]*there.astype(people.vis.dtype))
 
 def _apart(ids:list)->np.ndarray:
     "Ids of several sets: as they are if no two share one, else every set counts on behind those before it"
@@ -199,11 +186,38 @@ def _apart(ids:list)->np.ndarray:
 
 def _one_folder(sets:list)->tuple[Path,list[str]]:
     "The folder above all sets, and every picture's name in it"
-    try: top = Path(os.path.commonpath([os.path.abspath(p.folder) for p in sets]))
+    full = [os.path.abspath(p.folder) for p in sets]
+    try: top = Path(os.path.commonpath(full))
     except ValueError: top = None  # on different drives: full names
     if all(p.folder == sets[0].folder for p in sets): top, inside = sets[0].folder, ['']*len(sets)
-    else: inside = [os.path.abspath(p.folder) if top is None else os.path.relpath(os.path.abspath(p.folder), top) for p in sets]
-    return top or Path('.'), [os.path.join(d, f) if d not in ('', '.') else f for p, d in zip(sets, inside) for f in p.files]
+    else: inside = full if top is None else [os.path.relpath(f, top) for f in full]
+    named = lambda d, f: os.path.join(d, f) if d not in ('', '.') else f
+    return top or Path('.'), [named(d, f) for p, d in zip(sets, inside) for f in p.files]
+
+# %% ../../nbs/10_data.core.ipynb #c1090b2c
+def mix(
+    *sets:People,               # people of different data sets, one or more
+    skeleton:Skeleton=UNION24,  # the joints of the mixture
+)->People:                      # one after another; UserError if a set and the skeleton share no joint
+    "Several data sets as one, each joint in its place by name and v = 0 where a set does not know it"
+    if not sets: raise UserError('mix: there is nothing to mix; pass one data set or more.')
+    sets = [to_skeleton(p, skeleton) for p in sets]
+    ways = [np.broadcast_to(p.upright, len(p.files)) for p in sets]
+    upright = sets[0].upright
+    if not isinstance(upright, bool) or any(p.upright is not upright for p in sets): upright = np.concatenate(ways)
+    start = np.cumsum([0] + [len(p.files) for p in sets])
+    folder, files = _one_folder(sets)
+    def column(k, empty):
+        have = [getattr(p, k) for p in sets]
+        if all(v is None for v in have): return None
+        return np.concatenate([empty(p) if v is None else v for p, v in zip(sets, have)])
+    return People(skeleton, folder, files, np.concatenate([p.image + a for p, a in zip(sets, start)]),
+                  _apart([p.image_ids for p in sets]), _apart([p.ids for p in sets]),
+                  *(np.concatenate([getattr(p, k) for p in sets]) for k in ('box', 'xy', 'vis', 'area', 'crowd')),
+                  column('sizes', lambda p: np.zeros((len(p.files), 2), np.int64)), upright,
+                  column('box_score', lambda p: np.ones(len(p), np.float32)),
+                  column('head', lambda p: np.full((len(p), 4), np.nan, np.float32)),
+                  notes=tuple(dict.fromkeys(n for p in sets for n in p.notes)))
 
 # %% ../../nbs/10_data.core.ipynb #344f7862
 FILL = .53  # of a box is silhouette: stands in for a missing area
@@ -214,9 +228,9 @@ def joint_box(
     margin:float=.15,    # of the joints' extent, added on each side
 )->np.ndarray:           # (N,4) x, y, width, height, image px; zeros where nobody has a joint
     "The box around the annotated joints"
-    seen = (np.asarray(vis) > 0)[...,None]
-    low, high = np.where(seen, xy, np.inf).min(1), np.where(seen, xy, -np.inf).max(1)
-    some = seen.any(1)
+    visible = (np.asarray(vis) > 0)[...,None]
+    low, high = np.where(visible, xy, np.inf).min(1), np.where(visible, xy, -np.inf).max(1)
+    some = visible.any(1)
     low, high = np.where(some, low, 0), np.where(some, high, 0)
     return np.concatenate([low - margin*(high - low), (1 + 2*margin)*(high - low)], 1).astype(np.float32)
 
@@ -225,7 +239,7 @@ _ARCHIVES = {}  # (process, path, size, time) -> open archive
 
 def in_archive(
     path:Path|str,                  # 'train2017.zip/train2017/000000000009.jpg', or a plain path
-)->tuple[Path,str]|None:            # the archive and the name inside it ('' for the archive itself); None: the path leads into no archive
+)->tuple[Path,str]|None:            # the archive and the name inside it ('' for the archive itself); None: no archive
     "Does a path lead into a zip archive?"
     path = Path(path)
     if not any(part.lower().endswith('.zip') for part in path.parts): return None
@@ -240,7 +254,8 @@ def archive(
     key = os.getpid(), str(path), about.st_size, about.st_mtime_ns
     if key not in _ARCHIVES:
         try: _ARCHIVES.setdefault(key, zipfile.ZipFile(path))
-        except zipfile.BadZipFile: raise UserError(f'{path} is not a whole zip archive; was the download cut short? Fetch it again.') from None
+        except zipfile.BadZipFile:
+            raise UserError(f'{path} is not a whole zip archive; was the download cut short? Fetch it again.') from None
     return _ARCHIVES[key]
 
 def read_bytes(
@@ -251,9 +266,12 @@ def read_bytes(
     if inside is None or not inside[1]: return Path(path).read_bytes()
     try: return archive(inside[0]).read(inside[1])
     except KeyError: raise FileNotFoundError(f'{path} is not in the archive') from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as e: raise UserError(f'{path} is damaged inside its archive ({e}); fetch {inside[0].name} again.') from None
-    except (RuntimeError, NotImplementedError) as e: raise UserError(f'{path} cannot be read from its archive ({e}); unpack {inside[0].name}.') from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as e:
+        raise UserError(f'{path} is damaged inside its archive ({e}); fetch {inside[0].name} again.') from None
+    except (RuntimeError, NotImplementedError) as e:
+        raise UserError(f'{path} cannot be read from its archive ({e}); unpack {inside[0].name}.') from None
 
+# %% ../../nbs/10_data.core.ipynb #150f22f5
 def is_there(
     path:Path|str,   # a file, or a name in a zip archive
 )->bool:
@@ -264,19 +282,21 @@ def is_there(
 def find_inside(
     place:Path|str,   # a folder or a zip archive
     name:str,         # of a file, as annotations name it: 'a.jpg' or 'b/a.jpg'
-)->list[Path]:        # the folders in `place` (or `place` itself) that hold it, sorted; paths into an archive where it is one
+)->list[Path]:        # the folders in `place` (or `place` itself) that hold it, sorted
     "Where in a folder a file lies"
     place, inside = Path(place), in_archive(place)
     if inside is None:
-        found = {Path(str(p)[:-len(name)-1]) for p in place.rglob(Path(name).name) if p.as_posix().endswith(f'/{name}')} if place.is_dir() else set()
-    else:
-        top = f'{inside[1]}/' if inside[1] else ''
-        found = {inside[0]/n[:-len(name)] for n in archive(inside[0]).NameToInfo if n.startswith(top) and (n == name or n.endswith(f'/{name}'))}
-    return sorted(found)
+        same = place.rglob(Path(name).name) if place.is_dir() else ()
+        return sorted({Path(str(p)[:-len(name)-1]) for p in same if p.as_posix().endswith(f'/{name}')})
+    top = f'{inside[1]}/' if inside[1] else ''
+    held = [n for n in archive(inside[0]).NameToInfo if n.startswith(top)]
+    return sorted({inside[0]/n[:-len(name)] for n in held if n == name or n.endswith(f'/{name}')})
 
 # %% ../../nbs/10_data.core.ipynb #a14ddad3
-_TURNS = dict(zip(range(2, 9), (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
+_TURNS = dict(zip(range(2, 9), (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180,
+                                Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
                                 Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)))
+_QUARTER = tuple(_TURNS[k] for k in (5, 6, 7, 8))   # width and height change places
 
 def turning(
     im:Image.Image,          # as opened
@@ -284,8 +304,6 @@ def turning(
     "The camera's flag (EXIF orientation); a damaged one counts as none"
     try: return _TURNS.get(im.getexif().get(0x0112))
     except Exception: return None  # whatever is wrong inside the flag, the pixels are there
-
-_QUARTER = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)   # width and height change places
 
 def turned(
     size:tuple[int,int],         # (H,W) as stored
@@ -296,39 +314,17 @@ def turned(
 
 def glance(
     path:Path|str,   # a picture file, also one in an archive
-)->tuple[tuple[int,int],Image.Transpose|None]|None:   # (H,W) as stored, and what sets it upright; None: it cannot be read
+)->tuple[tuple[int,int],Image.Transpose|None]|None:   # (H,W) as stored, what sets it upright; None: not to be read
     "Size and camera flag from a picture's first bytes, without a word where there are none"
     try:
         inside = in_archive(path)
         with Image.open(path if inside is None else archive(inside[0]).open(inside[1])) as im:
-            late = im.format == 'PNG' and 'exif' not in im.info   # to look for a flag behind the pixels would be to read them all
+            # to look for a flag behind the pixels would be to read them all
+            late = im.format == 'PNG' and 'exif' not in im.info
             return (im.height, im.width), None if late else turning(im)
-    except Exception: return None   # what is wrong with it is told when it is read
+    except Exception: return None   # reading it will say what is wrong
 
-def read_picture(
-    path:Path|str,                  # a picture file
-    upright:bool=False,             # turn it as its camera flag (EXIF orientation) says, where `size` does not decide; False: as it is stored
-    size:tuple[int,int]|None=None,  # (H,W) of the picture that its annotations were made on, stored or turned: where the two differ, it decides
-)->Image.Image:                     # RGB, 8 bits; UserError naming the file if it cannot be read or has another size
-    "Any picture as 8-bit RGB"
-    try:
-        im = Image.open(path if in_archive(path) is None else io.BytesIO(read_bytes(path)))
-        way = turning(im)
-        im.load()
-        im = _rgb(im)
-    except FileNotFoundError:
-        raise UserError(f'{path}: there is no such picture; check the picture folder and "file_name" in the annotations.') from None
-    except UserError: raise
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
-        why = 'not a picture' if isinstance(e, UnidentifiedImageError) else (str(e) or type(e).__name__).splitlines()[0].replace(str(path), 'it')
-        raise UserError(f'{path}: this picture cannot be read ({why}); replace the file or remove its entry.') from None
-    stored = im.height, im.width
-    known = size in (stored, turned(stored, way)) and stored != turned(stored, way)
-    if way is not None and (size != stored if known else upright or size not in (None, stored)): im = im.transpose(way)
-    if size is None or size == (im.height, im.width): return im
-    raise UserError(f'{path}: the picture is {im.width} px wide and {im.height} px high, and its annotations say {size[1]} x {size[0]}; put the picture back that was '
-                    'labelled (or remove "width" and "height" if the joints do fit this one).')
-
+# %% ../../nbs/10_data.core.ipynb #78dbcdb3
 def _rgb(im:Image.Image)->Image.Image:
     "8-bit RGB; white shows through what is transparent"
     if im.mode.startswith('I'):  # 16 bits: PIL would cut them off at 255 instead of scaling them
@@ -339,6 +335,33 @@ def _rgb(im:Image.Image)->Image.Image:
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im if im.mode == 'RGB' else im.convert('RGB')
+
+def read_picture(
+    path:Path|str,                  # a picture file
+    upright:bool=False,             # turn it as its camera flag says, where `size` does not decide; False: as stored
+    size:tuple[int,int]|None=None,  # (H,W) that was annotated, stored or turned: where they differ, it decides
+)->Image.Image:                     # RGB, 8 bits; UserError naming the file if it cannot be read or has another size
+    "Any picture as 8-bit RGB"
+    try:
+        im = Image.open(path if in_archive(path) is None else io.BytesIO(read_bytes(path)))
+        way = turning(im)
+        im.load()
+        im = _rgb(im)
+    except FileNotFoundError:
+        raise UserError(f'{path}: there is no such picture; check the picture folder and "file_name" in the '
+                        'annotations.') from None
+    except UserError: raise
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
+        why = ('not a picture' if isinstance(e, UnidentifiedImageError)
+               else (str(e) or type(e).__name__).splitlines()[0].replace(str(path), 'it'))
+        raise UserError(f'{path}: this picture cannot be read ({why}); replace the file or remove its entry.') from None
+    stored = im.height, im.width
+    known = size in (stored, turned(stored, way)) and stored != turned(stored, way)
+    if way is not None and (size != stored if known else upright or size not in (None, stored)): im = im.transpose(way)
+    if size is None or size == (im.height, im.width): return im
+    raise UserError(f'{path}: the picture is {im.width} px wide and {im.height} px high, and its annotations say '
+                    f'{size[1]} x {size[0]}; put the picture back that was labelled (or remove "width" and "height" if '
+                    'the joints do fit this one).')
 
 # %% ../../nbs/10_data.core.ipynb #7e68ee4a
 GREY = (124, 116, 104)  # ImageNet's mean colour
@@ -363,10 +386,12 @@ def cut(
         sheet.paste(picture, (-l, -t))
         picture, x0, x1, y0, y1 = sheet, x0-l, x1-l, y0-t, y1-t
     return np.asarray(picture.resize((W, H), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1), reducing_gap=3.))
+
 def _far(picture:Image.Image, corner:tuple[float,float], s:float, size:tuple[int,int], fill:tuple)->np.ndarray:
-    "`cut` where the crop is far larger than its picture: the same filter, as weights of the picture's own pixels, and no sheet to lay it on"
+    "`cut` where the crop is far larger than its picture: the same filter, as weights of the picture's own pixels"
     def weights(n, m, start):   # (n crop px, m picture px)
-        w = np.maximum(1 - np.abs((np.arange(m, dtype=np.float32) + .5 - start)[None]/s - np.arange(n, dtype=np.float32)[:,None] - .5), 0)
+        at = (np.arange(m, dtype=np.float32) + .5 - start)[None]/s
+        w = np.maximum(1 - np.abs(at - np.arange(n, dtype=np.float32)[:,None] - .5), 0)
         return (w/s).astype(np.float32)
     down, across = weights(size[0], picture.height, corner[1]), weights(size[1], picture.width, corner[0]).T
     planes = [f + down @ ((np.asarray(plane, np.float32) - f) @ across) for plane, f in zip(picture.split(), fill)]
@@ -397,7 +422,8 @@ class Crops(torch.utils.data.Dataset):
         for f in dict.fromkeys(file[rows].tolist()):
             mine = [i for i in dict.fromkeys(rows.tolist()) if file[i] == f]
             picture = self.people.picture(mine[0])
-            for i in mine: done[i] = torch.from_numpy(cut(picture, self.M[i].numpy(), self.room).transpose(2, 0, 1).copy())
+            for i in mine:
+                done[i] = torch.from_numpy(cut(picture, self.M[i].numpy(), self.room).transpose(2, 0, 1).copy())
         return [dict(image=done[i], xy=self.xy[i], vis=self.vis[i], index=i) for i in rows.tolist()]
 
     def batch(self,
@@ -408,7 +434,8 @@ class Crops(torch.utils.data.Dataset):
         return dict(image=self._pictures(rows), xy=self.xy[rows], vis=self.vis[rows], index=rows)
 
     def _pictures(self, rows:Tensor)->Tensor:
-        return torch.stack([o['image'] for o in self.__getitems__(rows)]) if len(rows) else torch.zeros(0, 3, *self.room, dtype=torch.uint8)
+        if not len(rows): return torch.zeros(0, 3, *self.room, dtype=torch.uint8)
+        return torch.stack([o['image'] for o in self.__getitems__(rows)])
 
     def matrix(self,
         indices=None,  # None: all
@@ -439,7 +466,7 @@ LEGS = ('hip', 'knee', 'ankle', 'pelvis')  # names of the lower half
 def half_body(
     xy:Tensor,               # (B,K,2) joints, roomy px
     vis:Tensor,              # (B,K) 0 = not annotated
-    upper:Tensor,            # (B,) bool, which half is wanted; the other one is taken where this one has fewer than 3 joints
+    upper:Tensor,            # (B,) bool, which half is wanted; where it has fewer than 3 joints, the other one
     skeleton:Skeleton,       # whose joints of the lower half are called hip, knee, ankle or pelvis
     size:tuple[int,int],     # (H,W) of the crop
     least:int=8,             # people with no more annotated joints than this stay whole
@@ -447,13 +474,15 @@ def half_body(
 )->Tensor:                   # (B,3,3) roomy px -> crop px; the plain `window` where a person stays whole
     "The crop around one half of a person (HRNet's half-body transform; off in the paper)"
     low = torch.tensor([any(part in j for part in LEGS) for j in skeleton.joints])
-    if low.all() or not low.any(): raise UserError(f"skeleton '{skeleton.name}': no joint of it is called {', '.join(LEGS)}, or all are, so there are no halves.")
-    seen, upper = vis > 0, torch.as_tensor(upper).view(-1, 1)
-    above, below = seen & ~low, seen & low
+    if low.all() or not low.any():
+        raise UserError(f"skeleton '{skeleton.name}': no joint of it is called {', '.join(LEGS)}, or all are, so there "
+                        "are no halves.")
+    visible, upper = vis > 0, torch.as_tensor(upper).view(-1, 1)
+    above, below = visible & ~low, visible & low
     wanted = torch.where(upper, above, below)
     other = torch.where(upper, below, above)
     part = torch.where(wanted.sum(1, keepdim=True) > 2, wanted, other)[...,None]
-    whole = (seen.sum(1) <= least) | (part.sum((1, 2)) < 2)
+    whole = (visible.sum(1) <= least) | (part.sum((1, 2)) < 2)
     mean = (xy*part).sum(1)/part.sum(1).clamp(min=1)
     extent = torch.where(part, xy, -math.inf).amax(1) - torch.where(part, xy, math.inf).amin(1)
     extent = torch.where(whole[:,None], torch.ones_like(extent), extent).clamp(min=1)
@@ -466,20 +495,22 @@ def _free_memory()->float:
     free, group = [math.inf], Path('/sys/fs/cgroup')
     try: free.append(1024*int(Path('/proc/meminfo').read_text().split('MemAvailable:')[1].split()[0]))
     except (OSError, IndexError, ValueError): pass
-    try:
-        pages = dict(line.split() for line in (group/'memory.stat').read_text().splitlines())   # files that were read and can be dropped are no use of memory
-        free.append(int((group/'memory.max').read_text()) - int((group/'memory.current').read_text()) + int(pages.get('inactive_file', 0)))
+    try:   # files that were read and can be dropped are no use of memory
+        pages = dict(line.split() for line in (group/'memory.stat').read_text().splitlines())
+        free.append(int((group/'memory.max').read_text()) - int((group/'memory.current').read_text())
+                    + int(pages.get('inactive_file', 0)))
     except (OSError, ValueError): pass
     return min(free)
 
 def _bytes(crops:Crops)->int: return len(crops)*3*math.prod(crops.room)
 
 def _cut_all(crops:Crops, progress:bool, workers:int|None)->Tensor:
-    "Every crop as one tensor; each picture is read once, by threads: reading and resampling do not hold Python's lock"
+    "Every crop as one tensor; each picture is read once, by threads, which do not hold Python's lock meanwhile"
     need, free = _bytes(crops), _free_memory()
     if need > .9*free:
-        raise UserError(f'{len(crops):,} crops of {crops.room[0]}x{crops.room[1]} need {need/2**30:.1f} GB and {free/2**30:.1f} GB of memory are free: '
-                        'do not cache (workers then read pictures as they are needed), or choose a smaller size.')
+        raise UserError(f'{len(crops):,} crops of {crops.room[0]}x{crops.room[1]} need {need/2**30:.1f} GB and '
+                        f'{free/2**30:.1f} GB of memory are free: do not cache (workers then read pictures as they are '
+                        'needed), or choose a smaller size.')
     out = torch.empty(len(crops), 3, *crops.room, dtype=torch.uint8)
     into, people = out.numpy(), crops.people
     order = np.argsort(people.image, kind='stable')
@@ -488,8 +519,9 @@ def _cut_all(crops:Crops, progress:bool, workers:int|None)->Tensor:
         picture = people.picture(rows[0])
         for i in rows: into[i] = cut(picture, crops.M[i].numpy(), crops.room).transpose(2, 0, 1)
         return len(rows)
-    with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=None if progress else True, leave=False) as bar, \
-         ThreadPoolExecutor(workers or min(8, torch.get_num_threads())) as pool:
+    pool = ThreadPoolExecutor(workers or min(8, torch.get_num_threads()))
+    hidden = None if progress else True
+    with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=hidden, leave=False) as bar, pool:
         for n in pool.map(one, groups): bar.update(n)
     return out
 
@@ -508,11 +540,13 @@ class CachedCrops(Crops):
     def _pictures(self, rows:Tensor)->Tensor: return self.image[self.rows[rows]]
 
     def __getitems__(self, indices)->list[dict]:
-        return [dict(image=self.image[self.rows[i]], xy=self.xy[i], vis=self.vis[i], index=i) for i in _index(indices, len(self)).tolist()]
+        return [dict(image=self.image[self.rows[i]], xy=self.xy[i], vis=self.vis[i], index=i)
+                for i in _index(indices, len(self)).tolist()]
 
     def subset(self, rows)->CachedCrops:
         "Some of the people; no crop is copied"
         keep = _index(rows, len(self))
-        return CachedCrops(Crops(self.people.subset(keep), self.size, self.pad), self.image, self.rows[torch.from_numpy(keep)])
+        return CachedCrops(Crops(self.people.subset(keep), self.size, self.pad), self.image,
+                           self.rows[torch.from_numpy(keep)])
 
     def cache(self, progress:bool=True, workers:int|None=None)->CachedCrops: return self

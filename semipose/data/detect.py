@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..files import make_folder, whole
 from ..sheets import sheet, spread, thumbnail
 from .core import read_picture
@@ -39,7 +39,7 @@ def rows_of(
     except (TypeError, ValueError): a = np.full((1, 1), np.nan)
     if a.size == 0: return np.zeros((0, 5))
     if a.ndim != 2 or a.shape[1] not in (4, 5) or not np.isfinite(a).all():
-        raise UserError(f'{who} answered {told(found)}; it should return rows of x, y, width, height and a score, in '
+        raise UserError(f'{who} answered {value_text(found)}; it should return rows of x, y, width, height and a score, in '
                         f'px of the picture.')
     if a.shape[1] == 4: a = np.concatenate([a, np.ones((len(a), 1))], 1)
     low, high = np.clip(a[:,:2], 0, picture.size), np.clip(a[:,:2] + a[:,2:4], 0, picture.size)
@@ -59,7 +59,7 @@ def own_function(
         found = getattr(found, part, None)
         if found is None: raise UserError(f'{name}: the module {module} has nothing called {what}; check the name '
                                           f'behind the colon.')
-    if not callable(found): raise UserError(f'{name} is {told(found)}, which is no function; it takes an RGB picture '
+    if not callable(found): raise UserError(f'{name} is {value_text(found)}, which is no function; it takes an RGB picture '
                                             f'and returns rows of x, y, width, height, score.')
     return found
 
@@ -81,7 +81,7 @@ def _weights_in(path:Path)->dict:
         return load_file(path)
     try: state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e: raise UserError(f'{path} cannot be read as weights '
-                                           f'({told(str(e).splitlines()[0] if str(e) else type(e).__name__)}); save '
+                                           f'({value_text(str(e).splitlines()[0] if str(e) else type(e).__name__)}); save '
                                            f'the state_dict alone.') from None
     for key in ('model', 'state_dict'):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
@@ -103,12 +103,12 @@ def torchvision_detector(
         net = get_model(name, weights=None, weights_backbone=None, **classes)
         try: net.load_state_dict(state)
         except RuntimeError as e: raise UserError(f'{weights} does not fit {name} '
-                                                  f'({told(str(e).split(":", 1)[-1].strip().splitlines()[0])}); give '
+                                                  f'({value_text(str(e).split(":", 1)[-1].strip().splitlines()[0])}); give '
                                                   f'the weights of this detector, or the name of theirs.') from None
     else:
         try: net = get_model(name, weights='DEFAULT')
         except Exception as e:   # urllib's, ssl's, the hash check's
-            raise UserError(f'The weights of {name} could not be fetched ({told(str(e) or type(e).__name__)}): '
+            raise UserError(f'The weights of {name} could not be fetched ({value_text(str(e) or type(e).__name__)}): '
                             f'download them elsewhere and give the file with --detector-weights.') from None
     net = net.to(device).eval()
     def find(picture):
@@ -153,7 +153,7 @@ def onnx_detector(
                                         f'{path}: an ONNX file needs the package onnxruntime; pip install onnxruntime.') from None
     if not Path(path).is_file(): raise UserError(f'{path}: there is no such ONNX file; check the path.')
     try: session = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    except Exception as e: raise UserError(f'{path} cannot be read by onnxruntime ({told(str(e).splitlines()[0])}); '
+    except Exception as e: raise UserError(f'{path} cannot be read by onnxruntime ({value_text(str(e).splitlines()[0])}); '
                                            f'export it again.') from None
     entry = session.get_inputs()[0]
     size = tuple(s if isinstance(s, int) and s > 0 else 640 for s in entry.shape[-2:])

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..files import make_folder, whole
 from ..skeletons import KNOWN, Skeleton, skeleton_from_coco
 from .core import Note
@@ -185,7 +185,7 @@ def _place(r:dict, where)->tuple[np.ndarray,tuple[int,int]]:
                                                 f'Studio; turn it back there, or turn the picture itself.')
     n = [v.get(k) for k in (('x', 'y') if r.get('type') == 'keypointlabels' else ('x', 'y', 'width', 'height'))]
     if not all(isinstance(s, (int, float)) and not isinstance(s, bool) for s in n): raise UserError(f'{where} has a '
-        f'region whose "value" is {told(v)}; x and y are numbers in percent.')
+        f'region whose "value" is {value_text(v)}; x and y are numbers in percent.')
     return np.array([s*(w, h)[i % 2]/100 for i, s in enumerate(n)]), (int(h), int(w))
 
 # %% ../../nbs/27_data.formats.ipynb #bd864a7e
@@ -349,7 +349,7 @@ def _yolo_head(path:Path)->tuple[Path,dict]:
     shape = head.get('kpt_shape') if isinstance(head, dict) else None
     if isinstance(shape, list) and len(shape) == 2 and all(isinstance(s, int) and s > 0
                                                            for s in shape) and shape[1] in (2, 3): return path, head
-    raise UserError(f'{path}: "kpt_shape" is {told(shape)}; a YOLO-pose data set says [joints, 3] there.')
+    raise UserError(f'{path}: "kpt_shape" is {value_text(shape)}; a YOLO-pose data set says [joints, 3] there.')
 
 def _yolo_skeleton(path:Path, head:dict)->tuple[Skeleton,list[Note]]:
     "Its joints: named by the file, else those of a known set of that many, else numbered"
@@ -362,7 +362,7 @@ def _yolo_skeleton(path:Path, head:dict)->tuple[Skeleton,list[Note]]:
             f'those of {known[0].name}.' if known else f'they are called joint_0 to joint_{K-1}.')))
     flip = head.get('flip_idx')
     if flip is not None and not (isinstance(flip, list) and sorted(map(str, flip)) == sorted(map(str, range(K)))):
-        raise UserError(f'{path}: "flip_idx" is {told(flip)}; list for each of the {K} joints the one that takes its '
+        raise UserError(f'{path}: "flip_idx" is {value_text(flip)}; list for each of the {K} joints the one that takes its '
                         f'place in a mirror.')
     sk = by_names_alone(map(str, names))
     pairs = None if flip is None else sorted((a, b) for a, b in enumerate(flip) if a < b)
@@ -432,7 +432,7 @@ def _yolo_line(line:str, shape, size, where)->dict:
     there = (keys[:,:2] != 0).any(1)
     vis = np.where(there, 2, 0) if D == 2 else keys[:,2].round()
     if not np.isin(vis, (0, 1, 2)).all(): raise UserError(f'{where} has a v of '
-                                                          f'{told(float(vis[~np.isin(vis, (0, 1, 2))][0]))}; it is 0, '
+                                                          f'{value_text(float(vis[~np.isin(vis, (0, 1, 2))][0]))}; it is 0, '
                                                           f'1 or 2.')
     return dict(kind=int(v[0]), box=np.concatenate([(v[1:3] - v[3:5]/2)*wh, v[3:5]*wh]), xy=keys[:,:2]*wh, vis=vis)
 
@@ -501,7 +501,7 @@ def _csv_person(columns:dict, at:dict, row:list[str], where)->dict|None:
     def number(c):
         text = row[c].strip() if c is not None and c < len(row) else ''
         try: return float(text) if text else math.nan
-        except ValueError: raise UserError(f'{where} has {told(text)} where a number should be.') from None
+        except ValueError: raise UserError(f'{where} has {value_text(text)} where a number should be.') from None
     for j, c in columns.items():
         x, y = number(c['x']), number(c['y'])
         if not (math.isfinite(x) and math.isfinite(y)): continue
@@ -568,7 +568,7 @@ def read_sleap(
     "People, or animals, of a SLEAP project, by sleap-io; where an instance was corrected its prediction is left out"
     sio, path = _sleap(path), Path(path)
     try: project = sio.load_slp(str(path), open_videos=False)
-    except Exception as e: raise UserError(f'{path} cannot be read by sleap-io ({told(str(e) or type(e).__name__)}); '
+    except Exception as e: raise UserError(f'{path} cannot be read by sleap-io ({value_text(str(e) or type(e).__name__)}); '
                                            f'open it in SLEAP and save it again.') from None
     if len(project.skeletons) != 1: raise UserError(f'{path}: it has {len(project.skeletons)} skeletons, and people '
                                                     f'here share one; export them one by one.')

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import Skeleton, places, skeleton_from_coco
 from .core import FILL, Note, joint_box
 from .coco import read_json, write_json
@@ -126,7 +126,7 @@ def _pictures(path, images:list)->tuple[list[str],list,dict]:
     "Names, sizes, and id -> place"
     for i, o in enumerate(images, 1):
         if not isinstance(o.get('file_name'), str) or not o['file_name'].strip():
-            raise UserError(f'{path}: "file_name" of entry {i} of "images" is {told(o.get("file_name"))}; name the '
+            raise UserError(f'{path}: "file_name" of entry {i} of "images" is {value_text(o.get("file_name"))}; name the '
                             f'picture.')
     side = lambda v: int(v) if isinstance(v, (int, float)) and not isinstance(v, bool) and v >= 1 else 0
     sizes = [(h, w) if (h := side(o.get('height'))) and (w := side(o.get('width'))) else (0, 0) for o in images]
@@ -141,7 +141,7 @@ def _numbers(path, a:dict, key:str, n:int)->np.ndarray:
     good = isinstance(v, (list, tuple)) and len(v) == n and all(x is None or isinstance(x, (int, float))
                                                                 and not isinstance(x, bool) for x in v)
     if good: return np.array([math.nan if x is None else x for x in v], dtype=np.float64)
-    raise UserError(f'{path}: "{key}" of annotation {told(a.get("id"))} is {told(v)}; it should be {n} numbers.')
+    raise UserError(f'{path}: "{key}" of annotation {value_text(a.get("id"))} is {value_text(v)}; it should be {n} numbers.')
 
 # %% ../../nbs/26_data.labels.ipynb #2b77b0a7
 def read_coco_labels(
@@ -158,7 +158,7 @@ def read_coco_labels(
     rows, count = [], Counter(other=len(anns) - len(mine))
     for a in mine:
         if a.get('image_id') not in at:
-            raise UserError(f'{path}: annotation {told(a.get("id"))} points to picture {told(a.get("image_id"))}, '
+            raise UserError(f'{path}: annotation {value_text(a.get("id"))} points to picture {value_text(a.get("image_id"))}, '
                             f'which is not among "images"; add it, or remove the annotation.')
         rows.append(_row(path, a, at[a['image_id']], len(skeleton), count))
     info = d.get('info') if isinstance(d.get('info'), dict) else {}
@@ -170,8 +170,8 @@ def _row(path, a:dict, image:int, K:int, count:Counter)->dict:
     "One annotation; what was mended is counted"
     keys = np.zeros((K, 3)) if not a.get('keypoints') else _numbers(path, a, 'keypoints', 3*K).reshape(K, 3)
     v = keys[:,2]
-    if not np.isin(v, (0, 1, 2)).all(): raise UserError(f'{path}: annotation {told(a.get("id"))} has a v of '
-                                                        f'{told(v[~np.isin(v, (0, 1, 2))][0])} in "keypoints"; it is '
+    if not np.isin(v, (0, 1, 2)).all(): raise UserError(f'{path}: annotation {value_text(a.get("id"))} has a v of '
+                                                        f'{value_text(v[~np.isin(v, (0, 1, 2))][0])} in "keypoints"; it is '
                                                         f'0, 1 or 2.')
     zero, lost = (keys[:,:2] == 0).all(1) & (v > 0), np.isnan(keys[:,:2]).any(1) & (v > 0)
     count['origin'] += int(zero.sum())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import LSP14
 from .core import FILL, People, in_archive, is_there, find_inside, joint_box, mix
 from .mpii import read_mat
@@ -29,7 +29,7 @@ def read_lsp(
     if getattr(a, 'ndim', 0) == 2: a = a[...,None]  # one person: scipy leaves the last axis out
     shape = np.shape(a)
     if len(shape) != 3 or shape[:2] not in ((3, 14), (14, 3)):
-        raise UserError(f'{path}: "joints" is {told(shape)}; it should be 3 x 14 x people (Leeds Sports Pose) or 14 x 3 x people (extended).')
+        raise UserError(f'{path}: "joints" is {value_text(shape)}; it should be 3 x 14 x people (Leeds Sports Pose) or 14 x 3 x people (extended).')
     extended = shape[0] == 14
     a = np.asarray(a, np.float64).transpose((2, 0, 1) if extended else (2, 1, 0))
     flag, n, f = a[...,2] > 0, len(a), np.float32

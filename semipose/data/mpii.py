@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import MPII16
 from .core import FILL, People, find_inside, in_archive, is_there, joint_box
 from .coco import read_json
@@ -20,13 +20,16 @@ __all__ = ['read_mat', 'mpii_boxes', 'picture_folder', 'read_mpii_json', 'read_m
 # %% ../../nbs/13_data.mpii.ipynb #220b4a76
 def read_mat(
     path:Path|str,   # a MATLAB file up to version 7.2
-)->dict:             # its variables: arrays, and structures as objects with attributes; UserError if it is none, or scipy is not there
-    "Read a MATLAB file"
+)->dict:             # its variables: arrays, and structures as objects with attributes
+    "Read a MATLAB file; UserError if it is none, or scipy is not there"
     try: scipy = importlib.import_module('scipy.io')
-    except ImportError: raise UserError(f'{path}: MATLAB files are read by scipy, which is not installed; pip install scipy, or use the JSON form.') from None
+    except ImportError:
+        raise UserError(f'{path}: MATLAB files are read by scipy, which is not installed; pip install scipy, '
+                        'or use the JSON form.') from None
     if not Path(path).is_file(): raise UserError(f'{path}: there is no such file; check the path.')
     try: return scipy.loadmat(str(path), struct_as_record=False, squeeze_me=True)
-    except NotImplementedError: raise UserError(f"{path} is in MATLAB's version 7.3; save it with -v7, or use the published file.") from None
+    except NotImplementedError:
+        raise UserError(f"{path} is in MATLAB's version 7.3; save it with -v7, or use the published file.") from None
     except Exception as e:  # scipy says in many ways that bytes are not what they should be
         raise UserError(f'{path} is not a whole MATLAB file ({str(e)[:60]}); was the download cut short?') from None
 
@@ -36,26 +39,12 @@ def mpii_boxes(
     scale:np.ndarray,    # (N,) height of the person, in units of 200 px
 )->np.ndarray:           # (N,4) x, y, width, height, image px (from 0)
     "The square that, enlarged by `pad=1.25`, is HRNet's crop of MPII"
-    center, scale = np.asarray(center, dtype=np.float64).reshape(-1, 2), np.asarray(scale, dtype=np.float64).reshape(-1, 1)
+    center = np.asarray(center, dtype=np.float64).reshape(-1, 2)
+    scale = np.asarray(scale, dtype=np.float64).reshape(-1, 1)
     middle, side = center + np.concatenate([0*scale, 15*scale], 1) - 1, 200*scale
     return np.concatenate([middle - side/2, side, side], 1)
 
 # %% ../../nbs/13_data.mpii.ipynb #db3fa262
-def _table(path:Path, images, names, center, scale, xy, vis, head, keep_all)->People:
-    "Columns from lists; a person without centre or scale gets the box around the joints"
-    n, f = len(names), np.float32
-    xy, vis = np.asarray(xy, np.float64).reshape(n, 16, 2), np.asarray(vis, np.uint8).reshape(n, 16)
-    xy = np.where(vis[...,None] > 0, xy - 1, 0).astype(f)
-    tight, box = joint_box(xy, vis), mpii_boxes(center, scale)
-    box = np.where((np.asarray(scale, np.float64).reshape(-1, 1) > 0) & np.isfinite(box).all(1, keepdims=True), box, tight).astype(f)
-    files, image = np.unique(np.asarray(names, dtype=object), return_inverse=True) if n else ([], np.zeros(0, int))
-    people = People(MPII16, Path(path).parent, list(files), image.ravel().astype(np.int64), np.arange(1, len(files)+1), np.arange(1, n+1), box, xy, vis,
-                    FILL*tight[:,2]*tight[:,3], np.zeros(n, bool), head=None if head is None else np.asarray(head, f).reshape(n, 4))
-    if not keep_all: people = people.subset((people.vis > 0).any(1))
-    if not len(people): raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; pass the training or the validation people.')
-    people.folder = picture_folder(path, images, people)
-    return people
-
 def picture_folder(
     path:Path|str,            # an annotation file
     images:Path|str|None,     # the folder or zip archive given; None: looked for beside the file and above it
@@ -67,8 +56,9 @@ def picture_folder(
         if is_there(Path(images)/first): return Path(images)
         inside = find_inside(images, first)
         if len(inside) == 1: return inside[0]
-        raise UserError(f'{images} {"holds" if inside else "does not hold"} "{first}", the first picture of {path.name}{f", in {len(inside)} folders" if inside else ""}; '
-                        'pass the folder or zip archive that does.')
+        raise UserError(f'{images} {"holds" if inside else "does not hold"} "{first}", the first picture of '
+                        f'{path.name}{f", in {len(inside)} folders" if inside else ""}; pass the folder or zip archive '
+                        'that does.')
     tops = [path.parent, path.parent.parent]
     places = [*(t/'images' for t in tops), *(t/'images.zip' for t in tops if in_archive(t/'images.zip')), *tops]
     places += [p for p in sorted(path.parent.iterdir()) if p.is_dir() or p.suffix == '.zip']
@@ -77,67 +67,92 @@ def picture_folder(
         if in_archive(p) and (inside := find_inside(p, first)): return inside[0]
     return places[0] if places[0].is_dir() else places[1]
 
-# %% ../../nbs/13_data.mpii.ipynb #c0adab90
-def read_mpii_json(
-    path:Path|str,                 # train.json or valid.json of SimpleBaseline and HRNet: a list of image, center, scale, joints, joints_vis
-    images:Path|str|None=None,     # folder or zip archive of the pictures; None: looked for beside the file
-    keep_all:bool=False,           # people without joints too
-)->People:                         # with `head` where gt_<split>.mat lies beside the file; UserError (file, field, remedy)
-    "MPII's people from the JSON form"
-    path, d = Path(path), read_json(path)
+# %% ../../nbs/13_data.mpii.ipynb #fa909d12
+def _table(path:Path, images, names, center, scale, xy, vis, head, keep_all)->People:
+    "Columns from lists; a person without centre or scale gets the box around the joints"
+    n, f = len(names), np.float32
+    xy, vis = np.asarray(xy, np.float64).reshape(n, 16, 2), np.asarray(vis, np.uint8).reshape(n, 16)
+    xy = np.where(vis[...,None] > 0, xy - 1, 0).astype(f)
+    tight, box = joint_box(xy, vis), mpii_boxes(center, scale)
+    known = (np.asarray(scale, np.float64).reshape(-1, 1) > 0) & np.isfinite(box).all(1, keepdims=True)
+    box = np.where(known, box, tight).astype(f)
+    files, image = np.unique(np.asarray(names, dtype=object), return_inverse=True) if n else ([], np.zeros(0, int))
+    head = None if head is None else np.asarray(head, f).reshape(n, 4)
+    people = People(MPII16, Path(path).parent, list(files), image.ravel().astype(np.int64), np.arange(1, len(files)+1),
+                    np.arange(1, n+1), box, xy, vis, FILL*tight[:,2]*tight[:,3], np.zeros(n, bool), head=head)
+    if not keep_all: people = people.subset((people.vis > 0).any(1))
+    if not len(people):
+        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; '
+                        'pass the training or the validation people.')
+    people.folder = picture_folder(path, images, people)
+    return people
+
+# %% ../../nbs/13_data.mpii.ipynb #6f988515
+def _sixteen(of): return lambda v: isinstance(v, list) and len(v) == 16 and of(v)
+def _plain_number(v)->bool: return type(v) in (int, float) and abs(v) < 1e7
+def _pair(v)->bool: return isinstance(v, list) and len(v) == 2 and all(map(_plain_number, v))
+
+_NEEDS = dict(   # field -> is it sound?, what it should be
+    image=(lambda v: isinstance(v, str) and v.strip('\0 /.'), 'the name of a picture'),
+    center=(_pair, 'x and y in px'), scale=(_plain_number, 'a number'),
+    joints=(_sixteen(lambda v: all(map(_pair, v))), '16 pairs of x and y in px'),
+    joints_vis=(_sixteen(lambda v: set(v) <= {0, 1}), '16 numbers, 1 = annotated and 0 = not'))
+
+def _entries(path:Path)->list[dict]:
+    "The people of the JSON form, every field checked"
+    d = read_json(path)
     if not isinstance(d, list) or not d or not all(isinstance(o, dict) for o in d):
-        raise UserError(f"{path} is not MPII's JSON form; it should be a list of people with image, center, scale, joints and joints_vis.")
-    number = lambda v: type(v) in (int, float) and abs(v) < 1e7
-    pair = lambda v: isinstance(v, list) and len(v) == 2 and all(map(number, v))
-    needs = dict(image=(lambda v: isinstance(v, str) and v.strip('\0 /.'), 'the name of a picture'), center=(pair, 'x and y in px'), scale=(number, 'a number'),
-                 joints=(lambda v: isinstance(v, list) and len(v) == 16 and all(map(pair, v)), '16 pairs of x and y in px'),
-                 joints_vis=(lambda v: isinstance(v, list) and len(v) == 16 and set(v) <= {0, 1}, '16 numbers, 1 = annotated and 0 = not'))
+        raise UserError(f"{path} is not MPII's JSON form; it should be a list of people with image, center, scale, "
+                        "joints and joints_vis.")
     for i, o in enumerate(d):
-        for field, (good, what) in needs.items():
+        for field, (good, what) in _NEEDS.items():
             try: fine = bool(good(o.get(field)))
             except TypeError: fine = False  # a list where a number should be
             if fine: continue
             hint = ' (people of the test set carry none)' if field.startswith('joints') and field not in o else ''
-            raise UserError(f'{path}: "{field}" of entry {i+1} is {told(o.get(field))}{hint}; it should be {what}.')
-    column = lambda k: [o[k] for o in d]
-    people = _table(path, images, column('image'), column('center'), column('scale'), column('joints'), 2*np.array(column('joints_vis'), np.uint8),
-                    _heads(path, np.array(column('joints'), np.float64), np.array(column('joints_vis')) > 0), True)
-    keep = (people.vis > 0).any(1)
-    if not keep.any(): raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; pass train.json or valid.json.')
-    return people if keep_all else people.subset(keep)
+            raise UserError(f'{path}: "{field}" of entry {i+1} is {value_text(o.get(field))}{hint}; '
+                            f'it should be {what}.')
+    return d
 
-def _heads(path:Path, xy:np.ndarray, seen:np.ndarray)->np.ndarray|None:
+# %% ../../nbs/13_data.mpii.ipynb #e7b94634
+def _heads(path:Path, xy:np.ndarray, annotated:np.ndarray)->np.ndarray|None:
     "The heads in gt_valid.mat (mmpose: mpii_gt_val.mat) beside valid.json; None without the file, or without scipy"
     split = path.stem.removeprefix('mpii_')
-    gt = next((p for p in (path.with_name(f'gt_{split}.mat'), path.with_name(f'mpii_gt_{split}.mat')) if p.is_file()), None)
+    likely = (path.with_name(f'gt_{split}.mat'), path.with_name(f'mpii_gt_{split}.mat'))
+    gt = next((p for p in likely if p.is_file()), None)
     if gt is None or importlib.util.find_spec('scipy') is None: return None
     d = read_mat(gt)
     if 'headboxes_src' not in d or d['headboxes_src'].shape[-1] != len(xy) or d['headboxes_src'].size != 4*len(xy):
-        raise UserError(f'{gt}: its "headboxes_src" is {told(np.shape(d.get("headboxes_src")))} and {path.name} has {len(xy):,} people; they belong together, fetch both again.')
+        raise UserError(f'{gt}: its "headboxes_src" is {value_text(np.shape(d.get("headboxes_src")))} and {path.name} '
+                        f'has {len(xy):,} people; they belong together, fetch both again.')
     (low, high), true = d['headboxes_src'].reshape(2, 2, -1), np.asarray(d.get('pos_gt_src', np.zeros(0)))
-    if true.size == xy.size and seen.any():   # the same people in the same order
+    if true.size == xy.size and annotated.any():   # the same people in the same order
         apart = np.abs(true.reshape(16, 2, -1).transpose(2, 0, 1) - xy).max(-1)
-        if np.median(apart[seen]) > 2: raise UserError(f'{gt}: its joints ("pos_gt_src") are not those of {path.name}; fetch both again.')
+        if np.median(apart[annotated]) > 2:
+            raise UserError(f'{gt}: its joints ("pos_gt_src") are not those of {path.name}; fetch both again.')
     return np.concatenate([low - 1, high - low]).T
 
-# %% ../../nbs/13_data.mpii.ipynb #ce130f4f
-def read_mpii_mat(
-    path:Path|str,                 # mpii_human_pose_v1_u12_1.mat
+# %% ../../nbs/13_data.mpii.ipynb #c0adab90
+def read_mpii_json(
+    path:Path|str,                 # train.json or valid.json of SimpleBaseline and HRNet
     images:Path|str|None=None,     # folder or zip archive of the pictures; None: looked for beside the file
     keep_all:bool=False,           # people without joints too
-)->People:                         # the training people (the test people's joints are not published), with `head`; UserError
-    "MPII's people from the authors' file"
-    release = read_mat(path).get('RELEASE')
-    if not hasattr(release, 'annolist') or not hasattr(release, 'img_train'):
-        raise UserError(f'{path}: there is no "RELEASE" with "annolist" and "img_train" in it; pass mpii_human_pose_v1_u12_1.mat.')
-    pictures, train = np.atleast_1d(release.annolist), np.atleast_1d(release.img_train)
-    if len(pictures) != len(train): raise UserError(f'{path}: "annolist" has {len(pictures):,} pictures and "img_train" {len(train):,}; the file is damaged, fetch it again.')
-    rows = [(str(p.image.name), r) for p, t in zip(pictures, train) if t for r in np.atleast_1d(p.annorect) if hasattr(r, '_fieldnames')]
-    columns = [_person(path, r) for _, r in rows]
-    names = [name for name, _ in rows]
-    center, scale, xy, vis, head = (list(c) for c in zip(*columns)) if columns else ([],)*5
-    return _table(path, images, names, center, scale, xy, vis, head, keep_all)
+)->People:                         # with `head` where gt_<split>.mat lies beside the file; UserError
+    "MPII's people from the JSON form"
+    path = Path(path)
+    d = _entries(path)
+    column = lambda k: [o[k] for o in d]
+    annotated = np.array(column('joints_vis'))
+    head = _heads(path, np.array(column('joints'), np.float64), annotated > 0)
+    people = _table(path, images, column('image'), column('center'), column('scale'), column('joints'),
+                    2*annotated.astype(np.uint8), head, True)
+    keep = (people.vis > 0).any(1)
+    if not keep.any():
+        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; '
+                        'pass train.json or valid.json.')
+    return people if keep_all else people.subset(keep)
 
+# %% ../../nbs/13_data.mpii.ipynb #ce130f4f
 def _number(v, otherwise=np.nan)->float:
     "A number that MATLAB may have left empty or written as text"
     try: return float(v) if np.size(v) == 1 else otherwise
@@ -149,13 +164,39 @@ def _person(path, r)->tuple:
     pos, xy, vis = getattr(r, 'objpos', None), np.zeros((16, 2)), np.zeros(16)
     for p in np.atleast_1d(getattr(getattr(r, 'annopoints', None), 'point', [])):
         k = get(p, 'id')
-        if k not in range(16): raise UserError(f'{path}: "id" of a "point" is {told(getattr(p, "id", None))}; joints are numbered 0 to 15.')
-        if np.isfinite(at := (get(p, 'x'), get(p, 'y'))).all(): xy[int(k)], vis[int(k)] = at, 1 if get(p, 'is_visible') == 0 else 2
+        if k not in range(16):
+            raise UserError(f'{path}: "id" of a "point" is {value_text(getattr(p, "id", None))}; '
+                            'joints are numbered 0 to 15.')
+        if np.isfinite(at := (get(p, 'x'), get(p, 'y'))).all():
+            xy[int(k)], vis[int(k)] = at, 1 if get(p, 'is_visible') == 0 else 2
     x1, y1, x2, y2 = (get(r, k) for k in ('x1', 'y1', 'x2', 'y2'))
     return (get(pos, 'x'), get(pos, 'y')), get(r, 'scale'), xy, vis, (x1 - 1, y1 - 1, x2 - x1, y2 - y1)
 
+# %% ../../nbs/13_data.mpii.ipynb #253c4902
+def read_mpii_mat(
+    path:Path|str,                 # mpii_human_pose_v1_u12_1.mat
+    images:Path|str|None=None,     # folder or zip archive of the pictures; None: looked for beside the file
+    keep_all:bool=False,           # people without joints too
+)->People:                         # the training people, with `head` (the test people's joints are not published)
+    "MPII's people from the authors' file"
+    release = read_mat(path).get('RELEASE')
+    if not hasattr(release, 'annolist') or not hasattr(release, 'img_train'):
+        raise UserError(f'{path}: there is no "RELEASE" with "annolist" and "img_train" in it; '
+                        'pass mpii_human_pose_v1_u12_1.mat.')
+    pictures, train = np.atleast_1d(release.annolist), np.atleast_1d(release.img_train)
+    if len(pictures) != len(train):
+        raise UserError(f'{path}: "annolist" has {len(pictures):,} pictures and "img_train" {len(train):,}; '
+                        'the file is damaged, fetch it again.')
+    rows = [(str(p.image.name), r) for p, t in zip(pictures, train) if t
+            for r in np.atleast_1d(p.annorect) if hasattr(r, '_fieldnames')]
+    columns = [_person(path, r) for _, r in rows]
+    names = [name for name, _ in rows]
+    center, scale, xy, vis, head = (list(c) for c in zip(*columns)) if columns else ([],)*5
+    return _table(path, images, names, center, scale, xy, vis, head, keep_all)
+
 # %% ../../nbs/13_data.mpii.ipynb #8b884e6d
-_MPII = dict(train=('annot/train.json', 'annotations/mpii_train.json', 'mpii_train.json'), val=('annot/valid.json', 'annotations/mpii_val.json', 'mpii_val.json'))
+_MPII = dict(train=('annot/train.json', 'annotations/mpii_train.json', 'mpii_train.json'),
+             val=('annot/valid.json', 'annotations/mpii_val.json', 'mpii_val.json'))
 
 def find_mpii(
     folder:Path|str,     # a data folder (or an annotation file itself)
@@ -167,7 +208,8 @@ def find_mpii(
     own = sorted([*folder.glob('mpii_human_pose*.mat'), *folder.glob('*/mpii_human_pose*.mat')])
     for path in [*(folder/name for name in _MPII[split]), *own[-1:]]:
         if path.is_file(): return path
-    raise UserError(f'{folder}: no "{split}" people of MPII found; it should hold {" or ".join(_MPII[split][:2])}, or mpii_human_pose_v1_u12_1.mat, with pictures in images/.')
+    raise UserError(f'{folder}: no "{split}" people of MPII found; it should hold {" or ".join(_MPII[split][:2])}, '
+                    'or mpii_human_pose_v1_u12_1.mat, with pictures in images/.')
 
 def read_mpii(
     folder:Path|str,               # a data folder, or one of the files
@@ -185,5 +227,6 @@ def head_size(
 )->np.ndarray:        # (N,) image px, NaN where nobody marked the head; UserError if no head is known
     "What PCKh measures by: 0.6 of the diagonal of the head's box (MPII's evaluation)"
     if people.head is None:
-        raise UserError(f'{people.folder}: no heads are known, and PCKh is measured by them; put gt_valid.mat beside valid.json (scipy reads it), or use the .mat file.')
+        raise UserError(f'{people.folder}: no heads are known, and PCKh is measured by them; '
+                        'put gt_valid.mat beside valid.json (scipy reads it), or use the .mat file.')
     return .6*np.hypot(people.head[:,2], people.head[:,3])

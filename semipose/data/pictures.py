@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import Skeleton
 from .core import Note, People, turned, turning
 from .coco import OUTLINES, are_corners, read_json
@@ -31,10 +31,20 @@ def list_pictures(
     "The pictures of a folder; hidden files are left out"
     folder = Path(folder)
     if not folder.is_dir(): raise UserError(f'{folder}: there is no such folder of pictures; check the path.')
-    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.suffix.lower() in PICTURES and p.is_file())
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*')
+                   if p.suffix.lower() in PICTURES and p.is_file())
     found = [f for f in found if not any(part.startswith('.') for part in Path(f).parts)]
-    if not found: raise UserError(f'{folder}: there are no pictures in it; it should hold {", ".join(s[1:] for s in PICTURES[:-1])} files, folders inside are looked through.')
+    if not found:
+        raise UserError(f'{folder}: there are no pictures in it; it should hold '
+                        f'{", ".join(s[1:] for s in PICTURES[:-1])} files, folders inside are looked through.')
     return found
+
+def _why(path, e:Exception)->str:
+    "Why a picture cannot be read, in a few words"
+    if isinstance(e, FileNotFoundError): return 'there is no such file'
+    if Path(path).is_file() and not Path(path).stat().st_size: return 'it is empty'
+    if isinstance(e, UnidentifiedImageError): return 'it is not a picture'
+    return (str(e) or type(e).__name__).splitlines()[0]
 
 def picture_size(
     path:Path|str,          # a picture file
@@ -45,9 +55,8 @@ def picture_size(
         with Image.open(path) as im:
             way, (w, h) = turning(im) if upright else None, im.size
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
-        why = 'there is no such file' if isinstance(e, FileNotFoundError) else 'it is empty' if Path(path).is_file() and not Path(path).stat().st_size else \
-              'it is not a picture' if isinstance(e, UnidentifiedImageError) else (str(e) or type(e).__name__).splitlines()[0]
-        raise UserError(f'{path}: this picture cannot be read ({why}); replace the file or remove it.') from None
+        raise UserError(f'{path}: this picture cannot be read ({_why(path, e)}); '
+                        'replace the file or remove it.') from None
     return turned((h, w), way)
 
 # %% ../../nbs/15_data.pictures.ipynb #ca59d162
@@ -66,18 +75,50 @@ def check_box(
     size:tuple[int,int]|None=None, # (H,W) of the picture, if it is known
 )->list[float]:                    # UserError if it is no box, has no inside, or lies outside the picture
     "Four numbers with an inside"
-    try: good = len(box) == 4 and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) and math.isfinite(v) and abs(v) < 1e7 for v in box)
+    try:
+        good = len(box) == 4 and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool)
+                                     and math.isfinite(v) and abs(v) < 1e7 for v in box)
     except (TypeError, OverflowError): good = False
-    if not good: raise UserError(f'{where}: the box is {told(box)}; {remedy}.')
+    if not good: raise UserError(f'{where}: the box is {value_text(box)}; {remedy}.')
     x, y, w, h = map(float, box)
-    if w <= 0 or h <= 0: raise UserError(f'{where}: the box {told(list(box))} has no inside; {remedy}.')
+    if w <= 0 or h <= 0: raise UserError(f'{where}: the box {value_text(list(box))} has no inside; {remedy}.')
     if size and (x >= size[1] or y >= size[0] or x+w <= 0 or y+h <= 0):
-        raise UserError(f'{where}: the box {told(list(box))} lies outside the picture, which is {size[1]} px wide and {size[0]} px high; {remedy}.')
+        raise UserError(f'{where}: the box {value_text(list(box))} lies outside the picture, which is '
+                        f'{size[1]} px wide and {size[0]} px high; {remedy}.')
     return [x, y, w, h]
 
-# %% ../../nbs/15_data.pictures.ipynb #aef83a34
-BOX_SCORE = .3   # boxes of which a detector was less sure are left out
+# %% ../../nbs/15_data.pictures.ipynb #7c17b981
+def _ends(long:str, short:str)->bool: return f'/{long}'.endswith(f'/{short.removeprefix("./").lstrip("/")}')
 
+def _elsewhere(name:str, inside:str, full:str)->bool:
+    "Is there another picture of that very name, beside the folder or in it?"
+    folder = full.removesuffix(inside.removeprefix('./')).rstrip('/')
+    return any(os.path.isfile(p) and os.path.realpath(p) != os.path.realpath(full)
+               for p in (f'{folder}/{name}', f'{os.path.dirname(folder)}/{name}'))
+
+def _whose(
+    boxes:dict,         # by name
+    names:list[str],    # of all pictures, inside their folder
+    full:list[str],     # their paths
+    last:Counter,       # how often each last part of a name occurs among `names`
+)->dict[int,str]:       # number of a picture -> the name of its entry
+    "One rule after the other, the surest first"
+    entries = defaultdict(list)
+    for k in boxes: entries[Path(k).name].append(k)
+    here = lambda i, k: not _elsewhere(k, names[i], full[i])
+    lone = lambda i, k: last[Path(k).name] == len(entries[Path(k).name]) == 1
+    found = {i: n for i, n in enumerate(names) if n in boxes}
+    for fits in (lambda i, k: _ends(full[i], k), lambda i, k: _ends(k, names[i]) and here(i, k),
+                 lambda i, k: lone(i, k) and here(i, k)):
+        used, pairs = set(found.values()), {}
+        for i in (i for i in range(len(names)) if i not in found):
+            mine = [k for k in entries.get(Path(names[i]).name, ()) if k not in used and fits(i, k)]
+            if mine and (len(mine) == 1 or _ends(full[i], max(mine, key=len))): pairs[i] = max(mine, key=len)
+        many = Counter(pairs.values())
+        found |= {i: k for i, k in pairs.items() if many[k] == 1}
+    return found
+
+# %% ../../nbs/15_data.pictures.ipynb #aef83a34
 class Boxes(dict):
     "Name of a picture -> boxes (list of [x,y,w,h]), id (the picture's, or None), size ((H,W) or None)"
     notes:tuple[Note,...] = ()   # what was left out while reading
@@ -86,7 +127,7 @@ class Boxes(dict):
     def of(self,
         name:str,    # of a picture, inside whatever folder
     )->dict|None:    # its entry; None: there is none, or several could be meant
-        "What is known of a picture: under its whole name, or under the last part of it; of several pictures `match` decides better"
+        "What is known of a picture, by its whole name or its last part; of several pictures `match` decides"
         return self[name] if name in self else self.get(self._lone.get(Path(name).name))
 
     @cached_property
@@ -99,34 +140,106 @@ class Boxes(dict):
     def match(self,
         names:list[str],     # of all pictures that are looked at, inside their folder
         paths:list,          # where each of them is
-    )->Boxes:                # by these names, one entry each, without boxes where none belongs to it; `notes` count what did not fit
-        "Whose boxes are whose: by the whole name, by the end of the path, by the last part of the name where nothing else can be meant"
-        full, entries = [Path(os.path.abspath(p)).as_posix() for p in paths], defaultdict(list)
-        for k in self: entries[Path(k).name].append(k)
-        found, last = {i: n for i, n in enumerate(names) if n in self}, Counter(Path(n).name for n in names)
-        ends = lambda long, short: f'/{long}'.endswith(f'/{short.removeprefix("./").lstrip("/")}')
-        lone = lambda i, k: last[Path(k).name] == len(entries[Path(k).name]) == 1
-        for fits in (lambda i, k: ends(full[i], k), lambda i, k: ends(k, names[i]) and not self.elsewhere(k, names[i], full[i]),
-                     lambda i, k: lone(i, k) and not self.elsewhere(k, names[i], full[i])):
-            used, pairs = set(found.values()), {}
-            for i in range(len(names)):
-                mine = [k for k in entries.get(Path(names[i]).name, ()) if i not in found and k not in used and fits(i, k)]
-                if mine and (len(mine) == 1 or ends(full[i], max(mine, key=len))): pairs[i] = max(mine, key=len)
-            many = Counter(pairs.values())
-            found |= {i: k for i, k in pairs.items() if many[k] == 1}
-        out, used = Boxes({n: self[found[i]] if i in found else dict(boxes=[], id=None, size=None) for i, n in enumerate(names)}), set(found.values())
-        lost = [k for k, o in self.items() if k not in used and o['boxes']]
-        unsure = [k for k in lost if last[Path(k).name]]
-        out.notes = self.notes + tuple(Note('boxes', n, len(self), f'Boxes left out: {n:,} of {len(self):,} names {what}.') for n, what in (
-            (len(unsure), f'could mean several pictures, or one elsewhere ("{unsure[0] if unsure else ""}"): write the folder in front of the name'),
-            (len(lost) - len(unsure), 'are of pictures that are not there')) if n)
+    )->Boxes:                # by these names, one entry each, empty where none fits; `notes` count what is left over
+        "Whose boxes are whose: by the whole name, the end of the path, or the last part where no other can be meant"
+        last = Counter(Path(n).name for n in names)
+        found = _whose(self, names, [Path(os.path.abspath(p)).as_posix() for p in paths], last)
+        none = lambda: dict(boxes=[], id=None, size=None)
+        out = Boxes({n: self[found[i]] if i in found else none() for i, n in enumerate(names)})
+        used = set(found.values())
+        out.notes = self.notes + _lost(self, [k for k, o in self.items() if k not in used and o['boxes']], last)
         return out
 
     def elsewhere(self, name:str, inside:str, path)->bool:
         "Is there another picture of that very name beside the folder or in it? Then it is the one that is meant"
-        full = Path(os.path.abspath(path)).as_posix()
-        folder = full.removesuffix(inside.removeprefix('./')).rstrip('/')
-        return any(os.path.isfile(p) and os.path.realpath(p) != os.path.realpath(full) for p in (f'{folder}/{name}', f'{os.path.dirname(folder)}/{name}'))
+        return _elsewhere(name, inside, Path(os.path.abspath(path)).as_posix())
+
+def _lost(boxes:Boxes, lost:list[str], last:Counter)->tuple[Note,...]:
+    "Notes of the entries with boxes that belong to no picture"
+    unsure = [k for k in lost if last[Path(k).name]]
+    example = unsure[0] if unsure else ""
+    each = ((len(unsure), f'could mean several pictures, or one elsewhere ("{example}"): '
+                          'write the folder in front of the name'),
+            (len(lost) - len(unsure), 'are of pictures that are not there'))
+    text = lambda n, what: f'Boxes left out: {n:,} of {len(boxes):,} names {what}.'
+    return tuple(Note('boxes', n, len(boxes), text(n, what)) for n, what in each if n)
+
+# %% ../../nbs/15_data.pictures.ipynb #c8351c12
+def _wanted(path, entries:list, categories, prefer:str):
+    "Which entries are of the one category that is meant, as a function, and its number; UserError if it is not clear"
+    cats = categories if isinstance(categories, list) else []
+    cats = [c for c in cats if isinstance(c, dict) and type(c.get('id')) is int]
+    names = {c['id']: str(c.get('name')) for c in cats}
+    used = {i for o in entries if type(i := o.get('category_id')) is int}
+    joined = {c['id'] for c in cats if c.get('keypoints')} & used
+    of_name = lambda n: {i for i in used if names.get(i, '').lower() == n.lower()}
+    named = of_name(prefer) or of_name('person')
+    alone, first = used if len(used) < 2 else set(), {1} & used if not names else set()
+    one = next((s for s in (joined, named, alone, first) if len(s) == 1), None)
+    if one is None and used:
+        wanted = ' or '.join(f'"{n}"' for n in dict.fromkeys((prefer, 'person')))
+        held = ", ".join(f"{names.get(i, i)}"[:20] for i in sorted(used)[:5])
+        raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is called {wanted}; '
+                        'keep one of them.')
+    return lambda o: type(c := o.get('category_id')) is not int or c in one, min(one or {1})
+
+# %% ../../nbs/15_data.pictures.ipynb #bd24f384
+_REMEDY = ('it should be a COCO file with "images" and "annotations", a list of {"file_name", "bbox"}, '
+           'or {"picture.jpg": [[x, y, width, height]]}')
+
+def _entry(out:Boxes, name:str, id=None, size=None)->dict:
+    "The entry of a picture, made where there is none"
+    return out.setdefault(name.replace('\\', '/'), dict(boxes=[], id=id, size=size))
+
+def _list_rows(path, d:list, prefer:str, out:Boxes, other:list):
+    "Name, box, place in the file and score of each box in a list of detections; `other` gets those of other categories"
+    for i, o in enumerate(d):
+        if not isinstance(o, dict) or not isinstance(o.get('file_name'), str) or 'bbox' not in o:
+            raise UserError(f'{path}: entry {i+1} has no "file_name" and "bbox"; {_REMEDY}.')
+    mine, out.category = _wanted(path, d, None, prefer)
+    for i, o in enumerate(d):
+        _entry(out, o['file_name'])
+        if mine(o): yield o['file_name'], o['bbox'], f'entry {i+1}', o.get('score')
+        else: other.append(i)
+
+def _table_rows(path, d:dict, out:Boxes):
+    "The same of a table from names to boxes"
+    for name, boxes in d.items():
+        if not isinstance(boxes, list):
+            raise UserError(f'{path}: the entry "{name}" is {value_text(boxes)}; {_REMEDY}.')
+        _entry(out, name)
+        for box in [boxes] if boxes and not isinstance(boxes[0], list) else boxes: yield name, box, f'"{name}"', None
+
+# %% ../../nbs/15_data.pictures.ipynb #9bc4df2b
+def _names(path, images, out:Boxes)->dict[int,str]:
+    "Names of a COCO file's pictures by id; each gets its entry"
+    sound = lambda o: isinstance(o, dict) and type(o.get('id')) is int and isinstance(o.get('file_name'), str)
+    if not isinstance(images, list) or not all(map(sound, images)):
+        raise UserError(f'{path}: "images" should be a list of entries with a whole number "id" and a "file_name"; '
+                        'add what is missing.')
+    for o in images:
+        h, w = o.get('height'), o.get('width')
+        _entry(out, o['file_name'], o['id'], (h, w) if type(h) is int and type(w) is int else None)
+    return {o['id']: o['file_name'] for o in images}
+
+def _coco_rows(path, d:dict, prefer:str, out:Boxes, other:list):
+    "The same of a COCO file"
+    names = _names(path, d.get('images'), out)
+    if not isinstance(d.get('annotations'), list):
+        raise UserError(f'{path}: "annotations" is not a list; {_REMEDY}.')
+    for i, a in enumerate(d['annotations']):
+        if not isinstance(a, dict) or type(a.get('image_id')) is not int or a['image_id'] not in names:
+            raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; '
+                            'add the picture or remove the annotation.')
+    mine, out.category = _wanted(path, d['annotations'], d.get('categories'), prefer)
+    for i, a in enumerate(d['annotations']):
+        if not mine(a): other.append(i)
+        elif a.get('iscrowd', 0) != 1:
+            where = f'annotation {value_text(a.get("id", i+1))}'
+            yield names[a['image_id']], a.get('bbox'), where, a.get('score')
+
+# %% ../../nbs/15_data.pictures.ipynb #b14edfb1
+BOX_SCORE = .3   # boxes of which a detector was less sure are left out
 
 def read_boxes(
     path:Path|str,              # a JSON file
@@ -134,75 +247,33 @@ def read_boxes(
     prefer:str='person',        # the category that is taken where several have boxes and none of them has joints
 )->Boxes:                       # UserError if it is something else
     "Boxes by picture, from any of the three kinds of file"
-    d, out, weak, other = read_json(path, without=OUTLINES), Boxes(), [], []
-    remedy = 'it should be a COCO file with "images" and "annotations", a list of {"file_name", "bbox"}, or {"picture.jpg": [[x, y, width, height]]}'
-    def add(name, box, where, o=()):
-        sure = o.get('score') if o else None
-        if type(sure) in (int, float) and sure < min_score: weak.append(name)
-        else: entry(name)['boxes'].append(check_box(box, f'{path}: "bbox" of {where}'))
-    def entry(name, id=None, size=None): return out.setdefault(name.replace('\\', '/'), dict(boxes=[], id=id, size=size))
-    if isinstance(d, list):
-        for i, o in enumerate(d):
-            if not isinstance(o, dict) or not isinstance(o.get('file_name'), str) or 'bbox' not in o:
-                raise UserError(f'{path}: entry {i+1} has no "file_name" and "bbox"; {remedy}.')
-        mine, out.category = _wanted(path, d, None, prefer)
-        for i, o in enumerate(d):
-            entry(o['file_name'])
-            if mine(o): add(o['file_name'], o['bbox'], f'entry {i+1}', o)
-            else: other.append(i)
-    elif isinstance(d, dict) and ('images' in d or 'annotations' in d):
-        names = _names(path, d.get('images'), entry)
-        if not isinstance(d.get('annotations'), list): raise UserError(f'{path}: "annotations" is not a list; {remedy}.')
-        for i, a in enumerate(d['annotations']):
-            if not isinstance(a, dict) or type(a.get('image_id')) is not int or a['image_id'] not in names:
-                raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; add the picture or remove the annotation.')
-        mine, out.category = _wanted(path, d['annotations'], d.get('categories'), prefer)
-        for i, a in enumerate(d['annotations']):
-            if not mine(a): other.append(i)
-            elif a.get('iscrowd', 0) != 1: add(names[a['image_id']], a.get('bbox'), f'annotation {told(a.get("id", i+1))}', a)
-    elif isinstance(d, dict):
-        for name, boxes in d.items():
-            if not isinstance(boxes, list): raise UserError(f'{path}: the entry "{name}" is {told(boxes)}; {remedy}.')
-            entry(name)
-            for box in [boxes] if boxes and not isinstance(boxes[0], list) else boxes: add(name, box, f'"{name}"')
-    else: raise UserError(f'{path}: it holds {told(d)}; {remedy}.')
+    d, out, weak, other = read_json(path, without=OUTLINES), Boxes(), 0, []
+    if isinstance(d, list): rows = _list_rows(path, d, prefer, out, other)
+    elif not isinstance(d, dict): raise UserError(f'{path}: it holds {value_text(d)}; {_REMEDY}.')
+    elif 'images' in d or 'annotations' in d: rows = _coco_rows(path, d, prefer, out, other)
+    else: rows = _table_rows(path, d, out)
+    for name, box, where, score in rows:
+        if type(score) in (int, float) and score < min_score: weak += 1
+        else: _entry(out, name)['boxes'].append(check_box(box, f'{path}: "bbox" of {where}'))
     kept = [b for o in out.values() for b in o['boxes']]
-    if not kept and weak: raise UserError(f'{path}: none of its {len(weak):,} boxes has a "score" of {min_score:g} or more; choose a lower min_score, or leave the scores out.')
-    if not kept: raise UserError(f'{path}: there is no box in it; {remedy}.')
+    if not kept and weak:
+        raise UserError(f'{path}: none of its {weak:,} boxes has a "score" of {min_score:g} or more; '
+                        'choose a lower min_score, or leave the scores out.')
+    if not kept: raise UserError(f'{path}: there is no box in it; {_REMEDY}.')
     if np.abs(kept).max() <= 1:
-        raise UserError(f'{path}: every box lies between 0 and 1, as shares of the picture do; multiply x by the picture\'s width and y by its height, so that they are px.')
-    out.notes = tuple(Note('boxes', n, len(kept) + len(weak) + len(other), f'Boxes left out: {n:,} of {len(kept) + len(weak) + len(other):,} {what}.')
-                      for n, what in ((len(weak), f'have a score under {min_score:g}'), (len(other), 'are of other categories')) if n)
+        raise UserError(f'{path}: every box lies between 0 and 1, as shares of the picture do; '
+                        'multiply x by the picture\'s width and y by its height, so that they are px.')
+    of = len(kept) + weak + len(other)
+    text = lambda n, what: f'Boxes left out: {n:,} of {of:,} {what}.'
+    each = ((weak, f'have a score under {min_score:g}'), (len(other), 'are of other categories'))
+    out.notes = tuple(Note('boxes', n, of, text(n, what)) for n, what in each if n)
     return out
-
-def _wanted(path, entries:list, categories, prefer:str):
-    "Which entries are of the one category that is meant, as a function, and its number; UserError if that cannot be seen"
-    cats = [c for c in categories if isinstance(c, dict) and type(c.get('id')) is int] if isinstance(categories, list) else []
-    names = {c['id']: str(c.get('name')) for c in cats}
-    used = {i for o in entries if type(i := o.get('category_id')) is int}
-    joined = {c['id'] for c in cats if c.get('keypoints')} & used
-    named = next((same for n in (prefer, 'person') if (same := {i for i in used if names.get(i, '').lower() == n.lower()})), set())
-    one = next((s for s in (joined, named, used if len(used) < 2 else set(), {1} & used if not names else set()) if len(s) == 1), None)
-    if one is None and used:
-        wanted = ' or '.join(f'"{n}"' for n in dict.fromkeys((prefer, 'person')))
-        held = ", ".join(f"{names.get(i, i)}"[:20] for i in sorted(used)[:5])
-        raise UserError(f'{path}: its boxes are of {len(used)} categories ({held}), and none is called {wanted}; keep one of them.')
-    return lambda o: type(c := o.get('category_id')) is not int or c in one, min(one or {1})
-
-def _names(path, images, entry)->dict[int,str]:
-    "Names of a COCO file's pictures by id"
-    if not isinstance(images, list) or not all(isinstance(o, dict) and type(o.get('id')) is int and isinstance(o.get('file_name'), str) for o in images):
-        raise UserError(f'{path}: "images" should be a list of entries with a whole number "id" and a "file_name"; add what is missing.')
-    for o in images:
-        h, w = o.get('height'), o.get('width')
-        entry(o['file_name'], o['id'], (h, w) if type(h) is int and type(w) is int else None)
-    return {o['id']: o['file_name'] for o in images}
 
 # %% ../../nbs/15_data.pictures.ipynb #7111408d
 def boxes_of(
     name:str,                       # of a picture
     size:tuple[int,int],            # (H,W) of it, upright
-    boxes:dict|Iterable|None,       # of `read_boxes`; or boxes for every picture, (4,) or (n,4); None: the whole picture
+    boxes:dict|Iterable|None,  # of `read_boxes`; or boxes for every picture, (4,) or (n,4); None: the whole picture
     where:str='boxes',              # what a message begins with
 )->list[list[float]]:               # x, y, width, height, image px
     "The boxes of one picture"
@@ -213,7 +284,8 @@ def boxes_of(
     o = (boxes if isinstance(boxes, Boxes) else Boxes(boxes)).of(name)
     if o is None: return []
     if o['size'] not in (None, size):
-        raise UserError(f'{where}: "height" and "width" of {name} are {o["size"][0]} and {o["size"][1]}, and the picture seen upright is {size[0]} px high and {size[1]} px wide; '
+        raise UserError(f'{where}: "height" and "width" of {name} are {o["size"][0]} and {o["size"][1]}, '
+                        f'and the upright picture is {size[0]} px high and {size[1]} px wide; '
                         'find the boxes on the upright picture.')
     return [check_box(b, f'{where}: "bbox" of {name}', size=size) for b in o['boxes']]
 
@@ -222,11 +294,12 @@ def refuse_corners(
     box:np.ndarray,   # (N,4)
     size:np.ndarray,  # (N,2) H, W of their pictures
 ):                    # UserError
-    "Boxes as two corners are told"
+    "Refuse boxes that are two corners"
     if are_corners(np.asarray(box, np.float64).reshape(-1, 4), np.asarray(size).reshape(-1, 2)):
-        raise UserError(f'{where}: its boxes seem to be two corners (x1, y1, x2, y2), because as x, y, width, height most reach beyond their pictures; '
-                        'write x, y, x2 - x1, y2 - y1.')
+        raise UserError(f'{where}: its boxes seem to be two corners (x1, y1, x2, y2), because as x, y, width, '
+                        'height most reach beyond their pictures; write x, y, x2 - x1, y2 - y1.')
 
+# %% ../../nbs/15_data.pictures.ipynb #544313b1
 def read_pictures(
     folder:Path|str,            # pictures, also in folders inside it
     skeleton:Skeleton,          # the joints that are looked for: those of the labelled people
@@ -234,14 +307,18 @@ def read_pictures(
     min_score:float=BOX_SCORE,  # boxes of which a detector was less sure are left out
 )->People:                      # without labels; UserError (file, field, remedy)
     "A folder of pictures as people whom nobody has labelled"
-    folder, files, table = Path(folder), list_pictures(folder), None if boxes is None else read_boxes(boxes, min_score, skeleton.name)
+    folder, files = Path(folder), list_pictures(folder)
+    table = None if boxes is None else read_boxes(boxes, min_score, skeleton.name)
     mine = None if table is None else table.match(files, [folder/f for f in files])
     sizes = [picture_size(folder/f) for f in files]
     found = [boxes_of(f, s, mine, str(boxes)) for f, s in zip(files, sizes)]
     if not any(found):
-        raise UserError(f'{boxes}: none of its boxes is in a picture of {folder} (its first is "{next(iter(table))}", the folder\'s is "{files[0]}"); check "file_name".')
-    image, box = np.repeat(np.arange(len(files)), [len(b) for b in found]), np.array([b for bs in found for b in bs], dtype=np.float32)
+        raise UserError(f'{boxes}: none of its boxes is in a picture of {folder} (its first is "{next(iter(table))}", '
+                        f'the folder\'s is "{files[0]}"); check "file_name".')
+    image = np.repeat(np.arange(len(files)), [len(b) for b in found])
+    box = np.array([b for bs in found for b in bs], dtype=np.float32)
     n, K, size = len(image), len(skeleton), np.array(sizes, dtype=np.int64)
     if table is not None: refuse_corners(boxes, box, size[image])
-    return People(skeleton, folder, files, image, np.arange(1, len(files)+1), np.arange(1, n+1), box, np.zeros((n, K, 2), np.float32), np.zeros((n, K), np.uint8),
+    return People(skeleton, folder, files, image, np.arange(1, len(files)+1), np.arange(1, n+1), box,
+                  np.zeros((n, K, 2), np.float32), np.zeros((n, K), np.uint8),
                   box[:,2]*box[:,3], np.zeros(n, bool), size, upright=True, notes=() if mine is None else mine.notes)

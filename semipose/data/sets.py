@@ -23,7 +23,8 @@ __all__ = ['MARKS', 'kind_of', 'read_any', 'read_any_train_val', 'read_any_unlab
 
 # %% ../../nbs/18_data.sets.ipynb #e77d6da2
 MARKS = dict(   # what a folder of each kind holds
-    mpii=('annot/train.json', 'annotations/mpii_train.json', 'mpii_train.json', 'mpii_human_pose*.mat', '*/mpii_human_pose*.mat'),
+    mpii=('annot/train.json', 'annotations/mpii_train.json', 'mpii_train.json', 'mpii_human_pose*.mat',
+          '*/mpii_human_pose*.mat'),
     aic=('keypoint_*_annotations*.json', '*/keypoint_*_annotations*.json', '*/*/keypoint_*_annotations*.json'),
     lsp=('joints.mat', '*/joints.mat'),
     coco=('person_keypoints*.json', 'annotations/person_keypoints*.json', 'annotations_trainval2017.zip'))
@@ -37,17 +38,32 @@ def kind_of(
         if place.suffix == '.mat': return 'lsp' if place.name.startswith('joints') else 'mpii'
         with open(place, 'rb') as f: begins = f.read(4000).lstrip()
         if not begins.startswith(b'['): return 'coco'
-        return 'aic' if b'"human_annotations"' in begins or b'"keypoint_annotations"' in begins else 'mpii' if b'"joints' in begins else 'coco'
+        if b'"human_annotations"' in begins or b'"keypoint_annotations"' in begins: return 'aic'
+        return 'mpii' if b'"joints' in begins else 'coco'
     found = [kind for kind, marks in MARKS.items() if any(next(place.glob(m), None) for m in marks)]
-    if len(found) > 1: raise UserError(f'{place} holds several data sets ({", ".join(found)}); pass the folder of one of them, or each by itself.')
+    if len(found) > 1:
+        raise UserError(f'{place} holds several data sets ({", ".join(found)}); pass the folder of one of them, '
+                        'or each by itself.')
     return found[0] if found else 'coco'
+
+# %% ../../nbs/18_data.sets.ipynb #c65668fd
+def _coco(folder:Path, split:str)->tuple[Path,Path]:
+    "find_coco; where nothing at all is recognised the sentence names every kind"
+    try: return find_coco(folder, split)
+    except UserError as e:
+        if not folder.is_dir() or any(folder.glob('*.json')) or any(folder.glob('annotations*')): raise
+        if foreign_labels(folder): raise
+        raise UserError(f'{folder}: no data set is recognised in it; it should hold COCO keypoints '
+                        f'(person_keypoints_{split}.json or annotations/), MPII (annot/train.json or '
+                        'mpii_human_pose_v1_u12_1.mat), AI Challenger (keypoint_train_annotations_*.json) or Leeds '
+                        'Sports Pose (joints.mat).') from e
 
 def read_any(
     folder:Path|str,               # a data folder, or one annotation file
     split:str='train',             # 'train' or 'val'
     images:Path|str|None=None,     # folder or zip archive of the pictures; None: looked for in the usual places
     keep_all:bool=False,           # for evaluation: crowds and people without joints too
-    skeleton:Skeleton|None=None,   # other joints, matched by name: UNION24 for sets that are to be trained together; None: the set's own
+    skeleton:Skeleton|None=None,   # other joints, matched by name (UNION24 for several sets); None: the set's own
     sigmas=None,                   # for COCO files, as `read_coco`
     flips=None,                    # for COCO files, as `read_coco`
 )->People:                         # UserError (file, field, remedy)
@@ -61,38 +77,21 @@ def read_any(
         people = read_coco(path, images or pictures, keep_all=keep_all, sigmas=sigmas, flips=flips, fill=FILL)
     return people if skeleton is None else to_skeleton(people, skeleton)
 
-def _coco(folder:Path, split:str)->tuple[Path,Path]:
-    "find_coco; where nothing at all is recognised the sentence names every kind"
-    try: return find_coco(folder, split)
-    except UserError as e:
-        if not folder.is_dir() or any(folder.glob('*.json')) or any(folder.glob('annotations*')) or foreign_labels(folder): raise
-        raise UserError(f'{folder}: no data set is recognised in it; it should hold COCO keypoints (person_keypoints_{split}.json or annotations/), MPII (annot/train.json or '
-                        'mpii_human_pose_v1_u12_1.mat), AI Challenger (keypoint_train_annotations_*.json) or Leeds Sports Pose (joints.mat).') from e
-
 # %% ../../nbs/18_data.sets.ipynb #894098dd
-def read_any_train_val(
-    data=None,                     # a data folder, or several; for COCO also the pictures of `labels`
-    labels:Path|str|None=None,     # an annotation file, anywhere; None: found in `data`
-    val:Path|str|None=None,        # another file or folder to validate on; None: found in `data`, else `share` of the labelled people
-    share:float=.2,                # of the labelled people set aside where there are no validation people, as `hold_out`
-    seed:int=0,                    # of that choice
-    sigmas=None,                   # for COCO files, as `read_coco`
-    flips=None,                    # for COCO files, as `read_coco`
-    skeleton:Skeleton|None=None,   # other joints, matched by name; None: the set's own, UNION24 for several sets
-)->tuple[People,People,str]:       # people to train on; people to validate on, with all that evaluation ignores; where they come from, in a sentence
-    "Training and validation people of any known kind"
-    several = list(data) if isinstance(data, (list, tuple)) else None
-    if several is not None and len(several) != 1:
-        if labels is not None or val is not None: raise UserError('labels and val belong to one data set; pass several data folders without them.')
-        parts = [read_any_train_val(d, share=share, seed=seed, sigmas=sigmas, flips=flips) for d in several]
-        names = [f'{Path(d).name}: {note}' for d, (_, _, note) in zip(several, parts)]
-        return *(mix(*(p[i] for p in parts), skeleton=skeleton or UNION24) for i in (0, 1)), ' '.join(names)
-    data = several[0] if several else data
-    if labels is None and data is None or (kind := kind_of(labels if labels is not None else data)) == 'coco':
-        if labels is None and data is not None: _coco(Path(data), 'train')
-        found = read_train_val(data, labels, val, share, seed, sigmas, flips)
-    else: found = _train_val(kind, data, labels, val, share, seed)
-    return found if skeleton is None else (to_skeleton(found[0], skeleton), to_skeleton(found[1], skeleton), found[2])
+def _small(path:Path)->bool: return np.shape(read_mat(path).get('joints'))[:1] == (3,)
+
+def _has_val(kind:str, folder:Path)->bool:
+    "Does a data folder bring its own validation people?"
+    if folder.is_file(): return kind == 'lsp' and _small(folder)
+    if kind == 'lsp': return any(map(_small, find_lsp(folder)))
+    try: return dict(mpii=find_mpii, aic=find_aic)[kind](folder, 'val').suffix == '.json'
+    except UserError: return False
+
+def _val_name(kind:str, place:Path)->str:
+    "Where validation people come from, as a note says it"
+    if kind == 'lsp': return 'the second half of Leeds Sports Pose'
+    if place.is_file() or kind_of(place) != kind: return place.name
+    return dict(mpii=find_mpii, aic=find_aic)[kind](place, 'val').name
 
 def _train_val(kind:str, data, labels, val, share:float, seed:int)->tuple[People,People,str]:
     "The same for the kinds that are not COCO"
@@ -104,38 +103,37 @@ def _train_val(kind:str, data, labels, val, share:float, seed:int)->tuple[People
         if other.skeleton.joints != train.skeleton.joints: other = to_skeleton(other, train.skeleton)
         return train, other, f'Validation people come from {_val_name(kind, Path(val))}.'
     train, other = hold_out(train, share, seed)
-    return train, other, (f'{Path(place).name} has no validation people: {len(other.posed):,} of its {len(train)+len(other):,} labelled people '
-                          f'({len(np.unique(other.image)):,} pictures, a choice with seed {seed}) are set aside for validation.')
+    return train, other, (f'{Path(place).name} has no validation people: {len(other.posed):,} of its '
+                          f'{len(train)+len(other):,} labelled people ({len(np.unique(other.image)):,} pictures, '
+                          f'a choice with seed {seed}) are set aside for validation.')
 
-def _has_val(kind:str, folder:Path)->bool:
-    "Does a data folder bring its own validation people?"
-    if folder.is_file(): return kind == 'lsp' and _small(folder)
-    if kind == 'lsp': return any(map(_small, find_lsp(folder)))
-    try: return dict(mpii=find_mpii, aic=find_aic)[kind](folder, 'val').suffix == '.json'
-    except UserError: return False
-
-def _small(path:Path)->bool: return np.shape(read_mat(path).get('joints'))[:1] == (3,)
-
-def _val_name(kind:str, place:Path)->str:
-    if kind == 'lsp': return 'the second half of Leeds Sports Pose'
-    return place.name if place.is_file() else dict(mpii=find_mpii, aic=find_aic)[kind](place, 'val').name if kind_of(place) == kind else place.name
+# %% ../../nbs/18_data.sets.ipynb #13254a23
+def read_any_train_val(
+    data=None,                     # a data folder, or several; for COCO also the pictures of `labels`
+    labels:Path|str|None=None,     # an annotation file, anywhere; None: found in `data`
+    val:Path|str|None=None,        # another file or folder to validate on; None: found in `data`, else `share`
+    share:float=.2,                # of the labelled people set aside where there are no others, as `hold_out`
+    seed:int=0,                    # of that choice
+    sigmas=None,                   # for COCO files, as `read_coco`
+    flips=None,                    # for COCO files, as `read_coco`
+    skeleton:Skeleton|None=None,   # other joints, matched by name; None: the set's own, UNION24 for several sets
+)->tuple[People,People,str]:       # people to train on; to validate on, with all that evaluation ignores; a note
+    "Training and validation people of any known kind"
+    several = list(data) if isinstance(data, (list, tuple)) else None
+    if several is not None and len(several) != 1:
+        if labels is not None or val is not None:
+            raise UserError('labels and val belong to one data set; pass several data folders without them.')
+        parts = [read_any_train_val(d, share=share, seed=seed, sigmas=sigmas, flips=flips) for d in several]
+        names = [f'{Path(d).name}: {note}' for d, (_, _, note) in zip(several, parts)]
+        return *(mix(*(p[i] for p in parts), skeleton=skeleton or UNION24) for i in (0, 1)), ' '.join(names)
+    data = several[0] if several else data
+    if labels is None and data is None or (kind := kind_of(labels if labels is not None else data)) == 'coco':
+        if labels is None and data is not None: _coco(Path(data), 'train')
+        found = read_train_val(data, labels, val, share, seed, sigmas, flips)
+    else: found = _train_val(kind, data, labels, val, share, seed)
+    return found if skeleton is None else (to_skeleton(found[0], skeleton), to_skeleton(found[1], skeleton), found[2])
 
 # %% ../../nbs/18_data.sets.ipynb #6ce1ca76
-def read_any_unlabeled(
-    folder:Path|str,               # a data set, a folder of pictures, or a zip archive of COCO's pictures (with a detector's boxes)
-    skeleton:Skeleton,             # of the labelled people
-    boxes:Path|str|None=None,      # a JSON of boxes (see `read_boxes`), or a detector's results (see `read_detections`)
-    info:Path|str|None=None,       # for a detector's results: the COCO file that names the pictures; None: image_info_*.json beside them, else COCO's rule of names
-    min_score:float=BOX_SCORE,     # boxes of which a detector was less sure are left out
-)->People:                         # without labels; UserError (file, field, remedy)
-    "Another folder's people as pictures only"
-    folder = Path(folder)
-    if boxes is not None and _are_results(Path(boxes)):
-        if info is None: info = _info(folder)
-        return read_detections(boxes, info, folder, skeleton, min_score)
-    if boxes is None and (kind_of(folder) != 'coco' or _is_coco(folder)): return _bare(read_any(folder, keep_all=True), skeleton)
-    return read_pictures(folder, skeleton, boxes, min_score)
-
 def _are_results(path:Path)->bool:
     "Is it a list whose entries have a picture's number, and not its name?"
     if not is_there(path): return False
@@ -148,13 +146,33 @@ def _info(folder:Path)->Path|None:
     return next((p for top in (folder, folder.parent) for p in (top/name, top/'annotations'/name) if p.is_file()), None)
 
 def _is_coco(folder:Path)->bool:
+    "Does a folder hold training people as COCO's?"
     try: return bool(find_coco(folder, 'train'))
     except UserError: return False
 
 def _bare(people:People, skeleton:Skeleton)->People:
-    "The same pictures and boxes, those of people without joints too, with joints of another list and none of them annotated"
+    "The same pictures and boxes, of people without joints too, with joints of another list, none of them annotated"
     boxed = (people.box[:,2:] > 0).all(1) & ~people.crowd
-    if not boxed.any(): raise UserError(f'{people.folder}: there is nobody with a box in it to learn from without labels; give the pictures alone, or a JSON of boxes.')
+    if not boxed.any():
+        raise UserError(f'{people.folder}: there is nobody with a box in it to learn from without labels; '
+                        'give the pictures alone, or a JSON of boxes.')
     people = people.subset(boxed)
     n, K = len(people), len(skeleton)
     return replace(people, skeleton=skeleton, xy=np.zeros((n, K, 2), np.float32), vis=np.zeros((n, K), np.uint8))
+
+# %% ../../nbs/18_data.sets.ipynb #5a26a7d2
+def read_any_unlabeled(
+    folder:Path|str,               # a data set, a folder of pictures, or a zip archive of COCO's pictures
+    skeleton:Skeleton,             # of the labelled people
+    boxes:Path|str|None=None,      # a JSON of boxes (see `read_boxes`), or a detector's results (see `read_detections`)
+    info:Path|str|None=None,       # the COCO file that names a detector's pictures; None: looked for, else by rule
+    min_score:float=BOX_SCORE,     # boxes of which a detector was less sure are left out
+)->People:                         # without labels; UserError (file, field, remedy)
+    "Another folder's people as pictures only"
+    folder = Path(folder)
+    if boxes is not None and _are_results(Path(boxes)):
+        if info is None: info = _info(folder)
+        return read_detections(boxes, info, folder, skeleton, min_score)
+    if boxes is None and (kind_of(folder) != 'coco' or _is_coco(folder)):
+        return _bare(read_any(folder, keep_all=True), skeleton)
+    return read_pictures(folder, skeleton, boxes, min_score)

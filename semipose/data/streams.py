@@ -38,7 +38,8 @@ class Split:
         path:Path|str,  # a JSON file
     ):
         "Write annotation ids, whole or not at all"
-        write_json(path, dict(note=self.note, people=len(self.ids), **{k: self.ids[getattr(self, k)].tolist() for k in ('labeled', 'heldout', 'unlabeled')}))
+        write_json(path, dict(note=self.note, people=len(self.ids),
+                              **{k: self.ids[getattr(self, k)].tolist() for k in ('labeled', 'heldout', 'unlabeled')}))
 
     @staticmethod
     def load(
@@ -48,10 +49,12 @@ class Split:
         "The same people again, found by their annotation ids"
         d, row, found = read_json(path), {a: i for i, a in enumerate(people.ids.tolist())}, {}
         for k in ('labeled', 'heldout', 'unlabeled'):
-            if not isinstance(d, dict) or not isinstance(d.get(k), list): raise UserError(f'{path}: "{k}" is missing; it should list annotation ids.')
+            if not isinstance(d, dict) or not isinstance(d.get(k), list):
+                raise UserError(f'{path}: "{k}" is missing; it should list annotation ids.')
             missing = [a for a in d[k] if a not in row]
-            if missing: raise UserError(f'{path}: "{k}" names {len(missing):,} people who are not in this data set (annotation {missing[0]} first); '
-                                        'use the data the split was made from.')
+            if missing:
+                raise UserError(f'{path}: "{k}" names {len(missing):,} people who are not in this data set (annotation '
+                                f'{missing[0]} first); use the data the split was made from.')
             found[k] = np.array([row[a] for a in d[k]], dtype=np.int64)
         return Split(**found, note=str(d.get('note', '')), ids=people.ids)
 
@@ -73,15 +76,22 @@ def split_seeded(
     "The first `n` of a seeded permutation of the people's annotation ids"
     rows = people.posed
     rows = rows[np.argsort(people.ids[rows], kind='stable')]
-    return _split(people, n, rows[np.random.default_rng(seed).permutation(len(rows))], heldout, f'the first {n:,} of a permutation with seed {seed}')
+    return _split(people, n, rows[np.random.default_rng(seed).permutation(len(rows))], heldout,
+                  f'the first {n:,} of a permutation with seed {seed}')
 
 def _split(people:People, n:int, rows:np.ndarray, heldout:float, note:str)->Split:
     "The first `n` of `rows`, some of them kept aside"
-    if n < 1: raise UserError(f'labels={n}: semi-supervised training needs at least one labelled person; ask for 1 to {len(rows):,}.')
-    if n > len(rows): raise UserError(f'labels={n:,}: only {len(rows):,} people have labels; ask for 1 to {len(rows):,}.')
-    if not 0 <= heldout < 1: raise UserError(f'heldout={heldout}: it is the share of the labels kept aside; choose 0 or more and less than 1.')
+    if n < 1:
+        raise UserError(f'labels={n}: semi-supervised training needs at least one labelled person; '
+                        f'choose 1 to {len(rows):,}.')
+    if n > len(rows):
+        raise UserError(f'labels={n:,}: only {len(rows):,} people have labels; choose 1 to {len(rows):,}.')
+    if not 0 <= heldout < 1:
+        raise UserError(f'heldout={heldout}: it is the share of the labels kept aside; '
+                        'choose 0 or more and less than 1.')
     h = round(n*heldout)
-    if h == n: raise UserError(f'heldout={heldout}: of {n} labels none would be left to train on; choose a smaller share.')
+    if h == n:
+        raise UserError(f'heldout={heldout}: of {n} labels none would be left to train on; choose a smaller share.')
     held = np.sort(rows[n-h:n])
     pictures = np.flatnonzero((people.box[:,2:] > 0).all(1) & ~people.crowd)
     return Split(rows[:n-h].copy(), np.setdiff1d(pictures, held), held, note, people.ids)
@@ -123,20 +133,23 @@ class Streams(torch.utils.data.Dataset):
         self.start, self.num_workers = start, num_workers
         for name, crops, b in zip(('labeled', 'unlabeled'), (labeled, unlabeled), self.batch):
             if b < 0 or crops is not None and b > 0 and not len(crops):
-                raise UserError(f'{name}: a batch of {b} cannot be drawn from {len(crops or ())} people; check the split and the batch sizes.')
+                raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
+                                'check the split and the batch sizes.')
         if self._second and labeled.room != unlabeled.room:
-            raise UserError(f'unlabeled: its crops are {unlabeled.room} px and the labelled ones {labeled.room} px; cut both with the same size.')
+            raise UserError(f'unlabeled: its crops are {unlabeled.room} px and the labelled ones {labeled.room} px; '
+                            'cut both with the same size.')
 
     @property
     def _second(self)->bool: return self.unlabeled is not None and self.batch[1] > 0
 
     def at(self,
         step:int,
-    )->tuple[dict,dict]:  # x = {labeled (B,3,Hr,Wr) u8, unlabeled (Bu,3,Hr,Wr) u8}, y = {xy (B,K,2) roomy px, vis (B,K)} of the labelled ones
+    )->tuple[dict,dict]:  # x = {labeled, unlabeled (B,3,Hr,Wr) u8}, y = {xy (B,K,2) px, vis (B,K)} of the labelled
         "Batch number `step`; without a second stream x has no 'unlabeled'"
         known = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0))
         x, y = dict(labeled=known['image']), dict(xy=known['xy'], vis=known['vis'])
-        if self._second: x['unlabeled'] = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1))['image']
+        if self._second:
+            x['unlabeled'] = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1))['image']
         return x, y
 
     __getitem__ = at
@@ -146,8 +159,9 @@ class Streams(torch.utils.data.Dataset):
         order = range(self.start, self.steps)
         if not self.num_workers: yield from map(self.at, order)
         else:
-            own = torch.Generator().manual_seed(self.seed)   # else it would draw from everybody's
-            yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers, collate_fn=_as_is, generator=own)
+            own = torch.Generator().manual_seed(self.seed)   # else it would advance everybody's
+            yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers,
+                                                   collate_fn=_as_is, generator=own)
 
     def from_step(self,
         step:int,  # how many steps are done

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..skeletons import COCO17, KNOWN, Skeleton, spelled
 from .core import Note, People, joint_box
 from .coco import read_json
@@ -42,11 +42,11 @@ def read_results(
         good = isinstance(keys, list) and keys and len(keys) % 3 == 0 and all(isinstance(v, (int, float))
             and math.isfinite(v) for v in keys)
         if not good or K not in (None, len(keys)//3): raise UserError(f'{path}: entry {i} has "keypoints" '
-                                                                      f'{told(keys)}; it should be x, y and a score '
+                                                                      f'{value_text(keys)}; it should be x, y and a score '
                                                                       f'of each joint, as many in every entry.')
         K, id = len(keys)//3, o.get('image_id')
         name = o.get('file_name') or (names or {}).get(id) or (f'{id:012d}.jpg' if isinstance(id, int) else None)
-        if not isinstance(name, str): raise UserError(f'{path}: entry {i} has "image_id" {told(id)} and no '
+        if not isinstance(name, str): raise UserError(f'{path}: entry {i} has "image_id" {value_text(id)} and no '
                                                       f'"file_name"; name its picture.')
         keys = np.array(keys, dtype=np.float64).reshape(-1, 3)
         out.append(dict(image=files.setdefault(name, len(files)), xy=keys[:,:2], vis=np.full(K, 2), score=keys[:,2],

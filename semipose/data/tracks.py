@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..files import whole
 from ..skeletons import COCO17, Skeleton
 from .core import FILL, CachedCrops, Crops, People, cut, read_picture
@@ -217,7 +217,7 @@ def read_clip_boxes(
             if im is None:
                 raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; '
                                 'add the picture or remove the annotation.')
-            if a.get('iscrowd', 0) != 1: add(a, str(im.get('video', im.get('file_name'))), im.get('frame'), f'annotation {told(a.get("id", i+1))}')
+            if a.get('iscrowd', 0) != 1: add(a, str(im.get('video', im.get('file_name'))), im.get('frame'), f'annotation {value_text(a.get("id", i+1))}')
     elif isinstance(d, list):
         for i, o in enumerate(d):
             if not isinstance(o, dict) or not isinstance(o.get('file_name'), str):
@@ -227,9 +227,9 @@ def read_clip_boxes(
         for name, v in d.items():
             for frame, boxes in (v.items() if isinstance(v, dict) else [(None, v)]):
                 if not isinstance(boxes, list) or frame is not None and not str(frame).isdigit():
-                    raise UserError(f'{path}: the entry "{name}" is {told(v)}; {_BOXES}.')
+                    raise UserError(f'{path}: the entry "{name}" is {value_text(v)}; {_BOXES}.')
                 for b in [boxes] if boxes and not isinstance(boxes[0], list) else boxes: add(dict(bbox=b), name, None if frame is None else int(frame), f'"{name}"')
-    else: raise UserError(f'{path}: it holds {told(d)}; {_BOXES}.')
+    else: raise UserError(f'{path}: it holds {value_text(d)}; {_BOXES}.')
     if not out:
         first = f' (its first is "{lost[0]}", the first clip is "{names[0]}")' if lost else ''
         raise UserError(f'{path}: none of its boxes is in a clip that was given{first}; check the names.')

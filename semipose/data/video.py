@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError, told
+from ..errors import UserError, value_text
 from ..files import whole
 from .core import read_picture
 from .pictures import PICTURES
@@ -180,7 +180,7 @@ def _decoded(path, every, done, note):
             if n % every == 0 and n not in done: yield Frame(n, at, picture())
     except Exception as e:  # every package has errors of its own
         of = f' of {head.frames:,} announced' if head.frames else ''
-        why = str(e) if isinstance(e, UserError) else told(str(e) or type(e).__name__)
+        why = str(e) if isinstance(e, UserError) else value_text(str(e) or type(e).__name__)
         raise UserError(f'{path}: this video cannot be read after {head.read:,}{of} frames ({why}); '
                         'convert it, or give its frames as pictures.') from None
     if not head.read: raise UserError(f'{path}: there is not one frame in this video; is it complete?')

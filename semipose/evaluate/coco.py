@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import UserError, remark, told
+from ..errors import UserError, remark, value_text
 from ..skeletons import COCO17, Skeleton
 from ..geometry import crop_matrix, invert, move
 from ..metrics import oks
@@ -204,11 +204,11 @@ def _refuse(at:str, r:dict, field:str, joints:int):
     if n is None: good = whole(v) if field.endswith('_id') else v in (0, 1) if field == 'iscrowd' else number(v)
     else: good = listed and len(v) == n and all(map(number, v))
     if good: return
-    if n is None or not listed: odd = f'"{field}" {told(v)}'
+    if n is None or not listed: odd = f'"{field}" {value_text(v)}'
     elif len(v) != n: odd = f'{len(v)} numbers in "{field}"'
     else:
         i = next(i for i, c in enumerate(v) if not number(c))
-        odd = f'{told(v[i])} in "{field}"' + f' (joint {i//3 + 1})'*(field == 'keypoints')
+        odd = f'{value_text(v[i])} in "{field}"' + f' (joint {i//3 + 1})'*(field == 'keypoints')
     raise UserError(f'{at} has {odd}; it should be {needs}.')
 
 
@@ -281,9 +281,9 @@ def _of_people(people:People, results:list[dict], category:int|None)->list[dict]
     check_results(results, len(people.skeleton))
     ids = sorted({r['category_id'] for r in results})
     if category is None and len(ids) > 1:
-        raise UserError(f'results: "category_id" is {told(ids)[1:-1]}; say with category= which of them the people are.')
+        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}; say with category= which of them the people are.')
     if category is not None and ids and category not in ids:
-        raise UserError(f'results: "category_id" is {told(ids)[1:-1]}, and none is {category}, which was asked for.')
+        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}, and none is {category}, which was asked for.')
     mine = [r for r in results if category is None or r['category_id'] == category]
     return mine if ids == [1] else [dict(r, category_id=1) for r in mine]
 
@@ -357,7 +357,7 @@ def _lists(path)->dict:
     for key in ('images', 'categories'):
         for o in d[key]:
             if not isinstance(o.get('id'), Integral) or isinstance(o['id'], bool):
-                raise UserError(f'{path}: an "id" in "{key}" is {told(o.get("id"))}; give it a whole number.')
+                raise UserError(f'{path}: an "id" in "{key}" is {value_text(o.get("id"))}; give it a whole number.')
     return d
 
 def _with_joints(path, d:dict)->list[dict]:
@@ -366,7 +366,7 @@ def _with_joints(path, d:dict)->list[dict]:
     if not cats: raise UserError(f'{path}: "categories" is empty; it should name the joints of a person ("keypoints").')
     odd = next((c for c in cats if c.get('keypoints') != cats[0].get('keypoints')), None)
     if odd is not None:
-        raise UserError(f'{path}: the categories {told(cats[0].get("name"))} and {told(odd.get("name"))} have different '
+        raise UserError(f'{path}: the categories {value_text(cats[0].get("name"))} and {value_text(odd.get("name"))} have different '
                         'joints ("keypoints"); keep one of them.')
     return cats
 
@@ -375,8 +375,8 @@ def _which(path, a:dict, d:dict, cats:list[dict])->int:
     c = cats[0]['id'] if a.get('category_id') is None and len(cats) == 1 else a.get('category_id')
     known = [o['id'] for o in d['categories']]
     if c in known and not isinstance(c, bool): return c
-    raise UserError(f'{path}: annotation {told(a.get("id"))} has "category_id" {told(c)}, and "categories" has '
-                    f'{told(known)}; name one of these.')
+    raise UserError(f'{path}: annotation {value_text(a.get("id"))} has "category_id" {value_text(c)}, and "categories" has '
+                    f'{value_text(known)}; name one of these.')
 
 
 # %% ../../nbs/51_evaluate.coco.ipynb #e07b92ac
@@ -405,7 +405,7 @@ def _sigmas(path, category:dict, K:int):
 
 def _annotation(path, i:int, a:dict, category:int, K:int, pictures:set)->dict:
     "One person with every field that pycocotools reads, numbered from 1: it takes id 0 for nobody"
-    at = f'{path}: annotation {told(a.get("id"))}'
+    at = f'{path}: annotation {value_text(a.get("id"))}'
     optional = [f for f in ('area', 'iscrowd') if a.get(f) is not None]
     for field in ('image_id', 'keypoints', 'bbox', *optional): _refuse(at, a, field, K)
     if a['image_id'] not in pictures:
@@ -441,8 +441,8 @@ def coco_eval_files(
     truth, sigmas = _read_truth(gt, sigmas)
     results, mine = read_json(dt), {c['id']: c.get('name') for c in truth['categories']}
     check_results(results, len(sigmas), dt)
-    others = told(sorted({r['category_id'] for r in results} - set(mine)))[1:-1]
-    named = ', '.join(f'{told(name)} is category {i}' for i, name in list(mine.items())[:3])
+    others = value_text(sorted({r['category_id'] for r in results} - set(mine)))[1:-1]
+    named = ', '.join(f'{value_text(name)} is category {i}' for i, name in list(mine.items())[:3])
     left = sum(r['category_id'] not in mine for r in results)
     if left and left == len(results):
         raise UserError(f'{dt}: "category_id" is {others}, and in {gt} {named}; write that number into the results '
