@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move, spline_at
 from .codecs import bounded, renamed
-from .views import Draw
+from .views import Sample
 
 # %% auto #0
 __all__ = ['LEAST', 'LIMIT', 'APART', 'dis', 'aligned', 'Flows', 'flow_stride', 'flows', 'sample', 'pixels', 'whole_way', 'chain',
@@ -202,8 +202,8 @@ def trust(
 def places(
     size:tuple[int,int],    # (h,w) of the heatmap
     unit,                   # crop px per heatmap px: one number, or (across, down)
-    src:Draw,               # the view of the first crop, in which the heatmap is
-    dst:Draw,               # the view of the second crop
+    src:Sample,               # the view of the first crop, in which the heatmap is
+    dst:Sample,               # the view of the second crop
     back:Tensor,            # (B,2,h',w') motion from the second crop to the first, roomy px
     stride:float,           # of that grid
 )->tuple[Tensor,Tensor]:    # (B,h,w,2) in the first view, crop px; (B,h,w,2) in the second crop, roomy px
@@ -214,8 +214,8 @@ def places(
 
 def carry_along(
     heat:Tensor,             # (B,K,h,w) heatmaps of a view of the first crop
-    src:Draw,                # that view
-    dst:Draw,                # the view of the second crop
+    src:Sample,                # that view
+    dst:Sample,                # the view of the second crop
     back:Tensor,             # (B,2,h',w') motion from the second crop to the first, roomy px
     stride:float,            # of that grid
     codec,                   # what the heatmaps mean; UserError for one with offsets: use `redraw`
@@ -241,7 +241,7 @@ def trust_along(
     sure:Tensor,             # (B,h',w') of `trust(back, there)`: at the second crop's pixels
     size:tuple[int,int],     # (h,w) of the heatmap
     codec,
-    dst:Draw,                # the view of the second crop
+    dst:Sample,                # the view of the second crop
     stride:float,
 )->Tensor:                   # (B,h,w) in [0,1]
     "The trust in each pixel of a carried heatmap"
@@ -250,7 +250,7 @@ def trust_along(
 
 def carry_joints(
     xy:Tensor,               # (B,K,2) joints in a view of the first crop, crop px
-    src:Draw, dst:Draw,      # that view, and the view of the second crop
+    src:Sample, dst:Sample,      # that view, and the view of the second crop
     there:Tensor,            # (B,2,h',w') motion from the first crop to the second, roomy px
     stride:float,
     flip_index,              # K ints, each joint's mirror partner
@@ -260,7 +260,7 @@ def carry_joints(
 
 def redraw(
     heat:Tensor,             # (B,K*planes,h,w) heatmaps of a view of the first crop
-    src:Draw, dst:Draw, there:Tensor, stride:float, codec, flip_index,   # as `carry_joints`
+    src:Sample, dst:Sample, there:Tensor, stride:float, codec, flip_index,   # as `carry_joints`
 )->tuple[Tensor,Tensor]:     # (B,K*planes,h,w) a clean bump for every joint, as high as it was; (B,K) weight
     "Carry heatmaps by their joints: the place goes along, the shape is encoded again"
     xy, score = codec.decode(heat)

@@ -16,7 +16,7 @@ from fastai.imports import patch
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
-from .views import A30, View, Draw, hide, plain, unmirrored, render, carry, joints_in
+from .views import A30, View, Sample, hide, plain, unmirrored, render, carry, joints_in
 from .predict import evaluating
 from .losses import deep, Terms
 
@@ -255,7 +255,7 @@ class Sampler:
     def __call__(self,
         view:View,              # which view
         joints=None,            # for views that hide joints: (xy (B,K,2) roomy px, weight (K,)); or K, to hide later
-    )->Draw:
+    )->Sample:
         if not view.base: return self.allowed(view).sample(self.base, self.size, joints, self.generator)
         if view.steps == A30.steps and not self.base_taken:
             self.base_taken = True
@@ -264,7 +264,7 @@ class Sampler:
     def together(self,
         views:tuple,            # Views that continue the base; their last step is the same, and the only one that moves
         joints=None,            # as above
-    )->list[Draw]:
+    )->list[Sample]:
         "Several views that differ in what they hide, all turned by the same sample of their last step"
         views = [self.allowed(v) for v in views]
         end = views[0].steps[-1](self.base, self.size, joints, self.generator)
@@ -355,7 +355,7 @@ class Crops:
 # %% ../nbs/41_teaching.ipynb #87afb3df
 @patch
 def labels(self:Crops,
-    known:list,     # of Draw: the labelled views
+    known:list,     # of Sample: the labelled views
     y:dict,         # xy (B,K,2) roomy px, vis (B,K)
     nets,           # the networks: those that answer coarse to fine say how wide their targets are
 )->dict:            # target (B,K,h,w), weight (B,K); levels: {i: (targets, shares)} of networks with several answers
@@ -374,8 +374,8 @@ def labels(self:Crops,
 def target(self:Crops,
     heat:Tensor,                # (B,K,h,w) what is taught, in the frame of the easy view
     forward:TeacherForward,     # whom a weight may ask
-    easy:Draw,                  # the teacher's (first) view
-    hard:Draw,                  # the student's
+    easy:Sample,                  # the teacher's (first) view
+    hard:Sample,                  # the student's
 )->tuple[Tensor,Tensor]:        # (B,K,h,w); what counts: (K,), (B,K) or (B,K,h,w)
     "Carry or encode: what a student should answer, in its own frame"
     m, codec, flip, joints = self.method, self.codec, easy.flip ^ hard.flip, self.joints(heat.device)
@@ -413,9 +413,9 @@ def times(
 # %% ../nbs/41_teaching.ipynb #f4fc646f
 class Made(NamedTuple):
     "What a step made on its way, to look at"
-    known:list              # of Draw: the labelled views
-    easy:list               # of Draw: the teachers' views
-    hard:list               # per network a list of Draw: the students' views
+    known:list              # of Sample: the labelled views
+    easy:list               # of Sample: the teachers' views
+    hard:list               # per network a list of Sample: the students' views
     shown:dict              # pictures: labeled; student, per network and view; teacher, where it is pulled as well
     forward:TeacherForward  # the teachers' answers
     answers:dict            # heatmaps, named as in `shown`

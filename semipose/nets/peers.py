@@ -100,10 +100,10 @@ class Peers(nn.Module):
         "`peers(i, x)` asks network i; `peers(x)` asks every network and gives a list; a dict is a lesson; a function is given the peers"
         if len(args) == 2: return self.answer(*args, **kw)
         if callable(args[0]): return args[0](self)
-        if isinstance(args[0], dict): return self.lesson(*args, **kw)
+        if isinstance(args[0], dict): return self.forward_named(*args, **kw)
         return [self.answer(i, *args, **kw) for i in range(len(self))]
 
-    def lesson(self,
+    def forward_named(self,
         x:dict,         # name -> (B,3,H,W) for every network, or one list of such batches per network
         joined=None,    # override self.joined for this call
     )->dict:     # name -> one answer per network: (B,K,h,w), or a list of them (a network that answers coarse to fine has its list in place of each)
