@@ -17,7 +17,7 @@ from .files import make_folder, only_writer
 from .skeletons import Skeleton
 from .data.coco import write_json
 from .data.streams import Streams
-from .loop import Restore, fit, learner, save_state, save_weights
+from .loop import Restore, Training, fit, learner, save_state, save_weights
 from .methods import kinds, method as find_method, title
 from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
@@ -273,8 +273,8 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
     stream = Streams(labeled, unlabeled, p.batch, recipe.steps, recipe.seed, 0, ahead)
     more = [keeper.watch, bar, *([old] if old else []), *([cbs] if isinstance(cbs, Callback) else cbs)]
     with StopAfterStep() as stop:
-        learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, recipe.every, recipe.lr, p.lam,
-                        p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop])
+        how = Training(recipe.every, recipe.lr, p.lam, p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first)
+        learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, how, [*more, stop])
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
             if stop.asked: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
