@@ -22,7 +22,7 @@ from semipose.collapse import Boundary, directions, film, frozen, limits
 from semipose.data.coco import write_json
 from semipose.data.streams import Streams
 from semipose.data.synth import DIFFICULTIES, write_synth
-from semipose.loop import fit, learner
+from semipose.loop import Training, fit, learner
 from semipose.methods import METHODS
 from semipose.protocols import protocol
 from semipose.run import codec_of, peers_of, prepare, revision, versions
@@ -47,7 +47,8 @@ def people_once(seed, steps, every):
     codec = codec_of(p, start.stride)
     stream = partial(Streams, data.labeled, data.unlabeled, p.batch, seed=seed)
     parts = codec, p.size, data.skeleton, data.supervised
-    fit(learner(start, METHODS['supervised'], stream(steps=p.start_steps), *parts, p.start_every, p.start_lr, p.lam, p.optimiser, p.wd, seed), p.start_steps, p.schedule)
+    how = Training(p.start_every, p.start_lr, p.lam, p.optimiser, p.wd, seed)
+    fit(learner(start, METHODS['supervised'], stream(steps=p.start_steps), *parts, how), p.start_steps, p.schedule)
     look = data.unlabeled.batch(np.arange(p.batch[1]))
     rows = []
     for name in ('naive', 'posecons'):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .errors import UserError
 from .geometry import flip_joints, invert, move
 from .codecs import peaks, response
-from .views import Draw, carry, joints_in
+from .views import Sample, carry, joints_in
 from .losses import mse
 from .motion import assemble, carry_along, flow_stride, follow, redraw, sample, trust, trust_along
 from .teaching import Along, Term, Way
@@ -108,7 +108,7 @@ class Gathered(Motion):
     def carry(self, heat, easy, hard, codec, flip_index, mode):
         return carry(self.own(heat), easy, hard, codec, flip_index, mode)
 
-def several(draw:Draw, n:int)->Draw:
+def several(draw:Sample, n:int)->Sample:
     "The same view of n frames"
     if draw.holes: raise ValueError('Frames teach frames under teacher views that hide nothing.')
     colors = tuple((which.repeat(n), strength.repeat(n)) for which, strength in draw.colors)

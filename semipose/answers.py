@@ -64,7 +64,7 @@ def answers_of(
     split:str='val',        # which part of it: 'val', 'train', or 'test' as `people_for_test`
     weights:str='last',     # 'last' or 'best'
     flip:bool=False,        # average with the mirror image
-    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
+    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.view_mean`
     device='auto',
     progress:bool=True,
 )->Answers:                 # UserError if it is not a run, or the joints have no names in common

@@ -154,7 +154,7 @@ def submit(
     out=None,               # folder for one results file a network and one of the ensemble; None: nothing is written
     weights:str='last',     # 'last' or 'best'
     flip:bool=False,        # average with the mirror image
-    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.seen`
+    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.view_mean`
     min_score:float=0.,     # boxes of which the detector was less sure are left out
     nms:float|None=.9,      # OKS over which the less sure of two goes; None: all stay
     device='auto',

@@ -17,7 +17,7 @@ from .codecs import argmax
 from .geometry import compose, flip_joints, invert, move, window
 from .metrics import oks, pck, torso
 from .draw import PALETTE, Picture
-from .views import (A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude,
+from .views import (A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Sample, JointCutout, JointOcclude,
                             RandAugment, View, Zoom, abbreviated, as_view, unmirrored, plain, render)
 from .predict import as_list, decode, look, map_back, mean_heat
 from .methods import A90, METHODS, NOTHING
@@ -82,7 +82,7 @@ def all_views()->tuple:
 # %% ../nbs/61_easiness.ipynb #aa833ae2
 def home(
     xy:Tensor,              # (B,K,2) joints read in a view, crop px
-    draw:Draw,              # the view
+    draw:Sample,              # the view
     size:tuple[int,int],    # crop (H,W), px
     flip_index,             # K ints, `Skeleton.flip_index`
 )->Tensor:                  # (B,K,2) plain crop px
@@ -91,7 +91,7 @@ def home(
 
 def in_sight(
     xy:Tensor,              # (B,K,2) true joints, roomy px
-    draw:Draw,              # the view
+    draw:Sample,              # the view
     size:tuple[int,int],    # crop (H,W), px
 )->Tensor:                  # (B,K) bool
     "Is the joint inside the view and under none of its boxes?"

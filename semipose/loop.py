@@ -5,11 +5,12 @@
 # %% ../nbs/46_loop.ipynb #d0cb19be
 from __future__ import annotations
 import json, random
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from torch import nn
+from torch import nn, Tensor
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import Learner
@@ -20,15 +21,16 @@ from .files import whole
 from .teaching import Method, Teaching, given
 
 # %% auto #0
-__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Intervals', 'Loaders', 'Mixed', 'learner', 'sentence_of', 'fit',
-           'save_weights', 'save_tensors', 'load_tensors', 'load_weights', 'save_state', 'Restore']
+__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Intervals', 'Loaders', 'Mixed', 'Training', 'learner', 'sentence_of', 'fit',
+           'save_tensors', 'save_weights', 'load_tensors', 'load_weights', 'save_state', 'restore_moments',
+           'restore_random', 'Restore']
 
 # %% ../nbs/46_loop.ipynb #a56b0002
 class Intervals:
-    "Hand a stream of batches to fastai in stretches of `every` steps: each pass goes on where the last one ended"
+    "Hand a stream to fastai in intervals of `every` steps: each pass goes on where the last one ended"
     def __init__(self,
         stream,             # from_step(k) -> iterable of (x, y) batches, see data.streams
-        every:int,          # steps between two measurements
+        every:int,          # steps between two evaluations
         start:int=0,        # first step
     ): self.stream, self.every, self.start, self.it = stream, every, start, None
     def __len__(self): return self.every
@@ -36,6 +38,7 @@ class Intervals:
         if self.it is None: self.it = iter(self.stream.from_step(self.start))
         for _ in range(self.every): yield next(self.it)
 
+# %% ../nbs/46_loop.ipynb #4ba65ced
 class Loaders:
     "What fastai wants of its DataLoaders: a training stream, nothing to validate on (Watch measures), a device"
     n_inp, path = 1, Path('.')
@@ -56,42 +59,55 @@ OPTIMISERS = dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)
 class Mixed(MixedPrecision):
     "fastai's, but autocast is left however a step ends: as long as it lasts, torch keeps its casts of the weights"
     entered = False
-    def before_batch(self): super().before_batch(); self.entered = True
+    def before_batch(self):
+        super().before_batch()
+        self.entered = True
+
     def leave(self):
-        if self.entered: super().after_loss(); self.entered = False
-    after_loss = after_batch = after_epoch = leave   # a step that is cancelled comes to a later one alone
-    def after_fit(self): self.leave(); super().after_fit()
+        "A step that is cancelled comes to a later event alone"
+        if self.entered: super().after_loss()
+        self.entered = False
+    after_loss = after_batch = after_epoch = leave
+
+    def after_fit(self):
+        self.leave()
+        super().after_fit()
 
 # %% ../nbs/46_loop.ipynb #a1ba3ecb
+@dataclass(frozen=True)
+class Training:
+    "The numbers of a training: how long, how fast, and on what"
+    every:int = 100          # steps between two evaluations
+    lr:float = 1e-3          # largest learning rate
+    lam:float = 1.           # weight of the unlabelled loss
+    optimiser:str = 'adam'   # 'adam' (published) or 'adamw'
+    wd:float = 0.            # weight decay
+    seed:int = 0             # of the views
+    device:str = 'cpu'       # 'cpu', 'cuda', ...
+    amp:bool = False         # mixed precision
+    start:int = 0            # first step
+
 def learner(
     peers:nn.Module,            # nets.peers.Peers
-    method:Method,              # one line of the table
+    method:Method,              # a row of METHODS
     stream,                     # data.streams.Streams
     codec,                      # joints <-> heatmaps
     size:tuple[int,int],        # crop (H,W), px
     skeleton,                   # of the labels
     supervised,                 # (K,) 0 or 1: joints that some label supervises
-    every:int=100,              # steps between two measurements
-    lr:float=1e-3,              # largest learning rate
-    lam:float=1.,               # weight of the unlabelled loss
-    optimiser:str='adam',       # 'adam' (published) or 'adamw'
-    wd:float=0.,                # weight decay
-    seed:int=0,                 # of the views
-    device='cpu',               # 'cpu', 'cuda', ...
-    amp:bool=False,             # mixed precision
-    start:int=0,                # first step
+    how:Training=Training(),    # its numbers
     cbs=(),                     # more callbacks, e.g. Watch
     poses=None,                 # the labelled poses, for methods whose terms learn from all of them, see `Crops`
 )->Learner:                     # learn.teaching is the Teaching callback
     "Everything that trains, in one fastai Learner"
-    peers.to(device, memory_format=torch.channels_last)
-    train = Intervals(stream, every, start)
-    teach = Teaching(method, codec, size, skeleton, supervised, seed=seed, step=start, lam=lam,
-                     poses=poses)
-    learn = Learner(Loaders(train, device), peers, loss_func=given, lr=lr, train_bn=False, wd_bn_bias=True,
-                    opt_func=partial(OptimWrapper, opt=OPTIMISERS[optimiser], weight_decay=wd), default_cbs=False,
-                    cbs=[TrainEvalCallback(), teach, *([Mixed()] if amp else []), *cbs])
-    learn.every, learn.teaching = every, teach
+    peers.to(how.device, memory_format=torch.channels_last)
+    train = Intervals(stream, how.every, how.start)
+    teach = Teaching(method, codec, size, skeleton, supervised, seed=how.seed, step=how.start, lam=how.lam, poses=poses)
+    adam = partial(OptimWrapper, opt=OPTIMISERS[how.optimiser], weight_decay=how.wd)
+    learn = Learner(Loaders(train, how.device), peers, loss_func=given, lr=how.lr, train_bn=False, wd_bn_bias=True,
+                    opt_func=adam, default_cbs=False,
+                    cbs=[TrainEvalCallback(), teach, *([Mixed()] if how.amp else []), *cbs])
+    learn.every, learn.teaching = how.every, teach
     return learn
 
 # %% ../nbs/46_loop.ipynb #38601712
@@ -102,21 +118,22 @@ def sentence_of(
     text = str(e).rsplit('\n\t', 1)[-1]
     return text.strip().splitlines()[-1].partition(': ')[2] if 'Original Traceback' in text else text
 
+# %% ../nbs/46_loop.ipynb #1a6471ae
 def fit(
-    learn:Learner,              # from learner()
-    steps:int,                  # optimiser steps in all; a whole number of stretches
+    learn:Learner,              # of `learner`
+    steps:int,                  # optimiser steps in all; a whole number of intervals
     schedule:str='onecycle',    # a name in SCHEDULES
     milestones:tuple=MILESTONES,  # shares of the steps at which 'milestones' lets the learning rate fall to a tenth
 )->Learner:
     "Train until so many steps are done; a learner that starts at a later step does the rest"
     every, step = learn.every, learn.teaching.step
     if steps % every:
-        raise UserError(f'{steps} steps are not a whole number of stretches of {every}: '
+        raise UserError(f'{steps} steps are not a whole number of evaluation intervals of {every}: '
                         f'choose steps that {every} divides.')
     done, rest = divmod(step, every)
     if rest:
         raise UserError(f'A run cannot be taken up at step {step}: '
-                        f'it stops and starts between stretches of {every} steps.')
+                        f'it stops and starts between evaluation intervals of {every} steps.')
     schedule = ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})
     try: learn.fit(steps//every, cbs=[schedule], start_epoch=done)
     except UserError as e: raise UserError(sentence_of(e)) from None
@@ -126,14 +143,6 @@ def fit(
     return learn
 
 # %% ../nbs/46_loop.ipynb #6353a0d0
-def save_weights(
-    model:nn.Module,        # any module
-    path,                   # *.safetensors
-    note:dict|None=None,    # short facts kept in the file's header
-)->Path:
-    "Write a module's state; the old file is replaced only when the new one is whole"
-    return save_tensors(path, model.state_dict(), note)
-
 def save_tensors(
     path,                   # *.safetensors
     tensors:dict,           # name -> tensor, on any device
@@ -146,6 +155,14 @@ def save_tensors(
         part.write_bytes(save(plain, metadata={k: json.dumps(v) for k,v in (note or {}).items()}))
     return Path(path)
 
+def save_weights(
+    model:nn.Module,        # any module
+    path,                   # *.safetensors
+    note:dict|None=None,    # short facts kept in the file's header
+)->Path:
+    "Write a module's state; the old file is replaced only when the new one is whole"
+    return save_tensors(path, model.state_dict(), note)
+
 # %% ../nbs/46_loop.ipynb #b2c8b674
 def load_tensors(
     path,                       # *.safetensors
@@ -154,7 +171,7 @@ def load_tensors(
     from safetensors import safe_open, SafetensorError
     if not Path(path).is_file():
         raise UserError(f'There is no weights file {path}: '
-                        'give a run folder that has finished at least one stretch of training.')
+                        'give a run folder that has finished at least one evaluation interval.')
     try:
         if any('\ud800' <= c <= '\udfff' for c in str(path)): return _tensors_in(Path(path).read_bytes())
         with safe_open(str(path), framework='pt') as f:
@@ -186,7 +203,7 @@ def load_weights(
 
 # %% ../nbs/46_loop.ipynb #49299ecf
 def save_state(
-    learn:Learner,          # between two stretches
+    learn:Learner,          # between two evaluation intervals
     path,                   # *.safetensors
     note:dict|None=None,    # what else should come back
     **extra,                # more tensors, by name
@@ -200,12 +217,38 @@ def save_state(
     tensors['random.torch'] = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ()
     tensors.update({f'random.cuda.{i}': v for i,v in enumerate(cuda)})
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  whoever draws from it, draws on
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  whoever uses it goes on with it
     state = dict(step=learn.teaching.step, python=random.getstate(), numpy=[kind, keys.tolist(), *rest])
     if getattr(learn, 'scaler', None): state['scaler'] = learn.scaler.state_dict()
     return save_tensors(path, tensors | {f'extra.{k}': v for k,v in extra.items()}, dict(state=state, note=note or {}))
 
 # %% ../nbs/46_loop.ipynb #bd63ddbe
+def restore_moments(
+    opt:torch.optim.Optimizer,
+    moments:dict,               # 'number of the parameter.name' -> tensor
+)->None:
+    "The optimiser's memory, where its parameters lie; the counter of steps stays where torch keeps it"
+    params = [p for group in opt.param_groups for p in group['params']]
+    for name, v in moments.items():
+        i, k = name.split('.', 1)
+        p = params[int(i)]
+        opt.state[p][k] = torch.empty_like(p, requires_grad=False).copy_(v) if k != 'step' else v
+
+def restore_random(
+    state:dict,          # of `save_state`: python, numpy
+    cpu:Tensor,          # torch's state
+    cuda:dict,           # number of the device -> its state
+)->None:
+    "Every generator goes on where it was"
+    torch.set_rng_state(cpu)
+    if cuda and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda):
+        torch.cuda.set_rng_state_all([cuda[str(i)] for i in range(len(cuda))])
+    version, keys, gauss = state['python']
+    random.setstate((version, tuple(keys), gauss))
+    kind, keys, *rest = state['numpy']
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+
+# %% ../nbs/46_loop.ipynb #4d4aa68a
 class Restore(Callback):
     "Put a saved state back once fastai has built what it belongs to"
     order = MixedPrecision.order + 1   # after it, since it makes the gradient scaler; before Watch, which measures
@@ -215,6 +258,7 @@ class Restore(Callback):
             raise UserError(f'{path} is not the state of a run: remove it, and the run starts from the beginning.')
         self.state, self.note = note['state'], note['note']
         self.step, self.extra = self.state['step'], self.part('extra')
+
     def part(self, name)->dict:
         "Its tensors, by the rest of their names"
         return {k[len(name)+1:]: v for k,v in self.tensors.items() if k.startswith(name + '.')}
@@ -225,23 +269,8 @@ class Restore(Callback):
         except RuntimeError:
             raise UserError(f'The state in {self.path} is of other networks: '
                             'take the run up with the settings in its recipe.json.') from None
-        torch_opt = self.opt.opt
-        params = [p for group in torch_opt.param_groups for p in group['params']]
-        for name, v in self.part('opt').items():
-            i, k = name.split('.', 1)
-            p = params[int(i)]   # the counter of steps stays where torch keeps it; moments lie as their parameter does
-            torch_opt.state[p][k] = torch.empty_like(p, requires_grad=False).copy_(v) if k != 'step' else v
+        restore_moments(self.opt.opt, self.part('opt'))
         if 'scaler' in self.state and hasattr(self.learn, 'scaler'):
             self.learn.scaler.load_state_dict(self.state['scaler'])
-        self.restore_random()
+        restore_random(self.state, self.tensors['random.torch'], self.part('random.cuda'))
         self.tensors, self.extra = {}, {}   # as large as the run itself
-    def restore_random(self):
-        "Every generator goes on where it was"
-        torch.set_rng_state(self.tensors['random.torch'])
-        cuda = self.part('random.cuda')
-        if cuda and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda):
-            torch.cuda.set_rng_state_all([cuda[str(i)] for i in range(len(cuda))])
-        version, keys, gauss = self.state['python']
-        random.setstate((version, tuple(keys), gauss))
-        kind, keys, *rest = self.state['numpy']
-        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move, spline_at
 from .codecs import bounded, renamed
-from .views import Draw
+from .views import Sample
 
 # %% auto #0
 __all__ = ['LEAST', 'LIMIT', 'APART', 'dis', 'aligned', 'Flows', 'flow_stride', 'flows', 'sample', 'pixels', 'whole_way', 'chain',
@@ -26,40 +26,34 @@ __all__ = ['LEAST', 'LIMIT', 'APART', 'dis', 'aligned', 'Flows', 'flow_stride', 
 # %% ../nbs/24_motion.ipynb #6e216c13
 LEAST = 96    # px, the smallest side that DIS is given
 
+def _opencv():
+    "OpenCV, which optical flow needs"
+    try: return importlib.import_module('cv2')
+    except ImportError: raise UserError('motion: optical flow needs OpenCV, which is not installed; '
+                                        'pip install "semipose[video]".') from None
+
 def dis(
     before:np.ndarray,    # (H,W) uint8 grey
     after:np.ndarray,     # (H,W) uint8 grey
-)->np.ndarray:            # (H,W,2) float32: before(p) is seen at p + flow(p) in `after`, px
+)->np.ndarray:            # (H,W,2) float32: before(p) is at p + flow(p) in `after`, px
     "Optical flow by dense inverse search; UserError where OpenCV is missing"
-    try: cv2 = importlib.import_module('cv2')
-    except ImportError:
-        raise UserError('motion: optical flow needs OpenCV, which is not installed; '
-                        'pip install "semipose[video]".') from None
-    H, W = before.shape
-    if pad := (max(LEAST - H, 0), max(LEAST - W, 0)) if min(H, W) < LEAST else None:
-        before, after = (
-            np.pad(a, ((pad[0] // 2, pad[0] - pad[0] // 2), (pad[1] // 2, pad[1] - pad[1] // 2)), 'edge')
-            for a in (before, after)
-        )
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
-        np.ascontiguousarray(before), np.ascontiguousarray(after), None
-    )
-    return flow[pad[0]//2:pad[0]//2+H, pad[1]//2:pad[1]//2+W] if pad else flow
+    cv2, (H, W) = _opencv(), before.shape
+    above, left = (max(LEAST - n, 0)//2 for n in (H, W))
+    border = [(above, max(LEAST - H, 0) - above), (left, max(LEAST - W, 0) - left)]
+    before, after = (np.ascontiguousarray(np.pad(a, border, 'edge')) for a in (before, after))
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(before, after, None)
+    return flow[above:above+H, left:left+W]
 
+# %% ../nbs/24_motion.ipynb #b8a46379
 def aligned(
     after:np.ndarray,     # (H,W) or (H,W,3) crop of the later frame
     A:np.ndarray,         # (3,3) px of the earlier crop -> px of this one, as the boxes moved
 )->np.ndarray:            # as it; what the earlier crop's window shows of the later frame
     "The later frame in the window of the earlier crop, so that a jumping box is no motion"
     if np.abs(A - np.eye(3)).max() < 1e-5: return after
-    cv2 = importlib.import_module('cv2')
-    return cv2.warpAffine(
-        after,
-        np.ascontiguousarray(A[:2], np.float64),
-        after.shape[1::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    cv2 = _opencv()
+    return cv2.warpAffine(after, np.ascontiguousarray(A[:2], np.float64), after.shape[1::-1],
+                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 # %% ../nbs/24_motion.ipynb #d77d0e8f
 class Flows(NamedTuple):
@@ -70,8 +64,29 @@ class Flows(NamedTuple):
     after:Tensor     # (N,) int64, the next of the same person; -1 none
     stride:int       # crop px from one value to the next
 
-def flow_stride(room:tuple[int,int])->int: return max(1, round(room[0]/96))   # px; roomy crops of 96 x 72 keep every pixel, of 384 x 288 each fourth
+def flow_stride(
+    room:tuple[int,int],   # (H,W) of roomy crops
+)->int:                    # px; crops of 96 x 72 keep every pixel, of 384 x 288 each fourth
+    "How far the values that are kept lie apart"
+    return max(1, round(room[0]/96))
 
+def _rest(a:np.ndarray, b:np.ndarray, flow:np.ndarray)->float:
+    """How different two colour crops (H,W,3) are after motion
+
+    The geometric mean of 1 - their correlation and of the colours' mean difference, of 40. Only the network's window
+    counts: beyond it is often nothing but the edge of the picture."""
+    cv2 = _opencv()
+    y, x = np.mgrid[:a.shape[0], :a.shape[1]].astype(np.float32)
+    moved = cv2.remap(np.ascontiguousarray(b), x + flow[...,0], y + flow[...,1], cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_REPLICATE)
+    h, w = a.shape[0]//6, a.shape[1]//6
+    a, moved = (v[h:-h, w:-w].astype(np.float32) for v in (a, moved))
+    far = np.abs(a - moved).mean()
+    a, moved = (v - v.mean() for v in (a.mean(-1), moved.mean(-1)))
+    like = (a*moved).mean()/max(float(np.sqrt((a*a).mean()*(moved*moved).mean())), 1e-6)
+    return float(min(1., math.sqrt(max(1 - like, 0)*far/40)))
+
+# %% ../nbs/24_motion.ipynb #3f237846
 def flows(
     image:Tensor,            # (N,3,Hr,Wr) uint8 roomy crops
     M:Tensor,                # (N,3,3) frame px -> px of these crops
@@ -96,27 +111,7 @@ def flows(
         rest[i] = max(_rest(a, aligned(b, A), f), _rest(b, aligned(a, np.linalg.inv(A)), g))
     rows = np.flatnonzero(np.asarray(after) >= 0)
     with ThreadPoolExecutor(workers or min(8, torch.get_num_threads())) as pool: list(pool.map(one, rows))
-    return Flows(
-        torch.from_numpy(there), torch.from_numpy(back), torch.from_numpy(rest), torch.as_tensor(after).long(), s
-    )
-
-
-def _rest(a:np.ndarray, b:np.ndarray, flow:np.ndarray)->float:
-    "How different two colour crops (H,W,3) are after motion: the geometric mean of 1 - their correlation and of the colours' mean difference, of 40"
-    cv2 = importlib.import_module('cv2')
-    y, x = np.mgrid[:a.shape[0], :a.shape[1]].astype(np.float32)
-    moved = cv2.remap(
-        np.ascontiguousarray(b), x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    h, w = (
-        a.shape[0] // 6,
-        a.shape[1] // 6,
-    )  # the network's window: beyond it is often nothing but the edge of the picture
-    a, moved = (v[h:-h, w:-w].astype(np.float32) for v in (a, moved))
-    far = np.abs(a - moved).mean()
-    a, moved = (v - v.mean() for v in (a.mean(-1), moved.mean(-1)))
-    like = (a*moved).mean()/max(float(np.sqrt((a*a).mean()*(moved*moved).mean())), 1e-6)
-    return float(min(1., math.sqrt(max(1 - like, 0)*far/40)))
+    return Flows(*map(torch.from_numpy, (there, back, rest)), torch.as_tensor(after).long(), s)
 
 # %% ../nbs/24_motion.ipynb #f76abf6d
 def sample(
@@ -127,10 +122,8 @@ def sample(
     "Bilinear values of a field at any places"
     H, W = field.shape[-2:]
     at = (xy.flatten(1, -2)/stride)*2/torch.tensor([max(W-1, 1), max(H-1, 1)], dtype=xy.dtype, device=xy.device) - 1
-    out = F.grid_sample(field, at.unsqueeze(1).to(field), mode='bilinear', padding_mode='border', align_corners=True)[
-        :, :, 0
-    ]
-    return out.transpose(1, 2).unflatten(1, xy.shape[1:-1])
+    out = F.grid_sample(field, at.unsqueeze(1).to(field), mode='bilinear', padding_mode='border', align_corners=True)
+    return out[:,:,0].transpose(1, 2).unflatten(1, xy.shape[1:-1])
 
 def pixels(
     size:tuple[int,int],   # (h,w) of the grid
@@ -141,6 +134,7 @@ def pixels(
     y, x = torch.meshgrid(*(torch.arange(n, device=device, dtype=torch.float32) for n in size), indexing='ij')
     return torch.stack([x, y], -1)*torch.tensor(step, device=device)
 
+# %% ../nbs/24_motion.ipynb #d536ce07
 def whole_way(
     flow:Tensor,      # (B,2,h,w) of `flows`, px of the first crop
     A:Tensor,         # (B,3,3) px of the first crop -> px of the second, as the boxes moved
@@ -195,7 +189,7 @@ def trust(
     stride:float,
     limit:float=LIMIT,             # share of the grid's height
     rest:Tensor|None=None,         # (B,) the largest `Flows.rest` on the way; None: not looked at
-)->Tensor:                         # (B,h,w) in [0,1], at the first crop's pixels; 0 for what goes beyond the second crop
+)->Tensor:                         # (B,h,w) in [0,1], at the first crop's pixels; 0 for what leaves the second crop
     "How far the motion of each pixel is to be believed"
     h, w = there.shape[-2:]
     most = limit*h*stride
@@ -208,20 +202,20 @@ def trust(
 def places(
     size:tuple[int,int],    # (h,w) of the heatmap
     unit,                   # crop px per heatmap px: one number, or (across, down)
-    src:Draw,               # the view of the first crop, in which the heatmap is
-    dst:Draw,               # the view of the second crop
+    src:Sample,               # the view of the first crop, in which the heatmap is
+    dst:Sample,               # the view of the second crop
     back:Tensor,            # (B,2,h',w') motion from the second crop to the first, roomy px
     stride:float,           # of that grid
-)->tuple[Tensor,Tensor]:    # (B,h,w,2) where each pixel of the second view's heatmap is in the first view, crop px; (B,h,w,2) in the second crop, roomy px
-    "From the second view back to the first"
+)->tuple[Tensor,Tensor]:    # (B,h,w,2) in the first view, crop px; (B,h,w,2) in the second crop, roomy px
+    "Where each pixel of the second view's heatmap is: from the second view back to the first"
     at = pixels(size, unit, back.device).expand(len(back), -1, -1, -1)
     q = move(at, invert(dst.M))
     return move(q + sample(back, q, stride), src.M), q
 
 def carry_along(
     heat:Tensor,             # (B,K,h,w) heatmaps of a view of the first crop
-    src:Draw,                # that view
-    dst:Draw,                # the view of the second crop
+    src:Sample,                # that view
+    dst:Sample,                # the view of the second crop
     back:Tensor,             # (B,2,h',w') motion from the second crop to the first, roomy px
     stride:float,            # of that grid
     codec,                   # what the heatmaps mean; UserError for one with offsets: use `redraw`
@@ -237,14 +231,17 @@ def carry_along(
     p = places((h, w), unit, src, dst, back, stride)[0]/torch.tensor(unit, device=heat.device)
     with torch.autocast(device_type=heat.device.type, enabled=False):
         if mode == 'spline': out = bounded(codec, spline_at(x, p[...,0].contiguous(), p[...,1].contiguous()), x)
-        else: out = F.grid_sample(x, p*2/torch.tensor([w-1, h-1], device=p.device) - 1, mode=mode, padding_mode='zeros', align_corners=True)
+        else:
+            at = p*2/torch.tensor([w-1, h-1], device=p.device) - 1
+            out = F.grid_sample(x, at, mode=mode, padding_mode='zeros', align_corners=True)
     return renamed(codec, out, src.flip ^ dst.flip, flip_index)
 
+# %% ../nbs/24_motion.ipynb #08bfe27e
 def trust_along(
     sure:Tensor,             # (B,h',w') of `trust(back, there)`: at the second crop's pixels
     size:tuple[int,int],     # (h,w) of the heatmap
     codec,
-    dst:Draw,                # the view of the second crop
+    dst:Sample,                # the view of the second crop
     stride:float,
 )->Tensor:                   # (B,h,w) in [0,1]
     "The trust in each pixel of a carried heatmap"
@@ -253,7 +250,7 @@ def trust_along(
 
 def carry_joints(
     xy:Tensor,               # (B,K,2) joints in a view of the first crop, crop px
-    src:Draw, dst:Draw,      # that view, and the view of the second crop
+    src:Sample, dst:Sample,      # that view, and the view of the second crop
     there:Tensor,            # (B,2,h',w') motion from the first crop to the second, roomy px
     stride:float,
     flip_index,              # K ints, each joint's mirror partner
@@ -263,9 +260,9 @@ def carry_joints(
 
 def redraw(
     heat:Tensor,             # (B,K*planes,h,w) heatmaps of a view of the first crop
-    src:Draw, dst:Draw, there:Tensor, stride:float, codec, flip_index,   # as `carry_joints`
+    src:Sample, dst:Sample, there:Tensor, stride:float, codec, flip_index,   # as `carry_joints`
 )->tuple[Tensor,Tensor]:     # (B,K*planes,h,w) a clean bump for every joint, as high as it was; (B,K) weight
-    "Carry heatmaps by their joints: the place goes along, the shape is drawn anew"
+    "Carry heatmaps by their joints: the place goes along, the shape is encoded again"
     xy, score = codec.decode(heat)
     h, w = heat.shape[-2:]
     xy = carry_joints(xy, src, dst, there, stride, flip_index)

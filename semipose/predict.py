@@ -16,8 +16,8 @@ from .geometry import affine, compose, invert, move, warp, window
 from .codecs import Gaussian, moved, renamed, response
 
 # %% auto #0
-__all__ = ['Prediction', 'as_list', 'evaluating', 'as_crops', 'heatmaps', 'reestimated', 'seen', 'look', 'mean_heat', 'decode',
-           'predict', 'map_back', 'predict_all']
+__all__ = ['Prediction', 'as_list', 'evaluating', 'as_crops', 'heatmaps', 'reestimated', 'view_mean', 'look', 'mean_heat',
+           'decode', 'predict', 'map_back', 'predict_all']
 
 # %% ../nbs/35_predict.ipynb #4dbdf3bc
 class Prediction(NamedTuple):
@@ -83,7 +83,7 @@ def reestimated(
     return nets
 
 # %% ../nbs/35_predict.ipynb #69fb8584
-def seen(
+def view_mean(
     net:nn.Module,         # maps (B,3,H,W) to (B,C,h,w): K heatmaps, or what the codec makes of K joints
     x:Tensor,              # (B,3,H,W) plain crops, RGB in [0,1]
     flip=None,             # (K,) `Skeleton.flip_index`: also look in the mirror and average
@@ -115,16 +115,16 @@ def look(
     nets,                           # a network, a list of them, or `Peers`
     crops:Tensor,                   # (B,3,H,W) plain crops, float RGB in [0,1] or uint8; roomy ones with `size`
     flip=None,                      # a skeleton or its `flip_index`: average with the mirror image
-    shift:bool=False,               # see `seen`
+    shift:bool=False,               # see `view_mean`
     size:tuple[int,int]|None=None,  # (H,W) of the plain crop, if `crops` are roomy
-    scales:Sequence[float]=(1.,),   # see `seen`
-    codec=None,                     # see `seen`
+    scales:Sequence[float]=(1.,),   # see `view_mean`
+    codec=None,                     # see `view_mean`
 )->list[Tensor]:                    # per network (B,C,h,w), float32
     "Each network's heatmaps, in evaluation mode and without gradient"
     nets, flip = as_list(nets), flip.in_mirror() if hasattr(flip, 'in_mirror') else flip
     with evaluating(*nets):
         where = [next((p.device for p in net.parameters()), crops.device) for net in nets]
-        return [seen(net, as_crops(crops, size, dev), flip, scales, shift, codec) for net,dev in zip(nets, where)]
+        return [view_mean(net, as_crops(crops, size, dev), flip, scales, shift, codec) for net,dev in zip(nets, where)]
 
 def mean_heat(heats:list[Tensor])->Tensor:
     "The ensemble's heatmap"
@@ -151,9 +151,9 @@ def predict(
     crops:Tensor,                   # (B,3,H,W) plain crops, float RGB in [0,1] or uint8; roomy ones with `size`
     codec,                          # reads heatmaps: one of `codecs.CODECS`
     flip=None,                      # a skeleton or its `flip_index`: average with the mirror image
-    shift:bool=False,               # see `seen`
+    shift:bool=False,               # see `view_mean`
     size:tuple[int,int]|None=None,  # (H,W) of the plain crop, if `crops` are roomy
-    scales:Sequence[float]=(1.,),   # see `seen`
+    scales:Sequence[float]=(1.,),   # see `view_mean`
 )->Prediction:                      # xy (B,K,2) crop px; score (B,K); heat (B,K,h,w)
     "Where the joints are in these crops"
     return decode(mean_heat(look(nets, crops, flip, shift, size, scales, codec)), codec, size or tuple(crops.shape[-2:]))

@@ -18,7 +18,7 @@ from .skeletons import Skeleton
 from .data.coco import write_json
 from .data.streams import Streams
 from .footage import FilmedStreams
-from .loop import Restore, fit, learner, save_state, save_weights
+from .loop import Restore, Training, fit, learner, save_state, save_weights
 from .methods import kinds, method as find_method, title
 from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
@@ -277,9 +277,9 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
     if m.asks: stream = FilmedStreams(stream, film_in(data, recipe.method), m.asks)
     more = [keeper.watch, bar, *([old] if old else []), *([cbs] if isinstance(cbs, Callback) else cbs)]
     with StopAfterStep() as stop:
-        learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, recipe.every, recipe.lr, p.lam,
-                        p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop],
-                        poses=(labeled.xy, labeled.vis) if m.terms else None)
+        how = Training(recipe.every, recipe.lr, p.lam, p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first)
+        poses = (labeled.xy, labeled.vis) if m.terms else None
+        learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, how, [*more, stop], poses)
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
             if stop.asked: raise KeyboardInterrupt from None    # processes that read ahead have heard it too

@@ -19,7 +19,7 @@ from .sheets import sheet, thumbnail
 from .skeletons import Skeleton
 from .data.core import People, read_picture
 from .data.coco import write_json
-from .predict import as_crops, as_list, decode, evaluating, map_back, seen
+from .predict import as_crops, as_list, decode, evaluating, map_back, view_mean
 
 # %% auto #0
 __all__ = ['LOST', 'HOW', 'Asked', 'answers', 'ask_all', 'k_center', 'k_cover', 'Suggestions', 'suggest', 'save_suggestions',
@@ -52,7 +52,7 @@ def answers(
             at = x.to(next((p.device for p in net.parameters()), x.device))
             for scale in scales:
                 for mirrored in (False, True)[:1 if flip is None else 2]:
-                    found = decode(seen(net, at.flip(-1) if mirrored else at, None, (scale,), codec=codec), codec, size)
+                    found = decode(view_mean(net, at.flip(-1) if mirrored else at, None, (scale,), codec=codec), codec, size)
                     xy, score = found.xy.cpu(), found.score.cpu()
                     if mirrored: xy, score = torch.stack([size[1]-1-xy[...,0], xy[...,1]], -1)[:,flip], score[:,flip]
                     out.append((xy, score))

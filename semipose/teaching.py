@@ -16,7 +16,7 @@ from fastai.imports import patch
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
-from .views import A30, View, Draw, hide, plain, unmirrored, render, carry, joints_in
+from .views import A30, View, Sample, hide, plain, unmirrored, render, carry, joints_in
 from .predict import evaluating
 from .losses import deep, Terms
 
@@ -179,7 +179,7 @@ class Along:
 
 class Way:
     "From the frames that teachers see to those that students see: a base class"
-    def draws(self, draws:list)->list: return draws         # of Draw: the students' easy views -> the teachers'
+    def draws(self, draws:list)->list: return draws         # of Sample: the students' easy views -> the teachers'
     def own(self, heat:Tensor)->Tensor: return heat         # answers to all frames -> to one for each student
     def joints(self,
         xy:Tensor,          # (R,K,2) joints that teachers found, roomy px of their frames
@@ -187,10 +187,10 @@ class Way:
         raise NotImplementedError(f'{type(self).__name__} does not say where joints go.')
     def carry(self,
         heat:Tensor,        # (R,K,h,w) of the teachers' easy view
-        easy:Draw, hard:Draw, codec, flip_index, mode:str,      # as `views.carry`
+        easy:Sample, hard:Sample, codec, flip_index, mode:str,      # as `views.carry`
     )->Tensor:              # (B,K,h,w) in the student's frame and view
         raise NotImplementedError(f'{type(self).__name__} does not carry heatmaps.')
-    def trust(self, size:tuple[int,int], codec, hard:Draw)->Tensor|None:   # (B,1,h,w) in [0,1], of each pixel carried
+    def trust(self, size:tuple[int,int], codec, hard:Sample)->Tensor|None:   # (B,1,h,w) in [0,1], of each pixel carried
         return None
 
 class Term:
@@ -310,7 +310,7 @@ class Sampler:
     def __call__(self,
         view:View,              # which view
         joints=None,            # for views that hide joints: (xy (B,K,2) roomy px, weight (K,)); or K, to hide later
-    )->Draw:
+    )->Sample:
         if not view.base: return self.allowed(view).sample(self.base, self.size, joints, self.generator)
         if view.steps == A30.steps and not self.base_taken:
             self.base_taken = True
@@ -319,7 +319,7 @@ class Sampler:
     def together(self,
         views:tuple,            # Views that continue the base; their last step is the same, and the only one that moves
         joints=None,            # as above
-    )->list[Draw]:
+    )->list[Sample]:
         "Several views that differ in what they hide, all turned by the same sample of their last step"
         views = [self.allowed(v) for v in views]
         end = views[0].steps[-1](self.base, self.size, joints, self.generator)
@@ -413,7 +413,7 @@ class Crops:
 # %% ../nbs/41_teaching.ipynb #87afb3df
 @patch
 def labels(self:Crops,
-    known:list,     # of Draw: the labelled views
+    known:list,     # of Sample: the labelled views
     y:dict,         # xy (B,K,2) roomy px, vis (B,K)
     nets,           # the networks: those that answer coarse to fine say how wide their targets are
 )->dict:            # target (B,K,h,w), weight (B,K); levels: {i: (targets, shares)} of networks with several answers
@@ -432,8 +432,8 @@ def labels(self:Crops,
 def target(self:Crops,
     heat:Tensor,                # (B,K,h,w) what is taught, in the frame of the easy view
     forward:TeacherForward,     # whom a weight may ask
-    easy:Draw,                  # the teacher's (first) view
-    hard:Draw,                  # the student's
+    easy:Sample,                # the teacher's (first) view
+    hard:Sample,                # the student's
     way:Way|None=None,          # from the teachers' frames to the students'; None: the same
 )->tuple[Tensor,Tensor]:        # (B,K,h,w); what counts: (K,), (B,K) or (B,K,h,w)
     "Carry or encode: what a student should answer, in its own frame"
@@ -486,9 +486,9 @@ def believed(
 # %% ../nbs/41_teaching.ipynb #f4fc646f
 class Made(NamedTuple):
     "What a step made on its way, to look at"
-    known:list              # of Draw: the labelled views
-    easy:list               # of Draw: the teachers' views
-    hard:list               # per network a list of Draw: the students' views
+    known:list              # of Sample: the labelled views
+    easy:list               # of Sample: the teachers' views
+    hard:list               # per network a list of Sample: the students' views
     shown:dict              # pictures: labeled; student, per network and view; teacher, where it is pulled as well
     forward:TeacherForward  # the teachers' answers
     answers:dict            # heatmaps, named as in `shown`

@@ -15,8 +15,8 @@ from .codecs import Gaussian, moved, renamed
 
 # %% auto #0
 __all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'STEPS', 'Hole',
-           'Draw', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'Open', 'Hides', 'hide',
-           'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix', 'relabel', 'autocontrast',
+           'Sample', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'Open', 'Hides',
+           'hide', 'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix', 'relabel', 'autocontrast',
            'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten',
            'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'render', 'piece',
            'covered', 'joints_in', 'carry']
@@ -32,7 +32,7 @@ class Hole(NamedTuple):
     shift:Any = None        # (B,n,2) how far that picture's pixels move, frame px
 
 @dataclass(frozen=True)
-class Draw:
+class Sample:
     "One view of every picture in a batch, as numbers"
     M:Tensor                # (B,3,3) roomy px -> crop px
     flip:Tensor             # (B,) bool, the view is mirrored, so left and right joints trade channels
@@ -46,9 +46,9 @@ def plain(
     n:int,                 # pictures in the batch
     size:tuple[int,int],   # crop (H,W), px
     device=None,           # where the tensors live
-)->Draw:                   # the middle of the roomy crop, nothing moved
+)->Sample:                   # the middle of the roomy crop, nothing moved
     "The plain crop: what evaluation sees"
-    return Draw(window(size).to(device).expand(n,3,3), torch.zeros(n, dtype=torch.bool, device=device))
+    return Sample(window(size).to(device).expand(n,3,3), torch.zeros(n, dtype=torch.bool, device=device))
 
 # %% ../nbs/20_views.ipynb #6c811c14
 class ViewStep:
@@ -59,11 +59,11 @@ class ViewStep:
     flip = 0.               # how often it mirrors
     released = False        # does it repeat a defect of released code?
     def __call__(self,
-        draw:Draw,              # the view so far
+        draw:Sample,              # the view so far
         size:tuple[int,int],    # crop (H,W), px
         joints=None,            # for steps that hide, see `Hides`
         generator=None,         # torch.Generator of the device
-    )->Draw:                    # the view continued
+    )->Sample:                    # the view continued
         raise NotImplementedError(f'{type(self).__name__} does not say what it does to a view.')
 
 # %% ../nbs/20_views.ipynb #960229b2
@@ -91,7 +91,7 @@ class Affine(ViewStep):
     box:bool = False       # the factor of size is the box's, so a size above 1 shrinks the person
     only_moves = True
 
-    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+    def __call__(self, draw:Sample, size:tuple[int,int], joints=None, generator=None)->Sample:
         n, dev = len(draw), draw.M.device
         normal = torch.randn(2, n, generator=generator, device=dev)
         chance = torch.rand (2, n, generator=generator, device=dev)
@@ -118,7 +118,7 @@ class Zoom(ViewStep):
     flip:bool = False   # mirror
     only_moves = True
 
-    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+    def __call__(self, draw:Sample, size:tuple[int,int], joints=None, generator=None)->Sample:
         flip = torch.full_like(draw.flip, self.flip)
         return replace(draw, M=compose(draw.M, affine(size, scale=self.scale, flip=flip)), flip=draw.flip ^ flip)
 
@@ -155,9 +155,9 @@ class Hides(ViewStep):
     needs_joints = True
     def sample(self, B:int, K:int, size:tuple[int,int], generator, device)->tuple: raise NotImplementedError
     def place(self, hole:Open, at:Tensor, weight:Tensor)->Hole: raise NotImplementedError     # at (B,K,2) frame px
-    def __call__(self, draw:Draw, size:tuple[int,int],
+    def __call__(self, draw:Sample, size:tuple[int,int],
         joints=None,            # (xy (B,K,2) roomy px, weight (K,) or (B,K): 0 = never hide here); or K: stays open
-        generator=None)->Draw:
+        generator=None)->Sample:
         if joints is None:
             name = type(self).__name__
             raise ValueError(f'{name} needs the joints that a teacher found: use it in a student view.')
@@ -168,10 +168,10 @@ class Hides(ViewStep):
         return draw if later else hide(draw, *joints)
 
 def hide(
-    draw:Draw,      # with open holes, or without
+    draw:Sample,      # with open holes, or without
     xy:Tensor,      # (B,K,2) joints, roomy px
     weight:Tensor,  # (K,) or (B,K): 0 = never hide here
-)->Draw:            # with every hole in its place
+)->Sample:            # with every hole in its place
     "Hide joints, now that it is known where they are"
     place = lambda h: h.step.place(h, move(xy, h.frame), weight) if isinstance(h, Open) else h
     return replace(draw, holes=tuple(map(place, draw.holes)))
@@ -256,7 +256,7 @@ class Cutout(ViewStep):
     high:float = 19.      # largest half-side, px at 256 px crop height
     short, does = 'CO', 'covers five places'
 
-    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+    def __call__(self, draw:Sample, size:tuple[int,int], joints=None, generator=None)->Sample:
         B, dev = len(draw), draw.M.device
         centre = torch.rand(B, self.n, 2, generator=generator, device=dev) * torch.tensor(size[::-1], device=dev)
         half = halves((B,self.n), self.low, self.high, size, generator, dev)
@@ -270,7 +270,7 @@ class CutMix(ViewStep):
     high:float = 19.      # largest half-side, px at 256 px crop height
     short, does = 'CM', 'pastes from another person'
 
-    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+    def __call__(self, draw:Sample, size:tuple[int,int], joints=None, generator=None)->Sample:
         hole = Cutout(self.n, self.low, self.high)(draw, size, joints, generator).holes[-1]
         other = others(len(draw), self.n, generator, draw.M.device)
         return replace(draw, holes=draw.holes + (hole._replace(other=other, shift=torch.zeros_like(hole.box[...,:2])),))
@@ -316,7 +316,7 @@ COLORS = (autocontrast, equalize, invert_colors, posterize, solarize, solarize_a
 
 def recolor(
     image:Tensor,       # (B,3,H,W) uint8, or float in [0,1]
-    colors:tuple,       # of `Draw`: pairs (which (B,) number in COLORS, beyond: nothing; strength (B,))
+    colors:tuple,       # of `Sample`: pairs (which (B,) number in COLORS, beyond: nothing; strength (B,))
 )->Tensor:              # (B,3,H,W) uint8
     "Change the colours of every picture in its own way, pictures of the same change together"
     x = (image*255).round().clamp(0,255).to(torch.uint8) if image.is_floating_point() else image
@@ -335,7 +335,7 @@ class RandAugment(ViewStep):
     hole:float = 80.    # side of the largest hole, px
     short, does = 'RA', 'changes colours'
 
-    def __call__(self, draw:Draw, size:tuple[int,int], joints=None, generator=None)->Draw:
+    def __call__(self, draw:Sample, size:tuple[int,int], joints=None, generator=None)->Sample:
         B, dev, (H, W) = len(draw), draw.M.device, size
         which = torch.randint(len(COLORS)+1, (self.n, B), generator=generator, device=dev)
         sign = 1 - 2.*torch.randint(2, (self.n, B), generator=generator, device=dev)
@@ -361,11 +361,11 @@ class View:
     def __rrshift__(self, step)->View: return as_view(step) >> self
 
     def sample(self,
-        start:Draw,             # the plain crop for a base view, else the base draw
+        start:Sample,             # the plain crop for a base view, else the base draw
         size:tuple[int,int],    # crop (H,W), px
         joints=None,            # (xy (B,K,2) roomy px, weight) for steps that hide joints
         generator=None,         # torch.Generator of the device
-    )->Draw:
+    )->Sample:
         "Decide by chance what this view does to every picture of the batch"
         for step in self.steps: start = step(start, size, joints, generator)
         return start
@@ -409,7 +409,7 @@ def unmirrored(
 # %% ../nbs/20_views.ipynb #b66d8eba
 def render(
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]
-    draw:Draw,              # the view
+    draw:Sample,              # the view
     size:tuple[int,int],    # crop (H,W), px
 )->Tensor:                  # (B,3,H,W) RGB in [0,1]
     "Draw a view of every picture: colours, one warp, then the hidden boxes"
@@ -458,7 +458,7 @@ def covered(
 def joints_in(
     xy:Tensor,              # (B,K,2) joints, roomy px
     vis:Tensor,             # (B,K) COCO visibility
-    draw:Draw,              # the view
+    draw:Sample,              # the view
     flip_index,             # K ints, each joint's mirror partner
 )->tuple[Tensor,Tensor]:    # (B,K,2) joints in crop px; (B,K) visibility
     "Labels follow the picture: moved by the view's matrix, left and right traded where it is mirrored"
@@ -467,8 +467,8 @@ def joints_in(
 # %% ../nbs/20_views.ipynb #18bb47bb
 def carry(
     heat:Tensor,            # (B,K,h,w) heatmaps of the first view
-    src:Draw,               # the first view
-    dst:Draw,               # the second view
+    src:Sample,               # the first view
+    dst:Sample,               # the second view
     codec,                  # what the heatmaps mean: offsets turn with the view; or a number, crop px per heatmap px of plain ones
     flip_index,             # K ints, each joint's mirror partner
     mode:str='bilinear',    # of `geometry.warp`: 'bilinear', as published, or 'spline', which keeps heights

@@ -27,7 +27,7 @@ from .draw import INK, MUTED, PALETTE, Picture, draw_person, heat_overlay, light
 from .metrics import pck, torso
 from .data.core import Crops
 from .data.sets import read_any_train_val
-from .views import A30, STEPS, Affine, Cutout, Draw, View, carry, joints_in, plain, render
+from .views import A30, STEPS, Affine, Cutout, Sample, View, carry, joints_in, plain, render
 from .predict import decode, look, mean_heat
 from .teaching import Sampler, Step
 from .methods import METHODS, color, title
@@ -171,8 +171,8 @@ def answer(
 # %% ../nbs/74_widgets.ipynb #1f502008
 class Lesson(NamedTuple):
     "One teacher, one student, and the two views they had"
-    easy:Draw           # of the teacher
-    hard:Draw           # of the student
+    easy:Sample           # of the teacher
+    hard:Sample           # of the student
     pictures:tuple      # (B,3,H,W) twice: what each saw
     teacher:Tensor      # (B,C,h,w) in the frame of its view
     target:Tensor       # (B,C,h,w) the same, as the student's view has it
@@ -185,7 +185,7 @@ def lesson(
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops
     codec, size, flip_index,
     supervised,             # (K,) 0 = a joint that is never hidden
-    sampler,                # Sampler, or whatever makes a Draw of (view, joints)
+    sampler,                # Sampler, or whatever makes a Sample of (view, joints)
     step:int=0,             # steps made: some teachers wait
 )->Lesson:                  # of the first network and the first student view, where the crops are
     "What a method would teach about these people: the parts of a step, on networks in evaluation mode"
@@ -522,12 +522,12 @@ class Dice:
     ):
         self.values, self.size, self.seed = values, size, seed
         self.base = self.thrown('base', plain(n, size))
-    def thrown(self, group:str, draw:Draw, joints=None)->Draw:
+    def thrown(self, group:str, draw:Sample, joints=None)->Sample:
         for step in steps_of(self.values, group):
             dice = torch.Generator().manual_seed(zlib.crc32(f'{self.seed} {group} {type(step).__name__}'.encode()))
             draw = step(draw, self.size, joints, dice)
         return draw
-    def __call__(self, view, joints=None)->Draw: return self.thrown(view.name, self.base, joints)
+    def __call__(self, view, joints=None)->Sample: return self.thrown(view.name, self.base, joints)
 
 class Looked(NamedTuple):
     "A lesson about everybody, and how right each role was"

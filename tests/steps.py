@@ -7,6 +7,7 @@ from semipose.codecs import Gaussian
 try: from semipose.data.synth import make_people
 except ImportError: from semipose.data.synth import draw_people as make_people      # before 0.9, see scripts/compare_steps.py
 from semipose.geometry import roomy
+from semipose import loop
 from semipose.loop import fit, learner
 from semipose.methods import METHODS
 from semipose.nets.peers import Peers
@@ -69,8 +70,10 @@ class Notes(Callback):
 def steps_of(m, start=FIRST, n=2, lr=0., peers=None, codec=CODEC, size=SIZE, skeleton=COCO17, people=None, **kw):
     "(one dict a step: shown, loss, grads and the named terms; the networks after the last)"
     notes, watch = Notes(), Watch(lambda model: {}, first=False, select="")
-    learn = learner(peers or build(m), m, people or People(size), codec, size, skeleton, SUPERVISED,
-                    every=1, lr=lr, lam=2., seed=2, start=start, cbs=[notes, watch], **kw)
+    how = dict(every=1, lr=lr, lam=2., seed=2, start=start, **kw)
+    if hasattr(loop, "Training"): how = dict(how=loop.Training(**how))   # earlier revisions take each number by name
+    learn = learner(peers or build(m), m, people or People(size), codec, size, skeleton, SUPERVISED, cbs=[notes, watch],
+                    **how)
     fit(learn, start + n, "constant")
     rows = [r for r in watch.rows if r["step"] > start]     # fastai passes over the epochs before the first step
     for step, row in zip(notes.steps, rows, strict=True):

@@ -18,7 +18,7 @@ from semipose.metrics import oks, pck, torso
 from semipose.nets.peers import build_peers
 from semipose.predict import predict_all
 from semipose.skeletons import COCO17
-from semipose.views import A30, A60, PLAIN, Affine, Cutout, Draw, Hole, JointCutout, RandAugment, View, Zoom, as_view, plain, render
+from semipose.views import A30, A60, PLAIN, Affine, Cutout, Sample, Hole, JointCutout, RandAugment, View, Zoom, as_view, plain, render
 
 SIZE, CODEC, K = (64, 48), Gaussian(sigma=1.5, stride=2), 17
 LEVELS = torch.tensor([0, 90, 180, 255])/255
@@ -97,7 +97,7 @@ def test_home_undoes_the_flip_and_the_matrix():
     g = torch.Generator().manual_seed(1)
     true = torch.rand(8, K, 2, generator=g)*40
     M = compose(window(SIZE), affine(SIZE, 360*torch.rand(8, generator=g), .8 + torch.rand(8, generator=g), torch.arange(8) % 2 > 0))
-    d = Draw(M, torch.arange(8) % 2 > 0)
+    d = Sample(M, torch.arange(8) % 2 > 0)
     room = true - window(SIZE)[0,:2,2]                     # plain px -> roomy px
     at = move(room, M)
     at[1::2] = at[1::2][:,list(COCO17.flip_index)]         # what a network says of a mirrored picture

@@ -6,7 +6,7 @@ from fastai.callback.core import Callback, CancelBatchException, CancelEpochExce
 from semipose.codecs import Gaussian
 from semipose.errors import UserError
 from semipose.geometry import roomy
-from semipose.loop import SCHEDULES, Restore, fit, learner, load_weights, save_state, save_weights
+from semipose.loop import SCHEDULES, Restore, Training, fit, learner, load_weights, save_state, save_weights
 from semipose.methods import METHODS
 from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
@@ -31,7 +31,8 @@ def make(name='posedual_jc', every=3, seed=0, lr=1e-3, cbs=(), start=0, **kw):
     m = METHODS[name]
     torch.manual_seed(seed)
     peers = Peers([Tiny(width=8, levels=2) for _ in range(m.nets)], ema=bool(m.decay))
-    return learner(peers, m, Noise(), CODEC, SIZE, COCO17, torch.ones(17), every=every, lr=lr, seed=seed, start=start, cbs=cbs, **kw)
+    how = Training(every=every, lr=lr, seed=seed, start=start, **kw)
+    return learner(peers, m, Noise(), CODEC, SIZE, COCO17, torch.ones(17), how, cbs)
 
 def state(learn): return {k: v.clone() for k,v in learn.model.state_dict().items()}
 def same(a, b): return all(torch.equal(a[k], b[k]) for k in a)
@@ -60,7 +61,7 @@ def test_measuring_changes_nothing():
     b = state(fit(make(every=2, cbs=[Watch(nosy)]), 6))
     assert same(a, b)
 
-def test_batches_come_in_order_across_stretches():
+def test_batches_come_in_order_across_intervals():
     learn = make('supervised', every=2)
     fit(learn, 6)
     assert learn.dls.train.stream.asked[:6] == list(range(6))
@@ -96,8 +97,8 @@ def test_a_loss_that_is_no_number_stops_with_one_sentence():
     with torch.no_grad(): learn.model.nets[0].final.bias += float('nan')
     with pytest.raises(UserError, match="'sup1' is nan at step 1"): fit(learn, 3)
 
-def test_steps_must_be_whole_stretches():
-    with pytest.raises(UserError, match='7 steps are not a whole number of stretches of 3'): fit(make(), 7)
+def test_steps_must_be_whole_intervals():
+    with pytest.raises(UserError, match='7 steps are not a whole number of evaluation intervals of 3'): fit(make(), 7)
 
 def test_schedules():
     f = SCHEDULES['milestones'](1.)
@@ -229,8 +230,8 @@ class Afar(Callback):
     def after_loss(self): self.learn.loss = NS(device=NS(type='cuda'))
 
 @pytest.mark.parametrize('every, at', [(3, 1), (3, 2), (24, 22)])
-def test_no_stretch_ends_with_a_loss_that_is_no_number(every, at):
-    "where not every step is looked at, the end of a stretch is: such a row is not written, nor what a run is taken up from"
+def test_no_interval_ends_with_a_loss_that_is_no_number(every, at):
+    "where not every step is looked at, the end of an interval is: such a row is not written, nor what a run is taken up from"
     class Bad(Callback):
         order = Teaching.order + 1
         def after_pred(self):

@@ -17,7 +17,7 @@ from semipose.nets.peers import Peers, build_peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
 from semipose.teaching import BothWays, Self, Teaching, one_batch
-from semipose.views import A30, A60, MEAN, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment, Zoom, covered, plain, render
+from semipose.views import A30, A60, MEAN, Affine, Cutout, CutMix, Sample, JointCutout, JointOcclude, RandAugment, Zoom, covered, plain, render
 
 SIZE, CODEC, K, B, LR = (32, 24), Gaussian(sigma=1.5, stride=2), 17, 4, 1e-3
 MIRROR = {a: b for l, r in COCO17.flips for a, b in ((l, r), (r, l))}
@@ -345,7 +345,7 @@ def test_gradient_reaches_the_networks_and_the_side_it_should(name):
     final = torch.autograd.grad(r.loss, [n.net.final.bias for n in r.model.nets], retain_graph=True)
     assert all(g[0] == 0 and (g != 0).sum() >= 10 for g in final), 'the channel that nothing supervises is left alone'
 
-def bare(image, d): return render(image, Draw(d.M, d.flip), SIZE)
+def bare(image, d): return render(image, Sample(d.M, d.flip), SIZE)
 
 def turned(a, b):
     "Between two views: per picture the two stretches, the angle in degrees, mirrored or not"
@@ -449,7 +449,7 @@ def affine_by_hand(g, rotate, p, flip, before):
         centre, back = torch.tensor([[1, 0, -cx], [0, 1, -cy], [0, 0, 1.]]), torch.tensor([[1, 0, cx], [0, 1, cy], [0, 0, 1.]])
         turn = torch.tensor([[s*math.cos(a), s*math.sin(a), 0], [-s*math.sin(a), s*math.cos(a), 0], [0, 0, 1.]])
         Ms.append(back @ turn @ torch.diag(torch.tensor([-1. if f else 1., 1., 1.])) @ centre @ before.M[b]); flips.append(f)
-    return Draw(torch.stack(Ms), before.flip ^ torch.tensor(flips))
+    return Sample(torch.stack(Ms), before.flip ^ torch.tensor(flips))
 
 @pytest.mark.parametrize('name', ['supervised', 'naive', 'posecons', 'posecons_jc', 'posedual', 'posedual_jc', 'mean_teacher_99', 'mean_teacher'])
 @pytest.mark.parametrize('seed, step', [(2, 5), (7, 123)])

@@ -465,10 +465,10 @@ OFFERED = ["tiny", "resnet18", "resnet50", "tf_efficientnet_lite0", "fpn:resnet1
 def test_the_mirror_brings_a_heatmap_pixel_back_to_its_place(name):
     "wherever a network's padding makes it look, it and its mirror image look at the pixel's own place; moved by a whole pixel, as published, half a crop px beside it"
     from semipose.nets.table import offset
-    from semipose.predict import seen
+    from semipose.predict import view_mean
     net = build(name, 1, **THIN.get(name, {}))
-    assert abs(offset(net, lambda net, x: seen(net, x, flip=(0,)))) < .1
-    assert abs(offset(net, lambda net, x: seen(net, x, flip=(0,), shift=True)) + .5) < .1
+    assert abs(offset(net, lambda net, x: view_mean(net, x, flip=(0,)))) < .1
+    assert abs(offset(net, lambda net, x: view_mean(net, x, flip=(0,), shift=True)) + .5) < .1
 
 
 def test_encoders_look_where_their_padding_says():
@@ -485,13 +485,13 @@ def test_encoders_look_where_their_padding_says():
 @pytest.mark.parametrize("name", [*OFFERED, "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224"])
 def test_flip_averaging_is_the_same_for_a_picture_and_its_mirror_image(name):
     "random weights, and the grid that the mirror maps onto itself: equal to rounding"
-    from semipose.predict import evaluating, seen
+    from semipose.predict import evaluating, view_mean
     from semipose.codecs import UDP, renamed
     torch.manual_seed(0)
     net, x, flip = scrambled(build(name, 3, **THIN.get(name, {}))), torch.rand(2, 3, 64, 96), (1, 0, 2)
     with evaluating(net):
         codec = UDP(stride=net.stride)
-        a, b = (seen(net, v, flip, codec=codec) for v in (x, x.flip(-1)))
+        a, b = (view_mean(net, v, flip, codec=codec) for v in (x, x.flip(-1)))
         apart = (a - renamed(codec, b.flip(-1), torch.ones(2, dtype=torch.bool), flip)).abs().max()
         assert apart < 1e-4 * a.abs().max() and apart < .02 * (a - b).abs().max(), "the picture is not its own mirror image"
-        assert (seen(net, x, codec=codec) - a).abs().max() > 1e-3 * a.abs().max(), "the mirror says something of its own"
+        assert (view_mean(net, x, codec=codec) - a).abs().max() > 1e-3 * a.abs().max(), "the mirror says something of its own"

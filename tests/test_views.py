@@ -5,7 +5,7 @@ from torch.testing import assert_close
 from semipose.codecs import Gaussian
 from semipose.geometry import compose, invert, move, roomy
 from semipose.skeletons import COCO17
-from semipose.views import (A30, A60, A60_RELEASED, CM, CO, COLORS, JC, JO, MEAN, PLAIN, RA, SCALES, Affine, Cutout, CutMix, Draw, JointCutout, JointOcclude, RandAugment,
+from semipose.views import (A30, A60, A60_RELEASED, CM, CO, COLORS, JC, JO, MEAN, PLAIN, RA, SCALES, Affine, Cutout, CutMix, Sample, JointCutout, JointOcclude, RandAugment,
                             View, Zoom, carry, covered, joints_in, plain, recolor, render)
 
 SIZE = (64, 48)
@@ -37,7 +37,7 @@ def test_plain_view_is_a_slice():
 def test_picture_and_joints_move_alike(view):
     xy = middle(32)
     d = view.sample(plain(32, SIZE), SIZE, generator=gen(1))
-    black = Draw(d.M, d.flip)
+    black = Sample(d.M, d.flip)
     image = render(spots(xy), black, SIZE) - render(torch.zeros(32, 3, *roomy(SIZE)), black, SIZE)   # the fill outside cancels
     assert_close(centre_of_mass(image[:,0]), move(xy[:,None], d.M)[:,0], atol=.1, rtol=0)
 
@@ -65,14 +65,14 @@ def test_carry_there_and_back_is_the_identity():
 
 def test_affine_ranges_are_the_published_ones():
     n = 20_000
-    d = Affine(30, p=.6, flip=.5)(Draw(torch.eye(3).expand(n,3,3), torch.zeros(n, dtype=torch.bool)), SIZE, generator=gen())
+    d = Affine(30, p=.6, flip=.5)(Sample(torch.eye(3).expand(n,3,3), torch.zeros(n, dtype=torch.bool)), SIZE, generator=gen())
     sx = d.M[:,0,:2].norm(dim=-1)
     a = torch.rad2deg(torch.atan2(d.M[:,0,1], d.M[:,1,1]))
     assert sx.min() >= .75 - 1e-4 and sx.max() <= 1.25 + 1e-4
     assert a.abs().max() <= 60 + 1e-3 and a.abs().max() > 59
     assert abs((a.abs() > 1e-4).float().mean() - .6) < .02, 'turned with p = 0.6'
     assert abs(d.flip.float().mean() - .5) < .02
-    hard = A60.sample(Draw(torch.eye(3).expand(n,3,3), torch.zeros(n, dtype=torch.bool)), SIZE, generator=gen())
+    hard = A60.sample(Sample(torch.eye(3).expand(n,3,3), torch.zeros(n, dtype=torch.bool)), SIZE, generator=gen())
     a = torch.rad2deg(torch.atan2(hard.M[:,0,1], hard.M[:,1,1]))
     assert a.abs().max() <= 60 + 1e-3 and a.abs().max() > 59, 'a second such affine'
     assert not hard.flip.any() and abs((a.abs() > 1e-4).float().mean() - .8) < .02
@@ -295,7 +295,7 @@ def test_patches_turn_with_the_hard_view_and_hide_nothing_else():
     xy = torch.rand(5, 17, 2, generator=gen(3))*30 + 25
     easy = plain(5, SIZE)
     d = (JointOcclude(2) >> A60).sample(easy, SIZE, (xy, torch.ones(17)), gen(2))
-    bare = render(numbered(), Draw(d.M, d.flip), SIZE)
+    bare = render(numbered(), Sample(d.M, d.flip), SIZE)
     full = render(numbered(), d, SIZE)
     hit = covered(d.holes[0].box, compose(invert(d.M), d.holes[0].frame), SIZE)
     assert torch.equal(full.movedim(1,-1)[~hit], bare.movedim(1,-1)[~hit]) and hit.any()
@@ -335,7 +335,7 @@ def test_later_steps_lie_over_earlier_ones():
         d = (first >> second).sample(plain(4, SIZE), SIZE, (xy, torch.ones(17)), gen(0))
         assert [h.box.shape[1] for h in d.holes] == [{JO: 2, JC: 5}[first], {CO: 5, CM: 2}[second]]
         over = covered(d.holes[1].box, torch.eye(3).expand(4, 3, 3), SIZE)
-        alone = render(numbered(4), Draw(d.M, d.flip, d.holes[1:]), SIZE)
+        alone = render(numbered(4), Sample(d.M, d.flip, d.holes[1:]), SIZE)
         assert torch.equal(render(numbered(4), d, SIZE).movedim(1,-1)[over], alone.movedim(1,-1)[over])
 
 # RandAugment
@@ -389,7 +389,7 @@ def test_what_is_outside_and_hidden_keeps_the_mean_colour():
     "colours change before the warp: an inverted picture is not surrounded by an inverted fill"
     d = Zoom(.5)(plain(8, SIZE), SIZE)
     white = torch.full((8, 3, *roomy(SIZE)), 255, dtype=torch.uint8)
-    image = render(white, Draw(d.M, d.flip, colors=((torch.full((8,), 2), torch.ones(8)),)), SIZE)
+    image = render(white, Sample(d.M, d.flip, colors=((torch.full((8,), 2), torch.ones(8)),)), SIZE)
     assert image[:,:,30:34,22:26].abs().max() < 1e-6
     clean = render(white, d, SIZE)
     outside = (clean - torch.tensor(MEAN).view(3,1,1)).abs().amax(1) < 1e-6

@@ -323,14 +323,15 @@ def test_monitor_follows_rows_and_says_where_it_stands(runs):
 
 def test_the_callback_draws_while_it_trains(runs, tmp_path):
     from semipose.data.streams import Streams
-    from semipose.loop import fit, learner
+    from semipose.loop import Training, fit, learner
     from semipose.run import Evaluate, begin_from, codec_of
     from semipose.watch import Watch
     data = prepare(P, runs / "people", 1, progress=False)
     def run(*cbs):
         peers = begin_from(build_peers("tiny", 17, 1, net=dict(width=8)), runs / "start")
         codec = codec_of(P, peers.stride)
-        return fit(learner(peers, METHODS["naive"], Streams(data.labeled, data.unlabeled, P.batch, 4, 1), codec, P.size, COCO17, data.supervised, 2, 1e-3, cbs=cbs), 4)
+        stream = Streams(data.labeled, data.unlabeled, P.batch, 4, 1)
+        return fit(learner(peers, METHODS["naive"], stream, codec, P.size, COCO17, data.supervised, Training(2, 1e-3), cbs), 4)
     seen = []
     class Spy(Monitor):
         def after_epoch(self):

@@ -29,7 +29,7 @@ __all__ = ['FACTS', 'HIDDEN', 'ALONE', 'FORMATS', 'by_names_alone', 'held', 'uns
 
 # %% ../../nbs/27_data.formats.ipynb #f7ba990d
 FACTS = dict(   # what labels may hold -> how a sentence calls it
-    boxes='boxes', hidden='hidden joints (v = 1), which become seen ones', areas='areas', crowds='crowds',
+    boxes='boxes', hidden='hidden joints (v = 1), which become visible ones', areas='areas', crowds='crowds',
     scores='scores of joints', sure='scores of people', unsure='scores of joints that are not annotated',
     names='names of individuals', bare='people without joints', empty='pictures without people', limbs='limbs',
     flips='mirror pairs', sigmas='sigmas', sizes='sizes of pictures')
@@ -40,30 +40,31 @@ def held(
     labels:Labels,
 )->dict[str,tuple[int,int]]:   # fact -> how many have it, of how many
     "What there is to lose"
-    n, known, seen = len(labels), by_names_alone(labels.skeleton.joints), labels.vis > 0
-    drawn = np.isfinite(labels.box).all(1)
-    differ = lambda f: len(getattr(labels.skeleton, f)) if set(getattr(labels.skeleton, f)) != set(getattr(known,
-        f)) else 0
+    n, files, sk, known = len(labels), len(labels.files), labels.skeleton, by_names_alone(labels.skeleton.joints)
+    visible, boxed = labels.vis > 0, np.isfinite(labels.box).all(1)
+    count = lambda mask: int(mask.sum())
+    scored = lambda of: (count(np.isfinite(labels.score[of])), count(of))
+    def differ(field):
+        mine, theirs = getattr(sk, field), getattr(known, field)
+        return len(mine) if set(mine) != set(theirs) else 0
     return dict(
-        boxes=(int(drawn.sum()), n), hidden=(int((labels.vis == 1).sum()), int(seen.sum())),
-        areas=(int(np.isfinite(labels.area).sum()), n),
-        crowds=(int(labels.crowd.sum()), n), scores=(int(np.isfinite(labels.score[seen]).sum()), int(seen.sum())),
-        unsure=(int(np.isfinite(labels.score[~seen]).sum()), int((~seen).sum())),
-        sure=(int(np.isfinite(labels.sure).sum()), n),
-        names=(sum(map(bool, labels.names)), n), bare=(int((~seen.any(1)).sum()), n),
-        empty=(len(labels.files) - len(set(labels.image.tolist())), len(labels.files)),
-        limbs=(differ('limbs'), len(labels.skeleton.limbs)), flips=(differ('flips'), len(labels.skeleton.flips)),
-        sigmas=(differ('sigmas'), len(labels.skeleton)),
-        sizes=(int(labels.sizes.all(1).sum()), len(labels.files)))
+        boxes=(count(boxed), n), hidden=(count(labels.vis == 1), count(visible)),
+        areas=(count(np.isfinite(labels.area)), n), crowds=(count(labels.crowd), n),
+        scores=scored(visible), unsure=scored(~visible), sure=(count(np.isfinite(labels.sure)), n),
+        names=(sum(map(bool, labels.names)), n), bare=(count(~visible.any(1)), n),
+        empty=(files - len(set(labels.image.tolist())), files),
+        limbs=(differ('limbs'), len(sk.limbs)), flips=(differ('flips'), len(sk.flips)),
+        sigmas=(differ('sigmas'), len(sk)), sizes=(count(labels.sizes.all(1)), files))
 
+# %% ../../nbs/27_data.formats.ipynb #800469f3
 def unsaid(
     labels:Labels,
     says:frozenset,   # the facts that a format can hold
     title:str,        # of the format
 )->list[Note]:
     "What a format has no place for, a sentence each"
-    return [Note(fact, n, of, f'{title} has no place for {FACTS[fact]}: {n:,} of {of:,}.') for fact,
-            (n, of) in held(labels).items() if n and fact not in says]
+    return [Note(fact, n, of, f'{title} has no place for {FACTS[fact]}: {n:,} of {of:,}.')
+            for fact, (n, of) in held(labels).items() if n and fact not in says]
 
 def with_sizes(
     labels:Labels,
@@ -96,26 +97,31 @@ def labelling_config(
     ET.indent(top)
     return ET.tostring(top, encoding='unicode') + '\n'
 
+# %% ../../nbs/27_data.formats.ipynb #4721c1c1
+def _region(id:str, name:str, kind:str, size, value:dict, **more)->dict:
+    "One region, with what Label Studio wants beside its value"
+    h, w = map(int, size)
+    return dict(id=id, from_name=name, to_name='image', type=kind, original_width=w, original_height=h,
+                image_rotation=0, value=value, **more)
+
 def _regions(labels:Labels, i:int, box, size)->list[dict]:
     "The regions of one person"
     h, w = map(int, size)
-    kind = lambda id, name, type, value, **more: dict(id=id, from_name=name, to_name='image', type=type,
-                                                      original_width=w, original_height=h, image_rotation=0,
-                                                      value=value, **more)
     sure = lambda s: dict(score=float(s)) if np.isfinite(s) else {}
     x, y, bw, bh = (float(v) for v in box)
     meta = dict(meta=dict(text=[labels.names[i]])) if labels.names[i] else {}
     frame = dict(x=100*x/w, y=100*y/h, width=100*bw/w, height=100*bh/h, rotation=0, rectanglelabels=['person'])
-    out = [kind(f'p{i+1}', 'box', 'rectanglelabels', frame, **sure(labels.sure[i]),
-                **meta)] if bw > 0 and bh > 0 else []
+    out = []
+    if bw > 0 and bh > 0:
+        out.append(_region(f'p{i+1}', 'box', 'rectanglelabels', size, frame, **sure(labels.sure[i]), **meta))
     for k in np.flatnonzero(labels.vis[i]):
         id, (jx, jy) = f'p{i+1}j{k+1}', labels.xy[i,k].tolist()
-        out.append(kind(id, 'joint', 'keypointlabels',
-                        dict(x=100*jx/w, y=100*jy/h, width=.5, keypointlabels=[labels.skeleton.joints[k]]),
-                        parentID=f'p{i+1}', **sure(labels.score[i,k])))
-        if labels.vis[i,k] == 1: out.append(kind(id, 'visibility', 'choices', dict(choices=[HIDDEN])))
+        place = dict(x=100*jx/w, y=100*jy/h, width=.5, keypointlabels=[labels.skeleton.joints[k]])
+        out.append(_region(id, 'joint', 'keypointlabels', size, place, parentID=f'p{i+1}', **sure(labels.score[i,k])))
+        if labels.vis[i,k] == 1: out.append(_region(id, 'visibility', 'choices', size, dict(choices=[HIDDEN])))
     return out
 
+# %% ../../nbs/27_data.formats.ipynb #3cf21430
 def write_label_studio(
     labels:Labels,
     path:Path|str,        # the JSON; the labelling configuration goes beside it, as .xml
@@ -124,28 +130,27 @@ def write_label_studio(
 )->tuple[Note,...]:
     "Tasks to import into Label Studio"
     labels, box = with_sizes(labels, images, 'Label Studio'), boxes_of_labels(labels)
-    guess, tasks = bool(np.isfinite(labels.score).any() or np.isfinite(labels.sure).any()), []
-    mine = by_picture(labels)
+    predicted = bool(np.isfinite(labels.score).any() or np.isfinite(labels.sure).any())
+    model = dict(model_version=str(labels.info.get('model') or 'semipose')) if predicted else {}
+    mine, tasks = by_picture(labels), []
     for f, name in enumerate(labels.files):
         found = [r for i in mine[f] for r in _regions(labels, i, box[i], labels.sizes[f])]
-        model = dict(model_version=str(labels.info.get('model') or 'semipose'))
         task = dict(id=f+1, data=dict(image=prefix + name, width=int(labels.sizes[f,1]), height=int(labels.sizes[f,0])))
-        tasks.append({**task, **({'predictions': [dict(result=found, **model)]} if guess
-                                 else {'annotations': [dict(result=found)]})})
+        tasks.append({**task, 'predictions' if predicted else 'annotations': [dict(result=found, **model)]})
     write_json(path, tasks)
-    with whole(Path(path).with_suffix('.xml')) as part: part.write_text(labelling_config(labels.skeleton),
-        encoding='utf-8')
-    made = int((~np.isfinite(labels.box).all(1)).sum())
-    return (Note('boxes', made, len(labels),
-                 f'Boxes set around the joints: {made:,} of {len(labels):,} people.'),) if made else ()
+    config = labelling_config(labels.skeleton)
+    with whole(Path(path).with_suffix('.xml')) as part: part.write_text(config, encoding='utf-8')
+    n, made = len(labels), int((~np.isfinite(labels.box).all(1)).sum())
+    return (Note('boxes', made, n, f'Boxes set around the joints: {made:,} of {n:,} people.'),) if made else ()
 
 # %% ../../nbs/27_data.formats.ipynb #f88129d6
 def _shown_name(data:dict, where)->str:
     "A picture's name from what a task holds: without server, query and the eight letters that an upload adds"
-    v = next((data[k] for k in ('image', 'img', 'picture', 'photo') if isinstance(data.get(k), str)), None)
-    if v is None: v = next((s for s in data.values() if isinstance(s, str)
-                            and Path(urlsplit(s).path).suffix.lower() in PICTURES or isinstance(s, str)
-                            and '?d=' in s), None)
+    text = [s for s in data.values() if isinstance(s, str)]
+    by_key = (data[k] for k in ('image', 'img', 'picture', 'photo') if isinstance(data.get(k), str))
+    by_look = (s for s in text if Path(urlsplit(s).path).suffix.lower() in PICTURES or '?d=' in s)
+    v = next(by_key, None)
+    if v is None: v = next(by_look, None)
     if v is None: raise UserError(f'{where} names no picture in its "data"; it should have "image".')
     parts = urlsplit(v)
     if 'd' in (q := parse_qs(parts.query)): return q['d'][0]
@@ -157,101 +162,45 @@ def _joint_names(path:Path, found:list[str])->tuple[str,...]:
     "The joints in order: of the labelling configuration beside the file, of a known set, else as they are met"
     beside = path.with_suffix('.xml')
     if beside.is_file():
-        try: told_ = [e.get('value') for part in ET.parse(beside).iter('KeyPointLabels') for e in part.iter('Label')]
-        except ET.ParseError as e: raise UserError(f'{beside}: this labelling configuration is not XML ({e}); copy it '
-                                                   f'from Label Studio again, or remove it.') from None
-        return tuple(dict.fromkeys([*told_, *found]))
+        try: listed = [e.get('value') for part in ET.parse(beside).iter('KeyPointLabels') for e in part.iter('Label')]
+        except ET.ParseError as e:
+            raise UserError(f'{beside}: this labelling configuration is not XML ({e}); copy it from Label Studio '
+                            f'again, or remove it.') from None
+        return tuple(dict.fromkeys([*listed, *found]))
     sets = [s for s in KNOWN.values() if set(found) <= set(s.joints)]
     return min(sets, key=len).joints if sets and len(found) > 2 else tuple(found)
 
+# %% ../../nbs/27_data.formats.ipynb #7ed9118e
+def _latest(rows:list[dict])->dict:
+    "The row that was changed last; the last one where none has a date"
+    date = lambda a: str(a.get('updated_at') or a.get('created_at') or '')
+    return max(rows, key=date) if any(map(date, rows)) else rows[-1]
+
 def _answer(task:dict, count:Counter)->list[dict]:
     "The regions that count: of the last annotation that was not skipped, else of the last prediction"
-    done = [a for a in task.get('annotations') or task.get('completions') or () if isinstance(a, dict)
-            and not a.get('was_cancelled')]
+    rows = task.get('annotations') or task.get('completions') or ()
+    done = [a for a in rows if isinstance(a, dict) and not a.get('was_cancelled')]
     if len(done) > 1: count['several'] += 1
     count['predicted'] += not done and bool(task.get('predictions'))
-    last = lambda rows: max(rows, key=lambda a: str(a.get('updated_at') or a.get('created_at')
-                                                    or '')) if any(a.get('updated_at') or a.get('created_at')
-                                                                   for a in rows) else rows[-1]
-    from_ = done or [p for p in task.get('predictions') or () if isinstance(p, dict)]
-    return [r for r in (last(from_).get('result') or () if from_ else ()) if isinstance(r, dict)]
+    rows = done or [p for p in task.get('predictions') or () if isinstance(p, dict)]
+    result = _latest(rows).get('result') or () if rows else ()
+    return [r for r in result if isinstance(r, dict)]
 
 def _place(r:dict, where)->tuple[np.ndarray,tuple[int,int]]:
     "x, y (width, height) of a region in px, and the (H,W) of its picture"
     v, w, h = r.get('value') or {}, r.get('original_width'), r.get('original_height')
-    if not all(isinstance(s, (int, float)) and s >= 1 for s in (w, h)): raise UserError(f'{where} has a region '
-        f'without "original_width" and "original_height"; export it as JSON from Label Studio.')
-    if r.get('image_rotation'): raise UserError(f'{where} was turned by {r["image_rotation"]} degrees in Label '
-                                                f'Studio; turn it back there, or turn the picture itself.')
+    if not all(isinstance(s, (int, float)) and s >= 1 for s in (w, h)):
+        raise UserError(f'{where} has a region without "original_width" and "original_height"; export it as JSON from '
+                        f'Label Studio.')
+    if r.get('image_rotation'):
+        raise UserError(f'{where} was turned by {r["image_rotation"]} degrees in Label Studio; turn it back there, or '
+                        f'turn the picture itself.')
     n = [v.get(k) for k in (('x', 'y') if r.get('type') == 'keypointlabels' else ('x', 'y', 'width', 'height'))]
-    if not all(isinstance(s, (int, float)) and not isinstance(s, bool) for s in n): raise UserError(f'{where} has a '
-        f'region whose "value" is {value_text(v)}; x and y are numbers in percent.')
+    if not all(isinstance(s, (int, float)) and not isinstance(s, bool) for s in n):
+        raise UserError(f'{where} has a region whose "value" is {value_text(v)}; x and y are numbers in percent.')
     return np.array([s*(w, h)[i % 2]/100 for i, s in enumerate(n)]), (int(h), int(w))
 
-# %% ../../nbs/27_data.formats.ipynb #bd864a7e
-def read_label_studio(
-    path:Path|str,   # Label Studio's JSON (not JSON-MIN); the labelling configuration beside it, as .xml, orders the joints
-)->Labels:           # UserError (file, task, remedy)
-    "People of an export of Label Studio"
-    path, tasks = Path(path), read_json(path)
-    if not isinstance(tasks, list) or not all(isinstance(t, dict) and isinstance(t.get('data'), dict) for t in tasks):
-        raise UserError(f'{path} is not an export of Label Studio: it should be a list of tasks with "data" and '
-                        f'"annotations"; export as JSON, not as JSON-MIN.')
-    count, parts, files, sizes = Counter(), [], [], []
-    for n, t in enumerate(tasks, 1):
-        where = f'{path}: task {t.get("id", n)}'
-        files.append(_shown_name(t['data'], where))
-        people, size = _people_of(_answer(t, count), where, count)
-        d = t['data']
-        sizes.append(size or (tuple(int(d[k]) for k in ('height', 'width'))
-                              if all(isinstance(d.get(k), (int, float)) for k in ('height', 'width')) else (0, 0)))
-        parts += [dict(p, image=n-1) for p in people]
-    joints = _joint_names(path, list(dict.fromkeys(j for p in parts for j in p['joints'])))
-    if not joints: raise UserError(f'{path}: there is no key point in it (type "keypointlabels"); label some, or put '
-                                   f'the labelling configuration beside it as {path.stem}.xml.')
-    at, rows = {j: k for k, j in enumerate(joints)}, []
-    for p in parts:
-        row = dict(image=p['image'], box=p['box'], sure=p['sure'], name=p['name'], xy=np.zeros((len(at), 2)),
-                   vis=np.zeros(len(at)), score=np.full(len(at), np.nan))
-        for j, (place, v, s) in p['joints'].items(): row['xy'][at[j]], row['vis'][at[j]], row['score'][
-            at[j]] = place, v, s
-        rows.append(row)
-    out = as_labels(by_names_alone(joints), files, rows, sizes, folder=path.parent, source=str(path))
-    out.notes = tuple(Note(k, count[k], of, f'{text}: {count[k]:,} of {of:,}.') for k, of, text in (
-        ('several', len(files), 'Pictures with several annotations, the last of which is read'),
-        ('predicted', len(files), 'Pictures that nobody has annotated: their predictions are read'),
-        ('stray', count['joints'], 'Joints left out, because no person is there who lacks them'),
-        ('adopted', count['joints'], 'Joints drawn anew, given to the smallest box around them'),
-        ('touched', count['regions'], 'Regions that a person drew or changed'),
-        ('turned', count['regions'], 'Boxes that are turned, read as the upright box around them')) if count[k])
-    return out
-
-def _people_of(regions:list[dict], where, count:Counter)->tuple[list[dict],tuple|None]:
-    "The people of one picture: rectangles, and the joints that belong to them"
-    people, loose, size = {}, [], None
-    hidden = {r.get('id') for r in regions if r.get('type') == 'choices'
-              and HIDDEN in ((r.get('value') or {}).get('choices') or ())}
-    score = lambda r: float(r['score']) if isinstance(r.get('score'), (int, float)) else math.nan
-    for r in regions:
-        if r.get('type') not in ('rectanglelabels', 'rectangle', 'keypointlabels'): continue
-        place, size = _place(r, where)
-        count['regions'] += 1
-        count['touched'] += r.get('origin') in ('manual', 'prediction-changed')
-        if r['type'] == 'keypointlabels':
-            names = (r['value'].get('keypointlabels') or [None])
-            if isinstance(names[0], str): loose.append((r.get('parentID'), names[0], place, 1 if r.get('id') in hidden
-                                                        else 2, score(r)))
-            continue
-        place = _upright(place, float(r['value'].get('rotation') or 0), count)
-        name = ((r.get('meta') or {}).get('text') or [''])[0]
-        people[r.get('id')] = dict(box=place, joints={}, sure=score(r), name=name if isinstance(name, str) else '')
-    count['joints'] += len(loose)
-    for parent, joint, *rest in sorted(loose, key=lambda j: j[0] not in people):
-        mine = people.get(parent)
-        if mine is None: mine = _adopts(people, joint, rest[0], count)
-        if mine is not None: mine['joints'][joint] = rest
-    return list(people.values()), size
-
+# %% ../../nbs/27_data.formats.ipynb #6309483a
 def _upright(box:np.ndarray, degrees:float, count:Counter)->np.ndarray:
     "The upright box around one that is turned about its upper left corner"
     if not degrees: return box
@@ -263,23 +212,97 @@ def _upright(box:np.ndarray, degrees:float, count:Counter)->np.ndarray:
 def _adopts(people:dict, joint:str, at:np.ndarray, count:Counter)->dict|None:
     "Whose joint one without a parent is"
     free = [p for p in people.values() if joint not in p['joints']]
-    drawn = [p for p in free if p['box'] is not None]
-    around = [p for p in drawn if (at >= p['box'][:2] - .1*p['box'][2:]).all()
+    boxed = [p for p in free if p['box'] is not None]
+    around = [p for p in boxed if (at >= p['box'][:2] - .1*p['box'][2:]).all()
               and (at <= p['box'][:2] + 1.1*p['box'][2:]).all()]
-    count['adopted'] += bool(drawn)
-    if around: return min(around, key=lambda p: p['box'][2]*p['box'][3])
-    if len(drawn) == 1: return drawn[0]
-    count['adopted'] -= bool(drawn)
+    if around or len(boxed) == 1:
+        count['adopted'] += 1
+        return min(around or boxed, key=lambda p: p['box'][2]*p['box'][3])
     if not any(p['box'] is not None for p in people.values()) and not (people and not free):
         return free[0] if free else people.setdefault(None, dict(box=None, joints={}, sure=math.nan, name=''))
     count['stray'] += 1
+
+# %% ../../nbs/27_data.formats.ipynb #d94af620
+def _score(r:dict)->float: return float(r['score']) if isinstance(r.get('score'), (int, float)) else math.nan
+
+def _hidden_ids(regions:list[dict])->set:
+    "Ids of the regions that a choice calls hidden"
+    choices = lambda r: (r.get('value') or {}).get('choices') or ()
+    return {r.get('id') for r in regions if r.get('type') == 'choices' and HIDDEN in choices(r)}
+
+def _people_of(regions:list[dict], where, count:Counter)->tuple[list[dict],tuple|None]:
+    "The people of one picture: rectangles, and the joints that belong to them"
+    people, loose, size, hidden = {}, [], None, _hidden_ids(regions)
+    for r in regions:
+        if r.get('type') not in ('rectanglelabels', 'rectangle', 'keypointlabels'): continue
+        place, size = _place(r, where)
+        count['regions'] += 1
+        count['touched'] += r.get('origin') in ('manual', 'prediction-changed')
+        if r['type'] == 'keypointlabels':
+            joint, v = (r['value'].get('keypointlabels') or [None])[0], 1 if r.get('id') in hidden else 2
+            if isinstance(joint, str): loose.append((r.get('parentID'), joint, place, v, _score(r)))
+            continue
+        place = _upright(place, float(r['value'].get('rotation') or 0), count)
+        name = ((r.get('meta') or {}).get('text') or [''])[0]
+        people[r.get('id')] = dict(box=place, joints={}, sure=_score(r), name=name if isinstance(name, str) else '')
+    count['joints'] += len(loose)
+    for parent, joint, *rest in sorted(loose, key=lambda j: j[0] not in people):
+        mine = people.get(parent)
+        if mine is None: mine = _adopts(people, joint, rest[0], count)
+        if mine is not None: mine['joints'][joint] = rest
+    return list(people.values()), size
+
+# %% ../../nbs/27_data.formats.ipynb #bd864a7e
+_NOTES = dict(   # what is counted while reading -> of what, and what a note says
+    several=('pictures', 'Pictures with several annotations, the last of which is read'),
+    predicted=('pictures', 'Pictures that nobody has annotated: their predictions are read'),
+    stray=('joints', 'Joints left out, because no person is there who lacks them'),
+    adopted=('joints', 'Joints without a person, given to the smallest box around them'),
+    touched=('regions', 'Regions that a person added or changed'),
+    turned=('regions', 'Boxes that are turned, read as the upright box around them'))
+
+def _joint_row(person:dict, at:dict)->dict:
+    "A row for `as_labels`"
+    row = {k: person[k] for k in ('image', 'box', 'sure', 'name')}
+    row |= dict(xy=np.zeros((len(at), 2)), vis=np.zeros(len(at)), score=np.full(len(at), np.nan))
+    for j, (place, v, s) in person['joints'].items():
+        row['xy'][at[j]], row['vis'][at[j]], row['score'][at[j]] = place, v, s
+    return row
+
+# %% ../../nbs/27_data.formats.ipynb #91406a25
+def read_label_studio(
+    path:Path|str,   # Label Studio's JSON (not JSON-MIN); the labelling configuration beside it orders the joints
+)->Labels:           # UserError (file, task, remedy)
+    "People of an export of Label Studio"
+    path, tasks = Path(path), read_json(path)
+    if not isinstance(tasks, list) or not all(isinstance(t, dict) and isinstance(t.get('data'), dict) for t in tasks):
+        raise UserError(f'{path} is not an export of Label Studio: it should be a list of tasks with "data" and '
+                        f'"annotations"; export as JSON, not as JSON-MIN.')
+    count, parts, files, sizes = Counter(pictures=len(tasks)), [], [], []
+    for n, t in enumerate(tasks, 1):
+        where = f'{path}: task {t.get("id", n)}'
+        files.append(_shown_name(t['data'], where))
+        people, size = _people_of(_answer(t, count), where, count)
+        sides = [t['data'].get(k) for k in ('height', 'width')]
+        stated = all(isinstance(s, (int, float)) for s in sides)
+        sizes.append(size or (tuple(map(int, sides)) if stated else (0, 0)))
+        parts += [dict(p, image=n-1) for p in people]
+    joints = _joint_names(path, list(dict.fromkeys(j for p in parts for j in p['joints'])))
+    if not joints: raise UserError(f'{path}: there is no key point in it (type "keypointlabels"); label some, or put '
+                                   f'the labelling configuration beside it as {path.stem}.xml.')
+    at = {j: k for k, j in enumerate(joints)}
+    out = as_labels(by_names_alone(joints), files, [_joint_row(p, at) for p in parts], sizes, folder=path.parent,
+                    source=str(path))
+    out.notes = tuple(Note(k, count[k], count[of], f'{text}: {count[k]:,} of {count[of]:,}.')
+                      for k, (of, text) in _NOTES.items() if count[k])
+    return out
 
 # %% ../../nbs/27_data.formats.ipynb #8c48ba44
 def _yaml(path):
     "The package that reads YAML"
     try: return importlib.import_module('yaml')
-    except ImportError: raise UserError(
-                                        f'{path}: YOLO\'s data.yaml needs the package pyyaml; pip install pyyaml.') from None
+    except ImportError:
+        raise UserError(f"{path}: YOLO's data.yaml needs the package pyyaml; pip install pyyaml.") from None
 
 def _inside(labels:Labels)->tuple[np.ndarray,np.ndarray,list[Note]]:
     "Joints in shares of their pictures, none outside: (N,K,2), v, and what was done"
@@ -290,8 +313,29 @@ def _inside(labels:Labels)->tuple[np.ndarray,np.ndarray,list[Note]]:
     vis[far] = 0
     both = ((int((out & ~far).sum()), 'Joints up to 1 % outside their picture, put on its border'),
             (int(far.sum()), 'Joints further outside their picture, written as not annotated'))
-    return np.where(vis[...,None] > 0, share.clip(0, 1), 0), vis, [Note('outside', n, J, f'{text}: {n:,} of {J:,}.')
-                                                                   for n, text in both if n]
+    notes = [Note('outside', n, J, f'{text}: {n:,} of {J:,}.') for n, text in both if n]
+    return np.where(vis[...,None] > 0, share.clip(0, 1), 0), vis, notes
+
+def _put(src:Path, to:Path):
+    "A picture, linked where the disk can, else copied"
+    if not src.is_file(): raise UserError(f'{src}: there is no such picture; check --images.')
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if to.exists(): return
+    try: os.link(src, to)
+    except OSError: shutil.copyfile(src, to)
+
+# %% ../../nbs/27_data.formats.ipynb #0c5bd961
+def _yolo_line_of(frame, share, vis)->str:
+    "The line of one person: class, box and joints, in shares of the picture"
+    joints = [s for p, v in zip(share.tolist(), vis) for s in (*map(repr, p), str(int(v)))]
+    return ' '.join(['0', *map(repr, frame.tolist()), *joints])
+
+def _yolo_yaml(sk:Skeleton)->str:
+    "The text of data.yaml"
+    lines = ['path: .', 'train: images', 'val: images', f'kpt_shape: [{len(sk)}, 3]',
+             f'flip_idx: {list(sk.flip_index)}', 'names:', '  0: person', 'kpt_names:', '  0:',
+             *(f'    - {json.dumps(j, ensure_ascii=False)}' for j in sk.joints)]
+    return '\n'.join(lines) + '\n'
 
 def write_yolo(
     labels:Labels,
@@ -305,33 +349,15 @@ def write_yolo(
     low, high = (box[:,:2]/size).clip(0, 1), ((box[:,:2] + box[:,2:])/size).clip(0, 1)
     frame, mine = np.concatenate([(low + high)/2, high - low], 1), by_picture(labels)
     for f, name in enumerate(labels.files):
-        lines = [' '.join(['0', *map(repr, frame[i].tolist()),
-                           *(s for k in range(vis.shape[1]) for s in (*map(repr, share[i,k].tolist()),
-                                                                      str(int(vis[i,k]))))])
-                 for i in mine[f]]
-        with whole((top/'labels'/name).with_suffix('.txt')) as part: part.write_text(''.join(line + '\n'
-            for line in lines))
+        text = ''.join(_yolo_line_of(frame[i], share[i], vis[i]) + '\n' for i in mine[f])
+        with whole((top/'labels'/name).with_suffix('.txt')) as part: part.write_text(text)
         if images is not None: _put(Path(images)/name, top/'images'/name)
-    sk = labels.skeleton
-    text = ['path: .', 'train: images', 'val: images', f'kpt_shape: [{len(sk)}, 3]',
-            f'flip_idx: {list(sk.flip_index)}', 'names:', '  0: person', 'kpt_names:', '  0:',
-            *(f'    - {json.dumps(j, ensure_ascii=False)}' for j in sk.joints)]
-    with whole(top/'data.yaml') as part: part.write_text('\n'.join(text) + '\n', encoding='utf-8')
-    made = int((~np.isfinite(labels.box).all(1)).sum())
-    if made: notes.append(Note('boxes', made, len(labels), f'Boxes set around the joints: {made:,} of {len(labels):,} '
-                                                           f'people.'))
-    if images is None: notes.append(Note('pictures', len(labels.files), len(labels.files),
-                                         f'The {len(labels.files):,} pictures are not copied: put them into '
-                                         f'{top.name}/images, or give --images.'))
+    with whole(top/'data.yaml') as part: part.write_text(_yolo_yaml(labels.skeleton), encoding='utf-8')
+    n, files, made = len(labels), len(labels.files), int((~np.isfinite(labels.box).all(1)).sum())
+    if made: notes.append(Note('boxes', made, n, f'Boxes set around the joints: {made:,} of {n:,} people.'))
+    if images is None: notes.append(Note('pictures', files, files, f'The {files:,} pictures are not copied: put them '
+                                         f'into {top.name}/images, or give --images.'))
     return tuple(notes)
-
-def _put(src:Path, to:Path):
-    "A picture, linked where the disk can, else copied"
-    if not src.is_file(): raise UserError(f'{src}: there is no such picture; check --images.')
-    to.parent.mkdir(parents=True, exist_ok=True)
-    if to.exists(): return
-    try: os.link(src, to)
-    except OSError: shutil.copyfile(src, to)
 
 # %% ../../nbs/27_data.formats.ipynb #203df847
 def _yolo_head(path:Path)->tuple[Path,dict]:
@@ -342,13 +368,13 @@ def _yolo_head(path:Path)->tuple[Path,dict]:
                                             f'{len(found)}; pass the file.')
         path = found[0]
     try: head = _yaml(path).safe_load(path.read_text(encoding='utf-8'))
-    except FileNotFoundError: raise UserError(f'{path}: there is no such file; pass the data.yaml of a YOLO-pose data '
-                                              f'set.') from None
-    except _yaml(path).YAMLError as e: raise UserError(
-                                                       f'{path} is not YAML ({str(e).splitlines()[0]}); mend it.') from None
+    except FileNotFoundError:
+        raise UserError(f'{path}: there is no such file; pass the data.yaml of a YOLO-pose data set.') from None
+    except _yaml(path).YAMLError as e:
+        raise UserError(f'{path} is not YAML ({str(e).splitlines()[0]}); mend it.') from None
     shape = head.get('kpt_shape') if isinstance(head, dict) else None
-    if isinstance(shape, list) and len(shape) == 2 and all(isinstance(s, int) and s > 0
-                                                           for s in shape) and shape[1] in (2, 3): return path, head
+    numbers = isinstance(shape, list) and len(shape) == 2 and all(isinstance(s, int) and s > 0 for s in shape)
+    if numbers and shape[1] in (2, 3): return path, head
     raise UserError(f'{path}: "kpt_shape" is {value_text(shape)}; a YOLO-pose data set says [joints, 3] there.')
 
 def _yolo_skeleton(path:Path, head:dict)->tuple[Skeleton,list[Note]]:
@@ -358,8 +384,8 @@ def _yolo_skeleton(path:Path, head:dict)->tuple[Skeleton,list[Note]]:
     if not (isinstance(names, list) and len(names) == K):
         known = [s for s in KNOWN.values() if len(s) == K and list(s.flip_index) == head.get('flip_idx')]
         names = list(known[0].joints) if known else [f'joint_{k}' for k in range(K)]
-        notes.append(Note('names', K, K, f'The joints have no names in {path.name} ("kpt_names"): ' + (f'taken as '
-            f'those of {known[0].name}.' if known else f'they are called joint_0 to joint_{K-1}.')))
+        names_of = f'taken as those of {known[0].name}' if known else f'they are called joint_0 to joint_{K-1}'
+        notes.append(Note('names', K, K, f'The joints have no names in {path.name} ("kpt_names"): {names_of}.'))
     flip = head.get('flip_idx')
     if flip is not None and not (isinstance(flip, list) and sorted(map(str, flip)) == sorted(map(str, range(K)))):
         raise UserError(f'{path}: "flip_idx" is {value_text(flip)}; list for each of the {K} joints the one that takes its '
@@ -369,49 +395,19 @@ def _yolo_skeleton(path:Path, head:dict)->tuple[Skeleton,list[Note]]:
     same = pairs is None or sorted(map(sorted, sk.flips)) == [list(p) for p in pairs]
     return (sk if same else replace(sk, flips=pairs, mirror=True)), notes
 
+# %% ../../nbs/27_data.formats.ipynb #27d495a0
 def _yolo_pictures(path:Path, head:dict)->list[Path]:
     "Every picture that data.yaml leads to"
     top = Path(head.get('path') or '.')
     tops, found = [top] if top.is_absolute() else [path.parent/top, path.parent, path.parent.parent/top], []
-    for split in ('train', 'val', 'test'):
-        for part in head[split] if isinstance(head.get(split), list) else [head.get(split)]:
-            if not part: continue
-            place = next((p for t in tops for p in (t/part, t/str(part).removeprefix('../')) if p.exists()), None)
-            if place is None: raise UserError(f'{path}: "{split}" leads to {part}, which is not there; put the '
-                                              f'pictures there, or mend the path.')
-            if place.is_dir(): found += [place/f for f in list_pictures(place)]
-            else: found += [p if (p := Path(line)).is_absolute() else place.parent/p
-                            for line in place.read_text().split('\n') if line.strip()]
+    parts = {k: head[k] if isinstance(head.get(k), list) else [head.get(k)] for k in ('train', 'val', 'test')}
+    for split, part in [(k, part) for k, mine in parts.items() for part in mine if part]:
+        place = next((p for t in tops for p in (t/part, t/str(part).removeprefix('../')) if p.exists()), None)
+        if place is None: raise UserError(f'{path}: "{split}" leads to {part}, which is not there; put the '
+                                          f'pictures there, or mend the path.')
+        if place.is_dir(): found += [place/f for f in list_pictures(place)]
+        else: found += [place.parent/line for line in place.read_text().split('\n') if line.strip()]
     return list(dict.fromkeys(Path(os.path.normpath(p)) for p in found))
-
-def read_yolo(
-    path:Path|str,   # the folder of a data set, or its data.yaml
-)->Labels:           # UserError (file, line, remedy)
-    "People of a YOLO-pose data set; its pictures must be there, since everything is in shares of them"
-    path, head = _yolo_head(Path(path))
-    sk, notes = _yolo_skeleton(path, head)
-    pictures, rows, sizes, lost = _yolo_pictures(path, head), [], [], 0
-    for f, p in enumerate(pictures):
-        sizes.append(picture_size(p))
-        parts = list(p.parts)
-        spot = len(parts) - 1 - parts[::-1].index('images') if 'images' in parts else None
-        text = (Path(*parts[:spot], 'labels', *parts[spot+1:]) if spot is not None else p).with_suffix('.txt')
-        lost += not text.is_file()
-        for n, line in enumerate(text.read_text().splitlines() if text.is_file() else (), 1):
-            if line.strip(): rows.append(dict(_yolo_line(line, head['kpt_shape'], sizes[-1], f'{text}: line {n}'),
-                                              image=f))
-    classes, names = Counter(r['kind'] for r in rows), head.get('names') or {}
-    names = dict(enumerate(names)) if isinstance(names, list) else names
-    mine = next((k for k, v in names.items() if v == 'person'), None) if len(classes) > 1 else next(iter(classes), None)
-    if len(classes) > 1 and mine is None: raise UserError(f'{path}: its people are of {len(classes)} classes, and '
-                                                          f'none is called person in "names"; keep one of them.')
-    if lost: notes.append(Note('pictures', lost, len(pictures), f'Pictures without a file of labels, taken as '
-                                                                f'pictures of nobody: {lost:,} of {len(pictures):,}.'))
-    if len(classes) > 1: notes.append(Note('left out', len(rows) - classes[mine], len(rows), f'Left out: lines of '
-                                           f'other classes, {len(rows) - classes[mine]:,} of {len(rows):,}.'))
-    top = _common(path.parent, pictures)
-    return as_labels(sk, [p.relative_to(top).as_posix() for p in pictures], [r for r in rows if r['kind'] == mine],
-                     sizes, folder=top, source=str(path), notes=tuple(notes))
 
 def _common(top:Path, pictures:list[Path])->Path:
     "The folder that names are counted from: images/ where all lie in it"
@@ -420,6 +416,7 @@ def _common(top:Path, pictures:list[Path])->Path:
     at = [i for i, part in enumerate(shared.parts) if part == 'images']
     return Path(*shared.parts[:at[-1]+1]) if at else shared
 
+# %% ../../nbs/27_data.formats.ipynb #d4236090
 def _yolo_line(line:str, shape, size, where)->dict:
     "One person"
     K, D = shape
@@ -429,12 +426,52 @@ def _yolo_line(line:str, shape, size, where)->dict:
                                           f'of {D}); check "kpt_shape" in data.yaml.')
     wh, keys = np.array(size[::-1], np.float64), v[5:].reshape(K, D)
     if (v[1:5] > 1.01).any(): raise UserError(f'{where} has a box beyond 1; everything is in shares of the picture.')
-    there = (keys[:,:2] != 0).any(1)
-    vis = np.where(there, 2, 0) if D == 2 else keys[:,2].round()
-    if not np.isin(vis, (0, 1, 2)).all(): raise UserError(f'{where} has a v of '
-                                                          f'{value_text(float(vis[~np.isin(vis, (0, 1, 2))][0]))}; it is 0, '
-                                                          f'1 or 2.')
+    vis = np.where((keys[:,:2] != 0).any(1), 2, 0) if D == 2 else keys[:,2].round()
+    bad = vis[~np.isin(vis, (0, 1, 2))]
+    if len(bad): raise UserError(f'{where} has a v of {value_text(float(bad[0]))}; it is 0, 1 or 2.')
     return dict(kind=int(v[0]), box=np.concatenate([(v[1:3] - v[3:5]/2)*wh, v[3:5]*wh]), xy=keys[:,:2]*wh, vis=vis)
+
+# %% ../../nbs/27_data.formats.ipynb #b09523bd
+def _yolo_text(picture:Path)->Path:
+    "The labels of a picture: its path with the last `images` replaced by `labels`"
+    parts = list(picture.parts)
+    if 'images' in parts: parts[len(parts) - 1 - parts[::-1].index('images')] = 'labels'
+    return Path(*parts).with_suffix('.txt')
+
+def _yolo_people(path:Path, rows:list[dict], names, notes:list[Note])->list[dict]:
+    "The rows of the class that is people"
+    classes = Counter(r['kind'] for r in rows)
+    if len(classes) < 2: return rows
+    names = dict(enumerate(names)) if isinstance(names, list) else names or {}
+    mine = next((k for k, v in names.items() if v == 'person'), None)
+    if mine is None: raise UserError(f'{path}: its people are of {len(classes)} classes, and none is called person in '
+                                     f'"names"; keep one of them.')
+    other = len(rows) - classes[mine]
+    notes.append(Note('left out', other, len(rows), f'Left out: lines of other classes, {other:,} of {len(rows):,}.'))
+    return [r for r in rows if r['kind'] == mine]
+
+# %% ../../nbs/27_data.formats.ipynb #4da6ed5a
+def read_yolo(
+    path:Path|str,   # the folder of a data set, or its data.yaml
+)->Labels:           # UserError (file, line, remedy)
+    "People of a YOLO-pose data set; its pictures must be there, since everything is in shares of them"
+    path, head = _yolo_head(Path(path))
+    sk, notes = _yolo_skeleton(path, head)
+    pictures, rows, sizes, lost = _yolo_pictures(path, head), [], [], 0
+    for f, p in enumerate(pictures):
+        sizes.append(picture_size(p))
+        text = _yolo_text(p)
+        lost += not text.is_file()
+        lines = text.read_text().splitlines() if text.is_file() else ()
+        for n, line in enumerate(lines, 1):
+            if not line.strip(): continue
+            rows.append(dict(_yolo_line(line, head['kpt_shape'], sizes[-1], f'{text}: line {n}'), image=f))
+    if lost: notes.append(Note('pictures', lost, len(pictures), f'Pictures without a file of labels, taken as '
+                                                                f'pictures of nobody: {lost:,} of {len(pictures):,}.'))
+    rows = _yolo_people(path, rows, head.get('names'), notes)
+    top = _common(path.parent, pictures)
+    return as_labels(sk, [p.relative_to(top).as_posix() for p in pictures], rows, sizes, folder=top, source=str(path),
+                     notes=tuple(notes))
 
 # %% ../../nbs/27_data.formats.ipynb #8c83d4a7
 ALONE = 'single'   # DeepLabCut's name for body parts of which a picture has one, beside several animals
@@ -460,41 +497,11 @@ def _columns(heads:dict, first:int)->dict[tuple[str,str],dict[str,int]]:
     who = heads.get('individuals')
     for c in range(first, len(heads['coords'])):
         kind = heads['coords'][c].strip().lower()
-        if kind in ('x', 'y', 'likelihood'): out[(who[c].strip() if who else '',
-                                                  heads['bodyparts'][c].strip())][kind] = c
+        key = who[c].strip() if who else '', heads['bodyparts'][c].strip()
+        if kind in ('x', 'y', 'likelihood'): out[key][kind] = c
     return {k: v for k, v in out.items() if 'x' in v and 'y' in v}
 
-def read_csv_labels(
-    path:Path|str,   # CollectedData_*.csv, or a table of predictions
-)->Labels:           # UserError (file, line, remedy)
-    "People, or animals, of a table of DeepLabCut or Lightning Pose"
-    path = Path(path)
-    try: table = [row for row in csv.reader(io.StringIO(path.read_text(encoding='utf-8-sig'))) if row]
-    except FileNotFoundError: raise UserError(f'{path}: there is no such file; pass the table of labels '
-                                              f'(CollectedData_*.csv).') from None
-    except (UnicodeDecodeError, csv.Error) as e: raise UserError(f'{path} is not a table of text ({e}); export it as '
-                                                                 f'CSV.') from None
-    heads, top, first = _heads(path, table)
-    columns = _columns(heads, first)
-    joints, who = tuple(dict.fromkeys(j for _, j in columns)), tuple(dict.fromkeys(w for w, _ in columns))
-    at, files, rows = {j: k for k, j in enumerate(joints)}, [], []
-    for n, row in enumerate(table[top:], top+1):
-        files.append('/'.join(p.strip().replace('\\', '/') for p in row[:first] if p.strip()))
-        if not files[-1]: raise UserError(f'{path}: line {n} names no picture in its first column.')
-        for w in who:
-            r = _csv_person({j: c for (x, j), c in columns.items() if x == w}, at, row, f'{path}: line {n}')
-            if r is not None: rows.append(dict(r, image=len(files)-1, name=w))
-    if len(set(files)) < len(files): raise UserError(f'{path}: two lines name the picture '
-                                                     f'"{next(f for f in files if files.count(f) > 1)}"; keep one.')
-    notes = []
-    if all(f.isdecimal() for f in files): notes.append(Note('names', len(files), len(files), f'The {len(files):,} '
-                                                            f'lines are numbered and name no picture: they are frames '
-                                                            f'of a video.'))
-    if who == ('',) or len(who) == 1: rows = [dict(r, name=r['name']) for r in rows]
-    info = dict(scorer=next((s for s in heads.get('scorer', [''])[first:] if s.strip()), ''))
-    return as_labels(by_names_alone(joints), files, rows, folder=path.parent, info=info, source=str(path),
-                     notes=tuple(notes))
-
+# %% ../../nbs/27_data.formats.ipynb #f6cdf4bb
 def _csv_person(columns:dict, at:dict, row:list[str], where)->dict|None:
     "One individual in one line; None: it is not there"
     xy, vis, score = np.zeros((len(at), 2)), np.zeros(len(at)), np.full(len(at), np.nan)
@@ -508,42 +515,43 @@ def _csv_person(columns:dict, at:dict, row:list[str], where)->dict|None:
         xy[at[j]], vis[at[j]], score[at[j]] = (x, y), 2, number(c.get('likelihood'))
     return dict(xy=xy, vis=vis, score=score) if vis.any() else None
 
-# %% ../../nbs/27_data.formats.ipynb #5018c4d8
-def write_csv_labels(
-    labels:Labels,
-    path:Path|str,       # the CSV
-    images=None,         # not needed
-)->tuple[Note,...]:
-    "A table that DeepLabCut and Lightning Pose read; likelihoods where there are scores, individuals where there are several"
-    n, who = len(labels), _individuals(labels)
-    several = any(w for w in who) or len(set(labels.image.tolist())) < n
-    scored = bool(np.isfinite(labels.score[labels.vis > 0]).any())
-    kinds, sk = ('x', 'y', 'likelihood')[:3 if scored else 2], labels.skeleton
-    order = sorted(set(who), key=lambda w: (w == ALONE, who.index(w))) or ['']
-    columns = [(w, k) for w in order for k in range(len(sk)) if w != ALONE
-               or any((labels.vis[i,k] > 0) for i in range(n) if who[i] == ALONE)]
-    at = {(labels.image[i], who[i]): i for i in range(n)}
-    scorer = str(labels.info.get('scorer') or 'semipose')
-    table = [['scorer', *[scorer]*(len(columns)*len(kinds))]]
-    if several: table.append(['individuals', *(w for w, _ in columns for _ in kinds)])
-    table += [['bodyparts', *(sk.joints[k] for _, k in columns for _ in kinds)],
-              ['coords', *(c for _ in columns for c in kinds)]]
-    for f, name in enumerate(labels.files):
-        row = [name]
-        for w, k in columns:
-            i = at.get((f, w))
-            if i is None or not labels.vis[i,k]: row += ['']*len(kinds)
-            else: row += [repr(float(v)) for v in labels.xy[i,k]] + ([repr(float(s))
-                                                                      if np.isfinite(s := labels.score[i,k]) else '']
-                                                                      if scored else [])
-        table.append(row)
-    out = io.StringIO(newline='')
-    csv.writer(out, lineterminator='\n').writerows(table)
-    with whole(path) as part: part.write_text(out.getvalue(), encoding='utf-8')
-    made = sum(w != old for w, old in zip(who, labels.names))
-    return (Note('names', made, n, f'Individuals numbered, because pictures have several and nobody names them: '
-                                   f'{made:,} of {n:,}.'),) if made else ()
+# %% ../../nbs/27_data.formats.ipynb #bd8497f9
+def _csv_table(path:Path)->list[list[str]]:
+    "The lines of a table that are not empty"
+    try: return [row for row in csv.reader(io.StringIO(path.read_text(encoding='utf-8-sig'))) if row]
+    except FileNotFoundError:
+        raise UserError(f'{path}: there is no such file; pass the table of labels (CollectedData_*.csv).') from None
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f'{path} is not a table of text ({e}); export it as CSV.') from None
 
+def read_csv_labels(
+    path:Path|str,   # CollectedData_*.csv, or a table of predictions
+)->Labels:           # UserError (file, line, remedy)
+    "People, or animals, of a table of DeepLabCut or Lightning Pose"
+    path = Path(path)
+    table = _csv_table(path)
+    heads, top, first = _heads(path, table)
+    columns = _columns(heads, first)
+    joints, who = tuple(dict.fromkeys(j for _, j in columns)), tuple(dict.fromkeys(w for w, _ in columns))
+    at, files, rows = {j: k for k, j in enumerate(joints)}, [], []
+    for n, row in enumerate(table[top:], top+1):
+        files.append('/'.join(p.strip().replace('\\', '/') for p in row[:first] if p.strip()))
+        if not files[-1]: raise UserError(f'{path}: line {n} names no picture in its first column.')
+        for w in who:
+            r = _csv_person({j: c for (x, j), c in columns.items() if x == w}, at, row, f'{path}: line {n}')
+            if r is not None: rows.append(dict(r, image=len(files)-1, name=w))
+    if len(set(files)) < len(files):
+        twice = next(f for f in files if files.count(f) > 1)
+        raise UserError(f'{path}: two lines name the picture "{twice}"; keep one.')
+    notes, n = [], len(files)
+    if all(f.isdecimal() for f in files):
+        notes.append(Note('names', n, n, f'The {n:,} lines are numbered and name no picture: they are frames of a '
+                                         f'video.'))
+    info = dict(scorer=next((s for s in heads.get('scorer', [''])[first:] if s.strip()), ''))
+    return as_labels(by_names_alone(joints), files, rows, folder=path.parent, info=info, source=str(path),
+                     notes=tuple(notes))
+
+# %% ../../nbs/27_data.formats.ipynb #5018c4d8
 def _individuals(labels:Labels)->list[str]:
     "A name for everybody, no two alike in a picture; '' where each picture has one and nobody has a name"
     if not any(labels.names) and len(set(labels.image.tolist())) == len(labels): return ['']*len(labels)
@@ -551,17 +559,72 @@ def _individuals(labels:Labels)->list[str]:
     for i, w in enumerate(out):
         f = int(labels.image[i])
         if w in used[f]: w = ''
-        out[i] = w or next(c for k in range(1, len(labels)+2) if (c := f'individual{k}') not in used[f]
-                           and c not in taken)
+        numbered = (f'individual{k}' for k in range(1, len(labels)+2))
+        out[i] = w or next(c for c in numbered if c not in used[f] and c not in taken)
         used[f].add(out[i])
     return out
 
+def _csv_cells(labels:Labels, i:int|None, k:int, scored:bool)->list[str]:
+    "x, y (and likelihood) of one joint; empty where it is not annotated"
+    if i is None or not labels.vis[i,k]: return ['']*(3 if scored else 2)
+    x, y, s = *labels.xy[i,k], labels.score[i,k]
+    return [repr(float(x)), repr(float(y)), *([repr(float(s)) if np.isfinite(s) else ''] if scored else [])]
+
+# %% ../../nbs/27_data.formats.ipynb #76c57ece
+def write_csv_labels(
+    labels:Labels,
+    path:Path|str,       # the CSV
+    images=None,         # not needed
+)->tuple[Note,...]:
+    "A table that DeepLabCut and Lightning Pose read; likelihoods and individuals where there are any"
+    n, who, sk = len(labels), _individuals(labels), labels.skeleton
+    several = any(who) or len(set(labels.image.tolist())) < n
+    scored = bool(np.isfinite(labels.score[labels.vis > 0]).any())
+    kinds = ('x', 'y', 'likelihood')[:3 if scored else 2]
+    order = sorted(set(who), key=lambda w: (w == ALONE, who.index(w))) or ['']
+    alone = (labels.vis[[w == ALONE for w in who]] > 0).any(0)
+    columns = [(w, k) for w in order for k in range(len(sk)) if w != ALONE or alone[k]]
+    at = {(labels.image[i], who[i]): i for i in range(n)}
+    scorer = str(labels.info.get('scorer') or 'semipose')
+    table = [['scorer', *[scorer]*(len(columns)*len(kinds))]]
+    if several: table.append(['individuals', *(w for w, _ in columns for _ in kinds)])
+    table += [['bodyparts', *(sk.joints[k] for _, k in columns for _ in kinds)],
+              ['coords', *(c for _ in columns for c in kinds)]]
+    for f, name in enumerate(labels.files):
+        table.append([name, *(s for w, k in columns for s in _csv_cells(labels, at.get((f, w)), k, scored))])
+    out = io.StringIO(newline='')
+    csv.writer(out, lineterminator='\n').writerows(table)
+    with whole(path) as part: part.write_text(out.getvalue(), encoding='utf-8')
+    made = sum(w != old for w, old in zip(who, labels.names))
+    return (Note('names', made, n, f'Individuals numbered, because pictures have several and nobody names them: '
+                                   f'{made:,} of {n:,}.'),) if made else ()
+
 # %% ../../nbs/27_data.formats.ipynb #e1bd5e37
 def _sleap(path):
+    "The package that reads SLEAP's projects"
     try: return importlib.import_module('sleap_io')
-    except ImportError: raise UserError(f'{path}: SLEAP\'s files need the package sleap-io; pip install sleap-io, or '
+    except ImportError: raise UserError(f"{path}: SLEAP's files need the package sleap-io; pip install sleap-io, or "
                                         f'export COCO from SLEAP.') from None
 
+def _sleap_person(i, image:int)->dict:
+    "One instance as a row for `as_labels`"
+    p, sure = i.points, getattr(i, 'score', None)
+    there = np.asarray(p['visible'], bool) & np.isfinite(p['xy']).all(1)
+    score = np.where(there, p['score'], np.nan) if 'score' in p.dtype.names else None
+    return dict(image=image, xy=np.nan_to_num(p['xy']), vis=2*there, score=score,
+                sure=None if sure is None else float(sure), name=i.track.name if i.track is not None else '')
+
+def _sleap_frame(frame)->tuple[str,tuple[int,int],list]:
+    "The name and the size of a frame's picture, and its instances without the predictions that were corrected"
+    video = frame.video
+    if isinstance(video.filename, list): name, size = Path(video.filename[frame.frame_idx]).as_posix(), (0, 0)
+    else:
+        name = f'{Path(video.filename).stem}/{frame.frame_idx:06d}'
+        size = tuple(video.shape[1:3]) if video.shape else (0, 0)
+    corrected = {id(i.from_predicted) for i in frame.instances if getattr(i, 'from_predicted', None) is not None}
+    return name, size, [i for i in frame.instances if id(i) not in corrected]
+
+# %% ../../nbs/27_data.formats.ipynb #eb7f120b
 def read_sleap(
     path:Path|str,   # a .slp file
 )->Labels:           # UserError where sleap-io is not installed
@@ -573,31 +636,28 @@ def read_sleap(
     if len(project.skeletons) != 1: raise UserError(f'{path}: it has {len(project.skeletons)} skeletons, and people '
                                                     f'here share one; export them one by one.')
     s = project.skeletons[0]
+    flips = {'flips': [sorted(p) for p in s.symmetry_inds]} if s.symmetries else {}
     sk = skeleton_from_coco(dict(name=s.name or 'person', keypoints=list(s.node_names),
-                                 skeleton=[[a+1, b+1] for a, b in s.edge_inds],
-                                 **({'flips': [sorted(p) for p in s.symmetry_inds]} if s.symmetries else {})))
-    files, rows, sides = [], [], []
-    for frame in project.labeled_frames:
-        v = frame.video
-        many = isinstance(v.filename, list)
-        files.append(Path(v.filename[frame.frame_idx]).as_posix() if many
-                     else f'{Path(v.filename).stem}/{frame.frame_idx:06d}')
-        sides.append(tuple(v.shape[1:3]) if not many and v.shape else (0, 0))
-        done = {id(i.from_predicted) for i in frame.instances if getattr(i, 'from_predicted', None) is not None}
-        rows += [_sleap_person(i, len(files)-1) for i in frame.instances if id(i) not in done]
-    top = Path(os.path.commonpath([Path(f).parent for f in files])) if files and all(Path(f).is_absolute()
-        for f in files) else None
-    return as_labels(sk, [f if top is None else Path(f).relative_to(top).as_posix() for f in files], rows, sides,
-                     folder=top or path.parent, source=str(path))
+                                 skeleton=[[a+1, b+1] for a, b in s.edge_inds], **flips))
+    files, rows, sides, top = [], [], [], None
+    for f, frame in enumerate(project.labeled_frames):
+        name, size, found = _sleap_frame(frame)
+        files.append(name)
+        sides.append(size)
+        rows += [_sleap_person(i, f) for i in found]
+    if files and all(Path(f).is_absolute() for f in files):
+        top = Path(os.path.commonpath([Path(f).parent for f in files]))
+        files = [Path(f).relative_to(top).as_posix() for f in files]
+    return as_labels(sk, files, rows, sides, folder=top or path.parent, source=str(path))
 
-def _sleap_person(i, image:int)->dict:
-    p = i.points
-    there = np.asarray(p['visible'], bool) & np.isfinite(p['xy']).all(1)
-    fields = p.dtype.names
-    sure = getattr(i, 'score', None)
-    return dict(image=image, xy=np.nan_to_num(p['xy']), vis=2*there, score=np.where(there, p['score'], np.nan)
-                if 'score' in fields else None,
-                sure=None if sure is None else float(sure), name=i.track.name if i.track is not None else '')
+# %% ../../nbs/27_data.formats.ipynb #38bf1077
+def _instance(sio, labels:Labels, i:int, **more):
+    "One person; predicted where there is a score"
+    xy = np.where(labels.vis[i][:,None] > 0, labels.xy[i], np.nan)
+    scored = np.isfinite(labels.score[i]).any() or np.isfinite(labels.sure[i])
+    if not scored: return sio.Instance.from_numpy(xy, **more)
+    return sio.PredictedInstance.from_numpy(xy, point_scores=np.nan_to_num(labels.score[i]),
+                                            score=float(np.nan_to_num(labels.sure[i])), **more)
 
 def write_sleap(
     labels:Labels,
@@ -610,17 +670,9 @@ def write_sleap(
     skeleton = sio.Skeleton(nodes=list(sk.joints), edges=pairs(sk.limbs), symmetries=pairs(sk.flips), name=sk.name)
     video = sio.Video.from_filename([str(Path(os.path.abspath(folder/f))) for f in labels.files])
     tracks, frames = {w: sio.Track(w) for w in dict.fromkeys(filter(None, labels.names))}, []
-    rows = by_picture(labels)
-    for f in range(len(labels.files)):
-        mine = []
-        for i in rows[f]:
-            kw = dict(skeleton=skeleton, track=tracks.get(labels.names[i]))
-            xy = np.where(labels.vis[i][:,None] > 0, labels.xy[i], np.nan)
-            if np.isfinite(labels.score[i]).any() or np.isfinite(labels.sure[i]):
-                mine.append(sio.PredictedInstance.from_numpy(xy, point_scores=np.nan_to_num(labels.score[i]),
-                                                             score=float(np.nan_to_num(labels.sure[i])), **kw))
-            else: mine.append(sio.Instance.from_numpy(xy, **kw))
-        frames.append(sio.LabeledFrame(video=video, frame_idx=f, instances=mine))
+    for f, mine in zip(range(len(labels.files)), by_picture(labels)):
+        found = [_instance(sio, labels, i, skeleton=skeleton, track=tracks.get(labels.names[i])) for i in mine]
+        frames.append(sio.LabeledFrame(video=video, frame_idx=f, instances=found))
     project = sio.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton], tracks=list(tracks.values()))
     with whole(path) as part:
         slp = part.with_suffix('.slp')
@@ -649,11 +701,12 @@ FORMATS = dict(
     sleap=Format("SLEAP's project", read_sleap, write_sleap,
                  frozenset('scores sure names bare empty limbs flips'.split()), ('.slp',)))
 
+# %% ../../nbs/27_data.formats.ipynb #0f180779
 def format_of(
     path:Path|str,        # a file or folder
-    name:str|None=None,   # as asked for; None: guessed
+    name:str|None=None,   # the wanted one; None: guessed
 )->str:                   # a key of FORMATS; UserError if it is none
-    "Which format it is: as asked for, else by ending and first look"
+    "Which format it is: the wanted one, else by ending and first look"
     if name is not None:
         if name in FORMATS: return name
         raise UserError(f'--format {name}: there is no such format; choose one of {", ".join(FORMATS)}.')
@@ -681,6 +734,7 @@ def write_labels(
     kind = FORMATS[format or ('coco' if Path(path).suffix.lower() == '.json' else format_of(path))]
     return (*unsaid(labels, kind.says, kind.title), *kind.write(labels, path, images))
 
+# %% ../../nbs/27_data.formats.ipynb #40ecf253
 def convert(
     src:Path|str,            # labels of any known format
     dst:Path|str,            # where to
@@ -691,7 +745,7 @@ def convert(
     "From one labelling tool to another"
     if format is not None: format_of(dst, format)
     labels = read_labels(src, source)
-    if Path(src).resolve() == Path(dst).resolve(): raise UserError(f'{dst}: this is the file that is read; give '
-                                                                   f'another name to write to.')
+    if Path(src).resolve() == Path(dst).resolve():
+        raise UserError(f'{dst}: this is the file that is read; give another name to write to.')
     if images is not None: labels = replace(labels, folder=Path(images))
     return labels, (*labels.notes, *write_labels(labels, dst, format, images))

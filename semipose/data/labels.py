@@ -19,10 +19,12 @@ from .core import FILL, Note, joint_box
 from .coco import read_json, write_json
 
 # %% auto #0
-__all__ = ['Labels', 'by_picture', 'as_labels', 'read_coco_labels', 'boxes_of_labels', 'coco_of', 'write_coco_labels',
+__all__ = ['Labels', 'as_labels', 'by_picture', 'read_coco_labels', 'boxes_of_labels', 'coco_of', 'write_coco_labels',
            'same_pictures', 'same_people', 'Changes', 'changes']
 
 # %% ../../nbs/26_data.labels.ipynb #467ab3cf
+_COLUMNS = ('image', 'xy', 'vis', 'box', 'area', 'crowd', 'sure', 'score')
+
 @dataclass
 class Labels:
     "People as a file of labels has them"
@@ -32,7 +34,7 @@ class Labels:
     image:np.ndarray         # (N,) int64, which of `files` the person is in
     xy:np.ndarray            # (N,K,2) float64, image px; 0 where v = 0
     vis:np.ndarray           # (N,K) uint8, COCO's 0, 1, 2
-    box:np.ndarray           # (N,4) float64 x, y, width, height, image px; NaN where none is drawn
+    box:np.ndarray           # (N,4) float64 x, y, width, height, image px; NaN where there is none
     area:np.ndarray          # (N,) float64, image px squared; NaN where it is not known
     crowd:np.ndarray         # (N,) bool
     sure:np.ndarray          # (N,) float64, score of the person; NaN where there is none
@@ -67,15 +69,6 @@ class Labels:
         return replace(part, files=[self.files[i] for i in keep], sizes=self.sizes[keep],
                        image=np.array([at[i] for i in part.image.tolist()], dtype=np.int64))
 
-def by_picture(
-    labels:Labels,
-)->list[np.ndarray]:   # for each picture the rows of who is in it
-    "Rows, picture by picture"
-    order = np.argsort(labels.image, kind='stable')
-    return np.split(order, np.searchsorted(labels.image[order], np.arange(1, len(labels.files))))
-
-_COLUMNS = ('image', 'xy', 'vis', 'box', 'area', 'crowd', 'sure', 'score')
-
 # %% ../../nbs/26_data.labels.ipynb #c60a9eef
 def as_labels(
     skeleton:Skeleton,
@@ -84,7 +77,7 @@ def as_labels(
     sizes=None,              # (n_files,2) H, W; None: not known
     **more,                  # folder, info, source, notes
 )->Labels:
-    "A table from rows; what a row does not have was not said"
+    "A table from rows; what a row does not have is not known"
     n, K = len(rows), len(skeleton)
     def column(k, shape, empty, dtype):
         out = np.full((n, *shape), empty, dtype)
@@ -95,10 +88,18 @@ def as_labels(
     vis = column('vis', (K,), 0, np.uint8)
     xy = np.where(vis[...,None] > 0, column('xy', (K, 2), 0., f), 0.)
     size = np.zeros((len(files), 2), np.int64) if sizes is None else np.asarray(sizes, np.int64).reshape(-1, 2)
-    return Labels(skeleton, list(files), size, column('image', (), 0, np.int64), xy, vis, column('box', (4,), nan, f),
-                  column('area', (), nan, f),
-                  column('crowd', (), False, bool), column('sure', (), nan, f), column('score', (K,), nan, f),
-                  [str(r.get('name') or '') for r in rows], **more)
+    image, crowd = column('image', (), 0, np.int64), column('crowd', (), False, bool)
+    box, area = column('box', (4,), nan, f), column('area', (), nan, f)
+    sure, score = column('sure', (), nan, f), column('score', (K,), nan, f)
+    names = [str(r.get('name') or '') for r in rows]
+    return Labels(skeleton, list(files), size, image, xy, vis, box, area, crowd, sure, score, names, **more)
+
+def by_picture(
+    labels:Labels,
+)->list[np.ndarray]:   # for each picture the rows of who is in it
+    "Rows, picture by picture"
+    order = np.argsort(labels.image, kind='stable')
+    return np.split(order, np.searchsorted(labels.image[order], np.arange(1, len(labels.files))))
 
 # %% ../../nbs/26_data.labels.ipynb #c9083cd3
 def _list_of(path, d, key:str)->list[dict]:
@@ -122,6 +123,7 @@ def _joined(path, cats:list, anns:list)->tuple[dict,set]:
                         f'them.')
     return having[0], {c.get('id') for c in same}
 
+# %% ../../nbs/26_data.labels.ipynb #af768edb
 def _pictures(path, images:list)->tuple[list[str],list,dict]:
     "Names, sizes, and id -> place"
     for i, o in enumerate(images, 1):
@@ -138,12 +140,45 @@ def _pictures(path, images:list)->tuple[list[str],list,dict]:
 def _numbers(path, a:dict, key:str, n:int)->np.ndarray:
     "A list of numbers of an annotation; null is NaN"
     v = a[key]
-    good = isinstance(v, (list, tuple)) and len(v) == n and all(x is None or isinstance(x, (int, float))
-                                                                and not isinstance(x, bool) for x in v)
-    if good: return np.array([math.nan if x is None else x for x in v], dtype=np.float64)
+    number = lambda x: x is None or isinstance(x, (int, float)) and not isinstance(x, bool)
+    if isinstance(v, (list, tuple)) and len(v) == n and all(map(number, v)):
+        return np.array([math.nan if x is None else x for x in v], dtype=np.float64)
     raise UserError(f'{path}: "{key}" of annotation {value_text(a.get("id"))} is {value_text(v)}; it should be {n} numbers.')
 
 # %% ../../nbs/26_data.labels.ipynb #2b77b0a7
+def _row(path, a:dict, image:int, K:int, count:Counter)->dict:
+    "One annotation; what was mended is counted"
+    keys = np.zeros((K, 3)) if not a.get('keypoints') else _numbers(path, a, 'keypoints', 3*K).reshape(K, 3)
+    v = keys[:,2]
+    bad = v[~np.isin(v, (0, 1, 2))]
+    if len(bad): raise UserError(f'{path}: annotation {value_text(a.get("id"))} has a v of {value_text(bad[0])} in "keypoints"; it '
+                                 f'is 0, 1 or 2.')
+    zero, lost = (keys[:,:2] == 0).all(1) & (v > 0), np.isnan(keys[:,:2]).any(1) & (v > 0)
+    count['origin'] += int(zero.sum())
+    count['nowhere'] += int(lost.sum())
+    count['left place'] += int(((keys[:,:2] != 0).any(1) & (v == 0)).sum())
+    box = _numbers(path, a, 'bbox', 4) if a.get('bbox') else None
+    if box is None or not (box[2:] > 0).all(): count['no box'], box = count['no box'] + 1, None
+    number = lambda o: float(o) if isinstance(o, (int, float)) and not isinstance(o, bool) else None
+    area, more = number(a.get('area')), a.get('attributes') if isinstance(a.get('attributes'), dict) else {}
+    names = a.get('individual'), a.get('track_id'), more.get('track_id')
+    return dict(image=image, xy=np.nan_to_num(keys[:,:2]), vis=np.where(zero | lost, 0, v), box=box,
+                area=area if area and area > 0 else None, crowd=a.get('iscrowd') == 1, sure=number(a.get('score')),
+                score=_numbers(path, a, 'scores', K) if a.get('scores') else None,
+                name=next((str(x) for x in names if x not in (None, '')), ''))
+
+def _mended(count:Counter, labels:Labels):
+    "What was mended, in sentences"
+    J, N = int((labels.vis > 0).sum()) + count['origin'] + count['nowhere'], len(labels)
+    for about, key, of, text in (
+        ('origin', 'origin', J, 'Joints at exactly (0, 0) with v > 0, taken as not annotated'),
+        ('joints', 'nowhere', J, 'Joints without a place and v > 0, taken as not annotated'),
+        ('joints', 'left place', labels.vis.size, 'Joints with a place and v = 0, taken as not annotated'),
+        ('boxes', 'no box', N, 'People without a box that has an inside'),
+        ('left out', 'other', N + count['other'], 'Left out: annotations of categories without joints')):
+        if count[key]: yield Note(about, count[key], of, f'{text}: {count[key]:,} of {of:,}.')
+
+# %% ../../nbs/26_data.labels.ipynb #c086f459
 def read_coco_labels(
     path:Path|str,   # a COCO data set with keypoints
 )->Labels:           # UserError (file, field, remedy)
@@ -163,56 +198,34 @@ def read_coco_labels(
         rows.append(_row(path, a, at[a['image_id']], len(skeleton), count))
     info = d.get('info') if isinstance(d.get('info'), dict) else {}
     out = as_labels(skeleton, files, rows, sizes, folder=Path(path).parent, info=info, source=str(path))
-    out.notes = tuple(_said(count, out))
+    out.notes = tuple(_mended(count, out))
     return out
-
-def _row(path, a:dict, image:int, K:int, count:Counter)->dict:
-    "One annotation; what was mended is counted"
-    keys = np.zeros((K, 3)) if not a.get('keypoints') else _numbers(path, a, 'keypoints', 3*K).reshape(K, 3)
-    v = keys[:,2]
-    if not np.isin(v, (0, 1, 2)).all(): raise UserError(f'{path}: annotation {value_text(a.get("id"))} has a v of '
-                                                        f'{value_text(v[~np.isin(v, (0, 1, 2))][0])} in "keypoints"; it is '
-                                                        f'0, 1 or 2.')
-    zero, lost = (keys[:,:2] == 0).all(1) & (v > 0), np.isnan(keys[:,:2]).any(1) & (v > 0)
-    count['origin'] += int(zero.sum())
-    count['nowhere'] += int(lost.sum())
-    count['left place'] += int(((keys[:,:2] != 0).any(1) & (v == 0)).sum())
-    vis = np.where(zero | lost, 0, v)
-    box = _numbers(path, a, 'bbox', 4) if a.get('bbox') else None
-    if box is None or not (box[2:] > 0).all(): count['no box'], box = count['no box'] + 1, None
-    number = lambda o: float(o) if isinstance(o, (int, float)) and not isinstance(o, bool) else None
-    area, more = number(a.get('area')), a.get('attributes') if isinstance(a.get('attributes'), dict) else {}
-    name = next((str(x) for x in (a.get('individual'), a.get('track_id'), more.get('track_id'))
-                 if x not in (None, '')), '')
-    return dict(image=image, xy=np.nan_to_num(keys[:,:2]), vis=vis, box=box, area=area if area and area > 0 else None,
-                crowd=a.get('iscrowd') == 1,
-                sure=number(a.get('score')), score=_numbers(path, a, 'scores', K) if a.get('scores') else None,
-                name=name)
-
-def _said(count:Counter, labels:Labels):
-    "What was mended, in sentences"
-    J, N = int((labels.vis > 0).sum()) + count['origin'] + count['nowhere'], len(labels)
-    for about, key, of, text in (
-        ('origin', 'origin', J, 'Joints at exactly (0, 0) with v > 0, taken as not annotated'),
-        ('joints', 'nowhere', J, 'Joints without a place and v > 0, taken as not annotated'),
-        ('joints', 'left place', labels.vis.size, 'Joints with a place and v = 0, taken as not annotated'),
-        ('boxes', 'no box', N, 'People without a box that has an inside'),
-        ('left out', 'other', N + count['other'], 'Left out: annotations of categories without joints')):
-        if count[key]: yield Note(about, count[key], of, f'{text}: {count[key]:,} of {of:,}.')
 
 # %% ../../nbs/26_data.labels.ipynb #22cb74aa
 def boxes_of_labels(
     labels:Labels,
 )->np.ndarray:       # (N,4) x, y, width, height, image px
-    "The box of everybody; around the joints, inside the picture, where none is drawn"
-    made, size = joint_box(labels.xy, labels.vis).astype(np.float64), labels.sizes[labels.image][:,::-1].astype(
-        np.float64)
+    "The box of everybody; around the joints, inside the picture, where there is none"
+    made = joint_box(labels.xy, labels.vis).astype(np.float64)
+    size = labels.sizes[labels.image][:,::-1].astype(np.float64)
     size[size <= 0] = np.inf
     low, high = np.clip(made[:,:2], 0, size), np.clip(made[:,:2] + made[:,2:], 0, size)
     around = np.where((made[:,2:] > 0).all(1)[:,None], np.concatenate([low, high - low], 1), 0)
     return np.where(np.isfinite(labels.box).all(1)[:,None], labels.box, around)
 
+# %% ../../nbs/26_data.labels.ipynb #b23abfcf
 def _plain(a)->list: return [int(v) if v == int(v) else float(v) for v in np.asarray(a, np.float64).ravel().tolist()]
+
+def _annotation(labels:Labels, i:int, box, area, keys)->dict:
+    "One person as COCO has it; a field that nobody knows is left out"
+    a = dict(id=i+1, image_id=int(labels.image[i])+1, category_id=1, iscrowd=int(labels.crowd[i]), segmentation=[],
+             bbox=_plain(box), area=_plain(area)[0], num_keypoints=int((labels.vis[i] > 0).sum()),
+             keypoints=_plain(keys))
+    if np.isfinite(labels.sure[i]): a['score'] = float(labels.sure[i])
+    if np.isfinite(labels.score[i]).any():
+        a['scores'] = [float(s) if np.isfinite(s) else None for s in labels.score[i]]
+    if labels.names[i]: a['individual'] = labels.names[i]
+    return a
 
 def coco_of(
     labels:Labels,
@@ -223,25 +236,17 @@ def coco_of(
     keys = np.concatenate([labels.xy, labels.vis[...,None]], -1)
     images = [dict(id=i, file_name=f, **(dict(width=int(w), height=int(h)) if h and w else {}))
               for i, (f, (h, w)) in enumerate(zip(labels.files, labels.sizes), 1)]
-    anns = []
-    for i in range(len(labels)):
-        a = dict(id=i+1, image_id=int(labels.image[i])+1, category_id=1, iscrowd=int(labels.crowd[i]),
-                 segmentation=[], bbox=_plain(box[i]),
-                 area=_plain(area[i])[0], num_keypoints=int((labels.vis[i] > 0).sum()), keypoints=_plain(keys[i]))
-        if np.isfinite(labels.sure[i]): a['score'] = float(labels.sure[i])
-        if np.isfinite(labels.score[i]).any(): a['scores'] = [float(s) if np.isfinite(s) else None
-                                                              for s in labels.score[i]]
-        if labels.names[i]: a['individual'] = labels.names[i]
-        anns.append(a)
+    anns = [_annotation(labels, i, box[i], area[i], keys[i]) for i in range(len(labels))]
     info = dict(description='', date_created=datetime.now(timezone.utc).isoformat(timespec='seconds')) | labels.info
     return dict(info=info, licenses=[], images=images, annotations=anns,
                 categories=[{**labels.skeleton.to_coco(), 'id': 1}])
 
+# %% ../../nbs/26_data.labels.ipynb #0abe307e
 def write_coco_labels(
     labels:Labels,
     path:Path|str,        # the file
     images=None,          # not needed
-)->tuple[Note,...]:       # what was made up because COCO asks for it
+)->tuple[Note,...]:       # what was made up because COCO needs it
     "Write a COCO data set, whole or not at all"
     write_json(path, coco_of(labels))
     n, none, bare = len(labels), int((~np.isfinite(labels.box).all(1)).sum()), int((~np.isfinite(labels.area)).sum())
@@ -269,6 +274,12 @@ def same_pictures(
         out |= {b[k][0]: a[k][0] for k in a if len(a[k]) == len(b.get(k, ())) == 1}
     return out
 
+# %% ../../nbs/26_data.labels.ipynb #40ebd281
+def _share(a, b)->float:
+    "Intersection over union of two boxes"
+    w, h = (max(min(a[k]+a[k+2], b[k]+b[k+2]) - max(a[k], b[k]), 0) for k in (0, 1))
+    return w*h/max(a[2]*a[3] + b[2]*b[3] - w*h, 1e-9)
+
 def _far(a:np.ndarray, va:np.ndarray, b:np.ndarray, vb:np.ndarray, side:float)->float:
     "How far two people are apart, in sides of the box: the mean over joints that both have"
     both = (va > 0) & (vb > 0)
@@ -295,11 +306,6 @@ def same_people(
             if cost[r,c] <= most or _share(old[a[r]], new[b[c]]) > .5: out[b[c]] = a[r]
     return out
 
-def _share(a, b)->float:
-    "Intersection over union of two boxes"
-    w, h = (max(min(a[k]+a[k+2], b[k]+b[k+2]) - max(a[k], b[k]), 0) for k in (0, 1))
-    return w*h/max(a[2]*a[3] + b[2]*b[3] - w*h, 1e-9)
-
 # %% ../../nbs/26_data.labels.ipynb #e05f69d2
 @dataclass
 class Changes:
@@ -314,52 +320,73 @@ class Changes:
     def rows(self)->list[dict]:
         "As a table"
         far = f' (median {np.median(self.moved):.1f} px, largest {self.moved.max():.1f} px)' if len(self.moved) else ''
-        return [dict(what='people', **{k: v for k, v in self.people.items()}, **{'': ''})] + [
-                dict(what='joints', **{'the same': self.joints['the same'],
-                                       'changed': self.joints['moved'] + self.joints['seen or hidden'],
-                                       'added': self.joints['added'], 'removed': self.joints['removed']},
-                                       **{'': f'{self.joints["moved"]:,} moved{far}'})]
+        J = self.joints
+        joints = {'the same': J['the same'], 'changed': J['moved'] + J['seen or hidden'], 'added': J['added'],
+                  'removed': J['removed'], '': f'{J["moved"]:,} moved{far}'}
+        return [dict(what='people', **self.people, **{'': ''}), dict(what='joints', **joints)]
+
+# %% ../../nbs/26_data.labels.ipynb #4660411a
+def _named(after:Labels, skeleton:Skeleton, notes:list)->tuple[int,...]:
+    "Which joint of the second file each joint is; -1 where it has none"
+    mine, wanted = after.skeleton.joints, skeleton.joints
+    at = places(mine, wanted)
+    if at is not None:
+        notes.append(Note('names', len(at), len(at), 'The second file names the joints in another order or '
+                                                     'spelling; they are compared by name.'))
+        return at
+    have = {j: k for k, j in enumerate(mine)}
+    lost = [j for j in wanted if j not in have]
+    if len(lost) == len(wanted):
+        raise UserError(f'{after.source}: none of its joints ({", ".join(mine[:3])}, ...) is in the first file; '
+                        f'compare files with the same joints.')
+    notes.append(Note('names', len(lost), len(wanted), f'Joints that the second file does not name: {len(lost)} of '
+                                                       f'{len(wanted)} ({", ".join(lost[:4])}).'))
+    return tuple(have.get(j, -1) for j in wanted)
 
 def _reordered(after:Labels, skeleton:Skeleton, notes:list)->Labels:
     "With the joints of another list, by name"
     if after.skeleton.joints == skeleton.joints: return after
-    at = places(after.skeleton.joints, skeleton.joints)
-    if at is None:
-        have = {j: k for k, j in enumerate(after.skeleton.joints)}
-        at = tuple(have.get(j, -1) for j in skeleton.joints)
-        lost = [j for j, k in zip(skeleton.joints, at) if k < 0]
-        if len(lost) == len(at): raise UserError(f'{after.source}: none of its joints '
-                                                 f'({", ".join(after.skeleton.joints[:3])}, ...) is in the first '
-                                                 f'file; compare files with the same joints.')
-        notes.append(Note('names', len(lost), len(at), f'Joints that the second file does not name: {len(lost)} of '
-                                                       f'{len(at)} ({", ".join(lost[:4])}).'))
-    else: notes.append(Note('names', len(at), len(at), 'The second file names the joints in another order or '
-                                                       'spelling; they are compared by name.'))
-    k = np.array(at)
+    k = np.array(_named(after, skeleton, notes))
     there = (k >= 0)
     return replace(after, skeleton=skeleton, xy=after.xy[:,k]*there[:,None],
                    vis=after.vis[:,k]*there.astype(np.uint8), score=np.where(there, after.score[:,k], np.nan))
 
+def _rescaled(before:Labels, after:Labels, pictures:dict, notes:list)->Labels:
+    "Where the tool resized pictures, places in px of the first file's"
+    scale, n = np.ones((len(after.files), 2)), 0
+    for j, i in pictures.items():
+        a, b = after.sizes[j], before.sizes[i]
+        if a.all() and b.all() and (a != b).any(): scale[j], n = (b/a)[::-1], n + 1
+    if not n: return after
+    notes.append(Note('scale', n, len(pictures), f'Pictures of another size in the second file: {n:,} of '
+                                                 f'{len(pictures):,}; places are compared in px of the first.'))
+    s = scale[after.image]
+    return replace(after, xy=after.xy*s[:,None], box=after.box*np.tile(s, 2), area=after.area*s.prod(1))
+
+# %% ../../nbs/26_data.labels.ipynb #0d78d67f
 def _whole(labels:Labels)->bool:
+    "Is every place a whole number of px?"
     xy = labels.xy[labels.vis > 0]
     return bool(len(xy)) and bool((xy == xy.round()).all())
 
 def _by_tool(before:Labels, after:Labels):
     "What a tool did to everybody, which is nobody's work"
     n = int((after.vis > 0).sum())
-    if _whole(after) and not _whole(before): yield Note('whole', n, n, 'Every place in the second file is a whole '
-                                                        'number of px, and in the first it was not: the tool rounds.')
+    if _whole(after) and not _whole(before):
+        yield Note('whole', n, n, 'Every place in the second file is a whole number of px, and in the first it was '
+                                  'not: the tool rounds.')
     side = lambda p: np.nan_to_num(p.box[:,2:]).prod(1)
     boxed = lambda p: np.isfinite(p.area) & (np.abs(p.area - side(p)) <= 1e-3*side(p) + .01)
     if len(after) and boxed(after).all() and not boxed(before).all():
         yield Note('area', len(after), len(after), 'Every area in the second file is that of its box, and in the '
                                                    'first it was not: OKS is measured by it.')
     hidden = lambda p: int((p.vis == 1).sum())
-    if hidden(before) and not hidden(after): yield Note('hidden', hidden(before), int((before.vis > 0).sum()),
-                                                        f'The second file has no hidden joint (v = 1), the first '
-                                                        f'{hidden(before):,}.')
+    if hidden(before) and not hidden(after):
+        yield Note('hidden', hidden(before), int((before.vis > 0).sum()), f'The second file has no hidden joint '
+                   f'(v = 1), the first {hidden(before):,}.')
     yield from (note for note in after.notes if note.about in ('origin', 'joints'))
 
+# %% ../../nbs/26_data.labels.ipynb #ee0ad374
 def changes(
     before:Labels,          # what the network found
     after:Labels,           # what came back
@@ -391,15 +418,3 @@ def changes(
     many = (moved | added | gone).sum(0)
     by = {before.skeleton.joints[k]: int(many[k]) for k in np.argsort(-many, kind='stable') if many[k]}
     return Changes(len(pictures), people, joints, far[moved], by, tuple(notes))
-
-def _rescaled(before:Labels, after:Labels, pictures:dict, notes:list)->Labels:
-    "Where the tool resized pictures, places in px of the first file's"
-    scale, n = np.ones((len(after.files), 2)), 0
-    for j, i in pictures.items():
-        a, b = after.sizes[j], before.sizes[i]
-        if a.all() and b.all() and (a != b).any(): scale[j], n = (b/a)[::-1], n + 1
-    if not n: return after
-    notes.append(Note('scale', n, len(pictures), f'Pictures of another size in the second file: {n:,} of '
-                                                 f'{len(pictures):,}; places are compared in px of the first.'))
-    s = scale[after.image]
-    return replace(after, xy=after.xy*s[:,None], box=after.box*np.tile(s, 2), area=after.area*s.prod(1))

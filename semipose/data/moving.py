@@ -16,8 +16,8 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..skeletons import COCO17
 from ..geometry import warp
-from .synth import (DEMO, POSES, Dice, Difficulty, SyntheticPeople, Parts, Scene, Shapes, backdrop, grainy, paint, raster, sample_build, sample_dress,
-                                 sample_pose, stage, CLOTH)
+from .synth import (DEMO, POSES, Dice, Difficulty, SyntheticPeople, Parts, Scene, Shapes, backdrop,
+                                 grainy, paint, raster, sample_build, sample_dress, sample_pose, stage, CLOTH)
 from .synth import _NOTHING, _already, _boxes, _choose, _pool, _reach, _sin, _things, _visible
 from .video import write_video
 
@@ -35,8 +35,8 @@ class Filming:
     pan:float=.10                        # how far the camera drifts, part of the picture
     zoom:float=.06                       # how far it zooms
     blur:float=.5                        # chance (0-1) that the shutter stays open for half of the time between frames
-    passing:float=.15  # chance (0-1) of each of two things that pass in front
-    cut: float = 0.1  # chance (0-1) that a clip is cut: another person at another place from there on
+    passing:float=.15                    # chance (0-1) of each of two things that pass in front
+    cut:float=.1                         # chance (0-1) that a clip is cut: from there another person, elsewhere
 
     def __post_init__(self):
         for name in ('walk', 'turn', 'blur', 'passing', 'cut'):
@@ -78,32 +78,46 @@ class Shots:
         return {n: mix([k[n] for k in keys]) for n in keys[0]} if isinstance(keys[0], dict) else mix(keys)
 
 # %% ../../nbs/22_data.moving.ipynb #cfc4e3de
-_STANDING = [
-    n for n in POSES if n not in ('sit', 'walk', 'run', 'jump', 'crouch', 'wheel', 'handstand', 'split', 'dive')
-]
-
+_NOT_STANDING = ('sit', 'walk', 'run', 'jump', 'crouch', 'wheel', 'handstand', 'split', 'dive')
+_STANDING = [n for n in POSES if n not in _NOT_STANDING]
 
 def _key_pose(difficulty):
     "Angles of one key: some pose in which one stands"
     rows = torch.tensor([list(POSES).index(n) for n in _STANDING])
-    weight = torch.tensor(
-        [POSES[n][1] * min(1.0, max(0.0, (difficulty.pose + 0.15 - POSES[n][0]) / 0.15)) for n in _STANDING],
-        dtype=torch.float64,
-    )
-
+    share = lambda n: POSES[n][1]*min(1., max(0., (difficulty.pose + .15 - POSES[n][0])/.15))
+    weight = torch.tensor([share(n) for n in _STANDING], dtype=torch.float64)
     def key(dice):
-        at = torch.bucketize(dice('archetype'), (weight.cumsum(0) / weight.sum()).to(dice.key.device)).clamp(
-            max=len(rows) - 1
-        )
+        bounds = (weight.cumsum(0)/weight.sum()).to(dice.key.device)
+        at = torch.bucketize(dice('archetype'), bounds).clamp(max=len(rows)-1)
         out = sample_pose(dice, difficulty.pose, rows.to(at.device)[at])
         return {n: v for n, v in out.items() if n != 'which'}
     return key
 
+# %% ../../nbs/22_data.moving.ipynb #4122b905
+def _gait(
+    dice:Dice,
+    wide:Tensor,          # (N,) how far legs swing, degrees
+    phase:Tensor,         # (N,) of the left leg, degrees
+)->tuple[dict,dict]:      # angles of legs, of arms, as `sample_pose`
+    "Legs and arms of somebody who walks"
+    wave = lambda shift: _sin((phase + shift)*(math.pi/180))
+    hump = lambda shift: ((1 + wave(shift))/2)**2
+    legs, arms = {}, {}
+    for side, half in (('_l', 0.), ('_r', 180.)):
+        new = dict(hip=wide*wave(half) + 4, knee=6 + 40*hump(half + 90), point=12*hump(half + 150),
+                   spread=dice('spread', 2., 6.), out=dice('out', 2., 10.))
+        legs |= {n+side: v for n, v in new.items()}
+        new = dict(flex=-.9*wide*wave(half), abd=dice('abd', 9., 16.), twist=dice('twist', -5., 20.),
+                   elbow=24 - 12*wave(half))
+        arms |= {n+side: v for n, v in new.items()}
+    return legs, arms
+
+# %% ../../nbs/22_data.moving.ipynb #4cc36ccc
 def limbs(
     s:Shots,                  # N moments of people
     difficulty:Difficulty,
     filming:Filming,
-)->tuple[dict,Tensor,Tensor]: # angles (N,) degrees, as `sample_pose`; yaw (N,) degrees; (N,) body heights a frame that one walks in the direction of yaw
+)->tuple[dict,Tensor,Tensor]: # angles (N,) degrees; yaw (N,) degrees; (N,) body heights a frame along the yaw
     "What every limb does at a moment"
     dice = s.dice
     walks = dice.maybe('walks', filming.walk)
@@ -111,33 +125,15 @@ def limbs(
     wide, cycle = dice('stride', 18., 28.), dice('cycle', 22., 32.)     # degrees; frames
     phase = 360*(s.time/cycle + dice('phase'))
     swing = walks & dice.maybe('swings', .75)                           # the others raise their arms as they walk
-    wave = lambda shift=0.: _sin((phase + shift)*(math.pi/180))
-    hump = lambda shift: ((1 + wave(shift))/2)**2
-    for side, half in (('_l', 0.), ('_r', 180.)):
-        legs = dict(
-            hip=wide * wave(half) + 4,
-            knee=6 + 40 * hump(half + 90),
-            point=12 * hump(half + 150),
-            spread=dice('spread', 2.0, 6.0),
-            out=dice('out', 2.0, 10.0),
-        )
-        arms = dict(
-            flex=-0.9 * wide * wave(half),
-            abd=dice('abd', 9.0, 16.0),
-            twist=dice('twist', -5.0, 20.0),
-            elbow=24 - 12 * wave(half),
-        )
-        for n, v in legs.items(): angle[n+side] = torch.where(walks, v, angle[n+side])
-        for n, v in arms.items(): angle[n+side] = torch.where(swing, v, angle[n+side])
-    angle['pitch'], angle['roll'] = (
-        torch.where(walks, dice('lean', 0.0, 5.0), angle['pitch']),
-        torch.where(walks, 2 * wave(), angle['roll']),
-    )
-    angle['twine'] = torch.where(walks, 6*wave(), angle['twine'])
+    legs, arms = _gait(dice, wide, phase)
+    for n, v in legs.items(): angle[n] = torch.where(walks, v, angle[n])
+    for n, v in arms.items(): angle[n] = torch.where(swing, v, angle[n])
+    wave = _sin(phase*(math.pi/180))
+    for n, v in dict(pitch=dice('lean', 0., 5.), roll=2*wave, twine=6*wave).items():
+        angle[n] = torch.where(walks, v, angle[n])
     turns = dice.maybe('turns', filming.turn) & ~walks
-    yaw = difficulty.yaw * dice('yaw', -1.0, 1.0) + torch.where(turns, 1.0, 0.0) * (30 + difficulty.yaw) * s.path(
-        14.0, lambda d: d('turn', -1.2, 1.2)
-    )
+    turned = torch.where(turns, 1., 0.)*(30 + difficulty.yaw)*s.path(14., lambda d: d('turn', -1.2, 1.2))
+    yaw = difficulty.yaw*dice('yaw', -1., 1.) + turned
     speed = torch.where(walks, 4*.48*_sin(wide*(math.pi/180))/cycle, 0.)
     return angle | dict(which=torch.zeros_like(s.shot)), yaw, speed
 
@@ -162,8 +158,9 @@ def _moved(v, size, zoom, shift):
     tall = lambda t: t.view(len(v), *[1]*(v.ndim-2), -1)
     return torch.cat([c + tall(zoom)*(v[...,:2] - c) + tall(shift), v[...,2:]], -1)
 
+# %% ../../nbs/22_data.moving.ipynb #7638c191
 def _around(s:Shots, difficulty, filming, zoom, shift):
-    "What `stage` asks for: clutter that stands still, and things that pass in front"
+    "The things of a `stage`: clutter that stands still, and what passes in front"
     def things(dice, size, _):
         (H, W), still = size, _things(dice, size, replace(difficulty, occlusion=0.))
         S, tall = Shapes(), lambda v: v[:,None]
@@ -188,7 +185,7 @@ def _stand(s:Shots, speed, yaw, size, difficulty, people):
     "px per body height, and the pelvis's place without its height, before the camera; where the floor is"
     (H, W), dice = size, s.dice
     rad = yaw*(math.pi/180)
-    way = speed * (s.time - 12)  # in the middle of a second everybody is in the middle
+    way = speed*(s.time - 12)                                           # halfway in the middle of a second
     tall = dice('scale', *difficulty.scale)*min(H/1.12, min(W, 1.35*W/people)/.85)
     scale = tall/(1 - (_sin(rad + math.pi/2)*way/7).clamp(max=.6))      # who comes nearer grows
     home = (s.who + .5)*W/people - .5
@@ -203,36 +200,48 @@ def _shots(clip, frame, filming, length, seed):
     at = torch.where(dice.maybe('cut', filming.cut), (length*dice('cut at', .3, .7)).round(), float('inf'))
     return clip*2 + (frame >= at)
 
+# %% ../../nbs/22_data.moving.ipynb #f2c777ab
 def _walls(shot, seed, size, difficulty, floor, shirt, zoom, shift):
-    "(B,3,H,W): the wall of each shot, drawn once, and moved by the camera"
+    "(B,3,H,W): the wall of each shot, painted once, and moved by the camera"
     (H, W), (mh, mw) = size, (round(.3*size[0]), round(.3*size[1]))
     one, of = shot.unique(return_inverse=True)
-    first = torch.zeros(len(one), dtype=torch.long, device=of.device).scatter_(
-        0, of.flip(0), torch.arange(len(of), device=of.device).flip(0)
-    )
+    first = torch.zeros(len(one), dtype=torch.long, device=of.device)
+    first.scatter_(0, of.flip(0), torch.arange(len(of), device=of.device).flip(0))
     far = torch.full((len(one), 1), -1e5, dtype=floor.dtype, device=floor.device)
     ground = torch.stack([far, floor[first,None] + mh, far*0 + 1, far*0 + 1], -1)
-    canvas = backdrop(
-        Scene(
-            Dice(one, seed),
-            (H + 2 * mh, W + 2 * mw),
-            difficulty,
-            None,
-            None,
-            None,
-            None,
-            ground,
-            None,
-            shirt[first],
-            None,
-        )
-    )
+    empty = Scene(Dice(one, seed), (H + 2*mh, W + 2*mw), difficulty, parts=None, layer=None, joints=None, scale=None,
+                  ground=ground, torso=None, shirt=shirt[first], facing=None)
+    canvas = backdrop(empty)
     M = torch.zeros(len(shot), 3, 3, dtype=torch.float64, device=shot.device)
     M[:,0,0] = M[:,1,1] = zoom
     M[:,2,2] = 1
     c = torch.tensor([(W-1)/2, (H-1)/2], dtype=zoom.dtype, device=zoom.device)
     M[:,:2,2] = c + shift - zoom[:,None]*(c + torch.tensor([mw, mh], device=c.device))
     return warp(canvas[of], M.float(), size).clamp(0, 1)
+
+def _shadows(ground, size, has_floor):
+    "(B,1,H,W) factor: a soft shadow under each"
+    y = torch.arange(size[0], device=ground.device)[None,:,None]
+    x = torch.arange(size[1], device=ground.device)[None,None,:]
+    out, dark = 1., (.35 + .65*has_floor.float())[:,None,None]
+    for gx, gy, rx, ry in ((c.float()[:,None,None] for c in g.unbind(-1)) for g in ground.unbind(1)):
+        s = (1 - ((x - gx)/rx)**2 - ((y - gy)/ry)**2).clamp(min=0)
+        out = out*(1 - .45*(s*s*(3 - 2*s))*dark)
+    return out[:,None]
+
+# %% ../../nbs/22_data.moving.ipynb #7804ace2
+def _softest(parts:Parts)->Tensor:
+    "(N,) how far below the pelvis the floor is, body heights: the lower sole, softly where the feet change"
+    low = torch.maximum(parts.a[...,1] + parts.ra, parts.b[...,1] + parts.rb)
+    low = low[:,-20:].view(-1, 4, 5)   # left arm, left leg, right arm, right leg, five parts each
+    left, right = low[:,1].amax(-1), low[:,3].amax(-1)
+    return (left + right + ((left - right)**2 + .03**2).sqrt())/2
+
+def _extent(parts:Parts)->tuple[Tensor,Tensor]:
+    "Smallest and largest x, y of a body, body heights"
+    ends = [(p[...,:2], _reach(parts.frame, parts.stretch, r)) for p, r in ((parts.a, parts.ra), (parts.b, parts.rb))]
+    (a, ca), (b, cb) = ends
+    return torch.minimum((a - ca).amin(1), (b - cb).amin(1)), torch.maximum((a + ca).amax(1), (b + cb).amax(1))
 
 def film(
     clip:Tensor,            # (B,) which clip
@@ -250,99 +259,62 @@ def film(
     zoom, shift = camera(whole, filming, size, away.view(B, P)[:,0])
     z, t = zoom.repeat_interleave(P), shift.repeat_interleave(P, 0)
     def fit(_, parts, size, *more):
-        (a, ca), (b, cb) = (
-            (e[..., :2], _reach(parts.frame, parts.stretch, r)) for e, r in ((parts.a, parts.ra), (parts.b, parts.rb))
-        )
-        lo, hi = torch.minimum((a - ca).amin(1), (b - cb).amin(1)), torch.maximum((a + ca).amax(1), (b + cb).amax(1))
+        lo, hi = _extent(parts)
         feet = _softest(parts)
         place = torch.stack([x, floor - scale*feet, each.who*1.2*max(size)], -1)
         place, s = _moved(place, size, z, t), scale*z
         return s, place, lo*s[:,None] + place[:,:2], torch.stack([hi[:,0], feet], 1)*s[:,None] + place[:,:2]
     dice, who = whole.dice, each.dice
-    scene = stage(
-        dice,
-        who,
-        angle,
-        sample_build(who),
-        sample_dress(who, difficulty.cues),
-        yaw,
-        who('view', -2.0, 4.0 + 8 * difficulty.pose),
-        size,
-        difficulty,
-        P,
-        fit,
-        _around(whole, difficulty, filming, zoom, shift),
-    )
+    build, dress, view = sample_build(who), sample_dress(who, difficulty.cues), who('view', -2., 4. + 8*difficulty.pose)
+    scene = stage(dice, who, angle, build, dress, yaw, view, size, difficulty, P, fit,
+                  _around(whole, difficulty, filming, zoom, shift))
     wall = _walls(shot, seed, size, difficulty, floor.view(B, P).amax(1), scene.shirt, zoom, shift)
     return scene, wall*_shadows(scene.ground, size, dice.maybe('has floor', .7))
-
-def _softest(parts:Parts)->Tensor:
-    "(N,) how far below the pelvis the floor is, body heights: the lower sole, and smoothly so when the other foot takes over"
-    low = torch.maximum(parts.a[..., 1] + parts.ra, parts.b[..., 1] + parts.rb)[:, -20:].view(
-        -1, 4, 5
-    )  # left arm, left leg, right arm, right leg, five parts each
-    left, right = low[:,1].amax(-1), low[:,3].amax(-1)
-    return (left + right + ((left - right)**2 + .03**2).sqrt())/2
-
-def _shadows(ground, size, has_floor):
-    "(B,1,H,W) factor: a soft shadow under each"
-    y, x = (
-        torch.arange(size[0], device=ground.device)[None, :, None],
-        torch.arange(size[1], device=ground.device)[None, None, :],
-    )
-    out, dark = 1., (.35 + .65*has_floor.float())[:,None,None]
-    for gx, gy, rx, ry in ((c.float()[:,None,None] for c in g.unbind(-1)) for g in ground.unbind(1)):
-        s = (1 - ((x - gx)/rx)**2 - ((y - gy)/ry)**2).clamp(min=0)
-        out = out*(1 - .45*(s*s*(3 - 2*s))*dark)
-    return out[:,None]
 
 # %% ../../nbs/22_data.moving.ipynb #86a87ec9
 _OPEN = (-1/6, 1/6)   # moments of an open shutter besides the middle, frames
 
 def _developed(clip, frame, seed, size, difficulty, filming, people, length, fine=2)->SyntheticPeople:
     "Frames of which the shutter is either open or not: the truth is that of the middle"
-    ask = seed, size, difficulty, filming, people, length
-    scene, wall = film(clip, frame, frame, *ask)
+    settings = seed, size, difficulty, filming, people, length
+    scene, wall = film(clip, frame, frame, *settings)
     key = raster(scene.parts, scene.layer, people+1, size, fine)
     front = key.amin(1)
-    image, open_ = paint(front, scene, fine, wall), Dice(clip, seed, 998).maybe('blur', filming.blur).nonzero()[:,0]
-    if len(open_):
-        many = image[open_]
+    image = paint(front, scene, fine, wall)
+    blurred = Dice(clip, seed, 998).maybe('blur', filming.blur).nonzero()[:,0]
+    if len(blurred):
+        many = image[blurred]
         for dt in _OPEN:
-            sc, w = film(clip[open_], frame[open_] + dt, frame[open_], *ask)
+            sc, w = film(clip[blurred], frame[blurred] + dt, frame[blurred], *settings)
             many = many + paint(raster(sc.parts, sc.layer, people+1, size, fine).amin(1), sc, fine, w)
-        image = image.index_copy(0, open_, many/(1 + len(_OPEN)))
+        image = image.index_copy(0, blurred, many/(1 + len(_OPEN)))
     mask = _pool((key[:,:people] != _NOTHING).float(), fine) >= .5
     image = grainy(image, Dice(clip*100_000 + frame, seed, 997), difficulty.noise)
-    return SyntheticPeople(
-        image, scene.joints[..., :2].float(), _visible(front, scene, fine), *_boxes(mask), scene.facing.float(), mask
-    )
+    return SyntheticPeople(image, scene.joints[...,:2].float(), _visible(front, scene, fine), *_boxes(mask),
+                           scene.facing.float(), mask)
 
-
+# %% ../../nbs/22_data.moving.ipynb #f3aa5992
 def draw_frames(
     clip:Tensor,                          # (B,) whole numbers: which clips
     frame:Tensor,                         # (B,) which frames of them, from 0
     seed:int=0,                           # another seed, other clips
     size:tuple[int,int]=(96,72),          # picture (H,W), px
-    difficulty:Difficulty=DEMO,           # how hard the people are to read; `occlusion` is not used, see Filming.passing
+    difficulty:Difficulty=DEMO,           # how hard the people are to read; `occlusion` is not used
     filming:Filming=Filming(),            # how everything moves
     people:int=1,                         # in each clip; the first stands in front
     length:int=24,                        # frames in a clip
-    device=None,                          # where to draw; None: where `clip` is
-)->SyntheticPeople:                                 # UserError for a size or a number of people that cannot be drawn
-    "Draw frames with exact joints; frame n of clip i is a function of (seed, i, n) and of nothing else"
+    device=None,                          # where to make them; None: where `clip` is
+)->SyntheticPeople:                       # UserError for a size or a number of people that cannot be made
+    "Make frames with exact joints; frame n of clip i is a function of (seed, i, n) and of nothing else"
     if not 1 <= people <= 16: raise UserError(f"draw_frames: 'people' is {people}; 1 to 16 people fit into a picture.")
     if len(size) != 2 or min(size) < 8:
         raise UserError(f"draw_frames: 'size' is {size}; give (height, width), at least 8 pixels each.")
     clip, frame = (torch.as_tensor(v, device=device).flatten() for v in (clip, frame))
     clip, frame = torch.broadcast_tensors(clip, frame.to(clip.device))
-    room = max(
-        1, (96 if clip.device.type == 'cpu' else 512) * 96 * 72 // (size[0] * size[1] * people)
-    )  # px at once: bounds memory, fits caches
-    some = [
-        _developed(c, f, seed, tuple(size), difficulty, filming, people, length)
-        for c, f in zip(clip.split(room), frame.split(room))
-    ]
+    room = (96 if clip.device.type == 'cpu' else 512)*96*72    # px at once: bounds memory, fits caches
+    n = max(1, room//(size[0]*size[1]*people))
+    some = [_developed(c, f, seed, tuple(size), difficulty, filming, people, length)
+            for c, f in zip(clip.split(n), frame.split(n))]
     return SyntheticPeople(*(torch.cat([getattr(d, f) for d in some]) for f in SyntheticPeople.__dataclass_fields__))
 
 # %% ../../nbs/22_data.moving.ipynb #4b311a4f
@@ -350,94 +322,6 @@ KINDS = ('frames', 'mp4')
 RATE = 25.    # frames a second
 
 def clips_recipe(
-    train:int=200, val:int=40, length:int=24, seed:int=0, size:tuple[int,int]=(96,72), difficulty:Difficulty=DEMO, filming:Filming=Filming(), people:int=1,
-    face:bool=True, kind:str='frames', quality:int=92,   # as `write_clips`
-)->dict:                                 # what synth.json holds
-    "All that drawn clips follow from"
-    return json.loads(
-        json.dumps(
-            dict(
-                filmed=1,
-                train=train,
-                val=val,
-                length=length,
-                seed=seed,
-                size=list(size),
-                people=people,
-                face=face,
-                kind=kind,
-                quality=quality,
-                difficulty=asdict(difficulty),
-                filming=asdict(filming),
-            )
-        )
-    )
-
-
-def clip_frames(
-    clip:int, recipe:dict, device=None,
-)->SyntheticPeople:
-    "All frames of one clip of a recipe"
-    d = draw_frames(
-        clip,
-        torch.arange(recipe['length']),
-        recipe['seed'],
-        recipe['size'],
-        Difficulty(**recipe['difficulty']),
-        Filming(**recipe['filming']),
-        recipe['people'],
-        recipe['length'],
-        device,
-    )
-    d = SyntheticPeople(*(v.cpu() for v in d.__dict__.values()))
-    if not recipe['face']: d.vis[..., [k for k, j in enumerate(COCO17.joints) if j.endswith(('nose', 'eye', 'ear'))]] = 0
-    return d
-
-def _write_clip(folder:Path, number:int, clip:int, recipe:dict, device)->tuple[list,list]:
-    "One clip, and COCO's records of its frames and people"
-    d, P, mp4 = clip_frames(clip, recipe, device), recipe['people'], recipe['kind'] == 'mp4'
-    (H, W), name, n = d.image.shape[-2:], f'{number:06d}', torch.arange(recipe['length'])
-    pixels = d.image.permute(0, 2, 3, 1).numpy()
-    if mp4: write_video(folder/f'{name}.mp4', pixels, RATE, 18)
-    else:
-        (folder/name).mkdir()
-        for i, a in enumerate(pixels): Image.fromarray(a).save(folder/name/f'{i:06d}.jpg', quality=recipe['quality'])
-    shot = _shots(torch.full_like(n, clip), n, Filming(**recipe['filming']), recipe['length'], recipe['seed']).tolist()
-    first = clip*recipe['length'] + 1
-    images = [
-        dict(
-            id=first + i,
-            file_name=f'{name}.mp4#{i:06d}' if mp4 else f'{name}/{i:06d}.jpg',
-            width=W,
-            height=H,
-            video=f'{name}.mp4' if mp4 else name,
-            frame=i,
-            time=round(i / RATE, 4),
-        )
-        for i in n.tolist()
-    ]
-    vis = d.vis.double()[...,None]
-    keys = torch.cat([torch.where(vis > 0, d.xy.double(), 0.), vis], -1).flatten(2).tolist()
-    notes = [
-        dict(
-            id=im['id'] * P + p,
-            image_id=im['id'],
-            track_id=shot[i] * P + p,
-            category_id=1,
-            iscrowd=0,
-            segmentation=[],
-            bbox=d.box[i, p].tolist(),
-            area=float(d.area[i, p]),
-            num_keypoints=int((d.vis[i, p] > 0).sum()),
-            keypoints=[round(v, 2) for v in keys[i][p]],
-        )
-        for i, im in enumerate(images)
-        for p in range(P)
-    ]
-    return images, notes
-
-def write_clips(
-    folder:Path|str,                     # made new, or reused when it holds this very recipe
     train:int=200, val:int=40,           # clips in each split
     length:int=24,                       # frames in a clip
     seed:int=0,
@@ -448,43 +332,92 @@ def write_clips(
     face:bool=True,                      # annotate nose, eyes and ears
     kind:str='frames',                   # 'frames': folders of JPEG; 'mp4': H.264
     quality:int=92,                      # of the JPEG files
-    progress:bool=True,                  # a bar with the time left, when it takes over two seconds
-    device=None,                         # where to draw
-)->Path:  # the folder; UserError if something else is there
-    "Draw a data set of clips: images/{train,val}/000001, person_keypoints_{train,val}.json, and its recipe in synth.json"
+)->dict:                                 # what synth.json holds
+    "All that clips of synthetic people follow from"
+    recipe = dict(filmed=1, train=train, val=val, length=length, seed=seed, size=list(size), people=people, face=face,
+                  kind=kind, quality=quality, difficulty=asdict(difficulty), filming=asdict(filming))
+    return json.loads(json.dumps(recipe))
+
+def clip_frames(
+    clip:int, recipe:dict, device=None,
+)->SyntheticPeople:
+    "All frames of one clip of a recipe"
+    difficulty, filming = Difficulty(**recipe['difficulty']), Filming(**recipe['filming'])
+    d = draw_frames(clip, torch.arange(recipe['length']), recipe['seed'], recipe['size'], difficulty, filming,
+                    recipe['people'], recipe['length'], device)
+    d = SyntheticPeople(*(v.cpu() for v in d.__dict__.values()))
+    face = [k for k, j in enumerate(COCO17.joints) if j.endswith(('nose', 'eye', 'ear'))]
+    if not recipe['face']: d.vis[...,face] = 0
+    return d
+
+# %% ../../nbs/22_data.moving.ipynb #607a158c
+def _write_clip(folder:Path, number:int, clip:int, recipe:dict, device)->tuple[list,list]:
+    "One clip, and COCO's records of its frames and people"
+    d, P, mp4 = clip_frames(clip, recipe, device), recipe['people'], recipe['kind'] == 'mp4'
+    (H, W), name, n = d.image.shape[-2:], f'{number:06d}', torch.arange(recipe['length'])
+    pixels = d.image.permute(0, 2, 3, 1).numpy()
+    if mp4: write_video(folder/f'{name}.mp4', pixels, RATE, 18)
+    else:
+        (folder/name).mkdir()
+        for i, a in enumerate(pixels): Image.fromarray(a).save(folder/name/f'{i:06d}.jpg', quality=recipe['quality'])
+    shot = _shots(torch.full_like(n, clip), n, Filming(**recipe['filming']), recipe['length'], recipe['seed']).tolist()
+    first, video = clip*recipe['length'] + 1, f'{name}.mp4' if mp4 else name
+    images = [dict(id=first+i, file_name=f'{video}#{i:06d}' if mp4 else f'{name}/{i:06d}.jpg', width=W, height=H,
+                   video=video, frame=i, time=round(i/RATE, 4)) for i in n.tolist()]
+    return images, [_annotation(d, im, i, p, shot[i], P) for i, im in enumerate(images) for p in range(P)]
+
+def _annotation(d:SyntheticPeople, image:dict, i:int, p:int, shot:int, P:int)->dict:
+    "COCO's record of person `p` of `P` in frame `i`"
+    vis = d.vis[i,p].double()[:,None]
+    keys = torch.cat([torch.where(vis > 0, d.xy[i,p].double(), 0.), vis], -1).flatten().tolist()
+    return dict(id=image['id']*P + p, image_id=image['id'], track_id=shot*P + p, category_id=1, iscrowd=0,
+                segmentation=[], bbox=d.box[i,p].tolist(), area=float(d.area[i,p]), num_keypoints=int((vis > 0).sum()),
+                keypoints=[round(v, 2) for v in keys])
+
+# %% ../../nbs/22_data.moving.ipynb #bc224758
+def _write_split(part:Path, split:str, clips:range, recipe:dict, device, bar):
+    "The clips of one split and its COCO file; a file without people would pass for a split, so it has some or is not"
+    images, people = [], []
+    (part/'images'/split).mkdir(parents=True)
+    for number, clip in enumerate(clips, 1):
+        im, an = _write_clip(part/'images'/split, number, clip, recipe, device)
+        images += im
+        people += an
+        bar.update()
+    if not clips: return
+    person = dict(id=1, name='person', supercategory='person', keypoints=list(COCO17.joints),
+                  skeleton=[[a+1, b+1] for a, b in COCO17.limbs])
+    about = dict(description=f'Drawn clips ({split}), by semipose.data.moving; bbox and area from the amodal mask, '
+                             f'segmentation empty', version='1.0')
+    data = dict(info=about, licenses=[], images=images, annotations=people, categories=[person])
+    (part/f'person_keypoints_{split}.json').write_text(json.dumps(data))
+
+# %% ../../nbs/22_data.moving.ipynb #ccb87a75
+def write_clips(
+    folder:Path|str,           # made new, or reused when it holds this very recipe
+    train:int=200, val:int=40, # clips in each split
+    progress:bool=True,        # a bar with the time left, when it takes over two seconds
+    device=None,               # where to make the pictures
+    **settings,                # of `clips_recipe`: length, seed, size, difficulty, filming, people, face, kind, quality
+)->Path:                       # the folder; UserError if something else is there
+    "Write a data set of clips: images/{train,val}/000001, person_keypoints_{train,val}.json, its recipe in synth.json"
+    folder, recipe = Path(folder), clips_recipe(train, val, **settings)
+    kind, length = recipe['kind'], recipe['length']
     if kind not in KINDS: raise UserError(f"write_clips: 'kind' is {kind!r}; choose {' or '.join(KINDS)}.")
     if min(train, val) < 0 or length < 2:
-        raise UserError(f"write_clips: 'train' is {train}, 'val' {val} and 'length' {length}; give numbers of clips, and two frames or more.")
-    folder, recipe = (
-        Path(folder),
-        clips_recipe(train, val, length, seed, size, difficulty, filming, people, face, kind, quality),
-    )
+        raise UserError(f"write_clips: 'train' is {train}, 'val' {val} and 'length' {length}; give numbers of clips, "
+                        f"and two frames or more.")
     if _already(folder, recipe): return folder
     part = folder.parent/f'.{folder.name}.part{os.getpid()}'
+    bar = dict(total=train+val, desc='making clips', unit='', delay=2, disable=None if progress else True, leave=False)
     try:
         part.mkdir(parents=True)
-        with tqdm(total=train+val, desc='drawing clips', unit='', delay=2, disable=None if progress else True, leave=False) as bar:
+        with tqdm(**bar) as shown:
             for split, n, offset in (('train', train, 0), ('val', val, 1_000_000)):
-                images, notes = [], []
-                (part/'images'/split).mkdir(parents=True)
-                for i in range(n):
-                    im, an = _write_clip(part/'images'/split, i+1, offset+i, recipe, device)
-                    images += im; notes += an; bar.update()
-                if not n: continue  # a file without people would pass for a split
-                person = dict(
-                    id=1,
-                    name='person',
-                    supercategory='person',
-                    keypoints=list(COCO17.joints),
-                    skeleton=[[a + 1, b + 1] for a, b in COCO17.limbs],
-                )
-                about = dict(description=f'Drawn clips ({split}), by semipose.data.moving; bbox and area from the amodal mask, segmentation empty', version='1.0')
-                (part / f'person_keypoints_{split}.json').write_text(
-                    json.dumps(dict(info=about, licenses=[], images=images, annotations=notes, categories=[person]))
-                )
+                _write_split(part, split, range(offset, offset + n), recipe, device, shown)
         (part/'synth.json').write_text(json.dumps(recipe, indent=1))
         try: os.rename(part, folder)
         except OSError:
-            if not _already(folder, recipe): raise                  # somebody else drew the same meanwhile
+            if not _already(folder, recipe): raise                  # somebody else wrote the same meanwhile
     finally: shutil.rmtree(part, ignore_errors=True)
     return folder

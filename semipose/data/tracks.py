@@ -44,12 +44,9 @@ def list_clips(
         return [(source.name, source)]
     if not source.is_dir(): raise UserError(f'{source}: there is no such video or folder; check the path.')
     if shown(source): return [(source.name, source)]
-    found = [
-        p
-        for p in sorted(source.rglob('*'))
-        if not any(part.startswith('.') for part in p.relative_to(source).parts)
-        and (p.suffix.lower() in VIDEOS and p.is_file() or p.is_dir() and shown(p))
-    ]
+    hidden = lambda p: any(part.startswith('.') for part in p.relative_to(source).parts)
+    clip = lambda p: p.suffix.lower() in VIDEOS and p.is_file() or p.is_dir() and shown(p)
+    found = [p for p in sorted(source.rglob('*')) if not hidden(p) and clip(p)]
     if not found: raise UserError(f'{source}: there is no video in it, and no folder of numbered frames.')
     return [(p.relative_to(source).as_posix(), p) for p in found]
 
@@ -79,6 +76,7 @@ def find_cuts(
         out[i+1] = not len(around) or d[i] >= times*np.median(around)
     return out
 
+# %% ../../nbs/23_data.tracks.ipynb #397fa8e8
 def look_through(
     path:Path|str,                 # a clip
     note:Callable=warnings.warn,   # called with a sentence where it is shorter than it says
@@ -120,9 +118,8 @@ class Filmed(People):
         return Path(self.folder)/self.clips[clip]
 
     def __repr__(self):
-        return (
-            f'{super().__repr__()}, {len(np.unique(self.track[self.track >= 0])):,} tracks in {len(self.clips):,} clips'
-        )
+        tracks = len(np.unique(self.track[self.track >= 0]))
+        return f'{super().__repr__()}, {tracks:,} tracks in {len(self.clips):,} clips'
 
 
 def _is_file(people:Filmed, at:int)->bool: return '#' not in people.files[at]
@@ -143,15 +140,12 @@ def link(
     box:np.ndarray,      # (n,4) x, y, width, height, px
     cuts:np.ndarray=(),  # (n_frames,) bool, frames at which everybody is somebody new
     least:float=.3,      # overlap (IoU) of a person's boxes in two frames
-    gap:int=5,           # frames for which somebody may be unseen
+    gap:int=5,           # frames for which somebody may be missing
 )->np.ndarray:           # (n,) int64, who it is, from 0 in order of appearance
     "Boxes of one clip to people"
     box = np.asarray(box, np.float64)
-    out, active, new = (
-        np.full(len(frame), -1, np.int64),
-        {},
-        0,
-    )  # active: who -> last frame, last box, px that it moves in a frame
+    out, new = np.full(len(frame), -1, np.int64), 0
+    active = {}          # who -> last frame, last box, px that it moves in a frame
     scene = np.cumsum(cuts) if len(cuts) else np.zeros(int(np.max(frame, initial=0)) + 1, np.int64)
     for t in np.unique(frame):
         rows = np.flatnonzero(frame == t)
@@ -167,6 +161,7 @@ def link(
             active[int(out[r])] = t, box[r], (v + (box[r] - b)[:2]/(t - f))/2
     return out
 
+# %% ../../nbs/23_data.tracks.ipynb #473eedaa
 def between(
     frame:np.ndarray,    # (n,) frame of each box
     box:np.ndarray,      # (n,4)
@@ -179,74 +174,147 @@ def between(
         rows = np.flatnonzero(who == w)
         rows = rows[np.argsort(frame[rows], kind='stable')]
         for a, b in zip(rows, rows[1:]):
-            for k in range(1, n := int(frame[b] - frame[a])) if 1 < frame[b] - frame[a] <= gap + 1 else ():
+            n = int(frame[b] - frame[a])
+            if not 1 < n <= gap + 1: continue
+            for k in range(1, n):
                 for o, v in zip(out, (frame[a] + k, box[a] + (box[b] - box[a])*k/n, w)): o.append(v)
     return np.array(out[0], np.int64), np.array(out[1], np.float32).reshape(-1, 4), np.array(out[2], np.int64)
 
 # %% ../../nbs/23_data.tracks.ipynb #c39d06f7
+_BOXES = ('it should be a COCO file whose images have "video" and "frame", a list of {"file_name", "frame", "bbox"}, '
+          'or {"clip.mp4": [[x, y, width, height]]}')
+
+def _coco_boxes(path:Path, d:dict):
+    "(entry, clip or picture, frame, where) of a COCO file"
+    images = d['images'] if isinstance(d['images'], list) else []
+    images = {im.get('id'): im for im in images if isinstance(im, dict)}
+    for i, a in enumerate(d.get('annotations') or [], 1):
+        im = images.get(a.get('image_id')) if isinstance(a, dict) else None
+        if im is None:
+            raise UserError(f'{path}: "image_id" of annotation number {i} is not among the "id" of "images"; '
+                            'add the picture or remove the annotation.')
+        if a.get('iscrowd', 0) == 1: continue
+        yield a, str(im.get('video', im.get('file_name'))), im.get('frame'), f'annotation {value_text(a.get("id", i))}'
+
+def _listed_boxes(path:Path, d:list):
+    "The same of a list of entries, one a box"
+    for i, o in enumerate(d, 1):
+        if not isinstance(o, dict) or not isinstance(o.get('file_name'), str):
+            raise UserError(f'{path}: entry {i} has no "file_name" and "bbox"; {_BOXES}.')
+        yield o, o['file_name'], o.get('frame'), f'entry {i}'
+
+def _table_boxes(path:Path, d:dict):
+    "The same of a table: clip -> boxes, or clip -> frame -> boxes"
+    for name, v in d.items():
+        for frame, boxes in v.items() if isinstance(v, dict) else [(None, v)]:
+            if not isinstance(boxes, list) or frame is not None and not str(frame).isdigit():
+                raise UserError(f'{path}: the entry "{name}" is {value_text(v)}; {_BOXES}.')
+            for b in [boxes] if boxes and not isinstance(boxes[0], list) else boxes:
+                yield dict(bbox=b), name, None if frame is None else int(frame), f'"{name}"'
+
+def _box_entries(path:Path):
+    "The entries of a file of boxes, whichever of the three it is"
+    d = read_json(path, without=OUTLINES)
+    if isinstance(d, dict): return (_coco_boxes if 'images' in d else _table_boxes)(path, d)
+    if isinstance(d, list): return _listed_boxes(path, d)
+    raise UserError(f'{path}: it holds {value_text(d)}; {_BOXES}.')
+
+# %% ../../nbs/23_data.tracks.ipynb #27cc7a9c
+def _numbered(folder): return numbered(folder, note=lambda _: None)
+
+class _Names:
+    "Which clip, and which frame, a name in a file of boxes means"
+    def __init__(self, clips:list[tuple[str,Path]]):
+        self.paths, self.last, self.inside = dict(clips), defaultdict(list), {}
+        for n, _ in clips: self.last[Path(n).name].append(n)
+
+    def clip(self, name:str)->str|None:
+        "The clip of that name, or the only one that ends so"
+        if name in self.paths: return name
+        same = self.last[Path(name).name]
+        return same[0] if len(same) == 1 else None
+
+    def find(self, name:str, frame:int|None)->tuple[str|None,int|None]:
+        "(clip, frame); a picture of a folder of frames has the number that its name has there"
+        clip = self.clip(name)
+        if clip is not None or frame is not None: return clip, frame
+        clip = self.clip(Path(name).parent.as_posix())
+        if clip is None: return None, None
+        if clip not in self.inside: self.inside[clip] = {p.name: i for i, p in enumerate(_numbered(self.paths[clip]))}
+        frame = self.inside[clip].get(Path(name).name)
+        return (None if frame is None else clip), frame
+
+# %% ../../nbs/23_data.tracks.ipynb #584804fd
 def read_clip_boxes(
     path:Path|str,                       # a JSON file
     clips:list[tuple[str,Path]],         # of `list_clips`
-    min_score:float=BOX_SCORE,           # boxes of which a detector was less sure are left out; those without a score stay
-)->dict[str,list[tuple]]:                # clip -> (frame, or None for all; [x,y,w,h]; track, or None); UserError if it is something else
+    min_score:float=BOX_SCORE,           # less sure boxes are left out; those without a score stay
+)->dict[str,list[tuple]]:                # clip -> (frame, or None for all; [x,y,w,h]; track, or None); UserError
     "Boxes by clip and frame"
-    d, out, lost = read_json(path, without=OUTLINES), defaultdict(list), []
-    names, last = [n for n, _ in clips], defaultdict(list)
-    for n in names: last[Path(n).name].append(n)
-    inside = {}                                                     # clip -> name of a frame's picture -> its number
-    def clip_of(name):
-        if name in names: return name
-        return last[n][0] if len(last[n := Path(name).name]) == 1 else None
-    def add(o, name, frame, where):
-        written = name
-        if frame is None and clip_of(name) is None:                  # a picture of a folder of frames
-            name, picture = Path(name).parent.as_posix(), Path(name).name
-            if (c := clip_of(name)) is not None:
-                if c not in inside: inside[c] = {p.name: i for i, p in enumerate(_numbered(dict(clips)[c]))}
-                frame = inside[c].get(picture)
-            if frame is None: return lost.append(written)
-        if (c := clip_of(name)) is None: return lost.append(written)
-        if type(s := o.get('score')) in (int, float) and s < min_score: return
-        out[c].append((frame, check_box(o.get('bbox'), f'{path}: "bbox" of {where}'), o.get('track_id')))
-    if isinstance(d, dict) and 'images' in d:
-        images = (
-            {im.get('id'): im for im in d['images'] if isinstance(im, dict)} if isinstance(d['images'], list) else {}
-        )
-        for i, a in enumerate(d.get('annotations') or []):
-            im = images.get(a.get('image_id')) if isinstance(a, dict) else None
-            if im is None:
-                raise UserError(f'{path}: "image_id" of annotation number {i+1} is not among the "id" of "images"; '
-                                'add the picture or remove the annotation.')
-            if a.get('iscrowd', 0) != 1: add(a, str(im.get('video', im.get('file_name'))), im.get('frame'), f'annotation {value_text(a.get("id", i+1))}')
-    elif isinstance(d, list):
-        for i, o in enumerate(d):
-            if not isinstance(o, dict) or not isinstance(o.get('file_name'), str):
-                raise UserError(f'{path}: entry {i+1} has no "file_name" and "bbox"; {_BOXES}.')
-            add(o, o['file_name'], o.get('frame'), f'entry {i+1}')
-    elif isinstance(d, dict):
-        for name, v in d.items():
-            for frame, boxes in (v.items() if isinstance(v, dict) else [(None, v)]):
-                if not isinstance(boxes, list) or frame is not None and not str(frame).isdigit():
-                    raise UserError(f'{path}: the entry "{name}" is {value_text(v)}; {_BOXES}.')
-                for b in [boxes] if boxes and not isinstance(boxes[0], list) else boxes: add(dict(bbox=b), name, None if frame is None else int(frame), f'"{name}"')
-    else: raise UserError(f'{path}: it holds {value_text(d)}; {_BOXES}.')
+    out, lost, names = defaultdict(list), [], _Names(clips)
+    for o, name, number, where in _box_entries(path):
+        clip, frame = names.find(name, number)
+        if clip is None:
+            lost.append(name)
+            continue
+        if type(s := o.get('score')) in (int, float) and s < min_score: continue
+        out[clip].append((frame, check_box(o.get('bbox'), f'{path}: "bbox" of {where}'), o.get('track_id')))
     if not out:
-        first = f' (its first is "{lost[0]}", the first clip is "{names[0]}")' if lost else ''
+        first = f' (its first is "{lost[0]}", the first clip is "{clips[0][0]}")' if lost else ''
         raise UserError(f'{path}: none of its boxes is in a clip that was given{first}; check the names.')
     return dict(out)
 
-_BOXES = 'it should be a COCO file whose images have "video" and "frame", a list of {"file_name", "frame", "bbox"}, or {"clip.mp4": [[x, y, width, height]]}'
+# %% ../../nbs/23_data.tracks.ipynb #8a2e593f
+def _filmed(source, clips, looks, skeleton, rows)->Filmed:
+    "Columns of what was found"
+    many = [len(o.times) for o in looks]
+    start, files = np.cumsum([0, *many]), []
+    for (name, path), n in zip(clips, many):
+        if path.is_dir(): files += [f'{name}/{p.name}' for p in _numbered(path)]
+        else: files += [f'{name}#{i:06d}' for i in range(n)]
+    folder = source.parent if len(clips) == 1 and clips[0][1] == source else source
+    c, t = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    box, n, K = np.array([r[2] for r in rows], np.float32), len(rows), len(skeleton)
+    begins = np.concatenate([np.concatenate([[i > 0], o.cuts[1:]]) for i, o in enumerate(looks)])
+    sizes = np.concatenate([np.tile(o.size, (len(o.times), 1)) for o in looks]).astype(np.int64)
+    return Filmed(
+        skeleton, folder, files, start[c] + t, np.arange(1, len(files)+1), np.arange(1, n+1), box,
+        np.zeros((n, K, 2), np.float32), np.zeros((n, K), np.uint8), FILL*box[:,2]*box[:,3], np.zeros(n, bool), sizes,
+        upright=True, clips=[name for name, _ in clips], clip=np.repeat(np.arange(len(clips)), many),
+        frame=np.concatenate([np.arange(m) for m in many]), time=np.concatenate([o.times for o in looks]),
+        scene=np.cumsum(begins.astype(np.int64)), track=np.array([r[3] for r in rows], np.int64),
+        between=np.array([r[4] for r in rows], bool))
 
+# %% ../../nbs/23_data.tracks.ipynb #354098c6
+def _clip_rows(
+    given:list[tuple],   # (frame, or None for all; box; track, or None) of one clip
+    look:Look,
+    least:float,         # as `link`
+    gap:int,             # frames that are filled
+)->list[tuple]:          # (frame, box, track, between)
+    "Everybody in one clip, in order of frame and track"
+    n, scene = len(look.times), np.cumsum(look.cuts)
+    given = [(f, b, k) for f, b, k in given if f is None or 0 <= f < n]
+    fixed, each = [b for f, b, _ in given if f is None], [r for r in given if r[0] is not None]
+    out = [(t, b, k + len(fixed)*scene[t], False) for k, b in enumerate(fixed) for t in range(n)]
+    if each:
+        frame, box = np.array([f for f, *_ in each]), np.array([b for _, b, _ in each], np.float32)
+        known = [k for *_, k in each]
+        if all(type(k) is int for k in known): who = np.unique(known, return_inverse=True)[1]
+        else: who = link(frame, box, look.cuts, least, gap)
+        base = len(fixed)*(int(scene[-1]) + 1) if n else 0
+        for fs, bs, ks, new in ((frame, box, who, False), (*between(frame, box, who, gap), True)):
+            out += [(f, b, base + k, new) for f, b, k in zip(fs, bs, ks)]
+    return sorted(out, key=lambda r: (r[0], r[2]))
 
-def _numbered(folder): return numbered(folder, note=lambda _: None)
-
+# %% ../../nbs/23_data.tracks.ipynb #b25fde19
 def read_clips(
     source:Path|str,             # a video, a folder of numbered frames, or a folder with several of them
     skeleton:Skeleton=COCO17,    # the joints that are looked for: those of the labelled people
-    boxes=None,                  # a JSON file (see `read_clip_boxes`), one box (4,) for all frames, or None: the whole frame is one person
+    boxes=None,                  # a JSON file (`read_clip_boxes`), one box (4,) for all, or None: the whole frame
     min_score:float=BOX_SCORE,   # boxes of which a detector was less sure are left out
-    least:float=.3,              # overlap (IoU) of a person's boxes in two frames, where the file does not say who is who
-    gap:int=5,                   # frames for which somebody may be unseen; they are filled
+    least:float=.3,              # overlap (IoU) of a person's boxes in two frames, where the file names no tracks
+    gap:int=5,                   # frames for which somebody may be missing; they are filled
     note:Callable=warnings.warn, # called with sentences about clips that are shorter than they say
 )->Filmed:                       # without labels; UserError (file, field, remedy)
     "Clips as people whom nobody has labelled"
@@ -255,131 +323,67 @@ def read_clips(
     looks = [look_through(p, note) for _, p in clips]
     rows, tracks = [], 0                                                # (clip, frame, box, track, between)
     for c, ((name, _), look) in enumerate(zip(clips, looks)):
-        n = len(look.times)
-        scene = np.cumsum(look.cuts)
-        if table is None: whole_ = [(None, [0., 0., float(look.size[1]), float(look.size[0])] if boxes is None else check_box(list(boxes), 'boxes', size=look.size), None)]
-        given = table.get(name, []) if table is not None else whole_
-        given = [(f, b, k) for f, b, k in given if f is None or 0 <= f < n]
-        fixed = [b for f, b, _ in given if f is None]
-        each = [(f, b, k) for f, b, k in given if f is not None]
-        mine = [(t, b, k + len(fixed)*scene[t], False) for k, b in enumerate(fixed) for t in range(n)]
-        if each:
-            frame, box = np.array([f for f, *_ in each]), np.array([b for _, b, _ in each], np.float32)
-            known = [k for *_, k in each]
-            who = (
-                np.unique(known, return_inverse=True)[1]
-                if all(type(k) is int for k in known)
-                else link(frame, box, look.cuts, least, gap)
-            )
-            base = len(fixed)*(int(scene[-1]) + 1) if n else 0
-            f, b, w = between(frame, box, who, gap)
-            mine += [
-                (t, q, base + k, new)
-                for ts, qs, ks, new in ((frame, box, who, False), (f, b, w, True))
-                for t, q, k in zip(ts, qs, ks)
-            ]
-        rows += [(c, t, q, tracks + k, new) for t, q, k, new in sorted(mine, key=lambda r: (r[0], r[2]))]
+        if table is not None: given = table.get(name, [])
+        elif boxes is None: given = [(None, [0., 0., float(look.size[1]), float(look.size[0])], None)]
+        else: given = [(None, check_box(list(boxes), 'boxes', size=look.size), None)]
+        rows += [(c, t, b, tracks + k, new) for t, b, k, new in _clip_rows(given, look, least, gap)]
         tracks = 1 + max((r[3] for r in rows), default=-1)
-    if not rows:
-        raise UserError(f'{boxes}: none of its boxes is in a frame of {source}; '
-                        'check the names and the numbers of the frames.')
+    if not rows: raise UserError(f'{boxes}: none of its boxes is in a frame of {source}; '
+                                 'check the names and the numbers of the frames.')
     return _filmed(Path(source), clips, looks, skeleton, rows)
 
-def _filmed(source, clips, looks, skeleton, rows)->Filmed:
-    "Columns of what was found"
-    many = [len(o.times) for o in looks]
-    start = np.cumsum([0, *many])
-    files = [
-        f
-        for (name, path), n in zip(clips, many)
-        for f in (
-            [f'{name}/{p.name}' for p in _numbered(path)] if path.is_dir() else [f'{name}#{i:06d}' for i in range(n)]
-        )
-    ]
-    folder = source.parent if len(clips) == 1 and clips[0][1] == source else source
-    c, t = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
-    box, n, K = np.array([r[2] for r in rows], np.float32), len(rows), len(skeleton)
-    scene = np.cumsum(
-        np.concatenate([np.concatenate([[i > 0], o.cuts[1:]]) for i, o in enumerate(looks)]).astype(np.int64)
-    )
-    return Filmed(
-        skeleton,
-        folder,
-        files,
-        start[c] + t,
-        np.arange(1, len(files) + 1),
-        np.arange(1, n + 1),
-        box,
-        np.zeros((n, K, 2), np.float32),
-        np.zeros((n, K), np.uint8),
-        FILL * box[:, 2] * box[:, 3],
-        np.zeros(n, bool),
-        np.concatenate([np.tile(o.size, (len(o.times), 1)) for o in looks]).astype(np.int64),
-        upright=True,
-        clips=[name for name, _ in clips],
-        clip=np.repeat(np.arange(len(clips)), many),
-        frame=np.concatenate([np.arange(m) for m in many]),
-        time=np.concatenate([o.times for o in looks]),
-        scene=scene,
-        track=np.array([r[3] for r in rows], np.int64),
-        between=np.array([r[4] for r in rows], bool),
-    )
-
 # %% ../../nbs/23_data.tracks.ipynb #4d4704df
-def read_filmed(
-    json:Path|str,                    # a COCO keypoint file whose images have "video" and "frame", perhaps "time"; people may have "track_id"
-    images:Path|str|None=None,        # folder of the pictures, or of the videos; None: looked for beside the file
-    keep_all:bool=False,              # for evaluation: crowds and people without joints too
-    **kw,                             # as `read_coco`
-)->Filmed:                            # UserError (file, field, remedy)
-    "Labelled people who know their frames"
-    path = Path(json)
-    people = read_coco(path, images, keep_all=keep_all, **kw)
-    d = read_json(path, without=OUTLINES)
+def _videos(path:Path, videos, first:str)->Path:
+    "The folder in which a label file's videos are"
+    split = path.stem.removeprefix('person_keypoints').strip('_')
+    beside = [path.parent, path.parent/'videos', path.parent/'images'/split, path.parent/'images']
+    places = [Path(videos)] if videos is not None else beside
+    found = next((p for p in places if (p/first).exists()), None)
+    if found is None: raise UserError(f'{path}: "{first}", the first of its videos, is not in {places[0]}; '
+                                      'pass the folder that holds it.')
+    return found
+
+def _frame_records(path:Path, d:dict, people:People)->list[dict]:
+    "The entries of the people's pictures, each with a clip and a number of its own"
     of = {im['id']: im for im in d['images']}
     records = [of[int(i)] for i in people.image_ids]
     for o in records:
         if not isinstance(o.get('video'), str) or type(o.get('frame')) is not int or o['frame'] < 0:
             raise UserError(f'{path}: image {o["id"]} has no "video" (a name) and "frame" (a number from 0); '
                             'add them, or read the file as pictures.')
+    twice = len(records) - len({(o['video'], o['frame']) for o in records})
+    if twice: raise UserError(f'{path}: {twice:,} frames are listed more than once among "images"; '
+                              'keep one entry for each "video" and "frame".')
+    return records
+
+# %% ../../nbs/23_data.tracks.ipynb #f63fcee9
+def read_filmed(
+    json:Path|str,                    # a COCO keypoint file; images have "video", "frame", perhaps "time"
+    images:Path|str|None=None,        # folder of the pictures, or of the videos; None: looked for beside the file
+    keep_all:bool=False,              # for evaluation: crowds and people without joints too
+    **kw,                             # as `read_coco`
+)->Filmed:                            # UserError (file, field, remedy)
+    "Labelled people who know their frames; who is who by \"track_id\""
+    path = Path(json)
+    people = read_coco(path, images, keep_all=keep_all, **kw)
+    d = read_json(path, without=OUTLINES)
+    records = _frame_records(path, d, people)
     clips = list(dict.fromkeys(o['video'] for o in records))
     clip, frame = np.array([clips.index(o['video']) for o in records]), np.array([o['frame'] for o in records])
-    twice = len(records) - len(set(zip(clip.tolist(), frame.tolist())))
-    if twice:
-        raise UserError(f'{path}: {twice:,} frames are listed more than once among "images"; '
-                        'keep one entry for each "video" and "frame".')
     if any('#' in f for f in people.files): people.folder = _videos(path, images, clips[0])
     tracks = {a['id']: a.get('track_id') for a in d['annotations'] if isinstance(a, dict) and 'id' in a}
-    track = [tracks.get(int(i)) for i in people.ids]
     one = len(people) == len(np.unique(people.image))  # one person a frame: it is the same
-    track = np.array(
-        [(int(clip[m]) if one else -1) if type(k) is not int else k for k, m in zip(track, people.image)], np.int64
-    )
-    return Filmed(
-        **people.__dict__,
-        clips=clips,
-        clip=clip,
-        frame=frame,
-        time=np.array([float(o.get('time', math.nan)) for o in records]),
-        scene=clip.copy(),
-        track=track,
-        between=np.zeros(len(people), bool),
-    )
+    unknown = clip[people.image].tolist() if one else [-1]*len(people)
+    track = [k if type(k) is int else u for k, u in zip((tracks.get(int(i)) for i in people.ids), unknown)]
+    return Filmed(**people.__dict__, clips=clips, clip=clip, frame=frame,
+                  time=np.array([float(o.get('time', math.nan)) for o in records]), scene=clip.copy(),
+                  track=np.array(track, np.int64), between=np.zeros(len(people), bool))
 
-
-def _videos(path:Path, videos, first:str)->Path:
-    "The folder in which a label file's videos are"
-    split = path.stem.removeprefix('person_keypoints').strip('_')
-    places = (
-        [Path(videos)]
-        if videos is not None
-        else [path.parent, path.parent / 'videos', path.parent / 'images' / split, path.parent / 'images']
-    )
-    found = next((p for p in places if (p/first).exists()), None)
-    if found is None:
-        raise UserError(f'{path}: "{first}", the first of its videos, is not in {places[0]}; '
-                        'pass the folder that holds it.')
-    return found
+# %% ../../nbs/23_data.tracks.ipynb #a07fac3b
+def _offsets(source:Path, people:Filmed)->np.ndarray:
+    "(n_files,2) px from a picture to its frame"
+    of = {im['id']: im.get('offset', (0, 0)) for im in read_json(source, without=OUTLINES)['images']}
+    return np.array([of[int(i)] for i in people.image_ids], np.float32).reshape(-1, 2)
 
 def in_video(
     people:Filmed,              # of `read_filmed`
@@ -393,14 +397,12 @@ def in_video(
     offset = _offsets(source, people)
     looks = [look_through(folder/c, note) for c in people.clips]
     if (lost := [o for o in zip(people.clip, people.frame) if o[1] >= len(looks[o[0]].times)]):
-        raise UserError(f'{source}: {len(lost):,} labelled frames, the first {lost[0][1]} of {people.clips[lost[0][0]]}, are beyond the last of the video; '
-                        'check "frame".')
-    rows, labelled = [], {}
-    for i in range(len(people)):
-        at = people.image[i]
-        box = people.box[i] + np.array([*offset[at], 0, 0], np.float32)
-        rows.append((int(people.clip[at]), int(people.frame[at]), box, int(people.track[i]), False))
-        labelled[rows[-1][0], rows[-1][1], rows[-1][3]] = i
+        raise UserError(f'{source}: {len(lost):,} labelled frames, the first {lost[0][1]} of '
+                        f'{people.clips[lost[0][0]]}, are beyond the last of the video; check "frame".')
+    at, rows, labelled = people.image, [], {}
+    for i, (c, f, w) in enumerate(zip(people.clip[at].tolist(), people.frame[at].tolist(), people.track.tolist())):
+        rows.append((c, f, people.box[i] + np.array([*offset[at[i]], 0, 0], np.float32), w, False))
+        labelled[c, f, w] = i
     for c in range(len(people.clips)):
         mine = [r for r in rows if r[0] == c and not r[4]]
         known = (np.array([r[k] for r in mine]) for k in (1, 2, 3))
@@ -411,15 +413,10 @@ def in_video(
     for k, (c, f, _, w, new) in enumerate(rows):
         if new: continue
         i = labelled[c, f, w]
-        seen = people.vis[i] > 0
-        out.xy[k] = np.where(seen[:,None], people.xy[i] + offset[people.image[i]], 0)
+        visible = people.vis[i] > 0
+        out.xy[k] = np.where(visible[:,None], people.xy[i] + offset[at[i]], 0)
         out.vis[k], out.area[k] = people.vis[i], people.area[i]
     return out
-
-def _offsets(source:Path, people:Filmed)->np.ndarray:
-    "(n_files,2) px from a picture to its frame"
-    of = {im['id']: im.get('offset', (0, 0)) for im in read_json(source, without=OUTLINES)['images']}
-    return np.array([of[int(i)] for i in people.image_ids], np.float32).reshape(-1, 2)
 
 # %% ../../nbs/23_data.tracks.ipynb #a634de8f
 def _key(people:Filmed, *more)->str:
@@ -437,7 +434,7 @@ def kept(
     name:str|None,           # of the file, without its ending
     make:Callable,           # -> array
 )->np.ndarray:
-    "An array that is computed once and kept beside the data; a damaged file is made anew"
+    "An array that is computed once and kept beside the data; a damaged file is computed again"
     if folder is None: return make()
     path = Path(folder)/f'{name}.npy'
     if path.exists():
@@ -448,6 +445,33 @@ def kept(
         with open(part, 'wb') as f: np.save(f, out)
     return out
 
+# %% ../../nbs/23_data.tracks.ipynb #db9d04bc
+def _frames_of(people:Filmed, clip:int)->Iterator[tuple[int,Image.Image]]:
+    "The frames of a clip in which somebody is"
+    at = {int(people.frame[i]): i for i in np.unique(people.image[people.clip[people.image] == clip])}
+    if all(_is_file(people, i) for i in at.values()):
+        upright = np.broadcast_to(people.upright, len(people.files))
+        for n, i in sorted(at.items()):
+            size = None if people.sizes is None or not people.sizes[i].all() else tuple(people.sizes[i].tolist())
+            yield n, read_picture(Path(people.folder)/people.files[i], bool(upright[i]), size)
+        return
+    for f in frames(people.where(clip), note=lambda _: None):
+        if f.number in at: yield f.number, f.image
+        if f.number >= max(at): return
+
+def _cut_clip(people:Filmed, clip:int, crops:Crops, out:np.ndarray, bar):
+    "Fill in the crops of one clip"
+    of = defaultdict(list)
+    for i in np.flatnonzero(people.clip[people.image] == clip): of[int(people.frame[people.image[i]])].append(i)
+    if not of: return
+    for number, image in _frames_of(people, clip):
+        for i in of.pop(number):
+            out[i] = cut(image, crops.M[i].numpy(), crops.room).transpose(2, 0, 1)
+            bar.update()
+    if of: raise UserError(f'{people.where(clip)}: frame {min(of)} could not be read, and {len(of)-1:,} more; '
+                           'has the clip changed?')
+
+# %% ../../nbs/23_data.tracks.ipynb #db90f730
 def cut_clips(
     people:Filmed,
     size:tuple[int,int],            # (H,W) of the network's input, crop px
@@ -458,49 +482,22 @@ def cut_clips(
     "Everybody's crops from one pass over each clip"
     crops = Crops(people, size, pad)
     if not crops.fits():
-        raise UserError(f'{people.folder}: {len(crops):,} crops of {crops.room[0]}x{crops.room[1]} do not fit into memory; '
-                        'take fewer clips, or a smaller size.')
+        raise UserError(f'{people.folder}: {len(crops):,} crops of {crops.room[0]}x{crops.room[1]} do not fit into '
+                        'memory; take fewer clips, or a smaller size.')
     def make():
         out = np.empty((len(crops), 3, *crops.room), np.uint8)
-        with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=None if progress else True, leave=False) as bar:
-            for c in range(len(people.clips)):
-                rows = np.flatnonzero(people.clip[people.image] == c)
-                if not len(rows): continue
-                of = defaultdict(list)
-                for i in rows: of[int(people.frame[people.image[i]])].append(i)
-                for number, image in _frames_of(people, c, of):
-                    for i in of.pop(number): out[i] = cut(image, crops.M[i].numpy(), crops.room).transpose(2, 0, 1)
-                    bar.update()
-                if of:
-                    raise UserError(f'{people.where(c)}: frame {min(of)} could not be read, and {len(of)-1:,} more; '
-                                    'has the clip changed?')
+        hide = None if progress else True
+        with tqdm(total=len(crops), desc='crops', unit='', delay=2, disable=hide, leave=False) as bar:
+            for c in range(len(people.clips)): _cut_clip(people, c, crops, out, bar)
         return out
-    return CachedCrops(crops, torch.from_numpy(kept(folder, folder and f'crops-{_key(people, crops.size, pad)}', make)))
-
-def _frames_of(people:Filmed, clip:int, wanted)->Iterator[tuple[int,Image.Image]]:
-    "The frames of a clip in which somebody is"
-    at = {int(people.frame[i]): i for i in np.unique(people.image[people.clip[people.image] == clip])}
-    if all(_is_file(people, i) for i in at.values()):
-        for n, i in sorted(at.items()):
-            size = None if people.sizes is None or not people.sizes[i].all() else tuple(people.sizes[i].tolist())
-            yield (
-                n,
-                read_picture(
-                    Path(people.folder) / people.files[i],
-                    bool(np.broadcast_to(people.upright, len(people.files))[i]),
-                    size,
-                ),
-            )
-        return
-    for f in frames(people.where(clip), note=lambda _: None):
-        if f.number in at: yield f.number, f.image
-        if f.number >= max(at): return
+    name = folder and f'crops-{_key(people, crops.size, pad)}'
+    return CachedCrops(crops, torch.from_numpy(kept(folder, name, make)))
 
 # %% ../../nbs/23_data.tracks.ipynb #b2bf2d61
 def runs(
     people:Filmed,
 )->tuple[np.ndarray,np.ndarray]:   # (N,) rows in order; (N,) the run that each of them is in
-    "Unbroken stretches of one person: consecutive frames of one track and one scene"
+    "Unbroken runs of one person: consecutive frames of one track and one scene"
     at = people.image
     order = np.lexsort((people.frame[at], people.track, people.scene[at]))
     f, t, s = people.frame[at][order], people.track[order], people.scene[at][order]

@@ -10,19 +10,20 @@ from difflib import get_close_matches
 import numpy as np
 import torch
 from torch import nn, Tensor
+from fastai.imports import patch
 from ..errors import UserError
 from .hrnet import HRNETS, HRNet
 from .mspn import MSPN, MSPNS
 from .simple import NETS as SIMPLE, Pyramid, SimpleBaseline, Tiny
 
 # %% auto #0
-__all__ = ['NETS', 'build', 'Peers', 'build_peers']
+__all__ = ['NETS', 'build', 'check_peers', 'Peers', 'build_peers']
 
 # %% ../../nbs/33_nets.peers.ipynb #ba1d8e11
-NETS = (*SIMPLE, *HRNETS, *MSPNS)  # names for `build`; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any encoder
+NETS = (*SIMPLE, *HRNETS, *MSPNS)  # for `build`; 'timm:<name>' adds timm, 'fpn:<name>' puts a pyramid on an encoder
 
 def build(
-    name:str,               # one of `NETS`, 'timm:<name>', or 'fpn:' and an encoder; UserError otherwise, with the nearest name
+    name:str,               # one of `NETS`, 'timm:<name>', or 'fpn:' and an encoder; UserError names the nearest
     joints:int=17,          # K, channels of the answer (a codec with several channels a joint needs as many times more)
     weights:str|None=None,  # ImageNet weights, see `SimpleBaseline`
     **kw,                   # further arguments of the class: width, depth, levels, stages, ...
@@ -36,31 +37,42 @@ def build(
     if name.startswith('fpn:'): return Pyramid(name.removeprefix('fpn:'), joints, weights, **kw)
     if name in SIMPLE or name.startswith('timm:'): return SimpleBaseline(name, joints, weights, **kw)
     near = get_close_matches(name.lower(), NETS, n=1)
-    raise UserError(f"There is no network '{name}'{f': did you mean {near[0]}?' if near else '.'} Choose one of {', '.join(NETS)}, "
+    guess = f': did you mean {near[0]}?' if near else '.'
+    raise UserError(f"There is no network '{name}'{guess} Choose one of {', '.join(NETS)}, "
                     "'timm:<name>' for any other of timm's, or 'fpn:<name>' for a feature pyramid.")
 
 # %% ../../nbs/33_nets.peers.ipynb #a392a792
+def check_peers(
+    nets:list[nn.Module],
+)->None:                       # UserError where they cannot learn together
+    "Different modules whose heatmaps have one size"
+    if not nets: raise UserError('Peers needs at least one network.')
+    if len({id(n) for n in nets}) < len(nets):
+        raise UserError('Peers got the same network twice: build each peer on its own (see build_peers).')
+    strides = [getattr(n, 'stride', None) for n in nets]
+    if len(set(strides)) > 1:
+        raise UserError(f'Peers of strides {", ".join(map(str, strides))} cannot teach each other: choose networks '
+                        f'whose heatmaps have one size.')
+
+# %% ../../nbs/33_nets.peers.ipynb #16f06f0f
 class Peers(nn.Module):
-    "k networks, and where asked their moving averages and frozen copies; one state dict holds them all"
+    "k networks, and their moving averages and frozen copies where wanted; one state dict holds them all"
     def __init__(self,
         nets:Sequence[nn.Module],  # the networks that learn; they may differ in kind but not in joints and stride
         ema:bool=False,            # keep an exponential moving average of each (moved by `update`)
         frozen:bool=False,         # keep a frozen copy of each (taken now, and again by `freeze`)
-        joined:bool=False,         # several pictures in one call share one forward pass, and so their batch statistics
+        joined:bool=False,         # several batches in one call share one forward pass, and so batch statistics
         train_copies:bool=False,   # let the copies follow train() too, instead of staying in evaluation mode
     ):
         super().__init__()
         nets = list(nets)
-        if not nets: raise UserError('Peers needs at least one network.')
-        if len({id(n) for n in nets}) < len(nets): raise UserError('Peers got the same network twice: build each peer on its own (see build_peers).')
-        strides = [getattr(n, 'stride', None) for n in nets]
-        if len(set(strides)) > 1: raise UserError(f'Peers of strides {", ".join(map(str, strides))} cannot teach each other: choose networks whose heatmaps have one size.')
+        check_peers(nets)
         self.nets, self.joined, self.train_copies = nn.ModuleList(nets), joined, train_copies
         self.ema = self.frozen = None
         self.copy(ema, frozen)
 
     def copy(self, ema:bool=False, frozen:bool=False, train_copies:bool=False)->None:
-        "Make the copies that are asked for and not there yet, from the networks as they are now"
+        "Make the copies that are wanted and not there yet, from the networks as they are now"
         self.train_copies = self.train_copies or train_copies
         for copies in (self.ema, self.frozen):
             if copies is not None: copies.train(self.train_copies and self.training)
@@ -70,69 +82,79 @@ class Peers(nn.Module):
     def _copy(self)->nn.ModuleList:
         return deepcopy(self.nets).requires_grad_(False).train(self.train_copies and self.training)
 
-    def __len__(self): return len(self.nets)
-
-    @property
-    def stride(self)->int: return self.nets[0].stride  # crop px per heatmap px
-
     def train(self, mode:bool=True):
         super().train(mode)
         for copies in (self.ema, self.frozen):
             if copies is not None: copies.train(mode and self.train_copies)
         return self
 
-    def answer(self,
-        i:int,             # which network
-        x,                 # (B,3,H,W) a batch of crops, or a list of such batches
-        who:str='nets',    # 'nets', 'ema' or 'frozen'; UserError if there is no such copy
-        joined=None,       # override self.joined for this call
-    ):                     # (B,K,h,w) heatmaps, or a list of them
-        "What network `i`, or its copy, sees in these crops"
-        nets = dict(nets=self.nets, ema=self.ema, frozen=self.frozen).get(who)
-        if nets is None: raise UserError(f"These peers have no '{who}' networks: build them with {who}=True.")
-        if isinstance(x, Tensor): return nets[i](x)
-        if self.joined if joined is None else joined:
-            out, parts = nets[i](torch.cat(list(x))), [len(o) for o in x]
-            return list(out.split(parts)) if isinstance(out, Tensor) else [list(part) for part in zip(*(o.split(parts) for o in out))]
-        return [nets[i](o) for o in x]
+    def __len__(self): return len(self.nets)
 
-    def forward(self, *args, **kw):
-        "`peers(i, x)` asks network i; `peers(x)` asks every network and gives a list; a dict is a lesson; a function is given the peers"
-        if len(args) == 2: return self.answer(*args, **kw)
-        if callable(args[0]): return args[0](self)
-        if isinstance(args[0], dict): return self.lesson(*args, **kw)
-        return [self.answer(i, *args, **kw) for i in range(len(self))]
+    @property
+    def stride(self)->int: return self.nets[0].stride  # crop px per heatmap px
 
-    def lesson(self,
-        x:dict,         # name -> (B,3,H,W) for every network, or one list of such batches per network
-        joined=None,    # override self.joined for this call
-    )->dict:     # name -> one answer per network: (B,K,h,w), or a list of them (a network that answers coarse to fine has its list in place of each)
-        "What training shows the networks, by name; the answers come back under the same names"
-        out = {name: [] for name in x}
-        for i in range(len(self)):
-            mine  = {name: [v] if isinstance(v, Tensor) else v[i] for name,v in x.items()}
-            heats = iter(self.answer(i, [crops for v in mine.values() for crops in v], joined=joined))
-            for name,v in mine.items():
-                got = [next(heats) for _ in v]
-                out[name].append(got[0] if isinstance(x[name], Tensor) else got)
-        return out
+# %% ../../nbs/33_nets.peers.ipynb #a0ffbd27
+@patch
+def answer(self:Peers,
+    i:int,             # which network
+    x,                 # (B,3,H,W) a batch of crops, or a list of such batches
+    who:str='nets',    # 'nets', 'ema' or 'frozen'; UserError if there is no such copy
+    joined=None,       # override self.joined for this call
+):                     # (B,K,h,w) heatmaps, or a list of them
+    "The heatmaps of network `i`, or of its copy, of these crops"
+    nets = dict(nets=self.nets, ema=self.ema, frozen=self.frozen).get(who)
+    if nets is None: raise UserError(f"These peers have no '{who}' networks: build them with {who}=True.")
+    if isinstance(x, Tensor): return nets[i](x)
+    if not (self.joined if joined is None else joined): return [nets[i](o) for o in x]
+    out, parts = nets[i](torch.cat(list(x))), [len(o) for o in x]
+    if isinstance(out, Tensor): return list(out.split(parts))
+    return [list(part) for part in zip(*(o.split(parts) for o in out))]
 
-    @torch.no_grad()
-    def update(self,
-        decay:float,  # share that the average keeps of itself; 0 copies the networks, 1 leaves the average alone
-    )->None:
-        "Move the averages: ema <- decay * ema + (1-decay) * net for parameters and batch statistics; counters are copied"
-        if self.ema is None: raise UserError("These peers have no 'ema' networks: build them with ema=True.")
-        mine, theirs = self.ema.state_dict(), self.nets.state_dict()
-        real = [k for k in mine if mine[k].is_floating_point()]
+@patch
+def forward_named(self:Peers,
+    x:dict,         # name -> (B,3,H,W) for every network, or one list of such batches per network
+    joined=None,    # override self.joined for this call
+)->dict:            # name -> per network (B,K,h,w), or a list: of several batches, or of a coarse-to-fine network
+    "What training shows the networks, by name; the answers come back under the same names"
+    out = {name: [] for name in x}
+    for i in range(len(self)):
+        mine  = {name: [v] if isinstance(v, Tensor) else v[i] for name,v in x.items()}
+        heats = iter(self.answer(i, [crops for v in mine.values() for crops in v], joined=joined))
+        for name,v in mine.items():
+            got = [next(heats) for _ in v]
+            out[name].append(got[0] if isinstance(x[name], Tensor) else got)
+    return out
+
+# %% ../../nbs/33_nets.peers.ipynb #d354baf4
+@patch
+def forward(self:Peers,
+    *args,      # (i, x): network i; (x,): a list of all; (dict,): see `forward_named`; (function,): it gets the peers
+    **kw,       # as `answer` or `forward_named`
+):
+    "The call of the module, so that wrappers for several processes see every gradient at once"
+    if len(args) == 2: return self.answer(*args, **kw)
+    if callable(args[0]): return args[0](self)
+    if isinstance(args[0], dict): return self.forward_named(*args, **kw)
+    return [self.answer(i, *args, **kw) for i in range(len(self))]
+
+# %% ../../nbs/33_nets.peers.ipynb #7edfb691
+@patch
+def update(self:Peers,
+    decay:float,  # share that the average keeps of itself; 0 copies the networks, 1 leaves the average alone
+)->None:
+    "ema <- decay * ema + (1-decay) * net for parameters and batch statistics; counters are copied"
+    if self.ema is None: raise UserError("These peers have no 'ema' networks: build them with ema=True.")
+    mine, theirs = self.ema.state_dict(), self.nets.state_dict()
+    real = [k for k in mine if mine[k].is_floating_point()]
+    with torch.no_grad():
         torch._foreach_lerp_([mine[k] for k in real], [theirs[k] for k in real], 1-decay)
         for k in mine.keys() - set(real): mine[k].copy_(theirs[k])
 
-    @torch.no_grad()
-    def freeze(self)->None:
-        "Take (or retake) the frozen copies from the networks as they are now"
-        if self.frozen is None: self.copy(frozen=True)
-        else: self.frozen.load_state_dict(self.nets.state_dict())
+@patch
+def freeze(self:Peers)->None:
+    "Take (or retake) the frozen copies from the networks as they are now"
+    if self.frozen is None: return self.copy(frozen=True)
+    with torch.no_grad(): self.frozen.load_state_dict(self.nets.state_dict())
 
 # %% ../../nbs/33_nets.peers.ipynb #5e541dcf
 def build_peers(
@@ -148,7 +170,8 @@ def build_peers(
     each = lambda o: tuple(o) if isinstance(o, (tuple, list)) else (o,)*n
     names, files, more = each(name), each(weights), each(net)
     if {len(names), len(files), len(more)} != {n}:
-        raise UserError(f'{n} peers need {n} names, {n} weights and {n} nets (or one for all), and got {len(names)}, {len(files)} and {len(more)}.')
+        raise UserError(f'{n} peers need {n} names, {n} weights and {n} nets (or one for all), and got {len(names)}, '
+                        f'{len(files)} and {len(more)}.')
     nets = []
     with torch.random.fork_rng(devices=[]):
         for i in range(n):
