@@ -18,13 +18,18 @@ def answers(lab, name: str, values, n: int = 10) -> float:
 def main() -> None:
     from semipose.widgets import BoundaryLab, CollapseMonitor, HeatmapBrowser, PixelLab, RunComparer, ViewExplorer
     if not (runs := sys.argv[1:]):
-        sys.exit("Give one or more run folders, of one protocol and seed: python scripts/benchmark_widgets.py runs/demo-seed10/naive runs/demo-seed10/posecons")
+        sys.exit("Give one or more run folders, of one protocol and seed: python scripts/benchmark_widgets.py "
+                 "runs/demo-seed10/naive runs/demo-seed10/posecons")
     explorer, plane = ViewExplorer(runs[0]), BoundaryLab()
     for name, lab, control, values in (
-            ("browser, another person", HeatmapBrowser(runs[0]), "person", range(2, 6)), ("explorer, another view", explorer, "student_rotate", (10, 20, 30)),
-            ("explorer, another person", explorer, "person", (0, 1)), ("monitor, another moment", CollapseMonitor(runs[0]), "until", (0, 1, 2)),
-            (f"comparer of {len(runs)}, another person", RunComparer(runs), "person", range(2, 6)), ("boundary, 30:1, one step", plane, "k", range(1, 30)),
-            ("boundary, 100:1, one step", BoundaryLab(ratio=100), "k", range(1, 30)), ("pixels, another ratio", PixelLab(), "ratio", (10, 100, 300, 1000))):
+            ("browser, another person", HeatmapBrowser(runs[0]), "person", range(2, 6)),
+            ("explorer, another view", explorer, "student_rotate", (10, 20, 30)),
+            ("explorer, another person", explorer, "person", (0, 1)),
+            ("monitor, another moment", CollapseMonitor(runs[0]), "until", (0, 1, 2)),
+            (f"comparer of {len(runs)}, another person", RunComparer(runs), "person", range(2, 6)),
+            ("boundary, 30:1, one step", plane, "k", range(1, 30)),
+            ("boundary, 100:1, one step", BoundaryLab(ratio=100), "k", range(1, 30)),
+            ("pixels, another ratio", PixelLab(), "ratio", (10, 100, 300, 1000))):
         print(f"{answers(lab, control, values):6.0f} ms  {name}", flush=True)
 
 

@@ -41,7 +41,8 @@ def people_once(seed, steps, every):
     "One start, two trainings, a look every few steps: rows of method, seed, step and what `frozen` tells"
     p = protocol('demo', train_people=400, val_people=16)
     with tempfile.TemporaryDirectory() as folder:
-        write_synth(folder, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty], face=p.face, progress=False)
+        write_synth(folder, p.train_people, p.val_people, seed=seed, difficulty=DIFFICULTIES[p.difficulty], face=p.face,
+                    progress=False)
         data = prepare(p, folder, seed, progress=False)
     start = peers_of(p, len(data.skeleton), 1, seed)
     codec = codec_of(p, start.stride)
@@ -52,13 +53,15 @@ def people_once(seed, steps, every):
     look = data.unlabeled.batch(np.arange(p.batch[1]))
     rows = []
     for name in ('naive', 'posecons'):
-        peers, teaching, batches = deepcopy(start).train(), Teaching(METHODS[name], *parts, seed=seed), stream(steps=steps+1)
+        peers, teaching = deepcopy(start).train(), Teaching(METHODS[name], *parts, seed=seed)
+        batches = stream(steps=steps+1)
         opt = torch.optim.Adam(peers.nets.parameters(), p.lr)
         for step in range(steps+1):
             x, y = batches.at(step)
             if step % every == 0:
                 still = Teaching(METHODS[name], *parts, seed=seed)      # the same views at every look
-                rows.append(dict(method=name, seed=seed, step=step, **frozen(still, peers, (dict(x, unlabeled=look['image']), y), (look['xy'], look['vis']))))
+                rows.append(dict(method=name, seed=seed, step=step,
+                    **frozen(still, peers, (dict(x, unlabeled=look['image']), y), (look['xy'], look['vis']))))
             loss = one_batch(teaching, peers, x, y)[-1]
             opt.zero_grad(); loss.backward(); opt.step()
             teaching.step += 1
@@ -68,7 +71,8 @@ def people_once(seed, steps, every):
 def main():
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument('what', choices=('heatmap', 'plane', 'film'))
-    ask.add_argument('--seeds', type=int, nargs='+', default=list(range(100, 120)), help='unseen ones: settings were chosen on 0 to 9')
+    ask.add_argument('--seeds', type=int, nargs='+', default=list(range(100, 120)),
+                     help='unseen ones: settings were chosen on 0 to 9')
     ask.add_argument('--steps', type=int, default=150, help='of consistency, heatmap only')
     ask.add_argument('--every', type=int, default=30, help='steps between two looks, heatmap only')
     ask.add_argument('--out', required=True)
@@ -79,12 +83,15 @@ def main():
     told = dict(what=args.what, seeds=args.seeds, versions=versions(), revision=revision())
     if args.what == 'heatmap':
         out = Path(args.out)
-        rows = json.loads(out.read_text())['rows'] if out.exists() else []      # minutes a seed: those that are there are kept
+        # minutes a seed: those that are there are kept
+        rows = json.loads(out.read_text())['rows'] if out.exists() else []
         for seed in args.seeds:
             if any(r['seed'] == seed for r in rows): continue
             rows += rounded(people_once(seed, args.steps, args.every))
             write_json(out, dict(told, seeds=sorted({r['seed'] for r in rows}), steps=args.steps, rows=rows))
-    else: write_json(Path(args.out), rounded(dict(told, limits=limits(seeds=args.seeds), directions=directions(args.seeds[:10]))))
+    else:
+        write_json(Path(args.out),
+                   rounded(dict(told, limits=limits(seeds=args.seeds), directions=directions(args.seeds[:10]))))
 
 
 if __name__ == '__main__':

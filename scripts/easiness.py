@@ -43,38 +43,49 @@ def rounded(x):
 
 
 def origin(recipe):
-    return dict(method=recipe["method"], protocol=recipe["protocol"], seed=recipe["seed"], steps=recipe["steps"], versions=versions(), revision=revision(), hardware=hardware())
+    return dict(method=recipe["method"], protocol=recipe["protocol"], seed=recipe["seed"], steps=recipe["steps"],
+                versions=versions(), revision=revision(), hardware=hardware())
 
 
 def views(args):
     "Accuracy, gaps and pairs of one network"
     net, p, sk, recipe, codec, people, _ = opened(args.run, args.data)
-    m = measure(net, people, all_views(), codec, p.size, sk, recipe["supervised"], args.rounds, args.seed, progress=True)
+    m = measure(net, people, all_views(), codec, p.size, sk, recipe["supervised"], args.rounds, args.seed,
+                progress=True)
     g = gaps(m, MATRIX)
-    both = {name: dict(title=title(name), teacher_view=str(t), student_view=str(s), **numbers(m, t, s)) for name, (t, s) in pairs().items()}
-    return dict(run=origin(recipe), people=len(m.asked), rounds=args.rounds, seed=args.seed, views=accuracy(m), pairs=both,
+    both = {name: dict(title=title(name), teacher_view=str(t), student_view=str(s), **numbers(m, t, s))
+            for name, (t, s) in pairs().items()}
+    return dict(run=origin(recipe), people=len(m.known_joints), rounds=args.rounds, seed=args.seed, views=accuracy(m),
+                pairs=both,
                 matrix=dict(names=g.names, gap=g.gap, low=g.low, high=g.high))
 
 
 def gained(args):
     "What each pair gained: the protocol's AP, and an interval from AP over people drawn again; also with batch statistics of A30 pictures"
     folder = Path(args.run)
-    names = ["start", "supervised", *(n for n in pairs() if (folder / n / "result.json").exists() and read_result(folder / n)["state"] == "done")]
+    names = ["start", "supervised",
+        *(n for n in pairs() if (folder / n / "result.json").exists() and read_result(folder / n)["state"] == "done")]
     seen, rows, who = {}, {}, None
     for name in names:
         net, p, sk, recipe, codec, people, train = opened(folder / name, args.data)
-        looks = [measure(n, people, (PLAIN,), codec, p.size, sk, recipe["supervised"], rounds=1) for n in (net, fresh_statistics(net, train, p.size))]
-        if who is None: who = [torch.repeat_interleave(torch.arange(len(n)), n.long()) for n in again(len(looks[0].asked), args.times)]
-        seen[name] = [torch.tensor([100 * float(alone_ap(m.oks[0, 0][w], m.score[0, 0][w])) for w in who]) for m in looks]
-        pck, fresh_pck = (100 * float(m.hits.sum() / m.asked.sum()) for m in looks)
+        looks = [measure(n, people, (PLAIN,), codec, p.size, sk, recipe["supervised"], rounds=1)
+                 for n in (net, fresh_statistics(net, train, p.size))]
+        if who is None:
+            who = [torch.repeat_interleave(torch.arange(len(n)), n.long())
+                   for n in again(len(looks[0].known_joints), args.times)]
+        seen[name] = [torch.tensor([100 * float(alone_ap(m.oks[0, 0][w], m.score[0, 0][w])) for w in who])
+                      for m in looks]
+        pck, fresh_pck = (100 * float(m.hits.sum() / m.known_joints.sum()) for m in looks)
         fresh_ap = 100 * float(alone_ap(looks[1].oks[0, 0], looks[1].score[0, 0]))
-        row = rows[name] = dict(title=title(recipe_title(name)), ap=each_of(read_result(folder / name)["last"])[0], pck=pck, fresh_ap=fresh_ap, fresh_pck=fresh_pck)
+        row = rows[name] = dict(title=title(recipe_title(name)), ap=each_of(read_result(folder / name)["last"])[0],
+                                pck=pck, fresh_ap=fresh_ap, fresh_pck=fresh_pck)
         for other in ("start", "supervised"):
             if name in ("start", other): continue
             for kind, key, i in (("over", "ap", 0), ("fresh_over", "fresh_ap", 1)):
                 low, high = interval(seen[name][i] - seen[other][i])
                 row[f"{kind}_{other}"] = dict(ap=row[key] - rows[other][key], low=float(low), high=float(high))
-    return dict(run=origin(read_recipe(folder / names[-1])), folder=args.run, people=len(people["vis"]), times=args.times, rows=rows)
+    return dict(run=origin(read_recipe(folder / names[-1])), folder=args.run, people=len(people["vis"]),
+                times=args.times, rows=rows)
 
 
 def recipe_title(name): return "supervised" if name == "start" else name
@@ -91,5 +102,8 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    try: write_json(Path(args.out), rounded(dict(command=" ".join(["python scripts/easiness.py", *sys.argv[1:]]), **dict(views=views, gained=gained)[args.what](args))))
+    try:
+        write_json(Path(args.out),
+            rounded(dict(command=" ".join(["python scripts/easiness.py", *sys.argv[1:]]),
+                         **dict(views=views, gained=gained)[args.what](args))))
     except UserError as e: sys.exit(str(e))

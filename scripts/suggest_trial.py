@@ -67,7 +67,7 @@ def once(seed: int, method: str, labels: int, p, people: tuple[int, int], device
             found = suggest_run(room / "start-run", drawn / "images/train", labels, device=device, how=how)
             rows = np.array([names.index(f) for f in found.files])
             assert not set(rows) & set(first) and len(rows) == labels
-            out["value"] |= {name: float(np.mean(found.value)), "all": float(found.asked.value.mean())}
+            out["value"] |= {name: float(np.mean(found.value)), "all": float(found.disagreement.value.mean())}
             arm(name, np.concatenate([first, rows]))
         arm("random", order[:2 * labels])
         arm("double", order[:4 * labels])

@@ -18,16 +18,17 @@ from .draw import INK, PALETTE, Picture
 from .views import joints_in
 from .nets.peers import Peers
 from .losses import mse, spread
-from .teaching import (Average, BothWays, Certain, Confident, Everything, Foreground, Method, Nobody, Reweighted,
+from .teaching import (Average, BothWays, Certain, Confident, Everything, Foreground, Method, Nobody,
+                               Reweighted,
                                Self, Step, Teaching, mix, one_batch, times)
 
 # %% auto #0
 __all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'COLOR', 'X', 'Y', 'LETTERS', 'Moved', 'strength', 'Which',
            'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy', 'met', 'settled', 'limit',
-           'pixels', 'canvas', 'pixel_figure', 'crowd', 'Boundary', 'fates', 'crossing', 'draw_plane', 'draw_strip',
+           'pixels', 'canvas', 'pixel_figure', 'crowd', 'fates', 'Boundary', 'crossing', 'draw_plane', 'draw_strip',
            'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after', 'limits', 'band',
            'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions', 'direction_figure',
-           'leak', 'Carried']
+           'leak', 'Carried', 'carry_figure']
 
 # %% ../nbs/60_collapse.ipynb #ec2ce765
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Looks(nn.Module):
     def __init__(self, high=1., low=0.):
         super().__init__()
         self.heights = nn.Parameter(torch.tensor([float(high), float(low)]))
-    def forward(self, x): return (x*self.heights.view(1,2,1,1)).sum(1, keepdim=True)   # x (B,2,1,N), shares of the two looks
+    # x (B,2,1,N), shares of the two looks
+    def forward(self, x): return (x*self.heights.view(1,2,1,1)).sum(1, keepdim=True)
 
 class Plane(nn.Module):
     "The sigmoid of fixed bumps over the plane: near points share parameters"
@@ -92,7 +94,8 @@ class Plane(nn.Module):
         self.width, self.ground = 1.2*gap, nn.Parameter(torch.tensor(-2.))
         self.heights = nn.Parameter(torch.zeros(len(self.x), len(self.y)))
     def forward(self, x):   # x (B,2,h,w) -> (B,1,h,w) in [0,1]
-        near = lambda v, at: (-(v[...,None]-at).square()/(2*self.width**2)).exp()      # a bump is one along x times one along y
+        # a bump is one along x times one along y
+        near = lambda v, at: (-(v[...,None]-at).square()/(2*self.width**2)).exp()
         return torch.sigmoid(((near(x[:,0], self.x)@self.heights)*near(x[:,1], self.y)).sum(-1) + self.ground)[:,None]
 
 # %% ../nbs/60_collapse.ipynb #0c8a6355
@@ -151,7 +154,7 @@ class Record:
 
 # %% ../nbs/60_collapse.ipynb #60f98dd3
 class Toy:
-    "A network that is taught one step at a time, with everything it did. `method` and `lam` may be changed between steps"
+    "A network trained one step at a time, with a record of each; `method` and `lam` may change in between"
     def __init__(self,
         method:Method,      # of `who_teaches`, or your own
         net:nn.Module,      # how it starts; left as it is
@@ -260,9 +263,12 @@ def settled(
     a, b = dict(both=(s*s + r*q*q, -(s*s/r + q*q)), easy=(r*q*q - s*(1-s), q*(1-q) - s*s/r), hard=(s, -q))[who]
     gap = 1 + lam*(a-b)
     trace = (1 + r) + lam*(a - r*b)      # of the two heights' pull, times 1+r
-    if gap <= 0 or trace <= 0: raise UserError(f'With lam={lam} nothing holds these heights: they run away from each other. Choose a smaller lam.')
+    if gap <= 0 or trace <= 0:
+        raise UserError(f'With lam={lam} nothing holds these heights: they run away from each other. Choose a smaller '
+                        'lam.')
     return 1 - lam*a/gap, -lam*b/gap
 
+# %% ../nbs/60_collapse.ipynb #615d0e93
 def limit(
     who:str, **kw,      # of `settled`
 )->float:               # low pixels to one high one
@@ -281,15 +287,21 @@ def pixels(
     high:float=.5, low:float=.03, lam:float=2.,     # of `settled`; Free starts from the heights that such views have
 )->Toy:
     "One high pixel and many low ones, in two views: pixel 0 is the high one"
-    if ratio < 1: raise UserError(f'The class ratio is {ratio}: give the number of low pixels beside one high one, at least 1.')
+    if ratio < 1:
+        raise UserError(f'The class ratio is {ratio}: give the number of low pixels beside one high one, at least 1.')
     x = torch.zeros(1, 2, 1, 1+ratio); x[:,0,:,0] = 1; x[:,1,:,1:] = 1
     if shared: return Toy(who_teaches(who, Blend(), Blend(high, low)), Looks(), (x, x[:,:1].clone()), x, lam, lr=.03)
     heights, none = torch.stack([x[0,0,0], torch.tensor([1-high] + [low]*ratio)]), x[:,:1]*0
-    return Toy(replace(who_teaches(who, Which(0), Which(1)), sup=0.), Free(heights), (none, none), none, lam, lr=.25*(1+ratio)/lam, adam=False)   # eta .25 is lr * lam / pixels
+    # eta .25 is lr * lam / pixels
+    return Toy(replace(who_teaches(who, Which(0), Which(1)), sup=0.), Free(heights), (none, none), none, lam,
+               lr=.25*(1+ratio)/lam, adam=False)
 
 # %% ../nbs/60_collapse.ipynb #bd6d81ed
-RED, BLUE, GOLD, GREY = (PALETTE[c] for c in ('crimson', 'royal', 'gold', 'ash'))    # easy and hard view, sparse and dense class
-COLOR = {who: PALETTE[c] for who,c in dict(both='vermilion', easy='green', hard='blue', nobody='grey').items()}   # who teaches
+# easy and hard view, sparse and dense class
+RED, BLUE, GOLD, GREY = (PALETTE[c] for c in ('crimson', 'royal', 'gold', 'ash'))
+
+# who teaches
+COLOR = {who: PALETTE[c] for who,c in dict(both='vermilion', easy='green', hard='blue', nobody='grey').items()}
 
 def canvas(
     *grid, size=(11,4), **kw,   # rows, columns; inches; further arguments of matplotlib's `subplots`
@@ -304,6 +316,7 @@ def canvas(
         ax.title.set_size(12); ax.xaxis.label.set_size(11); ax.yaxis.label.set_size(11)
     return fig, axes
 
+# %% ../nbs/60_collapse.ipynb #7bb592e9
 def pixel_figure(
     ratio:int=100,      # low pixels to one high one
     who:str='both',     # 'both', 'easy' or 'hard' teaches
@@ -313,10 +326,11 @@ def pixel_figure(
     fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.3))
     for ax, shared, steps in zip(axes, (False, True), (12, 50)):
         toy = pixels(who, ratio, shared, **kw).step(steps)
-        views = dict(zip(('hard view', 'easy view') if who == 'hard' else ('easy view', 'hard view'), (toy.method.teacher_view, *toy.method.student_views)))
+        views = dict(zip(('hard view', 'easy view') if who == 'hard' else ('easy view', 'hard view'),
+                         (toy.method.teacher_view, *toy.method.student_views)))
         nets, at = [toy.at(k) for k in range(0, steps+1, 2)], range(0, steps+1, 2)
         for (name, view), c in zip(sorted(views.items()), (RED, BLUE)):
-            h = torch.stack([net(view(toy.unlabeled))[0,0,0,:2] for net in nets])      # of the high pixel and of a low one
+            h = torch.stack([net(view(toy.unlabeled))[0,0,0,:2] for net in nets])   # of the high pixel and of a low one
             ax.plot(at, h[:,0], c=c, lw=2.5); ax.plot(at, h[:,1], c=GREY, lw=2)
             up = 1 if h[0,0] > h[-1,0] or not shared and h[0,0] > .9 else -1        # where the line does not go
             ax.text(0, h[0,0] + .03*up, name, c=c, fontsize=11, va='bottom' if up > 0 else 'top')
@@ -330,8 +344,10 @@ def pixel_figure(
         ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11)
     ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
     ax.axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
-    ax.set(title='Two heights shared: where the high pixel ends', xscale='log', xlabel='low pixels to one high pixel', ylim=(0,2.1), yticks=(0,.5,1,1.5,2))
-    ax.set_xticks((1,10,100,1000), ('1','10','100','1,000')); ax.minorticks_off()      # half the drawing time of powers of ten
+    ax.set(title='Two heights shared: where the high pixel ends', xscale='log', xlabel='low pixels to one high pixel',
+           ylim=(0,2.1), yticks=(0,.5,1,1.5,2))
+    # half the drawing time of powers of ten
+    ax.set_xticks((1,10,100,1000), ('1','10','100','1,000')); ax.minorticks_off()
     return fig
 
 # %% ../nbs/60_collapse.ipynb #609659cc
@@ -343,12 +359,25 @@ def crowd(
     spread:float=.4, wide:float=.7,     # standard deviations of the sparse and the dense class
 )->tuple[Tensor,Tensor]:    # points (n,2,1,1+ratio), the sparse one first; heights (n,1,1,1+ratio) 1 or 0
     "Two classes in the plane"
-    if ratio < 1 or n < 1: raise UserError(f'A crowd of {n} pictures with {ratio} dense points each cannot be drawn: give at least 1 of both.')
+    if ratio < 1 or n < 1:
+        raise UserError(f'A crowd of {n} pictures with {ratio} dense points each has no two classes: '
+                        'give at least 1 of both.')
     g = torch.Generator().manual_seed(seed)
     sparse = torch.tensor([far, 0.]).view(1,2,1,1) + spread*torch.randn(n, 2, 1, 1, generator=g)
     x = torch.cat([sparse, wide*torch.randn(n, 2, 1, ratio, generator=g)], -1)
     return x, (torch.arange(1+ratio) == 0).float().expand(n, 1, 1, -1).contiguous()
 
+@torch.no_grad()
+def fates(
+    net:nn.Module,      # of the plane
+    ratio:int=30, n:int=60, seed:int=999,   # points of no training
+)->dict:  # kept: share of sparse points above 1/2; height: their mean; lost_dense: share of dense points above 1/2
+    "What became of the two classes"
+    h = net(crowd(n, min(ratio, 30), seed)[0])
+    return dict(kept=float((h[...,0] > .5).float().mean()), height=float(h[...,0].mean()),
+                lost_dense=float((h[...,1:] > .5).float().mean()))
+
+# %% ../nbs/60_collapse.ipynb #9c1d0f00
 class Boundary:
     "The plane after learning from a few labels: change a setting, make a step, take it back, look"
     def __init__(self,
@@ -362,14 +391,16 @@ class Boundary:
         self.settings, self.toy = {}, None
         self.change(who=who, ratio=ratio, easy=easy, hard=hard, lam=lam, seed=seed)
     def change(self,
-        **settings,     # who, easy, hard and lam hold from the next step on; another ratio or seed starts anew
+        **settings,     # who, easy, hard and lam hold from the next step on; another ratio or seed starts again
     )->Boundary:        # UserError where there is no such setting or value; nothing is changed then
         "Other settings"
         s = dict(self.settings, **settings)
         if self.settings and (wrong := settings.keys() - self.settings.keys()):
-            raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from {", ".join(self.settings)}.')
+            raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from '
+                            f'{", ".join(self.settings)}.')
         if s['lam'] < 0: raise UserError(f"The weight of the unlabelled loss is {s['lam']}: choose 0 or more.")
-        method = replace(who_teaches(s['who'], strength(s['easy']), strength(s['hard'])), labeled_view=EASY)     # as published: labels see the easy view
+        # as published: labels see the easy view
+        method = replace(who_teaches(s['who'], strength(s['easy']), strength(s['hard'])), labeled_view=EASY)
         if self.toy is None or (s['ratio'], s['seed']) != (self.settings['ratio'], self.settings['seed']):
             few = crowd(3, s['ratio'], s['seed']+1000)
             start = Toy(Method(labeled_view=EASY), Plane(), few, None, lr=.15, seed=s['seed']).step(80).net
@@ -387,17 +418,8 @@ class Boundary:
         k:int|None=None,    # step number k; None: the last one
     )->Picture: return boundary_figure(self, len(self) if k is None else k)
 
-@torch.no_grad()
-def fates(
-    net:nn.Module,      # of the plane
-    ratio:int=30, n:int=60, seed:int=999,   # points that nobody has seen
-)->dict:                # kept: share of sparse points above 1/2; height: their mean; lost_dense: share of dense points above 1/2
-    "What became of the two classes"
-    h = net(crowd(n, min(ratio, 30), seed)[0])
-    return dict(kept=float((h[...,0] > .5).float().mean()), height=float(h[...,0].mean()), lost_dense=float((h[...,1:] > .5).float().mean()))
-
 # %% ../nbs/60_collapse.ipynb #ffe3f3ba
-X, Y = (-2.2, 4.3), (-2.1, 2.1)     # the part of the plane that is drawn
+X, Y = (-2.2, 4.3), (-2.1, 2.1)     # the part of the plane that is shown
 
 @torch.no_grad()
 def crossing(
@@ -412,7 +434,7 @@ def draw_plane(
     ax,                 # matplotlib axes
     toy:Toy,            # of a `Boundary`
     k:int,              # after how many steps
-    path=(),            # earlier steps whose boundary is drawn too, paler
+    path=(),            # earlier steps whose boundary is shown too, paler
     color:str=INK,      # of the boundary
 )->None:
     "The unlabelled points and the boundary after k steps"
@@ -422,14 +444,21 @@ def draw_plane(
     ax.scatter(*points[:,:,0].T, s=30, c=GOLD, lw=0)
     for i, j in enumerate((*path, k)):
         h, last = toy.at(j)(torch.stack([x, y])[None])[0,0], j == k
-        if h.max() > .5: ax.contour(x, y, h, [.5], colors=[color], linewidths=3.5 if last else 1.2, alpha=1. if last else .25 + .5*i/len(path))
+        if h.max() > .5:
+            ax.contour(x, y, h, [.5], colors=[color], linewidths=3.5 if last else 1.2,
+                       alpha=1. if last else .25 + .5*i/len(path))
         elif last: ax.text(sum(X)/2, Y[1]-.25, 'no boundary is left', c=color, ha='center', va='top', fontsize=12)
     ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
     clear = dict(facecolor='white', alpha=.85, lw=0, pad=1.5)
-    if points.shape[-1] > 31: ax.text(X[0]+.1, Y[1]-.08, f'drawn: 30 of {points.shape[-1]-1} dense points to one sparse', fontsize=8.5, color='#5d6670', va='top', bbox=clear)
-    if 0 < (h > .5).float().mean() < .03: ax.text(X[0]+.1, Y[1]-.38, f'step {k}: all but one corner is called background', fontsize=10, color=color, va='top', bbox=clear)
+    if points.shape[-1] > 31:
+        ax.text(X[0]+.1, Y[1]-.08, f'shown: 30 of {points.shape[-1]-1} dense points to one sparse', fontsize=8.5,
+                color='#5d6670', va='top', bbox=clear)
+    if 0 < (h > .5).float().mean() < .03:
+        ax.text(X[0]+.1, Y[1]-.38, f'step {k}: all but one corner is called background', fontsize=10, color=color,
+                va='top', bbox=clear)
     ax.spines[:].set_visible(False)
 
+# %% ../nbs/60_collapse.ipynb #1f2d3c75
 def draw_strip(
     ax, toy:Toy,        # axes; of a `Boundary`
     steps:tuple,        # steps whose crossing is marked; the last one thickest
@@ -437,14 +466,20 @@ def draw_strip(
 )->None:
     "Density of both classes along the axis, and where the boundary crosses it"
     line = torch.linspace(*X, 261)
-    for v, all_, c in ((toy.unlabeled[:,0,0,1:31], toy.unlabeled.shape[-1]-1, GREY), (toy.unlabeled[:,0,0,:1], 1, GOLD)):
-        ax.fill_between(line, ((-(line[:,None]-v.flatten()[None])**2/(2*.2**2)).exp().sum(1)*all_/v.shape[-1]).sqrt(), color=c, lw=0, alpha=.8)
-    top, told = ax.get_ylim()[1]*1.25, []
+    for v, all_, c in ((toy.unlabeled[:,0,0,1:31], toy.unlabeled.shape[-1]-1, GREY),
+                       (toy.unlabeled[:,0,0,:1], 1, GOLD)):
+        ax.fill_between(line, ((-(line[:,None]-v.flatten()[None])**2/(2*.2**2)).exp().sum(1)*all_/v.shape[-1]).sqrt(),
+                        color=c, lw=0, alpha=.8)
+    top, labels = ax.get_ylim()[1]*1.25, []
     for k in (steps[-1], *steps[:-1]):      # the last and the first keep their labels
         if (c := crossing(toy.at(k))) is None: continue
         ax.axvline(c, c=color, lw=3.5 if k == steps[-1] else 1.2)
-        row = next((row for row in range(3) if all(abs(c - o) > .4 for o, r in told if r == row)), None)    # the first of three rows with room
-        if row is not None: ax.text(c + .06, top*(1 - .33*row), f'{k}', c=color, fontsize=10, va='top', bbox=dict(facecolor='white', alpha=.8, lw=0, pad=.3)); told.append((c, row))
+        # the first of three rows with room
+        row = next((row for row in range(3) if all(abs(c - o) > .4 for o, r in labels if r == row)), None)
+        if row is not None:
+            ax.text(c + .06, top*(1 - .33*row), f'{k}', c=color, fontsize=10, va='top',
+                    bbox=dict(facecolor='white', alpha=.8, lw=0, pad=.3))
+            labels.append((c, row))
     ax.set(xlim=X, ylim=(0,top), yticks=[], xticks=[])
     ax.set_xlabel('density of both classes (square root); crossing at each step', fontsize=10)
     ax.spines[['top','right','left']].set_visible(False)
@@ -455,10 +490,10 @@ def draw_views(
     toy:Toy, k:int, # the step that begins after k others
     n:int=7,        # pictures whose sparse point is shown
 )->None:
-    "The two views of some sparse points in a step; an arrow is as long as the loss pulls that view's answer towards the other's: half the way at most"
-    seen = toy.past[k][0]
-    at = {who: x[:n,:,0,0] for who,x in seen.views.items()}
-    pull = {who: p[:n,0,0,:1].abs() for who,p in seen.pull.items()}
+    "The two views of some sparse points in a step; an arrow is the pull of the loss, half the way at most"
+    record = toy.past[k][0]
+    at = {who: x[:n,:,0,0] for who,x in record.views.items()}
+    pull = {who: p[:n,0,0,:1].abs() for who,p in record.pull.items()}
     most = torch.stack([*pull.values()]).max().clamp(min=1e-9)
     for (who, other), c in zip((('teacher', 'student'), ('student', 'teacher')), (RED, BLUE)):
         way = (at[other]-at[who])*pull[who]/(2*most)
@@ -471,15 +506,16 @@ def draw_answers(
     toy:Toy, k:int, # the step that begins after k others
     n:int=7,        # pictures whose sparse point is shown
 )->None:
-    "The same answers as heights: filled before the step, hollow after it; an arrow is the pull of the loss, half a gap at most"
-    seen, after = toy.past[k][0], toy.at(k+1)
-    height = {who: h[:n,0,0,0] for who,h in seen.answers.items()}
-    pull = {who: p[:n,0,0,0] for who,p in seen.pull.items()}
-    scale = (height['teacher']-height['student']).abs().max()/(2*torch.stack([*pull.values()]).abs().max().clamp(min=1e-9))
+    "The answers as heights: filled before the step, hollow after it; an arrow is the pull, half a gap at most"
+    record, after = toy.past[k][0], toy.at(k+1)
+    height = {who: h[:n,0,0,0] for who,h in record.answers.items()}
+    pull = {who: p[:n,0,0,0] for who,p in record.pull.items()}
+    scale = (height['teacher']-height['student']).abs().max()/(
+        2*torch.stack([*pull.values()]).abs().max().clamp(min=1e-9))
     for (who, h), c, side in zip(height.items(), (RED, BLUE), (-.13, .13)):
         at = torch.arange(n) + side
         ax.scatter(at, h, s=60, c=c, lw=0, zorder=3)
-        ax.scatter(at, after(seen.views[who][:n])[:,0,0,0], s=60, facecolors='none', edgecolors=c, lw=1.5, zorder=3)
+        ax.scatter(at, after(record.views[who][:n])[:,0,0,0], s=60, facecolors='none', edgecolors=c, lw=1.5, zorder=3)
         ax.quiver(at, h, 0*h, pull[who]*scale, color=c, angles='xy', scale_units='xy', scale=1, width=.006, headwidth=4)
     for i in range(n): ax.plot((i-.13, i+.13), (height['teacher'][i], height['student'][i]), c=GREY, lw=1, zorder=0)
     ax.axhline(.5, c=INK, lw=.8, ls='--')
@@ -487,6 +523,7 @@ def draw_answers(
     ax.set_title(f'answers at {n} sparse points', fontsize=12, loc='left')
     ax.spines[['top','right']].set_visible(False)
 
+# %% ../nbs/60_collapse.ipynb #e65b2ece
 def draw_change(
     ax, toy:Toy, k:int,     # of `draw_plane`; step number k
 )->None:
@@ -495,26 +532,32 @@ def draw_change(
     x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
     change = (toy.at(k)(torch.stack([x, y])[None]) - toy.at(k-1)(torch.stack([x, y])[None]))[0,0]
     most = float(change.abs().max().clamp(min=1e-9))
-    ax.imshow(change, extent=(*X, *Y), origin='lower', cmap=LinearSegmentedColormap.from_list('', ('#7b3fa0', 'white', '#7fa800')), vmin=-most, vmax=most,
+    ax.imshow(change, extent=(*X, *Y), origin='lower',
+              cmap=LinearSegmentedColormap.from_list('', ('#7b3fa0', 'white', '#7fa800')), vmin=-most, vmax=most,
               alpha=.45, aspect='equal', zorder=-1)
-    ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (purple) or raised (lime), by {most:.3f} at most', fontsize=10, color='#4a4d53')
+    ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (purple) or raised (lime), by {most:.3f} at most', fontsize=10,
+            color='#4a4d53', bbox=dict(facecolor='white', alpha=.85, lw=0, pad=1.5))
 
 def boundary_figure(
     b:Boundary,
     k:int,          # step number k, the one that ends after k steps; 0: the start
 )->Picture:
-    "One step: the points, both views and their pull, the boundary before and after, what the update changed; the answers; the path"
+    "One step: the points, both views and their pull, the boundary, what the update changed; the answers; the path"
     toy, c, who = b.toy, COLOR.get(b.settings['who'], COLOR['easy']), b.settings['who']
-    saw = ('easy view', 'hard view') if who == 'both' else ('hard view, teaches', 'easy view, learns') if who == 'hard' else ('easy view, teaches', 'hard view, learns')
+    names = (('easy view', 'hard view') if who == 'both' else ('hard view, teaches', 'easy view, learns')
+             if who == 'hard'
+           else ('easy view, teaches', 'hard view, learns'))
     fig = Picture(figsize=(12,5), dpi=80)
-    ax, strip, answers = fig.add_axes((.01,.2,.58,.73)), fig.add_axes((.01,.06,.58,.14)), fig.add_axes((.65,.28,.34,.65))
+    ax, strip = fig.add_axes((.01,.2,.58,.73)), fig.add_axes((.01,.06,.58,.14))
+    answers = fig.add_axes((.65,.28,.34,.65))
     draw_plane(ax, toy, k, range(max(k-1, 0), k), c)
     draw_strip(strip, toy, tuple(dict.fromkeys((*range(0, k, 5*(1+k//25)), k))), c)
     ax.set_title(f'step {k}', loc='left', fontsize=14, color=c)
     if k and toy.past[k-1][0].views:
         draw_change(ax, toy, k); draw_views(ax, toy, k-1); draw_answers(answers, toy, k-1)
         loss = toy.past[k-1][0].loss
-        for x, y, c, words in ((0,-.1,RED,saw[0]), (.5,-.1,BLUE,saw[1]), (0,-.2,INK,'filled before, hollow after the step; arrows: the pull'),
+        for x, y, c, words in ((0,-.1,RED,names[0]), (.5,-.1,BLUE,names[1]),
+                               (0,-.2,INK,'filled before, hollow after the step; arrows: the pull'),
                                (0,-.3,INK,f"loss of labels {loss['sup1']:.4f}, of consistency {loss['cons1']:.4f}")):
             answers.text(x, y, words, c=c, fontsize=11, transform=answers.transAxes)
     else: answers.axis('off')
@@ -522,7 +565,7 @@ def boundary_figure(
 
 # %% ../nbs/60_collapse.ipynb #794f042a
 def film(
-    played:dict,        # title -> Boundary after its steps
+    toy:dict,        # title -> Boundary after its steps
     steps,              # whose moments are the frames
     dpi:int=64,         # 5 inches for each
 )->bytes:               # an animated GIF, for a talk: write it into a file, or show it with IPython's `Image`
@@ -530,22 +573,24 @@ def film(
     from PIL import Image
     frames = []
     for k in steps:
-        fig = Picture(figsize=(5*len(played),3.6), dpi=dpi)
-        for i, (title, b) in enumerate(played.items()):
-            ax = fig.add_axes((i/len(played), 0, .98/len(played), .9))
+        fig = Picture(figsize=(5*len(toy),3.6), dpi=dpi)
+        for i, (title, b) in enumerate(toy.items()):
+            ax = fig.add_axes((i/len(toy), 0, .98/len(toy), .9))
             draw_plane(ax, b.toy, k, color=COLOR.get(b.settings['who'], COLOR['easy']))
             ax.set_title(f'{title}: step {k}', fontsize=14)
         frames.append(Image.open(io.BytesIO(fig._repr_png_())).convert('P', palette=Image.Palette.ADAPTIVE, colors=48))
-    frames[0].save(out := io.BytesIO(), 'GIF', save_all=True, append_images=frames[1:], duration=[1200]+[350]*(len(frames)-2)+[2000], loop=0)
+    frames[0].save(out := io.BytesIO(), 'GIF', save_all=True, append_images=frames[1:],
+                   duration=[1200]+[350]*(len(frames)-2)+[2000], loop=0)
     return out.getvalue()
 
 def before_after(
-    played:dict,            # title -> Boundary after its steps, from one start
+    toy:dict,            # title -> Boundary after its steps, from one start
     path=(2,4,6,10,20),     # steps whose boundary is drawn too
 )->Picture:
     "(A) before, (B), (C) ... after: the paper's picture, with the density strip below"
-    first = next(iter(played.values()))
-    shown = {'before: a few labels': (first, 0, (), INK), **{title: (b, len(b), path, COLOR.get(b.settings['who'], COLOR['easy'])) for title, b in played.items()}}
+    first = next(iter(toy.values()))
+    shown = {'before: a few labels': (first, 0, (), INK),
+             **{title: (b, len(b), path, COLOR.get(b.settings['who'], COLOR['easy'])) for title, b in toy.items()}}
     n, fig = len(shown), Picture(figsize=(5*len(shown),4.4), dpi=72)
     for i, (title, (b, k, path, c)) in enumerate(shown.items()):
         ax, strip = fig.add_axes((i/n, .2, .98/n, .71)), fig.add_axes((i/n, .07, .98/n, .13))
@@ -565,7 +610,8 @@ def limits(
     for r in ratios:
         for seed in seeds:
             b = Boundary('nobody', r, seed=seed)
-            rows += [dict(ratio=r, who=w, seed=seed, **b.reset().change(who=w).step(0 if w == 'nobody' else steps).fates()) for w in who]
+            rows += [dict(ratio=r, who=w, seed=seed,
+                          **b.reset().change(who=w).step(0 if w == 'nobody' else steps).fates()) for w in who]
     return rows
 
 def band(
@@ -579,7 +625,8 @@ def band(
     v = torch.tensor([[r[y] for r in rows if r[x] == a] for a in at])
     ax.fill_between(at, v.amin(1), v.amax(1), color=color, alpha=.18, lw=0)
     ax.plot(at, v.quantile(.5, 1), 'o-', c=color, lw=2.5, ms=5)
-    ax.annotate(words, (at[-1], float(v[-1].quantile(.5)) + up), xytext=(8, 0), textcoords='offset points', c=color, va='center', fontsize=11, annotation_clip=False)
+    ax.annotate(words, (at[-1], float(v[-1].quantile(.5)) + up), xytext=(8, 0), textcoords='offset points', c=color,
+                va='center', fontsize=11, annotation_clip=False)
 
 def limit_figure(
     rows:list[dict],    # of `limits`
@@ -609,7 +656,7 @@ def frozen(
     teaching:Teaching,  # as it stands before a step
     peers:Peers,        # left as they are
     batch:tuple,        # x, y: what that step would learn from (`data.streams`)
-    truth:tuple,        # xy (Bu,K,2) roomy px and vis (Bu,K) of the unlabelled people, which nobody is taught
+    truth:tuple,        # xy (Bu,K,2) roomy px and vis (Bu,K) of the unlabelled people, of which no loss knows
     front:float=.1,     # a pixel whose true bump is higher is foreground
 )->dict:                # map (17,17): mean easy answer around the true joints; peak;
                         # of labels, foreground, background: loss and lift
@@ -631,19 +678,22 @@ def frozen(
         found[name] = dict(loss=float(loss.detach()), lift=-float(sum((a*b).sum() for a,b in zip(raised, down))))
     with torch.no_grad(): heat = deepcopy(peers.nets[0]).eval()(picture)
     there = is_joint[0].flatten(2).any(-1)
-    return dict(map=around(heat, easy[0]/step.codec.stride)[there].mean(0), peak=float(peaks(heat)[there].mean()), **found)
+    return dict(map=around(heat, easy[0]/step.codec.stride)[there].mean(0), peak=float(peaks(heat)[there].mean()),
+                **found)
 
 # %% ../nbs/60_collapse.ipynb #720c3aa8
 def heatmap_figure(
-    told:dict,      # what `scripts/collapse.py heatmap` wrote: seeds, rows of method, seed, step and what `frozen` tells
+    results:dict,  # of `scripts/collapse.py heatmap`: seeds, rows of method, seed, step and what `frozen` gives
     moments=(0,30,60,90,150),
 )->Picture:
     "The average heatmap around the joint at frozen moments, its peak, and who lifts the answer at the joint"
     fig = Picture(figsize=(13,5.8), dpi=72)
     pair = (('naive', 'both teach', COLOR['both']), ('posecons', 'easy teaches', COLOR['easy']))
-    parts = dict(labels=(.785, COLOR['hard']), foreground=(.838, GOLD), background=(.918, INK))     # where the word stands, colour
-    rows = {method: [r for r in told['rows'] if r['method'] == method] for method, *_ in pair}
-    maps = {(method, step): torch.tensor([r['map'] for r in rows[method] if r['step'] == step]).mean(0) for method in rows for step in moments}
+    # where the word stands, colour
+    parts = dict(labels=(.785, COLOR['hard']), foreground=(.838, GOLD), background=(.918, INK))
+    rows = {method: [r for r in results['rows'] if r['method'] == method] for method, *_ in pair}
+    maps = {(method, step): torch.tensor([r['map'] for r in rows[method] if r['step'] == step]).mean(0)
+            for method in rows for step in moments}
     top = max(float(m.max()) for m in maps.values())
     lifts = [1e3*r[name]['lift'] for some in rows.values() for r in some for name in parts]
     peak = fig.add_axes((.555, .1, .145, .8)); peak.set_title('its peak', fontsize=13)
@@ -656,7 +706,8 @@ def heatmap_figure(
             if not i: ax.set_ylabel(words, color=c, fontsize=14)
         band(peak, rows[method], 'step', 'peak', c, '')
         ax = fig.add_axes((.785, .575 - .49*row, .205, .325))
-        for name, (_, colour) in parts.items(): band(ax, [dict(step=r['step'], lift=1e3*r[name]['lift']) for r in rows[method]], 'step', 'lift', colour, '')
+        for name, (_, colour) in parts.items():
+            band(ax, [dict(step=r['step'], lift=1e3*r[name]['lift']) for r in rows[method]], 'step', 'lift', colour, '')
         ax.axhline(0, c=INK, lw=.8)
         ax.set(ylim=(min(lifts)-.5, max(lifts)+.5), xlabel='step')
         ax.set_ylabel('rise of the answer at the\njoint, $10^{-3}$ per unit step', fontsize=10)
@@ -665,21 +716,25 @@ def heatmap_figure(
     peak.set(ylim=(0,None), xlabel='step'); peak.spines[['top','right']].set_visible(False)
     return fig
 
+# %% ../nbs/60_collapse.ipynb #dfb4182a
 def foreground_pull(
-    told:dict,      # as for `heatmap_figure`
+    results:dict,      # as for `heatmap_figure`
 )->dict:            # step -> share, of medians over seeds; below zero it lifts the joint
     "How hard the foreground pulls the joint down when the easy view teaches, as a share of its pull when both do"
-    now = lambda method, step: torch.tensor([r['foreground']['lift'] for r in told['rows'] if (r['method'], r['step']) == (method, step)]).quantile(.5)
-    return {step: float(now('posecons', step)/now('naive', step)) for step in sorted({r['step'] for r in told['rows']})}
+    now = lambda method, step: torch.tensor([r['foreground']['lift'] for r in results['rows']
+                                             if (r['method'], r['step']) == (method, step)]).quantile(.5)
+    return {step: float(now('posecons', step)/now('naive', step))
+            for step in sorted({r['step'] for r in results['rows']})}
 
 # %% ../nbs/60_collapse.ipynb #79cd3f50
 def directions(
     seeds=(0,), ratio:int=100, steps:int=60,
     scale=(0.,.3,.6,1.),    # strengths that are paired
-)->dict:            # pairs: teacher, student, seed, gap (student's error minus teacher's, before), before, height, kept, lost_dense; attempts: name, pair, seed and the last three
+)->dict:            # pairs: teacher, student, seed, gap (of their errors, before), before, height, kept, lost_dense;
+                    # attempts: name, pair, seed, height, kept, lost_dense
     "Every pair of strengths, and every failed attempt on two pairs, from one start per seed"
-    told = [_directions(seed, ratio, steps, scale) for seed in seeds]
-    return dict(pairs=[r for p, _ in told for r in p], attempts=[r for _, a in told for r in a])
+    each = [_directions(seed, ratio, steps, scale) for seed in seeds]
+    return dict(pairs=[r for p, _ in each for r in p], attempts=[r for _, a in each for r in a])
 
 def _directions(seed, ratio, steps, scale)->tuple[list,list]:
     b, truth = Boundary('nobody', ratio, seed=seed), crowd(24, ratio, seed)[1]
@@ -689,30 +744,40 @@ def _directions(seed, ratio, steps, scale)->tuple[list,list]:
         wrong = (b.toy.start(strength(s)(b.toy.unlabeled, torch.Generator().manual_seed(seed))) - truth).square()
         return float(wrong[...,0].mean() + wrong[...,1:].mean())/2
     before, errors = b.fates()['height'], {s: error(s) for s in scale}
-    pairs = [dict(teacher=t, student=s, seed=seed, gap=errors[s]-errors[t], before=before, **go('easy', t, s)) for t in scale for s in scale]
+    pairs = [dict(teacher=t, student=s, seed=seed, gap=errors[s]-errors[t], before=before, **go('easy', t, s))
+             for t in scale for s in scale]
     ends = {'easy-hard': (0., 1.), 'equal': (0., 0.)}
-    return pairs, [dict(name=name, pair=pair, seed=seed, **go(name, *views)) for name in WHO if name != 'nobody' for pair, views in ends.items()]
+    return pairs, [dict(name=name, pair=pair, seed=seed, **go(name, *views)) for name in WHO if name != 'nobody'
+                   for pair, views in ends.items()]
 
-LETTERS = {'hard': 'D3', **{name: f'A{round(float(name[-3:])*5)}' for name in WHO if '>' in name}, 'EMA .9': 'B', 'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
+# %% ../nbs/60_collapse.ipynb #3c947020
+LETTERS = {'hard': 'D3', **{name: f'A{round(float(name[-3:])*5)}' for name in WHO if '>' in name}, 'EMA .9': 'B',
+           'EMA .99': 'B', 'classes balanced': 'C', 'foreground x10': 'C'}
 
 def direction_figure(
-    told:dict,      # of `directions`
+    results:dict,      # of `directions`
 )->Picture:
     "The teacher's lead before training against what the student becomes, and the failed attempts"
     fig, (ax, bars) = canvas(1, 2, size=(13,6), width_ratios=(1.2,1))
     fig.subplots_adjust(wspace=.3)
     mean = lambda rows, k: sum(r[k] for r in rows)/len(rows)
-    groups = lambda rows, *keys: {key: [r for r in rows if tuple(r[k] for k in keys) == key] for key in dict.fromkeys(tuple(r[k] for k in keys) for r in rows)}
-    named = {(0.,1.): 'easy to hard', (1.,0.): 'hard to easy (D3)', (0.,0.): 'easy-easy (D1)', (1.,1.): 'hard-hard (D2)'}
-    for key, rows in groups(told['pairs'], 'teacher', 'student').items():
+    groups = lambda rows, *keys: {key: [r for r in rows if tuple(r[k] for k in keys) == key]
+                                  for key in dict.fromkeys(tuple(r[k] for k in keys) for r in rows)}
+    named = {(0.,1.): 'easy to hard', (1.,0.): 'hard to easy (D3)', (0.,0.): 'easy-easy (D1)',
+             (1.,1.): 'hard-hard (D2)'}
+    for key, rows in groups(results['pairs'], 'teacher', 'student').items():
         x, y = mean(rows, 'gap'), mean(rows, 'height')
         c = COLOR['easy'] if y > .5 else COLOR['both']
-        ax.annotate('', (x, y), (x, mean(rows, 'before')), arrowprops=dict(arrowstyle='-|>', color=c, lw=1.2, alpha=.5, shrinkA=0, shrinkB=2))
+        ax.annotate('', (x, y), (x, mean(rows, 'before')),
+                    arrowprops=dict(arrowstyle='-|>', color=c, lw=1.2, alpha=.5, shrinkA=0, shrinkB=2))
         ax.plot(x, y, 'o', c=c, ms=9 if key in named else 5)
-        if key in named: ax.annotate(named[key], (x, y), xytext=(0, 12), textcoords='offset points', c=c, fontsize=11, ha='left' if x < -.2 else 'right' if x > .2 else 'center')
+        if key in named:
+            ax.annotate(named[key], (x, y), xytext=(0, 12), textcoords='offset points', c=c, fontsize=11,
+                        ha='left' if x < -.2 else 'right' if x > .2 else 'center')
     ax.axvline(0, c=COLOR['nobody'], lw=.8, ls='--')
-    ax.set(ylim=(-.05,1.15), xlabel="teacher's lead: student's error minus teacher's, before", ylabel='height of sparse points, after', title='The better view must teach')
-    attempts = groups(told['attempts'], 'name')
+    ax.set(ylim=(-.05,1.15), xlabel="teacher's lead: student's error minus teacher's, before",
+           ylabel='height of sparse points, after', title='The better view must teach')
+    attempts = groups(results['attempts'], 'name')
     order = sorted(attempts, key=lambda n: mean([r for r in attempts[n] if r['pair'] == 'easy-hard'], 'height'))
     for i, name in enumerate(order):
         for pair, dy, full in (('easy-hard', .12, True), ('equal', -.18, False)):
@@ -721,7 +786,8 @@ def direction_figure(
             bars.plot((min(h), max(h)), (i+dy, i+dy), c=c, lw=1.5, alpha=.5)
             bars.plot(sum(h)/len(h), i+dy, 'o', c=c, mfc=c if full else 'white', ms=7)
     bars.set_yticks(range(len(order)), [f'{LETTERS.get(n[0], "")}  {n[0]}' for n in order])
-    bars.set(xlim=(-.03,1.05), xlabel='height of sparse points (dot: mean, line: all seeds)', title='Who teaches: filled easy-hard pair, hollow equal pair')
+    bars.set(xlim=(-.03,1.05), xlabel='height of sparse points (dot: mean, line: all seeds)',
+             title='Who teaches: filled easy-hard pair, hollow equal pair')
     return fig
 
 # %% ../nbs/60_collapse.ipynb #a04f8280
@@ -732,17 +798,19 @@ def leak(
     "A bump after n bilinear carries at evenly spread offsets: each adds 1/6 px^2 of variance along each axis"
     return 1/(1 + n/(6*sigma**2))
 
+# %% ../nbs/60_collapse.ipynb #97ec972b
 class Carried:
     "Bumps carried from view to view: bilinearly, as published, and along a spline"
     def __init__(self,
         sigma:float=1.5,    # width, heatmap px
         seed:int=0,         # of the views
-        many:int=48,        # bumps, whose mean height is told
+        many:int=48,        # bumps, whose mean height counts
         side:int=33,        # of the map, heatmap px
     ):
         self.sigma, self.many, self.side = sigma, many, side
         self.g = torch.Generator().manual_seed(seed)
-        self.maps = {mode: [bumps(torch.full((many,1,2), (side-1)/2), (side,side), sigma)] for mode in ('bilinear', 'spline')}
+        self.maps = {mode: [bumps(torch.full((many,1,2), (side-1)/2), (side,side), sigma)]
+                     for mode in ('bilinear', 'spline')}
         self.back = None
     def __len__(self): return len(self.maps['spline']) - 1
     def step(self,
@@ -751,7 +819,8 @@ class Carried:
         "One carry more: into a fresh view, and the next time back out of it"
         for _ in range(n):
             if self.back is None:
-                M = affine((self.side,)*2, 30*torch.randn(self.many, generator=self.g), shift=torch.rand(self.many, 2, generator=self.g)*2 - 1)
+                M = affine((self.side,)*2, 30*torch.randn(self.many, generator=self.g),
+                           shift=torch.rand(self.many, 2, generator=self.g)*2 - 1)
                 self.back = invert(M)
             else: M, self.back = self.back, None
             for mode, maps in self.maps.items(): maps.append(warp(maps[-1], M, mode=mode))
@@ -764,20 +833,26 @@ class Carried:
         return [v/h[0] for v in h]
     def figure(self,
         k:int|None=None,    # carries made; None: all of them
-    )->Picture:
-        "The same bump after k carries of either kind, and the heights on the way"
-        k = len(self) if k is None else k
-        fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.5))
-        for ax, (mode, c) in zip(axes, (('bilinear', RED), ('spline', BLUE))):
-            ax.imshow(self.maps[mode][k][0,0], vmin=0, vmax=1, cmap='gray')
-            ax.set(title=f'{mode}: {self.heights(mode)[k]:.2f}', xticks=(), yticks=())
-            ax.title.set_color(c)
-        ax, at = axes[2], range(len(self)+1)
-        ax.plot(at, [leak(self.sigma, n) for n in at], c=GREY, lw=2, ls='--')
-        ax.text(.98, .96, 'dashed: 1 / (1 + n / 6 sigma²)', c='#7b8591', transform=ax.transAxes, ha='right', va='top', fontsize=11)
-        for mode, c in (('bilinear', RED), ('spline', BLUE)):
-            h = self.heights(mode)
-            ax.plot(at, h, c=c, lw=2.5); ax.plot(k, h[k], 'o', c=c, ms=9)
-        ax.set(xlabel='carries', title='mean height', ylim=(0,1.15), xlim=(-.5, max(len(self), 10)+.5))
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        return fig
+    )->Picture: return carry_figure(self, len(self) if k is None else k)
+
+# %% ../nbs/60_collapse.ipynb #20f0b5d6
+def carry_figure(
+    c:Carried,
+    k:int,              # carries made
+)->Picture:
+    "The same bump after k carries of either kind, and the heights on the way"
+    fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.5))
+    for ax, (mode, colour) in zip(axes, (('bilinear', RED), ('spline', BLUE))):
+        ax.imshow(c.maps[mode][k][0,0], vmin=0, vmax=1, cmap='gray')
+        ax.set(title=f'{mode}: {c.heights(mode)[k]:.2f}', xticks=(), yticks=())
+        ax.title.set_color(colour)
+    ax, at = axes[2], range(len(c)+1)
+    ax.plot(at, [leak(c.sigma, n) for n in at], c=GREY, lw=2, ls='--')
+    ax.text(.98, .96, 'dashed: 1 / (1 + n / 6 sigma²)', c='#7b8591', transform=ax.transAxes, ha='right', va='top',
+            fontsize=11)
+    for mode, colour in (('bilinear', RED), ('spline', BLUE)):
+        h = c.heights(mode)
+        ax.plot(at, h, c=colour, lw=2.5); ax.plot(k, h[k], 'o', c=colour, ms=9)
+    ax.set(xlabel='carries', title='mean height', ylim=(0,1.15), xlim=(-.5, max(len(c), 10)+.5))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return fig

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'PALETTE', 'DARK', 'CURVES', 'COLORS', 'Picture', 'as_picture', 'draw_person', 'grid',
-           'stroke', 'corners', 'paint_people', 'upsample', 'glow', 'heat_overlay', 'strip', 'lighter']
+           'stroke', 'corners', 'paint_people', 'upsample', 'glow', 'heat_overlay', 'strip', 'few_colours', 'lighter']
 
 # %% ../nbs/03_draw.ipynb #3399bf32
 import io, math
@@ -244,12 +244,34 @@ def strip(
     return grid([heat_overlay(image, h) for h in heat], titles=titles, ncol=ncol, scale=scale)
 
 # %% ../nbs/03_draw.ipynb #4db6dc38
+def few_colours(
+    image:PIL.Image.Image,  # RGB
+    colours:int=256,
+)->PIL.Image.Image:         # with a palette
+    "Up to a quarter of the palette stays exact: colours of this house first, then the most frequent ones"
+    count = {c: n for n,c in image.getcolors(image.width*image.height)}
+    ours = {tuple(round(255*v) for v in to_rgb(c)) for c in (*PALETTE.values(), INK, MUTED)}
+    exact = sorted(count, key=lambda c: (c not in ours, -count[c]))[:colours//4]
+    keys, rgb = np.sort([r << 16 | g << 8 | b for r,g,b in exact]), np.asarray(image)
+    pixels = rgb.astype(np.int64) @ (65536, 256, 1)
+    at = np.searchsorted(keys, pixels).clip(max=len(keys)-1)
+    other, out = keys[at] != pixels, at.astype(np.uint8)
+    palette = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], 1).ravel().tolist()
+    if other.any():
+        rest = PIL.Image.fromarray(rgb[other][None])
+        near = rest.quantize(colours - len(keys), kmeans=2, dither=PIL.Image.Dither.NONE)   # small words keep their hue
+        out[other] = len(keys) + np.asarray(near)[0]
+        palette += near.getpalette()
+    small = PIL.Image.fromarray(out, 'P')
+    small.putpalette(palette[:768])
+    return small
+
 def lighter(
     png:bytes,
     words:str='',       # written below it, since a page without widgets shows the picture alone
     colours:int=256,
 )->bytes:               # a PNG with a palette, a third of the bytes
-    "A picture for a stored notebook"
+    "A picture for a stored notebook; this house's colours and the most frequent ones stay what they are"
     image = PIL.Image.open(io.BytesIO(png)).convert('RGB')
     if words:
         lines = wrap(words, max(image.width//8, 20))
@@ -260,5 +282,5 @@ def lighter(
         both.paste(image)
         both.paste(below, (0, image.height))
         image = both
-    image.quantize(colours, dither=PIL.Image.Dither.NONE).save(out := io.BytesIO(), 'PNG', optimize=True)
+    few_colours(image, colours).save(out := io.BytesIO(), 'PNG', optimize=True)
     return out.getvalue()

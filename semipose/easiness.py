@@ -17,16 +17,17 @@ from .codecs import argmax
 from .geometry import compose, flip_joints, invert, move, window
 from .metrics import oks, pck, torso
 from .draw import PALETTE, Picture
-from .views import (A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Sample, JointCutout, JointOcclude,
+from .views import (A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Sample, JointCutout,
+                            JointOcclude,
                             RandAugment, View, Zoom, abbreviated, as_view, unmirrored, plain, render)
 from .predict import as_list, decode, look, map_back, mean_heat
 from .methods import A90, METHODS, NOTHING
 
 # %% auto #0
 __all__ = ['LADDERS', 'OTHERS', 'RULES', 'ON_A30', 'ELSE', 'Spoilt', 'what', 'pairs', 'all_views', 'home', 'in_sight', 'one_look',
-           'Measured', 'people_of', 'measure', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps', 'numbers',
-           'ranks', 'spearman', 'kendall', 'left_out', 'said', 'judge', 'luck', 'fresh_statistics', 'choose', 'short',
-           'gap_figure', 'pairs_figure']
+           'Measured', 'people_of', 'measure', 'resample', 'again', 'interval', 'alone_ap', 'accuracy', 'Gaps', 'gaps',
+           'numbers', 'ranks', 'spearman', 'kendall', 'left_out', 'rule_values', 'judge', 'luck', 'fresh_statistics',
+           'choose', 'short', 'gap_figure', 'pairs_figure']
 
 # %% ../nbs/61_easiness.ipynb #09d15bf9
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Spoilt:
         return (image + self.noise*grain).clamp(0, 1)
     def __repr__(self): return self.name
 
+# %% ../nbs/61_easiness.ipynb #729ab4ba
 LADDERS = {   # kind -> strength -> view
     'joints hidden (JC)':                {n: as_view(JointCutout(n)) for n in (*range(1, 11), 13, 17)},
     'joints hidden, then A60':           {n: JointCutout(n) >> A60 for n in (1, 2, 5, 10, 17)},
@@ -61,7 +63,9 @@ LADDERS = {   # kind -> strength -> view
     'size':                              {s: View(f'x{s}', (Zoom(s),), base=True) for s in (.5, .7, .9, 1.1, 1.3)},
     'blur (SD, px of 256)':              {b: Spoilt(f'blur {b}', A30, blur=b) for b in (2, 4, 8, 16)},
     'noise (SD)':                        {s: Spoilt(f'noise {s}', A30, noise=s) for s in (.05, .1, .2, .4)}}
-OTHERS = (PLAIN, A30, A60, A90, RA >> A60, JO >> A60, CO >> A60, CM >> A60, JO >> CO >> A60, JC >> CM >> A60, JC >> RA >> A60, A30 >> Cutout(20), NOTHING)
+
+OTHERS = (PLAIN, A30, A60, A90, RA >> A60, JO >> A60, CO >> A60, CM >> A60, JO >> CO >> A60, JC >> CM >> A60,
+          JC >> RA >> A60, A30 >> Cutout(20), NOTHING)
 
 def what(v)->tuple:   # equal for views that do the same, whatever they are called
     "A view without its name"
@@ -96,11 +100,13 @@ def in_sight(
 )->Tensor:                  # (B,K) bool
     "Is the joint inside the view and under none of its boxes?"
     at = move(xy, draw.M)
-    seen = ((at > -.5) & (at < torch.tensor(size[::-1], device=xy.device) - .5)).all(-1)
+    inside = ((at > -.5) & (at < torch.tensor(size[::-1], device=xy.device) - .5)).all(-1)
     for hole in draw.holes:
-        for b in hole.box.unbind(1): seen = seen & ~((move(xy, hole.frame) - b[:,None,:2]).abs() <= b[:,None,2:]).all(-1)
-    return seen
+        for b in hole.box.unbind(1):
+            inside = inside & ~((move(xy, hole.frame) - b[:,None,:2]).abs() <= b[:,None,2:]).all(-1)
+    return inside
 
+# %% ../nbs/61_easiness.ipynb #473d1bd5
 def one_look(
     nets,                   # a network, a list of them, or `Peers`: their mean heatmap answers
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops
@@ -116,17 +122,23 @@ def one_look(
     "Every view of a batch, read and brought home"
     dice = lambda name: torch.Generator(image.device).manual_seed(zlib.crc32(f'{seed} {name}'.encode()))
     start = plain(len(image), size, image.device)
-    as_drawn = (lambda v: v) if mirror else unmirrored
-    base = as_drawn(A30).sample(start, size, generator=dice('A30'))
+    as_sampled = (lambda v: v) if mirror else unmirrored
+    base = as_sampled(A30).sample(start, size, generator=dice('A30'))
     def read(v, d):
-        seen = render(image, d, size)
-        return mean_heat(look(nets, v.spoil(seen, dice(f'{v} spoilt')) if hasattr(v, 'spoil') else seen))
+        picture = render(image, d, size)
+        if hasattr(v, 'spoil'): picture = v.spoil(picture, dice(f'{v} spoilt'))
+        return mean_heat(look(nets, picture))
     joints, out = None, []
-    if any(v.needs_joints for v in views): joints = map_back(argmax(read(A30, base), codec.stride)[0].to(image.device), base.M), keep
+    if any(v.needs_joints for v in views):
+        joints = map_back(argmax(read(A30, base), codec.stride)[0].to(image.device), base.M), keep
     for v in views:
-        d = base if v.base and v.steps == A30.steps else as_drawn(getattr(v, 'view', v)).sample(start if v.base else base, size, joints, dice(getattr(v, 'view', v)))
+        view = getattr(v, 'view', v)
+        d = base
+        if not (v.base and v.steps == A30.steps):
+            d = as_sampled(view).sample(start if v.base else base, size, joints, dice(view))
         p = decode(read(v, d), codec, size)
-        out.append((home(p.xy.to(image.device), d, size, flip_index), flip_joints(p.score.to(image.device), d.flip, flip_index), in_sight(xy, d, size)))
+        out.append((home(p.xy.to(image.device), d, size, flip_index),
+                    flip_joints(p.score.to(image.device), d.flip, flip_index), in_sight(xy, d, size)))
     return tuple(map(torch.stack, zip(*out)))
 
 # %% ../nbs/61_easiness.ipynb #ba015e8e
@@ -142,12 +154,13 @@ class Measured(NamedTuple):
     def at(self, view)->int:    # UserError if it was not measured
         "Which of the views, by what it does"
         mine = [what(v) for v in self.views]
-        if what(view) not in mine: raise UserError(f'The view {view} was not measured: add it to the views of `measure`.')
+        if what(view) not in mine:
+            raise UserError(f'The view {view} was not measured: add it to the views of `measure`.')
         return mine.index(what(view))
     @property
-    def hits(self)->Tensor: return (self.found & self.known).sum(-1).double().mean(1)   # (V,N) joints found, mean over rounds
+    def hits(self)->Tensor: return (self.found & self.known).sum(-1).double().mean(1)  # (V,N) mean over rounds
     @property
-    def asked(self)->Tensor: return self.known.sum(-1).double()                         # (N,)
+    def known_joints(self)->Tensor: return self.known.sum(-1).double()                 # (N,) how many
 
 def people_of(
     crops,              # data.core.Crops
@@ -155,8 +168,15 @@ def people_of(
     "All people of some crops as tensors"
     rows = torch.arange(len(crops))
     b = crops.batch(rows)
-    return dict(image=b['image'], xy=b['xy'], vis=b['vis'], area=torch.as_tensor(crops.people.area).float()*crops.matrix(rows)[:,0,0]**2)
+    return dict(image=b['image'], xy=b['xy'], vis=b['vis'],
+                area=torch.as_tensor(crops.people.area).float()*crops.matrix(rows)[:,0,0]**2)
 
+def _bar(parts, progress):
+    if not progress: return parts
+    from tqdm import tqdm
+    return tqdm(parts, desc='easiness', delay=2, leave=False, disable=None)
+
+# %% ../nbs/61_easiness.ipynb #5aec36cc
 def measure(
     nets,                   # a network, a list of them, or `Peers`
     people:dict,            # of `people_of`: image, xy, vis, area
@@ -164,57 +184,62 @@ def measure(
     codec,                  # reads heatmaps
     size:tuple[int,int],    # crop (H,W), px
     skeleton,               # of the joints
-    keep=None,              # (K,) 0 = a joint that the network never learned, not asked for; None: all
-    rounds:int=2,           # looks at everybody, each with fresh draws
+    keep=None,              # (K,) 0 = a joint that the network never learned, not measured; None: all
+    rounds:int=2,           # looks at everybody, each with fresh parameters
     seed:int=0,
     batch:int=125,          # people at once; a view that pastes other people takes them from the same batch
     progress:bool=False,
 )->Measured:                # on the CPU; people without a known joint are left out
     "Accuracy under views, as raw as it can be kept"
-    if len({what(v) for v in views}) < len(views): raise UserError('Two of the views to measure are the same: give each once.')
+    if len({what(v) for v in views}) < len(views):
+        raise UserError('Two of the views to measure are the same: give each once.')
     device = next((p.device for net in as_list(nets) for p in net.parameters()), people['image'].device)
     keep = torch.ones(people['vis'].shape[1]) if keep is None else torch.as_tensor(keep).float()
     people = {k: v[((people['vis'] > 0) & (keep > 0)).any(1)] for k,v in people.items()}
-    if not len(people['vis']): raise UserError('There is nobody to measure on: no person has a joint that the network was taught.')
+    if not len(people['vis']):
+        raise UserError('There is nobody to measure on: no person has a joint that the network was taught.')
     looks = []
     for part in _bar(torch.arange(len(people['vis'])).split(batch), progress):
         b = {k: v[part].to(device) for k,v in people.items()}
         true, vis = move(b['xy'], window(size)), b['vis']*(keep.to(device) > 0)
         norm, rows = torso(true, b['vis'], skeleton), []
         for r in range(rounds):
-            xy, peak, sight = one_look(nets, b['image'], b['xy'], views, codec, size, skeleton.flip_index, keep.to(device), f'{seed} {r} {int(part[0])}',
-                                       skeleton.mirror)
+            xy, peak, sight = one_look(nets, b['image'], b['xy'], views, codec, size, skeleton.flip_index,
+                                       keep.to(device), f'{seed} {r} {int(part[0])}', skeleton.mirror)
             hits, weight = zip(*(pck(a, true, vis, norm) for a in xy))
             use = (peak > .2) & (keep.to(device) > 0)
-            rows.append((torch.stack(hits), sight, oks(xy, true, vis, b['area'], skeleton.sigmas), (peak*use).sum(-1)/use.sum(-1).clamp(min=1)))
+            rows.append((torch.stack(hits), sight, oks(xy, true, vis, b['area'], skeleton.sigmas),
+                         (peak*use).sum(-1)/use.sum(-1).clamp(min=1)))
         looks.append([torch.stack(o, 1).cpu() for o in zip(*rows)] + [(weight[0] > 0).cpu()])
     *found, known = zip(*looks)
     found, sight, similar, score = (torch.cat(o, 2) for o in found)
     return Measured(tuple(views), found, sight, torch.cat(known), similar, score)
 
-def _bar(parts, progress):
-    if not progress: return parts
-    from tqdm import tqdm
-    return tqdm(parts, desc='easiness', delay=2, leave=False, disable=None)
-
 # %% ../nbs/61_easiness.ipynb #ab7a0c53
-def again(
-    n:int,              # people
-    times:int=1000,     # how often they are drawn
+def resample(
+    n:int,              # people, or pairs
+    times:int=1000,     # resamples
     seed:int=0,
-)->Tensor:              # (times,n) how often each person was drawn; every row sums to n
-    "People drawn with replacement"
-    g = torch.Generator().manual_seed(seed)
-    return torch.zeros(times, n, dtype=torch.float64).scatter_add_(1, torch.randint(n, (times, n), generator=g), torch.ones(times, n, dtype=torch.float64))
+)->Tensor:              # (times,n) row numbers
+    "The one bootstrap of this room: rows sampled with replacement"
+    return torch.randint(n, (times, n), generator=torch.Generator().manual_seed(seed))
+
+def again(
+    n:int, times:int=1000, seed:int=0,      # of `resample`
+)->Tensor:              # (times,n) how often each person was sampled; every row sums to n
+    "A resample as weights"
+    ones = torch.ones(times, n, dtype=torch.float64)
+    return torch.zeros_like(ones).scatter_add_(1, resample(n, times, seed), ones)
 
 def interval(
-    x:Tensor,           # (times,...) a number, measured on each draw
+    x:Tensor,           # (times,...) a number, measured on each resample
     level:float=.95,
 )->tuple[Tensor,Tensor]:   # (...), (...)
-    "From where to where the middle of the draws lies"
+    "From where to where the middle of the resamples lies"
     low, high = torch.quantile(x, torch.tensor([(1-level)/2, (1+level)/2], dtype=x.dtype), dim=0)
     return low, high
 
+# %% ../nbs/61_easiness.ipynb #8c52d329
 def alone_ap(
     oks:Tensor,     # (...,N) similarity of each person's only detection
     score:Tensor,   # (...,N) how sure it is
@@ -230,15 +255,17 @@ def alone_ap(
 
 def accuracy(
     m:Measured,
-    times:int=1000,     # draws of people for the interval
-    seed:int=0,         # of those draws
+    times:int=1000,     # resamples of people for the interval
+    seed:int=0,         # of those resamples
 )->list[dict]:          # per view, in percent: pck, its 95 % interval, oks, ap, in sight, peak
     "The table of easiness"
-    n = again(len(m.asked), times, seed)
-    low, high = interval((n @ m.hits.T)/(n @ m.asked)[:,None])
+    n = again(len(m.known_joints), times, seed)
+    low, high = interval((n @ m.hits.T)/(n @ m.known_joints)[:,None])
     share = lambda x: float((x & m.known).sum()/(m.known.sum()*x.shape[0]))
-    return [dict(view=str(v), pck=100*share(m.found[i]), low=100*float(low[i]), high=100*float(high[i]), oks=100*float(m.oks[i].mean()),
-                 ap=100*float(alone_ap(m.oks[i], m.score[i]).mean()), sight=100*share(m.sight[i]), peak=float(m.score[i].mean())) for i,v in enumerate(m.views)]
+    return [dict(view=str(v), pck=100*share(m.found[i]), low=100*float(low[i]), high=100*float(high[i]),
+                 oks=100*float(m.oks[i].mean()),
+                 ap=100*float(alone_ap(m.oks[i], m.score[i]).mean()), sight=100*share(m.sight[i]),
+                 peak=float(m.score[i].mean())) for i,v in enumerate(m.views)]
 
 # %% ../nbs/61_easiness.ipynb #98fc4037
 class Gaps(NamedTuple):
@@ -251,29 +278,31 @@ class Gaps(NamedTuple):
 def gaps(
     m:Measured,
     views=None,         # some of its views; None: all
-    times:int=1000,     # draws of people for the interval
-    seed:int=0,         # of those draws
+    times:int=1000,     # resamples of people for the interval
+    seed:int=0,         # of those resamples
 )->Gaps:
     "Every teacher's view against every student's"
     at = list(range(len(m.views))) if views is None else [m.at(v) for v in views]
-    n, hits = again(len(m.asked), times, seed), m.hits[at]
-    acc, drawn = hits.sum(1)/m.asked.sum(), (n @ hits.T)/(n @ m.asked)[:,None]
-    low, high = interval(drawn[:,:,None] - drawn[:,None,:])
+    n, hits = again(len(m.known_joints), times, seed), m.hits[at]
+    acc, resampled = hits.sum(1)/m.known_joints.sum(), (n @ hits.T)/(n @ m.known_joints)[:,None]
+    low, high = interval(resampled[:,:,None] - resampled[:,None,:])
     return Gaps([str(m.views[i]) for i in at], 100*(acc[:,None] - acc[None]), 100*low, 100*high)
 
 # %% ../nbs/61_easiness.ipynb #d8347638
 def numbers(
     m:Measured,
     teacher,            # the teacher's view
-    student,            # the student's view; equal views are compared between two rounds, as they are two draws in training
-)->dict:                # shares of all asked joints, 0 to 1: teacher, student, gap, taught, misled, sight, taught_in_sight
+    student,  # the student's view; equal views are compared between two rounds, as they are two draws in training
+)->dict:  # shares of all asked joints, 0 to 1: teacher, student, gap, taught, misled, sight, taught_in_sight
     "What is known of a pair before anything is trained"
     t, s = m.at(teacher), m.at(student)
-    if t == s and m.found.shape[1] < 2: raise UserError(f'The equal pair {teacher}, {student} needs two looks at everybody: measure with rounds=2.')
+    if t == s and m.found.shape[1] < 2:
+        raise UserError(f'The equal pair {teacher}, {student} needs two looks at everybody: measure with rounds=2.')
     T, S, sight = m.found[t], m.found[s], m.sight[s]
     if t == s: S, sight = S.roll(1, 0), sight.roll(1, 0)
     share = lambda x: float((x & m.known).sum()/(m.known.sum()*len(x)))
-    return dict(teacher=share(T), student=share(S), gap=share(T) - share(S), taught=share(T & ~S), misled=share(~T & S), sight=share(sight), taught_in_sight=share(T & ~S & sight))
+    return dict(teacher=share(T), student=share(S), gap=share(T) - share(S), taught=share(T & ~S), misled=share(~T & S),
+                sight=share(sight), taught_in_sight=share(T & ~S & sight))
 
 RULES = {
     'student':                 lambda p: p['student'],
@@ -314,20 +343,22 @@ def left_out(
     x:Tensor,       # (n,) what the rule says
     y:Tensor,       # (n,) what happened
 )->Tensor:          # () at most 1
-    "A line through all but one, asked for that one: 1 - its squared error / that of the others' mean"
+    "A line through all but one predicts that one: 1 - its squared error / that of the others' mean"
     x, y, n = x.double(), y.double(), len(x)
     dx, dy = x - x.mean(), y - y.mean()
     spread = dx.square().sum()
     slope = (dx*dy).sum()/spread if spread > 0 else spread
-    pull = 1/n + (dx.square()/spread if spread > 0 else 0.)       # how much a point draws the line to itself
+    pull = 1/n + (dx.square()/spread if spread > 0 else 0.)       # how much a point pulls the line to itself
     return 1 - ((dy - slope*dx)/(1 - pull)).square().sum()/(dy*n/(n-1)).square().sum()
 
-def said(
+# %% ../nbs/61_easiness.ipynb #73aca7ec
+def rule_values(
     pairs:list[dict],   # of `numbers`
     rules=None,         # name -> rule; None: RULES
 )->Tensor:              # (rules,pairs)
-    "What every rule says of every pair"
-    return torch.tensor([[float(rule(p)) for p in pairs] for rule in (RULES if rules is None else rules).values()], dtype=torch.float64)
+    "The value of every rule for every pair"
+    return torch.tensor([[float(rule(p)) for p in pairs] for rule in (RULES if rules is None else rules).values()],
+                        dtype=torch.float64)
 
 def judge(
     pairs:list[dict],   # of `numbers`
@@ -338,18 +369,19 @@ def judge(
     rules, y = RULES if rules is None else rules, torch.as_tensor(gained, dtype=torch.float64)
     if len(pairs) < 4: raise UserError(f'{len(pairs)} pairs are too few to judge a rule by: train at least 4.')
     rows = [dict(rule=name, spearman=float(spearman(x, y)), kendall=kendall(x, y), left_out=float(left_out(x, y)))
-            for name, x in zip(rules, said(pairs, rules))]
+            for name, x in zip(rules, rule_values(pairs, rules))]
     return sorted(rows, key=lambda r: -r['spearman'])
 
 def luck(
     pairs:list[dict],   # of `numbers`
     gained,             # of each pair
     rules=None,         # name -> rule; None: RULES
-    times:int=5000,     # how often the gains are dealt out anew
+    times:int=5000,     # how often the gains are permuted
     seed:int=0,
 )->float:               # in (0,1]
     "How often some rule orders the pairs as well as the best one did, when there is nothing to find"
-    x, y, g = said(pairs, rules), torch.as_tensor(gained, dtype=torch.float64), torch.Generator().manual_seed(seed)
+    x, y = rule_values(pairs, rules), torch.as_tensor(gained, dtype=torch.float64)
+    g = torch.Generator().manual_seed(seed)
     dealt = y[torch.rand(times, len(y), generator=g).argsort(-1)]
     best = spearman(x[:,None], dealt[None]).max(0).values
     return (1 + int((best >= spearman(x, y[None]).max() - 1e-9).sum()))/(1 + times)
@@ -370,7 +402,8 @@ def fresh_statistics(
     g = torch.Generator(dev).manual_seed(seed)
     with torch.no_grad():
         for x in image.split(batch):
-            if len(x) > 1 or len(image) == 1: net.train()(render(x.to(dev), A30.sample(plain(len(x), size, dev), size, generator=g), size))
+            if len(x) > 1 or len(image) == 1:
+                net.train()(render(x.to(dev), A30.sample(plain(len(x), size, dev), size, generator=g), size))
     return net.eval()
 
 # %% ../nbs/61_easiness.ipynb #8a8279f1
@@ -381,9 +414,11 @@ def choose(
     rule='gap x in sight',  # a name in RULES, or a function of `numbers`
 )->list[dict]:          # every pair with its numbers and what the rule says, best first
     "Pairs of views for a network, by measured accuracy"
-    if isinstance(rule, str) and rule not in RULES: raise UserError(f'There is no rule {rule!r}: choose one of {", ".join(RULES)}.')
+    if isinstance(rule, str) and rule not in RULES:
+        raise UserError(f'There is no rule {rule!r}: choose one of {", ".join(RULES)}.')
     says = RULES[rule] if isinstance(rule, str) else rule
-    rows = [dict(teacher_view=t, student_view=s, **numbers(m, t, s)) for t in teachers if not t.needs_joints for s in students]
+    rows = [dict(teacher_view=t, student_view=s, **numbers(m, t, s)) for t in teachers if not t.needs_joints
+            for s in students]
     return sorted([dict(r, says=float(says(r))) for r in rows], key=lambda r: -r['says'])
 
 # %% ../nbs/61_easiness.ipynb #487af40f
@@ -407,7 +442,9 @@ def gap_figure(
     ax.set_xticks(range(n), names, rotation=40, ha='right'); ax.set_yticks(range(n), names)
     for i in range(n):
         for j in range(n):
-            if i != j: ax.text(j, i, f'{gap[i,j]:.0f}', ha='center', va='center', fontsize=8, color='white' if abs(gap[i,j]) > .6*most else '#222222', alpha=1 if sure[i,j] else .5)
+            if i != j:
+                ax.text(j, i, f'{gap[i,j]:.0f}', ha='center', va='center', fontsize=8,
+                        color='white' if abs(gap[i,j]) > .6*most else '#222222', alpha=1 if sure[i,j] else .5)
     ax.set(xlabel='student sees', ylabel='teacher sees'); ax.spines[:].set_visible(False)
     fig.colorbar(image, ax=ax, shrink=.7, label='teacher less student, % of joints')
     return fig
@@ -419,13 +456,14 @@ def pairs_figure(
     pairs:list[dict],   # of `numbers`, with teacher_view, student_view, and gained, low, high (AP)
     rules=('gap', 'gap x in sight'),    # names in RULES
 )->Picture:             # pairs that lost little are named above the panel, in order
-    "What each rule said of every pair before training against what the pair gained"
-    name = lambda p: short(p['student_view'] if str(p['teacher_view']) == 'A30' else f'{p["teacher_view"]} → {p["student_view"]}')
+    "The value of each rule before training against what the pair gained"
+    both = lambda p: f'{p["teacher_view"]} → {p["student_view"]}'
+    name = lambda p: short(p['student_view'] if str(p['teacher_view']) == 'A30' else both(p))
     y = torch.tensor([p['gained'] for p in pairs], dtype=torch.float64)
-    above, below = float(y.max()) + 4, min(-45, float(y.min()) - 3)     # where the names above begin; the lowest that is shown
+    above, below = float(y.max()) + 4, min(-45, float(y.min()) - 3)
     fig = Picture(figsize=(12.5, 6), dpi=80, layout='constrained')
     for ax, rule in zip(fig.subplots(1, len(rules), sharey=True, squeeze=False)[0], rules):
-        x = 100*said(pairs, {rule: RULES[rule]})[0]
+        x = 100*rule_values(pairs, {rule: RULES[rule]})[0]
         wide, free = float(x.max() - x.min()), -float('inf')
         for i in x.argsort(stable=True).tolist():
             p, at, up = pairs[i], float(x[i]), float(y[i])
@@ -437,13 +475,18 @@ def pairs_figure(
                 ax.plot([at, free], [max(up, p['high']) + .4, above], color='#cccccc', lw=.8, zorder=0)
                 ax.text(free, above + .4, name(p), rotation=60, rotation_mode='anchor', fontsize=9, va='center')
             else:
-                left = any(0 < float(x[j]) - at < .18*wide and abs(float(y[j]) - up) < 4 for j in range(len(pairs))) or at > float(x.min()) + .8*wide
-                ax.annotate(name(p), (at, up), xytext=(-7 if left else 7, 0), textcoords='offset points', fontsize=9, va='center', ha='right' if left else 'left')
+                left = (any(0 < float(x[j]) - at < .18*wide and abs(float(y[j]) - up) < 4 for j in range(len(pairs)))
+                        or at > float(x.min()) + .8*wide)
+                ax.annotate(name(p), (at, up), xytext=(-7 if left else 7, 0), textcoords='offset points', fontsize=9,
+                            va='center', ha='right' if left else 'left')
         ax.axhline(0, color='#999999', lw=1); ax.spines[['top','right']].set_visible(False); ax.margins(x=.1)
-        ax.set(ylim=(below, above + .22*(above - below)), yticks=range(-40, int(above), 10), xlabel=f'{rule}, % of joints, before training')
-        ax.set_title(f'{rule}: Spearman {float(spearman(x, y)):+.2f}, left out {float(left_out(x, y)):+.2f}', fontsize=11)
+        ax.set(ylim=(below, above + .22*(above - below)), yticks=range(-40, int(above), 10),
+               xlabel=f'{rule}, % of joints, before training')
+        ax.set_title(f'{rule}: Spearman {float(spearman(x, y)):+.2f}, left out {float(left_out(x, y)):+.2f}',
+                     fontsize=11)
     ax = fig.axes[0]
     ax.set_ylabel('AP gained over the start')
-    for words, mark, c in (('teacher sees A30', 'o', ON_A30), ('teacher sees something else', 's', ELSE)): ax.plot([], [], mark, color=c, label=words)
+    for words, mark, c in (('teacher sees A30', 'o', ON_A30), ('teacher sees something else', 's', ELSE)):
+        ax.plot([], [], mark, color=c, label=words)
     ax.legend(frameon=False, fontsize=9, loc='lower right')
     return fig

@@ -22,7 +22,7 @@ from .evaluate.coco import rescore
 from .diagnose import kinds
 from .predict import Prediction, predict_all
 from .run import answers_of, codec_of, load_run, people_of
-from .suggest import Suggestions, ask_all, suggest
+from .suggest import Suggestions, disagreement_of, suggest
 
 # %% auto #0
 __all__ = ['SURE', 'MAYBE', 'Chance', 'measure_chance', 'chance_of', 'as_found', 'people_in', 'label_run', 'said',
@@ -208,8 +208,8 @@ def suggest_run(
     "Which pictures of a folder to label next, by the networks of a run"
     peers, p, skeleton, recipe = load_run(run, weights, device)
     people, known = people_in(folder, skeleton, boxes), labeled_people(run)
-    asking = dict(size=p.size, codec=codec_of(p, peers.stride), skeleton=skeleton,
+    how_to = dict(size=p.size, codec=codec_of(p, peers.stride), skeleton=skeleton,
                   joints=np.asarray(recipe['supervised']) > 0)
-    start = None if known is None or not len(known) else ask_all(peers, Crops(known, p.size), **asking).pose
-    asked = ask_all(peers, Crops(people, p.size), **asking, progress=progress)
-    return suggest(people, asked, n, start, _has_labels(folder, people.files, known, skip), how)
+    start = None if known is None or not len(known) else disagreement_of(peers, Crops(known, p.size), **how_to).pose
+    apart = disagreement_of(peers, Crops(people, p.size), **how_to, progress=progress)
+    return suggest(people, apart, n, start, _has_labels(folder, people.files, known, skip), how)

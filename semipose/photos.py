@@ -30,11 +30,12 @@ from .predict import as_list, map_back, predict
 from .evaluate.coco import rescore
 
 # %% auto #0
-__all__ = ['NEITHER', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'list_photos', 'number', 'read_photos', 'Seen',
-           'shown_size', 'look_at', 'entries', 'Journal', 'Found', 'predict_photos', 'painted']
+__all__ = ['NEITHER', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'number', 'list_photos', 'read_photos', 'PhotoResult',
+           'shown_size', 'look_at', 'entries', 'Journal', 'painted', 'Found', 'predict_photos']
 
 # %% ../nbs/55_photos.ipynb #d61d9fd9
-NEITHER = VIDEOS + ('.heic', '.heif', '.avif', '.jxl', '.jp2', '.dng', '.cr2', '.nef', '.arw')   # in a folder, not looked at
+# in a folder, not looked at
+NEITHER = VIDEOS + ('.heic', '.heif', '.avif', '.jxl', '.jp2', '.dng', '.cr2', '.nef', '.arw')
 
 @dataclass
 class Photo:
@@ -49,6 +50,7 @@ class Photo:
     why:str|None=None     # why it cannot be read, a sentence
     category:int=1        # of its people in the results
 
+# %% ../nbs/55_photos.ipynb #0db1d280
 def called(
     sources:list[Path],               # pictures, videos, folders of pictures
     note:Callable=warnings.warn,      # called with a sentence about what is not looked at
@@ -56,15 +58,18 @@ def called(
     "Every picture and video once, under the shortest names that tell them apart"
     out, there, other = [], set(), 0     # [source, path, its parts, how many of them are its name]
     for n, s in enumerate(sources):
-        if not s.exists(): raise UserError(f'{s}: there is no such file or folder; give a picture, a folder of pictures or a video.')
+        if not s.exists():
+            raise UserError(f'{s}: there is no such file or folder; give a picture, a folder of pictures or a video.')
         if s.is_file() and s.suffix.lower() not in PICTURES + VIDEOS:
             kinds = [', '.join(k[1:] for k in kinds) for kinds in (PICTURES, VIDEOS)]
-            raise UserError(f'{s}: this is neither a picture ({kinds[0]}) nor a video ({kinds[1]}); give one of these, or a folder.')
+            raise UserError(f'{s}: this is neither a picture ({kinds[0]}) nor a video ({kinds[1]}); give one of '
+                            'these, or a folder.')
         inside = list_pictures(s) if s.is_dir() else ['']
         if s.is_dir(): other += sum(p.suffix.lower() in NEITHER and not p.name.startswith('.') for p in s.rglob('*'))
         for name in inside:
             parts = Path(os.path.abspath(s/name)).parts
-            if parts not in there: out.append([n, s/name, parts, max(len(Path(name).parts), 1) + (s.is_dir() and len(sources) > 1)])
+            if parts not in there:
+                out.append([n, s/name, parts, max(len(Path(name).parts), 1) + (s.is_dir() and len(sources) > 1)])
             there.add(parts)
     say = lambda o: '/'.join(o[2][-o[3]:]).lstrip('/')
     while twice := {name for name, many in Counter(map(say, out)).items() if many > 1}:
@@ -88,44 +93,12 @@ def named(
     for p in photos:
         if p.key is None: free[Path(p.file).name].append(p)
     for k, o in table.items():
-        several = [p for p in free.get(Path(k).name, ()) if not table.elsewhere(k, p.file, p.path)] if o['boxes'] and k not in used else ()
+        several = ([p for p in free.get(Path(k).name, ()) if not table.elsewhere(k, p.file, p.path)] if o['boxes']
+                   and k not in used else ())
         if len(several) > 1:
-            raise UserError(f'{where}: "{k}" could mean {several[0].file} or {several[1].file}; write the names in it with their folders.')
+            raise UserError(f'{where}: "{k}" could mean {several[0].file} or {several[1].file}; write the names in it '
+                            'with their folders.')
     return photos
-
-def list_photos(
-    sources,                    # a picture, a video, a folder of pictures, or several of these
-    boxes=None,                 # a JSON file (see `read_boxes`), boxes for every picture ((4,) or (n,4)), or None: the whole picture is one person
-    note:Callable=warnings.warn,# called with a sentence about what is not looked at
-)->list[Photo]:                 # not read yet; UserError (file, field, remedy)
-    "What will be looked at, checked; a picture that cannot be read says why, and is alone in that"
-    sources = [Path(s) for s in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
-    if not sources: raise UserError('There is nothing to look at: give a picture, a folder of pictures or a video.')
-    where, table = (str(boxes), read_boxes(boxes)) if isinstance(boxes, (str, os.PathLike)) else ('boxes', boxes)
-    if isinstance(table, dict) and not isinstance(table, Boxes): table = Boxes(table)
-    out = [Photo(name, path, (), frame=0 if path.suffix.lower() in VIDEOS else None, category=getattr(table, 'category', 1)) for name, path in called(sources, note)]
-    if isinstance(table, Boxes): named(out, table, where)
-    for p in out:
-        if p.frame is not None:
-            video_reader(p.path)
-            p.boxes = table
-            continue
-        try: size = picture_size(p.path)
-        except UserError as e: p.why = str(e)
-        else: p.boxes = _boxes(p, size, table, where)
-    if all(p.why for p in out): raise UserError(out[0].why)
-    if isinstance(table, Boxes):
-        if not any(len(p.boxes) for p in out):
-            raise UserError(f'{where}: none of its boxes is in a picture that was given (its first is "{next(iter(table))}", '
-                            f'the first picture is "{out[0].file}"); check "file_name".')
-        known = {id(table.of(p.key)) for p in out if p.key is not None}
-        lost = sum(bool(o['boxes']) and id(o) not in known for o in table.values())
-        if lost: note(f'{where}: {lost:,} of its {len(table):,} pictures are not among those given.')
-    return number(out, table)
-
-def _boxes(p:Photo, size, table, where:str='boxes')->list:
-    "The boxes of a picture or of a frame"
-    return [] if isinstance(table, Boxes) and p.key is None else boxes_of(p.key or p.file, size, table, where)
 
 def number(photos:list[Photo], table)->list[Photo]:
     "Ids: those of the boxes' file, so that the results fit it; else from 1, in order"
@@ -138,12 +111,54 @@ def number(photos:list[Photo], table)->list[Photo]:
         used.add(p.id)
     return photos
 
+def _boxes(p:Photo, size, table, where:str='boxes')->list:
+    "The boxes of a picture or of a frame"
+    return [] if isinstance(table, Boxes) and p.key is None else boxes_of(p.key or p.file, size, table, where)
+
+# %% ../nbs/55_photos.ipynb #5e902cba
+def list_photos(
+    sources,                    # a picture, a video, a folder of pictures, or several of these
+    boxes=None,  # a JSON file (see `read_boxes`), boxes for every picture ((4,) or (n,4)), or None: the whole picture
+    note:Callable=warnings.warn,# called with a sentence about what is not looked at
+)->list[Photo]:                 # not read yet; UserError (file, field, remedy)
+    "What will be looked at, checked; a picture that cannot be read says why, and is alone in that"
+    sources = [Path(s) for s in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
+    if not sources: raise UserError('There is nothing to look at: give a picture, a folder of pictures or a video.')
+    where, table = (str(boxes), read_boxes(boxes)) if isinstance(boxes, (str, os.PathLike)) else ('boxes', boxes)
+    if isinstance(table, dict) and not isinstance(table, Boxes): table = Boxes(table)
+    out = [Photo(name, path, (), frame=0 if path.suffix.lower() in VIDEOS else None,
+                 category=getattr(table, 'category', 1)) for name, path in called(sources, note)]
+    if isinstance(table, Boxes): named(out, table, where)
+    for p in out: _find_boxes(p, table, where)
+    if all(p.why for p in out): raise UserError(out[0].why)
+    if isinstance(table, Boxes): _check_table(out, table, where, note)
+    return number(out, table)
+
+def _find_boxes(p:Photo, table, where:str):
+    "The boxes of a photo, or why it cannot be read; a video's are found frame by frame"
+    if p.frame is not None:
+        video_reader(p.path)
+        p.boxes = table
+        return
+    try: size = picture_size(p.path)
+    except UserError as e: p.why = str(e)
+    else: p.boxes = _boxes(p, size, table, where)
+
+def _check_table(photos:list[Photo], table:Boxes, where:str, note:Callable):
+    "UserError if no box is of these photos; a note on pictures that are not among them"
+    if not any(len(p.boxes) for p in photos):
+        raise UserError(f'{where}: none of its boxes is in a picture that was given (its first is '
+                        f'"{next(iter(table))}", the first picture is "{photos[0].file}"); check "file_name".')
+    known = {id(table.of(p.key)) for p in photos if p.key is not None}
+    lost = sum(bool(o['boxes']) and id(o) not in known for o in table.values())
+    if lost: note(f'{where}: {lost:,} of its {len(table):,} pictures are not among those given.')
+
 # %% ../nbs/55_photos.ipynb #21820dd1
 def read_photos(
     photos:list[Photo],  # of `list_photos`
     every:int=1,         # each how many-th frame of a video
-    failed:Callable|None=None,  # called with a photo and the sentence that says what of it could not be read; None: that is raised, and what is short a warning
-    done=frozenset(),    # pairs of a photo's place in the list and a frame's number (a picture's: None) that are not read again
+    failed:Callable|None=None,  # called with a photo and why; None: raised, or a warning of what is short
+    done=frozenset(),    # (place in the list, frame; None of a picture): not read again
     ids:dict|None=None,  # such pair -> id, where frames have theirs already
 )->Iterator[Photo]:      # with their pictures
     "Pictures and frames, one at a time"
@@ -158,68 +173,37 @@ def read_photos(
             looked = {i for a, i in done if a == at}
             for i, _, im in frames(p.path, every, looked, warnings.warn if failed is None else partial(failed, p)):
                 boxes, mine = _boxes(p, (im.height, im.width), p.boxes), ids.get((at, i))
-                yield changed(p, boxes=boxes, id=p.id if i == 0 else (next_id := next_id+1) if mine is None else mine, frame=i, image=im)
+                yield changed(p, boxes=boxes, id=p.id if i == 0 else (next_id := next_id+1) if mine is None else mine,
+                              frame=i, image=im)
         except UserError as e:
             if failed is None: raise
             failed(p, str(e))
 
 # %% ../nbs/55_photos.ipynb #eb5e611d
 @dataclass
-class Seen:
+class PhotoResult:
     "A photo and who is in it"
     photo:Photo           # without its picture
     box:np.ndarray        # (n,4) x, y, width, height, image px
     xy:np.ndarray         # (n,K,2) joints, image px
     score:np.ndarray      # (n,K) heights of the peaks
-    shown:np.ndarray|None # (h,w,3) uint8, the picture as it is drawn; None: not asked for
+    shown:np.ndarray|None # (h,w,3) uint8, the picture as it is shown; None: not needed
     heat:np.ndarray|None  # (h,w) highest response of all people and joints at each of its pixels
     zoom:float            # shown px per image px
     last:bool=True        # the last of those that were looked at together
 
 def shown_size(
     image:Image.Image,       # as it is
-    longest:int=1600,        # px; larger pictures are drawn smaller
+    longest:int=1600,        # px; larger pictures are shown smaller
     least:int=640,           # px; small ones are enlarged by a whole factor up to about this
 )->float:                    # shown px per image px
-    "How large a picture is drawn"
+    "How large a picture is shown"
     side = max(image.size)
     return longest/side if side > longest else float(max(1, least//side))
 
-def look_at(
-    nets, codec,                   # as `predict.predict`
-    size:tuple[int,int],           # (H,W) of the network's crop, px
-    photos:Iterable[Photo],        # with pictures
-    flip=None,                     # a skeleton or its `flip_index`: average with the mirror image
-    batch:int=64,                  # people at once
-    show:bool=True,                # keep pictures and heat to draw
-    joints=None,                   # (K,) bool, joints whose heat is shown; None: all
-    longest:int=1600,              # of the pictures to draw, px
-)->Iterator[Seen]:
-    "Who is in the photos, batch after batch, in order"
-    group, crops = [], []
-    def answer():
-        xy, score, heat = zip(*(_ask(nets, codec, size, torch.stack(part), flip) for part in _parts(crops, batch))) if crops else ((), (), ())
-        xy, score, heat = (torch.cat(o) if o else o for o in (xy, score, heat))
-        at = 0
-        for n, (p, M, im, zoom) in enumerate(group, 1):
-            mine, last = slice(at, at := at+len(M)), n == len(group)
-            if not len(M): yield Seen(p, np.zeros((0,4)), np.zeros((0,1,2)), np.zeros((0,1)), im, None if im is None else np.zeros(im.shape[:2], np.float32), zoom, last)
-            else: yield Seen(p, np.array(p.boxes), map_back(xy[mine], M).numpy(), score[mine].numpy(), im,
-                             None if im is None else _heat(heat[mine], M, codec.stride, zoom, im.shape[:2], joints), zoom, last)
-        group.clear(); crops.clear()
-    for p in photos:
-        M = crop_matrix(torch.tensor(p.boxes, dtype=torch.float32).view(-1, 4), size)
-        crops += [torch.from_numpy(cut(p.image, m.numpy(), roomy(size)).transpose(2, 0, 1).copy()) for m in compose(M, invert(window(size)))]
-        zoom = shown_size(p.image, longest)
-        im = np.asarray(p.image.resize([max(1, round(s*zoom)) for s in p.image.size], Image.Resampling.BICUBIC)) if show else None
-        p.image = None
-        group.append((p, M, im, zoom))
-        if len(crops) >= batch or len(group) >= batch: yield from answer()
-    yield from answer()
-
 def _parts(a:list, n:int): return (a[i:i+n] for i in range(0, len(a), n))
 
-def _ask(nets, codec, size, crops, flip):
+def _predict(nets, codec, size, crops, flip):
     p = predict(nets, crops, codec, flip, size=size)
     return p.xy.cpu(), p.score.cpu(), response(codec, p.heat).cpu()
 
@@ -232,19 +216,60 @@ def _heat(heat, M, stride:float, zoom:float, size, joints)->np.ndarray:
     for h, m in zip(heat.amax(1), A): out = np.maximum(out, warp(h[None,None], m[None], size)[0,0].clamp(0, 1).numpy())
     return out
 
+# %% ../nbs/55_photos.ipynb #e3c91caa
+def look_at(
+    nets, codec,                   # as `predict.predict`
+    size:tuple[int,int],           # (H,W) of the network's crop, px
+    photos:Iterable[Photo],        # with pictures
+    flip=None,                     # a skeleton or its `flip_index`: average with the mirror image
+    batch:int=64,                  # people at once
+    show:bool=True,                # keep pictures and heat to draw
+    joints=None,                   # (K,) bool, joints whose heat is shown; None: all
+    longest:int=1600,              # of the pictures to draw, px
+)->Iterator[PhotoResult]:
+    "Who is in the photos, batch after batch, in order"
+    group, crops = [], []
+    def flush():
+        xy, score, heat = (zip(*(_predict(nets, codec, size, torch.stack(part), flip) for part in _parts(crops, batch)))
+                           if crops else ((), (), ()))
+        xy, score, heat = (torch.cat(o) if o else o for o in (xy, score, heat))
+        at = 0
+        for n, (p, M, im, zoom) in enumerate(group, 1):
+            mine, last = slice(at, at := at+len(M)), n == len(group)
+            if not len(M):
+                yield PhotoResult(p, np.zeros((0,4)), np.zeros((0,1,2)), np.zeros((0,1)), im,
+                           None if im is None else np.zeros(im.shape[:2], np.float32), zoom, last)
+            else: yield PhotoResult(p, np.array(p.boxes), map_back(xy[mine], M).numpy(), score[mine].numpy(), im,
+                             None if im is None else _heat(heat[mine], M, codec.stride, zoom, im.shape[:2], joints),
+                             zoom, last)
+        group.clear(); crops.clear()
+    for p in photos:
+        M = crop_matrix(torch.tensor(p.boxes, dtype=torch.float32).view(-1, 4), size)
+        crops += [torch.from_numpy(cut(p.image, m.numpy(), roomy(size)).transpose(2, 0, 1).copy())
+                  for m in compose(M, invert(window(size)))]
+        zoom = shown_size(p.image, longest)
+        im = (np.asarray(p.image.resize([max(1, round(s*zoom)) for s in p.image.size], Image.Resampling.BICUBIC))
+              if show else None)
+        p.image = None
+        group.append((p, M, im, zoom))
+        if len(crops) >= batch or len(group) >= batch: yield from flush()
+    yield from flush()
+
 # %% ../nbs/55_photos.ipynb #56946b75
 def entries(
-    seen:Seen,       # a photo and who is in it
-    joints=None,     # (K,) bool, joints the networks were taught; None: all. Others are 0, 0 with score 0
+    result:PhotoResult,       # a photo and who is in it
+    joints=None,     # (K,) bool, joints that labels supervised; None: all. Others are 0, 0 with score 0
 )->list[dict]:       # COCO results
-    "What the results file says about a photo"
-    out, p = [], seen.photo
-    keep = np.ones(seen.score.shape[1], bool) if joints is None else np.asarray(joints, bool)
-    for box, xy, score in zip(seen.box, seen.xy, seen.score):
+    "A photo in the results file"
+    out, p = [], result.photo
+    keep = np.ones(result.score.shape[1], bool) if joints is None else np.asarray(joints, bool)
+    for box, xy, score in zip(result.box, result.xy, result.score):
         keys = np.where(keep[:,None], np.concatenate([xy.round(2), score[:,None].round(4)], 1), 0)
         extra = {} if p.frame is None else dict(frame=p.frame)
-        out.append(dict(image_id=p.id, file_name=p.file, **extra, category_id=p.category, keypoints=[round(float(v), 4) for v in keys.ravel()],
-                        score=round(float(rescore(score[None], joints=keep)[0]), 4), bbox=[round(float(v), 2) for v in box]))
+        out.append(dict(image_id=p.id, file_name=p.file, **extra, category_id=p.category,
+                        keypoints=[round(float(v), 4) for v in keys.ravel()],
+                        score=round(float(rescore(score[None], joints=keep)[0]), 4),
+                        bbox=[round(float(v), 2) for v in box]))
     return out
 
 # %% ../nbs/55_photos.ipynb #320453ed
@@ -258,7 +283,8 @@ class Journal:
         begun:dict,         # what must be the same for a run to go on
         resume:bool=False,  # go on from the one that is there
     ):                      # UserError if it is of something else
-        self.file, self.found, self.ids, keep = folder and folder/JOURNAL, {}, {}, 0   # place in the list and frame -> results; -> id
+        # place in the list and frame -> results; -> id
+        self.file, self.found, self.ids, keep = folder and folder/JOURNAL, {}, {}, 0
         if not folder: return
         if resume and self.file.exists(): keep = self._read(begun)
         with self._disk():
@@ -280,7 +306,8 @@ class Journal:
                     keep, was = at, next((k for k in begun if json.loads(json.dumps(begun[k])) != o.get(k)), None)
                     if was:
                         both = '' if was in DIGESTS else f' ({value_text(o.get(was), 40)}, and now {value_text(begun[was], 40)})'
-                        raise UserError(f'{self.file.parent}: the prediction there was begun with other {was}{both}: give the same to go on, or begin anew with --replace.')
+                        raise UserError(f'{self.file.parent}: the prediction there was begun with other {was}{both}: '
+                                        'give the same to go on, or begin again with --replace.')
                     continue
                 hand[tuple(o['at'])], self.ids[tuple(o['at'])] = o['results'], o['id']
                 if o['last']: keep, self.found, hand = at, self.found | hand, {}
@@ -309,16 +336,20 @@ class Journal:
     def _disk(self):
         try: yield
         except OSError as e:
-            if e.errno not in FULL: raise UserError(f'{self.file} cannot be written ({e.strerror}): choose another folder, or change its permissions.') from None
-            raise UserError(f'The disk is full: what was found so far is in {self.file}; free some room and go on with --resume.') from None
+            if e.errno not in FULL:
+                raise UserError(f'{self.file} cannot be written ({e.strerror}): choose another folder, or change its '
+                                'permissions.') from None
+            raise UserError(f'The disk is full: what was found so far is in {self.file}; free some room and go on '
+                            'with --resume.') from None
 
     def close(self, keep:bool=True):
         "Let go of the file; `keep=False`: it is no longer needed"
         if not self.file: return
         try: self.f.close()
-        except OSError: pass     # a full disk was told already
+        except OSError: pass     # a full disk has its message already
         if not keep: self.file.unlink(missing_ok=True)
 
+# %% ../nbs/55_photos.ipynb #c7edf574
 def _print(nets)->str:
     "A fingerprint of networks"
     h = hashlib.blake2b(digest_size=8)
@@ -329,20 +360,8 @@ def _print(nets)->str:
             h.update(t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return h.hexdigest()
 
-def _digest(o)->str: return hashlib.blake2b(json.dumps(o, default=lambda a: np.asarray(a).tolist()).encode(), digest_size=8).hexdigest()
-
-def _free(out:Path, replace:bool=False, resume:bool=False):
-    "UserError if the results cannot go there"
-    if out.exists() and not out.is_dir(): raise UserError(f'{out} is a file; give a folder for the results.')
-    begun = (out/JOURNAL).is_file() and (out/JOURNAL).read_bytes().count(b'\n') > 1
-    if begun and not (replace or resume): raise UserError(f'{out} holds an unfinished prediction: go on with --resume, or write over its results with --replace.')
-    if resume and not begun and (out/'predictions.json').exists():
-        raise UserError(f'{out} holds a prediction with nothing left to do: choose another folder, or write over its results with --replace.')
-    mine = {'.lock', JOURNAL}
-    if out.is_dir() and not (begun or replace) and any(f.name not in mine and not f.match('.*.part') for f in out.iterdir()):
-        raise UserError(f'The folder {out} exists and is not empty: choose another, or write over its results with --replace.')
-    near = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not near.is_dir() or not os.access(near, os.W_OK): raise UserError(f'{out}: nothing can be written in {near}; choose another folder for the results.')
+def _digest(o)->str:
+    return hashlib.blake2b(json.dumps(o, default=lambda a: np.asarray(a).tolist()).encode(), digest_size=8).hexdigest()
 
 @contextmanager
 def _room(out:Path|None):
@@ -362,79 +381,35 @@ def _room(out:Path|None):
             try: p.rmdir()         # only what is empty
             except OSError: break
 
+# %% ../nbs/55_photos.ipynb #e3615d55
+def _occupied(out:Path)->bool:
+    "Is there anything in the folder that no prediction left there?"
+    mine = {'.lock', JOURNAL}
+    return out.is_dir() and any(f.name not in mine and not f.match('.*.part') for f in out.iterdir())
+
+def _free(out:Path, replace:bool=False, resume:bool=False):
+    "UserError if the results cannot go there"
+    if out.exists() and not out.is_dir(): raise UserError(f'{out} is a file; give a folder for the results.')
+    begun = (out/JOURNAL).is_file() and (out/JOURNAL).read_bytes().count(b'\n') > 1
+    if begun and not (replace or resume):
+        raise UserError(f'{out} holds an unfinished prediction: go on with --resume, or write over its results with '
+                        '--replace.')
+    if resume and not begun and (out/'predictions.json').exists():
+        raise UserError(f'{out} holds a prediction with nothing left to do: choose another folder, or write over its '
+                        'results with --replace.')
+    if not (begun or replace) and _occupied(out):
+        raise UserError(f'The folder {out} exists and is not empty: choose another, or write over its results with '
+                        '--replace.')
+    near = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not near.is_dir() or not os.access(near, os.W_OK):
+        raise UserError(f'{out}: nothing can be written in {near}; choose another folder for the results.')
+
 # %% ../nbs/55_photos.ipynb #8ff34e74
-class Found(list):
-    "COCO results, one dict per person"
-    failed:list[dict] = ()   # what could not be read: `file` and `why`
-    looked:int = 0           # pictures and frames that were looked at
-
-def predict_photos(
-    nets,                       # a network, a list of them, or `Peers`: their mean heatmap answers
-    codec,                      # reads heatmaps: `codecs.Gaussian` or `codecs.DARK`
-    size:tuple[int,int],        # (H,W) of the network's crop, px
-    skeleton:Skeleton,          # what the joints are
-    sources,                    # a picture, a video, a folder of pictures, or several of these
-    boxes=None,                 # a JSON file, boxes for every picture ((4,) or (n,4) x, y, width, height), or None: the whole picture is one person
-    out:Path|str|None=None,     # folder for predictions.json and the pictures; None: nothing is written
-    flip:bool=False,            # average with the mirror image
-    joints=None,                # (K,) bool, joints the networks were taught; None: all
-    sure:float=.2,              # joints with a lower score are drawn hollow
-    draw:bool=True,             # write NAME.png, with skeletons
-    heat:bool=True,             # write NAME.heat.png, with heatmaps
-    every:int=1,                # each how many-th frame of a video
-    batch:int=64,               # people at once
-    longest:int=1600,           # of the drawn pictures, px; the coordinates are those of the photo
-    replace:bool=False,         # files in `out` may be written over
-    progress:bool=False,        # a bar with the time left
-    resume:bool=False,          # go on with what an earlier call began in `out`
-    note:Callable=warnings.warn,# called with a sentence about everything that could not be read or was not looked at
-)->Found:                       # COCO results, one per person; UserError (file, field, remedy), also where nothing at all could be read
-    "Joints of everybody in photos, folders and videos"
-    photos, out, failed = list_photos(sources, boxes, note), None if out is None else Path(out), []
-    if joints is not None and len(joints) != len(skeleton):
-        raise UserError(f'joints: {len(joints)} are marked and the skeleton {skeleton.name} has {len(skeleton)}; mark one per joint.')
-    if every < 1: raise UserError(f'every={every}: each how many-th frame of a video is looked at; it is at least 1.')
-    show, names = out is not None and (draw or heat), _names(photos)
-    drawn = lambda at, frame: [n for n, asked in zip(_files(names[at], frame), (draw, heat)) if asked]
-    def tell(p, why):
-        failed.append(dict(file=p.file, why=why))
-        note(why)
-    if out is not None: _free(out, replace, resume)
-    given = Path(boxes).read_bytes().hex() if isinstance(boxes, (str, os.PathLike)) else boxes
-    begun = {} if out is None else dict(
-        networks=_print(nets), codec=repr(codec), size=list(size), joints=_digest([skeleton.joints, None if joints is None else list(map(bool, joints))]),
-        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(given), flip=flip, every=every, drawing=[draw, heat, sure, longest])
-    with _room(out):
-        log = Journal(out, begun, resume)
-        lost = lambda at: not all((out/n).is_file() and (out/n).stat().st_size for n in drawn(*at))
-        if show: log.found = {at: r for at, r in log.found.items() if not lost(at)}   # a power cut may have cost a picture
-        place = {p.file: at for at, p in enumerate(photos)}
-        stream = read_photos(photos, every, tell, frozenset(log.found), log.ids)
-        try:
-            for seen in look_at(nets, codec, size, _bar(stream, photos, progress), skeleton if flip else None, batch, show, joints, longest):
-                K = seen.score.shape[1] if len(seen.box) else len(skeleton)
-                if K != len(skeleton):
-                    raise UserError(f'The networks answer with {K} joints and the skeleton {skeleton.name} has {len(skeleton)}; give the skeleton they were trained with.')
-                at = place[seen.photo.file], seen.photo.frame
-                if show:
-                    with log._disk(): _save(out, seen, _files(names[at[0]], at[1]), skeleton, joints, sure, draw, heat)
-                log.add(at, seen.photo.id, entries(seen, joints), seen.last)
-            if failed and not log.found: raise UserError(failed[0]['why'])
-            results = Found(r for at in sorted(log.found, key=lambda a: (a[0], a[1] or 0)) for r in log.found[at])
-            results.failed, results.looked = failed, len(log.found)
-            if out is not None:
-                write_json(out/'predictions.json', results)
-                write_json(out/'failed.json', failed) if failed else (out/'failed.json').unlink(missing_ok=True)
-        except BaseException:
-            log.close(keep=bool(log.found))
-            raise
-        log.close(keep=bool(failed))
-    return results
-
 def _names(photos:list[Photo])->list[str]:
-    "What the drawn pictures of each photo are called: no two alike"
+    "What the pictures of each photo are called: no two alike"
     out, used, films = [], set(), set()
-    for p in sorted(photos, key=lambda p: p.frame is not None):   # pictures first: a frame could be called as one of them
+    # pictures first: a frame could be called as one of them
+    for p in sorted(photos, key=lambda p: p.frame is not None):
         name = Path(p.file).with_suffix('').as_posix().replace('..', '').lstrip('/')
         if p.frame is None: taken = not used.isdisjoint(_files(name, None))              # a.jpg and a.png
         else: taken = name in films or any(re.fullmatch(re.escape(name) + r'_\d{6}(\.heat)?\.png', u) for u in used)
@@ -450,31 +425,137 @@ def _files(name:str, frame:int|None)->tuple[str,str]:
     if frame is not None: name = f'{name}_{frame:06d}'
     return f'{name}.png', f'{name}.heat.png'
 
-def _save(out:Path, seen:Seen, names, skeleton, joints, sure, draw, heat):
-    "The pictures of one photo, each whole or not at all"
-    for name, asked, make in zip(names, (draw, heat), (lambda: painted(seen, skeleton, sure, joints), lambda: glow(seen.shown, seen.heat))):
-        if not asked: continue
-        to = out/name
-        to.parent.mkdir(parents=True, exist_ok=True)
-        part = to.with_name(f'.{to.name}.{os.getpid()}.part')
-        try:
-            Image.fromarray((make()*255).round().astype(np.uint8)).save(part, 'PNG')
-            os.replace(part, to)
-        finally: part.unlink(missing_ok=True)
-
-def _bar(stream, photos, progress):
-    if not progress: return stream
-    from tqdm import tqdm
-    return tqdm(stream, desc='photos', total=None if any(p.frame is not None for p in photos) else len(photos), delay=2, leave=False, disable=None)
-
+# %% ../nbs/55_photos.ipynb #5a4f308d
 def painted(
-    seen:Seen,            # with its picture
+    result:PhotoResult,            # with its picture
     skeleton:Skeleton,    # what the joints are
     sure:float=.2,        # joints with a lower score are hollow
     joints=None,          # (K,) bool, joints to paint; None: all
 )->np.ndarray:            # (h,w,3) floats in [0,1]
     "The photo with its people"
-    z, size = seen.zoom, seen.shown.shape[1::-1]
-    if not len(seen.box): return seen.shown/255
-    whole = len(seen.box) == 1 and np.allclose(seen.box[0]*z, (0, 0, *size), atol=1)  # its corners are the picture's
-    return paint_people(seen.shown, seen.xy*z+(z-1)/2, seen.score, skeleton, sure, joints, None if whole else seen.box*z)
+    z, size = result.zoom, result.shown.shape[1::-1]
+    if not len(result.box): return result.shown/255
+    # its corners are the picture's
+    whole = len(result.box) == 1 and np.allclose(result.box[0]*z, (0, 0, *size), atol=1)
+    return paint_people(result.shown, result.xy*z+(z-1)/2, result.score, skeleton, sure, joints,
+                        None if whole else result.box*z)
+
+def _save(to:Path, picture:np.ndarray):
+    "A picture, whole or not at all"
+    to.parent.mkdir(parents=True, exist_ok=True)
+    part = to.with_name(f'.{to.name}.{os.getpid()}.part')
+    try:
+        Image.fromarray((picture*255).round().astype(np.uint8)).save(part, 'PNG')
+        os.replace(part, to)
+    finally: part.unlink(missing_ok=True)
+
+class _Pictures:
+    "The pictures of every photo: their names, whether they are there, and how they are written"
+    def __init__(self, out:Path, photos, skeleton:Skeleton, joints, sure:float, draw:bool, heat:bool):
+        self.out, self.names, self.wanted = out, _names(photos), (draw, heat)
+        self.makers = (lambda result: painted(result, skeleton, sure, joints),
+                       lambda result: glow(result.shown, result.heat))
+    def files(self, at)->list: return list(zip(_files(self.names[at[0]], at[1]), self.wanted, self.makers))
+    def there(self, at)->bool:
+        paths = [self.out/name for name, wanted, _ in self.files(at) if wanted]
+        return all(path.is_file() and path.stat().st_size for path in paths)
+    def save(self, at, result:PhotoResult):
+        for name, wanted, make in self.files(at):
+            if wanted: _save(self.out/name, make(result))
+
+# %% ../nbs/55_photos.ipynb #34331156
+def _check_request(joints, skeleton:Skeleton, every:int):
+    "UserError if these arguments do not fit together"
+    if joints is not None and len(joints) != len(skeleton):
+        raise UserError(f'joints: {len(joints)} are marked and the skeleton {skeleton.name} has {len(skeleton)}; mark '
+                        'one per joint.')
+    if every < 1: raise UserError(f'every={every}: each how many-th frame of a video is looked at; it is at least 1.')
+
+def _as_given(boxes): return Path(boxes).read_bytes().hex() if isinstance(boxes, (str, os.PathLike)) else boxes
+
+def _bar(stream, photos, progress):
+    if not progress: return stream
+    from tqdm import tqdm
+    return tqdm(stream, desc='photos', total=None if any(p.frame is not None for p in photos) else len(photos), delay=2,
+                leave=False, disable=None)
+
+# %% ../nbs/55_photos.ipynb #bcd96a1b
+def _write_down(results:Iterable[PhotoResult], log:Journal, photos, pictures, skeleton:Skeleton, joints):
+    "Each photo's pictures, then its line in the journal"
+    place = {p.file: at for at, p in enumerate(photos)}
+    for result in results:
+        K = result.score.shape[1] if len(result.box) else len(skeleton)
+        if K != len(skeleton):
+            raise UserError(f'The networks answer with {K} joints and the skeleton {skeleton.name} has '
+                            f'{len(skeleton)}; give the skeleton they were trained with.')
+        at = place[result.photo.file], result.photo.frame
+        if pictures:
+            with log._disk(): pictures.save(at, result)
+        log.add(at, result.photo.id, entries(result, joints), result.last)
+
+def _finish(out:Path|None, log:Journal, failed:list[dict])->Found:
+    "All results in order, and their files"
+    if failed and not log.found: raise UserError(failed[0]['why'])
+    found = Found(r for at in sorted(log.found, key=lambda a: (a[0], a[1] or 0)) for r in log.found[at])
+    found.failed, found.looked = failed, len(log.found)
+    if out is not None:
+        write_json(out/'predictions.json', found)
+        write_json(out/'failed.json', failed) if failed else (out/'failed.json').unlink(missing_ok=True)
+    return found
+
+# %% ../nbs/55_photos.ipynb #9b4ce3b2
+class Found(list):
+    "COCO results, one dict per person"
+    failed:list[dict] = ()   # what could not be read: `file` and `why`
+    looked:int = 0           # pictures and frames that were looked at
+
+def predict_photos(
+    nets,                       # a network, a list of them, or `Peers`: their mean heatmap answers
+    codec,                      # reads heatmaps: `codecs.Gaussian` or `codecs.DARK`
+    size:tuple[int,int],        # (H,W) of the network's crop, px
+    skeleton:Skeleton,          # what the joints are
+    sources,                    # a picture, a video, a folder of pictures, or several of these
+    boxes=None,                 # a JSON file, or of every picture (4,) or (n,4) x, y, width, height; None: it is one person
+    out:Path|str|None=None,     # folder for predictions.json and the pictures; None: nothing is written
+    flip:bool=False,            # average with the mirror image
+    joints=None,                # (K,) bool, joints that labels supervised; None: all
+    sure:float=.2,              # joints with a lower score are hollow
+    draw:bool=True,             # write NAME.png, with skeletons
+    heat:bool=True,             # write NAME.heat.png, with heatmaps
+    every:int=1,                # each how many-th frame of a video
+    batch:int=64,               # people at once
+    longest:int=1600,           # of the written pictures, px; the coordinates are those of the photo
+    replace:bool=False,         # files in `out` may be written over
+    progress:bool=False,        # a bar with the time left
+    resume:bool=False,          # go on with what an earlier call began in `out`
+    note:Callable=warnings.warn,# called with a sentence about everything that could not be read or was not looked at
+)->Found:  # COCO results, one per person; UserError (file, field, remedy), also where nothing at all could be read
+    "Joints of everybody in photos, folders and videos"
+    photos, out, failed = list_photos(sources, boxes, note), None if out is None else Path(out), []
+    _check_request(joints, skeleton, every)
+    def tell(p, why):
+        failed.append(dict(file=p.file, why=why))
+        note(why)
+    if out is not None: _free(out, replace, resume)
+    pictures = (_Pictures(out, photos, skeleton, joints, sure, draw, heat) if out is not None and (draw or heat)
+                else None)
+    begun = {} if out is None else dict(
+        networks=_print(nets), codec=repr(codec), size=list(size),
+        joints=_digest([skeleton.joints, None if joints is None else list(map(bool, joints))]),
+        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(_as_given(boxes)), flip=flip, every=every,
+        drawing=[draw, heat, sure, longest])
+    with _room(out):
+        log = Journal(out, begun, resume)
+        # a power cut may have cost a picture
+        if pictures: log.found = {at: r for at, r in log.found.items() if pictures.there(at)}
+        stream = _bar(read_photos(photos, every, tell, frozenset(log.found), log.ids), photos, progress)
+        try:
+            results = look_at(nets, codec, size, stream, skeleton if flip else None, batch, bool(pictures), joints,
+                              longest)
+            _write_down(results, log, photos, pictures, skeleton, joints)
+            found = _finish(out, log, failed)
+        except BaseException:
+            log.close(keep=bool(log.found))
+            raise
+        log.close(keep=bool(failed))
+    return found

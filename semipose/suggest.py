@@ -22,21 +22,22 @@ from .data.coco import write_json
 from .predict import as_crops, as_list, decode, evaluating, map_back, view_mean
 
 # %% auto #0
-__all__ = ['LOST', 'HOW', 'Asked', 'answers', 'ask_all', 'k_center', 'k_cover', 'Suggestions', 'suggest', 'save_suggestions',
-           'suggestions_sheet']
+__all__ = ['LOST', 'HOW', 'Disagreement', 'answers', 'disagreement_of', 'k_center', 'k_cover', 'Suggestions', 'suggest',
+           'save_suggestions', 'suggestions_sheet']
 
 # %% ../nbs/56_suggest.ipynb #22c4d4fa
-LOST = .1   # of the crop's side: answers that far apart know nothing
+LOST = .1   # of the crop's side: predictions that far apart know nothing
 
 @dataclass
-class Asked:
-    "What several answers say of some people"
+class Disagreement:
+    "Several predictions of some people, and how far they are apart"
     xy:Tensor       # (N,K,2) mean joints, image px
     score:Tensor    # (N,K) mean height of the peaks
-    apart:Tensor    # (N,K) root mean square distance of the answers from their mean, share of the crop's side
+    apart:Tensor    # (N,K) root mean square distance of the predictions from their mean, share of the crop's side
     pose:Tensor     # (N,K,2) mean joints, share of the crop's side, from its middle
     value:Tensor    # (N,) 0 all agree, 1 nobody knows
 
+# %% ../nbs/56_suggest.ipynb #a8f9fd1d
 def answers(
     nets,                          # a network, a list of them, or `Peers`
     x:Tensor,                      # (B,3,H,W) plain crops, RGB in [0,1]
@@ -58,7 +59,7 @@ def answers(
                     out.append((xy, score))
     return tuple(map(torch.stack, zip(*out)))
 
-def ask_all(
+def disagreement_of(
     nets,
     crops,                       # len(), .batch(indices)->dict(image=...), .matrix(indices): `Crops`
     size:tuple[int,int],         # (H,W) of the plain crop
@@ -68,13 +69,13 @@ def ask_all(
     scales=(1., 1.15),
     batch:int=64,
     progress:bool=False,
-)->Asked:
-    "How much the answers about everybody are apart"
+)->Disagreement:
+    "How far the predictions of everybody are apart"
     from tqdm import tqdm
-    if not len(crops): raise UserError('There is nobody to ask about: the crops are empty.')
-    keep, side, parts = torch.ones(len(skeleton)) if joints is None else torch.as_tensor(
-        np.asarray(joints)).float(), max(size), []
-    bar = dict(desc='asking', unit='', delay=2, leave=False, disable=None if progress else True)
+    if not len(crops): raise UserError('There is nobody to predict: the crops are empty.')
+    keep = torch.ones(len(skeleton)) if joints is None else torch.as_tensor(np.asarray(joints)).float()
+    side, parts = max(size), []
+    bar = dict(desc='predicting', unit='', delay=2, leave=False, disable=None if progress else True)
     for idx in tqdm(torch.arange(len(crops)).split(batch), **bar):
         each, score = answers(nets, as_crops(crops.batch(idx)['image'], size), codec, skeleton, scales)
         mean = each.mean(0)
@@ -83,7 +84,7 @@ def ask_all(
         M = compose(crops.matrix(idx).cpu(), window(size))
         value = ((apart/LOST).clamp(max=1)*keep).sum(1)/keep.sum().clamp(min=1)
         parts.append((map_back(mean, M), score.mean(0), apart, pose*keep[:,None], value))
-    return Asked(*map(torch.cat, zip(*parts)))
+    return Disagreement(*map(torch.cat, zip(*parts)))
 
 # %% ../nbs/56_suggest.ipynb #17a33d08
 def k_center(
@@ -115,7 +116,7 @@ def k_cover(
     weight:Tensor|None=None, # (N,) what a point is worth; None: all the same
     start:Tensor|None=None,  # (M,D) points that are taken already
     group=None,              # (N,) points of one group are taken together; None: each by itself
-    most:int=4000,           # points that are asked what a choice does for them; of more, evenly many
+    most:int=4000,           # points on which a choice is measured; of more, evenly many
 )->list[int]:                # as `k_center`
     "Again and again the point that brings the others, weighted by their worth, nearest to one that is taken"
     N = len(points)
@@ -145,13 +146,13 @@ class Suggestions:
     rows:list[int]           # the person for whom each was chosen
     value:list[float]        # of that person, 0 to 1
     people:People            # everybody in the folder
-    asked:Asked              # what was said of them
+    disagreement:Disagreement  # of these people
 
 def suggest(
     people:People,           # everybody in the folder
-    asked:Asked,             # what was said of them
+    disagreement:Disagreement,  # of these people
     n:int=20,                # pictures
-    labeled:Tensor|None=None,# (M,K,2) poses that have labels, as `Asked.pose`
+    labeled:Tensor|None=None,# (M,K,2) poses that have labels, as `Disagreement.pose`
     skip=(),                 # names of pictures that need no label
     how:str='center',        # of HOW
 )->Suggestions:              # UserError where nothing is left
@@ -163,10 +164,11 @@ def suggest(
     if not len(rows): raise UserError(f'{people.folder}: nobody is left in it to label: all its pictures have labels, '
                                       f'or no box.')
     start = None if labeled is None or not len(labeled) else flat(labeled)
-    picked = HOW[how](flat(asked.pose[rows]), n, asked.value[rows], start, people.image[rows.numpy()])
+    picked = HOW[how](flat(disagreement.pose[rows]), n, disagreement.value[rows], start, people.image[rows.numpy()])
     mine = rows[picked].tolist()
-    return Suggestions([people.files[people.image[i]] for i in mine], mine, [float(asked.value[i]) for i in mine],
-                       people, asked)
+    return Suggestions([people.files[people.image[i]] for i in mine], mine,
+                       [float(disagreement.value[i]) for i in mine],
+                       people, disagreement)
 
 # %% ../nbs/56_suggest.ipynb #649b2fca
 def save_suggestions(

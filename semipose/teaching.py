@@ -31,6 +31,8 @@ LATER = float('inf')        # a step late enough for every teacher
 
 class Teacher:
     "Who teaches: a base class, with what holds unless a teacher says otherwise"
+    who = ''                # in plain words, for a page; '': its docstring
+    on_a_view = True        # is there a view to name beside it?
     gradient = False        # may the loss pull the teacher, too?
     least = 1               # networks that it needs
     decay = None            # of the moving averages that it needs: what stays of the old one at each step
@@ -53,35 +55,41 @@ class Teacher:
 @dataclass(frozen=True)
 class Nobody(Teacher):
     "No teacher: supervised learning"
+    who, on_a_view = 'nobody', False
     def sources(self, i, n, step=LATER):
         raise ValueError('Nobody teaches here: a method with student views needs a teacher.')
 
 @dataclass(frozen=True)
 class BothWays(Teacher):
     "Plain consistency: the network's two answers pull each other (gradient through the teacher as well)"
+    who, on_a_view = 'both views pull on each other', False
     gradient = True
     def sources(self, i, n, step=LATER): return [('net', i)]
 
 @dataclass(frozen=True)
 class Self(Teacher):
     "PoseCons: a network teaches itself, its easy answer a constant (Xie et al. 2021, Sec. 3.2)"
+    who = 'the network itself'
     def sources(self, i, n, step=LATER): return [('net', i)]
 
 @dataclass(frozen=True)
 class Peer(Teacher):
     "PoseDual: the next network teaches (Xie et al. 2021, Sec. 3.2)"
+    who = 'the other network'
     least = 2
     def sources(self, i, n, step=LATER): return [('net', (i+1) % n)]
 
 @dataclass(frozen=True)
 class Average(Teacher):
     "Mean teacher: an exponential moving average of the student (Tarvainen & Valpola 2017)"
+    who = 'its moving average'
     decay:float = .999   # how much of the old average stays at each step
     def sources(self, i, n, step=LATER): return [('ema', i)]
 
 @dataclass(frozen=True)
 class Frozen(Teacher):
     "Pseudo labels: the network as it was before semi-supervised training"
+    who = 'its frozen start'
     frozen = True
     def sources(self, i, n, step=LATER): return [('frozen', i)]
 
@@ -89,6 +97,7 @@ class Frozen(Teacher):
 @dataclass(frozen=True)
 class Closest(Teacher):
     "SSPCM: networks 1 and 2 teach each other, 3 learns each joint from the pair that agrees best (Huang et al. 2023)"
+    who = 'the pair of networks that agrees best'
     every:int = 1000            # steps between two snapshots; published: an epoch, see `Method.paced`
     train_copies:bool = True    # copies normalise as the networks that they are compared with, as in the released code
     frozen, least = True, 3

@@ -37,12 +37,13 @@ from .report import STYLE
 from .run import codec_of, load_run, people_of, places_now, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['ORDER', 'BOX', 'GROUPS', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entropy', 'Answer', 'answer', 'Lesson', 'lesson',
-           'Album', 'find_folder', 'kept_moments', 'people_crops', 'album', 'strip_album', 'mark', 'picture_axes',
-           'draw_heat', 'browser_figure', 'HeatmapBrowser', 'albums_of', 'browser_words', 'Knob', 'knobs_of',
-           'still_there', 'steps_of', 'settings_of', 'Dice', 'Looked', 'look_twice', 'explorer_figure', 'ViewExplorer',
-           'RunComparer', 'warning', 'alarming', 'fall', 'heeded', 'monitor_figure', 'monitor_words', 'CollapseMonitor',
-           'Monitor', 'PixelLab', 'BoundaryLab', 'CarryLab']
+__all__ = ['ORDER', 'BOX', 'GROUPS', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entropy', 'Answer', 'answer', 'TeacherStudent',
+           'teacher_student', 'Album', 'find_folder', 'people_crops', 'kept_moments', 'album', 'strip_album', 'mark',
+           'picture_axes', 'draw_heat', 'browser_figure', 'albums_of', 'browser_words', 'HeatmapBrowser', 'Knob',
+           'knobs_of', 'still_there', 'steps_of', 'settings_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_figure',
+           'ViewExplorer', 'RunComparer', 'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels',
+           'monitor_axes', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'BoundaryLab',
+           'CarryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 class Lab:
@@ -50,30 +51,33 @@ class Lab:
     def __init__(self,
         rows:list[dict],    # the controls, a dict (name -> ipywidgets control) for each line of them
     ):
-        self.controls, self.held, self.drawn = {k: c for row in rows for k,c in row.items()}, False, None
+        self.controls, self.held, self.current = {k: c for row in rows for k,c in row.items()}, False, None
         self.image, self.text = ipw.Image(format='png'), ipw.HTML()
         self.image.layout = ipw.Layout(max_width='100%', object_fit='contain', align_self='flex-start')
         for c in self.controls.values(): c.observe(self.moved, 'value')
         line = ipw.Layout(flex_flow='row wrap', max_width='100%')
-        self.box = ipw.VBox([*(ipw.HBox(list(row.values()), layout=line) for row in rows if row), self.image, self.text])
+        lines = [ipw.HBox(list(row.values()), layout=line) for row in rows if row]
+        self.box = ipw.VBox([*lines, self.image, self.text])
         self.redraw()
 
     def draw(self, **values)->tuple[Picture,str]: raise NotImplementedError
-    def drawing(self, **values)->tuple[Picture,str]:
-        with rc_context({'axes.titley': 1.}): return self.draw(**values)   # titles that look for room take a third of the time
+    def plotted(self, **values)->tuple[Picture,str]:
+        # titles that look for room take a third of the time
+        with rc_context({'axes.titley': 1.}): return self.draw(**values)
     @property
     def values(self)->dict: return {k: c.value for k,c in self.controls.items() if not isinstance(c, ipw.Button)}
     def figure(self,
         **values,       # of controls, by name; the others are as they stand
     )->Picture:         # UserError if there is no such control, or it has no such value
         "The picture, for scripts and tests"
-        return self.drawing(**{**self.values, **self.checked(values)})[0]
+        return self.plotted(**{**self.values, **self.checked(values)})[0]
     def words(self, **values)->str:
         "The sentence below it"
-        return self.drawing(**{**self.values, **self.checked(values)})[1]
+        return self.plotted(**{**self.values, **self.checked(values)})[1]
     def checked(self, values:dict)->dict:
         for k,v in values.items():
-            if k not in self.values: raise UserError(f'There is no control {k!r} here: choose one of {", ".join(self.values)}.')
+            if k not in self.values:
+                raise UserError(f'There is no control {k!r} here: choose one of {", ".join(self.values)}.')
             c = self.controls[k]
             if hasattr(c, 'options'):
                 each = [o if isinstance(o, tuple) else (o, o) for o in c.options]
@@ -83,11 +87,14 @@ class Lab:
                 fits = isinstance(v, (int, float)) and c.min <= v <= c.max and (not whole_number or v == int(v))
                 may = f'{"a whole number, " if whole_number else ""}{c.min} to {c.max}'
             else: continue
-            if not fits: raise UserError(f'{k}={value_text(v)} cannot be chosen: it is {"one of " if hasattr(c, "options") else ""}{may}.')
+            if not fits:
+                raise UserError(f'{k}={value_text(v)} cannot be chosen: it is '
+                                f'{"one of " if hasattr(c, "options") else ""}{may}.')
         return values
 
     def moved(self, change):
-        if not self.held and self.values != self.drawn: self.redraw()   # who already drew these values need not do it again
+        # the picture of these values may stand already
+        if not self.held and self.values != self.current: self.redraw()
     @contextmanager
     def still(self):
         "Several controls at once, one picture afterwards"
@@ -96,19 +103,21 @@ class Lab:
         finally: self.held = was
         if not was: self.redraw()
     def redraw(self):
-        first, self.drawn = self.drawn is None, self.values
-        try: fig, self.sentence = self.drawing(**self.drawn)
+        first, self.current = self.current is None, self.values
+        try: fig, self.sentence = self.plotted(**self.current)
         except UserError as e:
             if first: raise
             return self.tell(e)   # nobody sees what a control's callback raises
         fig.dpi = 1.2*fig.dpi   # a projector has room for it, a narrower page shrinks it
-        self.image.value, self.text.value = fig._repr_png_(), f'<span style="line-height:1.4">{escape(self.sentence)}</span>'
+        self.image.value = fig._repr_png_()
+        self.text.value = f'<span style="line-height:1.4">{escape(self.sentence)}</span>'
     def tell(self, problem:UserError):
         "A mistake in the place of the sentence; the picture stays"
         self.text.value = f'<b>{escape(str(problem))}</b>'
     def _repr_mimebundle_(self, **kw)->dict:
         bundle = self.box._repr_mimebundle_(**kw) or {}
-        return {**bundle, 'image/png': base64.b64encode(lighter(self.image.value, self.sentence)).decode(), 'text/plain': self.sentence}
+        return {**bundle, 'image/png': base64.b64encode(lighter(self.image.value, self.sentence)).decode(),
+                'text/plain': self.sentence}
 
 # %% ../nbs/74_widgets.ipynb #22d4a6c4
 def slider(
@@ -122,18 +131,21 @@ def slider(
 ):
     "A slider whose name is not cut off"
     kind = ipw.IntSlider if step is None else ipw.FloatSlider
-    return kind(value=value, min=low, max=max(high, low), step=step or 1, description=name, style=dict(description_width=label), layout=ipw.Layout(width=wide),
+    return kind(value=value, min=low, max=max(high, low), step=step or 1, description=name,
+                style=dict(description_width=label), layout=ipw.Layout(width=wide),
                 **({} if step is None else dict(readout_format='.2f')))
 
 def stages(name:str, options, value, wide:str='330px'):
     "A slider over words or uneven numbers"
-    return ipw.SelectionSlider(options=list(options), value=value, description=name, style=dict(description_width='92px'), layout=ipw.Layout(width=wide))
+    return ipw.SelectionSlider(options=list(options), value=value, description=name,
+                               style=dict(description_width='92px'), layout=ipw.Layout(width=wide))
 
 def choice(name:str, options, value=None, wide:str='290px'):
     "A list to choose from"
     options = list(options)
     first = options[0][1] if isinstance(options[0], tuple) else options[0]
-    return ipw.Dropdown(options=options, value=first if value is None else value, description=name, style=dict(description_width='92px'), layout=ipw.Layout(width=wide))
+    return ipw.Dropdown(options=options, value=first if value is None else value, description=name,
+                        style=dict(description_width='92px'), layout=ipw.Layout(width=wide))
 
 # %% ../nbs/74_widgets.ipynb #a7e2986d
 def entropy(
@@ -146,7 +158,7 @@ def entropy(
     return -(p*p.clamp(min=1e-30).log2()).sum(-1)
 
 class Answer(NamedTuple):
-    "What was answered about N people, in the frame of the plain crop"
+    "Predictions on N people, in the frame of the plain crop"
     heat:Tensor     # (N,K,h,w)
     xy:Tensor       # (N,K,2) decoded, crop px
     peak:Tensor     # (N,K)
@@ -156,7 +168,7 @@ class Answer(NamedTuple):
 
 def answer(
     heat:Tensor,            # (N,C,h,w) as the network gives them
-    codec, size,            # how they are read; (H,W) of the crop
+    codec, size,            # decodes them; (H,W) of the crop
     xy:Tensor,              # (N,K,2) true joints, crop px
     vis:Tensor,             # (N,K) 0 = not annotated
 )->Answer:
@@ -166,20 +178,21 @@ def answer(
     target, weight = response(codec, target), weight if weight.dim() == 2 else response(codec, weight).amax((-2,-1))
     no = torch.full_like(p.score, torch.nan)
     off, loss = (p.xy - xy).norm(dim=-1), .5*(p.heat - target).square().mean((-2,-1))
-    return Answer(p.heat, p.xy, p.score, entropy(p.heat), torch.where(vis > 0, off, no), torch.where(weight > 0, loss, no))
+    return Answer(p.heat, p.xy, p.score, entropy(p.heat), torch.where(vis > 0, off, no),
+                  torch.where(weight > 0, loss, no))
 
 # %% ../nbs/74_widgets.ipynb #1f502008
-class Lesson(NamedTuple):
-    "One teacher, one student, and the two views they had"
-    easy:Sample           # of the teacher
-    hard:Sample           # of the student
-    pictures:tuple      # (B,3,H,W) twice: what each saw
+class TeacherStudent(NamedTuple):
+    "One teacher, one student, and their two views"
+    easy:Sample         # of the teacher
+    hard:Sample         # of the student
+    pictures:tuple      # (B,3,H,W) twice: the input of each
     teacher:Tensor      # (B,C,h,w) in the frame of its view
     target:Tensor       # (B,C,h,w) the same, as the student's view has it
     student:Tensor      # (B,C,h,w) in the frame of its own view
 
 @torch.no_grad()
-def lesson(
+def teacher_student(
     peers,                  # nets.peers.Peers on any device, with the copies that the method needs
     m,                      # Method
     image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops
@@ -187,8 +200,8 @@ def lesson(
     supervised,             # (K,) 0 = a joint that is never hidden
     sampler,                # Sampler, or whatever makes a Sample of (view, joints)
     step:int=0,             # steps made: some teachers wait
-)->Lesson:                  # of the first network and the first student view, where the crops are
-    "What a method would teach about these people: the parts of a step, on networks in evaluation mode"
+)->TeacherStudent:                  # of the first network and the first student view, where the crops are
+    "Target and prediction of these people under a method: the parts of a step, networks in evaluation mode"
     near = lambda net: lambda x: look(net, x)[0].to(x.device)
     nets = NS(**{kind: [near(net) for net in getattr(peers, kind) or ()] for kind in ('nets', 'ema', 'frozen')})
     parts = Step(replace(m, student_views=m.student_views[:1], together=False), codec, size, flip_index, supervised)
@@ -198,12 +211,12 @@ def lesson(
     hard = parts.hide(hard, heats, easy)[0][0]
     picture, = parts.render(image, [hard])
     target = carry(heats[0], easy[0], hard, codec, flip_index, m.mode)
-    return Lesson(easy[0], hard, (forward.images[0], picture), heats[0], target, nets.nets[0](picture))
+    return TeacherStudent(easy[0], hard, (forward.images[0], picture), heats[0], target, nets.nets[0](picture))
 
 # %% ../nbs/74_widgets.ipynb #bd429304
 @dataclass
 class Album:
-    "People, and what was answered about them at each moment that was kept"
+    "People, and the predictions on them at each moment that was kept"
     name:str                # of the run, as printed
     method:str              # its name in METHODS
     skeleton:Skeleton|None  # None: all joints in one map
@@ -211,7 +224,7 @@ class Album:
     crops:Tensor            # (N,3,H,W) RGB in [0,1]
     xy:Tensor               # (N,K,2) true joints, crop px
     vis:Tensor              # (N,K) 0 = not annotated
-    keep:Tensor             # (K,) bool: joints that the networks were taught
+    keep:Tensor             # (K,) bool: joints that labels supervise
     moments:dict            # label -> step
     answers:dict            # (label, network) -> Answer
 
@@ -219,9 +232,13 @@ class Album:
     @property
     def networks(self)->list[str]: return list(dict.fromkeys(n for _,n in self.answers))
     @property
-    def joints(self)->list[str]: return ['all joints'] + [j.replace('_', ' ') for j,k in zip(self.skeleton.joints if self.skeleton else (), self.keep) if k]
+    def joints(self)->list[str]:
+        names = self.skeleton.joints if self.skeleton else ()
+        return ['all joints'] + [j.replace('_', ' ') for j,k in zip(names, self.keep) if k]
     @property
-    def rivals(self)->tuple|None: return next((p for p in (('network 1', 'network 2'), ('teacher', 'student')) if set(p) <= set(self.networks)), None)
+    def rivals(self)->tuple|None:
+        pairs = ('network 1', 'network 2'), ('teacher', 'student')
+        return next((p for p in pairs if set(p) <= set(self.networks)), None)
     def columns(self, joint:str)->Tensor:
         "(n,) which channels a name in `joints` stands for"
         if joint == 'all joints' or self.skeleton is None: return self.keep.nonzero()[:,0]
@@ -234,7 +251,7 @@ class Album:
     def order(self,
         by:str,         # 'as they come', 'loss', 'peak', 'disagreement'
         moment, network, joint,
-    )->list[int]:       # the worst first: largest loss, lowest peak, widest disagreement; people without the number last
+    )->list[int]:  # the worst first: largest loss, lowest peak, widest disagreement; people without the number last
         "In which order to look at people"
         a = self.answers[moment, network]
         value = dict(loss=a.loss, peak=-a.peak, disagreement=self.apart(moment)).get(by)
@@ -249,22 +266,9 @@ def find_folder(
 )->Path|None:   # None if it is nowhere
     "A folder that a run names, from here or from wherever the run now lies"
     if not where: return None
-    ways = [Path(where), Path(folder)/where, *(up/where for up in Path(folder).resolve().parents), Path(folder).parent/Path(where).name]
+    ways = [Path(where), Path(folder)/where, *(up/where for up in Path(folder).resolve().parents),
+            Path(folder).parent/Path(where).name]
     return next((w for w in ways if w.exists()), None)
-
-def kept_moments(
-    folder,                 # a run folder
-    recipe:dict,            # of it
-)->dict[str,tuple[Path,str]]:   # label -> run folder and which of its weights; in order
-    "The networks that can still be asked: where it began, at its best, as it ended"
-    folder, result, found = Path(folder), read_result(folder) or {}, {}
-    start = next(iter(places_now(folder, recipe, 'start')), None) or find_folder(recipe['start'], folder) if isinstance(recipe.get('start'), str) else None
-    if start and (start/'weights.safetensors').exists(): found[0] = ('start', start, 'last')
-    best = (result.get('best') or {}).get('step')
-    if best and (folder/'best.safetensors').exists(): found[best] = (f'step {best}, best', folder, 'best')
-    if (folder/'weights.safetensors').exists(): found[recipe['steps']] = (f'step {recipe["steps"]}', folder, 'last')
-    if not found: raise UserError(f'{folder} keeps no networks: train to the end, or give the folder of a run that has finished.')
-    return {label: (where, which, step) for step,(label,where,which) in sorted(found.items())}
 
 def people_crops(
     folder,             # of a run
@@ -279,10 +283,30 @@ def people_crops(
         return Crops(val.subset(val.posed[:n]), size)
     where = find_folder(data or recipe.get('data'), folder)
     labels = recipe.get('labels') and find_folder(recipe['labels'], folder)
-    if where is None and labels is None: raise UserError(f'The people of {folder} are not at {data or recipe.get("data")}: say where they are now with data=FOLDER.')
+    if where is None and labels is None:
+        raise UserError(f'The people of {folder} are not at {data or recipe.get("data")}: say where they are now with '
+                        'data=FOLDER.')
     val = read_any_train_val(where, labels)[1]
     return Crops(val.subset(val.posed[:n]), size)
 
+# %% ../nbs/74_widgets.ipynb #43b02e98
+def kept_moments(
+    folder,                 # a run folder
+    recipe:dict,            # of it
+)->dict[str,tuple[Path,str]]:   # label -> run folder and which of its weights; in order
+    "The networks that a run still has: where it began, at its best, as it ended"
+    folder, result, found = Path(folder), read_result(folder) or {}, {}
+    start = (next(iter(places_now(folder, recipe, 'start')), None) or find_folder(recipe['start'], folder)
+             if isinstance(recipe.get('start'), str) else None)
+    if start and (start/'weights.safetensors').exists(): found[0] = ('start', start, 'last')
+    best = (result.get('best') or {}).get('step')
+    if best and (folder/'best.safetensors').exists(): found[best] = (f'step {best}, best', folder, 'best')
+    if (folder/'weights.safetensors').exists(): found[recipe['steps']] = (f'step {recipe["steps"]}', folder, 'last')
+    if not found:
+        raise UserError(f'{folder} keeps no networks: train to the end, or give the folder of a run that has finished.')
+    return {label: (where, which, step) for step,(label,where,which) in sorted(found.items())}
+
+# %% ../nbs/74_widgets.ipynb #03bdfdd0
 def album(
     folder,             # a run folder
     people:int=24,      # how many validation people
@@ -290,40 +314,47 @@ def album(
     device='cpu',
     seed:int=0,         # of the views of teacher and student
 )->Album:               # UserError if something is missing
-    "Ask the networks of a run about some validation people, once"
+    "The predictions of a run's networks on some validation people"
     recipe, answers, moments = read_recipe(folder), {}, {}
     for label,(where, which, step) in kept_moments(folder, recipe).items():
         peers, p, sk, r = load_run(where, which, device)
         codec, size, flip = codec_of(p, peers.stride), tuple(p.size), sk.flip_index
         if not answers:
             crops = people_crops(folder, recipe, size, people, data)
-            if (n := len(crops.people.skeleton)) != len(sk): raise UserError(f'{folder} has {len(sk)} joints and its people have {n}: give data with the same skeleton.')
+            if (n := len(crops.people.skeleton)) != len(sk):
+                raise UserError(f'{folder} has {len(sk)} joints and its people have {n}: give data with the same '
+                                'skeleton.')
             b, start = crops.batch(range(len(crops))), plain(len(crops), size)
             xy, vis = move(b['xy'], start.M), b['vis']
         heats = [h.cpu() for h in look(peers, b['image'], size=size)]
-        named = {f'network {i+1}': h for i,h in enumerate(heats)} | ({'ensemble': mean_heat(heats)} if len(heats) > 1 else {})
+        named = {f'network {i+1}': h for i,h in enumerate(heats)}
+        if len(heats) > 1: named['ensemble'] = mean_heat(heats)
         m = METHODS.get(recipe['method'])
         if m and m.student_views and len(peers) >= m.nets:
             peers.copy(**m.copies)
             sampler = Sampler(len(crops), size, generator=torch.Generator().manual_seed(seed), mirror=sk.mirror)
-            l = lesson(peers, m, b['image'], codec, size, flip, r['supervised'], sampler, step)
-            named |= dict(teacher=carry(l.teacher, l.easy, start, codec, flip), student=carry(l.student, l.hard, start, codec, flip))
+            pair = teacher_student(peers, m, b['image'], codec, size, flip, r['supervised'], sampler, step)
+            named |= dict(teacher=carry(pair.teacher, pair.easy, start, codec, flip),
+                          student=carry(pair.student, pair.hard, start, codec, flip))
         answers |= {(label, k): answer(h, codec, size, xy, vis) for k,h in named.items()}
         moments[label] = step
     answers = {k: v for k,v in answers.items() if all((label, k[1]) in answers for label in moments)}
     crops, keep = render(b['image'], start, size), torch.tensor(r['supervised']) > 0
-    return Album(recipe.get('title') or title(recipe['method']), recipe['method'], sk, size, crops, xy, vis, keep, moments, answers)
+    return Album(recipe.get('title') or title(recipe['method']), recipe['method'], sk, size, crops, xy, vis, keep,
+                 moments, answers)
 
 # %% ../nbs/74_widgets.ipynb #132d8aae
 def strip_album(
     folder,             # a run folder
 )->Album:               # UserError if it has no strip
-    "The few unlabelled people that a run kept at every measurement; joint by joint where it kept that (`joints`), else all in one map"
+    "A few unlabelled people at every measurement; joint by joint where the run kept `joints`, else in one map"
     recipe, path = read_recipe(folder), Path(folder)/'strip.npz'
     if not path.exists(): raise UserError(f'{folder} has no strip.npz: it is written when a run has finished.')
     try:
-        with np.load(path, allow_pickle=False) as f: crops, heat, steps, joints = f['crops'], f['heat'], f['steps'], f['joints'] if 'joints' in f else None
-    except (OSError, ValueError, KeyError): raise UserError(f'{path} is damaged: train again, or restore a copy.') from None
+        with np.load(path, allow_pickle=False) as f:
+            crops, heat, steps, joints = f['crops'], f['heat'], f['steps'], f['joints'] if 'joints' in f else None
+    except (OSError, ValueError, KeyError):
+        raise UserError(f'{path} is damaged: train again, or restore a copy.') from None
     heats = torch.from_numpy(heat[:,:,None] if joints is None else joints).float()/255   # (T,n,K,h,w)
     n, K, names = heats.shape[1], heats.shape[2], [f'step {s}' for s in steps]
     sk = None if joints is None else Skeleton.from_coco(recipe['skeleton'], sigmas=recipe.get('sigmas'))
@@ -333,12 +364,14 @@ def strip_album(
         peak, at = h.flatten(-2).max(-1)
         return Answer(h, stride*torch.stack([at % h.shape[-1], at//h.shape[-1]], -1).float(), peak, entropy(h), no, no)
     keep = torch.ones(K, dtype=torch.bool) if joints is None else torch.tensor(recipe['supervised']) > 0
-    return Album(recipe.get('title') or recipe['method'], recipe['method'], sk, tuple(crops.shape[-2:]), torch.from_numpy(crops).float()/255, torch.zeros(n, K, 2),
-                 torch.zeros(n, K), keep, dict(zip(names, map(int, steps))), {(name, who): one(h) for name,h in zip(names, heats)})
+    return Album(recipe.get('title') or recipe['method'], recipe['method'], sk, tuple(crops.shape[-2:]),
+                 torch.from_numpy(crops).float()/255, torch.zeros(n, K, 2),
+                 torch.zeros(n, K), keep, dict(zip(names, map(int, steps))),
+                 {(name, who): one(h) for name,h in zip(names, heats)})
 
 # %% ../nbs/74_widgets.ipynb #bee74c5d
 def mark(ax, xy, symbol:str, c:str, label:str):
-    "A joint on a picture, on a dark rim so that it is seen anywhere"
+    "A joint on a picture, on a dark rim so that it shows anywhere"
     ax.plot(*xy, symbol, ms=10, mew=4, color='black', mfc='none')
     ax.plot(*xy, symbol, ms=10, mew=1.8, color=c, mfc='none', label=label)
 
@@ -357,13 +390,16 @@ def draw_heat(
     true=None, found=None,  # (2,) crop px: one joint; None: no mark
     legend:bool=True,       # say which mark is which
 ):
-    "A heatmap over its picture, the joint that was meant and the one that was read"
-    ax.imshow(heat_overlay(crop, heat), extent=(-.5, crop.shape[-1]-.5, crop.shape[-2]-.5, -.5), interpolation='nearest')
+    "A heatmap over its picture, the true joint and the decoded one"
+    ax.imshow(heat_overlay(crop, heat), extent=(-.5, crop.shape[-1]-.5, crop.shape[-2]-.5, -.5),
+              interpolation='nearest')
     if true is not None: mark(ax, true, 'o', 'white', 'truth')
     if found is not None: mark(ax, found, 'x', '#56B4E9', 'decoded')
     ax.set_title(head, fontsize=9.5, pad=4)
-    if legend and (true is not None or found is not None): ax.legend(loc='lower right', fontsize=7.5, framealpha=.75, handletextpad=.2, borderpad=.3)
+    if legend and (true is not None or found is not None):
+        ax.legend(loc='lower right', fontsize=7.5, framealpha=.75, handletextpad=.2, borderpad=.3)
 
+# %% ../nbs/74_widgets.ipynb #27faf3a2
 def browser_figure(
     album:Album, person:int, joint:str, network:str, moment:str,
 )->Picture:
@@ -372,57 +408,29 @@ def browser_figure(
     one = int(ks[0]) if joint != 'all joints' else None
     with rc_context(STYLE):
         fig = Picture(figsize=(10.2, 3.9))
-        ax, hot, curves = picture_axes(fig, .01, .3, album.size), picture_axes(fig, .325, .3, album.size), fig.add_axes([.70, .17, .235, .68])
+        ax, hot = picture_axes(fig, .01, .3, album.size), picture_axes(fig, .325, .3, album.size)
+        curves = fig.add_axes([.70, .17, .235, .68])
         draw_person(ax, album.crops[person])
-        if album.skeleton is not None: draw_person(ax, None, a.xy[person], torch.where(album.keep & (a.peak[person] > .2), 2, torch.where(album.keep, 1, 0)), album.skeleton)
-        ax.set_title(f'person {person}, decoded (dashed: peak < 0.2)' if album.skeleton else f'person {person}', fontsize=9.5, pad=4)
+        if album.skeleton is not None:
+            sure = torch.where(album.keep & (a.peak[person] > .2), 2, torch.where(album.keep, 1, 0))
+            draw_person(ax, None, a.xy[person], sure, album.skeleton)
+        ax.set_title(f'person {person}, decoded (dashed: peak < 0.2)' if album.skeleton else f'person {person}',
+                     fontsize=9.5, pad=4)
         true = album.xy[person, one] if one is not None and album.vis[person, one] > 0 else None
-        draw_heat(hot, album.crops[person], a.heat[person, ks], f'{joint}, {network}', true, a.xy[person, one] if one is not None else None)
+        draw_heat(hot, album.crops[person], a.heat[person, ks], f'{joint}, {network}', true,
+                  a.xy[person, one] if one is not None else None)
         steps = list(album.moments.values())
         mean = lambda what: [float(getattr(album.answers[m, network], what)[person, ks].mean()) for m in album.moments]
-        curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4); curves.axvline(album.moments[moment], color=PALETTE['vermilion'], lw=1.4, zorder=1)
+        curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4)
+        curves.axvline(album.moments[moment], color=PALETTE['vermilion'], lw=1.4, zorder=1)
         most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
         curves.plot(steps, np.array(mean('entropy'))/most, 's--', color=MUTED, ms=3.5, lw=1.4)
-        curves.set(ylim=(0, 1), title='peak; entropy, of 1 (dashed)'); curves.set_xlabel('steps', loc='right', fontsize=9); curves.locator_params(nbins=4)
+        curves.set(ylim=(0, 1), title='peak; entropy, of 1 (dashed)')
+        curves.set_xlabel('steps', loc='right', fontsize=9)
+        curves.locator_params(nbins=4)
     return fig
 
 # %% ../nbs/74_widgets.ipynb #c8235193
-class HeatmapBrowser(Lab):
-    "Every heatmap of a run: person, joint, network, moment; sorted by what went wrong"
-    def __init__(self,
-        source,             # a run folder; or Albums by name
-        people:int=24,      # validation people to ask about
-        data=None,          # where they are, if no longer where the run had them
-    ):                      # UserError says what is missing
-        self.albums = source if isinstance(source, dict) else albums_of(source, people, data)
-        first = next(iter(self.albums.values()))
-        self.shown = first
-        rows = [dict(people=choice('people', self.albums), order=choice('order', ['as they come']), person=slider('place', len(first)-1)),
-                dict(joint=choice('joint', first.joints), network=choice('network', first.networks),
-                     moment=stages('moment', first.moments, list(first.moments)[-1]))]
-        rows[0]['people'].observe(self.turn, 'value')
-        self.controls = {k: c for row in rows for k,c in row.items()}
-        self.options(first)
-        super().__init__(rows)
-    def options(self, album:Album):
-        "What can be chosen depends on the album"
-        c = self.controls
-        c['order'].options = ['as they come'] + ['loss']*bool((album.vis > 0).any()) + ['peak'] + ['disagreement']*(album.rivals is not None)
-        for k,v in (('joint', album.joints), ('network', album.networks), ('moment', list(album.moments))): c[k].options = v
-        c['network'].value = 'ensemble' if 'ensemble' in album.networks else album.networks[0]
-        c['moment'].value, c['person'].value, c['person'].max = list(album.moments)[-1], 0, len(album)-1
-    def turn(self, change):
-        with self.still(): self.options(self.albums[change['new']])
-    def checked(self, values:dict)->dict:
-        other = values.get('people', self.controls['people'].value)
-        if other not in self.albums or other == self.controls['people'].value: return super().checked(values)
-        there = HeatmapBrowser({other: self.albums[other]})   # what can be chosen, and what is if nothing else is said, depends on the album
-        return {**there.values, **there.checked(values)}
-    def draw(self, people, order, person, joint, network, moment):
-        album = self.albums[people]
-        i = album.order(order, moment, network, joint)[min(person, len(album)-1)]
-        return browser_figure(album, i, joint, network, moment), browser_words(album, i, joint, network, moment)
-
 def albums_of(folder, people:int, data)->dict[str,Album]:
     "What can be looked at: validation people, and the strip along training"
     found, why = {}, None
@@ -437,12 +445,55 @@ def browser_words(album:Album, i:int, joint:str, network:str, moment:str)->str:
     a, ks = album.answers[moment, network], album.columns(joint)
     mean = lambda v: float(v[i, ks].nanmean())
     off, loss, apart = mean(a.error), mean(a.loss), album.apart(moment)
-    told = [f'peak {mean(a.peak):.2f}', f'entropy {mean(a.entropy):.1f} of {np.log2(a.heat.shape[-1]*a.heat.shape[-2]):.1f} bits (all: spread evenly)']
-    if np.isfinite(off): told.append(f'{off:.1f} px from the truth')
-    elif (album.vis > 0).any(): told.append('not annotated')
-    if np.isfinite(loss): told.append(f'loss {loss:.5f}')
-    if apart is not None: told.append(f'{" and ".join(album.rivals)} {mean(apart):.1f} px apart')
-    return f'{album.name}, {moment}, {network}: person {i}, {joint}{", on average" if len(ks) > 1 else ""}: {", ".join(told)}.'
+    most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
+    parts = [f'peak {mean(a.peak):.2f}', f'entropy {mean(a.entropy):.1f} of {most:.1f} bits (all: spread evenly)']
+    if np.isfinite(off): parts.append(f'{off:.1f} px from the truth')
+    elif (album.vis > 0).any(): parts.append('not annotated')
+    if np.isfinite(loss): parts.append(f'loss {loss:.5f}')
+    if apart is not None: parts.append(f'{" and ".join(album.rivals)} {mean(apart):.1f} px apart')
+    return (f'{album.name}, {moment}, {network}: person {i}, {joint}{", on average" if len(ks) > 1 else ""}: '
+            f'{", ".join(parts)}.')
+
+# %% ../nbs/74_widgets.ipynb #c38170fb
+class HeatmapBrowser(Lab):
+    "Every heatmap of a run: person, joint, network, moment; sorted by what went wrong"
+    def __init__(self,
+        source,             # a run folder; or Albums by name
+        people:int=24,      # validation people to ask about
+        data=None,          # where they are, if no longer where the run had them
+    ):                      # UserError says what is missing
+        self.albums = source if isinstance(source, dict) else albums_of(source, people, data)
+        first = next(iter(self.albums.values()))
+        self.shown = first
+        rows = [dict(people=choice('people', self.albums), order=choice('order', ['as they come']),
+                     person=slider('place', len(first)-1)),
+                dict(joint=choice('joint', first.joints), network=choice('network', first.networks),
+                     moment=stages('moment', first.moments, list(first.moments)[-1]))]
+        rows[0]['people'].observe(self.turn, 'value')
+        self.controls = {k: c for row in rows for k,c in row.items()}
+        self.options(first)
+        super().__init__(rows)
+    def options(self, album:Album):
+        "What can be chosen depends on the album"
+        c = self.controls
+        c['order'].options = (['as they come'] + ['loss']*bool((album.vis > 0).any()) + ['peak']
+                              + ['disagreement']*(album.rivals is not None))
+        for k,v in (('joint', album.joints), ('network', album.networks), ('moment', list(album.moments))):
+            c[k].options = v
+        c['network'].value = 'ensemble' if 'ensemble' in album.networks else album.networks[0]
+        c['moment'].value, c['person'].value, c['person'].max = list(album.moments)[-1], 0, len(album)-1
+    def turn(self, change):
+        with self.still(): self.options(self.albums[change['new']])
+    def checked(self, values:dict)->dict:
+        other = values.get('people', self.controls['people'].value)
+        if other not in self.albums or other == self.controls['people'].value: return super().checked(values)
+        # what can be chosen, and what is if nothing else is said, depends on the album
+        there = HeatmapBrowser({other: self.albums[other]})
+        return {**there.values, **there.checked(values)}
+    def draw(self, people, order, person, joint, network, moment):
+        album = self.albums[people]
+        i = album.order(order, moment, network, joint)[min(person, len(album)-1)]
+        return browser_figure(album, i, joint, network, moment), browser_words(album, i, joint, network, moment)
 
 # %% ../nbs/74_widgets.ipynb #1ac74c06
 ORDER = tuple(s for s in STEPS if any(f.metadata for f in fields(s)))   # hide first, turn last, as the methods do
@@ -465,7 +516,8 @@ def knobs_of(*kinds)->dict[str,Knob]:
             for s in kinds for f in fields(s) if f.metadata}
 
 GROUPS = dict(      # group -> slider -> Knob
-    base=knobs_of(*(s for s in ORDER if s.only_moves)), teacher=knobs_of(*(s for s in ORDER[::-1] if not s.needs_joints)),
+    base=knobs_of(*(s for s in ORDER if s.only_moves)),
+    teacher=knobs_of(*(s for s in ORDER[::-1] if not s.needs_joints)),
     student=knobs_of(*sorted(ORDER[::-1], key=lambda s: s.needs_joints)))
 
 def still_there(values:dict, group:str)->dict:   # step -> its fields
@@ -484,90 +536,112 @@ def steps_of(
 )->tuple:               # what a View holds
     "Sliders as steps"
     found, box = still_there(values, group), values.get('box', BOX)
-    sized = lambda kind: {f.name: box*(10/19 if f.name == 'low' else 1) for f in fields(kind) if f.name in ('low', 'high')}
+    sized = lambda kind: {f.name: box*(10/19 if f.name == 'low' else 1) for f in fields(kind)
+                          if f.name in ('low', 'high')}
     return tuple(kind(**{**found[kind], **sized(kind)}) for kind in ORDER if kind in found)
+
+# %% ../nbs/74_widgets.ipynb #0865e676
+def _parts(m)->dict|None:
+    "The steps of each group; None where the pair has no such base, or several teacher views"
+    if len(m.teacher_views) > 1 or not m.student_views: return None
+    views = dict(teacher=m.teacher_views[0], student=m.student_views[0])
+    shared = any(not v.base for v in views.values())
+    parts = dict(base=A30.steps if shared else ()) | {g: v.steps for g,v in views.items()}
+    for g,v in views.items():
+        if not (v.base and shared): continue
+        if v.steps != A30.steps: return None
+        parts[g] = ()
+    return parts
+
+def _fits(steps, known:dict)->bool:
+    "Can these sliders say it: each kind once, in their order, with the usual sizes"
+    kinds = [type(s) for s in steps]
+    in_order = [k for k in ORDER if k in kinds] == kinds or set(kinds) == {Affine, Cutout}
+    if len(set(kinds)) < len(kinds) or not in_order: return False
+    for s in steps:
+        usual = getattr(s, 'high', BOX) in (BOX, 80.) and getattr(s, 'low', 10.) == 10.
+        if getattr(s, 'released', False) or not usual: return False
+    return all(any(kind is k for kind,_ in known) for k in kinds)
 
 def settings_of(
     m,                      # Method
 )->dict|None:               # values of the sliders; None if the pair has another shape
     "A pair of the table as sliders"
-    views = m.teacher_views + m.student_views[:1]
-    if len(m.teacher_views) > 1 or not m.student_views: return None
-    shared = any(not v.base for v in views)
+    parts = _parts(m)
+    if parts is None: return None
     out = {f'{g}_{name}': k.rest for g in GROUPS for name,k in GROUPS[g].items()}
-    parts = dict(base=A30.steps if shared else (), teacher=views[0].steps, student=views[1].steps)
-    for g,v in (('teacher', views[0]), ('student', views[1])):
-        if v.base and shared:
-            if v.steps != A30.steps: return None
-            parts[g] = ()
     for g,steps in parts.items():
-        kinds = [type(s) for s in steps]
-        if len(set(kinds)) < len(kinds) or [k for k in ORDER if k in kinds] != kinds and set(kinds) != {Affine, Cutout}: return None
         known = {(k.kind, k.field): f'{g}_{name}' for name,k in GROUPS[g].items()}
+        if not _fits(steps, known): return None
         for s in steps:
-            plain_boxes = not getattr(s, 'released', False) and getattr(s, 'high', BOX) in (BOX, 80.) and getattr(s, 'low', 10.) == 10.
-            if not plain_boxes or not any(kind is type(s) for kind,_ in known): return None
-            for f in fields(s):
-                if (type(s), f.name) in known: out[known[type(s), f.name]] = getattr(s, f.name)
+            out |= {known[type(s), f.name]: getattr(s, f.name) for f in fields(s) if (type(s), f.name) in known}
     top = {f'{g}_{name}': k.top for g in GROUPS for name,k in GROUPS[g].items()}
     return out if all(out[k] <= top[k] for k in top) else None
 
 # %% ../nbs/74_widgets.ipynb #5fd9e758
 class Dice:
-    "A sampler for `lesson` from the sliders: each step has dice of its own, so that it keeps its luck when another one changes"
+    "A sampler of views from the sliders: each step has a generator of its own, whatever the others do"
     def __init__(self,
         values:dict,            # of the sliders
         n:int, size,            # people; (H,W) of the crop
         seed:int=0,
     ):
         self.values, self.size, self.seed = values, size, seed
-        self.base = self.thrown('base', plain(n, size))
-    def thrown(self, group:str, draw:Sample, joints=None)->Sample:
+        self.base = self.sampled('base', plain(n, size))
+    def sampled(self, group:str, draw:Sample, joints=None)->Sample:
         for step in steps_of(self.values, group):
             dice = torch.Generator().manual_seed(zlib.crc32(f'{self.seed} {group} {type(step).__name__}'.encode()))
             draw = step(draw, self.size, joints, dice)
         return draw
-    def __call__(self, view, joints=None)->Sample: return self.thrown(view.name, self.base, joints)
+    def __call__(self, view, joints=None)->Sample: return self.sampled(view.name, self.base, joints)
 
-class Looked(NamedTuple):
-    "A lesson about everybody, and how right each role was"
-    lesson:Lesson
+# %% ../nbs/74_widgets.ipynb #dfdb29a4
+class BothRoles(NamedTuple):
+    "Teacher and student on everybody, and how right each role is"
+    pair:TeacherStudent
     truth:tuple         # (xy, vis) in the teacher's frame, then in the student's
     found:tuple         # (B,K,2) decoded: by the teacher, in the target as carried, by the student
     accuracy:tuple      # percent of joints found by the teacher and by the student, each in its view
 
-def look_twice(peers, values:dict, image, xy, vis, codec, size, skeleton, supervised, seed:int)->Looked:
+def both_roles(peers, values:dict, image, xy, vis, codec, size, skeleton, supervised, seed:int)->BothRoles:
     "Both roles on all people, under the views that the sliders say"
     teacher, student = (View(role, steps_of(values, role)) for role in ('teacher', 'student'))
     m = replace(METHODS['posecons'], teacher_view=teacher, student_views=(student,))
-    l = lesson(peers, m, image, codec, size, skeleton.flip_index, supervised, Dice(values, len(image), size, seed))
-    truth = [joints_in(xy, vis, d, skeleton.flip_index) for d in (l.easy, l.hard)]
-    found = [codec.decode(h)[0] for h in (l.teacher, l.target, l.student)]
+    pair = teacher_student(peers, m, image, codec, size, skeleton.flip_index, supervised,
+                           Dice(values, len(image), size, seed))
+    truth = [joints_in(xy, vis, d, skeleton.flip_index) for d in (pair.easy, pair.hard)]
+    found = [codec.decode(h)[0] for h in (pair.teacher, pair.target, pair.student)]
     def share(at, true):
         hits, weight = pck(at, *true, torso(*true, skeleton))
         return float(100*hits.sum()/weight.sum().clamp(min=1))
-    return Looked(l, tuple(truth), tuple(found), (share(found[0], truth[0]), share(found[2], truth[1])))
+    return BothRoles(pair, tuple(truth), tuple(found), (share(found[0], truth[0]), share(found[2], truth[1])))
 
+# %% ../nbs/74_widgets.ipynb #1edd018f
 def explorer_figure(
-    o:Looked, i:int,        # which person
+    o:BothRoles, i:int,        # which person
     skeleton, codec,
     k:int|None,             # which joint; None: all
     keep:Tensor,            # (K,) bool
 )->Picture:
-    "What each role saw, what it answered, and the answer as the student must learn it"
-    l, size = o.lesson, tuple(o.lesson.pictures[0].shape[-2:])
+    "The view and the prediction of each role, and the target as the student must learn it"
+    pair, size = o.pair, tuple(o.pair.pictures[0].shape[-2:])
     ks = keep.nonzero()[:,0] if k is None else torch.tensor([k])
+    panels = (("teacher's view", 0, None, None), ('teacher predicts', 0, pair.teacher, o.found[0]),
+              ("student's view", 1, None, None), ('target', 1, pair.target, o.found[1]),
+              ('student predicts', 1, pair.student, o.found[2]))
     with rc_context(STYLE):
         fig = Picture(figsize=(11, 3.35))
-        for j,(head, role, heat, found) in enumerate((("the teacher's view", 0, None, None), ("its answer", 0, l.teacher, o.found[0]), ("the student's view", 1, None, None),
-                                                      ("carried over", 1, l.target, o.found[1]), ("the student's answer", 1, l.student, o.found[2]))):
+        for j,(head, role, heat, found) in enumerate(panels):
             ax = picture_axes(fig, .004 + .2*j, .192, size, top=.9)
             xy, vis = o.truth[role]
             if heat is None:
-                draw_person(ax, l.pictures[role][i], xy[i], vis[i]*keep, skeleton, size=.8)
+                draw_person(ax, pair.pictures[role][i], xy[i], vis[i]*keep, skeleton, size=.8)
                 ax.set_title(head, fontsize=9.5, pad=4)
-            else: draw_heat(ax, l.pictures[role][i], response(codec, heat)[i, ks], f'{head}: peak {float(response(codec, heat)[i, ks].amax((-2,-1)).mean()):.2f}',
-                            xy[i,k] if k is not None and vis[i,k] > 0 else None, found[i,k] if k is not None else None, legend=j == 1)
+            else:
+                h = response(codec, heat)[i, ks]
+                draw_heat(ax, pair.pictures[role][i], h, f'{head}: peak {float(h.amax((-2,-1)).mean()):.2f}',
+                          xy[i,k] if k is not None and vis[i,k] > 0 else None,
+                          found[i,k] if k is not None else None, legend=j == 1)
             ax.set(xlim=(-.5, size[1]-.5), ylim=(size[0]-.5, -.5))
     return fig
 
@@ -583,17 +657,23 @@ class ViewExplorer(Lab):
         pair:str='posecons_jc',   # which preset to begin with
     ):                      # UserError says what is missing
         self.peers, p, self.skeleton, r = load_run(folder, weights, 'cpu')
-        self.size, self.codec, self.supervised = tuple(p.size), codec_of(p, self.peers.stride), torch.tensor(r['supervised'])
+        self.size, self.codec = tuple(p.size), codec_of(p, self.peers.stride)
+        self.supervised = torch.tensor(r['supervised'])
         crops = people_crops(folder, r, self.size, people, data)
-        self.asked, self.patience = len(crops), patience
+        self.requested, self.patience = len(crops), patience
         self.crops = crops.batch(range(self.in_time(crops, patience)))
         self.memo, self.presets = None, {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
-        if pair not in self.presets: raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
-        joints = ['all joints'] + [j.replace('_', ' ') for k,j in enumerate(self.skeleton.joints) if self.supervised[k] > 0]
-        top = dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in self.presets], pair, '400px'), joint=choice('joint', joints),
+        if pair not in self.presets:
+            raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
+        joints = ['all joints'] + [j.replace('_', ' ') for k,j in enumerate(self.skeleton.joints)
+                                   if self.supervised[k] > 0]
+        top = dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in self.presets], pair, '400px'),
+                   joint=choice('joint', joints),
                    person=slider('person', len(self.crops['vis'])-1), box=slider('box, px', 40, BOX, 1, .5),
-                   again=ipw.Button(description='throw the dice', tooltip='Draw all views anew'), dice=slider('dice', 99))
-        def turned(g, name, k): return slider(k.label, k.top, self.presets[pair][f'{g}_{name}'], step=k.by, wide='222px', label='58px')
+                   again=ipw.Button(description='throw the dice', tooltip='Sample all views again'),
+                   dice=slider('dice', 99))
+        def turned(g, name, k):
+            return slider(k.label, k.top, self.presets[pair][f'{g}_{name}'], step=k.by, wide='222px', label='58px')
         groups = {g: {f'{g}_{name}': turned(g, name, k) for name,k in GROUPS[g].items()} for g in GROUPS}
         top['again'].on_click(lambda _: setattr(top['dice'], 'value', (top['dice'].value + 1) % 100))
         top['pair'].observe(self.preset, 'value')
@@ -603,10 +683,11 @@ class ViewExplorer(Lab):
             each = list(groups[g].values())
             columns = [ipw.VBox(each[i:i+5]) for i in range(0, len(each), 5)]
             return ipw.VBox([ipw.HTML(f'<b>{heads[g]}</b>'), ipw.HBox(columns)], layout=ipw.Layout(margin='0 6px 0 0'))
-        self.box.children = [self.box.children[0], self.image, self.text, ipw.HBox([block(g) for g in GROUPS], layout=ipw.Layout(flex_flow='row wrap'))]
+        self.box.children = [self.box.children[0], self.image, self.text,
+                             ipw.HBox([block(g) for g in GROUPS], layout=ipw.Layout(flex_flow='row wrap'))]
 
     def in_time(self, crops, patience:float)->int:
-        "How many people both roles can be asked about at once"
+        "How many people both roles can predict in time"
         b = crops.batch(range(min(len(crops), 8)))['image']
         look(self.peers.nets[0], b[:1], size=self.size)
         start = time.perf_counter(); look(self.peers.nets[0], b, size=self.size)
@@ -617,14 +698,17 @@ class ViewExplorer(Lab):
     def draw(self, person, joint, pair, dice, **values):
         if self.memo is None or self.memo[0] != (dice, values):
             b = self.crops
-            asked = self.codec, self.size, self.skeleton, self.supervised, dice
-            self.memo = (dice, values), look_twice(self.peers, values, b['image'], b['xy'], b['vis']*(self.supervised > 0), *asked)
+            rest = self.codec, self.size, self.skeleton, self.supervised, dice
+            self.memo = (dice, values), both_roles(self.peers, values, b['image'], b['xy'],
+                                                   b['vis']*(self.supervised > 0), *rest)
         o, n = self.memo[1], len(self.crops['vis'])
         easy, hard = o.accuracy
-        verdict = ('the teacher is the more accurate' if easy > hard else 'both are as accurate, so there is nothing to teach' if easy == hard else
-                   'the student is the more accurate, so the lesson runs the wrong way')
-        of = '' if n == self.asked else f' of {self.asked}, as many as fit into {self.patience:g} s'
-        words = f'Joints found (PCK@0.2, {n} {"people" if n > 1 else "person"}{of}): {easy:.0f} % under the teacher\'s view, {hard:.0f} % under the student\'s: {verdict}.'
+        verdict = ('the teacher is the more accurate' if easy > hard else
+                   'both are as accurate, so there is nothing to teach' if easy == hard else
+                   'the student is the more accurate, so the wrong one teaches')
+        of = '' if n == self.requested else f' of {self.requested}, as many as fit into {self.patience:g} s'
+        words = (f'Joints found (PCK@0.2, {n} {"people" if n > 1 else "person"}{of}): {easy:.0f} % under the '
+                 f'teacher\'s view, {hard:.0f} % under the student\'s: {verdict}.')
         k = None if joint == 'all joints' else self.skeleton.joints.index(joint.replace(' ', '_'))
         return explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0), words
 
@@ -644,33 +728,44 @@ class RunComparer(Lab):
             self.albums = {k: strip_album(f) for k,f in folders.items()}
         (name, first), *others = self.albums.items()
         for k,a in others:
-            same = a.crops.shape == first.crops.shape and torch.allclose(a.crops, first.crops) and a.joints == first.joints
-            if not same: raise UserError(f'{folders[k]} has looked at other people than {folders[name]}: compare runs of one protocol, seed and data folder.')
+            same = (a.crops.shape == first.crops.shape and torch.allclose(a.crops, first.crops)
+                    and a.joints == first.joints)
+            if not same:
+                raise UserError(f'{folders[k]} has looked at other people than {folders[name]}: compare runs of one '
+                                'protocol, seed and data folder.')
         n = max(len(a.moments) for a in self.albums.values())
-        super().__init__([dict(person=slider('place', len(first)-1), joint=choice('joint', first.joints), order=choice('order', ['as they come', 'difference in peak']),
-                               moment=slider('moment', n-1, n-1))])   # counted so that the last of each is the last; who began later stands at its beginning
+        super().__init__([dict(person=slider('place', len(first)-1), joint=choice('joint', first.joints),
+                               order=choice('order', ['as they come', 'difference in peak']),
+                               # counted so that the last of each is the last; who began later stands at its beginning
+                               moment=slider('moment', n-1, n-1))])
     def draw(self, person, joint, order, moment):
         n = max(len(a.moments) for a in self.albums.values())
         shown = {k: (a, list(a.moments)[max(moment - n, -len(a.moments))]) for k,a in self.albums.items()}
         first, ks = next(iter(self.albums.values())), next(iter(self.albums.values())).columns(joint)
-        answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]] for k,(a, when) in shown.items()}
+        answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]]
+                   for k,(a, when) in shown.items()}
         peak = torch.stack([a.peak[:, ks].mean(1) for a in answers.values()])
-        i = int((peak.amax(0) - peak.amin(0)).argsort(descending=True, stable=True)[person]) if order != 'as they come' else person
+        apart = (peak.amax(0) - peak.amin(0)).argsort(descending=True, stable=True)
+        i = person if order == 'as they come' else int(apart[person])
         one = int(ks[0]) if joint != 'all joints' else None
         n, wide = len(shown) + 1, 1.95
         with rc_context(STYLE):
             fig = Picture(figsize=(wide*n, wide*first.size[0]/first.size[1] + .55))
             ax = picture_axes(fig, .01/n, .96/n, first.size, top=1-.5/fig.get_size_inches()[1])
             known = first.skeleton is not None and bool((first.vis > 0).any())
-            draw_person(ax, first.crops[i], *((first.xy[i], first.vis[i]*first.keep, first.skeleton, .8) if known else ()))
+            draw_person(ax, first.crops[i],
+                        *((first.xy[i], first.vis[i]*first.keep, first.skeleton, .8) if known else ()))
             ax.set_title(f'person {i}' + (', truth' if (first.vis[i] > 0).any() else ''), fontsize=9.5, pad=4)
             for j,(k,(a, when)) in enumerate(shown.items(), 1):
                 ax, b = picture_axes(fig, (j+.01)/n, .96/n, a.size, top=1-.5/fig.get_size_inches()[1]), answers[k]
                 true = a.xy[i, one] if one is not None and a.vis[i, one] > 0 else None
-                draw_heat(ax, a.crops[i], b.heat[i, ks], f'{when}: peak {float(peak[j-1, i]):.2f}', true, b.xy[i, one] if one is not None else None, legend=j == 1)
-                ax.annotate(a.name, (0, 1), (0, 17), xycoords='axes fraction', textcoords='offset points', color=color(a.method), fontweight='bold', fontsize=9.5)
+                draw_heat(ax, a.crops[i], b.heat[i, ks], f'{when}: peak {float(peak[j-1, i]):.2f}', true,
+                          b.xy[i, one] if one is not None else None, legend=j == 1)
+                ax.annotate(a.name, (0, 1), (0, 17), xycoords='axes fraction', textcoords='offset points',
+                            color=color(a.method), fontweight='bold', fontsize=9.5)
         off = {k: float(b.error[i, ks].nanmean()) for k,b in answers.items()}
-        words = '; '.join(f'{k}: peak {float(peak[j, i]):.2f}' + (f', {off[k]:.1f} px off' if np.isfinite(off[k]) else '') for j,k in enumerate(shown))
+        words = '; '.join(f'{k}: peak {float(peak[j, i]):.2f}'
+                          + (f', {off[k]:.1f} px off' if np.isfinite(off[k]) else '') for j,k in enumerate(shown))
         return fig, f'Person {i}, {joint}. {words}.'
 
 # %% ../nbs/74_widgets.ipynb #ab4b759e
@@ -687,8 +782,10 @@ def warning(
 
 def alarming(row:dict, first:dict, share:float=SHARE, shrink:bool=True)->bool:
     "Does the rule hold of this row? Not of one that did not measure it"
-    if any(r.get(k) is None for r in (row, first) for k in ('peak_unlabeled', 'foreground')): return False   # running statistics, as they stand
-    return row['peak_unlabeled'] < share*first['peak_unlabeled'] and not (shrink and row['foreground'] >= first['foreground'])
+    # running statistics, as they stand
+    if any(r.get(k) is None for r in (row, first) for k in ('peak_unlabeled', 'foreground')): return False
+    return (row['peak_unlabeled'] < share*first['peak_unlabeled']
+            and not (shrink and row['foreground'] >= first['foreground']))
 
 def fall(
     rows:list[dict],        # of a whole run
@@ -698,45 +795,68 @@ def fall(
     least = share*rows[0]['ap']
     return next(i for i,r in enumerate(rows) if r['ap'] < least) if rows[-1]['ap'] < least else None
 
+def kind_of(fell:int|None, warned:int|None)->str:
+    "'ahead', 'with the fall', 'late', 'missed', 'false alarm' or 'quiet'"
+    if fell is None: return 'quiet' if warned is None else 'false alarm'
+    if warned is None: return 'missed'
+    return 'ahead' if warned < fell else 'late' if warned > fell else 'with the fall'
+
 def heeded(
     curves:dict,            # name -> rows of a whole run, supervised starts left out
     **rule,                 # of `warning`
-)->list[dict]:              # name, fell, warned (row numbers or None), lead (evaluations ahead; None), kind: 'ahead', 'with the fall', 'late', 'missed', 'false alarm', 'quiet'
+)->list[dict]:              # name, fell, warned (rows; None), lead (evaluations; None), kind, see `kind_of`
     "What the warning would have been worth"
     out = []
     for name, rows in curves.items():
         f, w = fall(rows), warning(rows, **rule)
-        kind = ('quiet' if w is None else 'false alarm') if f is None else 'missed' if w is None else 'ahead' if w < f else 'late' if w > f else 'with the fall'
-        out.append(dict(name=name, fell=f, warned=w, lead=None if f is None or w is None else f - w, kind=kind))
+        out.append(dict(name=name, fell=f, warned=w, lead=None if f is None or w is None else f - w,
+                        kind=kind_of(f, w)))
     return out
 
 # %% ../nbs/74_widgets.ipynb #1b33b306
+def monitor_panels(
+    rows:list[dict],        # of a Watch
+    method:str='',          # its name in METHODS, for the colour
+)->tuple:                   # of (title, lines), a line being (colour, name, values)
+    "What the monitor plots: AP, peaks, foreground, and the gap between teacher and student"
+    c = color(method) if method in METHODS else PALETTE['blue']
+    col = lambda k: np.array([np.nan if r.get(k) is None else r[k] for r in rows], dtype=float)
+    losses = [k for k in (rows[-1] if rows else ()) if k.startswith('cons')]
+    gap = np.mean([col(k) for k in losses] or [col('cons1')], axis=0)   # not known at the first row
+    return (('AP, %', ((c, '', col('ap')),)),
+            ('mean peak', ((c, 'unlabelled', col('peak_unlabeled')), (MUTED, 'labelled', col('peak_labeled')))),
+            ('foreground, % of pixels', ((c, '', 100*col('foreground')),)),
+            ('teacher-student gap, x 1000', ((c, '', 1000*gap),)))
+
+def monitor_axes(ax, head:str, lines, step:list[int], level:float|None, at:int|None):
+    "One panel: its lines, their names below it, the dashed level and the warning"
+    for colour,name,y in lines: ax.plot(step, y, 'o-', color=colour, ms=3.5, lw=1.8, label=name)
+    for k,(colour,name,_) in enumerate(lines):   # below the numbers of the axis, where no line and no title can run
+        if name:
+            ax.text(1 - .45*k, -.13, name, transform=ax.transAxes, ha='right', va='top', fontsize=8.5, color=colour)
+    if level is not None: ax.axhline(level, color=MUTED, lw=1.4, ls=(0,(5,4)))
+    if at is not None: ax.axvline(step[at], color=PALETTE['vermilion'], lw=1.3, ls=(0,(1,1.5)))
+    ax.set(ylim=(0, 1 if head == 'mean peak' else max(1.08*ax.get_ylim()[1], 1e-9)), xlim=(0, max(step[-1:] + [1])))
+    ax.set_title(head, fontsize=9.5)
+    ax.locator_params(nbins=3)   # each tick costs 3 ms
+
+# %% ../nbs/74_widgets.ipynb #45ff7ed7
 def monitor_figure(
     rows:list[dict],            # of a Watch
     dashed:float|None=None,     # AP of the network that the training began from; None: of the first row
     method:str='',              # its name in METHODS, for the colour
 )->Picture:                     # also of no row at all
     "AP, peaks, foreground and the gap between teacher and student, as far as they are known"
-    c, step = color(method) if method in METHODS else PALETTE['blue'], [r['step'] for r in rows]
-    col = lambda k: np.array([np.nan if r.get(k) is None else r[k] for r in rows], dtype=float)
-    gap = np.mean([col(k) for k in (rows[-1] if rows else ()) if k.startswith('cons')] or [col('cons1')], axis=0)   # not known at the first row
-    panels = (('AP, %', ((c, '', col('ap')),)), ('mean peak', ((c, 'unlabelled', col('peak_unlabeled')), (MUTED, 'labelled', col('peak_labeled')))),
-              ('foreground, % of pixels', ((c, '', 100*col('foreground')),)), ('teacher-student gap, x 1000', ((c, '', 1000*gap),)))
-    at = warning(rows)
+    step, at = [r['step'] for r in rows], warning(rows)
+    level = dashed if dashed is not None or not rows else rows[0]['ap']
     with rc_context(STYLE):
         fig = Picture(figsize=(10.8, 2.7))
-        for j,(head, lines) in enumerate(panels):
-            ax = fig.add_axes([.045 + .25*j, .17, .18, .66])
-            for colour,name,y in lines: ax.plot(step, y, 'o-', color=colour, ms=3.5, lw=1.8, label=name)
-            for k,(colour,name,_) in enumerate(lines):   # beside the title, where no line can run
-                if name: ax.text(1 - .37*k, 1.035, name, transform=ax.transAxes, ha='right', fontsize=8.5, color=colour)
-            if head[:2] == 'AP' and (dashed is not None or rows):
-                ax.axhline(rows[0]['ap'] if dashed is None else dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
-            if at is not None: ax.axvline(step[at], color=PALETTE['vermilion'], lw=1.3, ls=(0,(1,1.5)))
-            ax.set(ylim=(0, 1 if head == 'mean peak' else max(1.08*ax.get_ylim()[1], 1e-9)), xlim=(0, max(step[-1:] + [1])))
-            ax.set_title(head, fontsize=9.5)
-            ax.locator_params(nbins=3)   # each tick costs 3 ms
-        if at is not None: fig.axes[1].annotate('warning', (step[at], 0), (3, 2), textcoords='offset points', fontsize=8.5, va='bottom', color=PALETTE['vermilion'])
+        for j,(head, lines) in enumerate(monitor_panels(rows, method)):
+            monitor_axes(fig.add_axes([.045 + .25*j, .17, .18, .66]), head, lines, step, None if j else level, at)
+        if at is not None:
+            late = step[at] > .6*step[-1]   # on the side that has room
+            fig.axes[1].annotate('warning', (step[at], 0), (-3 if late else 3, 2), textcoords='offset points',
+                                 fontsize=8.5, va='bottom', ha='right' if late else 'left', color=PALETTE['vermilion'])
     return fig
 
 def monitor_words(rows:list[dict], dashed:float|None=None)->str:
@@ -744,11 +864,13 @@ def monitor_words(rows:list[dict], dashed:float|None=None)->str:
     if not rows: return 'Nothing has been measured yet.'
     r, at = rows[-1], warning(rows)
     start = rows[0]['ap'] if dashed is None else dashed
-    peak = f', unlabelled peak {100*r["peak_unlabeled"]/max(rows[0]["peak_unlabeled"], 1e-9):.0f} % of its start ({PEAKS["peak_unlabeled"]})' if 'peak_unlabeled' in r else ''
-    if at is None: said = 'No warning.'
-    elif alarming(r, rows[0]): said = f'Warning at step {rows[at]["step"]:,}: peaks have fallen and foreground has shrunk.'
-    else: said = f'Warned at step {rows[at]["step"]:,}; by now peaks or foreground have come back.'
-    return f'Step {r["step"]:,}: AP {r["ap"]:.1f}, {r["ap"]-start:+.1f} against the dashed line{peak}. {said}'
+    peak = (f', unlabelled peak {100*r["peak_unlabeled"]/max(rows[0]["peak_unlabeled"], 1e-9):.0f} % of its start '
+            f'({PEAKS["peak_unlabeled"]})' if 'peak_unlabeled' in r else '')
+    if at is None: verdict = 'No warning.'
+    elif alarming(r, rows[0]):
+        verdict = f'Warning at step {rows[at]["step"]:,}: peaks have fallen and foreground has shrunk.'
+    else: verdict = f'Warned at step {rows[at]["step"]:,}; by now peaks or foreground have come back.'
+    return f'Step {r["step"]:,}: AP {r["ap"]:.1f}, {r["ap"]-start:+.1f} against the dashed line{peak}. {verdict}'
 
 # %% ../nbs/74_widgets.ipynb #b9177f2d
 class CollapseMonitor(Lab):
@@ -758,13 +880,15 @@ class CollapseMonitor(Lab):
         dashed:float|None=None,     # AP of the start; None: of the first row
         method:str='',              # for the colour, where `source` does not tell
     ):                              # UserError if the folder is no run
-        if not isinstance(source, (list, tuple, str, Path)): raise UserError(f'{value_text(source)} is nothing to watch: give a run folder, or the rows of a Watch.')
+        if not isinstance(source, (list, tuple, str, Path)):
+            raise UserError(f'{value_text(source)} is nothing to watch: give a run folder, or the rows of a Watch.')
         self.folder, self.rows = (None, list(source)) if isinstance(source, (list, tuple)) else (Path(source), [])
         self.dashed, self.method = dashed, method
         if self.folder is not None: self.method = read_recipe(self.folder)['method']
         self.read()
         row = dict(until=slider('until', max(len(self.rows)-1, 0), max(len(self.rows)-1, 0), wide='420px'))
-        if self.folder is not None: row['again'] = ipw.Button(description='read again', tooltip='Read the run folder again')
+        if self.folder is not None:
+            row['again'] = ipw.Button(description='read again', tooltip='Read the run folder again')
         super().__init__([row])
         if self.folder is not None: row['again'].on_click(lambda _: self.again())
     def read(self):
@@ -784,29 +908,35 @@ class CollapseMonitor(Lab):
         rows = self.rows[:until+1]
         return monitor_figure(rows, self.dashed, self.method), monitor_words(rows, self.dashed)
 
+# %% ../nbs/74_widgets.ipynb #3c88dd8d
 class Monitor(Callback):
-    "Shows a `CollapseMonitor` while a learner with a `Watch` trains: in a notebook in place, anywhere as a picture in a file"
+    "A `CollapseMonitor` while a learner with a `Watch` trains: in place in a notebook, or as a file"
     order = Watch.order + 1   # after it, so that it has measured
     def __init__(self,
-        path=None,                  # *.png, written anew after each measurement; None: no file
+        path=None,                  # *.png, written again after each measurement; None: no file
         dashed:float|None=None,     # AP of the start
         method:str='',              # for the colour
     ): self.path, self.lab, self.shown = path, CollapseMonitor((), dashed, method), None
     def before_fit(self):
-        if not hasattr(self.learn, 'watch'): raise UserError('Monitor shows what a Watch measures: give the learner a Watch as well.')
+        if not hasattr(self.learn, 'watch'):
+            raise UserError('Monitor shows what a Watch measures: give the learner a Watch as well.')
         ipython = sys.modules.get('IPython')   # whoever runs in a notebook has imported it
-        if ipython and getattr(ipython.get_ipython(), 'kernel', None): self.shown = ipython.display.display(self.lab, display_id=True)   # in each cell that trains
+        # in each cell that trains
+        if ipython and getattr(ipython.get_ipython(), 'kernel', None):
+            self.shown = ipython.display.display(self.lab, display_id=True)
         self.after_epoch()
     def after_epoch(self):
         self.lab.show(self.learn.watch.rows)
         if self.path:
             with whole(Path(self.path)) as part: part.write_bytes(self.lab.image.value)
     def after_fit(self):
-        if self.shown is not None: self.shown.update(self.lab)   # so that a stored notebook keeps the last picture, not the first
+        # so that a stored notebook keeps the last picture, not the first
+        if self.shown is not None: self.shown.update(self.lab)
     def figure(self)->Picture: return self.lab.figure()
 
 # %% ../nbs/74_widgets.ipynb #487660fb
-RATIOS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)   # low pixels to one high one, dense points to one sparse one
+# low pixels to one high one, dense points to one sparse one
+RATIOS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 
 class PixelLab(Lab):
     "Two views of one pixel among many others: who teaches, how many others there are, and where that ends"
@@ -816,16 +946,19 @@ class PixelLab(Lab):
         **settings,         # high, low, lam, see collapse.settled
     ):
         rows = [dict(who=choice('who teaches', ('both', 'easy', 'hard')), ratio=stages('ratio', RATIOS, 100)),
-                dict(high=slider('high fades', 1., .5, step=.05), low=slider('low glows', .25, .03, step=.01), lam=slider('weight', 3., 2., step=.25))]
+                dict(high=slider('high fades', 1., .5, step=.05), low=slider('low glows', .25, .03, step=.01),
+                     lam=slider('weight', 3., 2., step=.25))]
         self.controls = {k: c for row in rows for k,c in row.items()}
         for k,v in self.checked(dict(who=who, ratio=ratio, **settings)).items(): self.controls[k].value = v
         super().__init__(rows)
     def draw(self, who, ratio, **kw):
         u, most = settled(who, ratio, **kw)[0], limit(who, **kw)
-        end = 'it is not lost at any ratio up to a million' if most == float('inf') else f'it is lost from {most:,.0f} on' if most > 1 else 'it is lost at every ratio'
-        taught = 'both views teach' if who == 'both' else f'the {who} view teaches'
-        return pixel_figure(ratio, who, **kw), (f'{ratio} low pixels to one high one, {taught}: the high pixel ends at {u:.2f}'
-                f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.')
+        end = ('it is not lost at any ratio up to a million' if most == float('inf') else 'it is lost from '
+               f'{most:,.0f} on' if most > 1 else 'it is lost at every ratio')
+        teaching = 'both views teach' if who == 'both' else f'the {who} view teaches'
+        return (pixel_figure(ratio, who, **kw),
+                (f'{ratio} low pixels to one high one, {teaching}: the high pixel ends at {u:.2f}'
+f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.'))
 
 # %% ../nbs/74_widgets.ipynb #79b2f2b9
 class BoundaryLab(Lab):
@@ -837,32 +970,38 @@ class BoundaryLab(Lab):
         **settings,             # easy, hard, lam, seed, see collapse.Boundary
     ):
         if wrong := settings.keys() - {'easy', 'hard', 'lam', 'seed'}:
-            raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from who, ratio, easy, hard, lam, seed.')
+            raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from who, ratio, easy, '
+                            'hard, lam, seed.')
         self.toy = Boundary(who=who, ratio=ratio, **settings)
         s, ratios = self.toy.settings, sorted({*RATIOS, ratio})
         button = lambda word, tip: ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width='90px'))
-        go = dict(reset=button('reset', 'Back to step 0'), back=button('back', 'One step back'), step=button('step', 'One optimiser step'),
+        go = dict(reset=button('reset', 'Back to step 0'), back=button('back', 'One step back'),
+                  step=button('step', 'One optimiser step'),
                   k=slider('steps made', most, wide='420px'))
         play = ipw.Play(min=0, max=most, step=1, interval=250, description='play')
         how = dict(who=choice('who teaches', list(WHO), s['who']), easy=slider('easy view', 1., s['easy'], step=.05),
                    hard=slider('hard view', 1., s['hard'], step=.05), lam=slider('weight', 30., s['lam'], step=.5))
         new = dict(ratio=stages('ratio', ratios, ratio), seed=slider('seed', 20, s['seed']))
-        for name in new: new[name].observe(self.anew, 'value')   # before the observer that draws: another toy begins at step 0
+        # before the observer that draws: another toy begins at step 0
+        for name in new: new[name].observe(self.anew, 'value')
         for k,c in {**how, **new}.items():
-            if c.value != s[k]: raise UserError(f'{k}={value_text(s[k])} is more than its slider can show: choose {c.min} to {c.max}.')
-        go['k'].continuous_update = False   # a step is a training step: those on the way need not be drawn
+            if c.value != s[k]:
+                raise UserError(f'{k}={value_text(s[k])} is more than its slider can show: choose {c.min} to {c.max}.')
+        go['k'].continuous_update = False   # those on the way need no picture
         super().__init__([go, how, new])
         ipw.link((play, 'value'), (go['k'], 'value'))
         self.box.children[0].children = (play, *self.box.children[0].children)
-        for name, by in (('back', -1), ('step', 1)): go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))   # the slider keeps it between its ends
+        # the slider keeps it between its ends
+        for name, by in (('back', -1), ('step', 1)):
+            go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))
         go['reset'].on_click(lambda _: setattr(go['k'], 'value', 0))
 
     def figure(self, **values)->Picture: return self.aside(super().figure, values)
     def words(self, **values)->str: return self.aside(super().words, values)
-    def aside(self, ask, values):
-        "Asked for other values, the toy itself stays where it is"
+    def aside(self, make, values):
+        "For other values, the toy itself stays where it is"
         here, self.toy = self.toy, deepcopy(self.toy)
-        try: return ask(**values)
+        try: return make(**values)
         finally: self.toy = here
     def anew(self, change):
         with self.still(): self.controls['k'].value = 0
@@ -871,11 +1010,12 @@ class BoundaryLab(Lab):
         made = len(self.toy)
         if k > made: self.toy.step(k - made)
         elif k < made: self.toy.back(made - k)
-        return self.toy.figure(), self.said(k)
-    def said(self, k:int)->str:
+        return self.toy.figure(), self.outcome(k)
+    def outcome(self, k:int)->str:
         "What has become of the sparse class"
         f, s = self.toy.fates(), self.toy.settings
-        return f'After {k} steps at {s["ratio"]}:1, taught by {s["who"]}: {100*f["kept"]:.0f} % of the sparse class is still called by its name.'
+        return (f'After {k} steps at {s["ratio"]}:1, taught by {s["who"]}: {100*f["kept"]:.0f} % of the sparse class '
+                'is still called by its name.')
 
 # %% ../nbs/74_widgets.ipynb #0ccb2781
 class CarryLab(Lab):
@@ -885,22 +1025,26 @@ class CarryLab(Lab):
         most:int=100,       # carries that `play` goes
     ):
         button = lambda word, tip, wide: ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width=wide))
-        go = dict(reset=button('reset', 'Back to the bump as it was encoded', '90px'), back=button('back', 'One carry back', '90px'),
-                  step=button('carry once more', 'Warp both maps into another view', '140px'), k=slider('carries made', most, wide='420px'))
+        go = dict(reset=button('reset', 'Back to the bump as it was encoded', '90px'),
+                  back=button('back', 'One carry back', '90px'),
+                  step=button('carry once more', 'Warp both maps into another view', '140px'),
+                  k=slider('carries made', most, wide='420px'))
         play = ipw.Play(min=0, max=most, step=1, interval=250, description='play')
         how = dict(sigma=stages('sigma, px', SIGMAS, sigma))
         self.toy = Carried(sigma)
         super().__init__([go, how])
         ipw.link((play, 'value'), (go['k'], 'value'))
         self.box.children[0].children = (play, *self.box.children[0].children)
-        for name, by in (('back', -1), ('step', 1)): go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))
+        for name, by in (('back', -1), ('step', 1)):
+            go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))
         go['reset'].on_click(lambda _: setattr(go['k'], 'value', 0))
 
     def draw(self, k, sigma):
         if sigma != self.toy.sigma: self.toy = Carried(sigma)
         self.toy.step(max(k - len(self.toy), 0))
         b, s = (100*self.toy.heights(mode)[k] for mode in ('bilinear', 'spline'))
-        return self.toy.figure(k), (f'A bump of width {sigma:g} after {k} carries: {b:.0f} % of its height is left by bilinear interpolation '
-                                    f'(in closed form {100*leak(sigma, k):.0f} %), {s:.0f} % along the spline.')
+        return (self.toy.figure(k),
+            (f'A bump of width {sigma:g} after {k} carries: {b:.0f} % of its height is left by bilinear interpolation '
+             f'(in closed form {100*leak(sigma, k):.0f} %), {s:.0f} % along the spline.'))
 
 SIGMAS = (1., 1.5, 2., 3., 5.)   # widths of a bump, heatmap px; published: 2, and 3 at 384x288

@@ -1,8 +1,8 @@
 "Laws of the drawings, read from the figure itself: what is drawn, where, and in which colour"
-import subprocess, sys
-import numpy as np, pytest, torch
+import io, subprocess, sys
+import numpy as np, PIL.Image, pytest, torch
 from matplotlib.colors import to_hex
-from semipose.draw import COLORS, as_picture, draw_person, grid, heat_overlay, strip, upsample
+from semipose.draw import COLORS, PALETTE, as_picture, draw_person, grid, heat_overlay, lighter, strip, upsample
 from semipose.skeletons import COCO17, MPII16, waving
 
 XY = torch.tensor(waving()) * 80
@@ -112,5 +112,19 @@ def test_bad_shapes_are_errors():
 
 def test_import_opens_nothing():
     code = "import sys, semipose.draw; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c",
-                           code]).returncode == 0, "drawing must not start pyplot or pick a backend"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, "drawing must not start pyplot or pick a backend"
+
+
+@pytest.mark.parametrize("colours", (256, 96))
+def test_a_palette_keeps_the_colours_that_mean_something(colours):
+    "Gold joints stay gold beside a field of more shades than the palette holds; the shades themselves stay near"
+    y, x = np.mgrid[:120, :200]
+    picture = np.stack([x, 2*y, 255 - x], -1).astype(np.uint8)
+    rgb = {name: tuple(int(c[i:i+2], 16) for i in (1, 3, 5)) for name, c in PALETTE.items()}
+    for i, c in enumerate(rgb.values()): picture[5*i:5*i + 3, 7:10] = c
+    png = io.BytesIO()
+    PIL.Image.fromarray(picture).save(png, "PNG")
+    small = PIL.Image.open(io.BytesIO(lighter(png.getvalue(), colours=colours)))
+    back = np.asarray(small.convert("RGB"))
+    for i, (name, c) in enumerate(rgb.items()): assert (back[5*i:5*i + 3, 7:10] == c).all(), name
+    assert small.mode == "P" and abs(back.astype(int) - picture).mean() < 16

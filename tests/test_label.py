@@ -20,7 +20,7 @@ from semipose.predict import Prediction
 from semipose.protocols import protocol
 from semipose.run import train
 from semipose.skeletons import COCO17
-from semipose.suggest import Asked, answers, k_center, suggest
+from semipose.suggest import Disagreement, answers, k_center, suggest
 
 SAMPLE = Path(__file__).parents[1] / "data/sample"
 
@@ -184,7 +184,7 @@ def asked(pose, value):
     n = len(pose)
     p = torch.zeros(n, 17, 2)
     p[:, :, 0] = torch.tensor(pose)[:, None]
-    return Asked(p, torch.ones(n, 17), torch.zeros(n, 17), p, torch.tensor(value))
+    return Disagreement(p, torch.ones(n, 17), torch.zeros(n, 17), p, torch.tensor(value))
 
 
 def test_value_and_spread_both_count():

@@ -96,7 +96,8 @@ def test_a_phone_s_photo_stands_upright_and_so_do_its_joints(tmp_path, flag, tur
     upright.save(tmp_path / "plain.png")
     phone, plain = (see(tmp_path / f"{n}.png", BOXES[0], tmp_path / n)[0] for n in ("phone", "plain"))
     assert phone["keypoints"] == plain["keypoints"] and abs(joints(phone)[:, :2] - A).max() < 1
-    drawn = [np.asarray(Image.open(tmp_path / n / f"{n}{kind}.png")) for n in ("phone", "plain") for kind in ("", ".heat")]
+    drawn = [np.asarray(Image.open(tmp_path / n / f"{n}{kind}.png")) for n in ("phone", "plain")
+             for kind in ("", ".heat")]
     assert np.array_equal(drawn[0], drawn[2]) and np.array_equal(drawn[1], drawn[3])
 
 
@@ -110,7 +111,8 @@ def test_lines_and_heat_lie_on_the_joints_at_any_size(tmp_path):
         z = a.shape[1] / (160 * scale)
         heat = np.asarray(Image.open(tmp_path / name / f"{name}.heat.png")).astype(int).sum(-1)
         for (x, y), color in zip((joints(r)[:, :2] + 0.5) * z - 0.5, ("56B4E9", "E69F00", "F0E442")):
-            assert abs(a[round(y), round(x)] - [int(color[i : i + 2], 16) for i in (0, 2, 4)]).max() < 12  # the dot has its side's colour
+            # the dot has its side's colour
+            assert abs(a[round(y), round(x)] - [int(color[i : i + 2], 16) for i in (0, 2, 4)]).max() < 12
             assert heat[round(y), round(x)] > 2 * np.median(heat)
 
 
@@ -118,9 +120,11 @@ def test_lines_and_heat_lie_on_the_joints_at_any_size(tmp_path):
 def test_a_heatmap_pixel_glows_where_it_was_seen(side, longest):
     class One(nn.Module):
         def forward(self, x):
-            return nn.functional.one_hot(torch.tensor(5 * 12 + 7), 16 * 12).float().view(1, 1, 16, 12).repeat(len(x), 3, 1, 1)
+            return nn.functional.one_hot(torch.tensor(5 * 12 + 7), 16 * 12).float().view(1, 1, 16, 12).repeat(len(x), 3,
+                1, 1)
 
-    photo = Photo("a.png", None, [[0.3 * side, 0.2 * side, 0.3 * side, 0.4 * side]], image=Image.new("RGB", (side, side)))
+    photo = Photo("a.png", None, [[0.3 * side, 0.2 * side, 0.3 * side, 0.4 * side]],
+                  image=Image.new("RGB", (side, side)))
     (seen,) = look_at(One(), Gaussian(2.0, 4, shift=False), SIZE, [photo], longest=longest)
     y, x = np.unravel_index(seen.heat.argmax(), seen.heat.shape)
     assert abs((np.array([x, y]) - (seen.zoom - 1) / 2) / seen.zoom - seen.xy[0, 0]).max() < 0.6 / seen.zoom
@@ -131,7 +135,8 @@ def test_results_carry_the_category_of_the_boxes(form, tmp_path):
     "an evaluation beside the file whose boxes they are finds them"
     scene([A]).save(tmp_path / "a.png")
     box = dict(bbox=list(map(float, BOXES[0])), category_id=3)
-    d = dict(images=[dict(id=7, file_name="a.png")], categories=[dict(id=3, name="person")], annotations=[dict(box, id=1, image_id=7)])
+    d = dict(images=[dict(id=7, file_name="a.png")], categories=[dict(id=3, name="person")],
+             annotations=[dict(box, id=1, image_id=7)])
     (tmp_path / "boxes.json").write_text(json.dumps(d if form == "COCO file" else [dict(box, file_name="a.png")]))
     (r,) = see(tmp_path / "a.png", tmp_path / "boxes.json")
     assert r["category_id"] == 3
@@ -185,14 +190,17 @@ def test_a_broken_picture_costs_itself_alone(two, tmp_path):
         out = see(two, out=tmp_path / "out", batch=1, replace=True, note=told.append)
         assert out == want and json.loads((tmp_path / "out/predictions.json").read_text()) == want and out.looked == 2
         failed = json.loads((tmp_path / "out/failed.json").read_text())
-        assert failed == out.failed and [f["file"] for f in failed] == ["b.png"] and told == [failed[0]["why"]] and "cannot be read" in told[0]
+        assert (failed == out.failed and [f["file"] for f in failed] == ["b.png"] and told == [failed[0]["why"]]
+                and "cannot be read" in told[0])
         assert (tmp_path / "out/c.heat.png").exists()
         with pytest.raises(UserError, match="unfinished.*--resume.*--replace"):
             see(two, out=tmp_path / "out")
         (two / "b.png").write_bytes(whole)  # mended
         mended = see(two, out=tmp_path / "out", batch=1, resume=True)
         assert [r["image_id"] for r in mended] == [1, 2, 3] and mended == see(two) and not mended.failed
-        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([f"{n}{k}.png" for n in "abc" for k in ("", ".heat")] + ["predictions.json"])
+        assert sorted(p.name
+            for p in (tmp_path / "out").iterdir()) == sorted([f"{n}{k}.png" for n in "abc" for k in ("", ".heat")]
+                                                             + ["predictions.json"])
     with pytest.warns(UserWarning, match="b.png"):
         broken(two / "b.png")
         assert see(two) == want, "nothing is written: the same"
@@ -247,9 +255,11 @@ def test_a_resumed_prediction_equals_an_unbroken_one(tmp_path, calls, torn):
     kept = (out / "predictions.jsonl.part").read_text().splitlines()
     assert not (out / "predictions.json").exists() and len(kept) > calls, "what was found is kept"
     if torn:  # a power cut tears a line, a kill leaves half a picture
-        with open(out / "predictions.jsonl.part", "a") as f: f.write(json.dumps(dict(at=[6, None], id=7, results=[], last=False)) + "\n" + '{"at": [5, nul')
+        with open(out / "predictions.jsonl.part", "a") as f:
+            f.write(json.dumps(dict(at=[6, None], id=7, results=[], last=False)) + "\n" + '{"at": [5, nul')
         (out / ".5.png.999999.part").write_text("half")
-    for wrong, field in ((dict(flip=True), "flip"), (dict(sure=.5), "drawing"), (dict(joints=[True, True, False]), "joints")):
+    for wrong, field in ((dict(flip=True), "flip"), (dict(sure=.5), "drawing"),
+                         (dict(joints=[True, True, False]), "joints")):
         with pytest.raises(UserError, match=f"begun with other {field}.*--replace"):
             see(folder, BOXES, out, resume=True, **kw, **wrong)
     assert see(folder, BOXES, out, resume=True, **kw) == want
@@ -355,7 +365,8 @@ def cams(tmp_path):
 
 
 def coco(tmp_path, boxes):
-    d = dict(images=[dict(id=50 + i, file_name=name) for i, name in enumerate(boxes)], annotations=[dict(id=i, image_id=50 + i, bbox=b) for i, b in enumerate(boxes.values())])
+    d = dict(images=[dict(id=50 + i, file_name=name) for i, name in enumerate(boxes)],
+             annotations=[dict(id=i, image_id=50 + i, bbox=b) for i, b in enumerate(boxes.values())])
     (tmp_path / "c.json").write_text(json.dumps(d))
     return tmp_path / "c.json"
 
@@ -364,9 +375,11 @@ def test_a_box_stays_in_its_folder(tmp_path):
     "whole names, whatever was given: folders, files, the folder above; ids go with them"
     one, two, other = cams(tmp_path)
     boxes = coco(tmp_path, {"cam2/0.png": BOXES[0], "y/cam1/0.png": BOXES[1], "x/cam1/1.png": [1, 2, 30, 40]})
-    for sources in ([one, two, other], [two, one, other], [*one.iterdir(), *two.iterdir(), *other.iterdir()], tmp_path, [tmp_path / "x", tmp_path / "y"]):
+    for sources in ([one, two, other], [two, one, other], [*one.iterdir(), *two.iterdir(), *other.iterdir()], tmp_path,
+                    [tmp_path / "x", tmp_path / "y"]):
         got = {(str(p.path.relative_to(tmp_path)), p.id): p.boxes for p in list_photos(sources, boxes, list)}
-        assert {k: v for k, v in got.items() if v} == {("x/cam2/0.png", 50): [BOXES[0]], ("y/cam1/0.png", 51): [BOXES[1]], ("x/cam1/1.png", 52): [[1, 2, 30, 40]]}
+        assert {k: v for k, v in got.items() if v} == {("x/cam2/0.png", 50): [BOXES[0]],
+            ("y/cam1/0.png", 51): [BOXES[1]], ("x/cam1/1.png", 52): [[1, 2, 30, 40]]}
         assert len({p.file for p in list_photos(sources)}) == 6 == len({i for _, i in got})
 
 
@@ -375,7 +388,8 @@ def test_a_box_of_the_folder_beside_is_not_taken(tmp_path):
     one, two, _ = cams(tmp_path)
     named = lambda *names: coco(tmp_path, dict.fromkeys(names, BOXES[0]))
     for given in (two, two / "0.png"):
-        with pytest.raises(UserError, match="none of its boxes is in a picture that was given"): list_photos(given, named("cam1/0.png"))
+        with pytest.raises(UserError, match="none of its boxes is in a picture that was given"):
+            list_photos(given, named("cam1/0.png"))
     photos = list_photos(tmp_path / "x", named("images/cam1/0.png"))
     assert [p.file for p in photos if len(p.boxes)] == ["cam1/0.png"]
 
@@ -384,12 +398,14 @@ def test_names_carry_as_many_folders_as_it_takes(tmp_path):
     one, two, other = cams(tmp_path)
     assert [p.file for p in list_photos(one)] == ["0.png", "1.png"]
     assert [p.file for p in list_photos([one, two])] == ["cam1/0.png", "cam1/1.png", "cam2/0.png", "cam2/1.png"]
-    assert [p.file for p in list_photos([one, other])] == ["x/cam1/0.png", "x/cam1/1.png", "y/cam1/0.png", "y/cam1/1.png"]
+    assert [p.file for p in list_photos([one, other])] == ["x/cam1/0.png", "x/cam1/1.png", "y/cam1/0.png",
+                                                           "y/cam1/1.png"]
     assert [p.file for p in list_photos([one / "0.png", two / "0.png"])] == ["cam1/0.png", "cam2/0.png"]
     assert [p.file for p in list_photos([one / "0.png", two / "1.png"])] == ["0.png", "1.png"]
     assert [p.file for p in list_photos([one, one / "0.png"])] == ["cam1/0.png", "cam1/1.png"], "the same picture once"
     out = see([one, other], out=tmp_path / "out", heat=False)
-    assert [r["file_name"] for r in out] == ["x/cam1/0.png", "x/cam1/1.png", "y/cam1/0.png", "y/cam1/1.png"] and len(list((tmp_path / "out").rglob("*.png"))) == 4
+    assert ([r["file_name"] for r in out] == ["x/cam1/0.png", "x/cam1/1.png", "y/cam1/0.png", "y/cam1/1.png"]
+            and len(list((tmp_path / "out").rglob("*.png"))) == 4)
 
 
 def test_a_box_that_could_mean_two_pictures_is_refused(tmp_path):
@@ -407,7 +423,8 @@ def test_what_is_not_looked_at_is_told(two, tmp_path):
     (two / "notes.txt").write_text("x")
     told = []
     list_photos(two, coco(tmp_path, {"a.png": BOXES[0], "nobody.png": BOXES[1]}), told.append)
-    assert len(told) == 2 and "1 videos or pictures of other kinds" in told[0] and "1 of its 2 pictures are not among those given" in told[1]
+    assert (len(told) == 2 and "1 videos or pictures of other kinds" in told[0] and "1 of its 2 pictures are not "
+            "among those given" in told[1])
 
 
 def test_what_is_there_is_not_written_over_unless_asked(two, tmp_path):
@@ -528,9 +545,11 @@ def test_uneven_times_leave_the_numbers_right(tmp_path, monkeypatch, package, su
     assert [n for n, *_ in reader.frames(path, 3, done={3})] == [0, 6, 9]
 
 
-@pytest.mark.parametrize("package, suffix", [(p, s) for p in PACKAGES for s in (".mp4", ".avi", ".mkv") if (p, s) != ("imageio.v3", ".mkv")])
+@pytest.mark.parametrize("package, suffix",
+    [(p, s) for p in PACKAGES for s in (".mp4", ".avi", ".mkv") if (p, s) != ("imageio.v3", ".mkv")])
 def test_a_video_cut_short_says_how_many_frames_were_announced_and_read(tmp_path, monkeypatch, package, suffix):
-    whole = write_video(tmp_path / f"whole{suffix}", [n / 25 for n in range(100)], options=dict(movflags="faststart") if suffix == ".mp4" else None)
+    whole = write_video(tmp_path / f"whole{suffix}", [n / 25 for n in range(100)], options=dict(movflags="faststart")
+                        if suffix == ".mp4" else None)
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     only(monkeypatch, package)
@@ -538,9 +557,11 @@ def test_a_video_cut_short_says_how_many_frames_were_announced_and_read(tmp_path
     assert len(list(reader.frames(whole, note=told.append))) == 100 and not told
     out = see([path, whole], out=tmp_path / "out", draw=False, heat=False, note=told.append)
     read = sum(r["file_name"] == path.name for r in out)
-    assert 20 < read < 80 and sum(r["file_name"] == whole.name for r in out) == 100, "what could be read is kept, and the next file is read"
+    assert 20 < read < 80 and sum(r["file_name"] == whole.name
+                                  for r in out) == 100, "what could be read is kept, and the next file is read"
     (failed,) = out.failed
-    announced = "60" if (package, suffix) == ("imageio.v3", ".avi") else "100"   # ffmpeg counts from the file's size there
+    # ffmpeg counts from the file's size there
+    announced = "60" if (package, suffix) == ("imageio.v3", ".avi") else "100"
     assert told == [failed["why"]] and f" {read}" in told[0] and f" {announced}" in told[0] and "cut" in failed["file"]
 
 
@@ -557,20 +578,27 @@ def test_a_frame_that_breaks_costs_the_rest_of_its_video_alone(tmp_path, monkeyp
         return self.left >= 0, np.asarray(scene([A]))[..., ::-1] if self.left >= 0 else None
     def init(self, path): self.left, self.path = 5, path
     for name, f in (("get", get), ("read", read), ("__init__", init)): setattr(made.VideoCapture, name, f)
-    monkeypatch.setattr(reader, "importlib", types.SimpleNamespace(import_module=lambda name: made if name == "cv2" else importlib.import_module(f"not.{name}")))
+    monkeypatch.setattr(reader, "importlib",
+        types.SimpleNamespace(import_module=lambda name: made if name == "cv2"
+                              else importlib.import_module(f"not.{name}")))
     for name in "abc": (tmp_path / f"{name}.mp4").write_bytes(b"x")
     told = []
-    out = see([tmp_path / f"{n}.mp4" for n in "abc"], BOXES[0], tmp_path / "out", draw=False, heat=False, note=told.append)
+    out = see([tmp_path / f"{n}.mp4" for n in "abc"], BOXES[0], tmp_path / "out", draw=False, heat=False,
+              note=told.append)
     n = 3 if error else 5
-    assert [(r["file_name"], r["frame"]) for r in out] == [("a.mp4", i) for i in range(5)] + [("b.mp4", i) for i in range(n)] + [("c.mp4", i) for i in range(5)]
+    assert ([(r["file_name"], r["frame"]) for r in out] == [("a.mp4", i) for i in range(5)]
+            + [("b.mp4", i) for i in range(n)] + [("c.mp4", i) for i in range(5)])
     assert len({r["image_id"] for r in out}) == len(out) and len(told) == 1
-    assert "after 3 of 9 announced frames ('no frame!')" in told[0] if error else "9 frames are announced and 5 could be read" in told[0]
+    assert ("after 3 of 9 announced frames ('no frame!')" in told[0] if error else "9 frames are announced and 5 "
+            "could be read" in told[0])
 
 
 def test_a_header_that_tells_only_a_length():
     from semipose.data.video import Header
-    assert Header(None, 4., 2.4, 60).short() == "4.00 s are announced, about 100 frames, and 2.40 s could be read, 60 frames"
-    assert Header(None, 4., 4., 100).short() is Header(None, 4., 3.99, 10).short() is Header(None, None, 4., 9).short() is Header(100, None, None, 100).short() is None
+    assert (Header(None, 4., 2.4, 60).short() == "4.00 s are announced, about 100 frames, and 2.40 s could be read, "
+            "60 frames")
+    assert Header(None, 4., 4., 100).short() is Header(None, 4., 3.99, 10).short() is Header(None, None, 4.,
+        9).short() is Header(100, None, None, 100).short() is None
     assert Header(100, 4., 4., 99).short() == "100 frames are announced and 99 could be read"
 
 
@@ -583,10 +611,12 @@ def test_a_resumed_video_equals_an_unbroken_one(tmp_path, monkeypatch):
         out = tmp_path / f"out{calls}"
         with pytest.raises(KeyboardInterrupt):
             predict_photos(Mortal(calls), CODEC, SIZE, TRIO, clips, out=out, **kw)
-        assert see(clips, out=out, resume=True, **kw) == want and (out / "predictions.json").read_bytes() == (tmp_path / "whole/predictions.json").read_bytes()
+        assert (see(clips, out=out, resume=True, **kw) == want
+                and (out / "predictions.json").read_bytes() == (tmp_path / "whole/predictions.json").read_bytes())
     with pytest.raises(KeyboardInterrupt):
         predict_photos(Mortal(2), CODEC, SIZE, TRIO, clips, out=tmp_path / "lost", batch=3, heat=False)
-    (tmp_path / "lost/a_000001.png").unlink()  # a frame whose picture is gone is looked at again, and keeps its number and id
+    # a frame whose picture is gone is looked at again, and keeps its number and id
+    (tmp_path / "lost/a_000001.png").unlink()
     assert see(clips, out=tmp_path / "lost", resume=True, batch=3, heat=False) == want
 
 
@@ -605,7 +635,8 @@ def test_a_folder_is_looked_through_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("content", [
-    {"images": [dict(id=1, file_name="in/a.png")], "annotations": [dict(image_id=1, bbox=b) for b in BOXES] + [dict(image_id=1, bbox=[0, 0, 9, 9], iscrowd=1)]},
+    {"images": [dict(id=1, file_name="in/a.png")], "annotations": [dict(image_id=1, bbox=b) for b in BOXES]
+     + [dict(image_id=1, bbox=[0, 0, 9, 9], iscrowd=1)]},
     [dict(file_name="in/a.png", bbox=b, score=0.9) for b in BOXES], {"in/a.png": BOXES}])
 def test_boxes_in_three_kinds_of_file(two, tmp_path, content):
     (tmp_path / "b.json").write_text(json.dumps(content))
@@ -631,11 +662,14 @@ def test_many_boxes_are_looked_up_quickly(tmp_path):
     import time
     from semipose.data.pictures import boxes_of
     n, box = 20_000, [1., 2., 3., 4.]
-    (tmp_path / "b.json").write_text(json.dumps({f"in/{i}.jpg": [box] for i in range(n)} | {"in/twice.jpg": [box], "on/twice.jpg": [box], "top.jpg": [box]}))
+    (tmp_path / "b.json").write_text(json.dumps({f"in/{i}.jpg": [box] for i in range(n)}
+                                                | {"in/twice.jpg": [box], "on/twice.jpg": [box], "top.jpg": [box]}))
     table, began = read_boxes(tmp_path / "b.json"), time.perf_counter()
-    assert all(boxes_of(f"{i}.jpg", (9, 9), table) == [box] for i in range(0, n, 10)) and not any(boxes_of(f"none{i}.jpg", (9, 9), table) for i in range(2000))
+    assert (all(boxes_of(f"{i}.jpg", (9, 9), table) == [box] for i in range(0, n, 10))
+            and not any(boxes_of(f"none{i}.jpg", (9, 9), table) for i in range(2000)))
     assert time.perf_counter() - began < 2, "it was over a minute"
-    assert boxes_of("twice.jpg", (9, 9), table) == [] and boxes_of("on/twice.jpg", (9, 9), table) == [box] == boxes_of("deep/top.jpg", (9, 9), table)
+    assert (boxes_of("twice.jpg", (9, 9), table) == []
+            and boxes_of("on/twice.jpg", (9, 9), table) == [box] == boxes_of("deep/top.jpg", (9, 9), table))
     assert boxes_of("a/0.jpg", (9, 9), dict(table)) == [box], "a plain dict will do"
 
 

@@ -11,8 +11,10 @@ from semipose.draw import CURVES, DARK, PALETTE
 from semipose.methods import row_of
 from semipose.protocols import HEADLINE
 from semipose.watch import each_of
-from semipose.report import (ap_figure, color, curve_figure, demo_figure, demo_report, finding, histogram_figure, peak_figure, people_picture, read_demo,
-                             read_run, result_rows, run_figure, run_report, spread, strip_figure, summary_rows, write_page)
+from semipose.report import (ap_figure, color, curve_figure, demo_figure, demo_report, finding, histogram_figure,
+                             peak_figure, people_picture, read_demo,
+                             read_run, result_rows, run_figure, run_report, spread, strip_figure, summary_rows,
+                             write_page)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,8 @@ class Page(HTMLParser):
         if tag == "td": self.cells.append("")
         self.images += tag == "img"
         self.fetched += [tag] if tag in ("script", "link", "iframe") else []
-        self.fetched += [v for k, v in attrs if k in ("src", "href", "xlink:href", "srcset", "poster") and v and not v.startswith(("data:", "#"))]
+        self.fetched += [v for k, v in attrs if k in ("src", "href", "xlink:href", "srcset", "poster") and v
+                         and not v.startswith(("data:", "#"))]
     def handle_endtag(self, tag):
         assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
         self.open.pop()
@@ -83,14 +86,17 @@ def test_heads_have_a_column_for_all_or_for_none(demo):
         d.update(pckh=61.5, best=dict(d["best"], chosen_on="validation, by PCKh@0.5"))
     assert [r["PCKh"] for r in summary_rows(summary)] == ["", *[61.5] * len(summary["methods"])]
     table = demo_table(summary).split("<p")[0]
-    assert len(set(row.count("<td") for row in table.split("<tr")[2:])) == 1 and table.count("61.5") == len(summary["methods"])
+    assert (len(set(row.count("<td") for row in table.split("<tr")[2:])) == 1
+            and table.count("61.5") == len(summary["methods"]))
     assert "and so a little too good" in footnote(summary) and "half of the head" in footnote(summary)
 
 
 def test_page_says_what_was_equal_and_where_it_comes_from(page):
     text = Page(page).text
-    for told in ("480 steps of 24 labelled + 24 unlabelled", "weight 2 of the unlabelled loss", "learning rate 0.003", "semipose demo --seed 0",
-                 "torch 2.15.0", "a small processor", "chosen on validation, and so a little too good", "BothWays", "JointCutout(5)"):
+    for told in ("480 steps of 24 labelled + 24 unlabelled", "weight 2 of the unlabelled loss", "learning rate 0.003",
+                 "semipose demo --seed 0",
+                 "torch 2.15.0", "a small processor", "chosen on validation, and so a little too good", "BothWays",
+                 "JointCutout(5)"):
         assert told in text, told
 
 
@@ -124,7 +130,8 @@ def test_a_page_reaches_the_disk_and_may_have_a_folder_of_its_own(tmp_path, monk
 def test_what_a_file_says_is_text_not_html(tmp_path):
     fake_demo(tmp_path, methods=ORDER[:1], pictures=False)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    (tmp_path / "summary.json").write_text(json.dumps(summary | dict(command="<script>alert(1)</script>", hardware="a & b")))
+    (tmp_path / "summary.json").write_text(
+        json.dumps(summary | dict(command="<script>alert(1)</script>", hardware="a & b")))
     page = Page(demo_report(tmp_path))
     assert page.fetched == [] and "<script>alert(1)</script>" in page.text and "a & b" in page.text
 
@@ -133,7 +140,8 @@ def test_run_page_tells_last_and_best(demo):
     folder, result = demo[0] / "posedual_jc", json.loads((demo[0] / "posedual_jc" / "result.json").read_text())
     page = Page(run_report(folder))
     assert page.fetched == [] and page.open == [] and page.images == 3
-    assert page.cells[:3] == ["last", "480", f"{result['last']['ap']:.1f}"] and page.cells[7] == "best, chosen on validation"
+    assert (page.cells[:3] == ["last", "480", f"{result['last']['ap']:.1f}"] and page.cells[7] == "best, chosen on "
+            "validation")
     assert result_rows(result)[1]["AP"] == max(row["ap"] for row in result["rows"])
 
 
@@ -150,15 +158,19 @@ def test_finding_follows_the_numbers(tmp_path):
     assert "collapsed in this run" in first and "from 0.60 to 0.07" in first and "AP 9.3, below the 24.1" in first
     assert "PoseCons (peak 0.60 to 0.55, AP 24.1 to 26.9) and PoseDual + JC" in second and second.endswith(" held.")
     assert "gave AP 25.7" in third and "PoseCons 1.2 above" in third
-    assert Page(demo_report(tmp_path / "a")).text.count("Plain consistency erases a pose network; easy-to-hard teaching keeps it") == 1
+    assert Page(demo_report(tmp_path / "a")).text.count("Plain consistency erases a pose network; easy-to-hard "
+                                                        "teaching keeps it") == 1
 
 
-@pytest.mark.parametrize("ap, peak, fate", [(3., .01, "collapsed"), (26., .19, "collapsed"), (11., .55, "collapsed"), (23., .35, "faded"), (20., .55, "faded"), (22., .45, "held")])
+@pytest.mark.parametrize("ap, peak, fate",
+    [(3., .01, "collapsed"), (26., .19, "collapsed"), (11., .55, "collapsed"), (23., .35, "faded"), (20., .55, "faded"),
+     (22., .45, "held")])
 def test_a_demo_tells_how_each_of_its_runs_ended(ap, peak, fate, tmp_path):
     "A falling AP is never called alive, whatever the peak; nor a lost peak, whatever the AP"
     fake_demo(tmp_path, pictures=False, ends=ENDS | dict(posecons=(ap, peak)))
     _, second, third = finding(read_demo(tmp_path))
-    assert f"PoseCons (peak 0.60 to {peak:.2f}, AP 24.1 to {ap:.1f}) {fate}" in second or fate == "held" and second.endswith("held.")
+    assert (f"PoseCons (peak 0.60 to {peak:.2f}, AP 24.1 to {ap:.1f}) {fate}" in second or fate == "held"
+            and second.endswith("held."))
     assert (f"PoseCons {abs(ap - 25.7):.1f} " + ("below" if ap < 25.7 else "above")) in third
     title = Page(demo_report(tmp_path)).text
     assert ("PoseDual + JC keeps it, PoseCons does not" in title) == (fate != "held")
@@ -168,7 +180,8 @@ def test_a_demo_tells_how_each_of_its_runs_ended(ap, peak, fate, tmp_path):
 
 def test_nothing_is_claimed_where_plain_consistency_held(tmp_path):
     fake_demo(tmp_path, pictures=False, ends=ENDS | dict(naive=(28., .5), posecons=(3., .01)))
-    assert "held in this run" in finding(read_demo(tmp_path))[0] and "not below the 24.1" in finding(read_demo(tmp_path))[0]
+    assert ("held in this run" in finding(read_demo(tmp_path))[0]
+            and "not below the 24.1" in finding(read_demo(tmp_path))[0])
     assert "erases" not in Page(demo_report(tmp_path)).text and "keeps it" not in Page(demo_report(tmp_path)).text
 
 
@@ -181,7 +194,8 @@ def test_a_demo_without_a_cure_that_held_says_so(tmp_path):
 
 def line_of(figure, colour):
     "The curves of a figure in one colour, axes by axes"
-    return [line.get_xydata() for ax in figure.axes for line in ax.lines if line.get_color() == colour and len(line.get_xydata()) > 2]
+    return [line.get_xydata() for ax in figure.axes for line in ax.lines if line.get_color() == colour
+            and len(line.get_xydata()) > 2]
 
 
 def test_curves_are_the_rows(demo):
@@ -203,13 +217,16 @@ def test_every_line_carries_its_name_inside_the_figure(demo):
         page = figure.bbox
         for ax in figure.axes:
             names = [t for t in ax.texts if t.get_fontweight() == "bold"]
-            boxes = [Text.get_window_extent(t, renderer) for t in names]   # of the words alone, without the leading line
+            # of the words alone, without the leading line
+            boxes = [Text.get_window_extent(t, renderer) for t in names]
             for t, box in zip(names, boxes):
-                assert box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1 and box.y0 >= page.y0 - 1, f"{t.get_text()!r} runs out of the figure"
+                assert box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1 and box.y0 >= page.y0 - 1, (f"{t.get_text()!r} "
+                    "runs out of the figure")
             for i, a in enumerate(boxes):
                 for b in boxes[:i]: assert a.y0 >= b.y1 - 4 or b.y0 >= a.y1 - 4, "two names overlap"
             for t, box in ((t, b) for t, b in zip(names, boxes) if t.arrow_patch is not None):
-                assert t.arrow_patch.get_window_extent(renderer).x1 <= box.x0 + 1, f"the leading line crosses {t.get_text()!r}"
+                assert t.arrow_patch.get_window_extent(renderer).x1 <= box.x0 + 1, ("the leading line crosses "
+                    f"{t.get_text()!r}")
 
 
 def test_the_start_stands_left_of_step_0(demo):
@@ -246,18 +263,21 @@ def test_a_histogram_carries_its_mean_and_says_what_was_cut(demo):
 
 def test_a_run_of_two_networks_shows_both_their_mean_and_their_ensemble(demo):
     ax, rows = run_figure(demo[0] / "posedual_jc").axes[0], read_run(demo[0] / "posedual_jc").rows
-    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [*np.transpose([each_of(row) for row in rows]), *([row[k] for row in rows] for k in ("ap", "ap_ensemble"))])
+    np.testing.assert_allclose([line.get_ydata() for line in ax.lines],
+        [*np.transpose([each_of(row) for row in rows]), *([row[k] for row in rows] for k in ("ap", "ap_ensemble"))])
 
 
 def test_colours_are_told_apart_by_everyone():
     "Under simulated lack of one kind of cone (Vienot, Brettel and Mollon 1999), the curves' colours keep their distance; all can be read on white"
     deficient = dict(normal=np.eye(3), protan=[[.11238, .88762, 0], [.11238, .88762, 0], [.00401, -.00401, 1]],
                      deutan=[[.29275, .70725, 0], [.29275, .70725, 0], [-.02234, .02234, 1]])
-    linear = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in (PALETTE[n] for n in (*CURVES, *(set(DARK) - set(CURVES))))]) ** 2.2
+    linear = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+                       for c in (PALETTE[n] for n in (*CURVES, *(set(DARK) - set(CURVES))))]) ** 2.2
     for kind, matrix in deficient.items():
         seen = (linear @ np.array(matrix).T).clip(0, 1)
         y = seen @ [.2126, .7152, .0722]
-        xyz = seen @ np.array([[.4124, .3576, .1805], [.2126, .7152, .0722], [.0193, .1192, .9505]]).T / [.9505, 1, 1.089]
+        xyz = seen @ np.array([[.4124, .3576, .1805], [.2126, .7152, .0722], [.0193, .1192, .9505]]).T / [.9505, 1,
+            1.089]
         f = np.cbrt(xyz.clip(1e-6))
         lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
         curves = lab[:len(CURVES)]
@@ -277,17 +297,20 @@ def test_people_fade_as_their_heatmaps_do():
     assert warmth[0] > warmth[1] > warmth[2] and warmth[2] == 0
     assert pictures[0].shape == (168, 2 * 126 + 4, 3)
     weak = dict(strip, heat=strip["heat"] // 2)
-    assert people_picture(weak, 0, n=2).astype(float).sum() != pictures[0].sum(), "one fixed scale, not each picture's own"
+    assert people_picture(weak, 0,
+                          n=2).astype(float).sum() != pictures[0].sum(), "one fixed scale, not each picture's own"
 
 
 def test_strip_shows_the_same_people_at_start_middle_and_end(demo):
     figure = strip_figure(demo[0], n=4)
     assert len(figure.axes) == 3 * 4
-    assert len(strip_figure(demo[0], n=4, methods=("naive",)).axes) == 3 and len(demo_figure(demo[0], methods=("naive",)).axes) == 2 + 3
+    assert (len(strip_figure(demo[0], n=4, methods=("naive",)).axes) == 3
+            and len(demo_figure(demo[0], methods=("naive",)).axes) == 2 + 3)
     with pytest.raises(UserError, match="no strip.npz of sspcm yet"): strip_figure(demo[0], methods=("sspcm",))
     titles = [ax.get_title(loc="left") for ax in figure.axes[:3]]
     rows = read_demo(demo[0]).runs[0].rows
-    assert titles == [f"{when}: peak {rows[i]['peak_unlabeled']:.2f}" for when, i in (("start", 0), ("middle", 4), ("end", 8))]
+    assert titles == [f"{when}: peak {rows[i]['peak_unlabeled']:.2f}"
+                      for when, i in (("start", 0), ("middle", 4), ("end", 8))]
 
 
 def test_labels_move_apart_and_no_further():
@@ -331,16 +354,19 @@ def test_pictures_of_an_earlier_run_are_not_shown(tmp_path):
     "A strip with another number of measurements than the rows belongs to what was in the folder before"
     fake_run(tmp_path, "naive", steps=480, every=60)
     result = json.loads((tmp_path / "result.json").read_text())
-    (tmp_path / "result.json").write_text(json.dumps(result | dict(rows=result["rows"][:3], histograms=result["histograms"][:3])))
+    (tmp_path / "result.json").write_text(
+        json.dumps(result | dict(rows=result["rows"][:3], histograms=result["histograms"][:3])))
     assert read_run(tmp_path).strip is None and Page(run_report(tmp_path)).images == 0
 
 
 def test_paper_is_white_and_keeps_parts_together(page):
     "Dark colours are for screens, and no section or row of a table is cut by the end of a page"
     css = re.search(r"<style>(.*?)</style>", page.read_text(), re.S)[1]
-    assert all("screen" in query for query in re.findall(r"@media([^{]*prefers-color-scheme:dark[^{]*)", css)) and "prefers-color-scheme:dark" in css
+    assert (all("screen" in query for query in re.findall(r"@media([^{]*prefers-color-scheme:dark[^{]*)", css))
+            and "prefers-color-scheme:dark" in css)
     paper = css[css.index("@media print"):]
-    assert re.search(r"section[^{]*\{[^}]*break-inside:avoid", paper) and re.search(r"\btr\b[^{]*\{[^}]*break-inside:avoid", paper)
+    assert (re.search(r"section[^{]*\{[^}]*break-inside:avoid", paper)
+            and re.search(r"\btr\b[^{]*\{[^}]*break-inside:avoid", paper))
     assert re.search(r"\.wide[^{]*\{[^}]*overflow:visible", paper), "nothing is left in a box that scrolls"
 
 

@@ -17,10 +17,12 @@ from semipose.run import places_of, prepare, train
 from semipose.skeletons import COCO17
 from semipose.teaching import Sampler
 from semipose.views import A30, A60, carry, plain, render
-from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer, ViewExplorer, album, answer, entropy, fall, heeded,
-                              lesson, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
+from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer,
+                              ViewExplorer, album, answer, entropy, fall, heeded,
+                              teacher_student, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
 
-P = protocol("demo", train_people=50, val_people=10, labels=30, width=8, batch=(8, 8), start_steps=30, start_every=30, steps=20, every=10, lam=4.)
+P = protocol("demo", train_people=50, val_people=10, labels=30, width=8, batch=(8, 8), start_steps=30, start_every=30,
+             steps=20, every=10, lam=4.)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,8 @@ def test_entropy_is_that_of_a_distribution():
     two = torch.zeros(8, 6)
     two[1, 1] = two[7, 5] = .3
     assert entropy(two).item() == pytest.approx(1, abs=1e-4)
-    assert entropy(torch.where(two > 0, two, -1.)).item() == pytest.approx(1, abs=1e-4)      # what is negative says nothing
+    # what is negative says nothing
+    assert entropy(torch.where(two > 0, two, -1.)).item() == pytest.approx(1, abs=1e-4)
     assert entropy(torch.zeros(8, 6)).item() == pytest.approx(math.log2(48), abs=1e-4)
 
 
@@ -65,7 +68,8 @@ def test_a_perfect_answer_is_right_and_a_missing_joint_asks_nothing():
     assert torch.allclose(a.xy, xy, atol=1) and a.error[0, :2].max() < 1 and a.loss[0, :2].max() < 1e-9
     assert torch.isnan(a.error[0, 2]) and torch.isnan(a.loss[0, 2]) and a.peak[0, 2] > .9
     b = answer(.5 * target, codec, size, xy, vis)
-    assert torch.allclose(b.peak, .5 * a.peak) and torch.allclose(b.loss[0, 0], .5 * (.5 * target[0, 0]).square().mean())
+    assert (torch.allclose(b.peak, .5 * a.peak)
+            and torch.allclose(b.loss[0, 0], .5 * (.5 * target[0, 0]).square().mean()))
 
 
 # ---- albums ----
@@ -74,7 +78,8 @@ def test_an_album_asks_the_networks_of_each_moment(runs):
     from semipose.predict import look
     from semipose.run import load_run
     a = album(runs / "posedual", people=6)
-    assert list(a.moments.values()) == sorted(a.moments.values()) and list(a.moments)[0] == "start" and a.moments["step 20"] == 20
+    assert (list(a.moments.values()) == sorted(a.moments.values()) and list(a.moments)[0] == "start"
+            and a.moments["step 20"] == 20)
     assert a.networks == ["network 1", "network 2", "ensemble", "teacher", "student"] and len(a) == 6
     for moment, folder in (("start", "start"), ("step 20", "posedual")):
         peers = load_run(runs / folder, device="cpu")[0]
@@ -82,11 +87,14 @@ def test_an_album_asks_the_networks_of_each_moment(runs):
             assert torch.allclose(a.answers[moment, f"network {i + 1}"].heat, heat, atol=1e-5)
     assert a.xy[a.vis > 0].min() > -20 and a.xy[a.vis > 0].max() < 90
     assert "ensemble" not in album(runs / "naive", people=3).networks
-    peers, p, sk, r = load_run(runs / "posedual", device="cpu")                        # the two roles, brought back to the plain crop
-    image, codec, start = people_crops(runs / "posedual", r, p.size, 6).batch(range(6))["image"], Gaussian(p.sigma, peers.stride), plain(6, p.size)
-    l = lesson(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"], Sampler(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
+    peers, p, sk, r = load_run(runs / "posedual", device="cpu")   # the two roles, brought back to the plain crop
+    image = people_crops(runs / "posedual", r, p.size, 6).batch(range(6))["image"]
+    codec, start = Gaussian(p.sigma, peers.stride), plain(6, p.size)
+    l = teacher_student(peers, METHODS["posedual"], image, codec, p.size, sk.flip_index, r["supervised"],
+               Sampler(6, p.size, generator=torch.Generator().manual_seed(0)), 20)
     for role, heat, view in (("teacher", l.teacher, l.easy), ("student", l.student, l.hard)):
-        assert torch.allclose(a.answers["step 20", role].heat, carry(heat, view, start, codec, sk.flip_index), atol=1e-5)
+        assert torch.allclose(a.answers["step 20", role].heat, carry(heat, view, start, codec, sk.flip_index),
+                              atol=1e-5)
     ema = album(runs / "mean_teacher", people=6)
     assert (ema.answers["step 20", "teacher"].heat - ema.answers["step 20", "student"].heat).abs().max() > 1e-3
 
@@ -100,7 +108,8 @@ def test_orders_put_the_worst_first(runs):
     loss = b.loss[a.order("loss", when, who, "all joints")].nanmean(1)
     assert (loss.diff() <= 1e-9).all() and len(set(a.order("loss", when, who, "all joints"))) == 10
     apart = a.apart(when)
-    assert torch.equal(apart[:, k], (a.answers[when, "network 1"].xy - a.answers[when, "network 2"].xy)[:, k].norm(dim=-1))
+    assert torch.equal(apart[:, k],
+                       (a.answers[when, "network 1"].xy - a.answers[when, "network 2"].xy)[:, k].norm(dim=-1))
     assert (apart[a.order("disagreement", when, who, "left hip"), k].diff() <= 0).all()
     hidden = replace(a, answers={(when, who): b._replace(loss=b.loss.index_fill(0, torch.tensor([3]), torch.nan))})
     assert hidden.order("loss", when, who, "all joints")[-1] == 3                           # nobody knows: last
@@ -113,9 +122,10 @@ def test_a_strip_scrubs_along_training(runs, tmp_path):
     assert list(s.moments.values()) == z["steps"].tolist() == [0, 10, 20] and len(s.joints) == 18
     assert torch.equal(s.answers["step 20", "network 1"].heat, torch.from_numpy(z["joints"][2]).float() / 255)
     (tmp_path / "recipe.json").write_text((runs / "naive/recipe.json").read_text())
-    np.savez_compressed(tmp_path / "strip.npz", **{k: z[k] for k in z if k != "joints"})                        # as older runs have it
+    np.savez_compressed(tmp_path / "strip.npz", **{k: z[k] for k in z if k != "joints"})   # as older runs have it
     one = strip_album(tmp_path)
-    assert one.joints == ["all joints"] and torch.equal(one.answers["step 10", "network 1"].heat[:, 0], torch.from_numpy(z["heat"][1]).float() / 255)
+    assert one.joints == ["all joints"] and torch.equal(one.answers["step 10", "network 1"].heat[:, 0],
+                                                        torch.from_numpy(z["heat"][1]).float() / 255)
     (tmp_path / "strip.npz").write_bytes(b"no")
     with pytest.raises(UserError, match="damaged"):
         strip_album(tmp_path)
@@ -131,7 +141,8 @@ def test_browser_draws_again_and_comes_back(runs):
         assert moved(b, **{name: value}) != was, name
         assert moved(b, **{name: old}) == was, name
     assert b.image.value == first
-    assert "left wrist" in b.words(joint="left wrist") and "left wrist" not in b.text.value      # a script changes no control
+    # a script changes no control
+    assert "left wrist" in b.words(joint="left wrist") and "left wrist" not in b.text.value
     assert moved(b, people="unlabelled people, along training") != first
     assert b.values["joint"] == "all joints" and b.values["moment"] == "step 20"
     assert b.controls["order"].options == ("as they come", "peak")
@@ -139,8 +150,10 @@ def test_browser_draws_again_and_comes_back(runs):
 
 
 def test_one_move_draws_once(runs):
-    for lab, name, value in ((HeatmapBrowser(runs / "posedual", people=4), "people", "unlabelled people, along training"),
-                             (ViewExplorer(runs / "start", people=2), "pair", "hard_hard"), (BoundaryLab(ratio=5, most=5), "ratio", 10)):
+    for lab, name, value in ((HeatmapBrowser(runs / "posedual", people=4), "people",
+                              "unlabelled people, along training"),
+                             (ViewExplorer(runs / "start", people=2), "pair", "hard_hard"),
+                             (BoundaryLab(ratio=5, most=5), "ratio", 10)):
         moved(lab, **({"k": 2} if "k" in lab.controls else {}))
         draw, seen = lab.draw, []
         lab.draw = lambda **kw: (seen.append(kw), draw(**kw))[1]     # noqa: B023  called before the loop goes on
@@ -148,8 +161,10 @@ def test_one_move_draws_once(runs):
         assert len(seen) == 1 and seen[0] == lab.values, name
 
 
-@pytest.mark.parametrize("asked, says", [(dict(person=99), "person=99 cannot be chosen: it is a whole number, 0 to 5"), (dict(joint="left toe"), "left toe"),
-                                         (dict(colour="red"), "no control 'colour'"), (dict(moment="step 7"), "start")])
+@pytest.mark.parametrize("asked, says",
+    [(dict(person=99), "person=99 cannot be chosen: it is a whole number, 0 to 5"),
+     (dict(joint="left toe"), "left toe"),
+     (dict(colour="red"), "no control 'colour'"), (dict(moment="step 7"), "start")])
 def test_a_wrong_value_is_told(runs, asked, says):
     with pytest.raises(UserError, match=says):
         HeatmapBrowser(runs / "posedual", people=6).figure(**asked)
@@ -166,7 +181,8 @@ def test_a_page_without_widgets_shows_the_picture(runs):
     one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(float) for png in (stored, live))
     assert one.shape[1:] == other.shape[1:] and np.abs(one[:len(other)] - other).mean() < 2
     words = one[len(other):]                                             # with the sentence below it
-    assert 15 < len(words) < 60 and words.min() < 100 and bundle["text/plain"] == b.sentence and b.sentence.startswith("Step ")
+    assert (15 < len(words) < 60 and words.min() < 100 and bundle["text/plain"] == b.sentence
+            and b.sentence.startswith("Step "))
 
 
 def test_comparer_shows_the_same_people(runs, tmp_path):
@@ -174,14 +190,18 @@ def test_comparer_shows_the_same_people(runs, tmp_path):
     assert len(c.figure().axes) == 4 and "naive: peak" in c.words()
     assert moved(c, moment=0) != moved(c, moment=1)
     assert moved(c, person=2) != moved(c, person=3)
-    ends = [a.answers[list(a.moments)[-1], "ensemble" if "ensemble" in a.networks else "network 1"].peak.mean(1) for a in c.albums.values()]
+    ends = [a.answers[list(a.moments)[-1], "ensemble" if "ensemble" in a.networks else "network 1"].peak.mean(1)
+            for a in c.albums.values()]
     gap = (torch.stack(ends).amax(0) - torch.stack(ends).amin(0)).numpy()
     assert f"Person {int(np.argmax(gap))}," in c.words(order="difference in peak", moment=1, person=0)
     import shutil
-    write_synth(tmp_path / "people", P.train_people, P.val_people, seed=2, difficulty=DIFFICULTIES["easy"], progress=False)
+    write_synth(tmp_path / "people", P.train_people, P.val_people, seed=2, difficulty=DIFFICULTIES["easy"],
+                progress=False)
     shutil.copytree(runs / "naive", tmp_path / "naive")
     recipe = json.loads((tmp_path / "naive/recipe.json").read_text())
-    (tmp_path / "naive/recipe.json").write_text(json.dumps({**recipe, "data": str(tmp_path / "people"), "places": places_of(tmp_path / "naive", data=tmp_path / "people")}))
+    (tmp_path / "naive/recipe.json").write_text(
+        json.dumps({**recipe, "data": str(tmp_path / "people"),
+                    "places": places_of(tmp_path / "naive", data=tmp_path / "people")}))
     (tmp_path / "naive/who.json").unlink()
     with pytest.raises(UserError, match="other people"):
         RunComparer([runs / "posedual", tmp_path / "naive"], people=5)
@@ -191,17 +211,21 @@ def test_comparer_shows_the_same_people(runs, tmp_path):
 
 # ---- pairs as sliders ----
 
-@pytest.mark.parametrize("name", ["posecons", "posecons_jc", "posedual_ra", "hard_easy", "hard_hard", "easy_easy", "pair_plain_a30", "pair_co_a30", "pair_a90", "pair_jc17"])
+@pytest.mark.parametrize("name",
+    ["posecons", "posecons_jc", "posedual_ra", "hard_easy", "hard_hard", "easy_easy", "pair_plain_a30", "pair_co_a30",
+     "pair_a90", "pair_jc17"])
 def test_a_row_of_the_table_survives_the_sliders(name):
     m, s = METHODS[name], settings_of(METHODS[name])
     shared = any(not v.base for v in (m.teacher_view, m.student_views[0]))
-    full = lambda group, view: (steps_of(s, "base") if not view.base or view.steps == A30.steps and shared else ()) + steps_of(s, group)
+    full = (lambda group, view: (steps_of(s, "base") if not view.base or view.steps == A30.steps and shared else ())
+            + steps_of(s, group))
     want = lambda view: view.steps if view.base else A30.steps + view.steps
     for group, view in (("teacher", m.teacher_view), ("student", m.student_views[0])):
         assert sorted(map(repr, full(group, view))) == sorted(map(repr, want(view)))
 
 
-@pytest.mark.parametrize("name", ["supervised", "data_distillation", "pair_plain_a60", "posedual_released", "pair_nothing"])
+@pytest.mark.parametrize("name",
+                         ["supervised", "data_distillation", "pair_plain_a60", "posedual_released", "pair_nothing"])
 def test_a_pair_of_another_shape_is_no_preset(name):
     assert settings_of(METHODS[name]) is None
 
@@ -209,26 +233,30 @@ def test_a_pair_of_another_shape_is_no_preset(name):
 def test_each_step_keeps_its_dice():
     s, joints = settings_of(METHODS["posecons_jc"]), (torch.full((4, 17, 2), 40.), torch.ones(17))
     student = lambda **kw: Dice({**s, **kw}, 4, (64, 48), 3)(replace(A60, name="student"), joints)
-    one, more, turned, other = student(), student(student_joints=9), student(student_rotate=90), Dice(s, 4, (64, 48), 4)(replace(A60, name="student"), joints)
+    one, more, turned = student(), student(student_joints=9), student(student_rotate=90)
+    other = Dice(s, 4, (64, 48), 4)(replace(A60, name="student"), joints)
     assert torch.equal(one.M, more.M) and more.holes[0].box.shape[1] == 9 and one.holes[0].box.shape[1] == 5
     assert torch.equal(one.holes[0].box, turned.holes[0].box) and not torch.equal(one.M, turned.M)
     assert not torch.equal(one.M, other.M)
     two = student(student_holes=4, student_pieces=4, student_joints=0).holes
-    assert len(two) == 2 and not torch.equal(two[0].box, two[1].box)                        # its own: not the same for all
+    assert len(two) == 2 and not torch.equal(two[0].box, two[1].box)   # its own: not the same for all
     assert torch.equal(student(box=38.).holes[0].box[..., 2:], 2 * one.holes[0].box[..., 2:])
 
 
-def test_a_lesson_carries_the_teacher_into_the_student():
+def test_a_target_carries_the_teacher_into_the_student():
     peers = build_peers("tiny", 17, 1, seed=0, net=dict(width=8))
     image = torch.randint(0, 256, (3, 3, 100, 74), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     image = torch.nn.functional.interpolate(image.float(), roomy((64, 48))).byte()
     s = settings_of(METHODS["posecons"])
     draws = lambda v, j=None: Dice(s, 3, (64, 48), 1)(replace(v, name="student" if v == A60 else "teacher"), j)
-    l = lesson(peers, METHODS["posecons"], image, Gaussian(1.5, peers.stride), (64, 48), COCO17.flip_index, np.ones(17), draws)
+    l = teacher_student(peers, METHODS["posecons"], image, Gaussian(1.5, peers.stride), (64, 48), COCO17.flip_index, np.ones(17),
+               draws)
     assert torch.equal(l.target, carry(l.teacher, l.easy, l.hard, Gaussian(1.5, peers.stride), COCO17.flip_index))
-    assert torch.equal(l.pictures[0], render(image, l.easy, (64, 48))) and torch.equal(l.pictures[1], render(image, l.hard, (64, 48)))
+    assert (torch.equal(l.pictures[0], render(image, l.easy, (64, 48)))
+            and torch.equal(l.pictures[1], render(image, l.hard, (64, 48))))
     peers.eval()
-    assert torch.allclose(l.student, peers.nets[0](l.pictures[1])) and torch.allclose(l.teacher, peers.nets[0](l.pictures[0]))
+    assert (torch.allclose(l.student, peers.nets[0](l.pictures[1]))
+            and torch.allclose(l.teacher, peers.nets[0](l.pictures[0])))
     assert not l.target.requires_grad
 
 
@@ -237,17 +265,21 @@ def elsewhere(monkeypatch):
     "'meta' in a GPU's stead: it too refuses to meet tensors of the CPU; what comes back from there is noise"
     to, dice = torch.Tensor.to, torch.Generator().manual_seed(0)
     back = lambda t: torch.rand(t.shape, generator=dice)
-    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **kw: back(t) if t.is_meta and str((*a, kw.get("device"))[0]) == "cpu" else to(t, *a, **kw))
+    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **kw: back(t) if t.is_meta
+                        and str((*a, kw.get("device"))[0]) == "cpu" else to(t, *a, **kw))
     monkeypatch.setattr(torch.Tensor, "cpu", lambda t: t.to("cpu"))
 
 
-@pytest.mark.parametrize("name", ["naive", "posecons_ra", "posedual_jc", "mean_teacher", "pseudopose", "data_distillation", "multiaugs_dual", "sspcm"])
-def test_a_lesson_is_asked_of_networks_elsewhere(elsewhere, name):
+@pytest.mark.parametrize("name",
+    ["naive", "posecons_ra", "posedual_jc", "mean_teacher", "pseudopose", "data_distillation", "multiaugs_dual",
+     "sspcm"])
+def test_predictions_of_networks_elsewhere(elsewhere, name):
     m, codec = METHODS[name], Gaussian(1.5, 2)
     peers = build_peers("tiny", 17, m.nets, net=dict(width=8)).to("meta")
     peers.copy(**m.copies)
     image = torch.zeros(3, 3, *roomy((64, 48)), dtype=torch.uint8)
-    l = lesson(peers, m, image, codec, (64, 48), COCO17.flip_index, np.ones(17), Sampler(3, (64, 48), generator=torch.Generator().manual_seed(0)), 2000)
+    l = teacher_student(peers, m, image, codec, (64, 48), COCO17.flip_index, np.ones(17),
+               Sampler(3, (64, 48), generator=torch.Generator().manual_seed(0)), 2000)
     assert {t.device.type for t in (*l.pictures, l.teacher, l.target, l.student, l.easy.M, l.hard.M)} == {"cpu"}
     assert torch.equal(l.target, carry(l.teacher, l.easy, l.hard, codec, COCO17.flip_index)) and l.student.mean() > .1
 
@@ -255,14 +287,16 @@ def test_a_lesson_is_asked_of_networks_elsewhere(elsewhere, name):
 def test_an_album_of_networks_elsewhere(runs, elsewhere):
     for name in ("naive", "posedual", "mean_teacher"):
         here, there = album(runs / name, people=4), album(runs / name, people=4, device="meta")
-        assert here.answers.keys() == there.answers.keys() and torch.equal(here.crops, there.crops) and torch.equal(here.xy, there.xy)
+        assert (here.answers.keys() == there.answers.keys() and torch.equal(here.crops, there.crops)
+                and torch.equal(here.xy, there.xy))
         assert {t.device.type for a in there.answers.values() for t in a} == {"cpu"}
 
 
 def test_explorer_measures_both_roles(runs):
     e = ViewExplorer(runs / "start", people=8, patience=9., pair="posecons_jc")
     assert len(e.crops["vis"]) == 8
-    assert len({moved(e, person=0, dice=5), moved(e, person=1), moved(e, dice=6), moved(e, student_joints=17), moved(e, teacher_rotate=90), moved(e, joint="nose")}) == 6
+    assert len({moved(e, person=0, dice=5), moved(e, person=1), moved(e, dice=6), moved(e, student_joints=17),
+                moved(e, teacher_rotate=90), moved(e, joint="nose")}) == 6
     same = {k: 0 for k in e.values if "_" in k}
     moved(e, **same)
     easy, hard = e.memo[1].accuracy
@@ -272,10 +306,11 @@ def test_explorer_measures_both_roles(runs):
     assert {k: v for k, v in e.values.items() if "_" in k} == pytest.approx(settings_of(METHODS["posecons"]))
     o = e.memo[1]
     home = plain(8, e.size).M
-    back, true = move(o.truth[1][0], compose(invert(o.lesson.hard.M), home)), move(e.crops["xy"], home)
-    as_they_are = (e.crops["vis"] > 0) & ~o.lesson.hard.flip[:, None]                        # mirrored people's joints have traded names
+    back, true = move(o.truth[1][0], compose(invert(o.pair.hard.M), home)), move(e.crops["xy"], home)
+    as_they_are = (e.crops["vis"] > 0) & ~o.pair.hard.flip[:, None]   # mirrored people's joints have traded names
     assert torch.allclose(back[as_they_are], true[as_they_are], atol=1e-2)
-    assert len(ViewExplorer(runs / "start", people=8, patience=1e-9).crops["vis"]) == 1      # a slow network is asked about fewer people
+    # a slow network is asked about fewer people
+    assert len(ViewExplorer(runs / "start", people=8, patience=1e-9).crops["vis"]) == 1
     with pytest.raises(UserError, match="does not fit"):
         ViewExplorer(runs / "start", people=2, pair="data_distillation")
 
@@ -283,7 +318,8 @@ def test_explorer_measures_both_roles(runs):
 # ---- the warning ----
 
 def made(peaks, front, aps):
-    return [dict(step=10 * i, peak_unlabeled=p, foreground=f, ap=a, peak_labeled=p) for i, (p, f, a) in enumerate(zip(peaks, front, aps))]
+    return [dict(step=10 * i, peak_unlabeled=p, foreground=f, ap=a, peak_labeled=p)
+            for i, (p, f, a) in enumerate(zip(peaks, front, aps))]
 
 
 def test_the_warning_needs_low_peaks_and_less_foreground():
@@ -297,13 +333,19 @@ def test_the_warning_needs_low_peaks_and_less_foreground():
 
 
 def test_a_fall_does_not_come_back_and_lead_counts_evaluations():
-    assert fall(made((1,) * 4, (1,) * 4, (40, 35, 41, 40))) is None and fall(made((1,) * 4, (1,) * 4, (40, 37, 35, 30))) == 2
-    curves = dict(early=made((.5, .3, .2, .1), (.04, .03, .02, .01), (40, 40, 40, 9)), late=made((.5, .5, .5, .1), (.04, .04, .04, .01), (40, 40, 9, 9)),
+    assert (fall(made((1,) * 4, (1,) * 4, (40, 35, 41, 40))) is None
+            and fall(made((1,) * 4, (1,) * 4, (40, 37, 35, 30))) == 2)
+    curves = dict(early=made((.5, .3, .2, .1), (.04, .03, .02, .01), (40, 40, 40, 9)),
+                  late=made((.5, .5, .5, .1), (.04, .04, .04, .01), (40, 40, 9, 9)),
                   same=made((.5, .5, .1), (.04, .04, .01), (40, 40, 9)),
-                  blind=made((.5,) * 3, (.04,) * 3, (40, 9, 9)), alarm=made((.5, .3, .3), (.04, .03, .03), (40, 40, 41)), fine=made((.5,) * 3, (.04,) * 3, (40, 41, 42)))
+                  blind=made((.5,) * 3, (.04,) * 3, (40, 9, 9)),
+                  alarm=made((.5, .3, .3), (.04, .03, .03), (40, 40, 41)),
+                  fine=made((.5,) * 3, (.04,) * 3, (40, 41, 42)))
     got = {r["name"]: (r["kind"], r["lead"]) for r in heeded(curves)}
-    assert got == dict(early=("ahead", 2), late=("late", -1), same=("with the fall", 0), blind=("missed", None), alarm=("false alarm", None), fine=("quiet", None))
-    assert [r["kind"] for r in heeded(curves, share=.1)] == ["missed", "missed", "missed", "missed", "quiet", "quiet"]   # the rule can be another
+    assert got == dict(early=("ahead", 2), late=("late", -1), same=("with the fall", 0), blind=("missed", None),
+                       alarm=("false alarm", None), fine=("quiet", None))
+    # the rule can be another
+    assert [r["kind"] for r in heeded(curves, share=.1)] == ["missed", "missed", "missed", "missed", "quiet", "quiet"]
 
 
 def test_monitor_follows_rows_and_says_where_it_stands(runs):
@@ -313,8 +355,10 @@ def test_monitor_follows_rows_and_says_where_it_stands(runs):
     pictures = [m.image.value] + [(m.show(rows[:n]), m.image.value)[1] for n in (2, 3, 4)]
     assert len(set(pictures)) == 4 and "Warning at step 20" in m.text.value and m.values["until"] == 3
     assert moved(m, until=1) == pictures[1] and "No warning" in m.text.value
-    back = made((.5, .3, .5), (.04, .03, .04), (40, 40, 41)) + [dict(step=30, ap=41.)]    # also a row that measured no peaks
-    assert "Warned at step 10; by now" in monitor_words(back[:3]) and "Warned at step 10" in monitor_words(back) and warning(back) == 1
+    # also a row that measured no peaks
+    back = made((.5, .3, .5), (.04, .03, .04), (40, 40, 41)) + [dict(step=30, ap=41.)]
+    assert ("Warned at step 10; by now" in monitor_words(back[:3]) and "Warned at step 10" in monitor_words(back)
+            and warning(back) == 1)
     with pytest.raises(UserError, match="give a run folder"):
         CollapseMonitor(None)
     assert monitor_words([]) == "Nothing has been measured yet." and len(CollapseMonitor().figure().axes) == 4
@@ -340,7 +384,8 @@ def test_the_callback_draws_while_it_trains(runs, tmp_path):
     peers = build_peers("tiny", 17, 1, net=dict(width=8))
     spy = Spy(tmp_path / "live.png", method="naive")
     run(spy, Watch(Evaluate(data, P, codec_of(P, peers.stride))))     # whatever the order in which they are given
-    assert [n for n, _ in seen] == [1, 2, 3] and len({png for _, png in seen}) == 3 and list(tmp_path.iterdir()) == [tmp_path / "live.png"]
+    assert ([n for n, _ in seen] == [1, 2, 3] and len({png for _, png in seen}) == 3
+            and list(tmp_path.iterdir()) == [tmp_path / "live.png"])
     with pytest.raises(UserError, match="Watch"):
         run(Monitor())
 
@@ -359,10 +404,13 @@ def test_in_a_notebook_the_last_picture_is_what_stays(runs, tmp_path, monkeypatc
     class Handle:
         def update(self, lab): shown.append(("update", lab.image.value))
     monkeypatch.setattr(IPython, "get_ipython", lambda: type("Shell", (), dict(kernel=1))())
-    monkeypatch.setattr(IPython.display, "display", lambda lab, display_id: shown.append(("display", lab.image.value)) or Handle())
+    monkeypatch.setattr(IPython.display, "display", lambda lab, display_id: shown.append(("display", lab.image.value))
+                        or Handle())
     monitor = Monitor(method="naive")
-    train("naive", P, prepare(P, runs / "people", 1, progress=False), tmp_path / "run", 1, start=runs / "start", progress=False, cbs=[monitor])
-    assert [what for what, _ in shown] == ["display", "update"] and shown[1][1] == monitor.lab.image.value != shown[0][1]
+    train("naive", P, prepare(P, runs / "people", 1, progress=False), tmp_path / "run", 1, start=runs / "start",
+          progress=False, cbs=[monitor])
+    assert ([what for what, _ in shown] == ["display", "update"]
+            and shown[1][1] == monitor.lab.image.value != shown[0][1])
 
 
 # ---- the pixels ----
@@ -370,11 +418,13 @@ def test_in_a_notebook_the_last_picture_is_what_stays(runs, tmp_path, monkeypatc
 def test_pixels_tell_the_limit_of_the_closed_form():
     from semipose.collapse import limit, settled
     p = PixelLab(ratio=100)
-    assert "280" in p.words() and len({p.image.value, moved(p, ratio=300), moved(p, who="easy"), moved(p, high=.3), moved(p, low=.1), moved(p, lam=1.)}) == 6
+    assert ("280" in p.words()
+        and len({p.image.value, moved(p, ratio=300), moved(p, who="easy"), moved(p, high=.3), moved(p, low=.1),
+                 moved(p, lam=1.)}) == 6)
     kw = dict(high=.3, low=.1, lam=1.)
     assert p.values == dict(who="easy", ratio=300, **kw)
     assert f"{settled('easy', 300, **kw)[0]:.2f}" in p.text.value and f"{limit('easy', **kw):,.0f}" in p.text.value
-    for who in ("both", "easy", "hard"):                                                 # nothing that a slider can choose runs away
+    for who in ("both", "easy", "hard"):   # nothing that a slider can choose runs away
         for high, low in ((0, 0), (0, .25), (1, 0), (1, .25), (.5, .25)):
             for ratio in (1, 3, 1000):
                 p.words(who=who, ratio=ratio, high=float(high), low=float(low), lam=3.)
@@ -423,7 +473,7 @@ def test_boundary_goes_forward_and_back_exactly():
     moved(b, k=4)
     moved(b, who="hard")
     moved(b, k=1)
-    assert b.toy.fates()["height"] == one                                # back is the past, not the same steps under other settings
+    assert b.toy.fates()["height"] == one   # back is the past, not the same steps under other settings
     moved(b, ratio=100)
     assert b.values["k"] == 0 and b.toy.settings["ratio"] == 100
     assert b.box.children[0].children[0].value == 0                      # `play` stands where the slider stands
@@ -440,8 +490,10 @@ def test_asking_a_boundary_for_a_figure_leaves_it_where_it_is():
 
 
 @pytest.mark.parametrize("make, says", [
-    (lambda: PixelLab("nobody"), "who='nobody' cannot be chosen"), (lambda: PixelLab(ratio=0), "ratio=0 cannot be chosen"), (lambda: PixelLab(foo=3), "no control 'foo'"),
-    (lambda: PixelLab(high=3.), "0.0 to 1.0"), (lambda: BoundaryLab(foo=1), "no setting foo"), (lambda: BoundaryLab(lam=99.), "more than its slider"),
+    (lambda: PixelLab("nobody"), "who='nobody' cannot be chosen"),
+    (lambda: PixelLab(ratio=0), "ratio=0 cannot be chosen"), (lambda: PixelLab(foo=3), "no control 'foo'"),
+    (lambda: PixelLab(high=3.), "0.0 to 1.0"), (lambda: BoundaryLab(foo=1), "no setting foo"),
+    (lambda: BoundaryLab(lam=99.), "more than its slider"),
     (lambda: CollapseMonitor(made((.5,) * 3, (.04,) * 3, (40,) * 3)).figure(until=.5), "a whole number")])
 def test_a_wrong_beginning_is_told(make, says):
     with pytest.raises(UserError, match=says):
@@ -451,7 +503,8 @@ def test_a_wrong_beginning_is_told(make, says):
 def test_another_album_brings_its_own_choices(runs):
     b = HeatmapBrowser(runs / "naive", people=4)
     before, strip = b.values, "unlabelled people, along training"
-    assert b.figure(people=strip) and "network 1" in b.words(people=strip) and "step 10" in b.words(people=strip, moment="step 10")
+    assert (b.figure(people=strip) and "network 1" in b.words(people=strip)
+            and "step 10" in b.words(people=strip, moment="step 10"))
     assert b.values == before
     with pytest.raises(UserError, match="moment="):
         b.figure(people=strip, moment="start")
@@ -476,7 +529,8 @@ def test_what_is_missing_is_told_in_one_sentence(runs, tmp_path):
     lost = tmp_path / "lost"
     shutil.copytree(runs / "naive", lost)
     recipe = json.loads((lost / "recipe.json").read_text())
-    (lost / "recipe.json").write_text(json.dumps({**recipe, "data": "somewhere/else", "places": places_of(lost, data="somewhere/else")}))
+    (lost / "recipe.json").write_text(
+        json.dumps({**recipe, "data": "somewhere/else", "places": places_of(lost, data="somewhere/else")}))
     with pytest.raises(UserError, match="data=FOLDER"):
         album(lost)
     assert len(album(lost, people=3, data=runs / "people")) == 3
