@@ -4,7 +4,7 @@
 
 # %% ../nbs/47_ranks.ipynb #74806b86
 from __future__ import annotations
-import os
+import os, re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ from fastai.callback.core import Callback
 from .errors import UserError
 from .loop import Restore
 from .teaching import Sampler, Step, Teaching, Terms, last
-from .views import CutMix, Draw, JointOcclude, View, hide
+from .views import CutMix, Sample, JointOcclude, View, hide
 
 # %% auto #0
-__all__ = ['Ranks', 'find_ranks', 'process_group', 'share', 'gather', 'must_agree', 'rows_of', 'shard', 'RankSampler', 'Shared',
-           'RankedStep', 'check_method', 'RankStream', 'average_buffers', 'checksum', 'Ranked']
+__all__ = ['LOST', 'Ranks', 'find_ranks', 'process_group', 'share', 'gather', 'must_agree', 'rows_of', 'shard', 'RankSampler',
+           'Shared', 'RankedStep', 'check_method', 'RankStream', 'average_buffers', 'checksum', 'Ranked']
 
 # %% ../nbs/47_ranks.ipynb #8e38dd9a
 @dataclass(frozen=True)
@@ -63,7 +63,13 @@ def process_group(
     try:
         yield
         dist.barrier()      # nobody leaves while another still talks
+    except RuntimeError as e:
+        if not isinstance(e, dist.DistError) and not LOST.search(str(e)): raise
+        raise UserError(f'Rank {ranks.rank} ends: another rank has ended before it; look for the sentence that it left. '
+                        'Start again with --resume: a run goes on where it last measured.') from None
     finally: dist.destroy_process_group()
+
+LOST = re.compile('Connection (closed|reset)|Broken pipe|[Tt]imed out|NCCL|Socket')    # of gloo, of NCCL
 
 # %% ../nbs/47_ranks.ipynb #9dfc7d00
 def share(
@@ -106,22 +112,22 @@ def rows_of(
     return type(value)(*parts) if hasattr(value, '_fields') else tuple(parts)
 
 def shard(
-    draw:Draw,      # of the whole batch
+    draw:Sample,      # of the whole batch
     rows:slice,
-)->Draw:            # of these rows
+)->Sample:            # of these rows
     "Part of a view's parameters"
-    return Draw(draw.M[rows], draw.flip[rows], rows_of(draw.holes, rows), rows_of(draw.colors, rows), draw.released)
+    return Sample(draw.M[rows], draw.flip[rows], rows_of(draw.holes, rows), rows_of(draw.colors, rows), draw.released)
 
 # %% ../nbs/47_ranks.ipynb #a849b357
 class RankSampler:
     "Sample views for the whole batch, hand out this rank's"
     def __init__(self, whole:Sampler, rows:slice): self.whole, self.rows = whole, rows
-    def __call__(self, view:View, joints=None)->Draw:
+    def __call__(self, view:View, joints=None)->Sample:
         if not isinstance(joints, tuple): return shard(self.whole(view, joints), self.rows)
         later = joints[0].shape[1] if view.needs_joints else None    # where joints are is known of one's own people alone
         draw = shard(self.whole(view, later), self.rows)
         return hide(draw, *joints) if view.needs_joints else draw
-    def together(self, views:tuple, joints=None)->list[Draw]:
+    def together(self, views:tuple, joints=None)->list[Sample]:
         return [shard(d, self.rows) for d in self.whole.together(views, joints)]
 
 # %% ../nbs/47_ranks.ipynb #0ed3cdf2

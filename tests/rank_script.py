@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from semipose.errors import UserError
-from semipose.loop import fit, learner, save_tensors
+from semipose.loop import Training, fit, learner, save_tensors
 from semipose.methods import METHODS as TABLE
 from semipose.ranks import Ranked, RankStream, find_ranks, process_group
 from semipose.views import A60
@@ -28,16 +28,17 @@ def freeze_statistics(peers):
     return peers
 
 
-def train(name, ranks, frozen=True, first=FIRST, cbs=(), odd=False):
+def train(name, ranks, frozen=True, first=FIRST, cbs=(), odd=False, alone=False):
     "(weights, losses) after a few steps on this rank's people"
     m = METHODS[name]
     peers = build(m)
     if odd and ranks.rank: peers.nets[0].final.bias.data += 1
+    if alone and ranks.rank: raise UserError("people.json: this rank alone cannot read it; give it the file.")
     if frozen: freeze_statistics(peers)
     watch, people = Watch(lambda model: {}, first=False, select=""), People()
     stream = RankStream(people, ranks) if ranks.many else people
     more = [Ranked(ranks, every=2)] if ranks.many else []
-    learn = learner(peers, m, stream, CODEC, SIZE, COCO17, SUPERVISED, every=1, lr=1e-3, lam=2., seed=2, start=first, cbs=[watch, *more, *cbs])
+    learn = learner(peers, m, stream, CODEC, SIZE, COCO17, SUPERVISED, Training(1, 1e-3, 2., seed=2, start=first), [watch, *more, *cbs])
     fit(learn, first + STEPS, "constant")
     rows = [r for r in watch.rows if r["step"] > first]
     losses = {k: torch.tensor([r[k] for r in rows]) for k in rows[0] if k not in ("step", "seconds")}
@@ -50,7 +51,7 @@ def main():
     try:
         with process_group(ranks):
             for name in names.split(","):
-                weights, losses = train(name, ranks, "frozen" in words, odd="odd" in words)
+                weights, losses = train(name, ranks, "frozen" in words, odd="odd" in words, alone="alone" in words)
                 save_tensors(f"{out}/{name}-{ranks.rank}.safetensors", {f"w.{k}": v for k, v in weights.items()} | {f"l.{k}": v for k, v in losses.items()})
     except UserError as e: sys.exit(f"rank {ranks.rank}: {e}")
 

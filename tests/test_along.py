@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from semipose.along import LabelsTravel, MedianOfFive, Motion, Neighbour, PosePCA, Temporal, TURNED, fit_poses, outside, robust_mean, soft_joints
+from semipose.along import LabelsTravel, MedianOfFive, Neighbour, PosePCA, Temporal, TURNED, fit_poses, outside, robust_mean, soft_joints
 from semipose.codecs import UDP, Gaussian
 from semipose.data.core import Crops
 from semipose.data.moving import Filming, draw_frames, write_clips
@@ -24,10 +24,10 @@ from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.protocols import protocol
 from semipose.recipe import is_synthetic
-from semipose.run import compare, prepare, synthetic_people, train
+from semipose.run import prepare, synthetic_people, train
 from semipose.skeletons import COCO17
 from semipose.sweep import sweep
-from semipose.teaching import Along, Method, Nobody, Self, Step, Teaching, Term, one_batch
+from semipose.teaching import Along, Method, Nobody, Self, Step, Teaching, Term
 from semipose.views import PLAIN, plain, render
 
 SIZE, ROOM, CODEC, K, FLIPS = (64, 48), (96, 72), Gaussian(1.5, 2), 17, COCO17.flip_index

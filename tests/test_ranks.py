@@ -70,6 +70,13 @@ def test_ranks_that_differ_end_with_one_sentence(tmp_path):
         assert f"rank {r}: Ranks do not see the same: weights is " in error and "Traceback" not in error
 
 
+def test_a_rank_that_ends_alone_ends_all(tmp_path):
+    "One sentence each: why, and that it was another"
+    first, second = two(("supervised",), tmp_path, "alone", fail=True)
+    assert "rank 1: people.json: this rank alone cannot read it" in second and "Traceback" not in second
+    assert "rank 0: Rank 0 ends: another rank has ended before it" in first and "Traceback" not in first
+
+
 def test_views_are_those_of_the_whole_batch():
     "Also where joints are hidden at labels that only their own rank knows"
     from semipose.ranks import RankSampler
