@@ -69,7 +69,7 @@ def at_stride(
     M:Tensor,      # (B,3,3), crop px -> crop px
     stride:float,  # crop px per heatmap px
 )->Tensor:         # (B,3,3), heatmap px -> heatmap px
-    "The same motion seen on a grid `stride` times coarser: S M S^-1 with S = diag(1/s, 1/s, 1)"
+    "The same motion on a grid `stride` times coarser: S M S^-1 with S = diag(1/s, 1/s, 1)"
     out = M.clone()
     out[...,:2,2] = M[...,:2,2]/stride
     return out
@@ -83,7 +83,8 @@ def warp(
     mode:str='bilinear',              # or 'nearest', 'bicubic', 'spline' (see `spline_warp`)
 )->Tensor:                            # (B,C,H,W); float32 even under autocast (float64 stays float64)
     "Move a picture or a heatmap by a matrix: one resampling, differentiable in the image"
-    if not image.is_floating_point(): raise ValueError(f"warp: 'image' is {image.dtype}; make it float first (image.float()/255)")
+    if not image.is_floating_point():
+        raise ValueError(f"warp: 'image' is {image.dtype}; make it float first (image.float()/255)")
     with torch.autocast(device_type=image.device.type, enabled=False):
         image = image if image.dtype==torch.float64 else image.float()
         M = M.to(image)
@@ -125,7 +126,7 @@ def window(
 # %% ../nbs/01_geometry.ipynb #06ccdfa3
 def affine(
     size:tuple[int,int],  # (H,W) of the crop
-    angle=0.,             # (B,) degrees, positive turns counter-clockwise as seen
+    angle=0.,             # (B,) degrees, positive turns counter-clockwise on the screen
     scale=1.,             # (B,) factor, above 1 enlarges
     flip=False,           # (B,) bool, mirror first: x -> W-1-x
     shift=0.,             # (B,2) px to the right and down, last
@@ -159,7 +160,7 @@ def spline_matrix(
     n:int,          # samples along an axis
     double:bool,    # float64
 )->Tensor:          # (n,n)
-    "From samples to the coefficients of the cubic B-spline through them, mirrored about the first and the last (Unser 1999)"
+    "From samples to coefficients of the cubic B-spline through them, mirrored about the first and last (Unser 1999)"
     A, i = torch.eye(n, dtype=torch.float64)*4/6, torch.arange(n-1)
     A[i,i+1] = A[i+1,i] = 1/6
     if n > 1: A[0,1] = A[-1,-2] = 2/6
@@ -170,8 +171,8 @@ def spline_matrix(
 def spline_taps(
     p:Tensor,       # (...) places along an axis, px
     n:int,          # samples along it
-)->tuple[Tensor,Tensor]:    # (4,...) which coefficients, int32; (4,...) their weights: 0 outside, fading over one pixel as bilinear does
-    "The four coefficients that a place on a cubic B-spline is made of"
+)->tuple[Tensor,Tensor]:    # (4,...) which coefficients, int32; (4,...) their weights
+    "The four coefficients that a place on a cubic B-spline is made of; 0 outside, fading over a pixel as bilinear does"
     i = p.floor()
     t = p-i
     u, t2 = 1-t, t*t
@@ -180,6 +181,7 @@ def spline_taps(
     at = (i.clamp(-2, n).int()+torch.arange(-1, 3, device=p.device, dtype=torch.int32).view(4, *[1]*p.dim())).abs()
     return (n-1-(n-1-at).abs()).clamp(0, n-1), w
 
+# %% ../nbs/01_geometry.ipynb #3f9bacc6
 def spline_at(
     image:Tensor,           # (B,C,H,W) float32 or float64
     px:Tensor,              # (B,h,w) where to look, px across, in the image's dtype
@@ -189,7 +191,8 @@ def spline_at(
     B, C, H, W = image.shape
     dev, size = image.device, px.shape[-2:]
     (i, v), (j, w) = spline_taps(px, W), spline_taps(py, H)
-    j = j*(B*W) + W*torch.arange(B, device=dev, dtype=torch.int32).view(-1,1,1)             # coefficients lie (H,B,W,C): all channels move alike
+    # coefficients lie (H,B,W,C): all channels move alike
+    j = j*(B*W) + W*torch.arange(B, device=dev, dtype=torch.int32).view(-1,1,1)
     which, weight = (o.view(16,-1).t().contiguous() for o in (j.unsqueeze(1)+i, w.unsqueeze(1)*v))
     down, across = (spline_matrix(n, image.dtype==torch.float64).to(dev) for n in (H, W))
     coef = (image.reshape(-1,W) @ across.T).view(B,C,H,W).permute(2,0,3,1)

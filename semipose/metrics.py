@@ -17,18 +17,20 @@ def oks(
     vis:Tensor,      # (...,K) 0 = not annotated
     area:Tensor,     # (...,) area of the person, square image px
     sigmas,          # (K,) `Skeleton.sigmas`
-    box=None,        # (...,4) x, y, w, h of the person, image px: measures people without an annotated joint as pycocotools does
-)->Tensor:           # (...,) in [0,1]; 0 where no joint is annotated and no box is given (pycocotools ignores such people)
+    box=None,        # (...,4) x, y, w, h, image px: measures people without an annotated joint as pycocotools does
+)->Tensor:           # (...,) in [0,1]; 0 where no joint is annotated and no box is given
     "Object keypoint similarity, exactly pycocotools' formula"
     kind = dict(device=xy.device, dtype=xy.dtype)
-    true, area, known = torch.as_tensor(true, **kind), torch.as_tensor(area, **kind), torch.as_tensor(vis, device=xy.device)>0
+    true, area = torch.as_tensor(true, **kind), torch.as_tensor(area, **kind)
+    known = torch.as_tensor(vis, device=xy.device)>0
     var = (2*torch.as_tensor(sigmas, **kind))**2
     d2 = (xy-true).square().sum(-1)
     e = d2/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2  # pycocotools adds np.spacing(1)
     like = (-e).exp().nan_to_num(0.)                         # NaN is no place, and like nothing
     out = torch.where(known, like, 0.).sum(-1)/known.sum(-1).clamp(min=1)
     if box is None: return out
-    lo, side = torch.as_tensor(box, **kind).unsqueeze(-2).split(2, -1)  # how far from the box and as much room again on each side
+    # how far from the box and as much room again on each side
+    lo, side = torch.as_tensor(box, **kind).unsqueeze(-2).split(2, -1)
     away = ((lo-side-xy).clamp(min=0)+(xy-lo-2*side).clamp(min=0)).square().sum(-1)
     near = (-away/var/(area.unsqueeze(-1)+2.220446049250313e-16)/2).exp().nan_to_num(0.).mean(-1)
     return torch.where(known.any(-1), out, near)
@@ -77,9 +79,9 @@ def mean_pck(
 # %% ../nbs/04_metrics.ipynb #40d933dd
 def shares(
     hits:Tensor,              # (B,K) bool or a score in [0,1] per joint
-    weight:Tensor,            # (B,K) 0 where nothing is asked
+    weight:Tensor,            # (B,K) 0 where nothing counts
     groups:dict[str,Tensor],  # name -> bool mask that broadcasts to (B,K)
-)->dict[str,tuple[float,int]]:  # name -> (share in [0,1], joints asked); NaN where none is
+)->dict[str,tuple[float,int]]:  # name -> (share in [0,1], joints that count); NaN where none does
     "The weighted mean of every group"
     out = {}
     for name, mask in groups.items():
@@ -97,11 +99,12 @@ def by_joint(
 def by_visibility(
     vis:Tensor,          # (B,K) COCO's 0, 1, 2
 )->dict[str,Tensor]:     # (B,K) masks
-    "Seen joints and hidden ones"
+    "Visible joints and hidden ones"
     return dict(seen=vis==2, hidden=vis==1)
 
 def by_facing(
     facing:Tensor,       # (B,) 1 chest towards the camera, 0 sideways, -1 from behind: synthetic people know it
 )->dict[str,Tensor]:     # (B,1) masks
     "Thirds: towards us, sideways, from behind"
-    return {'from the front': (facing>1/3).unsqueeze(-1), 'sideways': (facing.abs()<=1/3).unsqueeze(-1), 'from behind': (facing<-1/3).unsqueeze(-1)}
+    return {'from the front': (facing>1/3).unsqueeze(-1), 'sideways': (facing.abs()<=1/3).unsqueeze(-1),
+            'from behind': (facing<-1/3).unsqueeze(-1)}

@@ -154,8 +154,8 @@ def text(path, content):
 
 
 def two_kinds(p):
-    (p / "two.json").write_text(json.dumps(GOOD | dict(categories=[LAMP, LAMP | dict(id=4, name="crane",
-                                                                                     keypoints=list("abcde"))])))
+    crane = LAMP | dict(id=4, name="crane", keypoints=list("abcde"))
+    (p / "two.json").write_text(json.dumps(GOOD | dict(categories=[LAMP, crane])))
     return p / "two.json"
 
 
@@ -249,9 +249,9 @@ CALLS = {
     "boxes of no image": (lambda p: boxes(p, dict(images=[], annotations=[dict(image_id=1, bbox=[1, 2, 3, 4])])),
                           "boxes.json", '"image_id"'),
     "boxes' images wrong": (lambda p: boxes(p, dict(images=[1], annotations=[])), "boxes.json", '"images"'),
-    "boxes on the picture as stored": (lambda p: boxes(p, GOOD | dict(images=[dict(o, width=30, height=40)
-                                                                              for o in GOOD["images"]])), "boxes.json",
-                                       '"height"', "upright"),
+    "boxes on the picture as stored": (
+        lambda p: boxes(p, GOOD | dict(images=[dict(o, width=30, height=40) for o in GOOD["images"]])),
+        "boxes.json", '"height"', "upright"),
     "--box of three": (lambda p: parse_box("1,2,3"), "--box 1,2,3", "x,y,width,height"),
     "--box of words": (lambda p: parse_box("left"), "--box left"),
     "--box flat": (lambda p: parse_box("1,2,3,0"), "--box", "no inside"),

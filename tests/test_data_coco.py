@@ -385,8 +385,8 @@ def test_cocos_unlabelled_pictures_are_found_by_their_own_list(tmp_path, folk):
     dt, info = detected(tmp_path, folk)
     d = json.loads(info.read_text())
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations/image_info_unlabeled2017.json").write_text(json.dumps(dict(images=d["images"],
-                                                                                        categories=[])))
+    named = json.dumps(dict(images=d["images"], categories=[]))
+    (tmp_path / "annotations/image_info_unlabeled2017.json").write_text(named)
     packed(tmp_path / "unlabeled2017.zip", tmp_path / "images/val", "unlabeled2017")
     people = read_any_unlabeled(tmp_path / "unlabeled2017.zip", LSP14, dt, min_score=.5)
     assert people.skeleton == LSP14 and people.ids.tolist() == [3, 1] and people.picture(0).size == (50, 40)
@@ -456,9 +456,8 @@ def test_outlines_change_nothing_and_cost_nothing(tmp_path, folk):
 
 def test_annotations_that_are_not_people_keep_no_outlines():
     a = slim(dict(segmentation=[1], coco_url="x", id=3, bbox=[1, 2, 3, 4.5], keypoints=[1, 2, True]))
-    # True is no number: told later
-    assert set(a) == {"id", "bbox", "keypoints"} and list(a["bbox"]) == [1, 2, 3,
-                                                                         4.5] and a["keypoints"] == [1, 2, True]
+    assert set(a) == {"id", "bbox", "keypoints"} and list(a["bbox"]) == [1, 2, 3, 4.5]
+    assert a["keypoints"] == [1, 2, True]  # True is no number: an error later
 
 
 def test_a_size_that_is_not_known_is_not_written(folk):

@@ -194,8 +194,8 @@ def test_people_remember_what_they_are(folder):
     assert len(one) == 2 and one[0].file == "3.png" and one[0].image_id == 103 and one[0].id == 5
     assert np.array_equal(one[1].xy, folder.xy[0]) and one.path(1).name == "0.png"
     bare = folder.unlabeled()
-    assert not bare.supervised.any() and len(bare.posed) == 0 and np.array_equal(bare.box,
-                                                                                 folder.box) and folder.supervised.any()
+    assert not bare.supervised.any() and len(bare.posed) == 0
+    assert np.array_equal(bare.box, folder.box) and folder.supervised.any()
     folder.vis[:, :5] = 0
     assert folder.supervised.tolist() == [False] * 5 + [True] * 12
 
@@ -401,8 +401,8 @@ def test_pictures_in_an_archive_are_the_pictures(folder):
     packed = in_zip(folder)
     assert packed.folder.parts[-2:] == ("p.zip", "p")
     a, b = Crops(folder, (32, 24)), Crops(packed, (32, 24))
-    assert same(a.batch(range(7)), b.batch(range(7))) and same(a.batch([3]),
-                                                               b.cache(progress=False, workers=3).batch([3]))
+    assert same(a.batch(range(7)), b.batch(range(7)))
+    assert same(a.batch([3]), b.cache(progress=False, workers=3).batch([3]))
     assert core.is_there(packed.path(0)) and not core.is_there(packed.folder / "none.png")
     assert core.read_bytes(packed.path(0)) == folder.path(0).read_bytes()
 

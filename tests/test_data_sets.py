@@ -242,9 +242,8 @@ def test_lsps_halves_and_the_extension(tmp_path):
     fails(lambda: read_lsp(more, split="val"), "all of the extended set is for training")
     train, val = (read_lsp_folder(tmp_path, s) for s in ("train", "val"))
     assert len(train) == 7 and len(val) == 3 and np.allclose(val.xy, xy[3:], atol=1e-5)
-    assert train.picture(0).getpixel((0, 0)) == (9, 9, 9) and sorted({p.file.split("/")[0]
-                                                                      for p in train}) == ["lsp_dataset",
-                                                                                           "lspet_dataset"]
+    assert train.picture(0).getpixel((0, 0)) == (9, 9, 9)
+    assert sorted({p.file.split("/")[0] for p in train}) == ["lsp_dataset", "lspet_dataset"]
     assert len(set(train.ids)) == 7
 
 

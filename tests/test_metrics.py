@@ -161,8 +161,8 @@ def test_oks_is_pycocotools_on_val2017():
         pairs, full = pairs + theirs.size, full + (len(dts) == 20)
         no_joints += (key[..., 2] == 0).all(1).sum() * len(dts)
         crowds += sum(g["iscrowd"] for g in gts)
-    assert worst < 1e-9 and pairs > 10_000 and no_joints > 3000 and crowds > 40 and full > 30, (worst, pairs, no_joints,
-                                                                                                crowds, full)
+    counts = worst, pairs, no_joints, crowds, full
+    assert worst < 1e-9 and pairs > 10_000 and no_joints > 3000 and crowds > 40 and full > 30, counts
 
 
 def test_shares_are_means_of_parts():

@@ -90,8 +90,8 @@ FIELDS = st.dictionaries(TEXT, TEXT | NUMBERS, max_size=4)
 @settings(max_examples=300, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(before=FIELDS, shape=SHAPES, after=FIELDS, indent=st.sampled_from([None, 1]))
 def test_outlines_are_skipped_wherever_they_stand(tmp_path_factory, before, shape, after, indent):
-    path, other = tmp_path_factory.getbasetemp() / "outlines.json", {k: v for k, v in (before | after).items()
-                                                                     if not k.endswith("segmentation")}
+    path = tmp_path_factory.getbasetemp() / "outlines.json"
+    other = {k: v for k, v in (before | after).items() if not k.endswith("segmentation")}
     a = {**{k: other[k] for k in before if k in other}, "segmentation": shape,
          **{k: other[k] for k in after if k in other and k not in before}}
     d = dict(annotations=[a, dict(segmentation=shape), [a]])
@@ -224,8 +224,8 @@ def test_a_table_is_looked_over(tmp_path):
                                                  people.area).astype(np.float32))) == dict(area=3)
     far = people.xy.copy()
     far[4] += 500
-    assert [(n.about, n.count) for n in look_over(replace(people, xy=far))] == [("joints", 1), ("joints", 5),
-                                                                                ("joints", 5)]
+    wrong = look_over(replace(people, xy=far))
+    assert [(n.about, n.count) for n in wrong] == [("joints", 1), ("joints", 5), ("joints", 5)]
     box = people.box.copy()
     box[6, 2:] = 900
     assert ("boxes", 1) in [(n.about, n.count) for n in look_over(replace(people, box=box))]
@@ -260,8 +260,8 @@ def test_half_turns_follow_the_file_and_else_what_tools_show(tmp_path, flag, oth
     (tmp_path / "labels.json").write_text(json.dumps(d))
     people = read_coco(tmp_path / "labels.json")
     plain, turned = (core.read_picture(people.path(0), up).tobytes() for up in (False, True))
-    assert people.upright == (others != "stored") and people.picture(0).tobytes() == (turned if people.upright
-                                                                                      else plain) and plain != turned
+    assert people.upright == (others != "stored") and plain != turned
+    assert people.picture(0).tobytes() == (turned if people.upright else plain)
     assert people.picture(4).size == (160, 120)
     assert "3 do not show it" in about(people, "camera")[0].text or others is None
     if others is None:  # as prediction on the same folder sees it
@@ -460,8 +460,8 @@ def test_the_first_person_is_found_though_ids_count_from_0(tmp_path):
     for i, a in enumerate(d["annotations"]):
         a["id"] = i
     people = read_coco(written(tmp_path, d), keep_all=True)
-    assert people.ids.tolist() == list(range(12)) and evaluate_results(people,
-                                                                       perfect(people))["AP"] == pytest.approx(1)
+    assert people.ids.tolist() == list(range(12))
+    assert evaluate_results(people, perfect(people))["AP"] == pytest.approx(1)
     out = to_coco(people)
     assert [a["id"] for a in out["annotations"]] == list(range(1, 13))  # what we write serves every evaluation
     again = read_coco(written(tmp_path / "again", out), keep_all=True)

@@ -180,8 +180,8 @@ def test_nobody_knows_the_pairs_so_nothing_is_mirrored():
     assert Skeleton.from_coco(dict(plain, keypoints=["a"])).mirror and "mirror" not in COCO17.to_coco()
     assert mirrored(fish, parse_flips("a:c")).in_mirror() == (2, 1, 0) and mirrored(fish, ()).in_mirror() == (0, 1, 2)
     assert not mirrored(COCO17, mirror=False).mirror
-    assert parse_flips(None) is None and parse_flips(" none ") == () and parse_flips("a:b, 3:4") == (("a",
-                                                                                                      "b"), ("3", "4"))
+    assert parse_flips(None) is None and parse_flips(" none ") == ()
+    assert parse_flips("a:b, 3:4") == (("a", "b"), ("3", "4"))
     for bad, said in (("a", "--flips a"), ("a:b:c", "write pairs"), (":b", "write pairs"), ("", "write pairs")):
         with pytest.raises(ValueError, match=said): parse_flips(bad)
     for bad, said in (("a:z", "'z'"), ("0:7", "0 to 2"), ("a:b,b:c", "twice")):
@@ -225,19 +225,18 @@ def test_a_published_set_is_known_by_its_names(name):
     other = Skeleton.from_coco(dict(name="person", keypoints=[sk.joints[k] for k in order]))
     assert dict(zip(other.joints, other.sigmas)) == dict(zip(sk.joints, sk.sigmas)), "by name, not by place"
     pairs = lambda s: {frozenset((s.joints[a], s.joints[b])) for a, b in s.flips}
-    assert pairs(other) == pairs(sk) and {frozenset((other.joints[a], other.joints[b]))
-                                          for a, b in other.limbs} == {frozenset((sk.joints[a], sk.joints[b]))
-                                                                       for a, b in sk.limbs}
+    limbs = lambda s: {frozenset((s.joints[a], s.joints[b])) for a, b in s.limbs}
+    assert pairs(other) == pairs(sk) and limbs(other) == limbs(sk)
     f = sk.flip_index
-    assert [f[k] for k in f] == list(range(len(sk))) and {frozenset(p) for p in sk.limbs} == {frozenset((f[a], f[b]))
-                                                                                              for a, b in sk.limbs}
+    assert [f[k] for k in f] == list(range(len(sk)))
+    assert {frozenset(p) for p in sk.limbs} == {frozenset((f[a], f[b])) for a, b in sk.limbs}
 
 
 def test_other_spellings_of_a_known_set():
     ap = ("L_Eye R_Eye Nose Neck Root~of~tail L_Shoulder L_Elbow L_F_Paw R_Shoulder R_Elbow R_F_Paw L_Hip L_Knee "
           "L_B_Paw R_Hip R_Knee R_B_Paw")
-    assert Skeleton.from_coco(dict(name="antelope", keypoints=[j.replace("~", " ")
-                                                               for j in ap.split()])).sigmas == KNOWN["ap10k17"].sigmas
+    antelope = dict(name="antelope", keypoints=[j.replace("~", " ") for j in ap.split()])
+    assert Skeleton.from_coco(antelope).sigmas == KNOWN["ap10k17"].sigmas
     halpe = ("Nose LEye REye LEar REar LShoulder RShoulder LElbow RElbow LWrist RWrist LHip RHip LKnee Rknee LAnkle "
              "RAnkle Head Neck Hip LBigToe RBigToe LSmallToe RSmallToe LHeel RHeel")
     got = Skeleton.from_coco(dict(name="person", keypoints=halpe.split()))

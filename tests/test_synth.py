@@ -272,14 +272,14 @@ def test_a_folder_reads_back_as_it_was_made(tmp_path, capsys, difficulty, people
     folder = write_synth(tmp_path/"people", train=5, val=3, seed=7, size=SMALL, difficulty=difficulty, people=people)
     first = dict(train=0, val=2**40)
     for split, n in (("train", 5), ("val", 3)):
-        coco, d = COCO(folder/f"person_keypoints_{split}.json"), make_people(torch.arange(n) + first[split], 7, SMALL,
-                                                                             difficulty, people)
+        coco = COCO(folder/f"person_keypoints_{split}.json")
+        d = make_people(torch.arange(n) + first[split], 7, SMALL, difficulty, people)
         assert len(coco.imgs) == n and len(coco.anns) == n*people and coco.cats[1]["keypoints"] == list(COCO17.joints)
         for i, image in enumerate(coco.loadImgs(sorted(coco.imgs))):
             pixels = np.asarray(Image.open(folder/"images"/split/image["file_name"]), dtype=float)
             assert pixels.shape == (image["height"], image["width"], 3)
-            assert np.abs(pixels - d.image[i].permute(1, 2, 0).numpy()).mean() < (6 if difficulty is EASY
-                                                                                  else 9), "as far as JPEG keeps noise"
+            lost = np.abs(pixels - d.image[i].permute(1, 2, 0).numpy()).mean()
+            assert lost < (6 if difficulty is EASY else 9), "as far as JPEG keeps noise"
             for p, note in enumerate(coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))):
                 k = np.array(note["keypoints"]).reshape(17, 3)
                 vis = d.vis[i, p].numpy()

@@ -18,8 +18,47 @@ from .mpii import picture_folder
 __all__ = ['VIS', 'read_aic', 'find_aic']
 
 # %% ../../nbs/14_data.aic.ipynb #64ee55fd
-VIS = np.array([0, 2, 1, 0], dtype=np.uint8)   # AI Challenger's v (1 seen, 2 hidden, 3 not annotated) -> COCO's
+VIS = np.array([0, 2, 1, 0], dtype=np.uint8)   # AI Challenger's v (1 visible, 2 hidden, 3 not annotated) -> COCO's
 
+def _named(path:Path, o:dict, field:str)->dict:
+    "What a picture says about its people, by their names"
+    v = o.get(field)
+    if not isinstance(v, dict):
+        raise UserError(f'{path}: "{field}" of picture {o["image_id"]} is {value_text(v)}; it should be an object like '
+                        f'{{"human1": [...]}}.')
+    return v
+
+def _numbers(path:Path, o:dict, name:str, v, n:int, what:str)->list:
+    "n finite numbers"
+    if isinstance(v, list) and len(v) == n and all(type(a) in (int, float) and abs(a) < 1e7 for a in v): return v
+    raise UserError(f'{path}: "{name}" of picture {o["image_id"]} is {value_text(v)}; '
+                    f'it should be {n} numbers, {what}.')
+
+# %% ../../nbs/14_data.aic.ipynb #cd335f5d
+def _columns(path:Path, images, names:list, image:np.ndarray, corners:np.ndarray, keys:np.ndarray,
+             keep_all:bool)->People:
+    "People from numbers; corners come in any order, and a box without an inside becomes the one around the joints"
+    odd = np.flatnonzero(~np.isin(keys[...,2], (1, 2, 3)).all(1))
+    if len(odd):
+        raise UserError(f'{path}: a joint in picture {names[image[odd[0]]]} (and in {len(odd)-1:,} more '
+                        'people) has a v that is not 1, 2 or 3; AI Challenger means visible, hidden, not annotated.')
+    f, n = np.float32, len(image)
+    vis = VIS[keys[...,2].astype(int)]
+    xy = np.where(vis[...,None] > 0, keys[...,:2], 0).astype(f)
+    low, high = np.minimum(corners[:,:2], corners[:,2:]), np.maximum(corners[:,:2], corners[:,2:])
+    box = np.concatenate([low, high - low], 1).astype(f)
+    box = np.where((box[:,2:] > 0).all(1, keepdims=True), box, joint_box(xy, vis))
+    files = [f'{name}.jpg' for name in names]
+    people = People(AIC14, path.parent, files, image.astype(np.int64), np.arange(1, len(files)+1), np.arange(1, n+1),
+                    box, xy, vis, box[:,2]*box[:,3], np.zeros(n, bool))
+    if not keep_all: people = people.subset((vis > 0).any(1))
+    if not len(people):
+        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; '
+                        'check v in "keypoint_annotations".')
+    people.folder = picture_folder(path, images, people)
+    return people
+
+# %% ../../nbs/14_data.aic.ipynb #9898d60d
 def read_aic(
     path:Path|str,                 # keypoint_train_annotations_*.json or keypoint_validation_annotations_*.json
     images:Path|str|None=None,     # folder or zip archive of the pictures; None: looked for beside the file
@@ -28,52 +67,27 @@ def read_aic(
     "AI Challenger's people"
     path, d = Path(path), read_json(path)
     if not isinstance(d, list) or not d or not all(isinstance(o, dict) for o in d):
-        raise UserError(f"{path} is not an AI Challenger file; it should be a list of pictures with image_id, human_annotations and keypoint_annotations.")
+        raise UserError(f"{path} is not an AI Challenger file; it should be a list of pictures with image_id, "
+                        "human_annotations and keypoint_annotations.")
     names, image, box, keys = [], [], [], []
     for i, o in enumerate(d):
         if not isinstance(o.get('image_id'), str) or not o['image_id'].strip('\0 /.'):
-            raise UserError(f'{path}: "image_id" of entry {i+1} is {value_text(o.get("image_id"))}; it should be the name of its picture, without .jpg.')
+            raise UserError(f'{path}: "image_id" of entry {i+1} is {value_text(o.get("image_id"))}; '
+                            'it should be the name of its picture, without .jpg.')
         people, joints = (_named(path, o, k) for k in ('human_annotations', 'keypoint_annotations'))
         lost = next((k for k in joints if k not in people), None)
-        if lost is not None: raise UserError(f'{path}: picture {o["image_id"]} has joints of "{lost}" and no box of that name in "human_annotations"; add the box.')
+        if lost is not None:
+            raise UserError(f'{path}: picture {o["image_id"]} has joints of "{lost}" and no box of that name in '
+                            '"human_annotations"; add the box.')
         names.append(o['image_id'])
         for k, b in people.items():
             image.append(i)
             box.append(_numbers(path, o, k, b, 4, 'the corners x1, y1, x2, y2 in px'))
-            keys.append(_numbers(path, o, k, joints[k], 42, 'x, y, v for each of 14 joints') if k in joints else [0, 0, 3]*14)
+            if k in joints: keys.append(_numbers(path, o, k, joints[k], 42, 'x, y, v for each of 14 joints'))
+            else: keys.append([0, 0, 3]*14)
     if not image: raise UserError(f'{path}: there is nobody in it; check "human_annotations".')
-    return _columns(path, images, names, np.array(image), np.array(box, np.float64), np.array(keys, np.float64).reshape(-1, 14, 3), keep_all)
-
-def _named(path:Path, o:dict, field:str)->dict:
-    "What a picture says about its people, by their names"
-    v = o.get(field)
-    if not isinstance(v, dict): raise UserError(f'{path}: "{field}" of picture {o["image_id"]} is {value_text(v)}; it should be an object like {{"human1": [...]}}.')
-    return v
-
-def _numbers(path:Path, o:dict, name:str, v, n:int, what:str)->list:
-    "n finite numbers"
-    if isinstance(v, list) and len(v) == n and all(type(a) in (int, float) and abs(a) < 1e7 for a in v): return v
-    raise UserError(f'{path}: "{name}" of picture {o["image_id"]} is {value_text(v)}; it should be {n} numbers, {what}.')
-
-# %% ../../nbs/14_data.aic.ipynb #cd335f5d
-def _columns(path:Path, images, names:list, image:np.ndarray, corners:np.ndarray, keys:np.ndarray, keep_all:bool)->People:
-    "People from numbers; corners may come in any order, and a box without an inside becomes the one around the joints"
-    odd = np.flatnonzero(~np.isin(keys[...,2], (1, 2, 3)).all(1))
-    if len(odd):
-        raise UserError(f'{path}: a joint in picture {names[image[odd[0]]]} (and in {len(odd)-1:,} more people) has a v that is not 1, 2 or 3; AI Challenger means seen, '
-                        'hidden, not annotated.')
-    f, n = np.float32, len(image)
-    vis = VIS[keys[...,2].astype(int)]
-    xy = np.where(vis[...,None] > 0, keys[...,:2], 0).astype(f)
-    low, high = np.minimum(corners[:,:2], corners[:,2:]), np.maximum(corners[:,:2], corners[:,2:])
-    box = np.concatenate([low, high - low], 1).astype(f)
-    box = np.where((box[:,2:] > 0).all(1, keepdims=True), box, joint_box(xy, vis))
-    files = [f'{name}.jpg' for name in names]
-    people = People(AIC14, path.parent, files, image.astype(np.int64), np.arange(1, len(files)+1), np.arange(1, n+1), box, xy, vis, box[:,2]*box[:,3], np.zeros(n, bool))
-    if not keep_all: people = people.subset((vis > 0).any(1))
-    if not len(people): raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; check v in "keypoint_annotations".')
-    people.folder = picture_folder(path, images, people)
-    return people
+    return _columns(path, images, names, np.array(image), np.array(box, np.float64),
+                    np.array(keys, np.float64).reshape(-1, 14, 3), keep_all)
 
 # %% ../../nbs/14_data.aic.ipynb #888ccf97
 def find_aic(
@@ -86,5 +100,8 @@ def find_aic(
     name = f'keypoint_{dict(val="validation").get(split, split)}_annotations*.json'
     found = sorted([*folder.glob(name), *folder.glob(f'*/{name}'), *folder.glob(f'*/*/{name}')])
     if len(found) == 1: return found[0]
-    if found: raise UserError(f'{folder} holds {len(found)} files {name}: {", ".join(str(p.relative_to(folder)) for p in found[:3])}; pass the folder of one of them.')
-    raise UserError(f'{folder}: no "{split}" people of AI Challenger found; it should hold {name}, with pictures in a folder beside it.')
+    if found:
+        raise UserError(f'{folder} holds {len(found)} files {name}: '
+                        f'{", ".join(str(p.relative_to(folder)) for p in found[:3])}; pass the folder of one of them.')
+    raise UserError(f'{folder}: no "{split}" people of AI Challenger found; it should hold {name}, with pictures in a '
+                    'folder beside it.')

@@ -17,6 +17,16 @@ from .mpii import read_mat
 __all__ = ['read_lsp', 'find_lsp', 'read_lsp_folder']
 
 # %% ../../nbs/16_data.lsp.ipynb #990f4117
+def _pictures(path:Path, images, n:int)->tuple[Path,list[str]]:
+    "The folder, and the names: im0001.jpg, im00001.jpg, or the high-resolution edition's im00001.png"
+    places = [Path(images)] if images is not None else [path.parent/'images', path.parent, path.parent/'images.zip']
+    for p in places:
+        for name in ('im{:04d}.jpg', 'im{:05d}.jpg', 'im{:05d}.png'):
+            found = [p] if is_there(p/name.format(1)) else find_inside(p, name.format(1)) if in_archive(p) else []
+            if found: return found[0], [name.format(i+1) for i in range(n)]
+    raise UserError(f'{places[0]}: the pictures of {path} are not there; it should hold im0001.jpg or im00001.jpg.')
+
+# %% ../../nbs/16_data.lsp.ipynb #aef46d83
 def read_lsp(
     path:Path|str,                 # joints.mat
     images:Path|str|None=None,     # folder or zip archive of the pictures; None: images/ beside the file
@@ -29,7 +39,8 @@ def read_lsp(
     if getattr(a, 'ndim', 0) == 2: a = a[...,None]  # one person: scipy leaves the last axis out
     shape = np.shape(a)
     if len(shape) != 3 or shape[:2] not in ((3, 14), (14, 3)):
-        raise UserError(f'{path}: "joints" is {value_text(shape)}; it should be 3 x 14 x people (Leeds Sports Pose) or 14 x 3 x people (extended).')
+        raise UserError(f'{path}: "joints" is {value_text(shape)}; it should be 3 x 14 x people (Leeds Sports Pose) or '
+                        '14 x 3 x people (extended).')
     extended = shape[0] == 14
     a = np.asarray(a, np.float64).transpose((2, 0, 1) if extended else (2, 1, 0))
     flag, n, f = a[...,2] > 0, len(a), np.float32
@@ -38,21 +49,17 @@ def read_lsp(
     xy = np.where(vis[...,None] > 0, a[...,:2], 0).astype(f)
     box = joint_box(xy, vis)
     folder, files = _pictures(path, images, n)
-    people = People(LSP14, folder, files, np.arange(n), np.arange(1, n+1), np.arange(1, n+1), box, xy, vis, FILL*box[:,2]*box[:,3], np.zeros(n, bool))
+    people = People(LSP14, folder, files, np.arange(n), np.arange(1, n+1), np.arange(1, n+1), box, xy, vis,
+                    FILL*box[:,2]*box[:,3], np.zeros(n, bool))
     if not keep_all: people = people.subset((vis > 0).any(1))
     if split is not None and not extended: people = people.subset((people.image < n//2) == (split == 'train'))
-    if split == 'val' and extended: raise UserError(f'{path}: all of the extended set is for training; validate on the second half of Leeds Sports Pose, or set some aside.')
-    if not len(people): raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; check the third number of "joints".')
+    if split == 'val' and extended:
+        raise UserError(f'{path}: all of the extended set is for training; validate on the second half of Leeds Sports '
+                        'Pose, or set some aside.')
+    if not len(people):
+        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to learn; '
+                        'check the third number of "joints".')
     return people
-
-def _pictures(path:Path, images, n:int)->tuple[Path,list[str]]:
-    "The folder, and the names: im0001.jpg, im00001.jpg, or the high-resolution edition's im00001.png"
-    places = [Path(images)] if images is not None else [path.parent/'images', path.parent, path.parent/'images.zip']
-    for p in places:
-        for name in ('im{:04d}.jpg', 'im{:05d}.jpg', 'im{:05d}.png'):
-            found = [p] if is_there(p/name.format(1)) else find_inside(p, name.format(1)) if in_archive(p) else []
-            if found: return found[0], [name.format(i+1) for i in range(n)]
-    raise UserError(f'{places[0]}: the pictures of {path} are not there; it should hold im0001.jpg or im00001.jpg.')
 
 # %% ../../nbs/16_data.lsp.ipynb #d4415d63
 def find_lsp(
@@ -69,7 +76,7 @@ def read_lsp_folder(
     folder:Path|str,      # as `find_lsp`
     split:str='train',    # 'train' or 'val'
     keep_all:bool=False,  # people without joints too
-)->People:                # UserError where 'val' is asked for and only the extended set is there
+)->People:                # UserError for 'val' where only the extended set is there
     "Leeds Sports Pose, with its extension where it is there"
     paths = find_lsp(folder)
     sets = []
