@@ -1,8 +1,10 @@
-"""Ways to read a video, compared: frames in order, the header's count, frames sought by number, rotation, speed, size of the install.
+"""Ways to read a video, compared: frames in order, the header's count, frames sought by number, rotation, speed,
+size of the install.
 
 python scripts/compare_video.py [--frames 60] [--out results/video/readers.json]
 
-Every frame shows its own number in bits, so what a library calls frame n can be checked. Clips are written by PyAV; a library that is not installed is
+Every frame shows its own number in bits, so what a library calls frame n can be checked. Clips are written by PyAV;
+a library that is not installed is
 left out, and one that cannot be loaded is listed with the reason.
 """
 from __future__ import annotations

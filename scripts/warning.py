@@ -1,8 +1,10 @@
 """How far ahead of a fall of AP the collapse monitor's warning speaks, and how often it speaks in vain.
 
-`python scripts/warning.py` reads what is kept: it shows the family of rules on the curves on which the rule was fixed (results/warning/seeds-0-2.json),
+`python scripts/warning.py` reads what is kept: it shows the family of rules on the curves on which the rule was
+fixed (results/warning/seeds-0-2.json),
 then what the rule is worth on all others: unseen seeds, the ledger, photographs.
-`python scripts/warning.py --train FOLDER --seeds 0-2` trains runs that are measured every 15 of 300 steps, since five measurements in a run leave no
+`python scripts/warning.py --train FOLDER --seeds 0-2` trains runs that are measured every 15 of 300 steps, since
+five measurements in a run leave no
 room for a lead, and keeps their curves in results/warning; a folder is gone on with.
 """
 from __future__ import annotations

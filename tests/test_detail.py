@@ -107,7 +107,8 @@ def on_boxes(folder):
 
 @pytest.mark.parametrize("of", [COCO17, UNION24], ids=["coco17", "union24"])
 def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch, recwarn):
-    "Somebody in each of four pictures, found twice, and a crowd; a network (of the union too) that never learned the nose"
+    """Somebody in each of four pictures, found twice, and a crowd; a network (of the union too) that never learned
+    the nose"""
     import semipose.detail as room
     one, _ = some(COCO17, 5)
     true = replace(one, files=[f"{i}.jpg" for i in range(5)], image=np.arange(5), image_ids=np.arange(5) + 1,
@@ -167,7 +168,8 @@ def text_of(said, words): return " ".join(str(w.message) for w in said if words 
 
 
 def test_a_submission_carries_the_number_that_a_person_has(tmp_path, monkeypatch):
-    "the file that is written gives pycocotools' reader the numbers that were printed; without a truth, the boxes' own number"
+    """the file that is written gives pycocotools' reader the numbers that were printed; without a truth, the boxes'
+    own number"""
     import semipose.detail as room
     from semipose.evaluate.coco import coco_eval_files
     true, _ = some(COCO17, 4)

@@ -1,4 +1,5 @@
-"""Laws of the diagnosis: every planted error is named, mending it gives back exactly what it cost, and the worst are the worst."""
+"""Laws of the diagnosis: every planted error is named, mending it gives back exactly what it cost, and the worst are
+the worst."""
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def test_every_planted_error_is_named():
 
 
 def test_the_order_of_kinds():
-    "Near its own place it is jitter whatever else is there; on the own partner it is an inversion even where a neighbour stands"
+    """Near its own place it is jitter whatever else is there; on the own partner it is an inversion even where a
+    neighbour stands"""
     p = people()
     other = next(j for j in range(1, 30) if p.image[j] == p.image[0])
     p.xy[0, 8] = p.xy[0, 7] + np.float32([at(0.7, 7), 0])

@@ -1,4 +1,5 @@
-"Why heights fade: the leak is the carry's, the recursion is its own solution, and labelled people feel others only where a forward is shared"
+"""Why heights fade: the leak is the carry's, the recursion is its own solution, and labelled people feel others only
+where a forward is shared"""
 import sys
 from dataclasses import replace
 from pathlib import Path
