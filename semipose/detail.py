@@ -114,20 +114,20 @@ def detail(
             for name, f in answers.found.items()}
 
 def as_rows(
-    tables_of:dict,              # of `detail`
+    table:dict,              # of `detail`
 )->dict[str,list[dict]]:    # title -> rows for a table in a terminal or on a page
     "The same for people to read, networks side by side"
-    of, first = lambda v: {k: float(x) for k, x in v.items()}, next(iter(tables_of.values()))
+    of, first = lambda v: {k: float(x) for k, x in v.items()}, next(iter(table.values()))
     names = [m for m in first if m != 'errors']
     out = {'Joints found, published columns, %':
-           [dict(network=n, measure=m, **of(t[m]['published'])) for n, t in tables_of.items() for m in names]}
+           [dict(network=n, measure=m, **of(t[m]['published'])) for n, t in table.items() for m in names]}
     for m in names:
         out[f'Joints found, {m}, %'] = [dict(joints=g, asked=v['joints'],
-            **{n: float(t[m]['groups'][g]['share']) for n, t in tables_of.items()})
+            **{n: float(t[m]['groups'][g]['share']) for n, t in table.items()})
                                         for g, v in first[m]['groups'].items()]
     for title, k in (('Kinds of error, % of joints', 'share'), ('AP if one kind were mended', 'AP')):
         out[title] = [dict(errors='none' if e == 'as it is' and k == 'share' else e,
-                           **{n: float(t['errors'][e][k]) for n, t in tables_of.items()}) for e in first['errors']]
+                           **{n: float(t['errors'][e][k]) for n, t in table.items()}) for e in first['errors']]
     return out
 
 # %% ../nbs/76_detail.ipynb #1e94b7c6
@@ -157,6 +157,15 @@ def note_joints(
                'run was not taught: they lie amid the others. `semipose eval` asks only joints that were taught.')
     tell_areas(true, where)
 
+def _written(name:str, results:list[dict], out, true:People|None, max_people:int|None)->dict:
+    "A network's results file, and its numbers where there is a truth"
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        write_json(Path(out)/f'{name.replace(" ", "")}.json', results)
+    if true is None: return dict(people=len(results))
+    ten = evaluate_results(true, results, max_people)
+    return dict(people=len(results), **{k: 100*v if v >= 0 else v for k, v in ten.items()},
+                joints=int(true.supervised.sum()))
 
 # %% ../nbs/76_detail.ipynb #879db3dd
 def submit(
@@ -195,11 +204,5 @@ def submit(
     for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
         results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints, aspect=p.size[1]/p.size[0],
                              category=written)
-        if out is not None:
-            Path(out).mkdir(parents=True, exist_ok=True)
-            write_json(Path(out)/f'{name.replace(" ", "")}.json', results)
-        numbers[name] = dict(people=len(results))
-        if true is None: continue
-        ten = evaluate_results(true, results, max_people)
-        numbers[name].update({k: 100*v if v >= 0 else v for k, v in ten.items()}, joints=int(true.supervised.sum()))
+        numbers[name] = _written(name, results, out, true, max_people)
     return numbers
