@@ -1,4 +1,5 @@
-"""An evaluation of val2017's size, stage by stage, beside pycocotools' share: generated people, no pictures, no network.
+"""An evaluation of val2017's size, stage by stage, beside pycocotools' share: generated people, no pictures, no
+network.
 
 python scripts/benchmark_eval.py [--images 5000] [--people 6352]
 """
@@ -29,8 +30,10 @@ def crowd(images, people, seed=0):
     crowds = np.arange(people) % 50 == 0
     vis[crowds] = 0
     xy = (corner[:, None] + pose.clip(0, 1) * size[:, None]) * (vis > 0)[..., None]
-    return People(COCO17, Path("."), [f"{i:012d}.jpg" for i in range(images)], image, np.arange(images) + 1, np.arange(people) + 1,
-                  np.concatenate([corner, size], 1).astype(np.float32), xy.astype(np.float32), vis, (.53 * size.prod(1)).astype(np.float32), crowds)
+    return People(COCO17, Path("."), [f"{i:012d}.jpg" for i in range(images)], image, np.arange(images) + 1,
+                  np.arange(people) + 1,
+                  np.concatenate([corner, size], 1).astype(np.float32), xy.astype(np.float32), vis,
+                  (.53 * size.prod(1)).astype(np.float32), crowds)
 
 
 def main():
@@ -56,7 +59,8 @@ def main():
     who, codec, size = truth.subset(truth.posed), build_codec(a.codec), (256, 192)
     with stage("boxes to crops"): M = crop_matrix(torch.from_numpy(who.box), size)
     there, vis, found = move(torch.from_numpy(who.xy), M), torch.from_numpy(who.vis.astype(np.int64)), []
-    off = torch.from_numpy(rng.normal(0, 4, there.shape).astype(np.float32)) * torch.from_numpy(rng.exponential(1, (len(who), 1, 1)).astype(np.float32))
+    off = torch.from_numpy(rng.normal(0, 4, there.shape).astype(np.float32)) * torch.from_numpy(rng.exponential(1,
+        (len(who), 1, 1)).astype(np.float32))
     for rows in torch.arange(len(who)).split(128):
         heat, _ = codec.encode(there[rows] + off[rows], vis[rows], (64, 48))
         heat = heat * torch.rand(len(rows), 17, 1, 1)
@@ -86,18 +90,22 @@ def main():
     # twenty detections a picture, as a detector gives them
     many = np.repeat(np.arange(len(who)), 15)
     shaken = xy[many] + rng.normal(0, 5, (len(many), 17, 2))
-    with stage("OKS-NMS, a detector's boxes"): kept = oks_nms(shaken, rng.uniform(0, 1, len(many)), crop_area(who.box)[many], who.image[many], COCO17.sigmas)
+    with stage("OKS-NMS, a detector's boxes"):
+        kept = oks_nms(shaken, rng.uniform(0, 1, len(many)), crop_area(who.box)[many], who.image[many], COCO17.sigmas)
 
     extra = ("AP of 1,000 resamples", "OKS-NMS, a detector's boxes", "submission as JSON", "matches")
     total = sum(s for k, s in seconds.items() if k not in extra)
     theirs = sum(s for k, s in seconds.items() if k.startswith("pycocotools"))
-    print(f"{a.images:,} images, {len(truth):,} people, {len(who):,} posed, {len(results):,} detections after NMS of {len(keep):,}; codec {a.codec}, one core\n")
+    print(f"{a.images:,} images, {len(truth):,} people, {len(who):,} posed, {len(results):,} detections after NMS of "
+          f"{len(keep):,}; codec {a.codec}, one core\n")
     for name, s in seconds.items():
         if name not in extra: print(f"{name:<28}{s:>8.2f} s {100 * s / total:>6.1f} %")
     print(f"{'all of it':<28}{total:>8.2f} s   of which pycocotools {100 * theirs / total:.0f} %\n")
     for name in extra: print(f"{name:<28}{seconds[name]:>8.2f} s   beside it")
-    print(f"\nAP {100 * _ten(ev)['AP']:.2f}, resamples {100 * ap.mean():.2f} +- {100 * ap.std():.2f}; submission {len(text) / 1e6:.1f} MB; "
-          f"matches {len(json.dumps(m.to_dict())) / 1e3:.0f} kB; of a detector's {len(many):,} poses NMS kept {kept.sum():,}")
+    print(f"\nAP {100 * _ten(ev)['AP']:.2f}, resamples {100 * ap.mean():.2f} +- {100 * ap.std():.2f}; submission "
+          f"{len(text) / 1e6:.1f} MB; "
+          f"matches {len(json.dumps(m.to_dict())) / 1e3:.0f} kB; of a detector's {len(many):,} poses NMS kept "
+          f"{kept.sum():,}")
 
 
 if __name__ == "__main__": main()

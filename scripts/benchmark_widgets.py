@@ -1,4 +1,5 @@
-"""How long a widget takes to answer a hand: CPU milliseconds from the new value to the new picture, median of ten. `python scripts/benchmark_widgets.py RUN [RUN ...]`"""
+"""How long a widget takes to answer a hand: CPU milliseconds from the new value to the new picture, median of ten.
+`python scripts/benchmark_widgets.py RUN [RUN ...]`"""
 from __future__ import annotations
 
 import itertools, sys, time

@@ -1,7 +1,9 @@
-"""Measure what the toys of `semipose.collapse` show on seeds that nobody tuned on; `nbs/60_collapse.ipynb` reads what this writes.
+"""Measure what the toys of `semipose.collapse` show on seeds that nobody tuned on; `nbs/60_collapse.ipynb` reads
+what this writes.
 
 `python scripts/collapse.py heatmap --seeds 20 21 22 --out results/collapse/heatmap.json`
-    train the demo's network on synthetic people, once with plain consistency and once with easy-to-hard, from one start; stop it every few steps and look.
+    train the demo's network on synthetic people, once with plain consistency and once with easy-to-hard, from one
+    start; stop it every few steps and look.
     Seeds that the file already has are kept.
 `python scripts/collapse.py plane --out results/collapse/plane.json`
     the boundary at every imbalance, and (first ten seeds) under every teacher.

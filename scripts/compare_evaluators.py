@@ -1,16 +1,20 @@
-"""What four evaluators of COCO keypoints and ours do with inputs that people bring: a small data set, one thing in it changed at a time.
+"""What four evaluators of COCO keypoints and ours do with inputs that people bring: a small data set, one thing in
+it changed at a time.
 
 python scripts/compare_evaluators.py > results/benchmarks/evaluators.txt
 
-Makes a virtual environment in a temporary folder, installs the pinned packages, and runs each evaluator in a process of its own, without semipose.
+Makes a virtual environment in a temporary folder, installs the pinned packages, and runs each evaluator in a process
+of its own, without semipose.
 """
 from __future__ import annotations
 import contextlib, io, json, math, os, random, subprocess, sys, tempfile, venv, warnings
 from pathlib import Path
 
-PINS = ("numpy==1.26.4", "cython==3.0.12", "setuptools==75.8.0", "pycocotools==2.0.11", "xtcocotools==1.14.3", "faster-coco-eval==1.8.0", "hotcoco==1.3.0")
+PINS = ("numpy==1.26.4", "cython==3.0.12", "setuptools==75.8.0", "pycocotools==2.0.11", "xtcocotools==1.14.3",
+        "faster-coco-eval==1.8.0", "hotcoco==1.3.0")
 NAMES = ("pycocotools", "xtcocotools", "faster-coco-eval", "hotcoco")
-JOINTS = ("nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
+JOINTS = ("nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
+          "right_wrist "
           "left_hip right_hip left_knee right_knee left_ankle right_ankle").split()
 NAN = float("nan")
 
@@ -18,7 +22,8 @@ NAN = float("nan")
 def people(pictures=6, each=3, noise=1., joints=JOINTS, together=False):
     "A truth and a detection of each of its people, some near and some far; deterministic"
     rng = random.Random(1)
-    truth = dict(images=[dict(id=i + 1, file_name=f"{i + 1}.jpg", width=9000, height=9000) for i in range(pictures)], annotations=[],
+    truth = dict(images=[dict(id=i + 1, file_name=f"{i + 1}.jpg", width=9000, height=9000) for i in range(pictures)],
+                 annotations=[],
                  categories=[dict(id=1, name="person", supercategory="person", keypoints=list(joints), skeleton=[])])
     found = []
     for n in range(pictures * each):
@@ -27,10 +32,12 @@ def people(pictures=6, each=3, noise=1., joints=JOINTS, together=False):
         xy = [(round(x + w * rng.random()), round(y + h * rng.random())) for _ in joints]
         far = noise * rng.choice((1, 2, 4, 6, 9, 14))
         triples = lambda points, v: [c for p in points for c in (*p, v)]
-        truth["annotations"].append(dict(id=n + 1, image_id=n // each + 1, category_id=1, iscrowd=0, bbox=[x, y, w, h], area=.6 * w * h, num_keypoints=len(joints),
+        truth["annotations"].append(dict(id=n + 1, image_id=n // each + 1, category_id=1, iscrowd=0, bbox=[x, y, w, h],
+                                         area=.6 * w * h, num_keypoints=len(joints),
                                          keypoints=triples(xy, 2)))
         at = [(a + far * rng.gauss(0, 1), b + far * rng.gauss(0, 1)) for a, b in xy]
-        found.append(dict(image_id=n // each + 1, category_id=1, keypoints=triples(at, 1.), score=round(rng.random(), 3)))
+        found.append(dict(image_id=n // each + 1, category_id=1, keypoints=triples(at, 1.),
+                          score=round(rng.random(), 3)))
     return truth, found
 
 
@@ -83,13 +90,18 @@ def cases():
     truth, found = people()
     wrong = [dict(shifted(r, 300), score=.5) for r in found]
     right = [dict(r, score=.5) for r in found]
-    out["equal scores, right ones first"] = truth, [r for pair in zip(right, wrong) for r in pair], "AP", "the file's order, as pycocotools"
-    out["equal scores, wrong ones first"] = truth, [r for pair in zip(wrong, right) for r in pair], "AP", "the file's order, as pycocotools"
+    out["equal scores, right ones first"] = (truth, [r for pair in zip(right, wrong) for r in pair], "AP",
+                                             "the file's order, as pycocotools")
+    out["equal scores, wrong ones first"] = (truth, [r for pair in zip(wrong, right) for r in pair], "AP",
+                                             "the file's order, as pycocotools")
     other = JOINTS[11:] + JOINTS[:11]   # hips first
     out["another order of joints"] = *people(joints=other), "AP", "sigmas by the joints' names"
-    for case, add, right in (("twelve joints, wrong ones too: APM", {}, "as pycocotools: a detection's size is its joints'"),
-                             ("the same, five more at (0, 0): APM", {0: [0.] * 15}, "as pycocotools; ours are put amid the others"),
-                             ("the same, results with a bbox: APM", {1: [0., 0., 400., 400.]}, "as pycocotools: its size is its box's")):
+    for case, add, right in (("twelve joints, wrong ones too: APM", {}, "as pycocotools: a detection's size is its "
+                              "joints'"),
+                             ("the same, five more at (0, 0): APM", {0: [0.] * 15},
+                              "as pycocotools; ours are put amid the others"),
+                             ("the same, results with a bbox: APM", {1: [0., 0., 400., 400.]},
+                              "as pycocotools: its size is its box's")):
         truth, found = people()
         found += [shifted(r, 300) for r in found]                   # unmatched: their size decides whether they count
         for a in truth["annotations"]: a.update(keypoints=[0] * 15 + a["keypoints"][15:], num_keypoints=12)
@@ -137,7 +149,8 @@ def twice(name, gt, results):
 def tried(f, *args):
     "A number, or the kind of error in words"
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(
+            io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             got = f(*args)
         return "nan" if isinstance(got, float) and math.isnan(got) else got
@@ -148,7 +161,8 @@ def tried(f, *args):
 def inside(name, folder):
     "In the other environment: every case -> number or error, as JSON"
     out = {}
-    for i, (case, (_, _, number, _)) in enumerate(cases().items()): out[case] = tried(theirs, name, str(folder / f"gt{i}.json"), str(folder / f"dt{i}.json"), number)
+    for i, (case, (_, _, number, _)) in enumerate(cases().items()):
+        out[case] = tried(theirs, name, str(folder / f"gt{i}.json"), str(folder / f"dt{i}.json"), number)
     found = cases()["the same, five more at (0, 0): APM"][1]
     out["one list evaluated twice: APM"] = tried(twice, name, str(folder / "twice.json"), found)
     print("RESULT " + json.dumps(out))
@@ -166,7 +180,8 @@ def ours(folder):
         out[case] = got, [str(w.message).replace(str(folder) + "/", "") for w in said]
     from semipose.data.coco import read_coco
     from semipose.evaluate.coco import evaluate_results
-    truth, results = read_coco(folder / "twice.json", keep_all=True), json.loads((folder / f"dt{i - 1}.json").read_text())
+    truth = read_coco(folder / "twice.json", keep_all=True)
+    results = json.loads((folder / f"dt{i - 1}.json").read_text())
     out["one list evaluated twice: APM"] = [evaluate_results(truth, results)["APM"] for _ in range(2)], []
     return out
 
@@ -179,13 +194,17 @@ def main():
             (folder / f"dt{i}.json").write_text(json.dumps(found))
         (folder / "twice.json").write_text(json.dumps(cases()["the same, five more at (0, 0): APM"][0]))
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        python = os.environ.get("EVALUATORS_PYTHON") or str(folder / "venv/bin/python")   # one that has the packages already
+        # one that has the packages already
+        python = os.environ.get("EVALUATORS_PYTHON") or str(folder / "venv/bin/python")
         if "EVALUATORS_PYTHON" not in os.environ:
             venv.create(folder / "venv", with_pip=True)
-            for some in (PINS[:4], PINS[4:]): subprocess.run([python, "-m", "pip", "install", "-q", "--no-build-isolation", *some], check=True, env=env)
+            for some in (PINS[:4], PINS[4:]):
+                subprocess.run([python, "-m", "pip", "install", "-q", "--no-build-isolation", *some], check=True,
+                               env=env)
         told = {}
         for name in NAMES:
-            run = subprocess.run([python, __file__, "--inside", name, place], capture_output=True, text=True, env=env, cwd=place)
+            run = subprocess.run([python, __file__, "--inside", name, place], capture_output=True, text=True, env=env,
+                                 cwd=place)
             line = next((l for l in run.stdout.splitlines() if l.startswith("RESULT ")), None)
             if line is None: sys.exit(f"{name} ended without an answer: {run.stderr[-300:]}")
             told[name] = json.loads(line[7:])
@@ -196,10 +215,12 @@ def table(told, mine):
     "Print everything: a line a case, errors and sentences below"
     versions = dict(p.split("==") for p in PINS)
     choice = {**{case: right for case, (*_, right) in cases().items()}, "one list evaluated twice: APM": "the same"}
-    number = lambda v: f"{v:.3f}" if isinstance(v, float) else "/".join(map(number, v)) if isinstance(v, list) else v.split(":")[0]
+    number = (lambda v: f"{v:.3f}" if isinstance(v, float) else "/".join(map(number, v)) if isinstance(v, list)
+              else v.split(":")[0])
     print("$ python scripts/compare_evaluators.py\n")
     print(", ".join(f"{n} {versions[n]}" for n in NAMES) + "\n")
-    print("AP (APM where it says so) of a small data set with one thing changed at a time; an error is named as it comes.")
+    print("AP (APM where it says so) of a small data set with one thing changed at a time; an error is named as it "
+          "comes.")
     print("refused: one sentence, below. *: the number comes with a note, below.\n")
     rows = [("input", *NAMES, "ours", "our choice")]
     for case, right in choice.items():

@@ -1,8 +1,10 @@
-"""Ways to read a video, compared: frames in order, the header's count, frames sought by number, rotation, speed, size of the install.
+"""Ways to read a video, compared: frames in order, the header's count, frames sought by number, rotation, speed,
+size of the install.
 
 python scripts/compare_video.py [--frames 60] [--out results/video/readers.json]
 
-Every frame shows its own number in bits, so what a library calls frame n can be checked. Clips are written by PyAV; a library that is not installed is
+Every frame shows its own number in bits, so what a library calls frame n can be checked. Clips are written by PyAV;
+a library that is not installed is
 left out, and one that cannot be loaded is listed with the reason.
 """
 from __future__ import annotations
@@ -56,7 +58,8 @@ def clips(folder, n):
     even = [i / 25 for i in range(n)]
     uneven = [i / 25 + .3 * (i > n // 3) + .013 * (i % 3) for i in range(n)]
     few = dict(g="12", bf="2")
-    made = dict(even=("even.mp4", even, few), uneven=("uneven.mkv", uneven, few), late=("late.mkv", [t + 2 for t in even], few), transport=("transport.ts", even, few))
+    made = dict(even=("even.mp4", even, few), uneven=("uneven.mkv", uneven, few),
+                late=("late.mkv", [t + 2 for t in even], few), transport=("transport.ts", even, few))
     out = {k: write(folder / f, t, options=o) for k, (f, t, o) in made.items()}
     out["rotated"] = write(folder / "rotated.mp4", even, options=few, rotated=True)
     whole = write(folder / "whole.mp4", even, "mpeg4")
@@ -73,7 +76,8 @@ class PyAV:
         import av
         with av.open(path) as f:
             f.streams.video[0].thread_type = "AUTO"
-            for frame in f.decode(video=0): yield np.rot90(frame.to_ndarray(format="rgb24"), (frame.rotation or 0) // 90)
+            for frame in f.decode(video=0):
+                yield np.rot90(frame.to_ndarray(format="rgb24"), (frame.rotation or 0) // 90)
     def count(self, path):
         import av
         with av.open(path) as f: return f.streams.video[0].frames
@@ -83,7 +87,8 @@ class PyAV:
             s = f.streams.video[0]
             t = n / s.average_rate
             f.seek(int(t / s.time_base), stream=s)
-            return next(np.rot90(g.to_ndarray(format="rgb24"), (g.rotation or 0) // 90) for g in f.decode(s) if g.time >= float(t) - 1e-3)
+            return next(np.rot90(g.to_ndarray(format="rgb24"), (g.rotation or 0) // 90) for g in f.decode(s)
+                        if g.time >= float(t) - 1e-3)
 
 
 class OpenCV:
@@ -187,8 +192,10 @@ def main():
                 table[name] = dict(missing=type(e).__name__, mb=installed_mb(reader.package))
                 continue
             row = look(reader, paths, a.frames, big)
-            table[name] = dict(version=importlib.metadata.version(reader.package), mb=installed_mb(reader.package), **row)
-    out = dict(frames=a.frames, speed="1280x720 H.264, in order, to RGB; best of three", machine=f"{platform.system()} {platform.machine()}", readers=table)
+            table[name] = dict(version=importlib.metadata.version(reader.package), mb=installed_mb(reader.package),
+                               **row)
+    out = dict(frames=a.frames, speed="1280x720 H.264, in order, to RGB; best of three",
+               machine=f"{platform.system()} {platform.machine()}", readers=table)
     for name, row in table.items():
         print(name, json.dumps(row))
     if a.out:

@@ -1,9 +1,11 @@
 """Measure easiness, and what it predicts, from finished runs; `nbs/61_easiness.ipynb` reads what this writes.
 
 `python scripts/easiness.py views runs/demo/seed10/start --data data/drawn/demo-10 --out results/easiness/drawn.json`
-    accuracy of a run's first network under every view and strength, the gaps, and the numbers of every pair in the table of methods.
+    accuracy of a run's first network under every view and strength, the gaps, and the numbers of every pair in the
+    table of methods.
 `python scripts/easiness.py gained runs/demo/seed10 --data data/drawn/demo-10 --out results/easiness/gained-10.json`
-    what each pair trained in a comparison's folder gained over its start and over supervised, with an interval over people.
+    what each pair trained in a comparison's folder gained over its start and over supervised, with an interval over
+    people.
 """
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ import torch
 
 from semipose.data.coco import read_train_val, write_json
 from semipose.data.core import Crops
-from semipose.easiness import accuracy, again, all_views, alone_ap, fresh_statistics, gaps, interval, measure, numbers, pairs, people_of
+from semipose.easiness import (accuracy, again, all_views, alone_ap, fresh_statistics, gaps, interval, measure,
+                               numbers, pairs, people_of)
 from semipose.errors import UserError
 from semipose.methods import A90, NOTHING, title
 from semipose.run import codec_of, hardware, load_run, read_recipe, read_result, revision, versions
@@ -61,7 +64,8 @@ def views(args):
 
 
 def gained(args):
-    "What each pair gained: the protocol's AP, and an interval from AP over people drawn again; also with batch statistics of A30 pictures"
+    """What each pair gained: the protocol's AP, and an interval from AP over people drawn again; also with batch
+    statistics of A30 pictures"""
     folder = Path(args.run)
     names = ["start", "supervised",
         *(n for n in pairs() if (folder / n / "result.json").exists() and read_result(folder / n)["state"] == "done")]

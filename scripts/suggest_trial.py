@@ -1,7 +1,9 @@
-"""Are labels that `semipose suggest` chooses worth more than as many random ones? Trained on synthetic people, seed by seed.
+"""Are labels that `semipose suggest` chooses worth more than as many random ones? Trained on synthetic people, seed
+by seed.
 
 `python scripts/suggest_trial.py --seeds 0-4 --out results/suggest/drawn.json`
-    for each seed: a start on a few random labels; its networks choose as many again; then trainings that differ in their labels alone:
+    for each seed: a start on a few random labels; its networks choose as many again; then trainings that differ in
+    their labels alone:
     `start` (the first few), `random` (as many again at random), `chosen` (as many again by `suggest`),
     `covered` (by `suggest` with how='cover'), `double` (random, twice as many in all as `random`).
     Seeds that the file already has are kept. The people of a seed are drawn anew, and no other seed has seen them.

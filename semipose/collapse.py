@@ -585,7 +585,7 @@ def film(
 
 def before_after(
     toy:dict,            # title -> Boundary after its steps, from one start
-    path=(2,4,6,10,20),     # steps whose boundary is drawn too
+    path=(2,4,6,10,20),     # steps whose boundary is shown too
 )->Picture:
     "(A) before, (B), (C) ... after: the paper's picture, with the density strip below"
     first = next(iter(toy.values()))

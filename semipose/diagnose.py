@@ -21,11 +21,13 @@ __all__ = ['KINDS', 'kinds', 'neighbours', 'mended', 'diagnose', 'worst', 'draw_
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
 
 def _alike(people:People, xy:np.ndarray, who:np.ndarray, whose:np.ndarray, mirror:bool)->np.ndarray:
-    "(n,K) similarity of each joint of prediction `who` to the same (or the mirrored) joint of person `whose`; 0 where not annotated"
+    "(n,K) likeness of each joint of prediction `who` to the same (or mirrored) joint of `whose`; 0 where not annotated"
     k = list(people.skeleton.flip_index) if mirror else slice(None)
-    t, sigmas = lambda a: torch.from_numpy(np.asarray(a, dtype=np.float64)), torch.tensor(people.skeleton.sigmas)[:,None]
+    t = lambda a: torch.from_numpy(np.asarray(a, dtype=np.float64))
+    sigmas = torch.tensor(people.skeleton.sigmas)[:,None]
     one = lambda a: t(a)[...,None,:]                                        # every joint as a person of one joint
-    return oks(one(xy[who]), one(people.xy[whose][:,k]), t(people.vis[whose][:,k])[...,None], t(people.area[whose])[:,None], sigmas).numpy()
+    return oks(one(xy[who]), one(people.xy[whose][:,k]), t(people.vis[whose][:,k])[...,None],
+               t(people.area[whose])[:,None], sigmas).numpy()
 
 def kinds(
     people:People,     # the truth
@@ -35,7 +37,9 @@ def kinds(
 )->np.ndarray:         # (N,K) int8, index into KINDS; -1 where not annotated. UserError if shapes differ
     "What kind of right or wrong each joint is"
     xy = np.asarray(xy.detach().cpu() if hasattr(xy, 'detach') else xy, dtype=np.float64)
-    if xy.shape != people.xy.shape: raise UserError(f'xy {xy.shape} does not fit {len(people):,} people with {people.vis.shape[1]} joints; predict each of them.')
+    if xy.shape != people.xy.shape:
+        raise UserError(f'xy {xy.shape} does not fit {len(people):,} people with {people.vis.shape[1]} joints; '
+                        'predict each of them.')
     rows = np.arange(len(people))
     own, other = _alike(people, xy, rows, rows, False), _alike(people, xy, rows, rows, True)
     other[:, np.array(people.skeleton.flip_index) == np.arange(xy.shape[1])] = 0   # a nose has no partner
@@ -65,39 +69,43 @@ def mended(
 )->np.ndarray:             # (N,K,2)
     "The prediction with these kinds of error put right"
     names = (names,) if isinstance(names, str) else tuple(names)
-    if set(names) - set(KINDS): raise UserError(f'{sorted(set(names) - set(KINDS))[0]!r} is no kind of error: choose from {", ".join(KINDS[1:])}.')
+    if set(names) - set(KINDS):
+        raise UserError(f'{sorted(set(names) - set(KINDS))[0]!r} is no kind of error: choose from '
+                        f'{", ".join(KINDS[1:])}.')
     kind = kinds(people, xy) if kind is None else kind
-    return np.where(np.isin(kind, [KINDS.index(n) for n in names])[...,None], people.xy, np.asarray(xy, dtype=np.float64))
+    return np.where(np.isin(kind, [KINDS.index(n) for n in names])[...,None], people.xy,
+                    np.asarray(xy, dtype=np.float64))
 
 def diagnose(
     people:People,         # the truth, read with keep_all=True
     xy,                    # (N,K,2) predicted joints, image px: of all these people, or of `people.posed`
     score,                 # (N,K)
     **evaluation,          # `rescore_threshold`, `nms` and `joints` of `coco_eval`
-)->dict[str,dict]:         # 'as it is' and each kind: share (of annotated joints of those predicted), AP without it, gain; all in percent
+)->dict[str,dict]:         # 'as it is' and each kind: share of annotated joints, AP without it, gain; percent
     "What kind of errors a prediction makes, and the AP that each kind costs"
     joints, rows = evaluation.pop('joints', None), people.posed
     if joints is not None: people = replace(people, vis=people.vis*np.asarray(joints, dtype=np.uint8))
     xy, score = (np.asarray(a.detach().cpu() if hasattr(a, 'detach') else a, dtype=np.float64) for a in (xy, score))
     if len(xy) == len(people): xy, score = xy[rows], score[rows]
-    asked = people.subset(rows)
-    kind = kinds(asked, xy)
+    posed = people.subset(rows)
+    kind = kinds(posed, xy)
     def ap(places):
         return 100*coco_eval(people, places, score, **evaluation)['AP']
     now = ap(xy)
     out = {'as it is': dict(share=100*float((kind == 0).sum()/max((kind >= 0).sum(), 1)), AP=now, gain=0.)}
     for i, name in enumerate(KINDS[1:], 1):
-        better = ap(mended(asked, xy, name, kind))
+        better = ap(mended(posed, xy, name, kind))
         out[name] = dict(share=100*float((kind == i).sum()/max((kind >= 0).sum(), 1)), AP=better, gain=better - now)
-    best = ap(mended(asked, xy, KINDS[1:], kind))
-    return {**out, 'all of them': dict(share=100*float((kind > 0).sum()/max((kind >= 0).sum(), 1)), AP=best, gain=best - now)}
+    best = ap(mended(posed, xy, KINDS[1:], kind))
+    return {**out, 'all of them': dict(share=100*float((kind > 0).sum()/max((kind >= 0).sum(), 1)), AP=best,
+                                       gain=best - now)}
 
 # %% ../nbs/53_diagnose.ipynb #4f0e61d5
 def worst(
     people:People,     # the truth
     xy,                # (N,K,2) predicted joints, image px
     n:int=8,           # how many
-)->tuple[np.ndarray,np.ndarray]:  # (n,) rows, the worst first, and their OKS; people without an annotated joint are never among them
+)->tuple[np.ndarray,np.ndarray]:  # (n,) rows, the worst first, and their OKS; only people with annotated joints
     "Whose pose is farthest from the truth"
     t = lambda a: torch.from_numpy(np.asarray(a, dtype=np.float64))
     like = oks(t(xy), t(people.xy), t(people.vis), t(people.area), people.skeleton.sigmas).numpy()
@@ -105,7 +113,7 @@ def worst(
     return rows, like[rows]
 
 def draw_errors(
-    ax,                    # matplotlib axes on which `draw_person` has drawn the predicted pose
+    ax,                    # matplotlib axes with the predicted pose of `draw_person`
     xy,                    # (K,2) predicted joints, px of the picture
     true,                  # (K,2) annotated joints, px of the picture
     kind,                  # (K,) of `kinds`

@@ -27,7 +27,7 @@ def leak(
 
 # %% ../nbs/70_fading.ipynb #b75684cf
 def effort(
-    steps:Sequence[int],        # at which it is asked
+    steps:Sequence[int],        # at which it is computed
     total:int,                  # steps in all
     schedule:str='onecycle',    # a name in loop.SCHEDULES
 )->np.ndarray:                  # sum of the learning rate up to each step, in steps at the largest rate

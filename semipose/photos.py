@@ -515,7 +515,7 @@ def predict_photos(
     size:tuple[int,int],        # (H,W) of the network's crop, px
     skeleton:Skeleton,          # what the joints are
     sources,                    # a picture, a video, a folder of pictures, or several of these
-    boxes=None,                 # a JSON file, or of every picture (4,) or (n,4) x, y, width, height; None: it is one person
+    boxes=None,                 # a JSON file, or (4,) or (n,4) x, y, width, height of each; None: it is one person
     out:Path|str|None=None,     # folder for predictions.json and the pictures; None: nothing is written
     flip:bool=False,            # average with the mirror image
     joints=None,                # (K,) bool, joints that labels supervised; None: all

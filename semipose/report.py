@@ -206,7 +206,7 @@ def ap_axes(
     name_lines(ax, ends)
 
 # %% ../nbs/72_report.ipynb #15345dc7
-# the peak that a collapse is seen by
+# the peak that shows a collapse
 def judged_by(runs:list[Run])->str: return peak_key([row for r in runs for row in r.rows])
 
 def peak_axes(
@@ -476,9 +476,8 @@ def finding(
         ap, start = naive.last['ap'], demo.dashed.get('ap', naive.rows[0]['ap'])
         peaks = f'from {naive.rows[0][k]:.2f} to {naive.last[k]:.2f}' + f' ({PEAKS[k]})'*(k != 'peak_unlabeled')
         out.append(f'{naive.title}, which lets the predictions on two views of an unlabelled person pull on each '
-                   'other, '
-                   f'{FATES[outcome(naive.rows)]} in this run: the mean peak of its heatmaps went {peaks}, and it '
-                   'ended '
+                   f'other, {FATES[outcome(naive.rows)]} in this run: the mean peak of its heatmaps went {peaks}, '
+                   'and it ended '
                    f'at AP {ap:.1f}, {"below" if ap < start else "not below"} the {start:.1f} it started from.')
     if runs := easy_to_hard(demo):
         fates = '; '.join(f'{runs_text(mine)} {FATES[fate]}' for fate, mine in by_fate(runs).items())
@@ -751,8 +750,7 @@ def equal(
             f'{p.get("labels") or "all"} labelled and {p.get("unlabeled", "all")} unlabelled people; '
             f'{p["steps"]:,} steps of {p["batch"][0]} labelled + {p["batch"][1]} unlabelled people, in the same order; '
             f'learning rate {p["lr"]:g} ({p["schedule"]}, {p["optimiser"]}); weight {p["lam"]:g} of the unlabelled '
-            'loss; '
-            f'{p["size"][0]}x{p["size"][1]} crops; network {p["net"]}.') if p else ''
+            f'loss; {p["size"][0]}x{p["size"][1]} crops; network {p["net"]}.') if p else ''
     def differs(name):
         row = lines[name]
         code = lambda key: f'<code>{escape(row[key])}</code>'
@@ -800,8 +798,8 @@ def demo_report(
     body = [f'<h1>{headline(demo)}</h1><p class="small">{escape(what)}</p>']
     if not demo.done:
         body.append(f'<p class="running">Still running: {len(runs)} of {max(len(s.get("order", ())), len(runs))} '
-                    'methods are done '
-                    f'after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again every 10 seconds.</p>')
+                    f'methods are done after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again '
+                    'every 10 seconds.</p>')
     body += [f'<p class="lead">{escape(sentence)}</p>' for sentence in words]
     body.append(section('Accuracy against the dashed line', DASHED,
                         svg(ap_figure(demo), 'AP over steps. ' + ' '.join(words))))

@@ -41,9 +41,9 @@ __all__ = ['ORDER', 'BOX', 'GROUPS', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entrop
            'teacher_student', 'Album', 'find_folder', 'people_crops', 'kept_moments', 'album', 'strip_album', 'mark',
            'picture_axes', 'draw_heat', 'browser_figure', 'albums_of', 'browser_words', 'HeatmapBrowser', 'Knob',
            'knobs_of', 'still_there', 'steps_of', 'settings_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_figure',
-           'ViewExplorer', 'RunComparer', 'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels',
-           'monitor_axes', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'BoundaryLab',
-           'CarryLab']
+           'ViewExplorer', 'comparer_figure', 'RunComparer', 'warning', 'alarming', 'fall', 'kind_of', 'heeded',
+           'monitor_panels', 'monitor_axes', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor',
+           'PixelLab', 'BoundaryLab', 'CarryLab']
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 class Lab:
@@ -487,7 +487,7 @@ class HeatmapBrowser(Lab):
     def checked(self, values:dict)->dict:
         other = values.get('people', self.controls['people'].value)
         if other not in self.albums or other == self.controls['people'].value: return super().checked(values)
-        # what can be chosen, and what is if nothing else is said, depends on the album
+        # what can be chosen, and what is by default, depends on the album
         there = HeatmapBrowser({other: self.albums[other]})
         return {**there.values, **there.checked(values)}
     def draw(self, people, order, person, joint, network, moment):
@@ -713,13 +713,40 @@ class ViewExplorer(Lab):
         return explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0), words
 
 # %% ../nbs/74_widgets.ipynb #01d473d0
+def comparer_figure(
+    shown:dict,         # name -> (Album, label of the moment)
+    answers:dict,       # name -> Answer there
+    peak:Tensor,        # (runs,N) mean peak of the joints
+    i:int,              # which person
+    one:int|None,       # which joint; None: all
+    ks:Tensor,          # (n,) channels of the joints
+)->Picture:
+    "The person, then the heatmap of each run"
+    first, n, wide = next(iter(shown.values()))[0], len(shown) + 1, 1.95
+    with rc_context(STYLE):
+        fig = Picture(figsize=(wide*n, wide*first.size[0]/first.size[1] + .55))
+        ax = picture_axes(fig, .01/n, .96/n, first.size, top=1-.5/fig.get_size_inches()[1])
+        known = first.skeleton is not None and bool((first.vis > 0).any())
+        draw_person(ax, first.crops[i],
+                    *((first.xy[i], first.vis[i]*first.keep, first.skeleton, .8) if known else ()))
+        ax.set_title(f'person {i}' + (', truth' if (first.vis[i] > 0).any() else ''), fontsize=9.5, pad=4)
+        for j,(k,(a, when)) in enumerate(shown.items(), 1):
+            ax, b = picture_axes(fig, (j+.01)/n, .96/n, a.size, top=1-.5/fig.get_size_inches()[1]), answers[k]
+            true = a.xy[i, one] if one is not None and a.vis[i, one] > 0 else None
+            draw_heat(ax, a.crops[i], b.heat[i, ks], f'{when}: peak {float(peak[j-1, i]):.2f}', true,
+                      b.xy[i, one] if one is not None else None, legend=j == 1)
+            ax.annotate(a.name, (0, 1), (0, 17), xycoords='axes fraction', textcoords='offset points',
+                        color=color(a.method), fontweight='bold', fontsize=9.5)
+    return fig
+
+# %% ../nbs/74_widgets.ipynb #0bfcc37f
 class RunComparer(Lab):
     "Several runs side by side on the same people"
     def __init__(self,
         folders,            # run folders, or a dict name -> folder
         people:int=24,      # validation people of the first run
         data=None,          # where they are, if no longer where the runs had them
-    ):                      # UserError says what is missing, or which run has seen other people
+    ):                      # UserError names what is missing, or a run with other people
         folders = dict(folders) if isinstance(folders, dict) else {Path(f).name: f for f in folders}
         if not folders: raise UserError('There is nothing to compare: give two or more run folders.')
         try: self.albums = {k: album(f, people, data) for k,f in folders.items()}
@@ -741,28 +768,14 @@ class RunComparer(Lab):
     def draw(self, person, joint, order, moment):
         n = max(len(a.moments) for a in self.albums.values())
         shown = {k: (a, list(a.moments)[max(moment - n, -len(a.moments))]) for k,a in self.albums.items()}
-        first, ks = next(iter(self.albums.values())), next(iter(self.albums.values())).columns(joint)
+        ks = next(iter(self.albums.values())).columns(joint)
         answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]]
                    for k,(a, when) in shown.items()}
         peak = torch.stack([a.peak[:, ks].mean(1) for a in answers.values()])
         apart = (peak.amax(0) - peak.amin(0)).argsort(descending=True, stable=True)
         i = person if order == 'as they come' else int(apart[person])
         one = int(ks[0]) if joint != 'all joints' else None
-        n, wide = len(shown) + 1, 1.95
-        with rc_context(STYLE):
-            fig = Picture(figsize=(wide*n, wide*first.size[0]/first.size[1] + .55))
-            ax = picture_axes(fig, .01/n, .96/n, first.size, top=1-.5/fig.get_size_inches()[1])
-            known = first.skeleton is not None and bool((first.vis > 0).any())
-            draw_person(ax, first.crops[i],
-                        *((first.xy[i], first.vis[i]*first.keep, first.skeleton, .8) if known else ()))
-            ax.set_title(f'person {i}' + (', truth' if (first.vis[i] > 0).any() else ''), fontsize=9.5, pad=4)
-            for j,(k,(a, when)) in enumerate(shown.items(), 1):
-                ax, b = picture_axes(fig, (j+.01)/n, .96/n, a.size, top=1-.5/fig.get_size_inches()[1]), answers[k]
-                true = a.xy[i, one] if one is not None and a.vis[i, one] > 0 else None
-                draw_heat(ax, a.crops[i], b.heat[i, ks], f'{when}: peak {float(peak[j-1, i]):.2f}', true,
-                          b.xy[i, one] if one is not None else None, legend=j == 1)
-                ax.annotate(a.name, (0, 1), (0, 17), xycoords='axes fraction', textcoords='offset points',
-                            color=color(a.method), fontweight='bold', fontsize=9.5)
+        fig = comparer_figure(shown, answers, peak, i, one, ks)
         off = {k: float(b.error[i, ks].nanmean()) for k,b in answers.items()}
         words = '; '.join(f'{k}: peak {float(peak[j, i]):.2f}'
                           + (f', {off[k]:.1f} px off' if np.isfinite(off[k]) else '') for j,k in enumerate(shown))

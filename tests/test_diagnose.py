@@ -1,4 +1,5 @@
-"""Laws of the diagnosis: every planted error is named, mending it gives back exactly what it cost, and the worst are the worst."""
+"""Laws of the diagnosis: every planted error is named, mending it gives back exactly what it cost, and the worst are
+the worst."""
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def people(n=30, per=3, seed=0):
     vis[:, 3] = 0
     xy[:, 3] = 0
     image = rng.permutation(np.arange(n) // per)
-    return People(COCO17, Path("."), [f"{i}.jpg" for i in range(n // per)], image, np.arange(n // per), np.arange(n), np.tile(np.float32([0, 0, 90, 90]), (n, 1)),
+    return People(COCO17, Path("."), [f"{i}.jpg" for i in range(n // per)], image, np.arange(n // per), np.arange(n),
+                  np.tile(np.float32([0, 0, 90, 90]), (n, 1)),
                   xy.astype(np.float32), vis, np.full(n, 8100, np.float32), np.zeros(n, bool))
 
 
@@ -49,7 +51,8 @@ def test_every_planted_error_is_named():
     xy[0, 0] = p.xy[0, 1]                                         # a nose has no partner: miss
     xy[0, 3] = 5                                                  # nobody annotated this ear
     xy[0, 4] = 0                                                  # its partner is nowhere, at 0, 0: miss
-    want = dict(zip((5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0, 4), ("good jitter jitter miss inversion miss swap swap miss miss miss miss").split()))
+    want = dict(zip((5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0, 4),
+                    ("good jitter jitter miss inversion miss swap swap miss miss miss miss").split()))
     got = kinds(p, xy)
     assert got[0, 3] == -1 and {k: KINDS[got[0, k]] for k in want} == want
     assert (got[1:][p.vis[1:] > 0] == 0).all()
@@ -57,7 +60,8 @@ def test_every_planted_error_is_named():
 
 
 def test_the_order_of_kinds():
-    "Near its own place it is jitter whatever else is there; on the own partner it is an inversion even where a neighbour stands"
+    """Near its own place it is jitter whatever else is there; on the own partner it is an inversion even where a
+    neighbour stands"""
     p = people()
     other = next(j for j in range(1, 30) if p.image[j] == p.image[0])
     p.xy[0, 8] = p.xy[0, 7] + np.float32([at(0.7, 7), 0])
@@ -97,12 +101,15 @@ def test_mending_gives_back_what_an_error_cost():
         better = xy.copy()
         better[kind == i] = p.xy[kind == i]
         ap = 100 * coco_eval(p, better, score)["AP"]
-        assert table[name]["AP"] == pytest.approx(ap) and table[name]["gain"] == pytest.approx(ap - table["as it is"]["AP"])
+        assert (table[name]["AP"] == pytest.approx(ap)
+                and table[name]["gain"] == pytest.approx(ap - table["as it is"]["AP"]))
         assert table[name]["share"] == pytest.approx(100 * (kind == i).sum() / (p.vis > 0).sum())
         assert (mended(p, xy, name) == better).all()
-    assert table["as it is"]["AP"] == pytest.approx(100 * coco_eval(p, xy, score)["AP"]) and table["all of them"]["AP"] == pytest.approx(100)
+    assert (table["as it is"]["AP"] == pytest.approx(100 * coco_eval(p, xy, score)["AP"])
+            and table["all of them"]["AP"] == pytest.approx(100))
     assert all(table[n]["gain"] > 5 for n in ("jitter", "inversion", "miss")) and table["swap"]["gain"] < 5
-    assert sum(table[n]["share"] for n in ("as it is", *KINDS[1:])) == pytest.approx(100) == table["as it is"]["share"] + table["all of them"]["share"]
+    assert sum(table[n]["share"] for n in ("as it is", *KINDS[1:])) == pytest.approx(100) == table["as it is"][
+        "share"] + table["all of them"]["share"]
 
 
 def test_what_is_not_asked_changes_nothing():
@@ -111,19 +118,22 @@ def test_what_is_not_asked_changes_nothing():
     p.crowd[50] = True
     rows = p.posed
     everybody = diagnose(p, xy, score)
-    assert everybody == diagnose(p, xy[rows], score[rows]) != before, "crowds are not predicted; posed people alone may be given"
+    assert everybody == diagnose(p, xy[rows],
+                                 score[rows]) != before, "crowds are not predicted; posed people alone may be given"
     legs = np.arange(17) >= 11
     few = diagnose(p, xy, score, joints=legs)
     assert few == diagnose(replace(p, vis=p.vis * legs.astype(np.uint8)), xy, score)
     asked, plain = (100 * coco_eval(p, xy, score, **kw)["AP"] for kw in (dict(rescore_threshold=0.9, nms=None), {}))
-    assert "jitter" in few and diagnose(p, xy, score, rescore_threshold=0.9, nms=None)["as it is"]["AP"] == pytest.approx(asked) != pytest.approx(plain)
+    assert "jitter" in few and diagnose(p, xy, score, rescore_threshold=0.9,
+                                        nms=None)["as it is"]["AP"] == pytest.approx(asked) != pytest.approx(plain)
 
 
 def test_the_worst_come_first():
     p, xy, score = planted()
     p.vis[35] = 0
     rows, like = worst(p, xy, 12)
-    assert set(rows[:9].tolist()) == {i for i in range(30, 40) if i != 35} and (np.diff(like) >= 0).all() and like[0] < 0.01
+    assert (set(rows[:9].tolist()) == {i for i in range(30, 40) if i != 35} and (np.diff(like) >= 0).all()
+            and like[0] < 0.01)
     assert 35 not in worst(p, xy, 60)[0] and len(worst(p, xy, 60)[0]) == 59
 
 

@@ -20,7 +20,8 @@ from semipose.metrics import oks, pck, torso
 from semipose.nets.peers import build_peers
 from semipose.predict import predict_all
 from semipose.skeletons import COCO17
-from semipose.views import A30, A60, PLAIN, Affine, Cutout, Sample, Hole, JointCutout, RandAugment, View, Zoom, as_view, plain, render
+from semipose.views import (A30, A60, PLAIN, Affine, Cutout, Sample, Hole, JointCutout, RandAugment, View, Zoom,
+                            as_view, plain, render)
 
 SIZE, CODEC, K = (64, 48), Gaussian(sigma=1.5, stride=2), 17
 LEVELS = torch.tensor([0, 90, 180, 255])/255
@@ -28,7 +29,8 @@ COLOURS = torch.cartesian_prod(LEVELS, LEVELS,
                                LEVELS)[torch.randperm(64, generator=torch.Generator().manual_seed(0))][:K]
 
 def dotted(n=24, seed=0, radius=2.2):
-    "People of coloured dots, one colour per joint, on a ground that grows redder to the right and greener downwards: a mirror shows"
+    """People of coloured dots, one colour per joint, on a ground that grows redder to the right and greener
+    downwards: a mirror shows"""
     g, (H, W) = torch.Generator().manual_seed(seed), roomy(SIZE)
     cells = torch.cartesian_prod(torch.arange(5), torch.arange(4)).flip(-1)*7.5 + torch.tensor([W/2 - 11.25, H/2 - 15.])
     xy = torch.stack([cells[torch.randperm(20, generator=g)[:K]] for _ in range(n)]) + 2*torch.rand(n, K, 2,
@@ -41,7 +43,8 @@ def dotted(n=24, seed=0, radius=2.2):
     return dict(image=(image*255).round().byte(), xy=xy, vis=torch.full((n,K), 2), area=torch.full((n,), 400.))
 
 class Oracle(nn.Module):
-    "Finds every coloured dot, whichever way the picture is turned, resized or mirrored; a dot that is not there is taken to be in the corner"
+    """Finds every coloured dot, whichever way the picture is turned, resized or mirrored; a dot that is not there is
+    taken to be in the corner"""
     def forward(self, x):
         w = ((x[:,None] - COLOURS.view(1, K, 3, 1, 1)).abs().amax(2) < .1).float()         # (B,K,H,W)
         w = F.avg_pool2d(w, 3, 1, 1)**6   # where most of a dot is, not where two others' edges mix

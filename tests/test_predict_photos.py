@@ -1,4 +1,5 @@
-"""Laws of prediction on files: the joints evaluation would find, in upright pixels, in the photo's own colours; whole or not at all."""
+"""Laws of prediction on files: the joints evaluation would find, in upright pixels, in the photo's own colours;
+whole or not at all."""
 import importlib
 import json
 import types

@@ -268,7 +268,8 @@ def test_a_run_of_two_networks_shows_both_their_mean_and_their_ensemble(demo):
 
 
 def test_colours_are_told_apart_by_everyone():
-    "Under simulated lack of one kind of cone (Vienot, Brettel and Mollon 1999), the curves' colours keep their distance; all can be read on white"
+    """Under simulated lack of one kind of cone (Vienot, Brettel and Mollon 1999), the curves' colours keep their
+    distance; all can be read on white"""
     deficient = dict(normal=np.eye(3), protan=[[.11238, .88762, 0], [.11238, .88762, 0], [.00401, -.00401, 1]],
                      deutan=[[.29275, .70725, 0], [.29275, .70725, 0], [-.02234, .02234, 1]])
     linear = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -374,3 +375,20 @@ def test_two_measurements_are_enough(tmp_path):
     fake_run(tmp_path, "posecons", steps=60, every=60)
     page = Page(run_report(tmp_path))
     assert page.images == 2 and re.search("step 60", page.text)
+
+
+def test_a_teacher_says_who_it_is(monkeypatch):
+    "No list of teachers: every row has words, and one of somebody's own has its docstring's"
+    from dataclasses import replace
+    from semipose.methods import METHODS
+    from semipose.report import teaches
+    from semipose.teaching import Self
+
+    class Oracle(Self):
+        "Somebody who knows (a paper)"
+        who = ""
+    monkeypatch.setitem(METHODS, "mine", replace(METHODS["posecons"], teacher=Oracle()))
+    assert teaches("mine") == "Somebody who knows, on the easy view" and teaches("nobody's") == ""
+    assert all(teaches(name) for name in METHODS)
+    assert {teaches(n) for n in ("supervised", "naive", "posedual")} == {"nobody", "both views pull on each other",
+                                                                        "the other network, on the easy view"}

@@ -1,4 +1,5 @@
-"""Laws of the widgets: numbers that people are sorted by, controls that draw again, pairs as sliders, the warning, and what is said when something is missing."""
+"""Laws of the widgets: numbers that people are sorted by, controls that draw again, pairs as sliders, the warning,
+and what is said when something is missing."""
 import json, math
 from dataclasses import replace
 
@@ -249,7 +250,8 @@ def test_a_target_carries_the_teacher_into_the_student():
     image = torch.nn.functional.interpolate(image.float(), roomy((64, 48))).byte()
     s = settings_of(METHODS["posecons"])
     draws = lambda v, j=None: Dice(s, 3, (64, 48), 1)(replace(v, name="student" if v == A60 else "teacher"), j)
-    l = teacher_student(peers, METHODS["posecons"], image, Gaussian(1.5, peers.stride), (64, 48), COCO17.flip_index, np.ones(17),
+    l = teacher_student(peers, METHODS["posecons"], image, Gaussian(1.5, peers.stride), (64, 48), COCO17.flip_index,
+                        np.ones(17),
                draws)
     assert torch.equal(l.target, carry(l.teacher, l.easy, l.hard, Gaussian(1.5, peers.stride), COCO17.flip_index))
     assert (torch.equal(l.pictures[0], render(image, l.easy, (64, 48)))

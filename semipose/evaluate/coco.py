@@ -28,7 +28,7 @@ MAX_PEOPLE = 20   # detections of a picture that COCO's evaluation looks at, the
 # %% auto #0
 __all__ = ['STATS', 'MAX_PEOPLE', 'DETECTION', 'NEEDS', 'rescore', 'crop_area', 'oks_nms', 'alike_people', 'tell_areas',
            'to_results', 'check_results', 'evaluate_results', 'coco_results', 'coco_eval', 'along_the_road',
-           'coco_eval_files', 'category_of', 'Matches', 'judge', 'matches', 'ap_of']
+           'category_of', 'coco_eval_files', 'Matches', 'judge', 'matches', 'ap_of']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #b310eda9
 def rescore(
@@ -37,7 +37,7 @@ def rescore(
     threshold:float=.2,   # joints under it say nothing
     joints=None,          # (K,) bool, joints that are supervised; None: all
 )->np.ndarray:            # (N,) in the scores' units; 0 where no joint is over the threshold
-    "A person's score: box score x mean of the joint scores over the threshold (as SimpleBaseline's and all later COCO tables)"
+    "A person's score: box score x mean of the joint scores over the threshold (as COCO tables since SimpleBaseline)"
     score = _array(score)
     use = (score > threshold) & (True if joints is None else np.asarray(joints, dtype=bool))
     return np.where(use, score, 0).sum(1)/np.maximum(use.sum(1), 1)*_array(box_score)
@@ -53,6 +53,7 @@ def crop_area(
     "Area of the network's crop around a box"
     return np.maximum(box[:,2], box[:,3]*aspect)*np.maximum(box[:,3], box[:,2]/aspect)*pad**2
 
+# %% ../../nbs/51_evaluate.coco.ipynb #f7b08d6d
 def oks_nms(
     xy,                   # (N,K,2) joints, image px
     score,                # (N,)
@@ -62,16 +63,18 @@ def oks_nms(
     threshold:float=.9,   # OKS over which two are the same person
     joints=None,          # (K,) bool, joints to compare; None: all
 )->np.ndarray:            # (N,) bool, True = kept
-    "Of detections more alike than `threshold`, keep the surest, and the first of equals (Papandreou et al., CVPR 2017, Sec. 3.3)"
+    "Of alike detections keep the surest, and the first of equals (Papandreou et al., CVPR 2017, Sec. 3.3)"
     xy, score, area, group = _array(xy), _array(score), _array(area), np.asarray(group)
     joints = torch.ones(xy.shape[1]) if joints is None else torch.as_tensor(np.asarray(joints, dtype=float))
     order = np.lexsort((-score, group))  # by picture, surest first
     i, j, place = _pairs(group[order])
     p, a = torch.from_numpy(xy[order]), torch.from_numpy(area[order])
     parts = (slice(k, k + 200_000) for k in range(0, len(i), 200_000))   # memory stays small with thousands of pictures
-    alike = np.concatenate([np.zeros(0, bool), *(oks(p[i[s]], p[j[s]], joints, (a[i[s]] + a[j[s]])/2, sigmas).numpy() > threshold for s in parts)])
+    alike = np.concatenate([np.zeros(0, bool),
+        *(oks(p[i[s]], p[j[s]], joints, (a[i[s]] + a[j[s]])/2, sigmas).numpy() > threshold for s in parts)])
     i, j, stays = i[alike], j[alike], np.ones(len(score), dtype=bool)
-    for turn in range(place[i].max(initial=-1) + 1):                     # the surest of every picture at once, then all that come second, ...
+    # the surest of every picture at once, then all that come second, ...
+    for turn in range(place[i].max(initial=-1) + 1):
         mine = place[i] == turn
         stays[j[mine][stays[i[mine]]]] = False
     keep = np.empty_like(stays)
@@ -139,15 +142,19 @@ def to_results(
     "Detections in COCO's format, rescored and without doubles"
     xy, score, (N, K) = _array(xy), _array(score), people.vis.shape
     if xy.shape != (N, K, 2) or score.shape != (N, K):
-        raise UserError(f'xy {xy.shape} and score {score.shape} do not fit {N:,} people with {K} joints; they should be ({N}, {K}, 2) and ({N}, {K}).')
+        raise UserError(f'xy {xy.shape} and score {score.shape} do not fit {N:,} people with {K} joints; they should '
+                        f'be ({N}, {K}, 2) and ({N}, {K}).')
     if not np.isfinite(xy).all() or not np.isfinite(score).all():
-        raise UserError('xy or score: some predictions are not finite numbers; check the network\'s output before evaluating.')
+        raise UserError('xy or score: some predictions are not finite numbers; check the network\'s output before '
+                        'evaluating.')
     if joints is None: joints = people.supervised if people.supervised.any() else np.ones(K, dtype=bool)
     joints = np.asarray(joints, dtype=bool)
     box_score = _of_boxes(people, box_score)
-    if box_score.shape not in ((), (N,)): raise UserError(f'box_score {box_score.shape} does not fit {N:,} people; it is one number, or one each.')
+    if box_score.shape not in ((), (N,)):
+        raise UserError(f'box_score {box_score.shape} does not fit {N:,} people; it is one number, or one each.')
     sure = rescore(score, box_score, rescore_threshold, joints)
-    keep = np.ones(N, dtype=bool) if nms is None else oks_nms(xy, sure, crop_area(people.box, aspect), people.image, people.skeleton.sigmas, nms, joints)
+    keep = np.ones(N, dtype=bool) if nms is None else oks_nms(xy, sure, crop_area(people.box, aspect), people.image,
+                                                              people.skeleton.sigmas, nms, joints)
     xy = np.where(joints[:,None], xy, xy[:,joints].mean(1, keepdims=True))
     keys = np.concatenate([xy, np.where(joints, score, 0)[...,None]], -1).reshape(N, -1).tolist()
     image = people.image_ids[people.image].tolist()
@@ -190,7 +197,8 @@ def _sound(results:list, joints:int)->bool:
 # %% ../../nbs/51_evaluate.coco.ipynb #a6c0f2b8
 NEEDS = dict(image_id='the "id" of its picture, a whole number', category_id='the "id" of its category, a whole number',
              score='a finite number, how sure it is', bbox='x, y, width, height, finite numbers in px',
-             keypoints='finite numbers: x, y and a third of each of', area="the silhouette's, a finite number in px squared",
+             keypoints='finite numbers: x, y and a third of each of', area="the silhouette's, a finite number in px "
+             "squared",
              iscrowd='0 or 1')
 
 def _refuse(at:str, r:dict, field:str, joints:int):
@@ -212,9 +220,8 @@ def _refuse(at:str, r:dict, field:str, joints:int):
     raise UserError(f'{at} has {odd}; it should be {needs}.')
 
 
-# %% ../../nbs/51_evaluate.coco.ipynb #c2d41f07
 def _limit(truth:dict, max_people:int|None)->int:
-    "How many detections of a picture count; told where that is not COCO's number, or leaves people unfound"
+    "How many detections of a picture count; a note where that is not COCO's number, or leaves people unfound"
     if max_people is not None and (not isinstance(max_people, Integral) or max_people < 1):
         raise UserError(f'max_people={max_people!r}; it is a whole number, 1 or more.')
     each = Counter(a['image_id'] for a in truth['annotations'] if a['num_keypoints'] and not a['iscrowd'])
@@ -222,14 +229,15 @@ def _limit(truth:dict, max_people:int|None)->int:
     limit = max(MAX_PEOPLE, fullest) if max_people is None else max_people
     lost = sum(max(c - limit, 0) for c in each.values())
     if lost:
-        remark(f'Pictures with more than {limit} people: {sum(c > limit for c in each.values()):,}. The {limit} surest detections '
-               f'of a picture count, so that {lost:,} of {sum(each.values()):,} people cannot be found; '
-               f'max_people={fullest} (--max-people {fullest}) looks at all.')
+        remark(f'Pictures with more than {limit} people: {sum(c > limit for c in each.values()):,}. The {limit} '
+               f'surest detections of a picture count, so that {lost:,} of {sum(each.values()):,} people cannot be '
+               f'found; max_people={fullest} (--max-people {fullest}) looks at all.')
     elif max_people is None and fullest > MAX_PEOPLE:
         remark(f'The fullest picture has {fullest} people, so its {fullest} surest detections count; '
                f'COCO counts {MAX_PEOPLE} (max_people={MAX_PEOPLE}, --max-people {MAX_PEOPLE}).')
     return limit
 
+# %% ../../nbs/51_evaluate.coco.ipynb #c2d41f07
 def _judged(
     truth:dict,           # COCO annotations, sound, with ids from 1
     results:list[dict],   # COCO results, sound
@@ -254,7 +262,7 @@ def _judged(
         ev.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         ev.params.maxDets = [_limit(truth, max_people)]
         ev.evaluate(); ev.accumulate()
-        ev.params.maxDets = [MAX_PEOPLE]   # the name by which `summarize` asks for the one limit there is
+        ev.params.maxDets = [MAX_PEOPLE]   # the name by which `summarize` looks up the one limit there is
         ev.summarize()
     return ev
 
@@ -264,12 +272,13 @@ def _ten(ev)->dict[str,float]: return dict(zip(STATS, map(float, ev.stats)))
 # %% ../../nbs/51_evaluate.coco.ipynb #b8139e5d
 def _truth(people:People)->dict:
     "People as COCO's lists, for pycocotools alone"
-    seen = people.vis > 0
-    lost = (seen & ~np.isfinite(people.xy).all(2)).any(1) | ~np.isfinite(people.box).all(1) | ~np.isfinite(people.area)
+    visible = people.vis > 0
+    lost = ((visible & ~np.isfinite(people.xy).all(2)).any(1) | ~np.isfinite(people.box).all(1)
+            | ~np.isfinite(people.area))
     if lost.any():
-        raise UserError(f'{people.folder}: annotation {people.ids[lost][0]} (of {lost.sum():,}) has a joint, a box or an area '
-                        'that is not a finite number; mend or remove it.')
-    truth, xy = to_coco(people), np.where(seen[...,None], people.xy, 0)
+        raise UserError(f'{people.folder}: annotation {people.ids[lost][0]} (of {lost.sum():,}) has a joint, a box or '
+                        'an area that is not a finite number; mend or remove it.')
+    truth, xy = to_coco(people), np.where(visible[...,None], people.xy, 0)
     keys = np.concatenate([xy, people.vis[...,None]], -1).reshape(len(people), -1).tolist()
     # numbers as read, not rounded for a file; ids from 1, because pycocotools takes id 0 for "nobody"
     for i, (a, box, area, k) in enumerate(zip(truth['annotations'], people.box.tolist(), people.area.tolist(), keys)):
@@ -281,12 +290,12 @@ def _of_people(people:People, results:list[dict], category:int|None)->list[dict]
     check_results(results, len(people.skeleton))
     ids = sorted({r['category_id'] for r in results})
     if category is None and len(ids) > 1:
-        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}; say with category= which of them the people are.')
+        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}; say with category= which of them the people '
+                        'are.')
     if category is not None and ids and category not in ids:
         raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}, and none is {category}, which was asked for.')
     mine = [r for r in results if category is None or r['category_id'] == category]
     return mine if ids == [1] else [dict(r, category_id=1) for r in mine]
-
 
 # %% ../../nbs/51_evaluate.coco.ipynb #69f447ad
 def evaluate_results(
@@ -305,8 +314,8 @@ def coco_results(
     box_score=None,       # as `to_results`
     rescore_threshold:float=.2, # joints under it do not count in the person's score
     nms:float|None=.9,    # OKS over which the less sure detection goes; None: all stay
-    joints=None,          # (K,) bool, joints that count, e.g. those the network was taught; None: all that are annotated
-)->tuple[People,list[dict]]:  # the truth as it is asked, and COCO results: for `evaluate_results` and `matches`
+    joints=None,  # (K,) bool, joints that count, e.g. those labels supervised; None: all that are annotated
+)->tuple[People,list[dict]]:  # the truth that counts, and COCO results: for `evaluate_results` and `matches`
     "What COCO's evaluation with true boxes compares"
     if joints is not None: people = replace(people, vis=people.vis*np.asarray(joints, dtype=np.uint8))
     rows = people.posed
@@ -314,7 +323,8 @@ def coco_results(
     if np.size(box_score) == len(people): box_score = np.broadcast_to(box_score, len(people))[rows]
     if len(xy) == len(people): xy, score = xy[rows], score[rows]
     elif len(xy) != len(rows):
-        raise UserError(f'xy: {len(xy):,} predictions for {len(people):,} people of whom {len(rows):,} are posed; predict all of them, or people.posed.')
+        raise UserError(f'xy: {len(xy):,} predictions for {len(people):,} people of whom {len(rows):,} are posed; '
+                        'predict all of them, or people.posed.')
     return people, to_results(people.subset(rows), xy, score, box_score, rescore_threshold, nms)
 
 def coco_eval(
@@ -337,11 +347,12 @@ def along_the_road(
     size:tuple[int,int]=(256,192),   # crop (H,W), px
     box=None,                        # (N,4) boxes that the crops are cut around, image px; None: the true ones
 )->tuple[np.ndarray,np.ndarray]:     # (N,K,2) joints, image px; (N,K) scores
-    "True joints through crop and heatmap and back: a perfect network's answer"
+    "True joints through crop and heatmap and back: a perfect prediction"
     M = crop_matrix(torch.from_numpy(people.box if box is None else np.asarray(box, dtype=np.float32)), size)
     found = []
     for rows in torch.arange(len(people)).split(256):
-        heat, _ = codec.encode(move(torch.from_numpy(people.xy)[rows], M[rows]), torch.from_numpy(people.vis.astype(np.int64))[rows], tuple(s//codec.stride for s in size))
+        heat, _ = codec.encode(move(torch.from_numpy(people.xy)[rows], M[rows]),
+            torch.from_numpy(people.vis.astype(np.int64))[rows], tuple(s//codec.stride for s in size))
         xy, score = codec.decode(heat)
         found.append((move(xy, invert(M[rows])).numpy(), score.numpy()))
     return tuple(np.concatenate(f) for f in zip(*found))
@@ -366,8 +377,8 @@ def _with_joints(path, d:dict)->list[dict]:
     if not cats: raise UserError(f'{path}: "categories" is empty; it should name the joints of a person ("keypoints").')
     odd = next((c for c in cats if c.get('keypoints') != cats[0].get('keypoints')), None)
     if odd is not None:
-        raise UserError(f'{path}: the categories {value_text(cats[0].get("name"))} and {value_text(odd.get("name"))} have different '
-                        'joints ("keypoints"); keep one of them.')
+        raise UserError(f'{path}: the categories {value_text(cats[0].get("name"))} and {value_text(odd.get("name"))} have '
+                        'different joints ("keypoints"); keep one of them.')
     return cats
 
 def _which(path, a:dict, d:dict, cats:list[dict])->int:
@@ -378,6 +389,16 @@ def _which(path, a:dict, d:dict, cats:list[dict])->int:
     raise UserError(f'{path}: annotation {value_text(a.get("id"))} has "category_id" {value_text(c)}, and "categories" has '
                     f'{value_text(known)}; name one of these.')
 
+
+def category_of(
+    gt:Path|str,   # COCO keypoint annotations
+)->int:            # UserError if none or several have joints
+    "The number of the category of people, which their detections must have"
+    cats = _with_joints(gt, _lists(gt))
+    cats = [c for c in cats if c.get('name') == 'person'] if len(cats) > 1 else cats
+    if len(cats) != 1:
+        raise UserError(f'{gt}: several categories have "keypoints" and not one of them is named person; keep one.')
+    return cats[0]['id']
 
 # %% ../../nbs/51_evaluate.coco.ipynb #e07b92ac
 def _read_truth(path, sigmas)->tuple[dict,np.ndarray]:
@@ -401,7 +422,8 @@ def _sigmas(path, category:dict, K:int):
         try: return Skeleton.from_coco(dict(category, skeleton=[], flips=[])).sigmas
         except UserError as e: raise UserError(f'{path}: "categories": {e}') from None
     if K in (0, len(COCO17)): return COCO17.sigmas[:K]
-    raise UserError(f'{path}: "categories" name no joints ("keypoints"), and a person has {K}; name them, or give sigmas.')
+    raise UserError(f'{path}: "categories" name no joints ("keypoints"), and a person has {K}; name them, or give '
+                    'sigmas.')
 
 def _annotation(path, i:int, a:dict, category:int, K:int, pictures:set)->dict:
     "One person with every field that pycocotools reads, numbered from 1: it takes id 0 for nobody"
@@ -409,26 +431,12 @@ def _annotation(path, i:int, a:dict, category:int, K:int, pictures:set)->dict:
     optional = [f for f in ('area', 'iscrowd') if a.get(f) is not None]
     for field in ('image_id', 'keypoints', 'bbox', *optional): _refuse(at, a, field, K)
     if a['image_id'] not in pictures:
-        raise UserError(f'{at} has "image_id" {a["image_id"]}, which is not among "images"; add the picture or remove it.')
+        raise UserError(f'{at} has "image_id" {a["image_id"]}, which is not among "images"; add the picture or remove '
+                        'it.')
     keys, (_, _, w, h), area = list(a['keypoints']), a['bbox'], a.get('area') or 0
     return dict(id=i, image_id=a['image_id'], category_id=category, keypoints=keys, bbox=list(a['bbox']),
                 iscrowd=int(a.get('iscrowd') or 0), num_keypoints=sum(v > 0 for v in keys[2::3]),
                 area=area if area > 0 else FILL*w*h)
-
-def _tell(path, bare:int, read:list[dict], anns:list[dict]):
-    "What was left out or stands in"
-    asked = [(r, a) for r, a in zip(read, anns) if a['num_keypoints'] and not a['iscrowd']]
-    if not asked:
-        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to find; check v in "keypoints".')
-    filled = sum((r.get('area') or 0) <= 0 for r, _ in asked)
-    given = [(r['num_keypoints'], a['num_keypoints']) for r, a in zip(read, anns) if r.get('num_keypoints') is not None]
-    wrong = sum(bool(theirs) != bool(n) for theirs, n in given)
-    if bare:
-        remark(f'{path}: {bare:,} annotations without "keypoints" are left out; '
-               'where detections are to be ignored, write 0 for every number and num_keypoints 0.')
-    if filled: remark(f'{path}: {filled:,} of {len(asked):,} people have no "area"; {FILL} of their box stands in.')
-    if wrong: remark(f'{path}: "num_keypoints" of {wrong:,} annotations contradicts v in "keypoints"; they are counted.')
-
 
 # %% ../../nbs/51_evaluate.coco.ipynb #15a41fdf
 def coco_eval_files(
@@ -450,15 +458,21 @@ def coco_eval_files(
     if left: remark(f'{dt}: {left:,} of {len(results):,} detections do not count, being of category {others}; {named}.')
     return _ten(_judged(truth, results, sigmas, max_people, dt))
 
-def category_of(
-    gt:Path|str,   # COCO keypoint annotations
-)->int:            # UserError if none or several have joints
-    "The number of the category of people, which their detections must have"
-    cats = _with_joints(gt, _lists(gt))
-    cats = [c for c in cats if c.get('name') == 'person'] if len(cats) > 1 else cats
-    if len(cats) != 1: raise UserError(f'{gt}: several categories have "keypoints" and not one of them is named person; keep one.')
-    return cats[0]['id']
-
+def _tell(path, bare:int, read:list[dict], anns:list[dict]):
+    "What was left out or stands in"
+    counted = [(r, a) for r, a in zip(read, anns) if a['num_keypoints'] and not a['iscrowd']]
+    if not counted:
+        raise UserError(f'{path}: nobody in it has an annotated joint, so there is nothing to find; check v in '
+                        '"keypoints".')
+    filled = sum((r.get('area') or 0) <= 0 for r, _ in counted)
+    given = [(r['num_keypoints'], a['num_keypoints']) for r, a in zip(read, anns) if r.get('num_keypoints') is not None]
+    wrong = sum(bool(theirs) != bool(n) for theirs, n in given)
+    if bare:
+        remark(f'{path}: {bare:,} annotations without "keypoints" are left out; '
+               'where detections are to be ignored, write 0 for every number and num_keypoints 0.')
+    if filled: remark(f'{path}: {filled:,} of {len(counted):,} people have no "area"; {FILL} of their box stands in.')
+    if wrong:
+        remark(f'{path}: "num_keypoints" of {wrong:,} annotations contradicts v in "keypoints"; they are counted.')
 
 # %% ../../nbs/51_evaluate.coco.ipynb #0ce06a81
 @dataclass(frozen=True)
@@ -473,17 +487,21 @@ class Matches:
     def to_dict(self)->dict:
         "Lists of small whole numbers, for JSON"
         each = np.bincount(self.image, minlength=len(self.truths))
-        return dict(found=each.tolist(), **{k: getattr(self, k).tolist() for k in ('rank', 'matched', 'ignored', 'truths')})
+        return dict(found=each.tolist(),
+                    **{k: getattr(self, k).tolist() for k in ('rank', 'matched', 'ignored', 'truths')})
 
     @classmethod
     def from_dict(cls, d:dict)->Matches:
         "Back from JSON"
-        return cls(np.repeat(np.arange(len(d['found'])), d['found']), *(np.array(d[k], dtype=np.int64) for k in ('rank', 'matched', 'ignored', 'truths')))
+        return cls(np.repeat(np.arange(len(d['found'])), d['found']),
+                   *(np.array(d[k], dtype=np.int64) for k in ('rank', 'matched', 'ignored', 'truths')))
 
+# %% ../../nbs/51_evaluate.coco.ipynb #9d69cc4f
 def _matches(ev)->Matches:
     "Of a COCOeval that has evaluated"
     ids = ev._paramsEval.imgIds
-    each = [(i, e) for i, e in enumerate(ev.evalImgs[:len(ids)]) if e is not None]   # its first block: people of all sizes
+    # its first block: people of all sizes
+    each = [(i, e) for i, e in enumerate(ev.evalImgs[:len(ids)]) if e is not None]
     truths = np.zeros(len(ids), dtype=np.int64)
     for i, e in each: truths[i] = np.count_nonzero(e['gtIgnore'] == 0)
     each = [(i, e) for i, e in each if len(e['dtScores'])]
@@ -508,31 +526,19 @@ def matches(people:People, results:list[dict], max_people:int|None=None, categor
     return judge(people, results, max_people, category)[1]
 
 # %% ../../nbs/51_evaluate.coco.ipynb #6c51c68d
-def ap_of(
-    found:Matches,                          # of one data set
-    images=None,                            # (n,) or (R,n) pictures, rows of `found.truths`, any of them any number of times; None: all, once
-    thresholds:Sequence[int]=range(10),     # OKS thresholds averaged: 0 is .50, 5 is .75
-)->np.ndarray|float:                        # (R,) or one number in [0,1]; -1 where nobody counts
-    "AP of the whole or of resamples, as pycocotools has it if the pictures were really there that often (in the order of their ids)"
-    n, D = len(found.truths), len(found.rank)
-    rows = np.arange(n)[None] if images is None else np.sort(np.atleast_2d(np.asarray(images, dtype=np.int64)), 1)
-    if rows.size and not (0 <= rows.min() and rows.max() < n): raise UserError(f'images: rows go from {rows.min()} to {rows.max()}, and there are {n} pictures, 0 to {n-1}.')
-    step = max(1, int(2e6*n/(rows.shape[1]*max(D, n) + 1)))  # resamples at a time: some 2 million detections
-    out = np.concatenate([_aps(found, rows[i:i+step], thresholds) for i in range(0, len(rows), step)] or [np.zeros(0)])
-    return out if np.ndim(images) == 2 else float(out[0])
-
 def _aps(m:Matches, rows:np.ndarray, thresholds)->np.ndarray:
     "(R,n) pictures -> (R,)"
     count = np.bincount(m.image, minlength=len(m.truths))
     each, R, D = count[rows], len(rows), len(m.rank)
     L = each.sum(1)
     flat, W = each.ravel(), int(L.max(initial=0)) + 1
-    det = np.arange(flat.sum()) + np.repeat((count.cumsum() - count)[rows].ravel() - (flat.cumsum() - flat), flat)  # picture by picture
+    # picture by picture
+    det = np.arange(flat.sum()) + np.repeat((count.cumsum() - count)[rows].ravel() - (flat.cumsum() - flat), flat)
     row = np.repeat(np.arange(R), L)
-    det = det[np.argsort(row*(D + 1) + m.rank[det], kind='stable')]                                                 # each resample by rank
+    det = det[np.argsort(row*(D + 1) + m.rank[det], kind='stable')]   # each resample by rank
     at = row*W + np.arange(len(det)) - np.repeat(L.cumsum() - L, L)
     people, recalls = m.truths[rows].sum(1), np.linspace(0, 1, 101)
-    need = _least(recalls, np.maximum(people, 1)[:,None])                                                           # (R,101) people
+    need = _least(recalls, np.maximum(people, 1)[:,None])   # (R,101) people
     total = np.zeros(R)
     for t in thresholds:
         right, wrong = (np.zeros(R*W, dtype=np.int32) for _ in range(2))
@@ -551,3 +557,18 @@ def _least(share:np.ndarray, n:np.ndarray)->np.ndarray:
     m = np.ceil(share*n)
     m = np.where((m - 1)/n >= share, m - 1, m)
     return np.where(m/n < share, m + 1, m).astype(np.int64)
+
+# %% ../../nbs/51_evaluate.coco.ipynb #0bbd8afa
+def ap_of(
+    found:Matches,                          # of one data set
+    images=None,  # (n,) or (R,n) pictures, rows of `found.truths`, any of them any number of times; None: all, once
+    thresholds:Sequence[int]=range(10),     # OKS thresholds averaged: 0 is .50, 5 is .75
+)->np.ndarray|float:                        # (R,) or one number in [0,1]; -1 where nobody counts
+    "AP of the whole or of resamples, as pycocotools has it if the pictures were there that often (in the order of ids)"
+    n, D = len(found.truths), len(found.rank)
+    rows = np.arange(n)[None] if images is None else np.sort(np.atleast_2d(np.asarray(images, dtype=np.int64)), 1)
+    if rows.size and not (0 <= rows.min() and rows.max() < n):
+        raise UserError(f'images: rows go from {rows.min()} to {rows.max()}, and there are {n} pictures, 0 to {n-1}.')
+    step = max(1, int(2e6*n/(rows.shape[1]*max(D, n) + 1)))  # resamples at a time: some 2 million detections
+    out = np.concatenate([_aps(found, rows[i:i+step], thresholds) for i in range(0, len(rows), step)] or [np.zeros(0)])
+    return out if np.ndim(images) == 2 else float(out[0])

@@ -16,7 +16,8 @@ from ..skeletons import LSP14, MPII16, Skeleton
 __all__ = ['COLUMNS', 'NOT_IN_MEAN', 'columns', 'pck_table', 'pckh', 'lsp_pck']
 
 # %% ../../nbs/52_evaluate.mpii.ipynb #f2481a18
-COLUMNS = dict(Head=('head_top',), Shoulder=('left_shoulder', 'right_shoulder'), Elbow=('left_elbow', 'right_elbow'), Wrist=('left_wrist', 'right_wrist'),
+COLUMNS = dict(Head=('head_top',), Shoulder=('left_shoulder', 'right_shoulder'), Elbow=('left_elbow', 'right_elbow'),
+               Wrist=('left_wrist', 'right_wrist'),
                Hip=('left_hip', 'right_hip'), Knee=('left_knee', 'right_knee'), Ankle=('left_ankle', 'right_ankle'))
 NOT_IN_MEAN = ('pelvis', 'thorax')   # of MPII
 
@@ -30,7 +31,8 @@ def columns(
     return {**{name: m for name, m in cols.items() if m.any()}, 'Mean': ~has(without)}
 
 # %% ../../nbs/52_evaluate.mpii.ipynb #aaa1b4d3
-def _tensors(*arrays): return [torch.as_tensor(np.asarray(a.detach().cpu() if hasattr(a, 'detach') else a)).double() for a in arrays]
+def _tensors(*arrays):
+    return [torch.as_tensor(np.asarray(a.detach().cpu() if hasattr(a, 'detach') else a)).double() for a in arrays]
 
 def pck_table(
     xy,                        # (N,K,2) predicted joints, px
@@ -40,20 +42,22 @@ def pck_table(
     skeleton:Skeleton=LSP14,   # whose joints
     thr:float=.2,              # a hit is no farther off than this share of `norm`
     without=(),                # joints that the mean leaves out
-)->dict[str,float]:            # a column each, and 'Mean': percent; NaN where nothing is annotated. UserError if shapes differ
+)->dict[str,float]:  # a column each, and 'Mean': percent; NaN where nothing is annotated. UserError if shapes differ
     "The share of joints found, column by column"
     xy, true, vis, norm = _tensors(xy, true, vis, norm)
     N, K = vis.shape if vis.ndim == 2 else (len(vis), 0)
     if xy.shape != (N, K, 2) or true.shape != xy.shape or norm.shape != (N,) or K != len(skeleton):
-        raise UserError(f'xy {tuple(xy.shape)}, true {tuple(true.shape)}, vis {tuple(vis.shape)} and norm {tuple(norm.shape)} do not fit: '
-                        f'for N people of {skeleton.name} they are (N, {len(skeleton)}, 2) twice, (N, {len(skeleton)}) and (N,).')
+        raise UserError(f'xy {tuple(xy.shape)}, true {tuple(true.shape)}, vis {tuple(vis.shape)} and norm '
+                        f'{tuple(norm.shape)} do not fit: '
+                        f'for N people of {skeleton.name} they are (N, {len(skeleton)}, 2) twice, (N, '
+                        f'{len(skeleton)}) and (N,).')
     return {name: 100*s for name, (s, _) in shares(*pck(xy, true, vis, norm, thr), columns(skeleton, without)).items()}
 
 def pckh(
     xy,                        # (N,16,2) predicted joints, px of the photo
     true,                      # (N,16,2) annotated joints
     vis,                       # (N,16) 0 = not annotated
-    head,                      # (N,) 0.6 x the diagonal of the head box, px; NaN or 0: not known, and the person is left out
+    head,  # (N,) 0.6 x the diagonal of the head box, px; NaN or 0: not known, and the person is left out
 )->dict[str,dict[str,float]]:  # 'PCKh@0.5' and 'PCKh@0.1' -> columns and 'Mean', percent
     "MPII's table (Andriluka et al., CVPR 2014)"
     return {f'PCKh@{t}': pck_table(xy, true, vis, head, MPII16, t, NOT_IN_MEAN) for t in (.5, .1)}

@@ -33,31 +33,32 @@ def triples(
     one, two = place(key + step), place(key + 2*step)
     good = (key[one] == key + step) & (key[two] == key + 2*step) if len(key) else np.zeros(0, bool)
     if not good.any():
-        raise UserError(f'{people.folder}: nobody is labelled in three frames {step} apart, so jitter cannot be measured; '
-                        'give a video with more labels.')
+        raise UserError(f'{people.folder}: nobody is labelled in three frames {step} apart, so jitter cannot be '
+                        'measured; give a video with more labels.')
     return np.stack([order[good], order[one[good]], order[two[good]]], 1)
 
+# %% ../../nbs/54_evaluate.video.ipynb #c3fdb61e
 def jitter(
     people:Filmed,         # the truth
     xy:np.ndarray,         # (N,K,2) predicted joints of everybody, image px
     step:int|None=None,    # as `triples`
 )->dict:                   # jitter, share, own, joints
-    """Mean acceleration error of predictions against the truth, px a frame^2, also as a share of the person's size (root of the area); the truth's
-    own acceleration, which is what standing still would have; and how many joints were compared"""
+    """Mean acceleration error of predictions, px a frame^2, also as a share of the person's size (root of the area);
+    the truth's own acceleration, which is what standing still would have; and how many joints were compared"""
     t = triples(people, step)
     at = people.frame[people.image]
     d = int(at[t[0,1]] - at[t[0,0]])
-    seen = (people.vis[t] > 0).all(1)                            # (n,K)
+    visible = (people.vis[t] > 0).all(1)                            # (n,K)
     bend = lambda p: (p[t[:,0]] - 2*p[t[:,1]] + p[t[:,2]])/d**2
     true, mine = bend(people.xy.astype(np.float64)), bend(np.asarray(xy, np.float64))
     off, size = np.linalg.norm(mine - true, axis=-1), np.sqrt(np.maximum(people.area[t[:,1]], 1e-9))[:,None]
-    if not seen.any():
+    if not visible.any():
         raise UserError(
             f'{people.folder}: no joint is labelled in three frames {d} apart, so jitter cannot be measured.'
         )
     return dict(
-        jitter=float(off[seen].mean()),
-        share=float((off / size)[seen].mean()),
-        own=float(np.linalg.norm(true, axis=-1)[seen].mean()),
-        joints=int(seen.sum()),
+        jitter=float(off[visible].mean()),
+        share=float((off / size)[visible].mean()),
+        own=float(np.linalg.norm(true, axis=-1)[visible].mean()),
+        joints=int(visible.sum()),
     )
