@@ -257,8 +257,8 @@ _DRAWN = dict(data='drawn', train_people=40_000, val_people=2000, difficulty='me
 
 # %% ../nbs/62_protocols.ipynb #5eb2e7da
 PROTOCOLS = {p.name: p for p in (
-    Protocol('demo', 'Drawn people, 16 labels', labels=16, **_DEMO),
-    Protocol('drawn', 'Drawn people, 100 labels', labels=100, **_DRAWN),
+    Protocol('demo', 'Synthetic people, 16 labels', labels=16, **_DEMO),
+    Protocol('drawn', 'Synthetic people, 100 labels', labels=100, **_DRAWN),
     Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, **_SMALL),
     Protocol('lsp-100', 'Leeds Sports Pose, 100 labels', labels=100, **_LSP),
     Protocol('lsp-250', 'Leeds Sports Pose, 250 labels', labels=250, **_LSP),

@@ -12,7 +12,7 @@ from semipose.protocols import (BUDGETS, LABELS, PROTOCOLS, PUBLISHED, PUBLISHED
 # ---- lines of the table
 
 OLD = dict(     # as committed before protocols had budgets
-    demo=dict(name='demo', title='Drawn people, 16 labels', data='drawn', train_people=4000, val_people=500, difficulty='demo', face=True, labels=16, choose='seeded', heldout=0.,
+    demo=dict(name='demo', title='Synthetic people, 16 labels', data='drawn', train_people=4000, val_people=500, difficulty='demo', face=True, labels=16, choose='seeded', heldout=0.,
               size=(64, 48), net='tiny', width=24, weights=None, sigma=1.5, decode='gaussian', batch=(16, 24), start_steps=300, start_every=150, start_lr=3e-3, steps=600,
               every=150, lr=1e-3, schedule='onecycle', optimiser='adamw', wd=0., lam=1., joined=False, flip=False),
     folder=dict(name='folder', title='Your own folder', data=None, train_people=None, val_people=None, difficulty=None, face=True, labels=None, choose='seeded', heldout=0.,

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from semipose.errors import UserError
 from semipose.folder import Run, read_run
 from semipose.protocols import protocol
-from semipose.recipe import (PLACES, Recipe, at, begun_by, difference, filled, found, key_of, read_recipe, recipe_from, recipe_of,
+from semipose.recipe import (PLACES, Recipe, at, begun_by, difference, differences, filled, found, key_of, read_recipe, recipe_from, recipe_of,
                              same_recipe, terms_of_run)
 from semipose.run import compare, prepare, take_up, train
 from semipose.sweep import entry_of
@@ -45,6 +45,28 @@ def test_an_old_recipe_has_the_hashes_that_its_entry_has():
     assert (r.definition, r['line'], r.protocol.size, r['protocol']['size']) == ('505015', '505015', (64, 48), [64, 48])
     assert dict(r) == {k: v for k, v in OLD.items()}, 'nothing is lost, nothing is added'
     assert begun_by(r) == 'semipose 0.1.0 (076aa35)' and r.places is None and 'places' not in r
+
+def test_a_title_is_only_printed(tmp_path):
+    "A run that was begun when its protocol had another title is the same run, with the same terms and key"
+    new = recipe_from(OLD)
+    now = replace(new, settings=dict(new.settings, title='Synthetic people, 16 labels'))
+    assert difference(new, now) is None and (terms_of_run(now), key_of(now)) == (terms_of_run(new), key_of(new))
+    (tmp_path/'recipe.json').write_text(json.dumps(dict(new)))
+    same_recipe(tmp_path, now)
+    assert protocol('demo').title == now.settings['title'] != new.settings['title']
+
+def test_all_differences_are_named_in_the_order_of_the_fields():
+    r = recipe_of('naive', SMALL, SAMPLE)
+    other = replace(r, seed=2, settings={**r.settings, 'lam': 3., 'lr': .5, 'title': 'x'}, steps=9)
+    assert [d.what for d in differences(r, other)] == ['lr', 'lam', 'seed', 'steps']
+    assert [d.what for d in differences(r, other, of=('steps', 'settings'), settings=('lam',))] == ['steps', 'lam']
+
+def test_a_setting_that_came_later_had_its_default():
+    r = recipe_of('naive', SMALL, SAMPLE)
+    old = replace(r, settings={k: v for k, v in r.settings.items() if k not in ('mirror', 'box_score', 'lam')})
+    assert difference(old, r) is None
+    for k, v in dict(mirror=False, box_score=.5, lam=2.).items():
+        assert difference(old, replace(r, settings={**r.settings, k: v})).what == k
 
 def test_a_recipe_goes_into_its_file_and_back(tmp_path):
     r = replace(at(recipe_of('posedual_jc', SMALL, SAMPLE, seed=3, lr=.5), tmp_path), skeleton={})

@@ -8,7 +8,9 @@ from semipose.evaluate.coco import Matches, ap_of
 from semipose.loop import load_tensors
 from semipose.protocols import Protocol, protocol
 from semipose.run import answers_of, compare, keep_numbers, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, starts, train, val_key
+from semipose.ledger import entry_of, read_ledger
 from semipose.sweep import sweep
+from semipose.tables import ledger_report
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
 SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
@@ -37,6 +39,17 @@ def test_everything_starts_equal(done):
     dual = json.loads((folder/'posedual_jc'/'result.json').read_text())['rows'][0]
     assert dual['nets'] == start['last']['nets'] and len(dual['nets']) == 2 and dual['ap_ensemble'] == start['last']['ap_ensemble']
     assert dual['peak_unlabeled'] == start['last']['peak_unlabeled']
+
+def test_a_comparison_is_a_sweep_with_a_page(done):
+    "Its runs are entries of a ledger beside the page, in which a sweep of the same people finds nothing lacking"
+    folder, s, _ = done
+    entries, left_out = read_ledger(folder/'results')
+    assert not left_out and [e.method for e in entries] == ['naive', 'posecons', 'posedual_jc'] == s['order']
+    assert [round(e.ap, 4) for e in entries] == [s['methods'][e.method]['ap'] for e in entries]
+    out = sweep(SMALL, s['order'], [0], SAMPLE, folder/'none', folder/'results', 'cpu', progress=False)
+    assert out['there'] == 3 and not out['new'] and not (folder/'none').exists()
+    assert all(e.people and entry_of(folder/e.method) == e for e in entries)
+    assert 'Results' in ledger_report(folder/'results', progress=False).read_text()
 
 def test_only_the_methods_line_differs(done):
     folder, *_ = done
