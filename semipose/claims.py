@@ -13,7 +13,7 @@ from .ledger import Entry, Resamples, paired
 from .tables import between, by_method, one_terms, outcomes, share, title
 
 # %% auto #0
-__all__ = ['CHOOSE', 'SHOW', 'HEADLINE', 'CURE', 'Row', 'claim_rows', 'claim_table', 'seed_table', 'Aim', 'added', 'aims',
+__all__ = ['CHOOSE', 'SHOW', 'HEADLINE', 'CURE', 'ClaimRow', 'claim_rows', 'claim_table', 'seed_table', 'Aim', 'added', 'aims',
            'aim_table', 'fates', 'moved', 'claim_sentences', 'Repeat', 'repeats', 'repeat_table']
 
 # %% ../nbs/77_claims.ipynb #9f9500c6
@@ -23,7 +23,7 @@ CURE = 'posedual_jc_kept'   # the row that the claim is about
 
 # %% ../nbs/77_claims.ipynb #bd490ff7
 @dataclass(frozen=True)
-class Row:
+class ClaimRow:
     "What was found of one method"
     method:str
     entries:list[Entry]     # one a seed
@@ -41,33 +41,37 @@ class Row:
     def peak(self)->float: return float(np.mean([e.peak_share for e in self.entries]))
     def count(self, *fates:str)->int: return sum(e.outcome in fates for e in self.entries)
 
+# %% ../nbs/77_claims.ipynb #d32b4910
 def claim_rows(
     entries:Sequence[Entry],            # of one protocol
     seeds:Sequence[int]|None=None,      # which; None: those that every row has
     names:Sequence[str]=HEADLINE,       # which methods; the first is the baseline
     resample:Resamples|None=None,
-)->dict[str,Row]:                       # by method; UserError if a row lacks a seed
+)->dict[str,ClaimRow]:                       # by method; UserError if a row lacks a seed
     "The rows of a claim, all on the same seeds"
     mine, resample = by_method(one_terms(entries)[0]), resample or Resamples()
     if seeds is None: seeds = sorted(set.intersection(*({e.seed for e in mine.get(m, ())} for m in names)))
     for m in names:
         lacking = sorted(set(seeds) - {e.seed for e in mine.get(m, ())})
-        if lacking: raise UserError(f'{m}: seed {lacking[0]} has not been trained: a claim is made on every seed of its rule '
-                                    f'(`semipose sweep demo {m} --seeds {lacking[0]}-{lacking[-1]}`).')
+        if not lacking: continue
+        raise UserError(f'{m}: seed {lacking[0]} has not been trained: a claim is made on every seed of its rule '
+                        f'(`semipose sweep demo {m} --seeds {lacking[0]}-{lacking[-1]}`).')
     kept = {m: sorted((e for e in mine[m] if e.seed in seeds), key=lambda e: e.seed) for m in names}
-    return {m: Row(m, es, None if m == names[0] else paired(kept[names[0]], es, resample)) for m, es in kept.items()}
+    gain = lambda m: None if m == names[0] else paired(kept[names[0]], kept[m], resample)
+    return {m: ClaimRow(m, kept[m], gain(m)) for m in names}
 
 # %% ../nbs/77_claims.ipynb #8854d578
 def claim_table(
-    rows:dict[str,Row],     # of `claim_rows`
+    rows:dict[str,ClaimRow],     # of `claim_rows`
 )->str:                     # markdown
     "Method, AP, gain over supervised training, how the trainings ended, peak as a share of the checkpoint's"
     n = next(iter(rows.values())).n
-    lines = [f'| {r.title} | {r.ap:.1f} | {between(r.gain)} | {outcomes(r.entries)} | {share(r.peak)} |' for r in rows.values()]
+    cells = lambda r: (r.title, f'{r.ap:.1f}', between(r.gain), outcomes(r.entries), share(r.peak))
+    lines = [f'| {" | ".join(cells(r))} |' for r in rows.values()]
     return '\n'.join([f'| method | AP | gain | outcome of {n} trainings | peak |', '|---'*5 + '|', *lines])
 
 def seed_table(
-    rows:dict[str,Row],     # of `claim_rows`
+    rows:dict[str,ClaimRow],     # of `claim_rows`
 )->str:                     # markdown
     "Every seed: the AP of network 1; an f behind it means faded, a c collapsed"
     mark = dict(held='', faded=' f', collapsed=' c')
@@ -84,12 +88,12 @@ class Aim:
     measured:str
     met:bool
 
-def added(rows:dict[str,Row], a:str, b:str, resample:Resamples|None=None)->dict:
+def added(rows:dict[str,ClaimRow], a:str, b:str, resample:Resamples|None=None)->dict:
     "How much row b is above row a, pair by pair"
     return paired(rows[a].entries, rows[b].entries, resample or Resamples())
 
 def aims(
-    rows:dict[str,Row],             # of `claim_rows`, on the seeds that show
+    rows:dict[str,ClaimRow],             # of `claim_rows`, on the seeds that show
     resample:Resamples|None=None,
 )->list[Aim]:
     "The aims of results/unseen/rule.md"
@@ -97,13 +101,16 @@ def aims(
     more, n = added(rows, CURE.removesuffix('_kept'), CURE, resample), naive.n
     most = lambda k: k*n/20     # aims were written for twenty
     return [
-        Aim('Plain consistency faded or collapsed on at least 18 of 20', outcomes(naive.entries), naive.count('faded', 'collapsed') >= most(18)),
+        Aim('Plain consistency faded or collapsed on at least 18 of 20', outcomes(naive.entries),
+            naive.count('faded', 'collapsed') >= most(18)),
         Aim(f'{cure.title}: held on at least 19 of 20', outcomes(cure.entries), cure.count('held') >= most(19)),
-        Aim(f'{cure.title}: at least +5 AP over supervised training, interval above zero', f'{cure.gain["difference"]:+.2f}, {between(cure.gain)}',
+        Aim(f'{cure.title}: at least +5 AP over supervised training, interval above zero',
+            f'{cure.gain["difference"]:+.2f}, {between(cure.gain)}',
             cure.gain['difference'] >= 5 and cure.gain['low'] > 0),
         Aim(f'{cure.title}: better than as published, interval above zero', between(more), more['low'] > 0),
         Aim(f'{single.title}: never collapsed', outcomes(single.entries), not single.count('collapsed')),
-        Aim(f'{single.title}: not below supervised training by more than its interval', between(single.gain), single.gain['high'] >= 0)]
+        Aim(f'{single.title}: not below supervised training by more than its interval', between(single.gain),
+            single.gain['high'] >= 0)]
 
 def aim_table(found:Sequence[Aim])->str:   # markdown
     "The aims, one a line"
@@ -112,7 +119,7 @@ def aim_table(found:Sequence[Aim])->str:   # markdown
 
 # %% ../nbs/77_claims.ipynb #2811b8d5
 def fates(
-    row:Row,
+    row:ClaimRow,
 )->str:     # e.g. 'held on 19 and faded on 1 of 20 seeds'
     "How a row's trainings ended, in words"
     parts = [f'{word} on {k}' for word in ('held', 'faded', 'collapsed') if (k := row.count(word))]
@@ -122,22 +129,25 @@ def moved(
     gain:dict,  # of `paired`
 )->str:         # e.g. 'adds 7.0 [+3.8, +10.4] AP'
     "A difference as a verb that its interval allows"
-    verb = 'adds' if gain['low'] > 0 else 'costs' if gain['high'] < 0 else 'makes no difference that these seeds can show:'
+    unsure = 'makes no difference that these seeds can show:'
+    verb = 'adds' if gain['low'] > 0 else 'costs' if gain['high'] < 0 else unsure
     return f'{verb} {between(gain).removesuffix(" *")} AP'
 
 def claim_sentences(
-    rows:dict[str,Row],
+    rows:dict[str,ClaimRow],
     resample:Resamples|None=None,
 )->list[str]:   # three short paragraphs
     "Plain consistency; the easy-hard pair; what each adds"
     naive, cure, single = rows['naive'], rows[CURE], rows['posecons_kept']
     pair = CURE.removesuffix('_kept')
     kept = {name: added(rows, name, f'{name}_kept', resample) for name in (pair, 'posecons')}
+    dual, alone = rows[pair], rows['posecons']
     return [f'Plain consistency {fates(naive)}.',
-            f'Where heights are kept, easy-to-hard teaching by a peer ({rows[pair].title}) {fates(cure)}, and by the network itself '
-            f'({rows["posecons"].title}) {fates(single)}. As published they {fates(rows[pair])}, and {fates(rows["posecons"])}.',
+            f'Where heights are kept, easy-to-hard teaching by a peer ({dual.title}) {fates(cure)}, and by the network '
+            f'itself ({alone.title}) {fates(single)}. As published they {fates(dual)}, and {fates(alone)}.',
             f'Against supervised training {cure.title} {moved(cure.gain)}. {single.title} {moved(single.gain)}. '
-            f'Keeping the height: to {rows[pair].title} it {moved(kept[pair])}; to {rows["posecons"].title} it {moved(kept["posecons"])}.']
+            f'Keeping the height: to {dual.title} it {moved(kept[pair])}; to {alone.title} it '
+            f'{moved(kept["posecons"])}.']
 
 # %% ../nbs/77_claims.ipynb #8ed62b92
 @dataclass(frozen=True)
@@ -153,22 +163,27 @@ class Repeat:
     def agrees(self)->bool: return self.low <= self.new <= self.high and self.p >= .05
 
 def repeats(
-    old:dict[str,Row],  # of `claim_rows`, as printed
-    new:dict[str,Row],  # on seeds that are not among them
+    old:dict[str,ClaimRow],  # of `claim_rows`, as printed
+    new:dict[str,ClaimRow],  # on seeds that are not among them
     level:float=.95,    # of the prediction interval
 )->list[Repeat]:        # one per method but the baseline; UserError where seeds are shared
     "Do new seeds lie within what is printed?"
     out = []
     for m, row in old.items():
         if row.gain is None: continue
-        if shared := set(row.seeds) & set(new[m].seeds): raise UserError(f'{m}: seed {min(shared)} is among the old seeds and the new ones: take seeds that nobody has used.')
+        if shared := set(row.seeds) & set(new[m].seeds):
+            raise UserError(f'{m}: seed {min(shared)} is among the old seeds and the new ones: take seeds that nobody '
+                            'has used.')
         a, b = (np.array(list(r.gain['by_seed'].values())) for r in (row, new[m]))
         half = t_law.ppf((1+level)/2, len(a)-1)*a.std(ddof=1)*np.sqrt(1/len(a) + 1/len(b))
         lost = lambda r: [r.count('held'), r.n - r.count('held')]
-        out.append(Repeat(m, float(a.mean()), float(b.mean()), float(a.mean()-half), float(a.mean()+half), float(fisher_exact([lost(row), lost(new[m])])[1])))
+        p = fisher_exact([lost(row), lost(new[m])])[1]
+        out.append(Repeat(m, *map(float, (a.mean(), b.mean(), a.mean() - half, a.mean() + half, p))))
     return out
 
 def repeat_table(some:Sequence[Repeat])->str:   # markdown
     "Old beside new, one row a line"
-    lines = [f'| {title(r.method)} | {r.old:+.1f} | {r.new:+.1f} | {r.low:+.1f} to {r.high:+.1f} | {r.p:.2f} | {"yes" if r.agrees else "**no**"} |' for r in some]
+    yes = lambda r: 'yes' if r.agrees else '**no**'
+    lines = [f'| {title(r.method)} | {r.old:+.1f} | {r.new:+.1f} | {r.low:+.1f} to {r.high:+.1f} | {r.p:.2f} '
+             f'| {yes(r)} |' for r in some]
     return '\n'.join(['| method | gain, printed | gain, new seeds | expected | p, outcomes | agrees |', '|---'*6 + '|', *lines])

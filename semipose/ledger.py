@@ -55,7 +55,7 @@ class Fields:
     sentence:str            # the protocol in words
     people:dict|None = None # `val`: which validation people; `nets`: each network's matches, see evaluate.coco
     own:dict|None = None    # what the method was, if it is no row of the table: see methods.own
-    line:str|None = None    # what its line said, see methods.line_of; None: nobody wrote it down
+    line:str|None = None    # of its definition, see methods.line_of; None: nobody wrote it down
     source:dict|None = None # names of folders and files of people, where given: data, labels, unlabeled, boxes
     format:int = FORMAT
 
@@ -194,6 +194,11 @@ def _faults(e:Entry):   # sentences, without the file's name
         if not isinstance(v, kind) or isinstance(v, bool) and kind is not bool:
             yield f'the field {n!r} is {v!r}, which it cannot be.'
     yield from _faults_of_curve(e.curve)
+    yield from _faults_of_numbers(e)
+    if e.people and not _people_fit(e.people):
+        yield 'the field "people" is damaged; without it (null) the entry counts, but has no intervals.'
+
+def _faults_of_numbers(e:Entry):
     for k in ('step', 'ap', 'pckh', 'ap_heldout'):
         if k in e.best and not _is_number(e.best[k]):
             yield f'{k!r} of the field "best" is {e.best[k]!r}, which is no number.'
@@ -203,8 +208,6 @@ def _faults(e:Entry):   # sentences, without the file's name
         if not _is_number(e.cost.get(k)) or e.cost[k] < 0: yield f'the field "cost" has no number {k!r}.'
     if not 0 <= e.seconds < float('inf'): yield f'the field "seconds" is {e.seconds}, which no training takes.'
     if e.steps < 1 or e.cost['forward'] <= 0: yield f'{e.steps} steps of {e.cost["forward"]} pictures are no training.'
-    if e.people and not _people_fit(e.people):
-        yield 'the field "people" is damaged; without it (null) the entry counts, but has no intervals.'
 
 # %% ../nbs/68_ledger.ipynb #8546ce16
 def read_entry(
@@ -322,17 +325,17 @@ def resampled(
     found:Matches,      # of one network
     rows:np.ndarray,    # (R,n) pictures, any of them any number of times
 )->np.ndarray:          # (R,) AP in [0,1], as `ap_of` has it to the last bit
-    "AP of many resamples at once: a picture drawn k times counts k times, so detections are sorted once"
+    "AP of many resamples at once: a picture sampled k times counts k times, so detections are sorted once"
     n, D, R = len(found.truths), len(found.rank), len(rows)
     turns = len(np.unique(found.rank*n + found.image)) < D  # two of one picture share a rank: their copies take turns
     if turns or not D: return ap_of(found, rows)
     step = max(1, int(4e6)//D)
     if R > step: return np.concatenate([resampled(found, rows[i:i+step]) for i in range(0, R, step)])
     of_all = (np.asarray(rows) + n*np.arange(R)[:,None]).ravel()
-    drawn = np.bincount(of_all, minlength=R*n).reshape(R, n).astype(np.int32)
+    often = np.bincount(of_all, minlength=R*n).reshape(R, n).astype(np.int32)
     order = np.argsort(found.rank, kind='stable')
-    times, matched, ignored = drawn[:, found.image[order]], found.matched[order], found.ignored[order]
-    people, recalls, total, sums = drawn@found.truths, np.linspace(0, 1, 101), np.zeros(R), {}
+    times, matched, ignored = often[:, found.image[order]], found.matched[order], found.ignored[order]
+    people, recalls, total, sums = often@found.truths, np.linspace(0, 1, 101), np.zeros(R), {}
     need = _least(recalls, np.maximum(people, 1)[:,None])
     for t in range(10):
         counts = (ignored >> t & 1) == 0
@@ -388,8 +391,8 @@ def interval(
     which = np.unique(sets, return_inverse=True)[1]
     seeds, pictures = rng.integers(S, size=(4*draws, S)), rng.integers(draws, size=(4*draws, which.max()+1))
     apart = (own - own.mean())*(spread_of(S, level) - 1)        # a few seeds know too little of how far seeds go apart
-    drawn = (d[seeds, np.take_along_axis(pictures, which[seeds], 1)] + apart[seeds]).mean(1)
-    low, high = np.percentile(drawn, ends)
+    means = (d[seeds, np.take_along_axis(pictures, which[seeds], 1)] + apart[seeds]).mean(1)
+    low, high = np.percentile(means, ends)
     half = t_law.ppf((1+level)/2, S-1)*own.std(ddof=1)/np.sqrt(S)
     return min(low, own.mean() - half), max(high, own.mean() + half)
 

@@ -77,7 +77,7 @@ def _faults(p:Protocol):    # sentences
         v = getattr(p, field)
         if v is not None and v < 1: yield f'{field}={v}; it must be at least 1.'
     for n, e, what in ((p.steps, p.every, 'steps'), (p.start_steps, p.start_every or p.every, 'start_steps')):
-        if n % e: yield f'{what}={n} is not a whole number of stretches of {e} steps; change {what} or every.'
+        if n % e: yield f'{what}={n} is not a whole number of evaluation intervals of {e} steps; change {what} or every.'
     if p.choose not in ('seeded', 'first'): yield f"choose={p.choose!r}; it is 'seeded' or 'first'."
     if list(p.milestones) != sorted(p.milestones) or not all(0 < m < 1 for m in p.milestones):
         yield f'milestones={p.milestones}; they are growing shares of the steps between 0 and 1, such as 0.7, 0.9.'
@@ -199,7 +199,7 @@ BUDGETS = {                         # a protocol's `budget` -> kind of method ->
 def kind_of(
     m,              # Method: a row of the table, or of one's own
 )->str:             # 'A', 'JC or RA', 'multiaugs', 'sspcm' or 'supervised'
-    "Which budget a method takes, told by what it does"
+    "Which budget a method takes, by what it does"
     if not m.student_views: return 'supervised'
     if getattr(m.teacher, 'least', 1) > 2: return 'sspcm'    # the closest pair of three networks
     if len(m.student_views) > 1: return 'multiaugs'          # several hard views at once

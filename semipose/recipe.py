@@ -44,9 +44,10 @@ def hardware(device='cpu')->str:
     name = model or platform.processor() or platform.machine()
     return f'{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
 
+# %% ../nbs/63_recipe.ipynb #b1ea3e1e
 @cache
 def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
-    "Which semipose runs: asked once, because a process goes on with the code it has read"
+    "Which semipose runs: found once, because a process goes on with the code it has read"
     import semipose
     here = Path(semipose.__file__).resolve().parent
     if not (here.parent/'.git').exists(): return None
@@ -68,7 +69,7 @@ def command()->str:
 def nameless(
     path,       # of a file or folder
 )->str:         # from the working folder where it lies inside, else its name alone
-    "A path as it may be told to others"
+    "A path as it may be published"
     path = os.path.abspath(path)
     try: inside = os.path.relpath(path)
     except ValueError: inside = os.pardir    # on another drive
@@ -120,7 +121,7 @@ def is_place(
     folder,                 # of a run; None: what is beside it is not looked at
     recipe:Mapping,         # of it
     k:str,                  # as `places_now`
-    path,                   # what is asked about
+    path,                   # somewhere
 )->bool:
     "Is this where the run has it from?"
     old = (recipe.get('places') or {}).get(k)
@@ -292,6 +293,7 @@ class Difference(NamedTuple):
     new:object
     moved:bool=False    # a place of the same name elsewhere
 
+# %% ../nbs/63_recipe.ipynb #8a4c3417
 def differences(
     old:Recipe,             # of a run or an entry that is there
     new:Recipe,             # what is wanted now
@@ -300,7 +302,8 @@ def differences(
     settings:tuple|None=None,   # those of the protocol; None: all that the method looks at
 )->Iterator[Difference]:
     "In what do two recipes differ?"
-    each = dict(settings=partial(_settings_differ, old, new, settings), definition=partial(_definition_differs, old, new))
+    each = dict(settings=partial(_settings_differ, old, new, settings),
+                definition=partial(_definition_differs, old, new))
     each |= {k: partial(_place_differs, old, new, k, folder) for k in ('start', *PLACES)}
     for k in of: yield from each[k]() if k in each else _value_differs(k, getattr(old, k), getattr(new, k))
 
@@ -330,9 +333,9 @@ def _definition_differs(old, new)->Iterator[Difference]:
 
 def _settings_differ(old, new, settings=None)->Iterator[Difference]:
     "Without the title, which is only printed, and without a second network that the method does not have"
-    unasked = ['title', *(k for k in SECOND if k not in second_of(new.method, new.nets))]
+    others = ['title', *(k for k in SECOND if k not in second_of(new.method, new.nets))]
     names = [k for k in dict.fromkeys((*new.settings, *old.settings, *DEFAULTS))
-             if k not in unasked and (settings is None or k in settings)]
+             if k not in others and (settings is None or k in settings)]
     a, b = ({k: r.settings.get(k, DEFAULTS.get(k)) for k in names} for r in (old, new))
     yield from _value_differs('protocol', a, b)
 
@@ -348,7 +351,7 @@ def _place_differs(old, new, k, folder)->Iterator[Difference]:
 # %% ../nbs/63_recipe.ipynb #d8875743
 def same_recipe(
     folder,             # of a stopped run
-    recipe:Mapping,     # what is asked for now
+    recipe:Mapping,     # what is wanted now
 )->None:                # UserError names the first setting that differs, and the version that began the run
     "A run is gone on with as it was begun, or not at all"
     old, again = read_recipe(folder), 'choose another --name (of a sweep or a comparison: another --out).'
@@ -371,8 +374,8 @@ def check_labels(
 )->None:                # UserError names the first setting that differs
     "A network that labels has seen the labels of the method that it labels for, and no others"
     new = at(Recipe('supervised', settings=p.as_dict(), seed=seed, **source), supervised)
-    asked = [k for k in SAME_LABELS if k in (*source, 'seed', 'settings')]
-    d = difference(read_recipe(supervised), new, supervised, asked, LABELLING)
+    of = [k for k in SAME_LABELS if k in (*source, 'seed', 'settings')]
+    d = difference(read_recipe(supervised), new, supervised, of, LABELLING)
     if d is None: return
     raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {d.what}={d.old!r}, '
                     f'and {d.new!r} is asked for: '
@@ -414,14 +417,14 @@ def synthetic_folder(
     p:Protocol,     # of synthetic people
     seed:int,
 )->Path:            # data/drawn/NAME-SEED
-    "Where they are drawn"
+    "Where they are written"
     return Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
 
 def drawing_of(
     p:Protocol,     # of synthetic people
     seed:int,
 )->dict:            # of `write_synth`
-    "What it draws"
+    "What is written there"
     size, difficulty = tuple(3*s//2 for s in p.size), DIFFICULTIES[p.difficulty or 'easy']
     return dict(train=p.train_people, val=p.val_people, seed=seed, size=size, difficulty=difficulty, face=p.face)
 
@@ -430,7 +433,7 @@ def is_synthetic(
     seed:int,
     data,               # a folder of people
 )->bool:
-    "Are these the people that the protocol draws for this seed? Told by the note that `write_synth` leaves"
+    "Are these the people that the protocol draws for this seed? By the note that `write_synth` leaves"
     try: note = json.loads((Path(data)/'synth.json').read_text())
     except (OSError, ValueError): return Path(data).resolve().name == synthetic_folder(p, seed).name
     return note == synth_recipe(**drawing_of(p, seed))

@@ -95,7 +95,7 @@ def fitting(words:list[str], room:int)->str:
 # %% ../nbs/71_run.ipynb #8f933553
 class StopAfterStep(Callback):
     "While it is entered, Ctrl-C ends a training between two steps"
-    order, asked, old = 95, False, None
+    order, requested, old = 95, False, None
     def __enter__(self):
         main = threading.current_thread() is threading.main_thread()
         usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -105,11 +105,11 @@ class StopAfterStep(Callback):
         if self.old is not None: signal.signal(signal.SIGINT, self.old)
         self.old = None
     def hear(self, *signal_and_frame):
-        if self.asked: raise KeyboardInterrupt
-        self.asked = True
+        if self.requested: raise KeyboardInterrupt
+        self.requested = True
         print('Stopping after this step; Ctrl-C once more stops at once.', file=sys.stderr, flush=True)
     def before_batch(self):
-        if self.asked: raise KeyboardInterrupt
+        if self.requested: raise KeyboardInterrupt
     after_batch = before_batch
 
 # %% ../nbs/71_run.ipynb #583ee0ca
@@ -236,7 +236,7 @@ def _finished(folder:Path)->Run|None:
     return read_run(folder)
 
 def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Data:
-    "Read once; networks that cannot be had are told before that"
+    "Read once, after a look whether the networks can be had"
     if data is not None: return data
     check_networks((recipe.method,), recipe.protocol)
     return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes,
@@ -247,11 +247,10 @@ def _joints(begun:Recipe|None)->Skeleton|None: return begun and Skeleton.from_co
 def _prepared(recipe:Recipe, data:Data, begun:Recipe|None)->tuple:  # the recipe with its joints, Peers, Method
     "Networks for these people, from the warm-up checkpoint where there is one"
     p, m, sk = recipe.protocol, row_of(recipe), data.skeleton
-    asked = joints_of(sk, p, _joints(begun))
-    if asked.flip_index != sk.flip_index or asked.mirror != sk.mirror:
+    wanted = joints_of(sk, p, _joints(begun))
+    if wanted.flip_index != sk.flip_index or wanted.mirror != sk.mirror:
         raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} '
-                        'has: '
-                        'prepare them with this protocol, or give the folder.')
+                        'has: prepare them with this protocol, or give the folder.')
     recipe = changed(recipe, skeleton=sk.to_coco(), supervised=data.supervised.tolist(), sigmas=list(sk.sigmas))
     networks = kinds(m, recipe.nets)
     peers = peers_of(p, len(sk), recipe.nets, recipe.seed, networks, **m.copies)
@@ -280,7 +279,7 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
                         p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first, cbs=[*more, stop])
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
-            if stop.asked: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
+            if stop.requested: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
             if sentence := step_sentence(e, p, dev): raise UserError(sentence) from e
             raise
         finally:
@@ -535,7 +534,7 @@ def demo(
     progress:bool=True,
     on_update=None,             # called with the folder after each run
 )->dict:                        # what summary.json holds
-    "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
+    "Make synthetic people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
     data = synthetic_people(p, seed, progress, data)
     # the collapse comes first

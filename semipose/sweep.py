@@ -71,17 +71,20 @@ def check_sweep(
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
     for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes).items():
-        if path is None: continue
-        if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
-        if not (Path(path).exists() or is_there(path)):
-            raise UserError(f'--{option} {path}: there is no such '
-                            f'{"file" if option in ("labels", "boxes") else "folder"}.')
+        if path is not None: _check_place(p, option, path)
     if p.data != 'drawn' and data is None and labels is None:
         raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
     if boxes and not (unlabeled or p.unlabeled):
         raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or '
                         'neither.')
 
+def _check_place(p:Protocol, option:str, path)->None:
+    "Is there something to read, and may it be given?"
+    if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
+    if Path(path).exists() or is_there(path): return
+    raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
+
+# %% ../nbs/75_sweep.ipynb #4d40a15b
 def unobtainable(
     methods:Sequence[str],
     p:Protocol,

@@ -348,8 +348,8 @@ def table_rows(
     only:Sequence[str]|None=None,   # these methods alone; None: all
 )->list[dict]:                      # for semipose.cli.show_table
     "The table of a protocol, for a terminal"
-    asked = None if only is None else {*only, *map(against, only)}      # with whom they are measured against
-    some = rows([e for e in one_terms(entries)[0] if asked is None or e.method in asked], resample)
+    shown = None if only is None else {*only, *map(against, only)}      # with whom they are measured against
+    some = rows([e for e in one_terms(entries)[0] if shown is None or e.method in shown], resample)
     columns, done = [c for c in COLUMNS if c.text and c.shown(some)], {r['method']: r for r in some}
     names = [n for n in dict.fromkeys((*METHODS, *done)) if (n in done or everything) and (only is None or n in only)]
     gap = lambda n: {c.head: title(n) if c is COLUMNS[0] else '' for c in columns}
@@ -385,7 +385,8 @@ def variants(
     for e in entries:
         if id(e) in kept: continue
         what = changed(e, usual[0])
-        groups.setdefault((order[e.method], e.method, json.dumps(what, sort_keys=True), e.terms), (what, []))[1].append(e)
+        group = order[e.method], e.method, json.dumps(what, sort_keys=True), e.terms
+        groups.setdefault(group, (what, []))[1].append(e)
     some = sorted(groups.items(), key=lambda g: (g[0][0], g[0][2]))
     return [_variant(key[1], what, mine, usual, entries, resample) for key, (what, mine) in some]
 
@@ -502,7 +503,7 @@ PANELS = {      # of the figure of failed attempts -> is this method one of them
 def panels(
     names:Sequence[str],        # of methods
 )->dict[str,list[str]]:         # every panel -> the failed attempts among them that it shows
-    "Which attempt is drawn where"
+    "Which panel shows which attempt"
     out = {head: [] for head in PANELS}
     for n in names:
         r = row_of(n)
@@ -571,17 +572,17 @@ def failed_figure(
     top = max([row['ap'] for e in entries for row in e.curve], default=1.)*1.06
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 6.2))
-        axs, drawn = fig.subplots(2, 3, sharex=True, sharey=True), set()
+        axs, pairs = fig.subplots(2, 3, sharex=True, sharey=True), set()
         fig.subplots_adjust(.055, .09, .985, .87, .14, .38)
         for ax, (head, names) in zip(axs.flat, panels(methods).items()):
             ax.set_title(head)
             ax.axhline(dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
-            drawn |= _attempts(ax, names, methods, lift, head)
+            pairs |= _attempts(ax, names, methods, lift, head)
             ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
         for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
-        words = ['Dotted: with an equal pair, where no easier view teaches.']*('equal' in drawn)
-        words += ['Solid, A to C: with the easy-hard pair.']*('hard' in drawn)
+        words = ['Dotted: with an equal pair, where no easier view teaches.']*('equal' in pairs)
+        words += ['Solid, A to C: with the easy-hard pair.']*('hard' in pairs)
         head = (f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (green), '
                 'plain consistency (red).' + MOVED*some_moved(methods, lift))
         fig.text(.055, .985, f'{head}\n{" ".join(words)}', color=MUTED, fontsize=9.5, va='top')
@@ -593,7 +594,7 @@ MARKS = dict(method='o', attempt='x', trial='s')    # the ends of other rows, by
 
 def compute_figure(
     entries:Sequence[Entry],        # of one protocol and terms
-    lines:Sequence[str]=CURVES,     # whose way is drawn and named
+    lines:Sequence[str]=CURVES,     # whose way is plotted and named
 )->Picture:
     "AP against work done since the start"
     methods = {n: mine for n, mine in by_method(entries).items() if not is_unlike(n)}   # a larger network costs more
@@ -698,8 +699,8 @@ def family_table(
 )->str:                             # HTML, '' where nothing of it ran or is published
     "Shaped like the paper's table: a row per method, a column per number of labels, ours beside the published"
     mine = {n: [e for e in entries if e.protocol == n] for n in FAMILIES[family]}
-    said = lambda e: pm(e.value) or pair_text(e.nets)
-    printed = {n: {m: said(e) for m in METHODS if (e := published_entry(m, n))} for n in mine}
+    cell = lambda e: pm(e.value) or pair_text(e.nets)
+    printed = {n: {m: cell(e) for m in METHODS if (e := published_entry(m, n))} for n in mine}
     names = [n for n in mine if printed[n] or mine[n]]
     if not names: return ''
     ours, named = {n: by_method(one_terms(mine[n])[0]) for n in names}, any(printed.values())

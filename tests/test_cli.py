@@ -473,7 +473,7 @@ def test_steps_without_every_are_divided():
     for steps, every in ((300, 100), (50, 50), (1000, 200)):
         assert cli.build_protocol("folder", steps=steps).every == every
     assert cli.build_protocol("folder", steps=300, every=30).every == 30
-    with pytest.raises(UserError, match="whole number of stretches"): cli.build_protocol("folder", steps=997)
+    with pytest.raises(UserError, match="whole number of evaluation intervals"): cli.build_protocol("folder", steps=997)
 
 
 def test_sizes_and_batches():

@@ -46,7 +46,7 @@ def test_labels_that_were_added_are_not_asked(grown, data):
     who, taught = read_who('runs/r'), set(json.loads(Path('runs/r/split.json').read_text())['unlabeled'])
     a = asked('runs/r', data)
     assert val_key(a.people) == val_of_run(Path('runs/r')) and [k[1] for k in who['val'].keys] == a.people.ids.tolist()
-    assert not ids(a.people) & taught and not a.said and not (a.taught > 0).any()
+    assert not ids(a.people) & taught and not a.notes and not (a.trained > 0).any()
     assert evaluate_run('runs/r', data, **KW)['net 1']['AP'] == json.loads(Path('runs/r/result.json').read_text())['last']['nets'][0]['ap']
     assert 'trained on' not in evaluate_run('runs/r', data, **KW)['net 1']
     assert [k[1] for k in who['train'].keys] == asked('runs/r', data, split='train').people.ids.tolist()
@@ -70,7 +70,7 @@ def test_other_data_say_how_many_were_trained_on(grown, capsys):
     d = json.loads(Path('f/person_keypoints.json').read_text())
     for i in d['images']: shutil.move(f'f/images/{i["file_name"]}', f'f/images/y{i["file_name"]}'); i['file_name'] = f'y{i["file_name"]}'
     Path('f/person_keypoints.json').write_text(json.dumps(d))
-    assert not asked('runs/r', 'f').said
+    assert not asked('runs/r', 'f').notes
 
 def test_from_another_working_folder(grown, monkeypatch):
     "a folder of the same name is there, with other people in it"
@@ -79,7 +79,7 @@ def test_from_another_working_folder(grown, monkeypatch):
     a = asked('../runs/r')
     assert val_key(a.people) == val_of_run(Path('../runs/r')) and Path(a.people.folder).resolve() == (grown/'d'/'images').resolve()
     b = asked('../runs/r', 'd')     # that one is asked for by name, and is another
-    assert ids(b.people) != ids(a.people) and b.said
+    assert ids(b.people) != ids(a.people) and b.notes
 
 def test_after_run_and_people_have_moved(grown):
     (grown/'new').mkdir()
@@ -87,7 +87,7 @@ def test_after_run_and_people_have_moved(grown):
     assert val_key(asked(grown/'new'/'runs'/'r').people) == val_of_run(grown/'new'/'runs'/'r')
     shutil.move(grown/'new'/'d', grown/'new'/'gone')
     a = asked(grown/'new'/'runs'/'r', grown/'new'/'gone')      # told where they are, it knows its own
-    assert val_key(a.people) == val_of_run(grown/'new'/'runs'/'r') and not a.said
+    assert val_key(a.people) == val_of_run(grown/'new'/'runs'/'r') and not a.notes
     with pytest.raises(UserError, match=r"people of the run .*r are not where they were \(d\): put them back, or say where others are with --data"): asked(grown/'new'/'runs'/'r')
 
 def test_a_run_that_moved_beside_other_people_of_that_name(grown):
@@ -95,7 +95,7 @@ def test_a_run_that_moved_beside_other_people_of_that_name(grown):
     labelled(grown/'new'/'d', first=24, n=48)
     shutil.move('runs', grown/'new'/'runs')
     a = asked(grown/'new'/'runs'/'r')
-    assert val_key(a.people) == val_of_run(grown/'new'/'runs'/'r') and not a.said
+    assert val_key(a.people) == val_of_run(grown/'new'/'runs'/'r') and not a.notes
 
 def test_who_is_gone_or_changed_is_told(grown):
     want = read_who('runs/r')['val'].keys
@@ -103,9 +103,9 @@ def test_who_is_gone_or_changed_is_told(grown):
     gone = [a for a in d['annotations'] if a['id'] == want[0][1]][0]
     Path('d/person_keypoints.json').write_text(json.dumps(dict(d, annotations=[a for a in d['annotations'] if a is not gone])))
     a = asked('runs/r')
-    assert a.said[0].startswith(f'1 of the {len(want)} people that the run was validated on are gone') and ids(a.people) == {k[1] for k in want[1:]}
+    assert a.notes[0].startswith(f'1 of the {len(want)} people that the run was validated on are gone') and ids(a.people) == {k[1] for k in want[1:]}
     labelled(Path('d'), n=48, moved=30.)
-    assert any(f'{len(want)} of the {len(want)} people that the run was validated on have other joints' in s for s in asked('runs/r').said)
+    assert any(f'{len(want)} of the {len(want)} people that the run was validated on have other joints' in s for s in asked('runs/r').notes)
     labelled(Path('d'), first=40, n=48)
     kept = {k[1] for k in want} & {a['id'] for a in json.loads(Path('d/person_keypoints.json').read_text())['annotations']}
     if not kept:
@@ -124,9 +124,9 @@ def test_a_run_of_before_says_that_its_data_have_changed(grown):
     Path('runs/r/recipe.json').write_text(json.dumps(recipe))
     Path('runs/r/who.json').unlink()
     a = asked('runs/r')
-    assert len(a.said) == 1 and 'its data have changed since' in a.said[0] and 'since. 0 of them' not in a.said[0]
+    assert len(a.notes) == 1 and 'its data have changed since' in a.notes[0] and 'since. 0 of them' not in a.notes[0]
     labelled(Path('d'))
-    assert val_key(asked('runs/r').people) == val_of_run(Path('runs/r')) and not asked('runs/r').said
+    assert val_key(asked('runs/r').people) == val_of_run(Path('runs/r')) and not asked('runs/r').notes
 
 @pytest.mark.parametrize('text', ['{', '[]', '{"train": null, "val": null, "others": null}',
                                   '{"train": {"files": ["a"], "image": [1], "ids": [1], "marks": ["b"]}, "val": 3, "others": null}'])

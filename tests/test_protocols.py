@@ -12,7 +12,8 @@ from semipose.protocols import (BUDGETS, LABELS, PROTOCOLS, PUBLISHED, PUBLISHED
 # ---- lines of the table
 
 OLD = dict(     # as committed before protocols had budgets
-    demo=dict(name='demo', title='Synthetic people, 16 labels', data='drawn', train_people=4000, val_people=500, difficulty='demo', face=True, labels=16, choose='seeded', heldout=0.,
+    demo=dict(name='demo', title='Synthetic people, 16 labels', data='drawn', train_people=4000, val_people=500,
+              difficulty='demo', face=True, labels=16, choose='seeded', heldout=0.,
               size=(64, 48), net='tiny', width=24, weights=None, sigma=1.5, decode='gaussian', batch=(16, 24), start_steps=300, start_every=150, start_lr=3e-3, steps=600,
               every=150, lr=1e-3, schedule='onecycle', optimiser='adamw', wd=0., lam=1., joined=False, flip=False),
     folder=dict(name='folder', title='Your own folder', data=None, train_people=None, val_people=None, difficulty=None, face=True, labels=None, choose='seeded', heldout=0.,
@@ -117,7 +118,7 @@ def test_a_budget_is_right_to_the_step():
     assert [with_budget(METHODS['posecons'], protocol('coco-1k'), n).steps for n in (1, 32, 33, 64, 65)] == [30, 30, 60, 60, 90]
     assert with_budget(METHODS['posedual'], protocol('coco-full-hrnet'), 1001).steps == 300*126, 'eight a step'
 
-def test_steps_are_whole_stretches():
+def test_steps_are_whole_intervals():
     for every in (1, 7, 1000, 4682, 9999, 10**9):
         p = with_budget(METHODS['posecons'], protocol('coco-1k'), 149_813, every)
         assert p.every == every and p.steps % every == 0 and p.steps >= every and (abs(p.steps - 30*4682) <= every/2 or p.steps == every)

@@ -196,7 +196,7 @@ def test_another_folder_can_be_the_unlabelled_people(tmp_path):
     (lambda d, t: prepare(SMALL, t/'nowhere', progress=False), 'nowhere'),
     (lambda d, t: prepare(SMALL, SAMPLE, boxes='b.json', progress=False), 'b.json names the boxes of people in unlabelled pictures, which are not given'),
     (lambda d, t: protocol('dmo'), 'did you mean demo'),
-    (lambda d, t: protocol('demo', steps=7), 'steps=7 is not a whole number of stretches'),
+    (lambda d, t: protocol('demo', steps=7), 'steps=7 is not a whole number of evaluation intervals'),
     (lambda d, t: Protocol.from_dict({'name': 'x', 'colour': 1}), "unknown field 'colour'"),
     (lambda d, t: load_run(t, weights='worst'), "'last' or 'best'"),
     (lambda d, t: train('naive', replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'), r'batch=4\+0, and naive needs labelled and unlabelled people in every step: give --batch 4'),
