@@ -40,19 +40,23 @@ def mpii_truth(n=5, seed=0):
     vis[:, 0] = rng.integers(1, 3, n)
     low = rng.uniform(20, 100, (n, 2)).round()
     return dict(xy=xy, vis=vis, center=rng.uniform(100, 200, (n, 2)).round(), scale=rng.uniform(.5, 1.5, n).round(3),
-                image=[f"{1000 + i // 2:09d}.jpg" for i in range(n)], head=np.stack([low, low + rng.uniform(20, 60, (n, 2)).round()], 1))
+                image=[f"{1000 + i // 2:09d}.jpg" for i in range(n)],
+                head=np.stack([low, low + rng.uniform(20, 60, (n, 2)).round()], 1))
 
 
 def mpii_json(folder, truth, split="train", gt=False, annot="annot/{}.json", head="annot/gt_{}.mat"):
     "HRNet's files: joints that are not annotated lie at -1"
     path, seen = folder / annot.format(split), truth["vis"] > 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [dict(joints_vis=seen[i].astype(int).tolist(), joints=np.where(seen[i][:, None], truth["xy"][i], -1.0).tolist(), image=truth["image"][i], scale=float(truth["scale"][i]),
+    rows = [dict(joints_vis=seen[i].astype(int).tolist(), joints=np.where(seen[i][:, None], truth["xy"][i],
+                                                                          -1.0).tolist(), image=truth["image"][i],
+                                                                          scale=float(truth["scale"][i]),
                  center=truth["center"][i].tolist()) for i in range(len(seen))]
     path.write_text(json.dumps(rows))
     if gt:
         from scipy.io import savemat
-        savemat(folder / head.format(split), dict(headboxes_src=truth["head"].transpose(1, 2, 0), jnt_missing=1 - seen.T, pos_gt_src=truth["xy"].transpose(1, 2, 0)))
+        savemat(folder / head.format(split), dict(headboxes_src=truth["head"].transpose(1, 2, 0),
+                                                  jnt_missing=1 - seen.T, pos_gt_src=truth["xy"].transpose(1, 2, 0)))
     return path
 
 
@@ -63,17 +67,23 @@ def mpii_mat(path, truth, test_pictures=1):
     for name in dict.fromkeys(truth["image"]):
         rects = []
         for i in np.flatnonzero(np.array(truth["image"]) == name):
-            points = [dict(x=truth["xy"][i, k, 0], y=truth["xy"][i, k, 1], id=k, is_visible=np.zeros((0, 0)) if k in (8, 9) else str(v - 1))
+            points = [dict(x=truth["xy"][i, k, 0], y=truth["xy"][i, k, 1], id=k,
+                           is_visible=np.zeros((0, 0)) if k in (8, 9) else str(v - 1))
                       for k, v in enumerate(truth["vis"][i].tolist()) if v]
             (x1, y1), (x2, y2) = truth["head"][i]
-            rects.append(dict(x1=x1, y1=y1, x2=x2, y2=y2, annopoints=dict(point=structs(points)), scale=truth["scale"][i],
+            rects.append(dict(x1=x1, y1=y1, x2=x2, y2=y2, annopoints=dict(point=structs(points)),
+                              scale=truth["scale"][i],
                               objpos=dict(x=truth["center"][i, 0], y=truth["center"][i, 1])))
         rects.append(dict(x1=1, y1=2, x2=3, y2=4, scale=1.0, objpos=dict(x=5, y=6)))  # somebody without joints
-        annolist.append(dict(image=dict(name=name), annorect=structs(rects), frame_sec=np.zeros((0, 0)), vididx=np.zeros((0, 0))))
+        annolist.append(dict(image=dict(name=name), annorect=structs(rects), frame_sec=np.zeros((0, 0)),
+                             vididx=np.zeros((0, 0))))
         train.append(1)
-    annolist.append(dict(image=dict(name="empty.jpg"), annorect=np.zeros((0, 0)), frame_sec=np.zeros((0, 0)), vididx=np.zeros((0, 0))))
+    annolist.append(dict(image=dict(name="empty.jpg"), annorect=np.zeros((0, 0)), frame_sec=np.zeros((0, 0)),
+                         vididx=np.zeros((0, 0))))
     for i in range(test_pictures):
-        annolist.append(dict(image=dict(name=f"test{i}.jpg"), annorect=structs([dict(scale=1.0, objpos=dict(x=9, y=9))]), frame_sec=np.zeros((0, 0)), vididx=np.zeros((0, 0))))
+        annolist.append(dict(image=dict(name=f"test{i}.jpg"),
+                             annorect=structs([dict(scale=1.0, objpos=dict(x=9, y=9))]), frame_sec=np.zeros((0, 0)),
+                             vididx=np.zeros((0, 0))))
     train += [1] + [0] * test_pictures
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, dict(RELEASE=dict(annolist=structs(annolist), img_train=np.array([train]), version="12")))
@@ -85,13 +95,16 @@ def aic_truth(n=5, seed=0):
     vis = rng.integers(1, 4, (n, 14))
     vis[:, 0] = 1
     low = rng.integers(5, 60, (n, 2))
-    return dict(xy=rng.integers(20, 280, (n, 14, 2)), flag=vis, box=np.concatenate([low, low + rng.integers(80, 200, (n, 2))], 1), image=[f"{i // 2:040x}" for i in range(n)])
+    return dict(xy=rng.integers(20, 280, (n, 14, 2)), flag=vis,
+                box=np.concatenate([low, low + rng.integers(80, 200, (n, 2))], 1),
+                image=[f"{i // 2:040x}" for i in range(n)])
 
 
 def aic_json(folder, truth, split="train", date="20170909"):
     path = folder / f"ai_challenger_keypoint_{split}_{date}" / f"keypoint_{split}_annotations_{date}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [dict(url="http://x/y.jpg", image_id=name, human_annotations={}, keypoint_annotations={}) for name in dict.fromkeys(truth["image"])]
+    rows = [dict(url="http://x/y.jpg", image_id=name, human_annotations={}, keypoint_annotations={})
+            for name in dict.fromkeys(truth["image"])]
     by = {r["image_id"]: r for r in rows}
     for i, name in enumerate(truth["image"]):
         o = by[name]

@@ -35,7 +35,8 @@ def test_leak_is_what_a_bilinear_carry_loses(sigma):
         return torch.stack([(h.sum(k)*at**2).sum(-1)/mass - ((h.sum(k)*at).sum(-1)/mass)**2 for k in (2, 3)]).mean()
     added = float(variance(moved) - variance(heat))
     assert added == pytest.approx(1/6, abs=.01)
-    assert leak(sigma) == pytest.approx(sigma**2/(sigma**2 + added), abs=.005)     # a bump of the same mass is lower as its variance grows
+    # a bump of the same mass is lower as its variance grows
+    assert leak(sigma) == pytest.approx(sigma**2/(sigma**2 + added), abs=.005)
 
 
 def test_effort_is_the_sum_of_the_schedule():
@@ -56,7 +57,8 @@ def test_fade_solves_its_recursion():
 
 @pytest.fixture(scope="module")
 def posecons():
-    return sorted((e for e in read_ledger(TOP / "results/trials", "demo")[0] if e.method == "posecons" and e.seed < 10), key=lambda e: e.seed)
+    return sorted((e for e in read_ledger(TOP / "results/trials", "demo")[0] if e.method == "posecons"
+                   and e.seed < 10), key=lambda e: e.seed)
 
 
 def test_the_constant_is_found_again(posecons):
@@ -70,9 +72,11 @@ def test_the_constant_is_found_again(posecons):
 
 def test_foretell_finds_a_number_that_tells_the_end(posecons):
     ends = [e.peak_share for e in posecons]
-    made = [replace(e, curve=[{**e.curve[0], "ap": end, "foreground": -end}, *e.curve[1:]]) for e, end in zip(posecons, ends)]
+    made = [replace(e, curve=[{**e.curve[0], "ap": end, "foreground": -end}, *e.curve[1:]])
+            for e, end in zip(posecons, ends)]
     found = {(r["name"], r["step"]): r["rho"] for r in foretell(made)}
-    assert found["ap", 0] == pytest.approx(1) and found["foreground", 0] == pytest.approx(-1) and abs(found["peak_labeled", 0]) < .9
+    assert found["ap", 0] == pytest.approx(1) and found["foreground", 0] == pytest.approx(-1)
+    assert abs(found["peak_labeled", 0]) < .9
 
 
 # ---- one forward for both ----
@@ -92,7 +96,8 @@ def answers(name: str, change: bool):
     return terms.made.answers["labeled"][0].detach(), [float(v) for v in terms.parts.values()]
 
 
-@pytest.mark.parametrize("name, joined", [("posecons", False), ("posedual_jc", False), ("posecons_joined", True), ("posedual_jc_joined", True)])
+@pytest.mark.parametrize("name, joined", [("posecons", False), ("posedual_jc", False), ("posecons_joined", True),
+                                          ("posedual_jc_joined", True)])
 def test_labelled_people_feel_others_only_in_a_shared_forward(name, joined):
     (a, _), (b, _) = answers(name, False), answers(name, True)
     assert torch.equal(a, b) != joined

@@ -21,15 +21,19 @@ def test_names_are_those_of_the_tables():
 
 
 def test_names_load_nothing():
-    code = ("import sys; from semipose.names import *; from semipose.names import method_names, net_names, difficulty_names\n"
-            "print(len(method_names()), len(net_names()), len(difficulty_names()), [m for m in ('torch', 'fastai', 'numpy', 'semipose.methods') if m in sys.modules])")
-    n, nets, kinds, loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(maxsplit=3)
+    code = ("import sys; from semipose.names import *; from semipose.names import method_names, net_names, "
+            "difficulty_names\n"
+            "print(len(method_names()), len(net_names()), len(difficulty_names()), [m for m in ('torch', 'fastai', "
+            "'numpy', 'semipose.methods') if m in sys.modules])")
+    n, nets, kinds, loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                                            check=True).stdout.split(maxsplit=3)
     assert int(n) > 80 and int(nets) == 11 and int(kinds) == 4 and loaded.strip() == "[]"
 
 
 def cli(folder, *args, home=None):
     "A process of its own: what is imported stays in it"
-    return subprocess.run([sys.executable, "-c", "import sys; from semipose.cli import main; sys.argv[0] = 'semipose'; main()", *map(str, args)],
+    return subprocess.run([sys.executable, "-c", "import sys; from semipose.cli import main; sys.argv[0] = "
+                                                 "'semipose'; main()", *map(str, args)],
                           cwd=folder, capture_output=True, text=True)
 
 
@@ -46,16 +50,19 @@ def test_a_row_of_ones_own_is_known_to_the_command_line(tmp_path, how):
 
 def test_a_row_of_ones_own_trains_sweeps_evaluates_and_compares(tmp_path):
     (tmp_path/"my_rows.py").write_text(ROWS.format(name="mine"))
-    assert cli(tmp_path, "synth", "people", "--train", 12, "--val", 4, "--size", "64x48", "--difficulty", "demo").returncode == 0
+    assert cli(tmp_path, "synth", "people", "--train", 12, "--val", 4, "--size", "64x48", "--difficulty",
+               "demo").returncode == 0
     few = ["--data", "people", "--protocol", "demo", "--labels", 4]
     said = cli(tmp_path, "train", "mine", *few, "--steps", 2, "--start-steps", 0, "--import", "my_rows")
     assert said.returncode == 0, said.stderr
     run = tmp_path/"runs"/"mine-people-4-seed0"
     recipe = json.loads((run/"recipe.json").read_text())
-    assert recipe["method"] == "mine" and recipe["title"] == "My own row" and recipe["own"] and "--import my_rows" in recipe["command"]
+    assert recipe["method"] == "mine" and recipe["title"] == "My own row" and recipe["own"]
+    assert "--import my_rows" in recipe["command"]
     said = cli(tmp_path, "eval", run, "--import", "my_rows")
     assert said.returncode == 0 and "AP" in said.stdout, said.stderr
-    both = cli(tmp_path, "compare", "naive", "mine", *few, "--steps", 2, "--start-steps", 2, "--import", "my_rows.py", "--out", "both")
+    both = cli(tmp_path, "compare", "naive", "mine", *few, "--steps", 2, "--start-steps", 2, "--import", "my_rows.py",
+               "--out", "both")
     assert both.returncode == 0 and "My own row" in both.stdout, both.stderr
     assert "My own row" in (tmp_path/"both"/"report.html").read_text()
     lacking = cli(tmp_path, "sweep", "demo", "mine", "--data", "people")
@@ -64,10 +71,13 @@ def test_a_row_of_ones_own_trains_sweeps_evaluates_and_compares(tmp_path):
 
 def test_what_is_wrong_with_a_module_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, text in dict(broken="1/0", needs="import nothing_of_this_name", wrong="def f(:").items(): (tmp_path/f"{name}_rows.py").write_text(text)
+    for name, text in dict(broken="1/0", needs="import nothing_of_this_name", wrong="def f(:").items():
+        (tmp_path/f"{name}_rows.py").write_text(text)
     for where, says in (("no_such_file.py", "no such file"),
-                        ("no_such_module_here", "no module of that name"), ("broken_rows.py", "ZeroDivisionError"), ("broken_rows", "ZeroDivisionError"),
-                        ("needs_rows.py", "needs nothing_of_this_name"), ("wrong_rows.py", "SyntaxError"), ("sub/json.py", "no such file")):
+                        ("no_such_module_here", "no module of that name"), ("broken_rows.py", "ZeroDivisionError"),
+                        ("broken_rows", "ZeroDivisionError"),
+                        ("needs_rows.py", "needs nothing_of_this_name"), ("wrong_rows.py", "SyntaxError"),
+                        ("sub/json.py", "no such file")):
         with pytest.raises(UserError, match=says) as e: import_rows(where)
         assert "\n" not in str(e.value) and f"--import {where}" in str(e.value)
     (tmp_path/"json.py").write_text("")
