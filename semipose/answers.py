@@ -54,8 +54,8 @@ class Answers:
     people:People                   # the truth with all that COCO ignores, v = 0 for joints that were not learned
     rows:np.ndarray                 # (n,) who of them was predicted
     found:dict[str,Prediction]      # 'net 1', ..., 'ensemble' -> xy (n,K,2) image px, score (n,K)
-    said:tuple = ()                 # what one must know of these people, in sentences: who was trained on, who is gone
-    taught:np.ndarray|None = None   # (n,) as `trained_on`, of those predicted
+    notes:tuple = ()                # what one must know of these people, in sentences: who was trained on, who is gone
+    trained:np.ndarray|None = None  # (n,) as `trained_on`, of those predicted
 
 # %% ../nbs/69_answers.ipynb #221c0ecc
 def answers_of(
@@ -68,17 +68,11 @@ def answers_of(
     device='auto',
     progress:bool=True,
 )->Answers:                 # UserError if it is not a run, or the joints have no names in common
-    "Ask a run's networks"
+    "What a run's networks predict"
     if split == 'test': data = people_for_test(folder, data)
     if not data and split not in ('train', 'val'): raise UserError(f"split={split!r}: it is 'train', 'val' or 'test'.")
     peers, p, skeleton, recipe = load_run(folder, weights, device)
-    if data and not (split in ('train', 'val') and is_own(folder, recipe, data)):
-        people, said = read_any(data, split, keep_all=True), []
-        if progress and (read := str(reading(val=people))): print(read)
-    else:               # of its own folder not all that are there
-        moved = data and not any(is_place(folder, recipe, k, data) for k in ('data', 'labels'))
-        *both, said = people_of(folder, recipe, data if moved else None)
-        people = both[split == 'val']
+    people, notes = _whom(folder, recipe, data, split, progress)
     if people.skeleton.joints != skeleton.joints: people = to_skeleton(people, skeleton)
     how = trained_on(folder, recipe, people)
     people.skeleton = mirrored(people.skeleton, skeleton.flips, skeleton.mirror)
@@ -88,13 +82,24 @@ def answers_of(
         raise UserError(f'{people.folder}: nobody there has a joint that the run {folder} has learned; evaluate on '
                         'other data.')
     how = None if how is None else how[rows]
-    said = [*said, *shared_note(how)]
+    notes = [*notes, *shared_note(how)]
     if progress:
-        for s in said: print(s)
+        for text in notes: print(text)
     found = predict_all(peers, Crops(people, p.size).subset(rows), p.size, codec_of(p, peers.stride), which='all',
                         flip=skeleton.in_mirror() if flip else None, shift=shift, progress=progress)
     names = [*(f'net {i+1}' for i in range(len(peers))), 'ensemble']
-    return Answers(people, rows, dict(zip(names, found)), tuple(said), how)
+    return Answers(people, rows, dict(zip(names, found)), tuple(notes), how)
+
+# %% ../nbs/69_answers.ipynb #c32d9cf7
+def _whom(folder, recipe, data, split, progress)->tuple[People,list[str]]:
+    "The people that are predicted, and what has become of them; of a run's own folder not all that are there"
+    if data and not (split in ('train', 'val') and is_own(folder, recipe, data)):
+        people = read_any(data, split, keep_all=True)
+        if progress and (text := str(reading(val=people))): print(text)
+        return people, []
+    moved = data and not any(is_place(folder, recipe, k, data) for k in ('data', 'labels'))
+    *both, notes = people_of(folder, recipe, data if moved else None)
+    return both[split == 'val'], notes
 
 # %% ../nbs/69_answers.ipynb #8cfc0b54
 def evaluate_run(
@@ -107,19 +112,19 @@ def evaluate_run(
     "The ten COCO numbers and PCK of a run, for each network and the ensemble"
     a = answers_of(folder, *args, **kw)
     tell_limits(a, np.asarray(read_recipe(folder)['supervised']) > 0, nms)
-    n = 0 if a.taught is None else int((a.taught > 0).sum())
+    n = 0 if a.trained is None else int((a.trained > 0).sum())
     about = {'people': len(a.rows), 'joints': int(a.people.supervised.sum()), **({'trained on': n} if n else {})}
     numbers = lambda f: score(a.people, a.rows, f, a.people.supervised, nms, max_people)[0]
     return {name: numbers(f) | about for name, f in a.found.items()}
 
 def tell_limits(
     a:Answers,
-    taught:np.ndarray,      # (K,) bool, joints that the run has learned
+    learned:np.ndarray,     # (K,) bool, joints that the run has learned
     nms:float|None=.9,      # as `coco_results`
 ):
     "Notes on what these numbers leave out: joints not taught, people whom suppression drops, areas that stand in"
-    if not taught.all():
-        remark(f'{a.people.supervised.sum()} of {len(taught)} joints are asked, those that the run was taught; '
+    if not learned.all():
+        remark(f'{a.people.supervised.sum()} of {len(learned)} joints are asked, those that the run was taught; '
                '`semipose submit --truth` asks every joint of the truth.')
     tell_areas(a.people)
     if nms is None: return

@@ -13,7 +13,7 @@ from .ledger import Entry, Resamples, paired
 from .tables import between, by_method, one_terms, outcomes, share, title
 
 # %% auto #0
-__all__ = ['CHOOSE', 'SHOW', 'CLAIMED', 'HEADLINE', 'Row', 'claim_rows', 'claim_table', 'seed_table', 'Aim', 'added', 'aims',
+__all__ = ['CHOOSE', 'SHOW', 'CLAIMED', 'HEADLINE', 'ClaimRow', 'claim_rows', 'claim_table', 'seed_table', 'Aim', 'added', 'aims',
            'aim_table', 'kept_aims', 'gain_aim', 'joined_aims', 'fates', 'moved', 'claim_sentences', 'Repeat',
            'repeats', 'repeat_table']
 
@@ -24,7 +24,7 @@ HEADLINE = ('supervised', *CLAIMED, 'posecons_kept', 'posedual_jc_kept', *(f'{m}
 
 # %% ../nbs/77_claims.ipynb #bd490ff7
 @dataclass(frozen=True)
-class Row:
+class ClaimRow:
     "What was found of one method"
     method:str
     entries:list[Entry]     # one a seed
@@ -42,33 +42,37 @@ class Row:
     def peak(self)->float: return float(np.mean([e.peak_share for e in self.entries]))
     def count(self, *fates:str)->int: return sum(e.outcome in fates for e in self.entries)
 
+# %% ../nbs/77_claims.ipynb #d32b4910
 def claim_rows(
     entries:Sequence[Entry],            # of one protocol
     seeds:Sequence[int]|None=None,      # which; None: those that every row has
     names:Sequence[str]=HEADLINE,       # which methods; the first is the baseline
     resample:Resamples|None=None,
-)->dict[str,Row]:                       # by method; UserError if a row lacks a seed
+)->dict[str,ClaimRow]:                       # by method; UserError if a row lacks a seed
     "The rows of a claim, all on the same seeds"
     mine, resample = by_method(one_terms(entries)[0]), resample or Resamples()
     if seeds is None: seeds = sorted(set.intersection(*({e.seed for e in mine.get(m, ())} for m in names)))
     for m in names:
         lacking = sorted(set(seeds) - {e.seed for e in mine.get(m, ())})
-        if lacking: raise UserError(f'{m}: seed {lacking[0]} has not been trained: a claim is made on every seed of its rule '
-                                    f'(`semipose sweep demo {m} --seeds {lacking[0]}-{lacking[-1]}`).')
+        if not lacking: continue
+        raise UserError(f'{m}: seed {lacking[0]} has not been trained: a claim is made on every seed of its rule '
+                        f'(`semipose sweep demo {m} --seeds {lacking[0]}-{lacking[-1]}`).')
     kept = {m: sorted((e for e in mine[m] if e.seed in seeds), key=lambda e: e.seed) for m in names}
-    return {m: Row(m, es, None if m == names[0] else paired(kept[names[0]], es, resample)) for m, es in kept.items()}
+    gain = lambda m: None if m == names[0] else paired(kept[names[0]], kept[m], resample)
+    return {m: ClaimRow(m, kept[m], gain(m)) for m in names}
 
 # %% ../nbs/77_claims.ipynb #8854d578
 def claim_table(
-    rows:dict[str,Row],     # of `claim_rows`
+    rows:dict[str,ClaimRow],     # of `claim_rows`
 )->str:                     # markdown
     "Method, AP, gain over supervised training, how the trainings ended, peak as a share of the checkpoint's"
     n = next(iter(rows.values())).n
-    lines = [f'| {r.title} | {r.ap:.1f} | {between(r.gain)} | {outcomes(r.entries)} | {share(r.peak)} |' for r in rows.values()]
+    cells = lambda r: (r.title, f'{r.ap:.1f}', between(r.gain), outcomes(r.entries), share(r.peak))
+    lines = [f'| {" | ".join(cells(r))} |' for r in rows.values()]
     return '\n'.join([f'| method | AP | gain | outcome of {n} trainings | peak |', '|---'*5 + '|', *lines])
 
 def seed_table(
-    rows:dict[str,Row],     # of `claim_rows`
+    rows:dict[str,ClaimRow],     # of `claim_rows`
 )->str:                     # markdown
     "Every seed: the AP of network 1; an f behind it means faded, a c collapsed"
     mark = dict(held='', faded=' f', collapsed=' c')
@@ -85,12 +89,12 @@ class Aim:
     measured:str
     met:bool
 
-def added(rows:dict[str,Row], a:str, b:str, resample:Resamples|None=None)->dict:
+def added(rows:dict[str,ClaimRow], a:str, b:str, resample:Resamples|None=None)->dict:
     "How much row b is above row a, pair by pair"
     return paired(rows[a].entries, rows[b].entries, resample or Resamples())
 
 def aims(
-    rows:dict[str,Row],             # of `claim_rows`, on the seeds that show
+    rows:dict[str,ClaimRow],             # of `claim_rows`, on the seeds that show
     resample:Resamples|None=None,
 )->list[Aim]:
     "The aims of results/unseen/rule.md, in its order"
@@ -137,7 +141,7 @@ def joined_aims(rows:dict[str,Row], resample:Resamples|None=None)->list[Aim]:
 
 # %% ../nbs/77_claims.ipynb #2811b8d5
 def fates(
-    row:Row,
+    row:ClaimRow,
 )->str:     # e.g. 'held on 19 and faded on 1 of 20 seeds'
     "How a row's trainings ended, in words"
     parts = [f'{word} on {k}' for word in ('held', 'faded', 'collapsed') if (k := row.count(word))]
@@ -147,23 +151,25 @@ def moved(
     gain:dict,  # of `paired`
 )->str:         # e.g. 'adds 7.0 [+3.8, +10.4] AP'
     "A difference as a verb that its interval allows"
-    verb = 'adds' if gain['low'] > 0 else 'costs' if gain['high'] < 0 else 'makes no difference that these seeds can show:'
+    unsure = 'makes no difference that these seeds can show:'
+    verb = 'adds' if gain['low'] > 0 else 'costs' if gain['high'] < 0 else unsure
     return f'{verb} {between(gain).removesuffix(" *")} AP'
 
 def claim_sentences(
-    rows:dict[str,Row],
+    rows:dict[str,ClaimRow],
     resample:Resamples|None=None,
 )->list[str]:   # three short paragraphs
     "Plain consistency; when the easy-hard pair holds; what each adds"
     plain, single, pair = (rows[m].title for m in CLAIMED)
-    def ends(repair)->str: return ', '.join(f'{t} {fates(rows[f"{m}{repair}"])}' for t, m in ((pair, 'posedual_jc'), (single, 'posecons')))
+    def ends(repair)->str:
+        return ', '.join(f'{t} {fates(rows[f"{m}{repair}"])}' for t, m in ((pair, 'posedual_jc'), (single, 'posecons')))
     def gains(names)->str: return '. '.join(f'{rows[m].title} {moved(rows[m].gain)}' for m in names)
     def better(repair)->str:
         each = {m: moved(added(rows, m, f'{m}_{repair}', resample)) for m in reversed(CLAIMED[1:])}
         return '; '.join(f'to {rows[m].title} it {text}' for m, text in each.items())
     return [f'{plain} {fates(rows["naive"])}; in one forward with the labelled pictures it {fates(rows["naive_joined"])}.',
-            f'The easy-hard pair in one forward with the labelled pictures: {ends("_joined")}. As published, in a forward of its own: '
-            f'{ends("")}. As published, with heights kept: {ends("_kept")}.',
+            f'The easy-hard pair in one forward with the labelled pictures: {ends("_joined")}. '
+            f'As published, in a forward of its own: {ends("")}. As published, with heights kept: {ends("_kept")}.',
             f'Against supervised training: {gains(("posedual_jc_joined", "posecons_joined", "posedual_jc", "posecons"))}. '
             f'One forward: {better("joined")}. Keeping the height: {better("kept")}.']
 
@@ -181,22 +187,27 @@ class Repeat:
     def agrees(self)->bool: return self.low <= self.new <= self.high and self.p >= .05
 
 def repeats(
-    old:dict[str,Row],  # of `claim_rows`, as printed
-    new:dict[str,Row],  # on seeds that are not among them
+    old:dict[str,ClaimRow],  # of `claim_rows`, as printed
+    new:dict[str,ClaimRow],  # on seeds that are not among them
     level:float=.95,    # of the prediction interval
 )->list[Repeat]:        # one per method but the baseline; UserError where seeds are shared
     "Do new seeds lie within what is printed?"
     out = []
     for m, row in old.items():
         if row.gain is None: continue
-        if shared := set(row.seeds) & set(new[m].seeds): raise UserError(f'{m}: seed {min(shared)} is among the old seeds and the new ones: take seeds that nobody has used.')
+        if shared := set(row.seeds) & set(new[m].seeds):
+            raise UserError(f'{m}: seed {min(shared)} is among the old seeds and the new ones: take seeds that nobody '
+                            'has used.')
         a, b = (np.array(list(r.gain['by_seed'].values())) for r in (row, new[m]))
         half = t_law.ppf((1+level)/2, len(a)-1)*a.std(ddof=1)*np.sqrt(1/len(a) + 1/len(b))
         lost = lambda r: [r.count('held'), r.n - r.count('held')]
-        out.append(Repeat(m, float(a.mean()), float(b.mean()), float(a.mean()-half), float(a.mean()+half), float(fisher_exact([lost(row), lost(new[m])])[1])))
+        p = fisher_exact([lost(row), lost(new[m])])[1]
+        out.append(Repeat(m, *map(float, (a.mean(), b.mean(), a.mean() - half, a.mean() + half, p))))
     return out
 
 def repeat_table(some:Sequence[Repeat])->str:   # markdown
     "Old beside new, one row a line"
-    lines = [f'| {title(r.method)} | {r.old:+.1f} | {r.new:+.1f} | {r.low:+.1f} to {r.high:+.1f} | {r.p:.2f} | {"yes" if r.agrees else "**no**"} |' for r in some]
+    yes = lambda r: 'yes' if r.agrees else '**no**'
+    lines = [f'| {title(r.method)} | {r.old:+.1f} | {r.new:+.1f} | {r.low:+.1f} to {r.high:+.1f} | {r.p:.2f} '
+             f'| {yes(r)} |' for r in some]
     return '\n'.join(['| method | gain, printed | gain, new seeds | expected | p, outcomes | agrees |', '|---'*6 + '|', *lines])

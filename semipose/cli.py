@@ -91,9 +91,9 @@ app = App(cls=Calm, name='semipose', no_args_is_help=True, rich_markup_mode='ric
           help='Semi-supervised 2D human pose estimation: watch plain consistency erase a network, and the '
                        'easy-to-hard pair keep it.')
 
-def tell_version(asked:bool):
+def tell_version(requested:bool):
     "The answer to --version, before anything else is looked at"
-    if not asked: return
+    if not requested: return
     from semipose import __version__
     typer.echo(f'semipose {__version__}')
     raise typer.Exit
@@ -196,25 +196,31 @@ def build_protocol(
     **changes,         # fields; None leaves the protocol's own value
 )->Protocol:
     "A protocol with what was typed changed: `every` divides the steps, a network brings its own weights and width"
-    typed = {k: v for k,v in changes.items() if v is not None}
-    base, rest = protocol(name), {}
-    for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
-        if typed.get(net, getattr(base, net)) != getattr(base, net):
-            rest |= {width: None, weights: 'imagenet' if getattr(base, weights) and typed[net] != 'tiny' else None}
+    typed, base = {k: v for k,v in changes.items() if v is not None}, protocol(name)
+    rest = _weights(base, typed)
     if typed.get('mirror') is False: typed['flip'] = False      # nor does evaluation look into one
-    for weights in ('weights', 'weights2', 'other_weights'):
-        if weights in typed:
-            told = typed.pop(weights)
-            rest[weights] = None if told == 'none' else told
     # the budget stays: its steps follow from the method
     if base.budget and 'every' in typed and 'steps' not in typed:
         typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
-    for steps, every in (('steps', 'every'), ('start_steps', 'start_every')):
-        old = getattr(base, every) or typed.get('every') or base.every
-        if steps in typed and every not in typed and typed[steps] > 0:
-            new = gcd(typed[steps], old)
-            if new*50 >= typed[steps] and new != old: typed[every] = new
+    _intervals(base, typed)
     return replace(protocol(name, **typed), **rest)
+
+def _weights(base:Protocol, typed:dict)->dict:      # fields to replace; those of weights leave `typed`
+    "Another network has other weights and another width; 'none' means none"
+    out = {}
+    for net, weights, width in (('net', 'weights', 'width'), ('other', 'other_weights', 'other_width')):
+        if typed.get(net, getattr(base, net)) == getattr(base, net): continue
+        out |= {width: None, weights: 'imagenet' if getattr(base, weights) and typed[net] != 'tiny' else None}
+    which = [k for k in ('weights', 'weights2', 'other_weights') if k in typed]
+    return out | {k: None if (v := typed.pop(k)) == 'none' else v for k in which}
+
+def _intervals(base:Protocol, typed:dict)->None:
+    "Typed steps keep the evaluation interval, or get one that divides them and is not too short"
+    for steps, every in (('steps', 'every'), ('start_steps', 'start_every')):
+        if steps not in typed or every in typed or typed[steps] <= 0: continue
+        old = getattr(base, every) or typed.get('every') or base.every
+        new = gcd(typed[steps], old)
+        if new*50 >= typed[steps] and new != old: typed[every] = new
 
 # %% ../nbs/79_cli.ipynb #7b331b90
 def cell(
@@ -270,8 +276,8 @@ def narrower(
 
 def names(choices)->dict:
     "What a shell offers for an option"
-    told = lambda: choices() if callable(choices) else choices
-    return dict(autocompletion=lambda incomplete: [n for n in told() if n.startswith(incomplete)])
+    known = lambda: choices() if callable(choices) else choices
+    return dict(autocompletion=lambda incomplete: [n for n in known() if n.startswith(incomplete)])
 
 # %% ../nbs/79_cli.ipynb #0d17aca2
 def option(text:str, *flags, **kw):     # that may be left out
@@ -351,7 +357,7 @@ class Machine:
 
 @dataclass
 class Look:
-    "How a trained run is asked"
+    "How a trained run predicts"
     weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')] = 'last'
     flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')] = False
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto'
@@ -380,13 +386,13 @@ def demo(
     out:Annotated[Path, typer.Option(
         help='Folder for the synthetic people, the runs, summary.json and report.html.')]=Path('runs/demo'),
 ):
-    "Draw people, train on this machine, watch the collapse and its cure."
+    "Make synthetic people, train on this machine, watch the collapse and its cure."
     from semipose.run import demo as run_demo
     from semipose.report import demo_report, summary_rows
     typer.echo(f'The report is {out/"report.html"}: open it in a browser, it renews itself after every method.')
     summary = run_demo(out, seed=seed, progress=True, on_update=demo_report)
     show_table(summary_rows(summary), title=f'Seed {seed}')
-    typer.echo(f'Report: {demo_report(out)}')
+    typer.echo(f'Report: {demo_report(out)}\nLedger: {out/"results"}')
 
 # %% ../nbs/79_cli.ipynb #d99b17ce
 @app.command(epilog='Example:  semipose synth data/drawn --train 4000 --val 500 --size 128x96 --difficulty medium')
@@ -401,16 +407,16 @@ def synth(
     face:Annotated[bool, typer.Option('--face/--no-face', help='Annotate nose, eyes and ears, or leave them out as '
                                                                'in Leeds Sports Pose.')]=True,
 ):
-    "Draw people and write them as a COCO folder."
+    "Make synthetic people and write them as a COCO folder."
     known(difficulty, difficulty_names(), 'difficulty')
     size = parse_size(size)
     from semipose.data.synth import DIFFICULTIES, write_synth
     write_synth(out, train=train, val=val, seed=seed, size=size, difficulty=DIFFICULTIES[difficulty], people=people,
                 face=face, progress=True)
-    told = f'{train:,} training and {val:,} validation pictures are in {out}.'
+    text = f'{train:,} training and {val:,} validation pictures are in {out}.'
     if val or train > 1:    # with one picture in all there is nobody to validate on
-        told += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
-    typer.echo(told)
+        text += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
+    typer.echo(text)
 
 # %% ../nbs/79_cli.ipynb #e4a2447d
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
@@ -510,9 +516,9 @@ class Folders:
     results:Annotated[Path, typer.Option(
         help='The ledger: a folder with one small file per finished run, for a repository.')] = Path('results')
 
-def begin(p, drawn=None)->None:     # as `own_people` gives it
+def begin(p, make_people=None)->None:       # as `own_people` gives it
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
-    if drawn: drawn()
+    if make_people: make_people()
 
 def finish(run, results:Path)->None:
     "What is printed of a run that is done, and written beside it"
@@ -556,21 +562,20 @@ def train(
         return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
-    groups = settings.fields() | vars(budget) | encoder.fields() | people.fields()
-    p = build_protocol(protocol, labels=many, **groups)
-    data, drawn = own_people(p, people.data, file, seed)
+    p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(), **people.fields())
+    data, make_people = own_people(p, people.data, file, seed)
     folder = folders.out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import check_batch, check_labels, first_of, refuse_existing, starts, train as run_train
     machine.check()
     check_batch(method, p)
     if not resume: refuse_existing(folder)
-    begin(p, drawn)
+    begin(p, make_people)
     same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, resume=resume, **vars(machine))
     start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
     first = first_of(method, start, folders.out/run_name('supervised', data or file.parent, p.labels, seed))
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
-    every = budget.every if p.budget else None
-    finish(run_train(method, p, data, folder, start=first, every=every, **same), folders.results)
+    finish(run_train(method, p, data, folder, start=first, every=budget.every if p.budget else None, **same),
+           folders.results)
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -672,7 +677,7 @@ def compare(
     check_network(other)
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, other=other, **vars(budget), **people.fields())
-    data, drawn = own_people(p, people.data, file, seed)
+    data, make_people = own_people(p, people.data, file, seed)
     if not p.start_steps:
         raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
@@ -680,13 +685,13 @@ def compare(
     machine.check()
     from semipose.run import compare as run_compare, keep_numbers
     from semipose.report import demo_report, summary_rows
-    begin(p, drawn)
+    begin(p, make_people)
     source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes)
     summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
                           resume=resume, every=budget.every if p.budget else None, **source)
     show_table(summary_rows(summary))
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
-    typer.echo(f'Report: {folder/"report.html"}')
+    typer.echo(f'Report: {folder/"report.html"}\nLedger: {folder/"results"}')
 
 # %% ../nbs/79_cli.ipynb #8a6b9b89
 def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it cannot go there
@@ -697,7 +702,7 @@ def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it ca
 
 # %% ../nbs/79_cli.ipynb #ebb15cfb
 def beside(
-    found:dict[str,dict],   # network -> measure -> number; -1 where nobody was asked
+    found:dict[str,dict],   # network -> measure -> number; -1 where nobody counts
 )->list[dict]:              # a row per measure
     "Networks side by side, which fits a terminal"
     whole = ('people', 'joints', 'trained on')
@@ -729,7 +734,7 @@ def detail(
         'Also draw the six people on whom the ensemble is farthest from the truth.', metavar='PNG')]=None,
     keep:Annotated[Optional[Path], option('Also write every number into this JSON file.')]=None,
 ):
-    "Where a run errs: joint by joint, seen and hidden, by facing where it is known, and what each kind of error costs."
+    "Where a run errs: joint by joint, visible and hidden, by facing where it is known, and what each kind of error costs."
     look.check()
     if worst is not None: known(worst.suffix.lower(), ('.png', '.jpg', '.svg', '.pdf'), 'kind of picture')
     from semipose.detail import as_rows, detail as details_of, draw_worst
@@ -813,7 +818,7 @@ def predict(
 
 # %% ../nbs/79_cli.ipynb #8a47f10e
 def predicted(loaded:tuple, sources:list[Path], boxes, out:Path, flip:bool, how:dict)->tuple:   # what was found, out
-    "Ask the networks of a run about photos"
+    "What the networks of a run find in photos"
     from semipose.photos import predict_photos
     from semipose.run import codec_of
     peers, p, skeleton, recipe = loaded
@@ -824,8 +829,8 @@ def predicted(loaded:tuple, sources:list[Path], boxes, out:Path, flip:bool, how:
 
 def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a photo could not be read
     "Where the answers are, and what could not be read"
-    drawn = ', and pictures beside it'*pictures
-    typer.echo(f'{len(found):,} people in {found.looked:,} pictures: {out/"predictions.json"}{drawn}.')
+    more = ', and pictures beside it'*pictures
+    typer.echo(f'{len(found):,} people in {found.looked:,} pictures: {out/"predictions.json"}{more}.')
     if not found.failed: return
     typer.echo(f'{len(found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and '
                'the same command '
@@ -838,9 +843,11 @@ Device = Annotated[str, option('auto, cpu, cuda, cuda:1, mps.')]
 Checkpoint = Annotated[str, option('last or best; how the best was chosen is in result.json.')]
 
 AFTER['boxes'] = ' What was found so far is kept: the same command goes on from there.'
-DETECTOR_KINDS = "A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score out), or a .onnx file."
+DETECTOR_KINDS = ("A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score out), "
+                  'or a .onnx file.')
 FORMAT_NAMES = ('coco', 'labelstudio', 'yolo', 'csv', 'sleap')
-FORMAT_HELP = f'{", ".join(FORMAT_NAMES)} (csv: DeepLabCut and Lightning Pose); if not given, by the ending, COCO for .json.'
+FORMAT_HELP = (f'{", ".join(FORMAT_NAMES)} (csv: DeepLabCut and Lightning Pose); if not given, by the ending, '
+               'COCO for .json.')
 Format = Annotated[Optional[str], typer.Option(help=FORMAT_HELP, show_default=False, **names(FORMAT_NAMES))]
 Pictures = Annotated[Optional[Path], typer.Option(help='Folder of the pictures, for formats that need their sizes or '
                                                        'copy them.', show_default=False)]
@@ -849,6 +856,7 @@ def tell_notes(found):   # of `Note`
     "Each in a line of its own, once"
     for text in dict.fromkeys(n.text for n in found): typer.echo(f'Note: {text}', err=True)
 
+# %% ../nbs/79_cli.ipynb #28dfd8fd
 @app.command(epilog='Example:  semipose boxes photos/ --out boxes.json')
 def boxes(
     folder:Annotated[Path, typer.Argument(help='Photographs, also in folders inside it.')],
@@ -862,13 +870,14 @@ def boxes(
                                                                  'out.')]=.5,
     device:Device='auto',
 ):
-    "Find the people in a folder of photographs: a bounding box each, for predict, label, suggest and train --unlabeled."
+    "Find people in a folder of photographs: a bounding box each, for predict, label, suggest and train --unlabeled."
     from semipose.data.detect import folder_boxes
     from semipose.run import pick_device
     found = folder_boxes(folder, out, detector, detector_weights, min_score, pick_device(device), True,
                          lambda text: typer.echo(f'Note: {text}', err=True))
     typer.echo(f'{found} Boxes: {out}; look at {out.with_suffix(".png")}.')
 
+# %% ../nbs/79_cli.ipynb #2f28725e
 @app.command(epilog='Example:  semipose label runs/mine photos/ --boxes boxes.json --out labels.json')
 def label(
     run:Annotated[Path, typer.Argument(help='The folder of a run.')],
@@ -880,9 +889,10 @@ def label(
     only:Annotated[Optional[Path], typer.Option(metavar='LIST', help='Only the pictures named in this file, one a '
                                                                      'line: suggest.txt.', show_default=False)]=None,
     sure:Annotated[float, typer.Option(min=0., max=1., help='Joints that are right with this chance are written as '
-                                                            'seen (v = 2).')]=.8,
-    maybe:Annotated[float, typer.Option(min=0., max=1., help='Joints that are right with this chance are written as '
-                                                             'hidden (v = 1): look at them. Others are not written.')]=.3,
+                                                            'visible (v = 2).')]=.8,
+    maybe:Annotated[float, typer.Option(min=0., max=1., help=(
+        'Joints that are right with this chance are written as hidden (v = 1): look at them. Others are not '
+        'written.'))]=.3,
     weights:Checkpoint='last',
     flip:Flip=False,
     replace:Annotated[bool, typer.Option('--replace', help='Write over an older file.')]=False,
@@ -891,20 +901,24 @@ def label(
     "Answer a folder as a data set that labelling tools open, to be corrected: scores kept, unsure joints marked."
     known(weights, ('last', 'best'), 'checkpoint')
     if format is not None: known(format, FORMAT_NAMES, 'format')
-    if out.exists() and not replace: raise UserError(f'{out} is there already, and may hold corrections: choose '
-                                                     f'another name, or write over it with --replace.')
+    if out.exists() and not replace:
+        raise UserError(f'{out} is there already, and may hold corrections: choose another name, or write over it '
+                        'with --replace.')
     from semipose.data.formats import write_labels
-    from semipose.label import label_run, said
+    from semipose.label import label_run, labels_text
     found = label_run(run, folder, boxes, only, weights, flip, device, sure, maybe, True)
     tell_notes((*found.notes, *write_labels(found, out, format, folder)))
-    typer.echo(f'{said(found)} {out}')
+    typer.echo(f'{labels_text(found)} {out}')
 
+# %% ../nbs/79_cli.ipynb #98f2243f
 @app.command(epilog='Example:  semipose changes labels.json corrected.json')
 def changes(
-    before:Annotated[Path, typer.Argument(help='The labels as they were: a file, or the folder of a YOLO-pose data set.')],
+    before:Annotated[Path, typer.Argument(help='The labels as they were: a file, or the folder of a YOLO-pose data '
+                                               'set.')],
     after:Annotated[Path, typer.Argument(help='The labels as they came back, of any format.')],
-    format:Annotated[Optional[str], typer.Option(help='Of the second file, where its ending does not say it.', show_default=False, **names(FORMAT_NAMES))]=None,
-    keep:Annotated[Optional[Path], typer.Option(help='Also write every number into this JSON file.', show_default=False)]=None,
+    format:Annotated[Optional[str], option('Of the second file, where its ending does not say it.',
+                                           **names(FORMAT_NAMES))]=None,
+    keep:Annotated[Optional[Path], option('Also write every number into this JSON file.')]=None,
 ):
     "Count what a person corrected: people and joints moved, added, removed; and what the tool did to all of them."
     if format is not None: known(format, FORMAT_NAMES, 'format')
@@ -912,14 +926,15 @@ def changes(
     from semipose.data.labels import changes as count
     found = count(read_labels(before), read_labels(after, format))
     show_table(found.rows(), title=f'{found.pictures:,} pictures are in both files')
-    if found.by_joint: typer.echo('Joints changed most: ' + ', '.join(f'{j} {n:,}' for j,
-                                                                      n in list(found.by_joint.items())[:6]) + '.')
+    most = ', '.join(f'{j} {n:,}' for j,n in list(found.by_joint.items())[:6])
+    if most: typer.echo(f'Joints changed most: {most}.')
     tell_notes(found.notes)
     if keep:
         from semipose.data.coco import write_json
         write_json(keep, dict(pictures=found.pictures, people=found.people, joints=found.joints,
                               by_joint=found.by_joint, moved=found.moved.round(3).tolist()))
 
+# %% ../nbs/79_cli.ipynb #68d5c7d8
 @app.command(epilog='Example:  semipose suggest runs/mine photos/ --boxes boxes.json -n 20')
 def suggest(
     run:Annotated[Path, typer.Argument(help='The folder of a run; two networks (PoseDual) know better where they '
@@ -947,6 +962,7 @@ def suggest(
                f'Next: semipose label {quoted(run)} {quoted(folder)} --only {quoted(out/"suggest.txt")}'
                + (f' --boxes {quoted(boxes)}' if boxes else ''))
 
+# %% ../nbs/79_cli.ipynb #694f9bb6
 @app.command(epilog='Example:  semipose convert CollectedData_me.csv labels.json --images frames/')
 def convert(
     source:Annotated[Path, typer.Argument(help='Labels: COCO or Label Studio JSON, a DeepLabCut or Lightning Pose '
@@ -1017,8 +1033,8 @@ def report(
     from semipose.report import demo_figure, demo_report, run_report
     if figure and figure.suffix.lower() != '.png':
         raise UserError(f'--figure {figure}: the picture is a PNG; give a name that ends in .png.')
-    def save(drawn):
-        with whole(figure) as part: part.write_bytes(lighter(drawn._repr_png_(), colours=160))
+    def save(picture):
+        with whole(figure) as part: part.write_bytes(lighter(picture._repr_png_(), colours=160))
     one = any((run/name).exists() for name in ('summary.json', 'recipe.json'))      # a run or a demo
     if not one and any(run.glob('*/*-seed*-*.json')):
         from semipose.tables import ledger_report, main_figure

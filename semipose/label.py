@@ -25,7 +25,7 @@ from .run import answers_of, codec_of, load_run, people_of
 from .suggest import Suggestions, disagreement_of, suggest
 
 # %% auto #0
-__all__ = ['SURE', 'MAYBE', 'Chance', 'measure_chance', 'chance_of', 'as_found', 'people_in', 'label_run', 'said',
+__all__ = ['SURE', 'MAYBE', 'Chance', 'measure_chance', 'chance_of', 'as_found', 'people_in', 'label_run', 'labels_text',
            'labeled_people', 'suggest_run']
 
 # %% ../nbs/78_label.ipynb #0f733224
@@ -54,8 +54,8 @@ def measure_chance(
 )->Chance:         # UserError where there are too few
     "What scores are worth, from joints whose truth is known"
     score, right = np.asarray(score, dtype=np.float64), np.asarray(right, dtype=bool)
-    if len(score) < least: raise UserError(f'{len(score)} validation joints are too few to say what a score is worth; '
-                                           f'{least} are needed.')
+    if len(score) < least:
+        raise UserError(f'{len(score)} validation joints are too few to say what a score is worth; {least} are needed.')
     order = np.argsort(score, kind='stable')
     parts = np.array_split(order, max(1, min(runs, len(order)//least)))
     blocks = [[right[p].sum() + 1., len(p) + 2., 1] for p in parts]       # right, of, runs
@@ -79,11 +79,11 @@ def chance_of(
     a = answers_of(run, weights=weights, flip=flip, device=device, progress=False)
     people, found = a.people.subset(a.rows), a.found['ensemble']
     kind = kinds(people, found.xy)
-    asked = kind >= 0
-    return measure_chance(np.asarray(found.score)[asked], (kind <= 1)[asked])
+    counts = kind >= 0
+    return measure_chance(np.asarray(found.score)[counts], (kind <= 1)[counts])
 
 # %% ../nbs/78_label.ipynb #1c9123ad
-SURE, MAYBE = .8, .3   # chances from which a joint is written as seen, as hidden
+SURE, MAYBE = .8, .3   # chances from which a joint is written as visible, as hidden
 
 def as_found(
     people:People,           # whom was looked for
@@ -105,6 +105,7 @@ def as_found(
                  score=np.where(keep, score[i].round(4), np.nan)) for i in range(len(people))]
     return as_labels(people.skeleton, people.files, rows, people.sizes, folder=Path(people.folder), **more)
 
+# %% ../nbs/78_label.ipynb #2b54a1e6
 def people_in(
     folder:Path|str,         # pictures
     skeleton:Skeleton,
@@ -112,19 +113,20 @@ def people_in(
     only=None,               # names of pictures, or a file that lists them, one a line; None: all
 )->People:                   # UserError where none of them is there
     "Whom to look at in a folder"
-    people = read_any_unlabeled(folder, skeleton, boxes,
-                                min_score=BOX_SCORE) if boxes is not None else read_pictures(folder, skeleton)
+    if boxes is None: people = read_pictures(folder, skeleton)
+    else: people = read_any_unlabeled(folder, skeleton, boxes, min_score=BOX_SCORE)
     if only is None: return people
     if isinstance(only, (str, os.PathLike)):
         try: only = [line.strip() for line in Path(only).read_text(encoding='utf-8').splitlines() if line.strip()]
-        except FileNotFoundError: raise UserError(f'{only}: there is no such list of pictures; suggest.txt of '
-                                                  f'`semipose suggest` is one.') from None
+        except FileNotFoundError:
+            raise UserError(f'{only}: there is no such list of pictures; suggest.txt of `semipose suggest` is '
+                            'one.') from None
     keep = np.isin(np.array(people.files)[people.image], list(only))
-    if not keep.any(): raise UserError(f'None of the {len(only):,} pictures that are listed is in {folder} (the list '
-                                       f'begins with "{only[0] if len(only) else ""}"); write names as they are '
-                                       f'inside the folder.')
-    return people.subset(keep)
+    if keep.any(): return people.subset(keep)
+    raise UserError(f'None of the {len(only):,} pictures that are listed is in {folder} (the list begins with '
+                    f'"{only[0] if len(only) else ""}"); write names as they are inside the folder.')
 
+# %% ../nbs/78_label.ipynb #2f018dd9
 def label_run(
     run,                     # a run folder
     folder:Path|str,         # photographs
@@ -133,42 +135,52 @@ def label_run(
     weights:str='last',
     flip:bool=False,
     device='auto',
-    sure:float=SURE,         # chance from which a joint is written as seen
+    sure:float=SURE,         # chance from which a joint is written as visible
     maybe:float=MAYBE,       # chance from which it is written as hidden
     progress:bool=False,
 )->Labels:                   # with notes
     "What a run finds in a folder, as labels to correct"
-    if not 0 <= maybe <= sure <= 1: raise UserError(f'sure={sure:g} and maybe={maybe:g} are chances: 0 <= maybe <= '
-                                                    f'sure <= 1.')
+    if not 0 <= maybe <= sure <= 1:
+        raise UserError(f'sure={sure:g} and maybe={maybe:g} are chances: 0 <= maybe <= sure <= 1.')
     peers, p, skeleton, recipe = load_run(run, weights, device)
-    people, notes = people_in(folder, skeleton, boxes, only), []
-    try: chance = chance_of(run, weights, flip, device)
-    except UserError as e:
-        chance = None
-        notes.append(Note('chance', 0, 0, f'What scores are worth is not known ({e}) They are taken as they are: '
-                                          f'{sure:g} and more is seen, {maybe:g} and more hidden.'))
-    if boxes is None: notes.append(Note('boxes', len(people), len(people), f'Without boxes each of {len(people):,} '
-                                        f'pictures is taken as one person: `semipose boxes` finds people.'))
-    found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), flip=skeleton.in_mirror()
-                        if flip else None, progress=progress)
+    people = people_in(folder, skeleton, boxes, only)
+    chance, notes = _known_chance(run, weights, flip, device, sure, maybe)
+    if boxes is None:
+        notes.append(Note('boxes', len(people), len(people), f'Without boxes each of {len(people):,} pictures is taken '
+                          'as one person: `semipose boxes` finds people.'))
+    mirror = skeleton.in_mirror() if flip else None
+    found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), flip=mirror, progress=progress)
     info = dict(description='Predicted joints, to be corrected', model=Path(run).resolve().name,
                 method=str(recipe['method']), weights=weights, flip=flip,
                 date_created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                visibility=dict(seen=f'chance of {sure:g} or more', hidden=f'{maybe:g} or more', joints=0
-                                if chance is None else chance.joints,
-                                scores=[sure, maybe] if chance is None
-                                else [round(v, 4) if np.isfinite(v := chance.level(c)) else None
-                                      for c in (sure, maybe)]))
+                visibility=_visibility(chance, sure, maybe))
     out = as_found(people, found, np.asarray(recipe['supervised']) > 0, chance, sure, maybe, info=info,
                    notes=(*people.notes, *notes))
     return out if only is None else out.only([out.files[i] for i in sorted(set(out.image.tolist()))])
 
-def said(
+# %% ../nbs/78_label.ipynb #ffb00089
+def _known_chance(run, weights, flip, device, sure, maybe)->tuple[Chance|None,list[Note]]:
+    "What scores are worth; a note where that is not known"
+    try: return chance_of(run, weights, flip, device), []
+    except UserError as e:
+        return None, [Note('chance', 0, 0, f'What scores are worth is not known ({e}) They are taken as they are: '
+                                           f'{sure:g} and more is seen, {maybe:g} and more hidden.')]
+
+def _visibility(chance, sure, maybe)->dict:
+    "By which scores v = 2 and v = 1 were written"
+    level = lambda c: round(v, 4) if np.isfinite(v := chance.level(c)) else None
+    return dict(seen=f'chance of {sure:g} or more', hidden=f'{maybe:g} or more',
+                joints=0 if chance is None else chance.joints,
+                scores=[sure, maybe] if chance is None else [level(c) for c in (sure, maybe)])
+
+# %% ../nbs/78_label.ipynb #ea1d1157
+def labels_text(
     labels:Labels,
 )->str:            # a sentence
     "How many joints were written, and how"
     n = [int((labels.vis == v).sum()) for v in (2, 1, 0)]
-    return f'{len(labels):,} people in {len(labels.files):,} pictures: {n[0]:,} joints seen, {n[1]:,} unsure (v = 1), {n[2]:,} left to set.'
+    who = f'{len(labels):,} people in {len(labels.files):,} pictures'
+    return f'{who}: {n[0]:,} joints visible, {n[1]:,} unsure (v = 1), {n[2]:,} left to set.'
 
 # %% ../nbs/78_label.ipynb #fb7c843e
 def labeled_people(
@@ -181,6 +193,7 @@ def labeled_people(
     except (UserError, OSError, ValueError, KeyError): return None
     return train.subset(np.isin(train.ids, ids))
 
+# %% ../nbs/78_label.ipynb #d14e48b5
 def _has_labels(folder, files:list[str], known:People|None, skip)->set[str]:
     "Names of pictures that need no label"
     out, real = set(), lambda top, f: os.path.realpath(os.path.join(str(top), f))
@@ -208,8 +221,8 @@ def suggest_run(
     "Which pictures of a folder to label next, by the networks of a run"
     peers, p, skeleton, recipe = load_run(run, weights, device)
     people, known = people_in(folder, skeleton, boxes), labeled_people(run)
-    how_to = dict(size=p.size, codec=codec_of(p, peers.stride), skeleton=skeleton,
-                  joints=np.asarray(recipe['supervised']) > 0)
-    start = None if known is None or not len(known) else disagreement_of(peers, Crops(known, p.size), **how_to).pose
-    apart = disagreement_of(peers, Crops(people, p.size), **how_to, progress=progress)
-    return suggest(people, apart, n, start, _has_labels(folder, people.files, known, skip), how)
+    options = dict(size=p.size, codec=codec_of(p, peers.stride), skeleton=skeleton,
+                   joints=np.asarray(recipe['supervised']) > 0)
+    start = None if known is None or not len(known) else disagreement_of(peers, Crops(known, p.size), **options).pose
+    answers = disagreement_of(peers, Crops(people, p.size), **options, progress=progress)
+    return suggest(people, answers, n, start, _has_labels(folder, people.files, known, skip), how)

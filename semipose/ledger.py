@@ -14,12 +14,16 @@ from scipy.stats import norm as normal_law, t as t_law
 from .errors import UserError
 from .files import whole
 from .watch import each_of, outcome, peak_key, peak_share, per_network
-from .recipe import settings_key  # noqa: F401
+from .folder import Run, read_run
+from .methods import cost
+from .recipe import (PLACES, Recipe, key_of, place_of, portable, row_of, settings_key,  # noqa: F401
+                             terms_of_run, unusual)
 from .evaluate.coco import Matches, _least, ap_of
 
 # %% auto #0
-__all__ = ['FORMAT', 'KINDS', 'Fields', 'Entry', 'largest_fall', 'record', 'differ', 'read_entry', 'read_ledger', 'example_entry',
-           'summarise', 'resampled', 'Resamples', 'spread_of', 'interval', 'paired']
+__all__ = ['FORMAT', 'KINDS', 'ROUNDED', 'BEST', 'FROM_RECIPE', 'Fields', 'Entry', 'largest_fall', 'record', 'differ',
+           'read_entry', 'read_ledger', 'rounded', 'portable_sentence', 'entry_of', 'example_entry', 'summarise',
+           'resampled', 'Resamples', 'spread_of', 'interval', 'paired']
 
 # %% ../nbs/68_ledger.ipynb #02ecaf0d
 FORMAT = 2   # of an entry; a reader refuses what is newer (before 2, see watch.per_network)
@@ -51,7 +55,7 @@ class Fields:
     sentence:str            # the protocol in words
     people:dict|None = None # `val`: which validation people; `nets`: each network's matches, see evaluate.coco
     own:dict|None = None    # what the method was, if it is no row of the table: see methods.own
-    line:str|None = None    # what its line said, see methods.line_of; None: nobody wrote it down
+    line:str|None = None    # of its definition, see methods.line_of; None: nobody wrote it down
     source:dict|None = None # names of folders and files of people, where given: data, labels, unlabeled, boxes
     format:int = FORMAT
 
@@ -61,6 +65,12 @@ class Entry(Fields):
     "One finished run, and what follows from its file"
     @property
     def name(self)->str: return f'{self.method}-seed{self.seed}-{self.key}.json'
+    @cached_property
+    def recipe(self)->Recipe:
+        "As far as the entry knows it, to be compared by `recipe.difference`; places by their names"
+        places = {k: v for k,v in (self.source or {}).items() if k in PLACES}
+        return Recipe(self.method, self.line, self.title, self.settings, self.sentence, self.seed, self.steps,
+                      own=self.own, **places)
     first = property(lambda self: self.curve[0])
     last = property(lambda self: self.curve[-1])
     @property
@@ -83,7 +93,7 @@ class Entry(Fields):
     outcome = property(lambda self: outcome(self.curve))         # held, faded or collapsed, see watch.outcome
     fall = property(lambda self: largest_fall([row['ap'] for row in self.curve]))
     @property
-    def seen(self)->dict: return {k: v*self.steps for k,v in self.cost.items()}   # pictures in all
+    def pictures(self)->dict: return {k: v*self.steps for k,v in self.cost.items()}     # in all: forward, backward
     @property
     def work(self)->int: return (self.cost['forward'] + 2*self.cost['backward'])*self.steps   # in pictures forward
     @cached_property
@@ -184,6 +194,11 @@ def _faults(e:Entry):   # sentences, without the file's name
         if not isinstance(v, kind) or isinstance(v, bool) and kind is not bool:
             yield f'the field {n!r} is {v!r}, which it cannot be.'
     yield from _faults_of_curve(e.curve)
+    yield from _faults_of_numbers(e)
+    if e.people and not _people_fit(e.people):
+        yield 'the field "people" is damaged; without it (null) the entry counts, but has no intervals.'
+
+def _faults_of_numbers(e:Entry):
     for k in ('step', 'ap', 'pckh', 'ap_heldout'):
         if k in e.best and not _is_number(e.best[k]):
             yield f'{k!r} of the field "best" is {e.best[k]!r}, which is no number.'
@@ -193,8 +208,6 @@ def _faults(e:Entry):   # sentences, without the file's name
         if not _is_number(e.cost.get(k)) or e.cost[k] < 0: yield f'the field "cost" has no number {k!r}.'
     if not 0 <= e.seconds < float('inf'): yield f'the field "seconds" is {e.seconds}, which no training takes.'
     if e.steps < 1 or e.cost['forward'] <= 0: yield f'{e.steps} steps of {e.cost["forward"]} pictures are no training.'
-    if e.people and not _people_fit(e.people):
-        yield 'the field "people" is damaged; without it (null) the entry counts, but has no intervals.'
 
 # %% ../nbs/68_ledger.ipynb #8546ce16
 def read_entry(
@@ -229,6 +242,46 @@ def read_ledger(
         try: entries.append(read_entry(path))
         except UserError as e: skipped.append(f'Left out: {e}')
     return entries, skipped
+
+# %% ../nbs/68_ledger.ipynb #ac8888af
+ROUNDED = dict(seconds=1, ap=4, pck=4)      # decimals that a curve keeps; others: 6
+BEST = ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')
+FROM_RECIPE = ('method', 'seed', 'steps', 'hardware', 'versions', 'revision', 'command', 'begun', 'own')
+
+def rounded(row:dict)->dict:    # of the log, with its networks
+    def short(k, v):
+        if isinstance(v, list): return [rounded(net) if isinstance(net, dict) else net for net in v]
+        return round(v, ROUNDED.get(k, 6)) if isinstance(v, float) else v
+    return {k: short(k, v) for k,v in row.items()}
+
+def portable_sentence(
+    recipe:Recipe,
+)->str:
+    "The protocol in words, as a ledger may tell it"
+    p, out = recipe.protocol, recipe.sentence
+    for k in ('weights', 'weights2', 'other_weights'):
+        if (v := getattr(p, k)) != (short := getattr(portable(p), k)): out = out.replace(v, short)
+    return out
+
+# %% ../nbs/68_ledger.ipynb #66d1fdfb
+def entry_of(
+    run:Run|str|Path,   # a finished run, or its folder
+)->Entry:               # UserError if it is not finished
+    "What the ledger keeps of a run"
+    run = run if isinstance(run, Run) else read_run(run)
+    recipe, people = run.recipe, run.people
+    if not run.done: raise UserError(f'The run {run.folder} is not finished: take it up with --resume.')
+    p, row = portable(recipe.protocol), row_of(recipe)
+    shown = p.data != 'drawn' or unusual(recipe)
+    places = {k: Path(v).resolve().name for k in PLACES if (v := place_of(recipe, k))}
+    what = {k: getattr(recipe, k) for k in FROM_RECIPE}
+    best = {k: v for k,v in (run['best'] or {}).items() if k in BEST}
+    return Entry(**what, title=run['title'], protocol=p.name, terms=terms_of_run(recipe), key=key_of(recipe),
+                 settings=json.loads(json.dumps(p.as_dict())), labeled=len(run.split['labeled']),
+                 unlabeled=len(run.split['unlabeled']), cost=cost(row, p)._asdict(),
+                 curve=[rounded(r) for r in run['rows']], best=rounded(best), collapsed=run['collapsed'],
+                 seconds=run['last']['seconds'], sentence=portable_sentence(recipe), line=recipe.definition,
+                 people=people, source=places if shown else None)
 
 # %% ../nbs/68_ledger.ipynb #b2b76f48
 def example_entry(
@@ -272,17 +325,17 @@ def resampled(
     found:Matches,      # of one network
     rows:np.ndarray,    # (R,n) pictures, any of them any number of times
 )->np.ndarray:          # (R,) AP in [0,1], as `ap_of` has it to the last bit
-    "AP of many resamples at once: a picture drawn k times counts k times, so detections are sorted once"
+    "AP of many resamples at once: a picture sampled k times counts k times, so detections are sorted once"
     n, D, R = len(found.truths), len(found.rank), len(rows)
     turns = len(np.unique(found.rank*n + found.image)) < D  # two of one picture share a rank: their copies take turns
     if turns or not D: return ap_of(found, rows)
     step = max(1, int(4e6)//D)
     if R > step: return np.concatenate([resampled(found, rows[i:i+step]) for i in range(0, R, step)])
     of_all = (np.asarray(rows) + n*np.arange(R)[:,None]).ravel()
-    drawn = np.bincount(of_all, minlength=R*n).reshape(R, n).astype(np.int32)
+    often = np.bincount(of_all, minlength=R*n).reshape(R, n).astype(np.int32)
     order = np.argsort(found.rank, kind='stable')
-    times, matched, ignored = drawn[:, found.image[order]], found.matched[order], found.ignored[order]
-    people, recalls, total, sums = drawn@found.truths, np.linspace(0, 1, 101), np.zeros(R), {}
+    times, matched, ignored = often[:, found.image[order]], found.matched[order], found.ignored[order]
+    people, recalls, total, sums = often@found.truths, np.linspace(0, 1, 101), np.zeros(R), {}
     need = _least(recalls, np.maximum(people, 1)[:,None])
     for t in range(10):
         counts = (ignored >> t & 1) == 0
@@ -338,8 +391,8 @@ def interval(
     which = np.unique(sets, return_inverse=True)[1]
     seeds, pictures = rng.integers(S, size=(4*draws, S)), rng.integers(draws, size=(4*draws, which.max()+1))
     apart = (own - own.mean())*(spread_of(S, level) - 1)        # a few seeds know too little of how far seeds go apart
-    drawn = (d[seeds, np.take_along_axis(pictures, which[seeds], 1)] + apart[seeds]).mean(1)
-    low, high = np.percentile(drawn, ends)
+    means = (d[seeds, np.take_along_axis(pictures, which[seeds], 1)] + apart[seeds]).mean(1)
+    low, high = np.percentile(means, ends)
     half = t_law.ppf((1+level)/2, S-1)*own.std(ddof=1)/np.sqrt(S)
     return min(low, own.mean() - half), max(high, own.mean() + half)
 

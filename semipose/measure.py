@@ -33,17 +33,17 @@ def score(
     truth:People,           # all people of a split, with all that COCO ignores
     rows:np.ndarray,        # (n,) which of them were predicted
     found,                  # Prediction of those: xy (n,K,2) image px, score (n,K)
-    keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others are not asked for
+    keep:np.ndarray,        # (K,) 0 or 1: joints that the networks have learned; the others do not count
     nms:float|None=.9,      # as `coco_results`
     max_people:int|None=None, # as `evaluate_results`
-)->tuple[dict[str,float],Matches]:  # percent, -1 where nothing was asked; who was found
+)->tuple[dict[str,float],Matches]:  # percent, -1 where nothing counts; who was found
     "COCO's ten numbers, PCK@0.2 (of the torso), PCKh@0.5 where heads are known, and the mean peak"
     keep = np.asarray(keep) > 0
     xy, peak = np.zeros((len(truth), len(keep), 2)), np.zeros((len(truth), len(keep)))
     xy[rows], peak[rows] = found.xy.numpy(), found.score.numpy()
-    asked, results = coco_results(truth, xy, peak, nms=nms, joints=keep)
-    ten, who = judge(asked, results, max_people)
-    people = asked.subset(rows)
+    counted, results = coco_results(truth, xy, peak, nms=nms, joints=keep)
+    ten, who = judge(counted, results, max_people)
+    people = counted.subset(rows)
     true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
     hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
     ten = {k: 100*v if v >= 0 else v for k,v in ten.items()}
@@ -56,7 +56,7 @@ def has_heads(people:People)->bool: return people.head is not None and bool(np.i
 def by_heads(
     people:People,      # the truth
     xy,                 # (N,K,2) what was predicted, image px
-)->dict[str,float]:     # 'PCKh@0.5' -> percent, -1 where nothing was asked; empty where no head is known
+)->dict[str,float]:     # 'PCKh@0.5' -> percent, -1 where nothing counts; empty where no head is known
     "MPII's own measure, the mean over its joints but pelvis and thorax"
     if not has_heads(people): return {}
     mean = pck_table(xy, people.xy, people.vis, head_size(people), people.skeleton, .5, NOT_IN_MEAN)['Mean']
@@ -133,7 +133,7 @@ class Evaluate:
         self.strip = Strip(self.few.batch(np.arange(min(shown, len(self.few))))['image'], p.size)
 
     @cached_property
-    def unlabeled(self): return kept(self.few, False)   # asked three times a measurement: cut once where all do not fit
+    def unlabeled(self): return kept(self.few, False)   # used three times a measurement: cut once where all do not fit
 
     def __call__(self, model)->dict:    # a row of the log
         row, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
@@ -178,5 +178,5 @@ def plain(self:Evaluate)->Iterator[torch.Tensor]:
 def people(self:Evaluate, model=None)->dict:    # of `model`'s answers; None: at the last measurement
     "What COCO's evaluation made of each validation person, for each network: two runs are compared person by person"
     if model is not None: _, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
-    asked = replace(self.data.val, vis=self.data.val.vis*self.keep)
-    return dict(val=val_key(asked), train=val_key(self.data.train), nets=[who.to_dict() for who in self.found])
+    counted = replace(self.data.val, vis=self.data.val.vis*self.keep)
+    return dict(val=val_key(counted), train=val_key(self.data.train), nets=[who.to_dict() for who in self.found])

@@ -46,9 +46,9 @@ def check_batch(
     p:Protocol,
 )->None:            # UserError, before anything slow is done
     "A batch needs labelled people, and a method that learns from unlabelled ones needs those too"
-    taught = find_method(method).student_views
-    if p.batch[0] >= 1 and (p.batch[1] >= 1 or not taught): return
-    who = 'labelled and unlabelled' if taught else 'labelled'
+    unlabeled = find_method(method).student_views
+    if p.batch[0] >= 1 and (p.batch[1] >= 1 or not unlabeled): return
+    who = 'labelled and unlabelled' if unlabeled else 'labelled'
     raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {who} people in every '
                     'step: '
                     f'give --batch {max(*p.batch, 1)}.')
@@ -76,7 +76,7 @@ def check_networks(
     methods,        # names in METHODS
     p:Protocol,
 )->None:            # UserError, before anything slow is done
-    "Build their networks once: what is missing or does not fit is told before people are read"
+    "Build their networks once: what is missing or does not fit ends here, before people are read"
     for networks in sorted({kinds(m, min(m.nets, 2)) for m in map(find_method, methods)}):
         peers_of(p, 1, len(networks), 0, networks)
 

@@ -133,7 +133,7 @@ def joints_of(
     found:Skeleton,             # as the data have it
     p:Protocol,                 # may say otherwise: flips, mirror
     begun:Skeleton|None=None,   # of a run that is taken up
-)->Skeleton:                    # UserError if the pairs do not fit, or a flip test is asked of unmirrored joints
+)->Skeleton:                    # UserError if the pairs do not fit, or a flip test meets unmirrored joints
     "The joints that are trained: mirror pairs as typed, or as a run was begun with"
     sk = begun if begun is not None and begun.joints == found.joints else mirrored(found, p.flips, p.mirror)
     if p.flip: sk.in_mirror()
@@ -183,9 +183,9 @@ def marks(
     people:People,
 )->list[str]:           # (N,) hexadecimal digits: ten of the joints (under three: of the box), ten of the box
     "What tells a person from all others, whatever folder, file or number it is found under"
-    seen, names = people.vis > 0, [os.path.basename(f).encode('utf-8', 'surrogateescape') for f in people.files]
-    joints = np.ascontiguousarray(np.where(seen[...,None], np.nan_to_num(people.xy), -1).round().astype('<i4'))
-    boxes, few = np.ascontiguousarray(np.nan_to_num(people.box).round().astype('<i4')), seen.sum(1) < 3
+    visible, names = people.vis > 0, [os.path.basename(f).encode('utf-8', 'surrogateescape') for f in people.files]
+    joints = np.ascontiguousarray(np.where(visible[...,None], np.nan_to_num(people.xy), -1).round().astype('<i4'))
+    boxes, few = np.ascontiguousarray(np.nan_to_num(people.box).round().astype('<i4')), visible.sum(1) < 3
     short = lambda *parts: hashlib.blake2b(b'|'.join(parts), digest_size=5).hexdigest()
     out = []
     for i, j in enumerate(people.image.tolist()):
@@ -264,9 +264,9 @@ def people_of(
 )->tuple[People,People,list[str]]:  # to train and to validate on; what has become of them. UserError if nobody is left
     "The very people of a run, wherever one works now and whatever else the files hold by now"
     recipe, who = recipe or read_recipe(folder), read_who(folder)
-    asked = [k for k in ('data', 'labels') if recipe.get(k)]
-    ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in asked}
-    if lost := [k for k in asked if not ways[k]]:
+    given = [k for k in ('data', 'labels') if recipe.get(k)]
+    ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in given}
+    if lost := [k for k in given if not ways[k]]:
         what = 'labels' if lost[0] == 'labels' else 'people'
         raise UserError(f'The {what} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, '
                         'or say where others are with --data.')
@@ -278,12 +278,12 @@ def people_of(
         if not found[2]: break
     if found is None:
         raise UserError(f'The run {folder} does not say where its people are: say where they are with --data.')
-    train, val, _, said = found
+    train, val, _, notes = found
     if not len(val):
         where = ', '.join(map(str, tried[0].values()))
         raise UserError(f'None of the people that the run {folder} was validated on is in {where}: put the old data '
                         'back, or give others with --data.')
-    return train, val, said
+    return train, val, notes
 
 # %% ../nbs/64_people.ipynb #22d2c92f
 def is_own(
@@ -306,16 +306,16 @@ def _people_at(source:dict, who, folder)->tuple:
         labels, data = source.get('labels'), source.get('data')
         more = read_any(labels or data, 'train', data if labels else None, keep_all=True)
         train = val = pool(train, val, more if more.files == val.files else None)
-    parts, said, off = [], [], 0
+    parts, notes, off = [], [], 0
     for name, people in (('train', train), ('val', val)):
         rows, gone, changed = find_again(people, who[name])
         parts.append(people.subset(rows))
         off += gone + changed
         how = dict(train='trained', val='validated')[name]
         them = f'of the {len(who[name].keys):,} people that the run was {how} on'
-        if gone: said.append(f'{gone:,} {them} are gone from {people.folder}.')
-        if changed: said.append(f'{changed:,} {them} have other joints or boxes than at training.')
-    return *parts, off, said
+        if gone: notes.append(f'{gone:,} {them} are gone from {people.folder}.')
+        if changed: notes.append(f'{changed:,} {them} have other joints or boxes than at training.')
+    return *parts, off, notes
 
 # %% ../nbs/64_people.ipynb #2702a6d2
 def _since(val:People, folder)->list[str]:
@@ -337,13 +337,13 @@ def trained_on(
     who = read_who(folder)
     if who is None: return None
     split = json.loads((Path(folder)/'split.json').read_text())
-    taught = {a: 2 for a in split['labeled']}
+    learned = {a: 2 for a in split['labeled']}
     m = METHODS.get(recipe['method'])
     unseen = m is not None and not m.student_views and not m.asks      # learns from no unlabelled picture
-    if not unseen and who['others'] is None: taught = {**{a: 1 for a in split['unlabeled']}, **taught}
+    if not unseen and who['others'] is None: learned = {**{a: 1 for a in split['unlabeled']}, **learned}
     known = {}
     for (_, a), mark in zip(who['train'].keys, who['train'].marks):
-        if how := taught.get(a, 0): known.update({m: max(how, known.get(m, 0)) for m in (mark[:10], 'b' + mark[10:])})
+        if how := learned.get(a, 0): known.update({m: max(how, known.get(m, 0)) for m in (mark[:10], 'b' + mark[10:])})
     if not unseen and who['others'] is not None:
         for mark in who['others'].marks: known.setdefault('b' + mark[10:], 1)
     return np.array([max(known.get(v[:10], 0), known.get('b' + v[10:], 0)) for v in marks(people)], dtype=np.int64)
@@ -360,7 +360,7 @@ def shared_note(
 # %% ../nbs/64_people.ipynb #d63bbe56
 def as_begun(
     folder,             # of a stopped run
-    recipe:Mapping,        # what is asked for now
+    recipe:Mapping,        # what is wanted now
     data:Data,          # what the files hold today
     p:Protocol,
     progress:bool=True,
@@ -374,8 +374,8 @@ def as_begun(
     if (others is None) != (who['others'] is None) or others and not alike(others.people, who['others']):
         raise UserError(f'The unlabelled people are not those that it was begun with, {lost}')
     if alike(data.train, who['train']) and alike(data.val, who['val']): return data
-    train, val, said = people_of(folder, recipe)
-    if said: raise UserError(f'{said[0].removesuffix(".")}, {lost}')
+    train, val, notes = people_of(folder, recipe)
+    if notes: raise UserError(f'{notes[0].removesuffix(".")}, {lost}')
     # mirrored as it was begun
     train, val = (replace(as_filmed(people), skeleton=data.train.skeleton) for people in (train, val))
     if progress:
@@ -401,7 +401,7 @@ def synthetic_people(
     progress:bool=True,
     folder=None,        # None: `synthetic_folder`
 )->Path:                # the folder
-    "The people of a protocol that draws its own, drawn once"
+    "The people of a protocol that makes its own, made once"
     folder = Path(folder or synthetic_folder(p, seed))
     with turn(folder.with_name(f'.{folder.name}')):
         (write_clips if p.frames else write_synth)(folder, **drawing_of(p, seed), progress=progress)

@@ -78,7 +78,7 @@ def _faults(p:Protocol):    # sentences
         v = getattr(p, field)
         if v is not None and v < 1: yield f'{field}={v}; it must be at least 1.'
     for n, e, what in ((p.steps, p.every, 'steps'), (p.start_steps, p.start_every or p.every, 'start_steps')):
-        if n % e: yield f'{what}={n} is not a whole number of stretches of {e} steps; change {what} or every.'
+        if n % e: yield f'{what}={n} is not a whole number of evaluation intervals of {e} steps; change {what} or every.'
     for field in ('train_people', 'val_people'):
         n = getattr(p, field)
         if p.frames and (p.frames < 2 or (n or 0) % p.frames):
@@ -204,7 +204,7 @@ BUDGETS = {                         # a protocol's `budget` -> kind of method ->
 def kind_of(
     m,              # Method: a row of the table, or of one's own
 )->str:             # 'A', 'JC or RA', 'multiaugs', 'sspcm' or 'supervised'
-    "Which budget a method takes, told by what it does"
+    "Which budget a method takes, by what it does"
     if not m.student_views: return 'supervised'
     if getattr(m.teacher, 'least', 1) > 2: return 'sspcm'    # the closest pair of three networks
     if len(m.student_views) > 1: return 'multiaugs'          # several hard views at once
@@ -263,9 +263,9 @@ _DRAWN = dict(data='drawn', train_people=40_000, val_people=2000, difficulty='me
 
 # %% ../nbs/62_protocols.ipynb #5eb2e7da
 PROTOCOLS = {p.name: p for p in (
-    Protocol('demo', 'Drawn people, 16 labels', labels=16, **_DEMO),
-    Protocol('drawn', 'Drawn people, 100 labels', labels=100, **_DRAWN),
-    Protocol('demo-video', 'Drawn clips, 16 labels', labels=16, **_CLIPS),
+    Protocol('demo', 'Synthetic people, 16 labels', labels=16, **_DEMO),
+    Protocol('drawn', 'Synthetic people, 100 labels', labels=100, **_DRAWN),
+    Protocol('demo-video', 'Synthetic clips, 16 labels', labels=16, **_CLIPS),
     Protocol('lsp-200', 'Leeds Sports Pose, 200 labels', labels=200, **_SMALL),
     Protocol('lsp-100', 'Leeds Sports Pose, 100 labels', labels=100, **_LSP),
     Protocol('lsp-250', 'Leeds Sports Pose, 250 labels', labels=250, **_LSP),

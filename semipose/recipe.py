@@ -19,12 +19,12 @@ from .methods import METHODS, line_of, method as find_method, own, second_of, ti
 from .protocols import PER_METHOD, SECOND, Protocol, with_budget
 
 # %% auto #0
-__all__ = ['PLACES', 'WRITTEN', 'NULLS', 'SAME_RUN', 'LATER', 'SAME_LABELS', 'LABELLING', 'DEFAULTS', 'versions', 'hardware',
+__all__ = ['PLACES', 'WRITTEN', 'NULLS', 'SAME_RUN', 'SAME_LABELS', 'LABELLING', 'DEFAULTS', 'TERMS', 'versions', 'hardware',
            'revision', 'command', 'nameless', 'as_written', 'places_of', 'places_now', 'place_of', 'place_name',
            'is_place', 'Recipe', 'recipe_from', 'row_of', 'begun_by', 'read_recipe', 'recipe_of', 'numbers_of',
-           'filled', 'at', 'found', 'Difference', 'difference', 'same_recipe', 'check_labels', 'settings_key',
-           'portable', 'terms_of', 'synthetic_folder', 'drawing_of', 'is_synthetic', 'unusual', 'terms_of_run',
-           'key_of']
+           'filled', 'at', 'found', 'Difference', 'differences', 'difference', 'same_recipe', 'check_labels',
+           'settings_key', 'portable', 'terms_of', 'synthetic_folder', 'drawing_of', 'is_synthetic', 'unusual',
+           'terms_of_run', 'key_of', 'length_of', 'variety_of', 'todays']
 
 # %% ../nbs/63_recipe.ipynb #fef20847
 def versions()->dict[str,str]:
@@ -45,9 +45,10 @@ def hardware(device='cpu')->str:
     name = model or platform.processor() or platform.machine()
     return f'{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
 
+# %% ../nbs/63_recipe.ipynb #b1ea3e1e
 @cache
 def revision()->str|None:   # e.g. '29dcff2', '29dcff2+' with uncommitted changes; None outside a checkout
-    "Which semipose runs: asked once, because a process goes on with the code it has read"
+    "Which semipose runs: found once, because a process goes on with the code it has read"
     import semipose
     here = Path(semipose.__file__).resolve().parent
     if not (here.parent/'.git').exists(): return None
@@ -69,7 +70,7 @@ def command()->str:
 def nameless(
     path,       # of a file or folder
 )->str:         # from the working folder where it lies inside, else its name alone
-    "A path as it may be told to others"
+    "A path as it may be published"
     path = os.path.abspath(path)
     try: inside = os.path.relpath(path)
     except ValueError: inside = os.pardir    # on another drive
@@ -121,7 +122,7 @@ def is_place(
     folder,                 # of a run; None: what is beside it is not looked at
     recipe:Mapping,         # of it
     k:str,                  # as `places_now`
-    path,                   # what is asked about
+    path,                   # somewhere
 )->bool:
     "Is this where the run has it from?"
     old = (recipe.get('places') or {}).get(k)
@@ -279,66 +280,79 @@ def found(
 
 # %% ../nbs/63_recipe.ipynb #7a6feb5b
 SAME_RUN = ('method', 'definition', 'settings', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', *PLACES, 'own')
-# settings without which older runs were begun, and what they did then
-LATER = dict(weights2=None, flips=None, mirror=True)
-# whoever labels for another run has seen its labels, and no others
+# whoever labels for another run has learned from its labels, and from no others
 SAME_LABELS = ('data', 'labels', 'seed', 'settings')
 LABELLING = ('labels', 'choose', 'heldout', 'size', 'net', 'width', 'decode', 'sigma')     # of its settings
+# what a setting is where nobody said anything; one that came later means by default what was done before
+DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name', 'title')}
+TERMS = tuple(k for k in DEFAULTS if k not in PER_METHOD + SECOND)      # settings that all rows of a table share
 
 class Difference(NamedTuple):
-    "What differs first between two recipes"
+    "One thing in which two recipes differ"
     what:str        # a field of the recipe, or of its settings
     old:object
     new:object
     moved:bool=False    # a place of the same name elsewhere
 
-def difference(
-    old:Recipe,             # of a run that is there
-    new:Recipe,             # asked for now
+# %% ../nbs/63_recipe.ipynb #8a4c3417
+def differences(
+    old:Recipe,             # of a run or an entry that is there
+    new:Recipe,             # what is wanted now
     folder=None,            # of the old run, for places
-    of:tuple=SAME_RUN,      # fields that are compared
+    of:tuple=SAME_RUN,      # fields that are compared, in this order
     settings:tuple|None=None,   # those of the protocol; None: all that the method looks at
+)->Iterator[Difference]:
+    "In what do two recipes differ?"
+    each = dict(settings=partial(_settings_differ, old, new, settings),
+                definition=partial(_definition_differs, old, new))
+    each |= {k: partial(_place_differs, old, new, k, folder) for k in ('start', *PLACES)}
+    for k in of: yield from each[k]() if k in each else _value_differs(k, getattr(old, k), getattr(new, k))
+
+def difference(
+    old:Recipe,             # as `differences`, like all others
+    new:Recipe,
+    folder=None,
+    of:tuple=SAME_RUN,
+    settings:tuple|None=None,
 )->Difference|None:         # None: the same
     "Is that the same run, and if not, what differs first?"
-    each = dict(settings=lambda: _settings_differ(old, new, settings), definition=lambda: _definition_differs(old, new))
-    each |= {k: partial(_place_differs, old, new, k, folder) for k in ('start', *PLACES)}
-    each |= {k: partial(_value_differs, k, getattr(old, k), getattr(new, k)) for k in of if k not in each}
-    return next(filter(None, (each[k]() for k in of)), None)
+    return next(differences(old, new, folder, of, settings), None)
 
 # %% ../nbs/63_recipe.ipynb #3fd9e7a2
-def _value_differs(k, a, b)->Difference|None:
-    "A value, or the first that differs of a dict"
+def _value_differs(k, a, b)->Iterator[Difference]:
+    "A value, or each that differs of a dict"
     a, b = (json.loads(json.dumps(v, default=str)) for v in (a, b))
-    if a == b: return None
+    if a == b: return
     both = isinstance(a, dict) and isinstance(b, dict)
-    inner = next((f for f in {**a, **b} if a.get(f) != b.get(f)), None) if both else None
-    return Difference(k, a, b) if inner is None else Difference(inner, a.get(inner), b.get(inner))
+    inner = [f for f in {**a, **b} if a.get(f) != b.get(f)] if both else []
+    if not inner: yield Difference(k, a, b)
+    for f in inner: yield Difference(f, a.get(f), b.get(f))
 
-def _definition_differs(old, new):
-    known = old.method == new.method and old.definition is not None
-    return _value_differs('definition', old.definition, new.definition) if known else None
+def _definition_differs(old, new)->Iterator[Difference]:
+    if old.method != new.method or old.definition is None: return
+    yield from _value_differs('definition', old.definition, new.definition)
 
-def _settings_differ(old, new, settings=None):
-    # a network that the run does not have
-    unasked = [k for k in SECOND if k not in second_of(new.method, new.nets)]
-    counts = lambda k: k not in unasked and (settings is None or k in settings)
-    a, b = ({k: v for k,v in {**LATER, **r.settings}.items() if counts(k)} for r in (old, new))
-    # what came after it was begun says nothing
-    return _value_differs('protocol', {**json.loads(json.dumps(b)), **a}, b)
+def _settings_differ(old, new, settings=None)->Iterator[Difference]:
+    "Without the title, which is only printed, and without a second network that the method does not have"
+    others = ['title', *(k for k in SECOND if k not in second_of(new.method, new.nets))]
+    names = [k for k in dict.fromkeys((*new.settings, *old.settings, *DEFAULTS))
+             if k not in others and (settings is None or k in settings)]
+    a, b = ({k: r.settings.get(k, DEFAULTS.get(k)) for k in names} for r in (old, new))
+    yield from _value_differs('protocol', a, b)
 
-def _place_differs(old, new, k, folder):
+def _place_differs(old, new, k, folder)->Iterator[Difference]:
     "Somewhere else? `start` has one place, or one for each kind of network"
     parts = {f for r in (old, new) for f in (r.places or {}) if f.startswith(f'{k}.')}
     here = lambda f: (new.places.get(f) or {}).get('here')
-    if new.places is not None and all(is_place(folder, old, f, here(f)) for f in {k, *parts}): return None
-    differs = _value_differs(k, as_written(getattr(old, k)), as_written(getattr(new, k)))
-    if differs or new.places is None: return differs
-    return Difference(k, place_of(old, k), place_of(new, k), moved=True)
+    if new.places is not None and all(is_place(folder, old, f, here(f)) for f in {k, *parts}): return
+    differ = list(_value_differs(k, as_written(getattr(old, k)), as_written(getattr(new, k))))
+    moved = not differ and new.places is not None
+    yield from [Difference(k, place_of(old, k), place_of(new, k), moved=True)] if moved else differ
 
 # %% ../nbs/63_recipe.ipynb #d8875743
 def same_recipe(
     folder,             # of a stopped run
-    recipe:Mapping,     # what is asked for now
+    recipe:Mapping,     # what is wanted now
 )->None:                # UserError names the first setting that differs, and the version that began the run
     "A run is gone on with as it was begun, or not at all"
     old, again = read_recipe(folder), 'choose another --name (of a sweep or a comparison: another --out).'
@@ -361,16 +375,14 @@ def check_labels(
 )->None:                # UserError names the first setting that differs
     "A network that labels has seen the labels of the method that it labels for, and no others"
     new = at(Recipe('supervised', settings=p.as_dict(), seed=seed, **source), supervised)
-    asked = [k for k in SAME_LABELS if k in (*source, 'seed', 'settings')]
-    d = difference(read_recipe(supervised), new, supervised, asked, LABELLING)
+    of = [k for k in SAME_LABELS if k in (*source, 'seed', 'settings')]
+    d = difference(read_recipe(supervised), new, supervised, of, LABELLING)
     if d is None: return
     raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {d.what}={d.old!r}, '
                     f'and {d.new!r} is asked for: '
                     f'train supervised with these settings first, in another --out.')
 
 # %% ../nbs/63_recipe.ipynb #2a4425d5
-DEFAULTS = {f.name: f.default for f in fields(Protocol) if f.name not in ('name', 'title')}
-
 def settings_key(
     settings:dict,          # of the protocol
     defaults:dict,          # what each would be if nobody said anything
@@ -396,7 +408,7 @@ def terms_of(
     **odd,              # what a run did otherwise than a sweep would; None: nothing
 )->str:                 # six hexadecimal digits, see `settings_key`
     "What must be equal for two methods to stand in one table"
-    settings = {k: v for k,v in portable(p).as_dict().items() if k not in PER_METHOD + SECOND}
+    settings = {k: v for k,v in portable(p).as_dict().items() if k in TERMS}
     named = {k: v for k,v in source.items() if v and p.data != 'drawn'}
     places = {f'from {k}': Path(v).resolve().name.removesuffix('.zip') for k,v in named.items()}
     return settings_key(settings, DEFAULTS, **odd, **places)
@@ -406,14 +418,14 @@ def synthetic_folder(
     p:Protocol,     # of synthetic people
     seed:int,
 )->Path:            # data/drawn/NAME-SEED
-    "Where they are drawn"
+    "Where they are written"
     return Path('data')/'drawn'/f'{p.name.removesuffix("-all")}-{seed}'
 
 def drawing_of(
     p:Protocol,     # of synthetic people
     seed:int,
 )->dict:            # of `write_synth`, or of `write_clips`
-    "What it draws"
+    "What is written there"
     size, difficulty = tuple(3*s//2 for s in p.size), DIFFICULTIES[p.difficulty or 'easy']
     if n := p.frames:
         return dict(train=p.train_people//n, val=p.val_people//n, length=n, seed=seed, size=size, difficulty=difficulty,
@@ -425,7 +437,7 @@ def is_synthetic(
     seed:int,
     data,               # a folder of people
 )->bool:
-    "Are these the people that the protocol draws for this seed? Told by the note that `write_synth` leaves"
+    "Are these the people that the protocol draws for this seed? By the note that `write_synth` leaves"
     try: note = json.loads((Path(data)/'synth.json').read_text())
     except (OSError, ValueError): return Path(data).resolve().name == synthetic_folder(p, seed).name
     return note == (clips_recipe if p.frames else synth_recipe)(**drawing_of(p, seed))
@@ -462,3 +474,24 @@ def key_of(
     if recipe.own: more['own'] = recipe.own['method']
     if recipe.definition: more['line'] = recipe.definition
     return settings_key(more, dict(milestones=DEFAULTS['milestones'], weights2=None))
+
+# %% ../nbs/63_recipe.ipynb #970e56c2
+def length_of(
+    recipe:Recipe,
+)->tuple[str,int]:      # a published budget, under which each method has steps of its own; or the steps
+    "How long a run trains, as far as a table minds"
+    budget = recipe.settings.get('budget')
+    return (budget, 0) if budget else ('', recipe.steps)
+
+def variety_of(
+    recipe:Recipe,
+)->str:                 # JSON
+    "Which of a row's runs: which second network, which definition of one's own; a table shows one of them"
+    second = [recipe.settings.get(k, DEFAULTS[k]) for k in second_of(recipe.method)]
+    return json.dumps([recipe.method, second, (recipe.own or {}).get('method')])
+
+def todays(
+    recipe:Recipe,
+)->Recipe:              # of a name that nobody knows, as it is
+    "The same, with its row as the table of methods defines it today"
+    return replace(recipe, definition=line_of(recipe.method)) if recipe.method in METHODS else recipe

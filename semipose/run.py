@@ -5,11 +5,12 @@
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
 import json, signal, sys, threading, time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace as changed
 from datetime import datetime, timezone
 from pathlib import Path
+import torch
 from fastai.callback.core import Callback
 from fastai.torch_core import patch
 from .errors import UserError
@@ -29,13 +30,15 @@ from .people import (Data, as_begun, film_in, synthetic_people, joints_of, prepa
 from .measure import Evaluate, has_heads
 from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of,
                                pick_device, step_sentence)
+from .answers import load_run
+from .ledger import Entry, entry_of, record
 from .folder import (Log, Run, clear_blank, is_blank, open_run, read_result, read_run, refuse_existing,
                              take_place)
 
 # %% auto #0
 __all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'take_up', 'starts',
-           'wants_labels', 'labeller', 'first_of', 'train_row', 'labels_first', 'compare', 'Page', 'digest',
-           'keep_numbers', 'demo']
+           'wants_labels', 'labeller', 'first_of', 'train_row', 'labels_first', 'find_people', 'train_rows', 'compare',
+           'Page', 'digest', 'keep_numbers', 'demo']
 
 # %% ../nbs/71_run.ipynb #e9e80911
 from .recipe import (PLACES, check_labels, drawing_of, synthetic_folder, is_place, nameless,  # noqa: F401
@@ -44,7 +47,7 @@ from .people import (CACHE, Who, choose_labeled, find_again, is_own, keys_of, ma
                              people_of, read_who, trained_on, val_key, val_of)
 from .measure import MEASURES, by_heads, score  # noqa: F401
 from .folder import FILES, list_runs  # noqa: F401
-from .answers import Answers, answers_of, evaluate_run, load_run, people_for_test  # noqa: F401
+from .answers import Answers, answers_of, evaluate_run, people_for_test  # noqa: F401
 
 # %% ../nbs/71_run.ipynb #bfc6e9d3
 class Progress(Callback):
@@ -94,7 +97,7 @@ def fitting(words:list[str], room:int)->str:
 # %% ../nbs/71_run.ipynb #8f933553
 class StopAfterStep(Callback):
     "While it is entered, Ctrl-C ends a training between two steps"
-    order, asked, old = 95, False, None
+    order, requested, old = 95, False, None
     def __enter__(self):
         main = threading.current_thread() is threading.main_thread()
         usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -104,11 +107,11 @@ class StopAfterStep(Callback):
         if self.old is not None: signal.signal(signal.SIGINT, self.old)
         self.old = None
     def hear(self, *signal_and_frame):
-        if self.asked: raise KeyboardInterrupt
-        self.asked = True
+        if self.requested: raise KeyboardInterrupt
+        self.requested = True
         print('Stopping after this step; Ctrl-C once more stops at once.', file=sys.stderr, flush=True)
     def before_batch(self):
-        if self.asked: raise KeyboardInterrupt
+        if self.requested: raise KeyboardInterrupt
     after_batch = before_batch
 
 # %% ../nbs/71_run.ipynb #583ee0ca
@@ -235,7 +238,7 @@ def _finished(folder:Path)->Run|None:
     return read_run(folder)
 
 def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Data:
-    "Read once; networks that cannot be had are told before that"
+    "Read once, after a look whether the networks can be had"
     if data is not None: return data
     check_networks((recipe.method,), recipe.protocol)
     return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes,
@@ -246,11 +249,10 @@ def _joints(begun:Recipe|None)->Skeleton|None: return begun and Skeleton.from_co
 def _prepared(recipe:Recipe, data:Data, begun:Recipe|None)->tuple:  # the recipe with its joints, Peers, Method
     "Networks for these people, from the warm-up checkpoint where there is one"
     p, m, sk = recipe.protocol, row_of(recipe), data.skeleton
-    asked = joints_of(sk, p, _joints(begun))
-    if asked.flip_index != sk.flip_index or asked.mirror != sk.mirror:
+    wanted = joints_of(sk, p, _joints(begun))
+    if wanted.flip_index != sk.flip_index or wanted.mirror != sk.mirror:
         raise UserError(f'The data were prepared with other mirror pairs than the {"run" if begun else "protocol"} '
-                        'has: '
-                        'prepare them with this protocol, or give the folder.')
+                        'has: prepare them with this protocol, or give the folder.')
     recipe = changed(recipe, skeleton=sk.to_coco(), supervised=data.supervised.tolist(), sigmas=list(sk.sigmas))
     networks = kinds(m, recipe.nets)
     if m.asks: film_in(data, recipe.method)     # before anything is written
@@ -282,7 +284,7 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
         learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, how, [*more, stop], poses)
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
-            if stop.asked: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
+            if stop.requested: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
             if sentence := step_sentence(e, p, dev): raise UserError(sentence) from e
             raise
         finally:
@@ -398,12 +400,53 @@ def labels_first(
     wait = not start and any(wants_labels(find_method(n)) for n in methods)
     return sorted(methods, key=lambda name: name != 'supervised') if wait else list(methods)
 
+# %% ../nbs/71_run.ipynb #b844a72b
+def find_people(
+    folder,         # of a finished run
+    data:Data,      # the people it was measured on
+    device='auto',
+)->Path:            # people.json
+    "What became of each validation person, once more"
+    peers, p, _, recipe = load_run(folder, device=device)
+    data = as_begun(folder, recipe, data, p)
+    with torch.no_grad(): found = Evaluate(data, p, codec_of(p, peers.stride)).people(peers)
+    write_json(Path(folder)/'people.json', found)
+    return Path(folder)/'people.json'
+
+# %% ../nbs/71_run.ipynb #aa2cd62a
+def train_rows(
+    methods,                # names in METHODS, in the order in which they are trained
+    p:Protocol,             # what is held equal
+    data:Data,              # its people
+    folder,                 # gets one run folder per method
+    results,                # the ledger
+    seed:int=0,
+    start:dict|None=None,   # of `starts`
+    ready:Callable|None=None,   # name -> is it to be trained now? None: all are
+    failed:Callable|None=None,  # called with name and exception of a row that broke; None: it ends the walk
+    device='auto',
+    **kw,                   # of `train_row`
+)->Iterator[tuple[Run,Entry]]:
+    "One row after the other from the warm-up checkpoint"
+    for name in methods:
+        if ready and not ready(name): continue
+        try:
+            run = train_row(name, p, data, folder, seed, start, device=device, **kw)
+            if run.people is None: run.people = json.loads(find_people(run.folder, data, device).read_text())
+            entry = entry_of(run)
+        except Exception as e:
+            if failed is None: raise
+            failed(name, e)
+            continue
+        record(entry, results)
+        yield run, entry
+
 # %% ../nbs/71_run.ipynb #c12029e8
 def compare(
     methods,                # names in METHODS
     p:Protocol,             # what is held equal
     data,                   # Data or a folder
-    folder,                 # gets one run folder per method, `start`, and summary.json
+    folder,                 # gets one run folder per method, `start`, summary.json, and the ledger `results`
     seed:int=0,
     device='auto',
     amp:bool=False,
@@ -426,8 +469,8 @@ def compare(
         if start: page.start(read_run(start['net']))
         page.write()
         order = labels_first(methods, start)
-        for name in order:
-            page.add(name, train_row(name, p, data, folder, seed, start, every=every, **kw), last=name == order[-1])
+        for run, _ in train_rows(order, p, data, folder, page.results, seed, start, every=every, **kw):
+            page.add(run, last=run.recipe.method == order[-1])
         return page.summary
 
 # %% ../nbs/71_run.ipynb #26672c42
@@ -448,7 +491,11 @@ class Page:
         alone = {k: round(v[0], 4) for k in DIGEST if (v := each_of(run['last'], k))}
         self.summary['dashed'] = dict(digest(run), **alone, nets=run.recipe.nets, ap_all=run['last']['ap'])
 
-    def add(self, name:str, run:Run, last:bool=False):
+    @property
+    def results(self)->Path: return self.folder/'results'   # a ledger, as of a sweep
+
+    def add(self, run:Run, last:bool=False):
+        name = run.recipe.method
         best = {k: v for k,v in run['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')}
         self.summary['methods'][name] = dict(title=title(name), **digest(run), collapsed=run['collapsed'], best=best)
         self.write('done' if last else 'running')
@@ -492,7 +539,7 @@ def demo(
     progress:bool=True,
     on_update=None,             # called with the folder after each run
 )->dict:                        # what summary.json holds
-    "Draw people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
+    "Make synthetic people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
     data = synthetic_people(p, seed, progress, data)
     # the collapse comes first

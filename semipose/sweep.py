@@ -4,84 +4,26 @@
 
 # %% ../nbs/75_sweep.ipynb #331fd0b5
 from __future__ import annotations
-import gc, json, traceback
+import gc, traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-import torch
 from .errors import UserError
 from .files import Held, is_held, turn, whole
-from .ledger import Entry, differ, read_ledger, record
-from .methods import METHODS, cost, is_todays, kinds, own, second_of
+from .ledger import Entry, differ, entry_of, read_ledger  # noqa: F401
+from .methods import METHODS, kinds, own
 from .data.core import is_there
 from .data.sets import read_any_train_val
-from .data.coco import write_json
 from .protocols import Protocol
-from .answers import load_run
-from .folder import Run, read_run
-from .measure import Evaluate
-from .networks import check_batch, check_networks, check_precision, codec_of, pick_device
-from .people import Data, Who, as_begun, synthetic_people, keys_of, marks, prepare, read_who, val_key, val_of
-from .recipe import (PLACES, Recipe, is_synthetic, key_of, place_of, portable, row_of, terms_of,  # noqa: F401
-                             terms_of_run, unusual)
-from .run import starts, train_row, wants_labels
+from .networks import check_batch, check_networks, check_precision, pick_device
+from .people import Data, Who, synthetic_people, keys_of, marks, prepare, read_who, val_key, val_of
+from .recipe import (Recipe, difference, is_synthetic, length_of, portable, terms_of, todays,  # noqa: F401
+                             variety_of)
+from .run import find_people, starts, train_rows, wants_labels  # noqa: F401
 
 # %% auto #0
-__all__ = ['ROUNDED', 'BEST', 'FROM_RECIPE', 'rounded', 'portable_sentence', 'entry_of', 'find_people', 'lacking', 'why',
-           'check_sweep', 'unobtainable', 'seed_folder', 'Seed', 'sweep_row', 'sweep_rows', 'sweep_seed', 'sweep']
-
-# %% ../nbs/75_sweep.ipynb #e432090d
-ROUNDED = dict(seconds=1, ap=4, pck=4)      # decimals that a curve keeps; others: 6
-BEST = ('step', 'ap', 'pckh', 'ap_heldout', 'chosen_on')
-FROM_RECIPE = ('method', 'seed', 'steps', 'hardware', 'versions', 'revision', 'command', 'begun', 'own')
-
-def rounded(row:dict)->dict:    # of the log, with its networks
-    def short(k, v):
-        if isinstance(v, list): return [rounded(net) if isinstance(net, dict) else net for net in v]
-        return round(v, ROUNDED.get(k, 6)) if isinstance(v, float) else v
-    return {k: short(k, v) for k,v in row.items()}
-
-def portable_sentence(
-    recipe:Recipe,
-)->str:
-    "The protocol in words, as a ledger may tell it"
-    p, out = recipe.protocol, recipe.sentence
-    for k in ('weights', 'weights2', 'other_weights'):
-        if (v := getattr(p, k)) != (short := getattr(portable(p), k)): out = out.replace(v, short)
-    return out
-
-def entry_of(
-    run:Run|str|Path,   # a finished run, or its folder
-)->Entry:               # UserError if it is not finished
-    "What the ledger keeps of a run"
-    run = run if isinstance(run, Run) else read_run(run)
-    recipe, people = run.recipe, run.people
-    if not run.done: raise UserError(f'The run {run.folder} is not finished: take it up with --resume.')
-    p, row = portable(recipe.protocol), row_of(recipe)
-    shown = p.data != 'drawn' or unusual(recipe)
-    places = {k: Path(v).resolve().name for k in PLACES if (v := place_of(recipe, k))}
-    what = {k: getattr(recipe, k) for k in FROM_RECIPE}
-    best = {k: v for k,v in (run['best'] or {}).items() if k in BEST}
-    return Entry(**what, title=run['title'], protocol=p.name, terms=terms_of_run(recipe), key=key_of(recipe),
-                 settings=json.loads(json.dumps(p.as_dict())), labeled=len(run.split['labeled']),
-                 unlabeled=len(run.split['unlabeled']), cost=cost(row, p)._asdict(),
-                 curve=[rounded(r) for r in run['rows']], best=rounded(best), collapsed=run['collapsed'],
-                 seconds=run['last']['seconds'], sentence=portable_sentence(recipe), line=recipe.definition,
-                 people=people, source=places if shown else None)
-
-# %% ../nbs/75_sweep.ipynb #f115ffff
-def find_people(
-    folder,         # of a finished run
-    data:Data,      # the people it was measured on
-    device='auto',
-)->Path:            # people.json
-    "Ask a run's networks about each validation person once more"
-    peers, p, _, recipe = load_run(folder, device=device)
-    data = as_begun(folder, recipe, data, p)
-    with torch.no_grad(): found = Evaluate(data, p, codec_of(p, peers.stride)).people(peers)
-    write_json(Path(folder)/'people.json', found)
-    return Path(folder)/'people.json'
+__all__ = ['lacking', 'why', 'check_sweep', 'unobtainable', 'seed_folder', 'Seed', 'sweep_rows', 'sweep_seed', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #12cc8e46
 def lacking(
@@ -94,25 +36,24 @@ def lacking(
     train:str|None=None,    # of the training people, as `people.val_key`; None: whichever
 )->list[str]:
     "The methods of which the ledger has no entry of these people, steps and terms, as their rows are defined today"
+    wanted = [Recipe(name, settings=portable(p).as_dict(), steps=p.steps, own=own(name)) for name in methods]
+    length = length_of(Recipe('', settings=p.as_dict(), steps=p.steps))
     def counts(e):
         same_people = not differ(e.val, val) and not differ(e.train, train)
-        same_budget = e.settings.get('budget') == p.budget and (p.budget or e.steps == p.steps)
-        return e.seed == seed and e.terms == terms and same_people and same_budget
-    as_json = lambda v: json.loads(json.dumps(v))
-    def kind(name, own, settings):  # which second network, which definition of one's own
-        return name, (own or {}).get('method'), [as_json(settings.get(k)) for k in second_of(name)]
-    there = filter(counts, read_ledger(results, p.name)[0])
-    done = [kind(e.method, e.own, e.settings) for e in there if is_todays(e.method, e.line)]
-    return [name for name in methods if kind(name, own(name), portable(p).as_dict()) not in done]
+        same_run = (e.seed, e.terms, length_of(e.recipe)) == (seed, terms, length)
+        return same_people and same_run and difference(e.recipe, todays(e.recipe), of=('definition',)) is None
+    done = {variety_of(e.recipe) for e in filter(counts, read_ledger(results, p.name)[0])}
+    return [r.method for r in wanted if variety_of(r) not in done]
 
+# %% ../nbs/75_sweep.ipynb #7fd772f3
 def why(
     e:Exception,    # being handled
-    told:Path,      # gets its traceback, unless it is meant for the user
+    log:Path,       # gets its traceback, unless it is meant for the user
 )->str:             # a sentence
     "Why a row could not be trained"
     if isinstance(e, UserError): return str(e)
-    with whole(told) as part: part.write_text(traceback.format_exc())
-    return f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no message"} (all of it is in {told}).'
+    with whole(log) as part: part.write_text(traceback.format_exc())
+    return f'{type(e).__name__}: {str(e).splitlines()[0] if str(e) else "no message"} (all of it is in {log}).'
 
 # %% ../nbs/75_sweep.ipynb #dc1811df
 def check_sweep(
@@ -130,17 +71,20 @@ def check_sweep(
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
     for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes).items():
-        if path is None: continue
-        if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
-        if not (Path(path).exists() or is_there(path)):
-            raise UserError(f'--{option} {path}: there is no such '
-                            f'{"file" if option in ("labels", "boxes") else "folder"}.')
+        if path is not None: _check_place(p, option, path)
     if p.data != 'drawn' and data is None and labels is None:
         raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
     if boxes and not (unlabeled or p.unlabeled):
         raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or '
                         'neither.')
 
+def _check_place(p:Protocol, option:str, path)->None:
+    "Is there something to read, and may it be given?"
+    if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
+    if Path(path).exists() or is_there(path): return
+    raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
+
+# %% ../nbs/75_sweep.ipynb #4d40a15b
 def unobtainable(
     methods:Sequence[str],
     p:Protocol,
@@ -199,19 +143,6 @@ class Seed:
         return d
 
 # %% ../nbs/75_sweep.ipynb #890056fe
-def sweep_row(
-    name:str,               # a name in METHODS
-    one:Seed,
-    d:Data,                 # of `prepare`
-    here:Path,              # the seed's folder
-    start,                  # of `starts`
-    **kw,                   # device, amp, progress
-)->Entry:
-    "Train one row, or take it up, with its errors on every person"
-    run = train_row(name, one.p, d, here, one.seed, start, **kw)
-    if run.people is None: run.people = json.loads(find_people(run.folder, d, kw['device']).read_text())
-    return entry_of(run)
-
 def sweep_rows(
     todo:Sequence[str],     # names in METHODS
     one:Seed,
@@ -223,17 +154,17 @@ def sweep_rows(
 )->Iterator[Entry]:
     "The rows of one seed, one after the other; what waits for another process comes last"
     def waits(name): return not start and wants_labels(METHODS[name]) and is_held(here/'supervised')
-    for name in sorted(todo, key=waits):
-        label = one.label(name)
-        if not one.lacks([name]): continue   # another sweep was faster
-        if waits(name): out['waiting'].append(label); continue
-        if is_held(here/name): out['elsewhere'].append(label); continue
-        try: entry = sweep_row(name, one, d, here, start, **kw)
-        except Exception as e:         # one row that does not fit on the device, say
-            if isinstance(e, Held) or isinstance(e, UserError) and is_held(here/name): out['elsewhere'].append(label)
-            else: out['failed'][label] = why(e, here/f'{name}.error.txt')
-            continue
-        yield entry
+    def ready(name)->bool:
+        if not one.lacks([name]): return False      # another sweep was faster
+        list_of = 'waiting' if waits(name) else 'elsewhere' if is_held(here/name) else None
+        if list_of: out[list_of].append(one.label(name))
+        return list_of is None
+    def failed(name, e):    # a row that does not fit on the device, say
+        label, held = one.label(name), isinstance(e, UserError) and is_held(here/name)
+        if isinstance(e, Held) or held: out['elsewhere'].append(label)
+        else: out['failed'][label] = why(e, here/f'{name}.error.txt')
+    order = sorted(todo, key=waits)
+    for _, entry in train_rows(order, one.p, d, here, one.results, one.seed, start, ready, failed, **kw): yield entry
 
 # %% ../nbs/75_sweep.ipynb #b2a3f873
 def sweep_seed(
@@ -287,7 +218,6 @@ def sweep(
         # whose people are those in the ledger?
         if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())
         for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress):
-            record(entry, results)
             out['new'].append(entry)
             if on_entry: on_entry(entry)
         begun |= one.begun

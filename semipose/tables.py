@@ -16,25 +16,24 @@ from .errors import UserError
 from .draw import INK, MUTED, Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, color, cost, is_todays, is_unlike, row_of, second_of, title
-from .protocols import (PER_METHOD, PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, Protocol,
+from .recipe import PLACES, TERMS, Recipe, difference, differences, length_of, todays, variety_of
+from .protocols import (PROTOCOLS, PUBLISHED_ORDER, SECOND, TEST_DEV, TEST_DEV_COLUMNS, Protocol,
                                 protocol, protocol_names, published, published_entry, with_budget)
 from .teaching import Average, Certain, Confident, Foreground, Reweighted
 from .watch import PEAKS, peak_key, peak_share, per_network
 from .report import STYLE, facts, html_table, name_lines, section, svg, tinted, write_page
 
 # %% auto #0
-__all__ = ['APART', 'BASELINE', 'MEASURE', 'COLUMNS', 'SETTINGS', 'OTHERWISE', 'BARS', 'PANELS', 'MOVED', 'CURVES', 'MARKS',
-           'FAMILIES', 'ABOUT_TABLE', 'by_method', 'same_people', 'one_terms', 'measure_work', 'longer', 'at_work',
-           'against', 'is_mixed', 'has_start', 'of_network', 'beside', 'pm', 'share', 'pair_text', 'seeds_text',
-           'between', 'measured', 'printed_of', 'gained', 'for_equal_work', 'rows', 'gain_text', 'equal_text',
-           'there_text', 'Column', 'table_rows', 'changed', 'variants', 'outcomes', 'group_text', 'seeds_of',
-           'shared_seeds', 'gains_figure', 'main_figure', 'panels', 'short', 'level', 'some_moved', 'mean_curve',
-           'failed_figure', 'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html',
-           'variants_html', 'text_of', 'protocol_html', 'ledger_report']
+__all__ = ['BASELINE', 'MEASURE', 'COLUMNS', 'SETTINGS', 'OTHERWISE', 'BARS', 'PANELS', 'MOVED', 'CURVES', 'MARKS', 'FAMILIES',
+           'ABOUT_TABLE', 'by_method', 'same_people', 'one_terms', 'measure_work', 'longer', 'at_work', 'against',
+           'is_mixed', 'has_start', 'of_network', 'beside', 'pm', 'share', 'pair_text', 'seeds_text', 'between',
+           'measured', 'printed_of', 'gained', 'for_equal_work', 'rows', 'gain_text', 'equal_text', 'there_text',
+           'Column', 'table_rows', 'changed', 'variants', 'outcomes', 'group_text', 'seeds_of', 'shared_seeds',
+           'gains_figure', 'main_figure', 'panels', 'short', 'level', 'some_moved', 'mean_curve', 'failed_figure',
+           'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html', 'variants_html',
+           'text_of', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
-APART = ('name', 'title', *PER_METHOD)     # what may differ under equal terms
-
 def by_method(
     entries:Sequence[Entry],
 )->dict[str,list[Entry]]:       # in the order of the table of methods
@@ -60,28 +59,32 @@ def one_terms(
     "Entries that may stand in one table: under the protocol's terms, else the commonest; methods as defined today"
     if not entries: return [], 0
     total, entries = len(entries), [e for e in entries if is_todays(e.method, e.line)] or entries
-    known = protocol(entries[0].protocol) if entries[0].protocol in protocol_names() else None
-    now = {} if known is None else known.as_dict()
-    def as_now(e, keys):
-        return bool(now) and all(_json(now[k]) == _json(e.settings[k]) for k in keys if k in e.settings)
-    counts, keys = Counter(e.terms for e in entries), [k for k in now if k not in APART + SECOND]
-    today = {e.terms for e in entries if as_now(e, keys)}
+    now, counts = _now(entries[0].protocol), Counter(e.terms for e in entries)
+    today = {e.terms for e in entries if _as_now(e, now, TERMS)}
     terms = max(counts, key=lambda t: (t in today, counts[t], t))
-    budget = lambda s, steps: (s['budget'], 0) if s.get('budget') else ('', steps)  # published: each method has its own
-    lengths = Counter(budget(e.settings, e.steps) for e in entries if e.terms == terms)
-    ours = known and budget(now, known.steps)
+    lengths = Counter(length_of(e.recipe) for e in entries if e.terms == terms)
+    ours = now and length_of(now)
     usual = max(lengths, key=lambda b: (b == ours, lengths[b], b))
-    alike = same_people([e for e in entries if e.terms == terms and budget(e.settings, e.steps) == usual])
-    kept = [e for mine in by_method(alike).values() for e in _of_one_kind(mine, as_now)]
+    alike = same_people([e for e in entries if e.terms == terms and length_of(e.recipe) == usual])
+    kept = [e for mine in by_method(alike).values() for e in _of_one_kind(mine, now)]
     return kept, total - len(kept)
 
-def _json(v)->str: return json.dumps(v, sort_keys=True)
+def _now(name:str)->Recipe|None:
+    "A protocol as it is today; None of one that nobody knows"
+    if name not in protocol_names(): return None
+    p = protocol(name)
+    return Recipe('', settings=p.as_dict(), steps=p.steps)
 
-def _of_one_kind(mine:Sequence[Entry], as_now)->list[Entry]:
+def _as_now(e:Entry, now:Recipe|None, settings:tuple)->bool:
+    "Are these settings of an entry what its protocol says today?"
+    if now is None: return False
+    return difference(e.recipe, replace(now, method=e.method), of=('settings',), settings=settings) is None
+
+def _of_one_kind(mine:Sequence[Entry], now:Recipe|None)->list[Entry]:
     "Of one method: one entry a seed, all of one second network and one formula of one's own"
-    kind = lambda e: _json([[e.settings.get(k) for k in second_of(e.method)], (e.own or {}).get('method')])
-    kinds = Counter(map(kind, mine))
-    rank = lambda e: (bool(second_of(e.method)) and as_now(e, second_of(e.method)), kinds[kind(e)], e.begun)
+    kind = lambda e: variety_of(e.recipe)
+    kinds, second = Counter(map(kind, mine)), second_of(mine[0].method)
+    rank = lambda e: (bool(second) and _as_now(e, now, second), kinds[kind(e)], e.begun)
     best = {k: max(rank(e) for e in mine if kind(e) == k) for k in kinds}
     one = max(best, key=best.get)
     return list({e.seed: e for e in sorted(mine, key=lambda e: e.begun) if kind(e) == one}.values())
@@ -199,7 +202,7 @@ def measured(
         collapsed=sum(e.collapsed for e in mine), peak=mean(peaks) if peaks else None, peak_kind=kind,
         pckh=mean(e.pckh for e in mine) if all(e.pckh is not None for e in mine) else None,
         each=np.mean([e.each for e in mine], 0).tolist() if len({len(e.each) for e in mine}) == 1 else [],
-        steps=e.steps, forward=e.seen['forward'], backward=e.seen['backward'], work=e.work,
+        steps=e.steps, forward=e.pictures['forward'], backward=e.pictures['backward'], work=e.work,
         minutes=mean(e.seconds for e in mine)/60)
 
 def printed_of(name:str, protocol:str)->dict:
@@ -345,8 +348,8 @@ def table_rows(
     only:Sequence[str]|None=None,   # these methods alone; None: all
 )->list[dict]:                      # for semipose.cli.show_table
     "The table of a protocol, for a terminal"
-    asked = None if only is None else {*only, *map(against, only)}      # with whom they are measured against
-    some = rows([e for e in one_terms(entries)[0] if asked is None or e.method in asked], resample)
+    shown = None if only is None else {*only, *map(against, only)}      # with whom they are measured against
+    some = rows([e for e in one_terms(entries)[0] if shown is None or e.method in shown], resample)
     columns, done = [c for c in COLUMNS if c.text and c.shown(some)], {r['method']: r for r in some}
     names = [n for n in dict.fromkeys((*METHODS, *done)) if (n in done or everything) and (only is None or n in only)]
     gap = lambda n: {c.head: title(n) if c is COLUMNS[0] else '' for c in columns}
@@ -363,12 +366,13 @@ def changed(
     usual:Entry,        # of the same protocol
 )->dict:                # setting -> value, of those that differ; empty if it is none of the settings
     "What was set otherwise"
-    ignored = APART + tuple(k for k in SECOND if k not in second_of(e.method))
-    same = {k: v for k,v in e.settings.items() if k not in ignored and v != usual.settings.get(k)}
-    if not is_todays(e.method, e.line): same['definition'] = f'earlier ({e.line})'
+    as_today = replace(usual.recipe, method=e.method, definition=todays(e.recipe).definition)
+    def found(*of): return differences(e.recipe, as_today, of=of, settings=TERMS + SECOND)
+    out = {d.what: d.old for d in found('settings')}
+    out |= {d.what: f'earlier ({d.old})' for d in found('definition')}
     if e.source and usual.source:
-        same |= {'label file' if k == 'labels' else k: v for k,v in e.source.items() if v != usual.source.get(k)}
-    return {**same, 'steps': e.steps} if e.steps != usual.steps and not usual.settings.get('budget') else same
+        out |= {'label file' if d.what == 'labels' else d.what: d.old for d in found(*PLACES) if d.old}
+    return out if usual.settings.get('budget') else out | {d.what: d.old for d in found('steps')}
 
 # %% ../nbs/73_tables.ipynb #855833dc
 def variants(
@@ -381,14 +385,15 @@ def variants(
     for e in entries:
         if id(e) in kept: continue
         what = changed(e, usual[0])
-        groups.setdefault((order[e.method], e.method, _json(what), e.terms), (what, []))[1].append(e)
+        group = order[e.method], e.method, json.dumps(what, sort_keys=True), e.terms
+        groups.setdefault(group, (what, []))[1].append(e)
     some = sorted(groups.items(), key=lambda g: (g[0][0], g[0][2]))
     return [_variant(key[1], what, mine, usual, entries, resample) for key, (what, mine) in some]
 
 def _variant(name, what, mine, usual, entries, resample)->dict:
     methods, s, base = by_method(usual), summarise(mine), against(name)
-    as_long = lambda e: e.settings.get('budget') or e.steps == mine[0].steps
-    alike = [e for e in entries if e.method == base and e.terms == mine[0].terms and as_long(e)]   # its own baseline
+    under = lambda e: (e.terms, length_of(e.recipe))
+    alike = [e for e in entries if e.method == base and under(e) == under(mine[0])]     # its own baseline
     words = ', '.join(f'{SETTINGS.get(k, k)} {v}' for k,v in what.items()) or OTHERWISE
     return dict(method=name, title=title(name), changed=what, words=words,
                 seeds=seeds_text(s['values']), n=s['n'], ap=s['mean'], sd=s['sd'],
@@ -498,7 +503,7 @@ PANELS = {      # of the figure of failed attempts -> is this method one of them
 def panels(
     names:Sequence[str],        # of methods
 )->dict[str,list[str]]:         # every panel -> the failed attempts among them that it shows
-    "Which attempt is drawn where"
+    "Which panel shows which attempt"
     out = {head: [] for head in PANELS}
     for n in names:
         r = row_of(n)
@@ -567,17 +572,17 @@ def failed_figure(
     top = max([row['ap'] for e in entries for row in e.curve], default=1.)*1.06
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 6.2))
-        axs, drawn = fig.subplots(2, 3, sharex=True, sharey=True), set()
+        axs, pairs = fig.subplots(2, 3, sharex=True, sharey=True), set()
         fig.subplots_adjust(.055, .09, .985, .87, .14, .38)
         for ax, (head, names) in zip(axs.flat, panels(methods).items()):
             ax.set_title(head)
             ax.axhline(dashed, color=MUTED, lw=1.4, ls=(0,(5,4)))
-            drawn |= _attempts(ax, names, methods, lift, head)
+            pairs |= _attempts(ax, names, methods, lift, head)
             ax.set(ylim=(0, 1.2*top))
         for ax in axs[1]: ax.set_xlabel('steps', loc='right', fontsize=9)
         for ax in axs[:,0]: ax.set_ylabel('AP, %', fontsize=9)
-        words = ['Dotted: with an equal pair, where no easier view teaches.']*('equal' in drawn)
-        words += ['Solid, A to C: with the easy-hard pair.']*('hard' in drawn)
+        words = ['Dotted: with an equal pair, where no easier view teaches.']*('equal' in pairs)
+        words += ['Solid, A to C: with the easy-hard pair.']*('hard' in pairs)
         head = (f'AP over training. Dashed: the supervised {word} ({dashed:.1f}). Thin: PoseCons (green), '
                 'plain consistency (red).' + MOVED*some_moved(methods, lift))
         fig.text(.055, .985, f'{head}\n{" ".join(words)}', color=MUTED, fontsize=9.5, va='top')
@@ -589,7 +594,7 @@ MARKS = dict(method='o', attempt='x', trial='s')    # the ends of other rows, by
 
 def compute_figure(
     entries:Sequence[Entry],        # of one protocol and terms
-    lines:Sequence[str]=CURVES,     # whose way is drawn and named
+    lines:Sequence[str]=CURVES,     # whose way is plotted and named
 )->Picture:
     "AP against work done since the start"
     methods = {n: mine for n, mine in by_method(entries).items() if not is_unlike(n)}   # a larger network costs more
@@ -694,8 +699,8 @@ def family_table(
 )->str:                             # HTML, '' where nothing of it ran or is published
     "Shaped like the paper's table: a row per method, a column per number of labels, ours beside the published"
     mine = {n: [e for e in entries if e.protocol == n] for n in FAMILIES[family]}
-    said = lambda e: pm(e.value) or pair_text(e.nets)
-    printed = {n: {m: said(e) for m in METHODS if (e := published_entry(m, n))} for n in mine}
+    cell = lambda e: pm(e.value) or pair_text(e.nets)
+    printed = {n: {m: cell(e) for m in METHODS if (e := published_entry(m, n))} for n in mine}
     names = [n for n in mine if printed[n] or mine[n]]
     if not names: return ''
     ours, named = {n: by_method(one_terms(mine[n])[0]) for n in names}, any(printed.values())

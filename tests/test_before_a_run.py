@@ -13,13 +13,16 @@ from semipose.run import clear_blank, compare, dry_step, is_blank, prepare, refu
 from semipose.watch import Watch
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
-SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4), start_steps=0, start_every=None, steps=4, every=2)
+SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
+                start_steps=0, start_every=None, steps=4, every=2)
 KW = dict(device='cpu', progress=False)
 
 @pytest.fixture(scope='module')
 def data(): return prepare(SMALL, SAMPLE, 0, progress=False)
 
-def numbers(folder): return [{k: v for k,v in r.items() if k != 'seconds'} for r in json.loads((folder/'result.json').read_text())['rows']]
+def numbers(folder):
+    return [{k: v for k,v in r.items() if k != 'seconds'}
+            for r in json.loads((folder/'result.json').read_text())['rows']]
 
 @pytest.mark.parametrize('method', ['posedual_jc', 'naive', 'sspcm', 'mean_teacher', 'posecons_ra'])
 def test_the_dry_step_reaches_nothing(data, tmp_path, monkeypatch, method):
@@ -63,23 +66,30 @@ def test_the_dry_step_is_left_out_where_a_run_goes_on(data, tmp_path, monkeypatc
 
 @pytest.mark.parametrize('change, says', [
     (dict(batch=(1, 1), net='resnet18', width=None),
-     r'Batch normalisation has a single value for each channel with crops of 32x32 px and 1\+1 people a step .resnet18.: give --batch 2 or more'),
+     r'Batch normalisation has a single value for each channel with crops of 32x32 px and 1\+1 people a step '
+     r'.resnet18.: give --batch 2 or more'),
 ])
 def test_a_step_that_cannot_be_taken_is_told_and_leaves_nothing(tmp_path, change, says):
     p = replace(SMALL, **change)
     with pytest.raises(UserError, match=says) as e: train('naive', p, SAMPLE, tmp_path/'r', **KW)
     assert '\n' not in str(e.value) and not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match=says): compare(['naive'], replace(p, start_steps=4, start_every=2), SAMPLE, tmp_path/'c', **KW)
+    with pytest.raises(UserError, match=says):
+        compare(['naive'], replace(p, start_steps=4, start_every=2), SAMPLE, tmp_path/'c', **KW)
     assert not [f for f in tmp_path.rglob('*') if f.name == 'recipe.json']
 
 @pytest.mark.parametrize('error, says', [
     (torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.'),
-     'memory of cpu has no room for crops of 32x32 px and 4+4 people a step (tiny): give a smaller --batch, a smaller --size'),
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12"), 'no room'),
-    (RuntimeError('[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.'), 'no room'),
-    (MemoryError(), 'no room'), (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate'), 'no room'),
+     'memory of cpu has no room for crops of 32x32 px and 4+4 people a step (tiny): give a smaller --batch, a smaller '
+     '--size'),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+                  "tried to allocate 8 bytes. Error code 12"), 'no room'),
+    (RuntimeError('[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to '
+                  'allocate 8 bytes.'), 'no room'),
+    (MemoryError(), 'no room'), (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate'),
+                                 'no room'),
     (AssertionError("Input height (32) doesn't match model (224)."),
-     "naive with tiny cannot take a step with crops of 32x32 px and 4+4 people (AssertionError: Input height (32) doesn't match model (224).): choose another"),
+     "naive with tiny cannot take a step with crops of 32x32 px and 4+4 people (AssertionError: Input height (32) "
+     "doesn't match model (224).): choose another"),
 ])
 def test_memory_and_sizes_are_told_in_a_sentence(data, tmp_path, monkeypatch, error, says):
     "in the dry step, and those of memory in any later one too"
@@ -96,10 +106,12 @@ def test_memory_and_sizes_are_told_in_a_sentence(data, tmp_path, monkeypatch, er
     class Arm(Callback):
         def after_batch(self): armed[0] = True     # the first measurement is done by then
     with pytest.raises(UserError) as e: train('naive', SMALL, data, tmp_path/'r', cbs=Arm(), **KW)
-    assert says in str(e.value) and '\n' not in str(e.value) and (tmp_path/'r'/'result.json').exists(), 'what was measured stays'
+    assert says in str(e.value) and '\n' not in str(e.value)
+    assert (tmp_path/'r'/'result.json').exists(), 'what was measured stays'
 
 def test_other_errors_are_not_dressed_up():
-    assert step_sentence(RuntimeError('a bug'), SMALL, 'cpu') is None and step_sentence(ValueError('a bug'), SMALL, 'cpu') is None
+    assert step_sentence(RuntimeError('a bug'), SMALL, 'cpu') is None
+    assert step_sentence(ValueError('a bug'), SMALL, 'cpu') is None
 
 class Breaks(Callback):
     "Before the first measurement"
@@ -107,7 +119,8 @@ class Breaks(Callback):
     def __init__(self, error): self.error = error
     def before_fit(self): raise self.error
 
-@pytest.mark.parametrize('error', [UserError('no'), OSError('no'), KeyboardInterrupt('no')], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize('error', [UserError('no'), OSError('no'), KeyboardInterrupt('no')],
+                         ids=lambda e: type(e).__name__)
 def test_a_run_that_measured_nothing_leaves_nothing(data, tmp_path, error):
     with pytest.raises(type(error)): train('naive', SMALL, data, tmp_path/'r', cbs=Breaks(error), **KW)
     assert not list(tmp_path.iterdir())
@@ -128,7 +141,8 @@ def test_a_folder_without_a_measurement_is_taken_over(data, blank, capsys, resum
     r = train('naive', replace(SMALL, lam=2.), data, blank, device='cpu', progress=True, resume=resume)
     assert r['state'] == 'done' and 'ended before its first measurement: it is begun anew' in capsys.readouterr().out
     assert json.loads((blank/'recipe.json').read_text())['protocol']['lam'] == 2.
-    with pytest.raises(UserError, match='exists: choose another'): train('naive', SMALL, data, blank, **KW)     # it has measured now
+    # it has measured now
+    with pytest.raises(UserError, match='exists: choose another'): train('naive', SMALL, data, blank, **KW)
 
 def test_a_start_without_a_measurement_is_taken_over(data, blank):
     p = replace(SMALL, start_steps=4, start_every=2)
@@ -153,15 +167,18 @@ def test_a_living_writer_and_what_was_measured_are_left_alone(data, blank):
 
 @pytest.mark.parametrize('split, spoil, says', [
     ('val', lambda a: [], 'none of the 0 validation people has a box and an annotated joint'),
-    ('val', lambda a: [dict(x, keypoints=[0]*51, num_keypoints=0) for x in a], 'none of the 16 validation people has a box and an annotated joint'),
-    ('train', lambda a: [], 'nothing to learn'), ('train', lambda a: [dict(x, keypoints=[0]*51, num_keypoints=0) for x in a], 'nothing to learn')])
+    ('val', lambda a: [dict(x, keypoints=[0]*51, num_keypoints=0) for x in a],
+     'none of the 16 validation people has a box and an annotated joint'),
+    ('train', lambda a: [], 'nothing to learn'), ('train', lambda a: [dict(x, keypoints=[0]*51, num_keypoints=0)
+                                                                      for x in a], 'nothing to learn')])
 def test_nobody_to_train_or_to_validate_on_is_told(tmp_path, split, spoil, says):
     shutil.copytree(SAMPLE, tmp_path/'d')
     f = tmp_path/'d'/f'person_keypoints_{split}.json'
     d = json.loads(f.read_text())
     f.write_text(json.dumps(dict(d, annotations=spoil(d['annotations']))))
     for labels in (8, None):
-        with pytest.raises(UserError, match=says) as e: train('naive', replace(SMALL, labels=labels), tmp_path/'d', tmp_path/'r', **KW)
+        with pytest.raises(UserError, match=says) as e:
+            train('naive', replace(SMALL, labels=labels), tmp_path/'d', tmp_path/'r', **KW)
         assert '\n' not in str(e.value) and not (tmp_path/'r').exists()
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -172,7 +189,8 @@ def test_a_picture_that_breaks_under_a_reader_is_told_in_its_sentence_alone(tmp_
     class Break(Callback):
         def before_batch(self):
             for f in (tmp_path/'d'/'images'/'train').iterdir(): f.write_bytes(b'broken')
-    with pytest.raises(UserError, match=r'^\S+\.jpg: this picture cannot be read .not a picture.; replace the file or remove its entry\.$'):
+    with pytest.raises(UserError, match=r'^\S+\.jpg: this picture cannot be read .not a picture.; replace the file or '
+                                        r'remove its entry\.$'):
         train('naive', replace(SMALL, steps=40, every=20), tmp_path/'d', tmp_path/'r', cbs=Break(), **KW)
 
 @pytest.mark.skipif(sys.platform in ('darwin', 'win32'), reason='names there are Unicode')
@@ -184,7 +202,8 @@ def test_a_folder_whose_name_is_no_utf8(tmp_path, monkeypatch):
     name = os.fsdecode(b'caf\xe9')
     shutil.copytree(SAMPLE, name)
     train('naive', SMALL, name, f'runs/{name}', **KW)
-    assert b'caf?' in run_report(f'runs/{name}').read_bytes() and evaluate_run(f'runs/{name}', **KW)['net 1']['people'] == 16
+    assert b'caf?' in run_report(f'runs/{name}').read_bytes()
+    assert evaluate_run(f'runs/{name}', **KW)['net 1']['people'] == 16
     assert entry_of(f'runs/{name}').source == dict(data=name)
 
 # ---- which checkpoint is the best
@@ -199,10 +218,14 @@ def best_of(rows, **kw):
     return watch.best and watch.best['step']
 
 @pytest.mark.parametrize('rows, kw, step', [
-    ([dict(ap=0., pck=9.), dict(ap=0., pck=2.), dict(ap=0., pck=3.)], dict(trained=False), 2), ([dict(ap=5., pck=9.), dict(ap=0., pck=2.)], dict(trained=False), 1),
-    ([dict(ap=5., pck=9.), dict(ap=0., pck=2.)], {}, 0), ([dict(ap=5., pck=1.), dict(ap=5., pck=2.), dict(ap=5., pck=1.)], {}, 1),
-    ([dict(ap=5., pck=1.), dict(ap=5., pck=1.), dict(ap=4., pck=9.)], {}, 1), ([dict(ap=5.)], dict(trained=False), None),
-    ([dict(ap=1., ap_heldout=3., pck=9.), dict(ap=1., ap_heldout=3., pck=1.)], dict(select='ap_heldout', ties=()), 1), ([dict(pck=3.)], {}, None)])
+    ([dict(ap=0., pck=9.), dict(ap=0., pck=2.), dict(ap=0., pck=3.)], dict(trained=False), 2),
+    ([dict(ap=5., pck=9.), dict(ap=0., pck=2.)], dict(trained=False), 1),
+    ([dict(ap=5., pck=9.), dict(ap=0., pck=2.)], {}, 0), ([dict(ap=5., pck=1.), dict(ap=5., pck=2.),
+                                                           dict(ap=5., pck=1.)], {}, 1),
+    ([dict(ap=5., pck=1.), dict(ap=5., pck=1.), dict(ap=4., pck=9.)], {}, 1),
+    ([dict(ap=5.)], dict(trained=False), None),
+    ([dict(ap=1., ap_heldout=3., pck=9.), dict(ap=1., ap_heldout=3., pck=1.)], dict(select='ap_heldout', ties=()), 1),
+    ([dict(pck=3.)], {}, None)])
 def test_the_best_is_never_random_and_ties_are_broken(rows, kw, step):
     "by PCK, then for the later step; held-out labels are not asked what validation says"
     assert best_of(rows, **kw) == step

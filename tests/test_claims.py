@@ -73,7 +73,8 @@ def shifted(rows: dict, name: str, by: float, last: float | None = None) -> dict
     gain["sure"] = gain["low"] > 0 or gain["high"] < 0
     def ended(e):
         if last is None: return e
-        return replace(e, curve=[*e.curve[:-1], {**e.last, "peak_reestimated": last*e.first["peak_reestimated"], "nets": e.first["nets"]}])
+        return replace(e, curve=[*e.curve[:-1], {**e.last, "peak_reestimated": last*e.first["peak_reestimated"],
+                                                 "nets": e.first["nets"]}])
     return rows | {name: replace(row, gain=gain, entries=[ended(e) for e in row.entries])}
 
 
@@ -112,7 +113,8 @@ def test_new_seeds_agree_with_their_own_kind_and_not_with_another(trials):
     assert set(found) == set(HEADLINE[1:])
     a, b = (np.array(list(r["naive"].gain["by_seed"].values())) for r in (old, new))
     assert found["naive"].old == pytest.approx(a.mean()) and found["naive"].new == pytest.approx(b.mean())
-    assert found["naive"].high - found["naive"].old == pytest.approx(2.7764*a.std(ddof=1)*np.sqrt(2/5), rel=1e-3)   # t of 4 degrees of freedom
+    # t of 4 degrees of freedom
+    assert found["naive"].high - found["naive"].old == pytest.approx(2.7764*a.std(ddof=1)*np.sqrt(2/5), rel=1e-3)
     far = {r.method: r for r in repeats(old, shifted(new, "naive", 30))}
     assert not far["naive"].agrees
     lost = {r.method: r for r in repeats(old, shifted(new, CURE, 0, last=.2))}
@@ -154,7 +156,9 @@ def test_the_readme_s_script_runs(tmp_path, monkeypatch, capsys):
     "As it stands, but for the number of steps and people"
     import sys
     script = re.search(r"```python\n(.*?)```", README, re.S)[1]
-    small = script.replace("steps=100, every=100", "steps=2, every=2, start_steps=2, start_every=2").replace("train=200, val=50", "train=24, val=6")
+    small = script.replace("steps=100, every=100",
+                           "steps=2, every=2, start_steps=2, start_every=2").replace("train=200, val=50",
+                               "train=24, val=6")
     assert small.count("=2,") == 3 and "train=24" in small
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["script"])
@@ -165,8 +169,10 @@ def test_the_readme_s_script_runs(tmp_path, monkeypatch, capsys):
 
 def test_import_alone_loads_no_torch():
     import subprocess, sys
-    code = "import sys, semipose; print('torch' in sys.modules, len(dir(semipose)) > 10); semipose.protocol; print('torch' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=TOP).stdout.split()
+    code = ("import sys, semipose; print('torch' in sys.modules, len(dir(semipose)) > 10); semipose.protocol; "
+            "print('torch' in sys.modules)")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                         cwd=TOP).stdout.split()
     assert out == ["False", "True", "False"]
     import semipose
     from semipose.run import train

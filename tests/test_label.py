@@ -155,7 +155,8 @@ def test_disagreement_is_that_of_networks_and_of_the_mirror():
     x = torch.stack([torch.zeros(3, 64, 48), torch.ones(3, 64, 48)])
     xy, score = answers([Place((8, 3), (8, 3)), Place((8, 9), (8, 3))], x, Gaussian(stride=4), COCO17, scales=(1.,))
     assert xy.shape == (4, 2, 17, 2)
-    a, b = xy[..., 0, 0].T.tolist()                     # of the dark picture, of the bright one: net 1, its mirror, net 2, its mirror
+    # of the dark picture, of the bright one: net 1, its mirror, net 2, its mirror
+    a, b = xy[..., 0, 0].T.tolist()
     assert a == pytest.approx([12, 47 - 12, 12, 47 - 12]) and b == pytest.approx([12, 47 - 12, 36, 47 - 36])
 
 
@@ -170,7 +171,8 @@ def test_the_mirror_swaps_left_and_right():
 
     xy, _ = answers(LeftEye(), torch.zeros(1, 3, 64, 48), Gaussian(stride=4), COCO17, scales=(1.,))
     assert xy[:, 0, 1, 0].tolist() == pytest.approx([12,
-                                                     47 - 32])        # in the mirror the left eye is where the right one was found
+                                                     # in the mirror the left eye is where the right one was found
+                                                     47 - 32])
 
 
 def crowd(n, image=None):
@@ -193,7 +195,8 @@ def test_value_and_spread_both_count():
     assert suggest(crowd(3), asked([0., .5, 1.], [.9, .01, .8]), 2).files == ["0.jpg", "2.jpg"]
     known = torch.zeros(1, 17, 2)
     assert suggest(crowd(5), a, 1, labeled=known).files == [
-                                                            "3.jpg"]                        # the pose at 0 has a label already
+                                                            # the pose at 0 has a label already
+                                                            "3.jpg"]
     assert suggest(crowd(5), a, 9, skip=["0.jpg", "3.jpg"]).files and "0.jpg" not in suggest(crowd(5), a, 9,
         skip=["0.jpg"]).files
     with pytest.raises(UserError, match="nobody is left"): suggest(crowd(1), asked([0.], [1.]), 1, skip=["0.jpg"])
@@ -273,7 +276,8 @@ def test_help_of_the_verbs_loads_nothing_heavy():
     import sys
     code = ("import sys\nfrom typer.testing import CliRunner\nimport semipose.cli as cli\n"
             "for verb in ('boxes', 'label', 'changes', 'suggest', 'convert'):\n"
-            "    out = CliRunner().invoke(cli.app, [verb, '--help'])\n    assert out.exit_code == 0 and 'Example:' in out.output\n"
+            "    out = CliRunner().invoke(cli.app, [verb, '--help'])\n    assert out.exit_code == 0 and 'Example:' in "
+            "out.output\n"
             "print(*[m for m in ('torch', 'fastai', 'matplotlib', 'kornia', 'timm', 'scipy') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.split() == [], done.stdout + done.stderr

@@ -10,7 +10,8 @@ from semipose.ledger import Entry, Resamples, example_entry, largest_fall, paire
 def test_key_is_of_what_differs():
     usual = dict(lr=1e-3, size=(256, 192), labels=None, new=None)
     key = settings_key(dict(name='a', title='A', lr=2e-3, size=[256, 192]), usual, steps=10)
-    assert key == settings_key(dict(name='b', title='B', lr=2e-3, size=(256, 192), labels=None), usual, steps=10) == settings_key(dict(steps=10, lr=2e-3), usual)
+    assert key == settings_key(dict(name='b', title='B', lr=2e-3, size=(256, 192), labels=None), usual,
+                               steps=10) == settings_key(dict(steps=10, lr=2e-3), usual)
     for change in (dict(lr=3e-3), dict(lr=2e-3, size=(192, 256)), dict(lr=2e-3, labels=5), dict(lr=2e-3, new=0)):
         assert settings_key(change, usual, steps=10) != key, change
     assert settings_key(dict(lr=2e-3), usual, steps=11) != key
@@ -34,25 +35,39 @@ def test_what_is_written_is_read(tmp_path):
 BROKEN = {
     'not JSON': (lambda d: '{"format": 1, ', 'not JSON'), 'empty': (lambda d: '', 'not JSON'),
     'a list': (lambda d: '[]', '"format"'), 'foreign': (lambda d: '{"AP": 3}', '"format"'),
-    'newer': (lambda d: json.dumps(dict(d, format=99)), 'update semipose'), 'no curve': (lambda d: json.dumps({k: v for k, v in d.items() if k != 'curve'}), "'curve' is missing"),
-    'empty curve': (lambda d: json.dumps(dict(d, curve=[])), '"curve" is empty'), 'a curve of words': (lambda d: json.dumps(dict(d, curve=['a'])), "no number 'step'"),
+    'newer': (lambda d: json.dumps(dict(d, format=99)), 'update semipose'),
+    'no curve': (lambda d: json.dumps({k: v for k, v in d.items() if k != 'curve'}), "'curve' is missing"),
+    'empty curve': (lambda d: json.dumps(dict(d, curve=[])), '"curve" is empty'),
+    'a curve of words': (lambda d: json.dumps(dict(d, curve=['a'])), "no number 'step'"),
     'NaN': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap=float('nan'))])), "no number 'ap'"),
     'seed is a word': (lambda d: json.dumps(dict(d, seed='one')), "'seed' is 'one'"),
-    'seed is true': (lambda d: json.dumps(dict(d, seed=True)), "'seed' is True"), 'cost is a number': (lambda d: json.dumps(dict(d, cost=3)), "'cost' is 3"),
-    'begun is gone': (lambda d: json.dumps(dict(d, begun=None)), "'begun' is None"), 'no sentence': (lambda d: json.dumps(dict(d, sentence=None)), "'sentence' is None"),
-    'revision is a number': (lambda d: json.dumps(dict(d, revision=7)), "'revision' is 7"), 'no end': (lambda d: json.dumps(dict(d, seconds=float('nan'))), '"seconds"'),
+    'seed is true': (lambda d: json.dumps(dict(d, seed=True)), "'seed' is True"),
+    'cost is a number': (lambda d: json.dumps(dict(d, cost=3)), "'cost' is 3"),
+    'begun is gone': (lambda d: json.dumps(dict(d, begun=None)), "'begun' is None"),
+    'no sentence': (lambda d: json.dumps(dict(d, sentence=None)), "'sentence' is None"),
+    'revision is a number': (lambda d: json.dumps(dict(d, revision=7)), "'revision' is 7"),
+    'no end': (lambda d: json.dumps(dict(d, seconds=float('nan'))), '"seconds"'),
     'endless cost': (lambda d: json.dumps(dict(d, cost=dict(forward=float('inf'), backward=1))), "no number 'forward'"),
-    'no method': (lambda d: json.dumps(dict(d, method=None)), "'method' is None"), 'people is a list': (lambda d: json.dumps(dict(d, people=[])), "'people' is []"),
+    'no method': (lambda d: json.dumps(dict(d, method=None)), "'method' is None"),
+    'people is a list': (lambda d: json.dumps(dict(d, people=[])), "'people' is []"),
     'nested deeply': (lambda d: '['*100_000, 'not JSON'),
-    'a rank beyond all numbers': (lambda d: json.dumps(dict(d, people=dict(d['people'], nets=[dict(d['people']['nets'][0], rank=[10**30])]))), '"people"'),
-    'an AP is null': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap1=None), d['curve'][1]])), "'ap1' in row 1"),
-    'a PCK is a word': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], pck='high')])), "'pck' in row 2 of the field \"curve\" is 'high'"),
+    'a rank beyond all numbers': (lambda d: json.dumps(dict(d,
+                                                            people=dict(d['people'], nets=[dict(d['people']['nets'][0],
+                                                                rank=[10**30])]))), '"people"'),
+    'an AP is null': (lambda d: json.dumps(dict(d, curve=[dict(d['curve'][0], ap1=None), d['curve'][1]])),
+                      "'ap1' in row 1"),
+    'a PCK is a word': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], pck='high')])),
+                        "'pck' in row 2 of the field \"curve\" is 'high'"),
     'a step twice': (lambda d: json.dumps(dict(d, curve=[d['curve'][1], d['curve'][1]])), 'whole numbers that grow'),
     'no step after the start': (lambda d: json.dumps(dict(d, curve=d['curve'][:1])), 'whole numbers that grow'),
-    'half a step': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], step=.5)])), 'whole numbers that grow'),
-    'a best of words': (lambda d: json.dumps(dict(d, best=dict(d['best'], ap='high'))), "'ap' of the field \"best\" is 'high'"),
+    'half a step': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], step=.5)])),
+                    'whole numbers that grow'),
+    'a best of words': (lambda d: json.dumps(dict(d, best=dict(d['best'], ap='high'))),
+                        "'ap' of the field \"best\" is 'high'"),
     'a budget of many': (lambda d: json.dumps(dict(d, settings=dict(d['settings'], budget={}))), '"budget"'),
-    'a step beyond all numbers': (lambda d: json.dumps(dict(d, curve=[d['curve'][0], dict(d['curve'][1], step=10**400)])), "no number 'step'"),
+    'a step beyond all numbers': (lambda d: json.dumps(dict(d,
+                                                            curve=[d['curve'][0], dict(d['curve'][1], step=10**400)])),
+                                                            "no number 'step'"),
 }
 
 @pytest.mark.parametrize('name', BROKEN)
@@ -76,9 +91,11 @@ def test_other_files_of_a_results_folder_are_not_its_business(tmp_path):
     assert len(read_ledger(tmp_path, 'example')[0]) == 1 and not read_ledger(tmp_path, 'demo')[0]
 
 def test_mean_and_spread():
-    es = [replace(example_entry('x', s), curve=[dict(step=0, ap=a, ap_ensemble=a, peak_unlabeled=1.)]) for s, a in enumerate((10., 20., 60.))]
+    es = [replace(example_entry('x', s), curve=[dict(step=0, ap=a, ap_ensemble=a, peak_unlabeled=1.)])
+          for s, a in enumerate((10., 20., 60.))]
     s = summarise(es)
-    assert (s['n'], s['mean'], s['low'], s['high']) == (3, 30., 10., 60.) and s['sd'] == pytest.approx(np.std([10, 20, 60], ddof=1)) and s['values'] == {0: 10., 1: 20., 2: 60.}
+    assert (s['n'], s['mean'], s['low'], s['high']) == (3, 30., 10., 60.)
+    assert s['sd'] == pytest.approx(np.std([10, 20, 60], ddof=1)) and s['values'] == {0: 10., 1: 20., 2: 60.}
     assert summarise(es[:1])['sd'] is None
 
 def test_nothing_is_better_than_itself_and_a_difference_turns_round():
@@ -98,13 +115,16 @@ def test_only_seeds_that_both_have_count():
 
 def test_no_interval_between_what_is_not_comparable():
     a, b = example_entry('a'), example_entry('b', 0, .2)
-    assert paired([a], [replace(b, people=dict(b.people, val='ffffff'))], Resamples(50)) is None, 'AP of other people is no difference at all'
+    assert paired([a], [replace(b, people=dict(b.people, val='ffffff'))],
+                  Resamples(50)) is None, 'AP of other people is no difference at all'
     for other in (replace(b, terms='000000'), replace(b, people=None)):
         d = paired([a], [other], Resamples(50))
-        assert d['low'] is None and d['high'] is None and not d['sure'] and d['difference'] == pytest.approx(b.ap - a.ap)
+        assert d['low'] is None and d['high'] is None and not d['sure']
+        assert d['difference'] == pytest.approx(b.ap - a.ap)
         asked = paired([a], [other], Resamples(50), any_terms=True)
         assert (asked['low'] is not None) == (other.terms != a.terms), 'what other settings change may be asked'
-    assert paired([a], [replace(b, key='000000', steps=7)], Resamples(50))['low'] is not None, 'a budget of its own does not forbid the comparison'
+    assert paired([a], [replace(b, key='000000', steps=7)],
+                  Resamples(50))['low'] is not None, 'a budget of its own does not forbid the comparison'
 
 def test_both_methods_are_resampled_on_the_same_pictures():
     "so that what makes a picture hard cancels: the difference is steadier than either, and than of unpaired draws"
@@ -144,7 +164,8 @@ def test_the_interval_covers():
 def test_several_seeds_widen_by_what_they_disagree():
     "seeds are drawn too: where they contradict each other, pictures alone would make the interval too narrow"
     a = [example_entry('a', s) for s in range(3)]
-    agree, quarrel = ([example_entry('b', s, g) for s, g in zip(range(3), gains)] for gains in ((.05, .05, .05), (-.05, .05, .15)))
+    agree, quarrel = ([example_entry('b', s, g) for s, g in zip(range(3), gains)]
+                      for gains in ((.05, .05, .05), (-.05, .05, .15)))
     r = Resamples(400)
     width = lambda d: d['high'] - d['low']
     assert width(paired(a, quarrel, r)) > 1.8*width(paired(a, agree, r))
@@ -152,7 +173,8 @@ def test_several_seeds_widen_by_what_they_disagree():
 def test_never_narrower_than_students_and_never_sure_of_one_seed():
     from scipy.stats import ttest_rel
     a = [example_entry('a', s, people=4000) for s in range(3)]
-    b = [example_entry('b', s, g, people=4000) for s, g in zip(range(3), (.02, .03, .16))]      # skewed: two little, one much
+    # skewed: two little, one much
+    b = [example_entry('b', s, g, people=4000) for s, g in zip(range(3), (.02, .03, .16))]
     d, t = paired(a, b, Resamples(100)), ttest_rel([e.ap for e in b], [e.ap for e in a]).confidence_interval(.95)
     assert d['low'] <= t.low + 1e-9 and d['high'] >= t.high - 1e-9 and not d['sure'] and d['low'] < 0
     one = paired(a[2:], b[2:], Resamples(100))
@@ -170,7 +192,9 @@ def test_fields_are_complete():
     assert set(e.as_dict()) == set(Entry.__dataclass_fields__) and json.loads(json.dumps(e.as_dict())) == e.as_dict()
 
 @pytest.mark.parametrize('change', [dict(people=dict(val='a')), dict(people=dict(val='a', nets=[])),
-                                    dict(people=dict(val='a', nets=[dict(found=[1], rank=[], matched=[], ignored=[], truths=[1])])),
+                                    dict(people=dict(val='a',
+                                                     nets=[dict(found=[1], rank=[], matched=[], ignored=[],
+                                                                truths=[1])])),
                                     dict(cost={}), dict(steps=0)])
 def test_what_a_table_would_stumble_over_is_left_out(tmp_path, change):
     bad = tmp_path/'example'/'posecons-seed0-abcdef.json'
@@ -184,10 +208,13 @@ def test_three_seeds_cover_a_new_laboratory():
     rng, inside = np.random.default_rng(0), []
     class Known(Resamples):
         def __call__(self, e, nets=None): return np.full(100, e.ap) + .01*rng.standard_normal(100)
-    def with_ap(m, s, a): return replace(example, method=m, seed=s, curve=[dict(example.curve[-1], ap=a, ap1=a)], people=dict(example.people, val=str(s)))
+    def with_ap(m, s, a):
+        return replace(example, method=m, seed=s, curve=[dict(example.curve[-1], ap=a, ap1=a)],
+                       people=dict(example.people, val=str(s)))
     example = example_entry(people=5)
     for _ in range(200):
-        d = paired([with_ap('a', s, 0.) for s in range(3)], [with_ap('b', s, 5 + 2*rng.standard_normal()) for s in range(3)], Known(100))
+        d = paired([with_ap('a', s, 0.) for s in range(3)], [with_ap('b', s, 5 + 2*rng.standard_normal())
+                                                             for s in range(3)], Known(100))
         inside.append(d['low'] <= 5 <= d['high'])
     assert .88 <= np.mean(inside) <= .995, np.mean(inside)
 
@@ -205,17 +232,22 @@ def test_seeds_of_one_validation_set_share_its_pictures():
 def test_a_pair_beside_one_network_is_compared_on_the_network_they_share():
     "the second network has a start of its own: its luck is no gain"
     one, better, lucky = (example_entry('a', 0), example_entry('b', 0, .03), example_entry('c', 0, .3))
-    pair = replace(better, curve=[dict(r, ap=(r['ap'] + l['ap'])/2, nets=[*r['nets'], *l['nets']]) for r,l in zip(better.curve, lucky.curve)],
+    pair = replace(better, curve=[dict(r, ap=(r['ap'] + l['ap'])/2, nets=[*r['nets'], *l['nets']])
+                                  for r,l in zip(better.curve, lucky.curve)],
                    people=dict(better.people, nets=[*better.people['nets'], *lucky.people['nets']]))
     assert pair.each == [better.ap, lucky.ap] and pair.ap > better.ap + 5
     r = Resamples(100)
     want = paired([one], [better], r)
     for got in (paired([one], [pair], r), paired([pair], [one], r)):
         sign = 1 if got['difference'] > 0 else -1
-        assert sign*got['difference'] == pytest.approx(want['difference']) and sorted(sign*got[k] for k in ('low', 'high')) == pytest.approx([want['low'], want['high']])
-    swapped = replace(pair, curve=[dict(r, nets=r['nets'][::-1]) for r in pair.curve], people=dict(pair.people, nets=pair.people['nets'][::-1]))
-    assert paired([pair], [swapped], r)['difference'] == pytest.approx(0) and paired([one], [swapped], r)['difference'] > want['difference'] + 5
-    assert replace(pair, curve=[{k: v for k,v in r.items() if k != 'nets'} for r in pair.curve]).ap_of_first(1) == pair.ap
+        assert sign*got['difference'] == pytest.approx(want['difference'])
+        assert sorted(sign*got[k] for k in ('low', 'high')) == pytest.approx([want['low'], want['high']])
+    swapped = replace(pair, curve=[dict(r, nets=r['nets'][::-1]) for r in pair.curve],
+                      people=dict(pair.people, nets=pair.people['nets'][::-1]))
+    assert paired([pair], [swapped], r)['difference'] == pytest.approx(0)
+    assert paired([one], [swapped], r)['difference'] > want['difference'] + 5
+    assert replace(pair, curve=[{k: v for k,v in r.items() if k != 'nets'}
+                                for r in pair.curve]).ap_of_first(1) == pair.ap
 
 def test_an_entry_of_before_a_field_came_is_read(tmp_path):
     "the ledger of a repository is older than the code that reads it"
@@ -240,7 +272,8 @@ def test_fast_resamples_are_ap_to_the_last_bit(people, seed):
             rank = rng.permutation(D) if not ties else rng.integers(0, max(D//2, 1), D)
             image = np.repeat(np.arange(people), each)
             order = np.lexsort((rank, image))
-            m = Matches(image, rank[order], rng.integers(0, 1024, D), rng.integers(0, 1024, D)*(rng.random(D) < .2), rng.integers(0, 3, people))
+            m = Matches(image, rank[order], rng.integers(0, 1024, D), rng.integers(0, 1024, D)*(rng.random(D) < .2),
+                        rng.integers(0, 3, people))
             rows = rng.integers(people, size=(50, people))
             assert np.array_equal(resampled(m, rows), ap_of(m, rows))
 
@@ -258,24 +291,31 @@ def test_a_measure_is_no_network():
     from semipose.tables import of_network
     e = example_entry()
     more = dict(ap1=1., ap2=2., ap50=80., ap75=20., pck=3., sup1=.1)
-    e = replace(e, curve=[{**r, **more, 'nets': [dict(ap=r['ap'], pck=4.), dict(ap=30., pck=2.)]} for r in e.curve], people=None)
+    e = replace(e, curve=[{**r, **more, 'nets': [dict(ap=r['ap'], pck=4.), dict(ap=30., pck=2.)]} for r in e.curve],
+                people=None)
     assert e.each == [e.ap, 30.]
     second = of_network(e, 2)
     assert (second.ap, second.each, second.last['pck']) == (30., [30.], 2.)
     for k in ('ap1', 'ap2', 'ap50', 'ap75'): assert second.last[k] == more[k]
     assert e.outcome == replace(e, curve=[{k: v for k,v in r.items() if k not in more} for r in e.curve]).outcome
 
-OLD = dict(step=0, ap=40., pck=70., ap_ensemble=42., peak_unlabeled=.5, ap1=38., ap2=42., pck1=69., pck2=71., peak_unlabeled1=.4, peak_unlabeled2=.6, sup1=.1, sup2=.2,
+OLD = dict(step=0, ap=40., pck=70., ap_ensemble=42., peak_unlabeled=.5, ap1=38., ap2=42., pck1=69., pck2=71.,
+           peak_unlabeled1=.4, peak_unlabeled2=.6, sup1=.1, sup2=.2,
            seconds=1.)
 
 def test_an_entry_of_before_networks_had_a_list_says_the_same(tmp_path):
     "as they stand in results/: ap1, ap2 beside all others; a row of today passes unchanged, and so does a measure"
     from semipose.watch import each_of, per_network
     new = per_network(OLD)
-    assert new['nets'] == [dict(ap=38., pck=69., peak_unlabeled=.4), dict(ap=42., pck=71., peak_unlabeled=.6)] and per_network(new) is new
-    assert {k: v for k, v in new.items() if k != 'nets'} == {k: OLD[k] for k in ('step', 'ap', 'pck', 'ap_ensemble', 'peak_unlabeled', 'sup1', 'sup2', 'seconds')}
-    assert each_of(OLD) == each_of(new) == [38., 42.] and each_of(OLD, 'pck') == [69., 71.] and each_of(dict(ap=1., ap50=2.)) == []
-    assert per_network(dict(OLD, ap50=80.))['ap50'] == 80. and len(per_network({k: v for k, v in OLD.items() if not k.endswith('2')})['nets']) == 1
+    assert new['nets'] == [dict(ap=38., pck=69., peak_unlabeled=.4), dict(ap=42., pck=71., peak_unlabeled=.6)]
+    assert per_network(new) is new
+    assert {k: v for k, v in new.items() if k != 'nets'} == {k: OLD[k]
+                                                             for k in ('step', 'ap', 'pck', 'ap_ensemble',
+                                                                       'peak_unlabeled', 'sup1', 'sup2', 'seconds')}
+    assert each_of(OLD) == each_of(new) == [38., 42.] and each_of(OLD, 'pck') == [69., 71.]
+    assert each_of(dict(ap=1., ap50=2.)) == []
+    assert per_network(dict(OLD, ap50=80.))['ap50'] == 80.
+    assert len(per_network({k: v for k, v in OLD.items() if not k.endswith('2')})['nets']) == 1
     d = dict(example_entry().as_dict(), format=1, curve=[OLD, dict(OLD, step=100, ap1=1., ap2=99.)])
     (tmp_path/'old.json').write_text(json.dumps(d))
     e = read_entry(tmp_path/'old.json')

@@ -42,7 +42,8 @@ class Clone:
     def environment(self, folder: Path | None = None) -> Path:
         "An environment that is ready"
         folder = folder or self.top / ".venv"
-        for name in ("python", "semipose", "jupyter", "nbdev_export", "nbdev_clean"): stand_in(folder / "bin" / name, self.calls)
+        for name in ("python", "semipose", "jupyter", "nbdev_export", "nbdev_clean"):
+            stand_in(folder / "bin" / name, self.calls)
         (folder / ".semipose-ready").touch()
         return folder
 
@@ -90,7 +91,8 @@ def test_a_fresh_clone_installs_once_and_again_when_pyproject_changes(clone):
     first = clone.make("test", f"PYTHON={clone.python}", 'ARGS=-k geometry')
     assert first.returncode == 0, first.stderr
     assert [line.split(" |")[0] for line in clone.called()] == ["python3 --version", "python3 -m venv .venv",
-        "python -m pip install --disable-pip-version-check -e .[dev]", "python -m pytest -n logical --maxprocesses 4 --dist worksteal -k geometry"]
+        "python -m pip install --disable-pip-version-check -e .[dev]",
+        "python -m pytest -n logical --maxprocesses 4 --dist worksteal -k geometry"]
     assert "Setting up .venv with Python 3.12.0, once" in first.stdout
     assert clone.make("test").returncode == 0 and len(clone.called()) == 1
     later = (clone.top / ".venv/.semipose-ready").stat().st_mtime + 5
@@ -109,17 +111,20 @@ def test_an_environment_that_is_a_link_is_used_and_never_changed(ready, clone, t
     assert done.returncode == 0, done.stderr
     assert (f".venv is a link to {theirs}: it is used as it is, nothing is installed there." in done.stderr) == (ready != "new")
     [call] = clone.called()
-    assert call.startswith("python -m pytest") and call.endswith(f"PYTHONPATH={clone.top}:/mine"), "this clone is tested, not the one whose environment it is"
+    assert call.startswith("python -m pytest")
+    assert call.endswith(f"PYTHONPATH={clone.top}:/mine"), "this clone is tested, not the one whose environment it is"
     assert {f: f.stat().st_mtime for f in theirs.rglob("*")} == before
 
 
 def test_what_cannot_be_used_is_one_sentence(clone, tmp_path):
     none = clone.make("demo", "PYTHON=/nowhere/python3")
-    assert none.returncode == 2 and "semipose needs Python 3.10 to 3.14 with its venv module (tried: /nowhere/python3)" in none.stderr
+    assert none.returncode == 2
+    assert "semipose needs Python 3.10 to 3.14 with its venv module (tried: /nowhere/python3)" in none.stderr
     assert "make PYTHON=/path/to/python3.12 demo" in none.stderr and not (clone.top / ".venv").exists()
     (clone.top / ".venv").symlink_to(tmp_path / "gone")
     gone = clone.make("demo")
-    assert gone.returncode == 2 and f".venv is a link to {tmp_path / 'gone'}, which holds no working Python" in gone.stderr
+    assert gone.returncode == 2
+    assert f".venv is a link to {tmp_path / 'gone'}, which holds no working Python" in gone.stderr
     assert clone.called() == [] and not (tmp_path / "gone").exists()
 
 
@@ -139,7 +144,8 @@ def test_the_gate_begins_as_a_person_would(tmp_path):
     calls = tmp_path / "calls"
     stand_in(tmp_path / "bin/chromium", calls)
     make = tmp_path / "bin/make"
-    make.write_text(f'#!/bin/bash\necho "$* | $(ls -A "$HOME" | wc -l) | $(env | cut -d= -f1 | sort | tr "\\n" " ")" >>"{calls}"; touch "$HOME/mark"\n')
+    make.write_text(f'#!/bin/bash\necho "$* | $(ls -A "$HOME" | wc -l) | $(env | cut -d= -f1 | sort | tr "\\n" " ")" '
+                    f'>>"{calls}"; touch "$HOME/mark"\n')
     make.chmod(0o755)
     (tmp_path / "clone/.ci").mkdir(parents=True)
     shutil.copy(TOP / ".ci/run", tmp_path / "clone/.ci/run")
@@ -147,14 +153,19 @@ def test_the_gate_begins_as_a_person_would(tmp_path):
     (home / ".cache").mkdir(parents=True)
     (home / ".config/pip").mkdir(parents=True)
     (home / ".config/pip/pip.conf").touch()
-    env = dict(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=str(home), CI="true", XDG_CACHE_HOME=str(home / ".cache"), SECRET="x", PIP_CERT="/cert", PYENV_VERSION="3.12",
+    env = dict(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=str(home), CI="true",
+               XDG_CACHE_HOME=str(home / ".cache"), SECRET="x", PIP_CERT="/cert", PYENV_VERSION="3.12",
                LANG="C.UTF-8")
-    done = subprocess.run(["bash", str(tmp_path / "clone/.ci/run")], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(["bash", str(tmp_path / "clone/.ci/run")], env=env, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     first, second = ([part.strip() for part in line.split("|")] for line in calls.read_text().splitlines())
-    assert first[:2] == ["test", "0"] and second[0] == "test ARGS=tests/test_lab.py", "the whole of it in an empty home, then the browser"
+    assert first[:2] == ["test", "0"]
+    assert second[0] == "test ARGS=tests/test_lab.py", "the whole of it in an empty home, then the browser"
     for names, ci in ((first[2].split(), False), (second[2].split(), True)):
-        assert ("CI" in names) == ci and {"PIP_CERT", "PIP_CONFIG_FILE", "PYENV_VERSION", "LANG", "PATH"} <= set(names) and not {"XDG_CACHE_HOME", "SECRET"} & set(names)
+        assert ("CI" in names) == ci and {"PIP_CERT", "PIP_CONFIG_FILE", "PYENV_VERSION", "LANG", "PATH"} <= set(names)
+        assert not {"XDG_CACHE_HOME", "SECRET"} & set(names)
     assert sorted(os.listdir(home)) == [".cache", ".config"]
     make.write_text("#!/bin/bash\nexit 3\n")
-    assert subprocess.run(["bash", str(tmp_path / "clone/.ci/run")], env=env, capture_output=True).returncode != 0, "what fails, fails"
+    assert subprocess.run(["bash", str(tmp_path / "clone/.ci/run")], env=env,
+                          capture_output=True).returncode != 0, "what fails, fails"

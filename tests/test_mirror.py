@@ -16,9 +16,11 @@ from semipose.teaching import Sampler
 from semipose.views import A30, A60, SCALES, Affine, View, plain, unmirrored
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
-SMALL = replace(protocol("demo"), name="small", title="small", data=None, labels=8, size=(32, 32), width=8, batch=(4, 4), start_steps=0, steps=4, every=2)
+SMALL = replace(protocol("demo"), name="small", title="small", data=None, labels=8, size=(32, 32), width=8,
+                batch=(4, 4), start_steps=0, steps=4, every=2)
 SIDES = {  # how COCO's joints are called by other tools: whose pairs are found, and whose are not
-    "as COCO": (lambda j: j, True), "earL": (lambda j: j[5:] + "L" if j[:4] == "left" else j[6:] + "R" if j[:5] == "right" else j, True),
+    "as COCO": (lambda j: j, True), "earL": (lambda j: j[5:] + "L" if j[:4] == "left" else j[6:] + "R"
+                                             if j[:5] == "right" else j, True),
     "lhip": (lambda j: "l" + j[5:] if j[:4] == "left" else "r" + j[6:] if j[:5] == "right" else j, True),
     "no sides": (lambda j: str(COCO17.joints.index(j)) + "th", False)}
 
@@ -28,13 +30,16 @@ def renamed(folder, name, **more):
     folder.mkdir()
     for split in ("train", "val"):
         d = json.loads((SAMPLE / f"person_keypoints_{split}.json").read_text())
-        d["categories"] = [dict(id=d["categories"][0]["id"], name="person", keypoints=[SIDES[name][0](j) for j in COCO17.joints], sigmas=list(COCO17.sigmas), **more)]
+        d["categories"] = [dict(id=d["categories"][0]["id"], name="person",
+                                keypoints=[SIDES[name][0](j) for j in COCO17.joints], sigmas=list(COCO17.sigmas),
+                                **more)]
         (folder / f"person_keypoints_{split}.json").write_text(json.dumps(d))
     (folder / "images").symlink_to(SAMPLE / "images")
     return folder
 
 
-def run(folder, data, p=SMALL, method="posecons_jc", **kw): return train(method, p, data, folder, 0, device="cpu", progress=False, **kw)
+def run(folder, data, p=SMALL, method="posecons_jc", **kw):
+    return train(method, p, data, folder, 0, device="cpu", progress=False, **kw)
 
 
 def numbers(result): return [{k: v for k, v in r.items() if k != "seconds"} for r in result["rows"]]
@@ -62,9 +67,11 @@ def test_pairs_that_no_name_shows_can_be_typed(plain_run, tmp_path, capsys):
     prepare(typed, data)
     assert "8 mirror pairs: 1th-2th" in capsys.readouterr().out
     assert numbers(run(tmp_path / "run", data, typed)) == plain_run, "typed pairs are pairs"
-    assert load_run(tmp_path / "run", device="cpu")[2].flip_index == COCO17.flip_index and evaluate_run(tmp_path / "run", flip=True, progress=False)
+    assert load_run(tmp_path / "run", device="cpu")[2].flip_index == COCO17.flip_index
+    assert evaluate_run(tmp_path / "run", flip=True, progress=False)
     assert numbers(run(tmp_path / "two", data)) != plain_run
-    with pytest.raises(UserError, match="--flips names 'x'"): prepare(replace(SMALL, flips=(("x", "1th"),)), data, progress=False)
+    with pytest.raises(UserError, match="--flips names 'x'"):
+        prepare(replace(SMALL, flips=(("x", "1th"),)), data, progress=False)
 
 
 def test_what_must_not_be_mirrored_never_is(tmp_path, monkeypatch, capsys):
@@ -76,8 +83,10 @@ def test_what_must_not_be_mirrored_never_is(tmp_path, monkeypatch, capsys):
         for mirror in (True, False):
             seen.clear()
             start = tmp_path / f"start{mirror}"
-            if method == "data_distillation" and not start.exists(): run(start, SAMPLE, replace(SMALL, mirror=mirror), "supervised")
-            run(tmp_path / f"{i}{mirror}", SAMPLE, replace(SMALL, mirror=mirror), method, **(dict(start=start) if method == "data_distillation" else {}))
+            if method == "data_distillation" and not start.exists():
+                run(start, SAMPLE, replace(SMALL, mirror=mirror), "supervised")
+            run(tmp_path / f"{i}{mirror}", SAMPLE, replace(SMALL, mirror=mirror), method,
+                **(dict(start=start) if method == "data_distillation" else {}))
             assert seen and any(bool(d.flip.any()) for d in seen) == mirror, (method, mirror)
     prepare(replace(SMALL, mirror=False), SAMPLE)
     assert "8 mirror pairs" in (said := capsys.readouterr().out) and "never mirrored" in said
@@ -88,12 +97,14 @@ def test_what_must_not_be_mirrored_never_is(tmp_path, monkeypatch, capsys):
         done = CliRunner().invoke(app, [*map(str, verb), "--flip", "--device", "cpu"])
         assert done.exit_code == 2 and "not mirrored" in done.output, done.output
     with pytest.raises(UserError, match="flip=True"): replace(SMALL, mirror=False, flip=True)
-    with pytest.raises(UserError, match="leave the flip test out"): prepare(replace(SMALL, flip=True), renamed(tmp_path / "data", "no sides"), progress=False)
+    with pytest.raises(UserError, match="leave the flip test out"):
+        prepare(replace(SMALL, flip=True), renamed(tmp_path / "data", "no sides"), progress=False)
 
 
 def test_a_run_keeps_the_pairs_that_it_was_begun_with(tmp_path, monkeypatch):
     "Names are read by better rules one day, and a file is mended: a run that is taken up, or asked, goes by its own recipe"
-    data = renamed(tmp_path / "data", "no sides", flips=[])   # as a semipose before this rule wrote it down: mirrored, no pairs
+    # as a semipose before this rule wrote it down: mirrored, no pairs
+    data = renamed(tmp_path / "data", "no sides", flips=[])
     whole = numbers(run(tmp_path / "whole", data))
     import semipose.run
     save = semipose.run.save_state
@@ -109,14 +120,18 @@ def test_a_run_keeps_the_pairs_that_it_was_begun_with(tmp_path, monkeypatch):
         d["categories"][0]["flips"] = [list(p) for p in COCO17.flips]
         f.write_text(json.dumps(d))
     assert numbers(run(tmp_path / "part", data, resume=True)) == whole
-    with pytest.raises(UserError, match="flips=None and is asked to go on with flips="): run(tmp_path / "part", data, replace(SMALL, flips=COCO17.flips), resume=True)
-    with pytest.raises(UserError, match="mirror=True and is asked to go on with mirror=False"): run(tmp_path / "part", data, replace(SMALL, mirror=False), resume=True)
+    with pytest.raises(UserError, match="flips=None and is asked to go on with flips="):
+        run(tmp_path / "part", data, replace(SMALL, flips=COCO17.flips), resume=True)
+    with pytest.raises(UserError, match="mirror=True and is asked to go on with mirror=False"):
+        run(tmp_path / "part", data, replace(SMALL, mirror=False), resume=True)
     old = json.loads((tmp_path / "part/recipe.json").read_text())
     for k in ("flips", "mirror"): del old["protocol"][k]
     (tmp_path / "part/recipe.json").write_text(json.dumps(old))
     run(tmp_path / "part", data, resume=True)    # begun before these fields were there
-    with pytest.raises(UserError, match="mirror=True and is asked"): run(tmp_path / "part", data, replace(SMALL, mirror=False), resume=True)
-    with pytest.raises(UserError, match="other mirror pairs"): run(tmp_path / "new", prepare(SMALL, SAMPLE, progress=False), replace(SMALL, mirror=False))
+    with pytest.raises(UserError, match="mirror=True and is asked"):
+        run(tmp_path / "part", data, replace(SMALL, mirror=False), resume=True)
+    with pytest.raises(UserError, match="other mirror pairs"):
+        run(tmp_path / "new", prepare(SMALL, SAMPLE, progress=False), replace(SMALL, mirror=False))
 
 
 def test_off_changes_no_key_and_on_changes_it():
@@ -124,7 +139,8 @@ def test_off_changes_no_key_and_on_changes_it():
     key = terms_of(SMALL, source)
     assert terms_of(replace(SMALL, flips=None, mirror=True), source) == key
     assert len({key, terms_of(replace(SMALL, mirror=False), source), terms_of(replace(SMALL, flips=()), source)}) == 3
-    assert SMALL.sentence() == replace(SMALL, flips=((0, 1),)).sentence() and "no picture is mirrored" in replace(SMALL, mirror=False).sentence()
+    assert SMALL.sentence() == replace(SMALL, flips=((0, 1),)).sentence()
+    assert "no picture is mirrored" in replace(SMALL, mirror=False).sentence()
     p = replace(SMALL, flips=[["a", "b"], [3, 4]])
     assert p.flips == (("a", "b"), (3, 4)) and Protocol.from_dict(json.loads(json.dumps(p.as_dict()))) == p
     assert build_protocol("mpii-aic", mirror=False).flip is False and build_protocol("demo").mirror
@@ -141,7 +157,8 @@ def test_a_view_without_the_mirror_is_the_same_view():
     base, again = draws(A30), draws(A30)
     assert base is draws.base and again is not base and not again.flip.any(), "an equal pair is still two pictures"
     turn = View("turn", (Affine(30, flip=1.),))
-    assert not any(d.flip.any() for d in (draws(turn), *draws.together((turn, turn)))), "nor a view of one's own that is mirrored last"
+    assert not any(d.flip.any() for d in (draws(turn), *draws.together((turn,
+                                                                        turn)))), "nor a view of one's own that is mirrored last"
 
 
 def test_easiness_is_measured_without_the_mirror_too(monkeypatch):
@@ -173,7 +190,8 @@ def test_the_command_line_hands_pairs_over(verb, tmp_path, monkeypatch):
         raise UserError("enough.")
     monkeypatch.setattr(semipose.cli, "build_protocol", spy)
     more = [] if verb[0] == "sweep" else ["--data", str(SAMPLE), "--protocol", "demo"]
-    for typed, flips, mirror in ((["--flips", "a:b,3:4"], (("a", "b"), ("3", "4")), True), (["--flips", "none"], (), True), (["--no-mirror"], None, False), ([], None, True)):
+    for typed, flips, mirror in ((["--flips", "a:b,3:4"], (("a", "b"), ("3", "4")), True),
+                                 (["--flips", "none"], (), True), (["--no-mirror"], None, False), ([], None, True)):
         done = CliRunner().invoke(app, [*verb, *more, *typed])
         assert done.exit_code == 2 and "enough." in done.output, done.output
         assert (got[-1].flips, got[-1].mirror) == (flips, mirror)
@@ -187,4 +205,5 @@ def test_an_evaluation_goes_by_the_run_s_pairs(tmp_path):
     run(tmp_path / "run", data, replace(SMALL, flips=COCO17.flips))
     assert answers_of(tmp_path / "run", progress=False).people.skeleton.flip_index == COCO17.flip_index
     run(tmp_path / "off", data)
-    assert not answers_of(tmp_path / "off", renamed(tmp_path / "again", "no sides", flips=[]), progress=False).people.skeleton.mirror
+    assert not answers_of(tmp_path / "off", renamed(tmp_path / "again", "no sides", flips=[]),
+                          progress=False).people.skeleton.mirror

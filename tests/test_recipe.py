@@ -7,13 +7,15 @@ from safetensors.torch import load_file
 from semipose.errors import UserError
 from semipose.folder import Run, read_run
 from semipose.protocols import protocol
-from semipose.recipe import (PLACES, Recipe, at, begun_by, difference, filled, found, key_of, read_recipe, recipe_from, recipe_of,
+from semipose.recipe import (PLACES, Recipe, at, begun_by, difference, differences, filled, found, key_of, read_recipe,
+                             recipe_from, recipe_of,
                              same_recipe, terms_of_run)
 from semipose.run import compare, prepare, take_up, train
 from semipose.sweep import entry_of
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
-SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4), start_steps=0, start_every=None,
+SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
+                start_steps=0, start_every=None,
                 steps=4, every=2)
 KW = dict(device='cpu', progress=False)
 
@@ -46,6 +48,28 @@ def test_an_old_recipe_has_the_hashes_that_its_entry_has():
     assert dict(r) == {k: v for k, v in OLD.items()}, 'nothing is lost, nothing is added'
     assert begun_by(r) == 'semipose 0.1.0 (076aa35)' and r.places is None and 'places' not in r
 
+def test_a_title_is_only_printed(tmp_path):
+    "A run that was begun when its protocol had another title is the same run, with the same terms and key"
+    new = recipe_from(OLD)
+    now = replace(new, settings=dict(new.settings, title='Synthetic people, 16 labels'))
+    assert difference(new, now) is None and (terms_of_run(now), key_of(now)) == (terms_of_run(new), key_of(new))
+    (tmp_path/'recipe.json').write_text(json.dumps(dict(new)))
+    same_recipe(tmp_path, now)
+    assert protocol('demo').title == now.settings['title'] != new.settings['title']
+
+def test_all_differences_are_named_in_the_order_of_the_fields():
+    r = recipe_of('naive', SMALL, SAMPLE)
+    other = replace(r, seed=2, settings={**r.settings, 'lam': 3., 'lr': .5, 'title': 'x'}, steps=9)
+    assert [d.what for d in differences(r, other)] == ['lr', 'lam', 'seed', 'steps']
+    assert [d.what for d in differences(r, other, of=('steps', 'settings'), settings=('lam',))] == ['steps', 'lam']
+
+def test_a_setting_that_came_later_had_its_default():
+    r = recipe_of('naive', SMALL, SAMPLE)
+    old = replace(r, settings={k: v for k, v in r.settings.items() if k not in ('mirror', 'box_score', 'lam')})
+    assert difference(old, r) is None
+    for k, v in dict(mirror=False, box_score=.5, lam=2.).items():
+        assert difference(old, replace(r, settings={**r.settings, k: v})).what == k
+
 def test_a_recipe_goes_into_its_file_and_back(tmp_path):
     r = replace(at(recipe_of('posedual_jc', SMALL, SAMPLE, seed=3, lr=.5), tmp_path), skeleton={})
     (tmp_path/'recipe.json').write_text(json.dumps(dict(r)))
@@ -53,14 +77,18 @@ def test_a_recipe_goes_into_its_file_and_back(tmp_path):
     with pytest.raises(Exception, match='cannot assign'): r.seed = 4
 
 @pytest.mark.parametrize('change, what', [
-    (dict(method='posecons'), 'method'), (dict(seed=1), 'seed'), (dict(steps=5), 'steps'), (dict(every=1), 'every'), (dict(nets=2), 'nets'),
-    (dict(lr=.5), 'lr'), (dict(amp=True), 'amp'), (dict(definition='000000'), 'definition'), (dict(data='elsewhere'), 'data'),
-    (dict(start='a'), 'start'), (dict(own=dict(method='x')), 'own'), (dict(unlabeled='wild'), 'unlabeled'), (dict(boxes='b.json'), 'boxes'),
+    (dict(method='posecons'), 'method'), (dict(seed=1), 'seed'), (dict(steps=5), 'steps'), (dict(every=1), 'every'),
+    (dict(nets=2), 'nets'),
+    (dict(lr=.5), 'lr'), (dict(amp=True), 'amp'), (dict(definition='000000'), 'definition'),
+    (dict(data='elsewhere'), 'data'),
+    (dict(start='a'), 'start'), (dict(own=dict(method='x')), 'own'), (dict(unlabeled='wild'), 'unlabeled'),
+    (dict(boxes='b.json'), 'boxes'),
 ])
 def test_whatever_differs_is_named(tmp_path, change, what):
     "every field of SAME_RUN, and no other, tells two runs apart"
     r = recipe_of('naive', SMALL, SAMPLE)
-    old, new = at(r, tmp_path), at(replace(r, **{k: v for k, v in change.items() if k not in ('definition', 'own')}), tmp_path)
+    old, new = at(r, tmp_path), at(replace(r, **{k: v for k, v in change.items() if k not in ('definition', 'own')}),
+                                   tmp_path)
     new = replace(new, **{k: v for k, v in change.items() if k in ('definition', 'own')})
     assert difference(old, new, tmp_path).what == what and difference(old, old, tmp_path) is None
     free = replace(old, title='x', sentence='x', command='x', versions={}, revision='x', hardware='x', begun='x')
@@ -70,8 +98,10 @@ def test_settings_differ_where_the_method_looks_at_them(tmp_path):
     def with_settings(method, **kw):
         r = at(recipe_of(method, SMALL, SAMPLE), tmp_path)
         return replace(r, settings={**r.settings, **kw})
-    for k, v in dict(lam=3., labels=6, weights='x').items(): assert difference(with_settings('naive'), with_settings('naive', **{k: v})).what == k
-    assert difference(with_settings('naive'), with_settings('naive', other='resnet18', weights2='x')) is None, 'one network'
+    for k, v in dict(lam=3., labels=6, weights='x').items():
+        assert difference(with_settings('naive'), with_settings('naive', **{k: v})).what == k
+    assert difference(with_settings('naive'), with_settings('naive', other='resnet18',
+                                                            weights2='x')) is None, 'one network'
     assert difference(with_settings('posedual'), with_settings('posedual', weights2='x')).what == 'weights2'
     old = with_settings('naive')
     older = replace(old, settings={k: v for k, v in old.settings.items() if k not in ('mirror', 'flips', 'box_score')})
@@ -81,16 +111,21 @@ def test_who_refuses_says_which_version_began_the_run(tmp_path):
     (tmp_path/'recipe.json').write_text(json.dumps(OLD))
     new = recipe_from(OLD)
     same_recipe(tmp_path, new)
-    for change, says in ((dict(seed=4), 'was begun with seed=0 and is asked to go on with seed=4'), (dict(definition='x'), 'naive was defined otherwise')):
-        with pytest.raises(UserError, match=r'of semipose 0.1.0 \(076aa35\) ' + ('was begun' if 'seed' in change else '')) as e: same_recipe(tmp_path, replace(new, **change))
+    for change, says in ((dict(seed=4), 'was begun with seed=0 and is asked to go on with seed=4'),
+                         (dict(definition='x'), 'naive was defined otherwise')):
+        with pytest.raises(UserError, match=r'of semipose 0.1.0 \(076aa35\) ' + ('was begun' if 'seed' in change
+            else '')) as e:
+            same_recipe(tmp_path, replace(new, **change))
         assert says in str(e.value) and '\n' not in str(e.value)
 
 def test_a_recipe_is_trained_and_trained_again(unbroken, data, tmp_path):
     "from a value, from a finished run's recipe, with its people read or not: the same weights"
-    for i, (recipe, people) in enumerate(((recipe_of('naive', SMALL, SAMPLE), None), (unbroken.recipe, data), (found(unbroken.recipe, unbroken.folder), None))):
+    for i, (recipe, people) in enumerate(((recipe_of('naive', SMALL, SAMPLE), None), (unbroken.recipe, data),
+                                          (found(unbroken.recipe, unbroken.folder), None))):
         run = train(recipe, tmp_path/str(i), people, **KW)
         assert same(weights(run.folder), weights(unbroken.folder)) and run.recipe.steps == 4
-    assert train(recipe_of('naive', SMALL, SAMPLE), folder=tmp_path/'by name', **KW)['rows'][-1]['ap'] == unbroken['rows'][-1]['ap']
+    assert train(recipe_of('naive', SMALL, SAMPLE), folder=tmp_path/'by name',
+                 **KW)['rows'][-1]['ap'] == unbroken['rows'][-1]['ap']
 
 def test_train_returns_what_its_files_say(unbroken):
     "the ledger needs nothing read back"
@@ -124,7 +159,8 @@ def test_a_folder_is_enough_to_go_on(unbroken, tmp_path, monkeypatch):
 
 def test_a_start_of_two_kinds_is_found_again(tmp_path):
     for k in ('a', 'b', 'run', 'people'): (tmp_path/k).mkdir()
-    r = at(replace(recipe_of('naive', SMALL, tmp_path/'people'), start=dict(net=tmp_path/'a', other=tmp_path/'b')), tmp_path/'run')
+    r = at(replace(recipe_of('naive', SMALL, tmp_path/'people'), start=dict(net=tmp_path/'a', other=tmp_path/'b')),
+           tmp_path/'run')
     shutil.move(tmp_path/'a', tmp_path/'run'/'a')
     now = found(r, tmp_path/'run')
     assert now.start['other'] == tmp_path/'b' and Path(now.data) == tmp_path/'people' and now.labels is None
@@ -133,7 +169,8 @@ def test_a_published_budget_waits_for_the_people():
     p = replace(SMALL, budget='coco-1k')
     r = recipe_of('posecons', p, SAMPLE)
     assert r.steps is None and filled(r, 40).steps == 300 and filled(filled(r, 40), 80).steps == 300
-    assert recipe_of('posecons', p, SAMPLE, steps=8).steps == 8 and recipe_of('posecons', p, SAMPLE, steps=8).protocol.budget is None
+    assert recipe_of('posecons', p, SAMPLE, steps=8).steps == 8
+    assert recipe_of('posecons', p, SAMPLE, steps=8).protocol.budget is None
 
 def test_the_few_whose_peaks_are_averaged_are_cut_once(tmp_path, monkeypatch):
     "where crops do not fit in memory, those of the peaks do: asked three times a measurement, read from disk once"
@@ -148,14 +185,16 @@ def test_the_few_whose_peaks_are_averaged_are_cut_once(tmp_path, monkeypatch):
     assert not isinstance(large.crops, CachedCrops) and isinstance(e.unlabeled, CachedCrops)
     monkeypatch.setattr(Crops, '_pictures', lambda self, rows: cut.append(len(rows)) or real(self, rows))
     first, second = e(peers), e(peers)
-    assert first == second and sum(cut) == 2*(len(e.val) + len(e.labeled)), 'validation and labelled people, once a measurement each'
+    assert first == second
+    assert sum(cut) == 2*(len(e.val) + len(e.labeled)), 'validation and labelled people, once a measurement each'
 
 @pytest.mark.parametrize('width', [80, 100, 200])
 def test_the_progress_line_fits(width):
     "bar, step and time left stay whatever the losses of a pair take"
     from rich.console import Console
     from semipose.run import Progress
-    row = dict(step=150, ap=12.3, peak_unlabeled=.45, seconds=1., **{f'{k}{i}': .00123 for k in ('sup', 'cons') for i in (1, 2)})
+    row = dict(step=150, ap=12.3, peak_unlabeled=.45, seconds=1.,
+               **{f'{k}{i}': .00123 for k in ('sup', 'cons') for i in (1, 2)})
     bar = Progress('PoseDual + Joint Cutout', 60000, done=30000)
     import rich.console
     real = rich.console.Console
@@ -185,15 +224,18 @@ def test_ctrl_c_says_at_once_that_it_stops_after_this_step(data, tmp_path, capsy
         with pytest.raises(KeyboardInterrupt): train('naive', SMALL, data, tmp_path/'r', cbs=Press(), **KW)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, 'as it was'
     finally: signal.signal(signal.SIGINT, old)
-    assert steps == [0, 1, 2, 3] and capsys.readouterr().err == 'Stopping after this step; Ctrl-C once more stops at once.\n'
+    assert steps == [0, 1, 2, 3]
+    assert capsys.readouterr().err == 'Stopping after this step; Ctrl-C once more stops at once.\n'
     assert take_up(tmp_path/'r', **KW)['state'] == 'done'
 
 def test_nothing_here_takes_over_twelve_arguments():
     import semipose.answers, semipose.cli, semipose.folder, semipose.measure, semipose.networks, semipose.people, semipose.recipe, semipose.run, semipose.sweep
-    rooms = (semipose.answers, semipose.folder, semipose.measure, semipose.networks, semipose.people, semipose.recipe, semipose.run, semipose.sweep)
+    rooms = (semipose.answers, semipose.folder, semipose.measure, semipose.networks, semipose.people, semipose.recipe,
+             semipose.run, semipose.sweep)
     of = lambda room: [f for f in vars(room).values() if inspect.isfunction(f) and f.__module__ == room.__name__]
     verbs = [getattr(f, '__wrapped__', f) for f in of(semipose.cli)]
-    many = [f.__name__ for f in (*verbs, *(f for room in rooms for f in of(room))) if len(inspect.signature(f).parameters) > 12]
+    many = [f.__name__ for f in (*verbs, *(f for room in rooms for f in of(room)))
+            if len(inspect.signature(f).parameters) > 12]
     assert not many
 
 def test_a_comparison_is_made_of_the_rows_of_a_sweep(data, tmp_path):

@@ -24,10 +24,13 @@ def data(): return prepare(SMALL, SAMPLE, 0, progress=False)
 def unbroken(data, tmp_path_factory):
     "The runs that nothing ended"
     folder = tmp_path_factory.mktemp('unbroken')
-    for name in ('posedual_jc', 'mean_teacher_99', 'naive'): train(name, SMALL, data, folder/name, device='cpu', progress=False)
+    for name in ('posedual_jc', 'mean_teacher_99', 'naive'):
+        train(name, SMALL, data, folder/name, device='cpu', progress=False)
     return folder
 
-def rows(folder): return [{k: v for k,v in r.items() if k != 'seconds'} for r in json.loads((folder/'result.json').read_text())['rows']]
+def rows(folder):
+    return [{k: v for k,v in r.items() if k != 'seconds'}
+            for r in json.loads((folder/'result.json').read_text())['rows']]
 
 def assert_same(a, b):
     assert rows(a) == rows(b)
@@ -38,8 +41,11 @@ def assert_same(a, b):
     assert all(np.array_equal(x[k], y[k]) for k in x.files)
     assert [r.split(',')[0] for r in (b/'log.csv').read_text().split()] == ['step', '0', '2', '4', '6', '8']
     x, y = (json.loads((f/'result.json').read_text()) for f in (a, b))
-    assert x['histograms'] == y['histograms'] and {k: v for k,v in x['best'].items() if k != 'seconds'} == {k: v for k,v in y['best'].items() if k != 'seconds'}
-    assert {f.name for f in a.iterdir()} == {f.name for f in b.iterdir()}, 'nothing half-written, no state of a run that is done'
+    assert x['histograms'] == y['histograms']
+    assert {k: v for k,v in x['best'].items() if k != 'seconds'} == {k: v for k,v in y['best'].items()
+                                                                     if k != 'seconds'}
+    assert {f.name for f in a.iterdir()} == {f.name
+                                             for f in b.iterdir()}, 'nothing half-written, no state of a run that is done'
 
 class Stop(Exception): pass
 
@@ -113,13 +119,15 @@ def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, monkeypatch):
     monkeypatch.undo()
     made = (tmp_path/'b'/'naive'/'weights.safetensors').stat().st_mtime_ns
     again = compare(names, SMALL, data, tmp_path/'b', device='cpu', progress=False, resume=True)
-    drop = lambda s: {n: {k: v for k,v in m.items() if k != 'seconds'} for n,m in {**s['methods'], 'dashed': s['dashed']}.items()}
+    drop = lambda s: {n: {k: v for k,v in m.items() if k != 'seconds'}
+                      for n,m in {**s['methods'], 'dashed': s['dashed']}.items()}
     assert drop(whole) == drop(again) and again['state'] == 'done'
     assert (tmp_path/'b'/'naive'/'weights.safetensors').stat().st_mtime_ns == made, 'what was done is not trained again'
 
 @pytest.mark.parametrize('change, says', [
     (dict(method='posecons'), "begun with method='naive' and is asked to go on with method='posecons'"),
-    (dict(seed=1), 'begun with seed=0'), (dict(steps=12), 'steps=8'), (dict(lr=.5), 'lr='), (dict(amp=True), 'mixed precision, is for CUDA'),
+    (dict(seed=1), 'begun with seed=0'), (dict(steps=12), 'steps=8'), (dict(lr=.5), 'lr='),
+    (dict(amp=True), 'mixed precision, is for CUDA'),
     (dict(p=replace(SMALL, lam=3.)), 'lam=1.0'), (dict(p=replace(SMALL, labels=6)), 'labels=8'),
 ])
 def test_a_run_goes_on_as_it_was_begun(unbroken, data, change, says):
@@ -138,18 +146,21 @@ def stopped(data, folder, monkeypatch, at=5, method='naive'):
 
 @pytest.mark.parametrize('damage, says', [
     (lambda f: (f/'state.safetensors').write_bytes(b'\0'*100), 'state.safetensors cannot be read'),
-    (lambda f: (f/'state.safetensors').write_bytes((f/'state.safetensors').read_bytes()[:-9]), 'state.safetensors cannot be read'),
+    (lambda f: (f/'state.safetensors').write_bytes((f/'state.safetensors').read_bytes()[:-9]),
+     'state.safetensors cannot be read'),
     (lambda f: (f/'state.safetensors').write_bytes((f/'best.safetensors').read_bytes()), 'is not the state of a run'),
     (lambda f: (f/'recipe.json').write_text('{'), 'recipe.json is damaged'),
     (lambda f: (f/'recipe.json').write_text('{"method": "naive"}'), "the field 'protocol' is missing"),
     (lambda f: (f/'result.json').write_text('[]'), 'result.json is damaged'),
     (lambda f: (f/'split.json').write_text('{"labeled": [1]}'), '"heldout" is missing'),
-    (lambda f: (f/'split.json').write_text((f/'split.json').read_text().replace('"labeled": [', '"labeled": [987654, ')), 'not in this data set'),
+    (lambda f: (f/'split.json').write_text((f/'split.json').read_text().replace('"labeled": [',
+        '"labeled": [987654, ')), 'not in this data set'),
 ])
 def test_a_damaged_run_is_told_in_a_sentence(data, tmp_path, monkeypatch, damage, says):
     stopped(data, tmp_path/'r', monkeypatch)
     damage(tmp_path/'r')
-    with pytest.raises(UserError, match=says) as e: train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
+    with pytest.raises(UserError, match=says) as e:
+        train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
     assert '\n' not in str(e.value)
     assert not (tmp_path/'r'/'weights.safetensors').exists()
 
@@ -181,9 +192,12 @@ def test_a_full_disk_loses_nothing(unbroken, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     "the command itself: exit code 130, one sentence, and the same command with --resume ends the run"
-    typed = [*argv, 'from semipose.cli import main; main()', 'train', 'posecons', '--data', str(SAMPLE), *'--protocol demo --labels 8 --size 32x32 --batch 4'.split(),
-             *'--start-steps 4 --steps 4000 --every 2 --name r --device cpu'.split(), '--out', str(tmp_path), '--results', str(tmp_path/'results')]
-    heard = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a shell starts what runs in the background deaf to Ctrl-C, tests too
+    typed = [*argv, 'from semipose.cli import main; main()', 'train', 'posecons', '--data', str(SAMPLE),
+             *'--protocol demo --labels 8 --size 32x32 --batch 4'.split(),
+             *'--start-steps 4 --steps 4000 --every 2 --name r --device cpu'.split(), '--out', str(tmp_path),
+             '--results', str(tmp_path/'results')]
+    # a shell starts what runs in the background deaf to Ctrl-C, tests too
+    heard = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     p = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=ONE, **heard)
     for _ in range(600):
         if (tmp_path/'r'/'state.safetensors').exists(): break
@@ -194,7 +208,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert p.returncode == 130 and '--resume' in err and 'Traceback' not in err, err
     assert [r['state'] for r in list_runs(tmp_path)] == ['done', 'stopped']
     at = json.loads((tmp_path/'r'/'result.json').read_text())['last']['step']
-    p = subprocess.Popen([*typed, '--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP, env=ONE, **heard)
+    p = subprocess.Popen([*typed, '--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TOP,
+                         env=ONE, **heard)
     for _ in range(600):
         if json.loads((tmp_path/'r'/'result.json').read_text())['last']['step'] > at: break
         time.sleep(.1)
@@ -208,7 +223,8 @@ def test_two_processes_do_not_share_a_folder(data, tmp_path, monkeypatch):
     stopped(data, tmp_path/'r', monkeypatch)
     with only_writer(tmp_path/'r'):
         assert is_held(tmp_path/'r')
-        with pytest.raises(UserError, match='written by another process'): train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
+        with pytest.raises(UserError, match='written by another process'):
+            train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)
     assert not is_held(tmp_path/'r')
 
 def test_whole_or_not_at_all(tmp_path):
@@ -230,12 +246,14 @@ def test_nobody_writes_over_a_run_that_lives(data, tmp_path, monkeypatch):
     stopped(data, tmp_path/'r', monkeypatch)
     (tmp_path/'r'/'.log.csv.1.part').write_text('half')
     before, again = there(tmp_path/'r'), dict(device='cpu', progress=False)
-    for call in (lambda: train('naive', SMALL, data, tmp_path/'r', replace=True, **again), lambda: starts(['naive'], SMALL, data, tmp_path/'r', resume=False, **again),
+    for call in (lambda: train('naive', SMALL, data, tmp_path/'r', replace=True, **again),
+                 lambda: starts(['naive'], SMALL, data, tmp_path/'r', resume=False, **again),
                  lambda: open_run(tmp_path/'r', {}, replace=True)):
         with only_writer(tmp_path/'r'), pytest.raises(UserError, match='written by another process'): call()
         assert there(tmp_path/'r') == before
     (tmp_path/'c').mkdir()
-    with only_writer(tmp_path/'c'), pytest.raises(UserError, match='written by another process'): compare(['naive'], SMALL, data, tmp_path/'c', **again)
+    with only_writer(tmp_path/'c'), pytest.raises(UserError, match='written by another process'):
+        compare(['naive'], SMALL, data, tmp_path/'c', **again)
     assert [f.name for f in (tmp_path/'c').iterdir()] == ['.lock']
     train('naive', SMALL, data, tmp_path/'r', replace=True, **again)
     assert not (tmp_path/'r'/'.log.csv.1.part').exists() and rows(tmp_path/'r')
@@ -285,7 +303,8 @@ def test_a_file_system_without_locks_is_not_taken_for_a_busy_one(tmp_path, monke
         warnings.simplefilter('default')
         for _ in range(3):
             with only_writer(tmp_path), turn(tmp_path/'t'): assert not is_held(tmp_path)
-    assert sorted(str(w.message).split()[0] for w in told) == [str(tmp_path), str(tmp_path/'t')] and all('without locks (No locks available)' in str(w.message) for w in told)
+    assert sorted(str(w.message).split()[0] for w in told) == [str(tmp_path), str(tmp_path/'t')]
+    assert all('without locks (No locks available)' in str(w.message) for w in told)
 
 def test_a_folder_that_may_not_be_written_to_is_told_and_not_waited_for(tmp_path):
     from semipose.files import turn
@@ -338,10 +357,12 @@ def test_pictures_in_memory_need_no_readers(data, large, tmp_path, monkeypatch):
     monkeypatch.setattr(people.os, 'cpu_count', lambda: 6)
     monkeypatch.setattr(people.multiprocessing, 'get_context', lambda: SimpleNamespace(get_start_method=lambda: 'fork'))
     each = people.readers
-    assert each((data.labeled, 4), (data.unlabeled, 4)) == 0 and each((data.labeled, 4), (None, 4)) == 0 == each((data.labeled, 4), (large.unlabeled, 0))
+    assert each((data.labeled, 4), (data.unlabeled, 4)) == 0
+    assert each((data.labeled, 4), (None, 4)) == 0 == each((data.labeled, 4), (large.unlabeled, 0))
     assert each((large.labeled, 4), (None, 4)) == each((data.labeled, 4), (large.unlabeled, 4)) == 5
     monkeypatch.setattr(people.shutil, 'disk_usage', lambda path: namedtuple('Usage', 'free')(2*4*8*3*48*48))
-    assert large.labeled.room == (48, 48) and each((large.labeled, 4), (large.unlabeled, 4)) == 2, 'the batches that wait fit into shared memory'
+    assert large.labeled.room == (48, 48)
+    assert each((large.labeled, 4), (large.unlabeled, 4)) == 2, 'the batches that wait fit into shared memory'
     monkeypatch.setattr(people.os, 'cpu_count', lambda: 1)
     assert each((large.labeled, 4), (None, 4)) == 0
     got, real = [], run.Streams
@@ -357,4 +378,5 @@ def test_a_run_killed_after_its_last_line_leaves_no_state(unbroken, data, tmp_pa
     (tmp_path/'r'/'state.safetensors').write_bytes(b'of a process that was killed')
     before = (tmp_path/'r'/'weights.safetensors').stat().st_mtime_ns
     assert train('naive', SMALL, data, tmp_path/'r', device='cpu', progress=False, resume=True)['state'] == 'done'
-    assert not (tmp_path/'r'/'state.safetensors').exists() and (tmp_path/'r'/'weights.safetensors').stat().st_mtime_ns == before
+    assert not (tmp_path/'r'/'state.safetensors').exists()
+    assert (tmp_path/'r'/'weights.safetensors').stat().st_mtime_ns == before

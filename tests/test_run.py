@@ -8,7 +8,9 @@ from semipose.evaluate.coco import Matches, ap_of
 from semipose.loop import load_tensors
 from semipose.protocols import Protocol, protocol
 from semipose.run import answers_of, compare, keep_numbers, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, starts, train, val_key
+from semipose.ledger import entry_of, read_ledger
 from semipose.sweep import sweep
+from semipose.tables import ledger_report
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'
 SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels=8, size=(32,32), width=8, batch=(4,4),
@@ -22,7 +24,8 @@ def done(data, tmp_path_factory):
     "A start and three methods, each a few steps"
     folder, calls = tmp_path_factory.mktemp('runs')/'cmp', []
     def saw(f): calls.append(json.loads((f/'summary.json').read_text())['state'])
-    s = compare(['naive', 'posecons', 'posedual_jc'], SMALL, data, folder, seed=0, device='cpu', progress=False, on_update=saw)
+    s = compare(['naive', 'posecons', 'posedual_jc'], SMALL, data, folder, seed=0, device='cpu', progress=False,
+                on_update=saw)
     return folder, s, calls
 
 def rows(folder): return list(csv.DictReader(open(folder/'log.csv')))
@@ -35,8 +38,20 @@ def test_everything_starts_equal(done):
         r = json.loads((folder/name/'result.json').read_text())
         assert each_of(r['rows'][0])[0] == each_of(start['last'])[0] == s['dashed']['ap']
     dual = json.loads((folder/'posedual_jc'/'result.json').read_text())['rows'][0]
-    assert dual['nets'] == start['last']['nets'] and len(dual['nets']) == 2 and dual['ap_ensemble'] == start['last']['ap_ensemble']
+    assert dual['nets'] == start['last']['nets'] and len(dual['nets']) == 2
+    assert dual['ap_ensemble'] == start['last']['ap_ensemble']
     assert dual['peak_unlabeled'] == start['last']['peak_unlabeled']
+
+def test_a_comparison_is_a_sweep_with_a_page(done):
+    "Its runs are entries of a ledger beside the page, in which a sweep of the same people finds nothing lacking"
+    folder, s, _ = done
+    entries, left_out = read_ledger(folder/'results')
+    assert not left_out and [e.method for e in entries] == ['naive', 'posecons', 'posedual_jc'] == s['order']
+    assert [round(e.ap, 4) for e in entries] == [s['methods'][e.method]['ap'] for e in entries]
+    out = sweep(SMALL, s['order'], [0], SAMPLE, folder/'none', folder/'results', 'cpu', progress=False)
+    assert out['there'] == 3 and not out['new'] and not (folder/'none').exists()
+    assert all(e.people and entry_of(folder/e.method) == e for e in entries)
+    assert 'Results' in ledger_report(folder/'results', progress=False).read_text()
 
 def test_only_the_methods_line_differs(done):
     folder, *_ = done
@@ -54,15 +69,18 @@ def test_the_two_networks_start_differently(done):
 def test_a_run_folder_tells_everything(done):
     folder, s, calls = done
     run = folder/'posedual_jc'
-    assert {p.name for p in run.iterdir()} >= {'recipe.json', 'split.json', 'log.csv', 'result.json', 'weights.safetensors', 'best.safetensors', 'strip.npz'}
+    assert {p.name for p in run.iterdir()} >= {'recipe.json', 'split.json', 'log.csv', 'result.json',
+                                               'weights.safetensors', 'best.safetensors', 'strip.npz'}
     assert not [p for p in folder.rglob('*') if 'part' in p.name], 'nothing half-written'
-    assert [int(r['step']) for r in rows(run)] == [0, 2, 4] and {'cons2', 'net2_ap', 'net1_peak_unlabeled'} < set(rows(run)[0]) and not {'nets', 'ap1'} & set(rows(run)[0])
+    assert [int(r['step']) for r in rows(run)] == [0, 2, 4]
+    assert {'cons2', 'net2_ap', 'net1_peak_unlabeled'} < set(rows(run)[0]) and not {'nets', 'ap1'} & set(rows(run)[0])
     r = json.loads((run/'result.json').read_text())
     assert r['state'] == 'done' and r['best']['chosen_on'] == 'validation' and len(r['histograms']) == 3
     assert abs(r['last']['ap'] - sum(each_of(r['last']))/2) < 1e-9, 'ap is the mean of the networks, never the ensemble'
     z = np.load(run/'strip.npz', allow_pickle=False)
     assert z['crops'].shape[1:] == (3, 32, 32) and z['heat'].shape[0] == 3 and list(z['steps']) == [0, 2, 4]
-    assert z['joints'].shape == (3, len(z['crops']), 17, 16, 16) and np.array_equal(z['joints'].max(2), z['heat']), 'joint by joint, and all in one map'
+    assert z['joints'].shape == (3, len(z['crops']), 17, 16, 16)
+    assert np.array_equal(z['joints'].max(2), z['heat']), 'joint by joint, and all in one map'
     assert calls == ['running']*3 + ['done']
 
 def test_the_same_seed_gives_the_same_numbers(done, data, tmp_path):
@@ -78,7 +96,8 @@ def test_evaluating_a_run_again_gives_its_last_row(done):
     out = evaluate_run(folder/'posedual_jc', SAMPLE, device='cpu', progress=False)
     last = json.loads((folder/'posedual_jc'/'result.json').read_text())['last']
     assert set(out) == {'net 1', 'net 2', 'ensemble'} and out['net 1']['people'] == 16
-    for name, ap in zip(('net 1', 'net 2', 'ensemble'), (*each_of(last), last['ap_ensemble'])): assert abs(out[name]['AP'] - ap) < 1e-6
+    for name, ap in zip(('net 1', 'net 2', 'ensemble'), (*each_of(last), last['ap_ensemble'])):
+        assert abs(out[name]['AP'] - ap) < 1e-6
     assert abs((out['net 1']['PCK@0.2'] + out['net 2']['PCK@0.2'])/2 - last['pck']) < 1e-4
 
 def test_a_run_remembers_where_its_people_are(done):
@@ -93,7 +112,8 @@ def test_what_the_numbers_leave_out_is_told(done, tmp_path, recwarn):
     kw = dict(device='cpu', progress=False)
     a = answers_of(run, **kw)
     asked = evaluate_run(run, **kw)['net 1']
-    assert asked['joints'] == int(a.people.supervised.sum()) and not [w for w in recwarn if 'joints are asked' in str(w.message)]
+    assert asked['joints'] == int(a.people.supervised.sum())
+    assert not [w for w in recwarn if 'joints are asked' in str(w.message)]
     recipe = json.loads((run/'recipe.json').read_text())
     (run/'recipe.json').write_text(json.dumps(dict(recipe, supervised=[float(k >= 5) for k in range(17)])))
     truth = json.loads((SAMPLE/'person_keypoints_val.json').read_text())
@@ -112,11 +132,13 @@ def test_two_in_one_pose_are_told(done, tmp_path):
     d['annotations'] += [dict(n, id=n['id'] + 10**9) for n in d['annotations']]
     (tmp_path/'person_keypoints_val.json').write_text(json.dumps(d))
     shutil.copytree(SAMPLE/'images'/'val', tmp_path/'images'/'val')
-    with pytest.warns(Note, match=r'OKS-NMS 0.9 dropped \d+ of 32 answers, though every box is a true person.s .16 would go if all were right.; --nms 1'):
+    with pytest.warns(Note, match=r'OKS-NMS 0.9 dropped \d+ of 32 answers, though every box is a true person.s .16 '
+                                  r'would go if all were right.; --nms 1'):
         evaluate_run(done[0]/'naive', tmp_path, device='cpu', progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter('error', Note)
-        both = evaluate_run(done[0]/'naive', tmp_path, device='cpu', progress=False, nms=None), evaluate_run(done[0]/'naive', tmp_path, device='cpu', progress=False, nms=1.)
+        both = evaluate_run(done[0]/'naive', tmp_path, device='cpu', progress=False,
+                            nms=None), evaluate_run(done[0]/'naive', tmp_path, device='cpu', progress=False, nms=1.)
     assert both[0] == both[1] and both[0]['net 1']['people'] == 32
 
 def test_suppression_and_the_limit_reach_the_score(data):
@@ -128,7 +150,8 @@ def test_suppression_and_the_limit_reach_the_score(data):
     found = Prediction(torch.from_numpy(twice.xy).double(), torch.ones(twice.vis.shape, dtype=torch.float64))
     recall = lambda **kw: score(twice, np.arange(len(twice)), found, np.ones(17), **kw)[0]['AR']
     assert recall() == pytest.approx(50) == recall(nms=.9) and recall(nms=None) == pytest.approx(100) == recall(nms=1.)
-    with pytest.warns(Note, match='16 of 32 people cannot be found; max_people=2'): assert recall(nms=None, max_people=1) == pytest.approx(50)
+    with pytest.warns(Note, match='16 of 32 people cannot be found; max_people=2'):
+        assert recall(nms=None, max_people=1) == pytest.approx(50)
 
 def test_people_for_the_test_are_a_third_file(done, tmp_path):
     "the file of training or validation people is never taken for it"
@@ -139,12 +162,14 @@ def test_people_for_the_test_are_a_third_file(done, tmp_path):
     one = tmp_path/'one'
     one.mkdir()
     shutil.copy(SAMPLE/'person_keypoints_val.json', one/'person_keypoints.json')
-    with pytest.raises(UserError, match='it has no people for a test; put them into person_keypoints_test.json'): ask(data=one)
+    with pytest.raises(UserError, match='it has no people for a test; put them into person_keypoints_test.json'):
+        ask(data=one)
     shutil.copy(SAMPLE/'person_keypoints_val.json', tmp_path/'person_keypoints_test.json')
     shutil.copytree(SAMPLE/'images'/'val', tmp_path/'images'/'test')
     assert ask(data=tmp_path) == evaluate_run(done[0]/'naive', device='cpu', progress=False)
 
-@pytest.mark.parametrize('change', [lambda d: [n.update(keypoints=[0]*51, num_keypoints=0) for n in d['annotations']], lambda d: d.update(annotations=[]),
+@pytest.mark.parametrize('change', [lambda d: [n.update(keypoints=[0]*51, num_keypoints=0) for n in d['annotations']],
+                                    lambda d: d.update(annotations=[]),
                                     lambda d: [n.update(iscrowd=1) for n in d['annotations']]])
 def test_nobody_to_validate_on_is_one_sentence(tmp_path, change):
     shutil.copytree(SAMPLE, tmp_path/'data')
@@ -181,17 +206,22 @@ def test_another_folder_can_be_the_unlabelled_people(tmp_path):
     (lambda d, t: train('naive', SMALL, d, t/'x', start=t, progress=False, device='cpu'), 'no weights in'),
     (lambda d, t: prepare(replace(SMALL, labels=999), SAMPLE, progress=False), 'only 48 people have labels'),
     (lambda d, t: prepare(SMALL, t/'nowhere', progress=False), 'nowhere'),
-    (lambda d, t: prepare(SMALL, SAMPLE, boxes='b.json', progress=False), 'b.json names the boxes of people in unlabelled pictures, which are not given'),
+    (lambda d, t: prepare(SMALL, SAMPLE, boxes='b.json', progress=False),
+     'b.json names the boxes of people in unlabelled pictures, which are not given'),
     (lambda d, t: protocol('dmo'), 'did you mean demo'),
-    (lambda d, t: protocol('demo', steps=7), 'steps=7 is not a whole number of stretches'),
+    (lambda d, t: protocol('demo', steps=7), 'steps=7 is not a whole number of evaluation intervals'),
     (lambda d, t: Protocol.from_dict({'name': 'x', 'colour': 1}), "unknown field 'colour'"),
     (lambda d, t: load_run(t, weights='worst'), "'last' or 'best'"),
-    (lambda d, t: train('naive', replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'), r'batch=4\+0, and naive needs labelled and unlabelled people in every step: give --batch 4'),
-    (lambda d, t: train('supervised', replace(SMALL, batch=(0, 4)), t/'nowhere', t/'x'), r'batch=0\+4, and supervised needs labelled people in every step'),
+    (lambda d, t: train('naive', replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'),
+     r'batch=4\+0, and naive needs labelled and unlabelled people in every step: give --batch 4'),
+    (lambda d, t: train('supervised', replace(SMALL, batch=(0, 4)), t/'nowhere', t/'x'),
+     r'batch=0\+4, and supervised needs labelled people in every step'),
     (lambda d, t: starts(['supervised', 'naive'], replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'), r'batch=4\+0'),
     (lambda d, t: compare(['supervised', 'naive'], replace(SMALL, batch=(4, 0)), t/'nowhere', t/'x'), r'batch=4\+0'),
-    (lambda d, t: sweep(replace(SMALL, batch=(4, 0)), ['supervised', 'naive'], [0], t/'nowhere', t/'x', t/'y'), r'batch=4\+0'),
-    (lambda d, t: compare(['naive'], SMALL, d, t/'something'), 'something cannot be made .it is a file.: choose another'),
+    (lambda d, t: sweep(replace(SMALL, batch=(4, 0)), ['supervised', 'naive'], [0], t/'nowhere', t/'x', t/'y'),
+     r'batch=4\+0'),
+    (lambda d, t: compare(['naive'], SMALL, d, t/'something'), 'something cannot be made .it is a file.: choose '
+                                                               'another'),
     (lambda d, t: keep_numbers(t, t/'x'), 'is not a comparison'),
 ])
 def test_bad_input_is_one_sentence(data, tmp_path, call, says):
@@ -243,13 +273,15 @@ def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     head[1] = np.nan
     with_heads = replace(data, val=replace(data.val, head=head))
     rows, people = with_heads.val.posed, with_heads.val.subset(with_heads.val.posed)
-    def off(px): return Prediction(torch.from_numpy(people.xy.copy()) + torch.tensor([float(px), 0.]), torch.ones(len(rows), 17))
+    def off(px):
+        return Prediction(torch.from_numpy(people.xy.copy()) + torch.tensor([float(px), 0.]), torch.ones(len(rows), 17))
     monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [off(14.9), off(15.1), off(14.9)])
     r, _ = run.Evaluate(with_heads, SMALL, None).accuracy(None, None, with_heads.val, rows)
     assert (r['pckh'], each_of(r, 'pckh'), r['pckh_ensemble']) == (50, [100, 0], 100)
     assert 'pckh' not in run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)[0]
     nobody = replace(with_heads.val, vis=np.zeros_like(with_heads.val.vis))
-    assert run.by_heads(nobody, nobody.xy) == {'PCKh@0.5': -1} and run.by_heads(replace(nobody, head=head*np.nan), nobody.xy) == {}
+    assert run.by_heads(nobody, nobody.xy) == {'PCKh@0.5': -1}
+    assert run.by_heads(replace(nobody, head=head*np.nan), nobody.xy) == {}
     monkeypatch.undo()
     told = iter([(9., 10.), (5., 30.), (7., 20.)])
     def measured(self, *a):
@@ -289,7 +321,8 @@ def test_the_flip_test_and_the_first_of_the_file(tmp_path):
     a = prepare(replace(SMALL, choose='first'), SAMPLE, 3, progress=False)
     assert list(a.split.labeled) == list(a.train.posed[:8])
     assert list(prepare(SMALL, SAMPLE, 3, progress=False).split.labeled) != list(a.train.posed[:8])
-    assert Evaluate(a, replace(SMALL, flip=True), None).flip == a.skeleton.flip_index and Evaluate(a, SMALL, None).flip is None
+    assert Evaluate(a, replace(SMALL, flip=True), None).flip == a.skeleton.flip_index
+    assert Evaluate(a, SMALL, None).flip is None
     peers = peers_of(SMALL, 17, 1, 0)
     codec = codec_of(SMALL, peers.stride)
     plain, both = (Evaluate(a, replace(SMALL, flip=f), codec) for f in (False, True))
@@ -329,14 +362,16 @@ def test_the_people_kept_are_those_of_the_last_measurement(done, data):
 def test_unlike_networks_leave_from_starts_of_their_own(data, tmp_path):
     s = compare(['posedual_unlike', 'naive'], SMALL, data, tmp_path/'c', device='cpu', progress=False)
     assert set(s['methods']) == {'posedual_unlike', 'naive'} and s['dashed']['nets'] == 1
-    starts = [each_of(json.loads((tmp_path/'c'/n/'result.json').read_text())['last'])[0] for n in ('start', 'start-other')]
+    starts = [each_of(json.loads((tmp_path/'c'/n/'result.json').read_text())['last'])[0]
+              for n in ('start', 'start-other')]
     first = json.loads((tmp_path/'c'/'posedual_unlike'/'result.json').read_text())['rows'][0]
     assert each_of(first) == starts
 
 def test_without_a_start_methods_begin_at_once(data, tmp_path):
     p = replace(SMALL, start_steps=0)
     s = compare(['supervised', 'pseudopose'], p, data, tmp_path/'b', device='cpu', progress=False)
-    assert s['dashed'] is None and not (tmp_path/'b'/'start').exists() and read_recipe(tmp_path/'b'/'supervised')['start'] is None
+    assert s['dashed'] is None and not (tmp_path/'b'/'start').exists()
+    assert read_recipe(tmp_path/'b'/'supervised')['start'] is None
     assert read_recipe(tmp_path/'b'/'pseudopose')['start'].endswith('supervised')
 
 def test_people_are_those_of_the_latest_look(done, data, monkeypatch):
@@ -350,10 +385,12 @@ def test_people_are_those_of_the_latest_look(done, data, monkeypatch):
     monkeypatch.setattr(evaluate, 'accuracy', accuracy)
     for k in range(2):
         with torch.no_grad(): evaluate(peers)
-        assert evaluate.people()['nets'] == [looks[k].to_dict()] and len(looks) == k + 1, 'and nobody is looked at once more for it'
+        assert evaluate.people()['nets'] == [looks[k].to_dict()]
+        assert len(looks) == k + 1, 'and nobody is looked at once more for it'
 
 def test_a_supervised_run_needs_no_unlabelled_people(data, tmp_path):
-    assert train('supervised', replace(SMALL, batch=(4, 0)), data, tmp_path/'r', steps=2, device='cpu', progress=False)['state'] == 'done'
+    assert train('supervised', replace(SMALL, batch=(4, 0)), data, tmp_path/'r', steps=2, device='cpu',
+                 progress=False)['state'] == 'done'
 
 def test_a_run_is_asked_about_the_people_it_was_trained_on(tmp_path):
     "from one file of labels a part is set aside: neither of the halves contains anybody of the other, also where the labels lie elsewhere"
@@ -363,20 +400,27 @@ def test_a_run_is_asked_about_the_people_it_was_trained_on(tmp_path):
     shutil.copy(SAMPLE/'person_keypoints_train.json', tmp_path/'one')
     shutil.copytree(SAMPLE/'images'/'train', tmp_path/'pictures')
     shutil.copy(SAMPLE/'person_keypoints_train.json', tmp_path/'labels.json')
-    for name, source in dict(a=dict(data=tmp_path/'one'), b=dict(data=tmp_path/'pictures', labels=tmp_path/'labels.json')).items():
+    for name, source in dict(a=dict(data=tmp_path/'one'), b=dict(data=tmp_path/'pictures',
+                                                                 labels=tmp_path/'labels.json')).items():
         d = prepare(SMALL, **source, progress=False)
         train('supervised', SMALL, d, tmp_path/name, steps=2, device='cpu', progress=False)
-        ids = {split: set(answers_of(tmp_path/name, split=split, device='cpu', progress=False).people.ids.tolist()) for split in ('train', 'val')}
-        assert ids == dict(train=set(d.train.ids.tolist()), val=set(d.val.ids.tolist())) and not ids['train'] & ids['val']
-    with pytest.raises(UserError, match="split='tset': it is 'train', 'val' or 'test'"): answers_of(tmp_path/'a', split='tset', device='cpu')
+        ids = {split: set(answers_of(tmp_path/name, split=split, device='cpu', progress=False).people.ids.tolist())
+               for split in ('train', 'val')}
+        assert ids == dict(train=set(d.train.ids.tolist()), val=set(d.val.ids.tolist()))
+        assert not ids['train'] & ids['val']
+    with pytest.raises(UserError, match="split='tset': it is 'train', 'val' or 'test'"):
+        answers_of(tmp_path/'a', split='tset', device='cpu')
 
 def test_the_numbers_of_a_comparison_without_a_start(data, tmp_path):
     compare(['supervised'], replace(SMALL, start_steps=0), data, tmp_path/'c', device='cpu', progress=False)
-    assert {f.name for f in keep_numbers(tmp_path/'c', tmp_path/'kept').iterdir()} == {'supervised.json', 'summary.json'}
+    assert {f.name for f in keep_numbers(tmp_path/'c', tmp_path/'kept').iterdir()} == {'supervised.json',
+        'summary.json'}
     (tmp_path/'file').write_text('')
-    with pytest.raises(UserError, match='file cannot be made .it is a file.'): keep_numbers(tmp_path/'c', tmp_path/'file')
+    with pytest.raises(UserError, match='file cannot be made .it is a file.'):
+        keep_numbers(tmp_path/'c', tmp_path/'file')
     (tmp_path/'c'/'supervised'/'result.json').unlink()
-    with pytest.raises(UserError, match='supervised has no result.json: run the comparison again with --resume'): keep_numbers(tmp_path/'c', tmp_path/'more')
+    with pytest.raises(UserError, match='supervised has no result.json: run the comparison again with --resume'):
+        keep_numbers(tmp_path/'c', tmp_path/'more')
 
 def test_crops_are_kept_where_there_is_room(monkeypatch):
     from semipose.data.core import CachedCrops
@@ -387,14 +431,19 @@ def test_crops_are_kept_where_there_is_room(monkeypatch):
 
 @pytest.mark.parametrize('method, gone', [('naive', dict(net='resnet18', weights='pip:no-such-package-here')),
                                           ('posedual', dict(net='resnet18', weights2='pip:no-such-package-here')),
-                                          ('posedual_unlike', dict(other='resnet18', other_weights='pip:no-such-package-here'))])
+                                          ('posedual_unlike', dict(other='resnet18',
+                                                                   other_weights='pip:no-such-package-here'))])
 def test_a_network_that_cannot_be_had_is_told_before_the_people_are_read(tmp_path, monkeypatch, method, gone):
     p = replace(SMALL, **gone)
-    for module in ('run', 'sweep'): monkeypatch.setattr(f'semipose.{module}.prepare', lambda *a, **k: pytest.fail('the people were read'))
+    for module in ('run', 'sweep'):
+        monkeypatch.setattr(f'semipose.{module}.prepare', lambda *a, **k: pytest.fail('the people were read'))
     kw = dict(device='cpu', progress=False)
-    for call in (lambda: train(method, p, SAMPLE, tmp_path/'run', **kw), lambda: compare([method], p, SAMPLE, tmp_path/'cmp', **kw),
+    for call in (lambda: train(method, p, SAMPLE, tmp_path/'run', **kw),
+                 lambda: compare([method], p, SAMPLE, tmp_path/'cmp', **kw),
                  lambda: sweep(p, [method], [0], SAMPLE, tmp_path/'runs', tmp_path/'results', **kw)):
-        with pytest.raises(UserError, match="'no-such-package-here' is not installed: run `pip install no-such-package-here`"): call()
+        with pytest.raises(UserError, match="'no-such-package-here' is not installed: run `pip install "
+                                            "no-such-package-here`"):
+            call()
     assert not list(tmp_path.iterdir())
 
 def test_pseudo_labels_of_a_comparison_come_from_supervised_training(data, tmp_path):
@@ -404,12 +453,15 @@ def test_pseudo_labels_of_a_comparison_come_from_supervised_training(data, tmp_p
     assert list(s['methods']) == ['supervised', 'pseudopose'] and s['state'] == 'done'
     assert read_recipe(tmp_path/'cmp'/'pseudopose')['start'].endswith('supervised')
     alone = compare(['pseudopose'], p, data, tmp_path/'alone', **kw)
-    assert list(alone['methods']) == ['pseudopose'] and alone['methods']['pseudopose']['ap'] == s['methods']['pseudopose']['ap']
+    assert list(alone['methods']) == ['pseudopose']
+    assert alone['methods']['pseudopose']['ap'] == s['methods']['pseudopose']['ap']
 
-@pytest.mark.parametrize('method, nets', [('posedual_jc', 1), ('sspcm', 2), ('multiaugs_dual', 1), ('posedual_unlike', 1)])
+@pytest.mark.parametrize('method, nets', [('posedual_jc', 1), ('sspcm', 2), ('multiaugs_dual', 1),
+                                          ('posedual_unlike', 1)])
 def test_too_few_networks_are_told(data, tmp_path, method, nets):
     p = replace(SMALL, other='tiny')
-    with pytest.raises(UserError, match=f'needs [23] networks or more, and nets={nets}'): train(method, p, data, tmp_path/'run', nets=nets, device='cpu', progress=False)
+    with pytest.raises(UserError, match=f'needs [23] networks or more, and nets={nets}'):
+        train(method, p, data, tmp_path/'run', nets=nets, device='cpu', progress=False)
     assert not list(tmp_path.iterdir())
 
 def test_a_second_network_may_start_from_weights_of_its_own(tmp_path):
