@@ -106,10 +106,11 @@ def aim_table(found:Sequence[Aim])->str:   # markdown
     return '\n'.join(['| wanted | found | |', '|---|---|---|', *lines])
 
 # %% ../nbs/77_claims.ipynb #27a7029c
-def kept_aims(rows:dict[str,Row], resample:Resamples|None=None)->list[Aim]:
+def kept_aims(rows:dict[str,ClaimRow], resample:Resamples|None=None)->list[Aim]:
     "The first rule: plain consistency, and what keeping the height must do"
     naive, cure, single = rows['naive'], rows['posedual_jc_kept'], rows['posecons_kept']
-    more, most = added(rows, 'posedual_jc', 'posedual_jc_kept', resample), lambda k: k*naive.n/20     # aims were written for twenty
+    more = added(rows, 'posedual_jc', 'posedual_jc_kept', resample)
+    most = lambda k: k*naive.n/20       # aims were written for twenty
     lost = naive.count('faded', 'collapsed')
     return [
         Aim('Plain consistency faded or collapsed on at least 18 of 20', outcomes(naive.entries), lost >= most(18)),
@@ -117,15 +118,16 @@ def kept_aims(rows:dict[str,Row], resample:Resamples|None=None)->list[Aim]:
         gain_aim(cure, 5),
         Aim(f'{cure.title}: better than as published, interval above zero', between(more), more['low'] > 0),
         Aim(f'{single.title}: never collapsed', outcomes(single.entries), not single.count('collapsed')),
-        Aim(f'{single.title}: not below supervised training by more than its interval', between(single.gain), single.gain['high'] >= 0)]
+        Aim(f'{single.title}: not below supervised training by more than its interval', between(single.gain),
+            single.gain['high'] >= 0)]
 
-def gain_aim(row:Row, least:float)->Aim:
+def gain_aim(row:ClaimRow, least:float)->Aim:
     "So much above supervised training, beyond its interval"
     return Aim(f'{row.title}: at least +{least} AP over supervised training, interval above zero',
                f'{row.gain["difference"]:+.2f}, {between(row.gain)}', row.gain['difference'] >= least and row.gain['low'] > 0)
 
 # %% ../nbs/77_claims.ipynb #667685e4
-def joined_aims(rows:dict[str,Row], resample:Resamples|None=None)->list[Aim]:
+def joined_aims(rows:dict[str,ClaimRow], resample:Resamples|None=None)->list[Aim]:
     "The second rule and the third: one forward"
     single, pair, naive = rows['posecons_joined'], rows['posedual_jc_joined'], rows['naive_joined']
     more = {m: added(rows, m, f'{m}_joined', resample) for m in ('posecons', 'posedual_jc')}
@@ -134,9 +136,11 @@ def joined_aims(rows:dict[str,Row], resample:Resamples|None=None)->list[Aim]:
     return [
         held(single),
         gain_aim(single, 3),
-        Aim(f'{single.title}: better than as published, interval above zero', between(more['posecons']), more['posecons']['low'] > 0),
+        Aim(f'{single.title}: better than as published, interval above zero', between(more['posecons']),
+            more['posecons']['low'] > 0),
         held(pair),
-        Aim(f'{pair.title}: not below as published by more than its interval', between(more['posedual_jc']), more['posedual_jc']['high'] >= 0),
+        Aim(f'{pair.title}: not below as published by more than its interval', between(more['posedual_jc']),
+            more['posedual_jc']['high'] >= 0),
         Aim(f'{naive.title}: faded or collapsed on at least 18 of 20', outcomes(naive.entries), lost >= 18*naive.n/20)]
 
 # %% ../nbs/77_claims.ipynb #2811b8d5
