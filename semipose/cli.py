@@ -21,13 +21,13 @@ from .skeletons import parse_flips
 # %% auto #0
 __all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName', 'Labels',
            'Shift', 'OtherData', 'Part', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS', 'FORMAT_NAMES',
-           'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'grouped',
-           'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted', 'show_table',
-           'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge', 'check_network',
-           'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'Folders', 'begin',
-           'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison',
-           'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes',
-           'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of',
+           'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted',
+           'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge',
+           'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings',
+           'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare',
+           'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
+           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -112,7 +112,12 @@ def main():
     # a folder's name that the terminal cannot show ends no training
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
+    if rank_of() != '0': sys.stdout = open(os.devnull, 'w')     # rank 0 speaks
     app()
+
+def rank_of()->str:     # '0' where there is one process
+    "What torchrun calls this process"
+    return os.environ.get('RANK', '0') if os.environ.get('WORLD_SIZE', '1') != '1' else '0'
 
 # %% ../nbs/79_cli.ipynb #f678beff
 def grouped(

@@ -21,8 +21,9 @@ from .data.core import People
 from .data.mpii import head_size
 from .data.tracks import Filmed
 from .people import Data, kept, val_key
-from .predict import look, predict_all, reestimated
+from .predict import Prediction, look, predict_all, reestimated
 from .protocols import Protocol
+from .ranks import Ranks, gather, in_turn
 from .watch import foreground, peak_histogram
 
 # %% auto #0
@@ -123,7 +124,9 @@ class Evaluate:
         peaks_of:int=500,       # unlabelled people whose peaks are averaged (the first of the split)
         shown:int=6,            # people in the strip
         batch:int=125,          # people at once
+        ranks:Ranks=Ranks(),    # who share the people to predict
     ):
+        self.ranks = ranks
         self.data, self.p, self.codec, self.batch = data, p, codec, batch
         self.flip = data.skeleton.in_mirror() if p.flip else None
         self.keep, self.rows = data.supervised > 0, data.val.posed
@@ -153,7 +156,7 @@ class Evaluate:
 @patch
 def accuracy(self:Evaluate, model, crops, truth, rows)->tuple[dict,list[Matches]]:
     "AP and PCK of each network, their means, the ensemble's AP; whom each network found"
-    found = predict_all(model, crops, self.p.size, self.codec, self.batch, 'all', flip=self.flip)
+    found = self.predict(model, crops, 'all', self.flip)
     each = [score(truth, rows, f, self.keep) for f in found]
     *nets, both = (numbers for numbers, _ in each)
     measured, row = {key: name for key, name in MEASURES.items() if name in both}, {}
@@ -163,9 +166,19 @@ def accuracy(self:Evaluate, model, crops, truth, rows)->tuple[dict,list[Matches]
     return row, [who for _, who in each[:-1]]
 
 @patch
+def predict(self:Evaluate, nets, crops, which:str, flip=None)->list:
+    "As `predict_all`, the people shared among the ranks"
+    all_of = lambda some: predict_all(nets, some, self.p.size, self.codec, self.batch, which, flip=flip)
+    n = len(crops)
+    if not self.ranks.many or n < self.ranks.world: return all_of(crops)
+    mine = all_of(crops.subset(np.arange(n)[self.ranks.rank::self.ranks.world]))
+    each = gather([(p.xy, p.score) for p in mine], self.ranks)
+    return [Prediction(*(in_turn([part[i][j] for part in each]) for j in range(2))) for i in range(len(mine))]
+
+@patch
 def peaks(self:Evaluate, nets, crops)->torch.Tensor:    # (networks, people, joints)
     "Peaks of supervised joints"
-    each = predict_all(nets, crops, self.p.size, self.codec, self.batch, 'each')
+    each = self.predict(nets, crops, 'each')
     return torch.stack([a.score for a in each])[..., self.keep]
 
 @patch

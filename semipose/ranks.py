@@ -4,11 +4,12 @@
 
 # %% ../nbs/47_ranks.ipynb #74806b86
 from __future__ import annotations
-import os, re
+import os, re, shutil, tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -20,8 +21,9 @@ from .teaching import Sampler, Step, Teaching, Terms, last
 from .views import CutMix, Sample, JointOcclude, View, hide
 
 # %% auto #0
-__all__ = ['LOST', 'Ranks', 'find_ranks', 'process_group', 'share', 'gather', 'must_agree', 'rows_of', 'shard', 'RankSampler',
-           'Shared', 'RankedStep', 'check_method', 'RankStream', 'average_buffers', 'checksum', 'Ranked']
+__all__ = ['LOST', 'Ranks', 'find_ranks', 'process_group', 'lost_rank', 'share', 'gather', 'must_agree', 'folder_of_rank',
+           'in_turn', 'rows_of', 'shard', 'RankSampler', 'Shared', 'RankedStep', 'check_method', 'RankStream',
+           'average_buffers', 'checksum', 'Ranked']
 
 # %% ../nbs/47_ranks.ipynb #8e38dd9a
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Ranks:
     def many(self)->bool: return self.world > 1
     @property
     def first(self)->bool: return self.rank == 0
+    def device(self, device)->torch.device:     # of this rank
+        "Each rank of a machine has a CUDA device of its own"
+        device = torch.device(device)
+        return torch.device('cuda', self.local) if self.many and device.type == 'cuda' else device
     def rows(self, n:int)->slice:   # UserError where n people cannot be shared alike
         "This rank's rows of a batch of n"
         if n % self.world:
@@ -64,12 +70,16 @@ def process_group(
         yield
         dist.barrier()      # nobody leaves while another still talks
     except RuntimeError as e:
-        if not isinstance(e, dist.DistError) and not LOST.search(str(e)): raise
+        if not lost_rank(e): raise
         raise UserError(f'Rank {ranks.rank} ends: another rank has ended before it; look for the sentence that it left. '
                         'Start again with --resume: a run goes on where it last measured.') from None
     finally: dist.destroy_process_group()
 
 LOST = re.compile('Connection (closed|reset)|Broken pipe|[Tt]imed out|NCCL|Socket')    # of gloo, of NCCL
+
+def lost_rank(e:Exception)->bool:
+    "Does an error say that another rank is gone?"
+    return dist.is_initialized() and (isinstance(e, dist.DistError) or bool(LOST.search(str(e))))
 
 # %% ../nbs/47_ranks.ipynb #9dfc7d00
 def share(
@@ -100,6 +110,33 @@ def must_agree(
             if others[name] != mine:
                 raise UserError(f'Ranks do not see the same: {name} is {mine} on rank 0 and {others[name]} on rank {rank}. '
                                 'Give all machines the same data and the same command.')
+
+# %% ../nbs/47_ranks.ipynb #619023d7
+@contextmanager
+def folder_of_rank(
+    folder,         # of the run
+    ranks:Ranks,
+):                  # where this rank writes
+    "Rank 0 writes into the run's folder; the others into a copy of it that goes with them"
+    folder = Path(folder)
+    if ranks.first:
+        gather(None, ranks)     # until the others have their copies
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix='semipose-rank-') as place:
+        mine = Path(place)/folder.name
+        if folder.is_dir(): shutil.copytree(folder, mine, ignore=shutil.ignore_patterns('*.lock'))
+        gather(None, ranks)
+        yield mine
+
+# %% ../nbs/47_ranks.ipynb #d4525a64
+def in_turn(
+    parts:list,         # of each rank: tensors (n_r,...) of rows r::world
+)->Tensor:              # (N,...) in the order of one process
+    "Rows of all ranks, put back in order"
+    out = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]))
+    for r, part in enumerate(parts): out[r::len(parts)] = part
+    return out
 
 # %% ../nbs/47_ranks.ipynb #a56a131f
 def rows_of(
@@ -154,6 +191,8 @@ class RankedStep(Step):
 # %% ../nbs/47_ranks.ipynb #a985de52
 def check_method(method, name:str='this method')->None:     # UserError
     "May its batch be shared?"
+    if getattr(method, 'asks', None):
+        raise UserError(f'{name} learns from frames of clips, which ranks cannot share yet: train it in one process.')
     steps = [s
              for v in (*method.student_views, *method.labeled_views, *method.teacher_views) for s in v.steps]
     if any(isinstance(s, (CutMix, JointOcclude)) for s in steps):

@@ -4,12 +4,13 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import json, signal, sys, threading, time
+import json, signal, sys, threading, time, zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace as changed
 from datetime import datetime, timezone
 from pathlib import Path
+import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.torch_core import patch
@@ -23,6 +24,8 @@ from .loop import Restore, Training, fit, learner, save_state, save_weights
 from .methods import kinds, method as find_method, title
 from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
+from .ranks import (Ranked, RankStream, Ranks, check_method, find_ranks, folder_of_rank, lost_rank, must_agree,
+                            process_group)
 from .recipe import (Recipe, at, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
                              versions)
 from .people import (Data, as_begun, film_in, synthetic_people, joints_of, prepare, readers, same_split,
@@ -36,9 +39,9 @@ from .folder import (Log, Run, clear_blank, is_blank, open_run, read_result, rea
                              take_place)
 
 # %% auto #0
-__all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'take_up', 'starts',
-           'wants_labels', 'labeller', 'first_of', 'train_row', 'labels_first', 'find_people', 'train_rows', 'compare',
-           'Page', 'digest', 'keep_numbers', 'demo']
+__all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'callbacks',
+           'take_up', 'starts', 'wants_labels', 'labeller', 'first_of', 'train_row', 'labels_first', 'find_people',
+           'train_rows', 'compare', 'Page', 'digest', 'keep_numbers', 'demo']
 
 # %% ../nbs/71_run.ipynb #e9e80911
 from .recipe import (PLACES, check_labels, drawing_of, synthetic_folder, is_place, nameless,  # noqa: F401
@@ -201,8 +204,16 @@ def train_recipe(
     resume:bool=False,      # as `train`
     cbs=(),                 # as `train`
 )->Run:
-    "Compare with what is there, read, build, try one step, train"
-    folder, dev = Path(folder), pick_device(device)
+    "Compare with what is there, read, build, try one step, train; each rank for itself, where torchrun started several"
+    ranks = find_ranks()
+    how = dict(data=data, progress=progress and ranks.first, replace=replace, resume=resume, cbs=cbs)
+    dev = ranks.device(pick_device(device))
+    with process_group(ranks, dev), folder_of_rank(folder, ranks) as here:
+        return _train_recipe(recipe, here, dev, ranks, **how)
+
+def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, cbs)->Run:
+    "The same on one rank"
+    if ranks.many: check_method(row_of(recipe), recipe.method)
     check_batch(recipe.method, recipe.protocol)
     check_precision(dev, recipe.amp)
     begun = _begun(folder, resume, progress)
@@ -216,13 +227,21 @@ def train_recipe(
         if run := _finished(folder): return run
     data = _people(recipe, data, begun, progress)
     if begun is not None: data = as_begun(folder, recipe, data, recipe.protocol, progress)
+    must_agree(ranks, **_facts(recipe, data))
     recipe, peers, m = _prepared(recipe, data, begun)
     if begun is None: dry_step(recipe.method, m, recipe.protocol, data, peers, dev, recipe.amp)
     with only_writer(make_folder(folder)):
         if begun is None: open_run(folder, recipe, replace, mine=True)
         elif run := _finished(folder): return run   # another process has just ended it
-        try: return _train(recipe, m, data, peers, folder, dev, progress, begun is not None, cbs)
+        try: return _train(recipe, m, data, peers, folder, dev, progress, begun is not None, cbs, ranks)
         finally: clear_blank(folder)
+
+# %% ../nbs/71_run.ipynb #f83b54b0
+def _facts(recipe:Recipe, data:Data)->dict:
+    "What all ranks must see alike, short enough for a sentence"
+    ids = np.concatenate([data.split.ids[data.split.labeled], data.split.ids[data.split.unlabeled]])
+    return dict(method=recipe.method, definition=recipe.definition, seed=recipe.seed, steps=recipe.steps,
+                people=f'{len(ids):,}', people_checksum=int(zlib.crc32(np.ascontiguousarray(ids).tobytes())))
 
 # %% ../nbs/71_run.ipynb #598bc963
 def _begun(folder:Path, resume:bool, progress:bool)->Recipe|None:   # of a run that is to be gone on with
@@ -262,7 +281,7 @@ def _prepared(recipe:Recipe, data:Data, begun:Recipe|None)->tuple:  # the recipe
     return recipe, peers, m.paced(-(-len(data.unlabeled)//max(p.batch[1], 1)))
 
 # %% ../nbs/71_run.ipynb #152b17ca
-def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
+def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=Ranks())->Run:
     "The part of `train` that writes into its folder"
     p = recipe.protocol
     if resume: same_split(folder/'split.json', data)
@@ -272,18 +291,20 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(recipe.method):<18}', recipe.steps, progress, first)
-    keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec), bar.show, old)
+    keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec, ranks=ranks), bar.show, old)
     labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
     ahead = readers(*zip((labeled, unlabeled), p.batch))
     stream = Streams(labeled, unlabeled, p.batch, recipe.steps, recipe.seed, 0, ahead)
     if m.asks: stream = FilmedStreams(stream, film_in(data, recipe.method), m.asks)
-    more = [keeper.watch, bar, *([old] if old else []), *([cbs] if isinstance(cbs, Callback) else cbs)]
+    if ranks.many: stream, cbs = RankStream(stream, ranks), [Ranked(ranks), *callbacks(cbs)]
+    more = [keeper.watch, bar, *([old] if old else []), *callbacks(cbs)]
     with StopAfterStep() as stop:
         how = Training(recipe.every, recipe.lr, p.lam, p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first)
         poses = (labeled.xy, labeled.vis) if m.terms else None
         learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, how, [*more, stop], poses)
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
+            if lost_rank(e): raise
             if stop.requested: raise KeyboardInterrupt from None    # processes that read ahead have heard it too
             if sentence := step_sentence(e, p, dev): raise UserError(sentence) from e
             raise
@@ -291,6 +312,8 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=())->Run:
             bar.close()
             if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
     return keeper.done(peers)
+
+def callbacks(cbs)->list: return [cbs] if isinstance(cbs, Callback) else list(cbs)
 
 # %% ../nbs/71_run.ipynb #413737d7
 def take_up(
