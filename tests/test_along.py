@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from semipose.along import LabelsTravel, MedianOfFive, Motion, Neighbour, PosePCA, Temporal, TURNED, fit_poses, outside, robust_mean, soft_joints
+from semipose.along import LabelsTravel, MedianOfFive, Neighbour, PosePCA, Temporal, TURNED, fit_poses, outside, robust_mean, soft_joints
 from semipose.codecs import UDP, Gaussian
 from semipose.data.core import Crops
 from semipose.data.moving import Filming, draw_frames, write_clips
@@ -24,10 +24,10 @@ from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.protocols import protocol
 from semipose.recipe import is_synthetic
-from semipose.run import compare, prepare, synthetic_people, train
+from semipose.run import prepare, synthetic_people, train
 from semipose.skeletons import COCO17
 from semipose.sweep import sweep
-from semipose.teaching import Along, Method, Nobody, Self, Step, Teaching, Term, one_batch
+from semipose.teaching import Along, Method, Nobody, Self, Step, Teaching, Term
 from semipose.views import PLAIN, plain, render
 
 SIZE, ROOM, CODEC, K, FLIPS = (64, 48), (96, 72), Gaussian(1.5, 2), 17, COCO17.flip_index
@@ -318,7 +318,8 @@ def test_parts_that_do_not_fit_are_told():
     one = METHODS['posecons']
     with pytest.raises(UserError, match='is no Along'): replace(one, along=Temporal())
     with pytest.raises(UserError, match='is no Term'): replace(one, terms=(Neighbour(),))
-    for wrong in (dict(along=MedianOfFive()), dict(along=Neighbour(), student_views=()), dict(terms=(Temporal(), LabelsTravel()), along=Neighbour(), teacher=METHODS['naive'].teacher)):
+    naive = METHODS['naive'].teacher
+    for wrong in (dict(along=MedianOfFive()), dict(along=Neighbour(), student_views=()), dict(along=Neighbour(), teacher=naive)):
         with pytest.raises(ValueError): replace(one, **wrong)
     class Late(Term): asks = 'pairs', (3,)
     with pytest.raises(ValueError, match='one name'): replace(one, along=Neighbour(), terms=(Late(),))
@@ -365,8 +366,8 @@ def test_frames_by_name_depend_on_seed_and_step_alone(clips):
     a, b, plainly = make(3), make(3).from_step(4), Streams(crops.subset([4, 17]), crops, (2, 6), steps=6, seed=3)
     later = list(b)
     assert len(later) == 2 == len(b)
-    for k, (x, y) in zip((4, 5), later):
-        u, v = a.at(k)
+    for k, (x, _) in zip((4, 5), later):
+        u = a.at(k)[0]
         for name in asks: assert all(torch.equal(x[name][f], u[name][f]) for f in u[name])
         for f in ('labeled', 'unlabeled'): assert torch.equal(plainly.at(k)[0][f], x[f]), 'pictures are those of a run without frames'
     other = make(4).at(4)[0]
