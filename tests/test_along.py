@@ -119,6 +119,9 @@ def test_a_whole_shift_carries_heatmaps_exactly(image):
     assert torch.allclose(target[:B, :, :-2, 3:], heat[:B, :, 2:, :-3], atol=1e-6)          # 6 px right, 4 px up: 3 and 2 of the map
     assert torch.allclose(target[B:, :, 2:, :-3], heat[B:, :, :-2, 3:], atol=1e-6)          # and back
     assert (weight == 1).all()
+    first, second = (render(image[k*B:(k+1)*B], plain(B, SIZE), SIZE) for k in (0, 1))
+    assert torch.equal(made.forward.images[0], torch.cat([first, second])), 'teachers'
+    assert torch.equal(made.shown['student'][0][0], torch.cat([second, first])), 'students see the other frame'
 
 
 def test_holes_are_where_joints_have_gone(image):
