@@ -9,7 +9,7 @@ __all__ = ['UserError', 'value_text', 'Note', 'remark']
 import warnings
 
 class UserError(ValueError):
-    "A mistake in the input, told in one sentence that names the file, the field and the remedy"
+    "A mistake in the input, in one sentence that names the file, the field and the remedy"
 
 def value_text(
     v,            # any value

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['BOX_COLORS', 'thumbnail', 'sheet', 'spread']
+__all__ = ['BOX_COLORS', 'thumbnail', 'spread', 'sheet']
 
 # %% ../nbs/08_sheets.ipynb #fc9d959b
 BOX_COLORS = '#56B4E9', '#E69F00', '#009E73', '#CC79A7', '#F0E442', '#D55E00'   # Okabe-Ito, one person after another
@@ -26,8 +26,8 @@ def thumbnail(
     "A small copy with boxes"
     side = max(picture.size)
     z = tile/side if side > tile else float(tile//side)   # a tiny one is enlarged by a whole factor
-    small = picture.resize([max(1, round(s*z)) for s in picture.size], Image.Resampling.BILINEAR,
-                           reducing_gap=2.) if z != 1 else picture.copy()
+    size = [max(1, round(s*z)) for s in picture.size]
+    small = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.) if z != 1 else picture.copy()
     draw, font = ImageDraw.Draw(small), ImageFont.load_default()
     for i, (x, y, w, h) in enumerate(np.asarray(boxes, float).reshape(-1, 4)*z):
         color = BOX_COLORS[i % len(BOX_COLORS)]
@@ -39,6 +39,20 @@ def thumbnail(
             draw.text(at, text, fill=color, font=font)
     return small
 
+# %% ../nbs/08_sheets.ipynb #e0cdf132
+def _fits(text:str, width:int)->str:
+    "The end of a line that is too long: names differ there"
+    most = width//6
+    return text if len(text) <= most else '...' + text[-(most-3):]
+
+def spread(
+    n:int,        # how many there are
+    most:int,     # how many are shown
+)->list[int]:
+    "Which of many are shown: evenly from the first to the last"
+    return sorted({round(i*(n-1)/max(min(n, most)-1, 1)) for i in range(min(n, most))})
+
+# %% ../nbs/08_sheets.ipynb #43abda83
 def sheet(
     pictures:Iterable[Image.Image],   # small ones, as of `thumbnail`
     titles=None,                      # a line below each; None: none
@@ -57,19 +71,7 @@ def sheet(
         for c, p in enumerate(row):
             x = 6 + c*(tile+6)
             page.paste(p, (x, y))
-            if titles is not None: draw.text((x, y+p.height+2), _fits(str(titles[n*columns+c]), tile), fill='black',
-                                             font=font)
+            if titles is None: continue
+            draw.text((x, y+p.height+2), _fits(str(titles[n*columns+c]), tile), fill='black', font=font)
         y += high
     return page
-
-def _fits(text:str, width:int)->str:
-    "The end of a line that is too long: names differ there"
-    most = width//6
-    return text if len(text) <= most else '...' + text[-(most-3):]
-
-def spread(
-    n:int,        # how many there are
-    most:int,     # how many are shown
-)->list[int]:
-    "Which of many are shown: evenly from the first to the last"
-    return sorted({round(i*(n-1)/max(min(n, most)-1, 1)) for i in range(min(n, most))})

@@ -649,25 +649,28 @@ def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
         raise UserError(f'{path}: its list "images" is empty; add the pictures, with "id" and "file_name".')
     first = people.files[people.image[0]] if len(people) else people.files[0]
     split = path.stem.removeprefix('person_keypoints').removeprefix('image_info').strip('_')
-    if images is not None:
-        if not Path(images).is_dir() and not in_archive(images):
-            raise UserError(f'{images}: there is no such picture folder or zip archive (for {path.name}); '
-                            f'pass the one that holds "{first}".')
-        if not first or is_there(Path(images)/first): return Path(images)
-        inside = find_inside(images, first)
-        named = [p for p in inside if split and p.name == split] or inside
-        if len(named) == 1: return named[0]
-        if inside:
-            raise UserError(f'{images} holds "{first}", the first picture of {path.name}, in {len(inside)} folders; '
-                            'pass the one that is meant.')
-        raise UserError(f'{images} does not hold "{first}", the first picture of {path.name}; '
-                        'pass the folder that does.')
+    if images is not None: return _given_folder(path, images, first, split)
     top, beside = _top(path), (in_archive(path) or (path,))[0].parent
     places = [top/'images'/split, top/'images', top/split, beside, top,
               *sorted(p for p in beside.iterdir() if p.is_dir())]
     zips = (top/f'{split}.zip', top/'images'/f'{split}.zip', top/'images.zip')
     archives = (found for p in zips if first and in_archive(p) for found in find_inside(p, first))
     return next((p for p in places if first and (p/first).is_file()), next(archives, top/'images'))
+
+def _given_folder(path:Path, images:Path|str, first:str, split:str)->Path:
+    "The folder given, or the one inside it that holds the first picture"
+    if not Path(images).is_dir() and not in_archive(images):
+        raise UserError(f'{images}: there is no such picture folder or zip archive (for {path.name}); '
+                        f'pass the one that holds "{first}".')
+    if not first or is_there(Path(images)/first): return Path(images)
+    inside = find_inside(images, first)
+    named = [p for p in inside if split and p.name == split] or inside
+    if len(named) == 1: return named[0]
+    if inside:
+        raise UserError(f'{images} holds "{first}", the first picture of {path.name}, in {len(inside)} folders; '
+                        'pass the one that is meant.')
+    raise UserError(f'{images} does not hold "{first}", the first picture of {path.name}; '
+                    'pass the folder that does.')
 
 def _top(path:Path)->Path:
     "The data folder that an annotation file belongs to"

@@ -24,29 +24,36 @@ def look_over(
 )->tuple[Note,...]:  # nothing where nothing looks wrong
     "What looks wrong with people as they are, with counts and remedies"
     real = np.flatnonzero((people.box[:,2:] > 0).all(1) & ~people.crowd)
-    box, xy, seen = people.box[real], people.xy[real], people.vis[real] > 0
+    box, xy, visible = people.box[real], people.xy[real], people.vis[real] > 0
     corner, side = box[:,None,:2], box[:,None,2:]
-    far = seen & ((xy < corner - .1*side) | (xy > corner + 1.1*side)).any(-1)
-    lost = (far.sum(1) == seen.sum(1)) & (seen.sum(1) > 2)
+    far = visible & ((xy < corner - .1*side) | (xy > corner + 1.1*side)).any(-1)
+    lost = (far.sum(1) == visible.sum(1)) & (visible.sum(1) > 2)
     ratio = people.area[real]/np.maximum(box[:,2:].prod(1), 1e-9)
-    size = np.zeros((len(real), 2)) if people.sizes is None else people.sizes[people.image[real]][:,::-1].astype(np.float64)
+    size = (np.zeros((len(real), 2)) if people.sizes is None
+            else people.sizes[people.image[real]][:,::-1].astype(np.float64))
     known = (size > 0).all(1)   # width and height of their pictures
-    beyond = seen & known[:,None] & ((xy < -2) | (xy > size[:,None] + 1)).any(-1)
+    beyond = visible & known[:,None] & ((xy < -2) | (xy > size[:,None] + 1)).any(-1)
     inside = np.maximum(np.minimum(box[:,:2] + box[:,2:], size) - np.maximum(box[:,:2], 0), 0).prod(1)
     wide = known & (inside < .5*box[:,2:].prod(1))
     first = lambda who: f'the first is annotation {people.ids[real[np.flatnonzero(who)[0]]]}' if who.any() else ''
-    return tuple(Note(about, int(n), int(of), f'{what}: {n:,} of {of:,}{more}; {remedy}.') for about, n, of, what, more, remedy in (
-        ('joints', lost.sum(), len(box), 'People with every joint outside their box', '', f'{first(lost)}: check "bbox" and "keypoints"'),
-        ('joints', far.sum()*(far.sum() > .05*seen.sum()), seen.sum(), "Joints outside their person's box by more than a tenth of it", '',
+    rows = (
+        ('joints', lost.sum(), len(box), 'People with every joint outside their box', '',
+         f'{first(lost)}: check "bbox" and "keypoints"'),
+        ('joints', far.sum()*(far.sum() > .05*visible.sum()), visible.sum(),
+         "Joints outside their person's box by more than a tenth of it", '',
          'check that "bbox" is x, y, width, height'),
-        ('area', ((ratio > 1.2) | (ratio < .01)).sum(), len(box), 'Areas of more than 1.2 or less than 0.01 of the box', '',
-         'OKS is measured by "area": give the silhouette\'s, px squared'),
-        ('joints', beyond.sum(), seen.sum(), 'Joints outside their picture', f', of {beyond.any(1).sum():,} people',
-         'write v = 0 for what cannot be seen'),
-        ('boxes', wide.sum(), len(box), 'Boxes that are mostly outside their picture', '', f'{first(wide)}: "bbox" is x, y, width, height in px')) if n)
+        ('area', ((ratio > 1.2) | (ratio < .01)).sum(), len(box), 'Areas of more than 1.2 or less than 0.01 of the box',
+         '', 'OKS is measured by "area": give the silhouette\'s, px squared'),
+        ('joints', beyond.sum(), visible.sum(), 'Joints outside their picture',
+         f', of {beyond.any(1).sum():,} people', 'write v = 0 for what cannot be seen'),
+        ('boxes', wide.sum(), len(box), 'Boxes that are mostly outside their picture', '',
+         f'{first(wide)}: "bbox" is x, y, width, height in px'))
+    return tuple(Note(about, int(n), int(of), f'{what}: {n:,} of {of:,}{more}; {remedy}.')
+                 for about, n, of, what, more, remedy in rows if n)
 
 # %% ../../nbs/17_data.reading.ipynb #f1940bbc
-PARTS = dict(train=('Training', 'to train on'), val=('Validation', 'to validate on'), unlabeled=('Unlabelled', 'without labels'))
+PARTS = dict(train=('Training', 'to train on'), val=('Validation', 'to validate on'),
+             unlabeled=('Unlabelled', 'without labels'))
 
 @dataclass(frozen=True)
 class Reading:
@@ -59,11 +66,14 @@ class Reading:
         read = (f'{c["people"]:,} people in {c["pictures"]:,} pictures {PARTS[k][1]}' for k, c in self.counts.items())
         lines = {}
         for part, n in self.notes: lines.setdefault(n.text, []).append(part)
-        def whose(parts): return ', '.join(PARTS[p][0] for p in parts) + ': ' if all(parts) and len(parts) < len(self.counts) else ''
+        def whose(parts):
+            return ', '.join(PARTS[p][0] for p in parts) + ': ' if all(parts) and len(parts) < len(self.counts) else ''
         return '\n'.join([f'Read: {", ".join(read)}.', *(whose(parts) + text for text, parts in lines.items())])
 
     def as_dict(self)->dict:
-        return dict(counts=self.counts, pairs=[list(p) for p in self.pairs], notes=[dict(part=part, **asdict(n)) for part, n in self.notes])
+        "Plain values, for JSON"
+        return dict(counts=self.counts, pairs=[list(p) for p in self.pairs],
+                    notes=[dict(part=part, **asdict(n)) for part, n in self.notes])
 
     def save(self,
         path:Path|str,  # reading.json of a run
@@ -81,29 +91,19 @@ class Reading:
             notes = tuple((n['part'], Note(n['about'], n['count'], n['of'], n['text'])) for n in d['notes'])
             return cls(d['counts'], tuple(map(tuple, d['pairs'])), notes)
         except (KeyError, TypeError):
-            raise UserError(f'{path} is damaged: it should hold counts, pairs and notes; take the run up with --resume, or remove the file.') from None
+            raise UserError(f'{path} is damaged: it should hold counts, pairs and notes; '
+                            'take the run up with --resume, or remove the file.') from None
 
 # %% ../../nbs/17_data.reading.ipynb #33126bbc
-def reading(
-    **parts,        # train=People, val=People, unlabeled=People, some of them; None is left out
-)->Reading:
-    "Look over everybody who was read"
-    parts = {k: p for k, p in parts.items() if p is not None}
-    notes, counts = [(k, n) for k, p in parts.items() for n in (*p.notes, *look_over(p))], {}
-    for k, p in parts.items():
-        image = p.image[p.posed] if k == 'val' else p.image   # evaluation's people without joints are asked nothing
-        counts[k] = dict(people=len(image), pictures=len(np.unique(image)), listed=len(set(p.files)))
-    notes += [('', n) for n in (*_shared(parts.get('unlabeled'), parts.get('val')), *_unused(list(parts.values())))]
-    skeleton = next(iter(parts.values())).skeleton
-    return Reading(counts, tuple((skeleton.joints[a], skeleton.joints[b]) for a, b in skeleton.flips), tuple(dict.fromkeys(notes)))
-
 def _shared(unlabeled:People|None, val:People|None):
     "Unlabelled pictures that are validated on: allowed, and to be known"
     if unlabeled is None or val is None: return
     top = lambda p: os.path.realpath(p.folder)
-    mine, theirs = ({os.path.normpath(f'{top(p)}/{p.files[i]}') for i in np.unique(p.image).tolist()} for p in (unlabeled, val))
+    mine, theirs = ({os.path.normpath(f'{top(p)}/{p.files[i]}') for i in np.unique(p.image).tolist()}
+                    for p in (unlabeled, val))
     if n := len(mine & theirs):
-        text = f'Unlabelled pictures that are validated on: {n:,} of {len(mine):,}; no label of them is used, but networks see them.'
+        text = (f'Unlabelled pictures that are validated on: {n:,} of {len(mine):,}; no label of them is used, '
+                'but networks see them.')
         yield Note('shared', n, len(mine), text)
 
 def _unused(parts:list[People]):
@@ -119,5 +119,21 @@ def _unused(parts:list[People]):
         named = {f for p in parts if Path(p.folder) == folder for f in p.files}
         there = {e.name for e in os.scandir(folder) if os.path.splitext(e.name)[1].lower() in PICTURES}
         if n := len(there - named):
-            text = f'Pictures in {folder.name}/ that no label names: {n:,} of {len(there):,}; --unlabeled takes a folder of pictures.'
+            text = (f'Pictures in {folder.name}/ that no label names: {n:,} of {len(there):,}; '
+                    '--unlabeled takes a folder of pictures.')
             yield Note('pictures', n, len(there), text)
+
+# %% ../../nbs/17_data.reading.ipynb #a11d29c8
+def reading(
+    **parts,        # train=People, val=People, unlabeled=People, some of them; None is left out
+)->Reading:
+    "Look over everybody who was read"
+    parts = {k: p for k, p in parts.items() if p is not None}
+    notes, counts = [(k, n) for k, p in parts.items() for n in (*p.notes, *look_over(p))], {}
+    for k, p in parts.items():
+        image = p.image[p.posed] if k == 'val' else p.image   # evaluation's people without joints do not count
+        counts[k] = dict(people=len(image), pictures=len(np.unique(image)), listed=len(set(p.files)))
+    notes += [('', n) for n in (*_shared(parts.get('unlabeled'), parts.get('val')), *_unused(list(parts.values())))]
+    skeleton = next(iter(parts.values())).skeleton
+    return Reading(counts, tuple((skeleton.joints[a], skeleton.joints[b]) for a, b in skeleton.flips),
+                   tuple(dict.fromkeys(notes)))
