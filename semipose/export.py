@@ -48,34 +48,46 @@ class Answer(nn.Module):
         return (heat,) if self.codec is None else (heat, *self.codec.decode(heat))
 
 # %% ../nbs/57_export.ipynb #2d33c970
-PRECISION = ('The file agrees with its networks where it is computed in float32 (heat within about 3e-6). Runtimes that choose fewer bits by themselves do not: '
-             'OpenVINO takes bfloat16 on processors that have it (heat off by up to .007, joints of the Gaussian codec by up to 1 crop px, of DARK by .07); '
+PRECISION = ('The file agrees with its networks where it is computed in float32 (heat within about 3e-6). Runtimes '
+             'that choose fewer bits by themselves do not: '
+             'OpenVINO takes bfloat16 on processors that have it (heat off by up to .007, joints of the Gaussian '
+             'codec by up to 1 crop px, of DARK by .07); '
              'ask it for float32: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).')
 
 def describe(
     size:tuple[int,int],        # (H,W) of the crop, px
     codec,                      # the way between joints and heatmaps
     skeleton:Skeleton=COCO17,   # what the K joints are
-    outputs=('heat',),          # names of the answers, in order
+    outputs=('heat',),          # names of the outputs, in order
     nets:int=1,                 # how many networks are averaged
     pad:float=1.25,             # how much larger than the person's box the crop is
 )->dict:                        # plain numbers, words and lists
     "All that a program needs to use the file"
     (H, W), s = size, codec.stride
     across, down = codec.unit(size) if hasattr(codec, 'unit') else (s, s)
-    offsets = f'; the first {len(skeleton)} channels are the discs, the others the ways to the joint, across and down' if codec.planes > 1 else ''
-    told = dict(heat=f'(B,{len(skeleton)*codec.planes},{H//s},{W//s}) heatmap{offsets}; its pixel (i,j) lies at crop pixel '
-                     f'({across:g}*i,{down:g}*j), counted from the centre of the first',
-                xy=f'(B,{len(skeleton)},2) x and y of each joint, crop px, read from the heatmap', score=f'(B,{len(skeleton)}) height of each joint\'s peak')
-    return dict(format='semipose 1', version=__version__, size=[H, W], stride=s, sigma=codec.sigma, codec=type(codec).__name__, codec_settings=asdict(codec),
-        nets=nets, pad=pad, fill=list(GREY),
-        joints=list(skeleton.joints), limbs=[list(l) for l in skeleton.limbs], flips=[list(f) for f in skeleton.flips], oks_sigmas=list(skeleton.sigmas),
-        skeleton=skeleton.name, input=f'crop: (B,3,{H},{W}) RGB in [0,1]; nothing else to normalise', precision=PRECISION, output={k: told[k] for k in outputs},
-        crop=f'A box x, y, w, h (image px) becomes scale = 1/({pad}*max(w/{W}, h/{H})); image point (u,v) lies at crop pixel '
-             f'(scale*(u-x-w/2)+{W/2:g}, scale*(v-y-h/2)+{H/2:g}), pixel centres at whole numbers; what is outside the image has the colour `fill`.')
+    offsets = (f'; the first {len(skeleton)} channels are the discs, the others the ways to the joint, across and down'
+               if codec.planes > 1 else '')
+    heat = (f'(B,{len(skeleton)*codec.planes},{H//s},{W//s}) heatmap{offsets}; its pixel (i,j) lies at crop pixel '
+            f'({across:g}*i,{down:g}*j), counted from the centre of the first')
+    texts = dict(heat=heat, xy=f'(B,{len(skeleton)},2) x and y of each joint, crop px, read from the heatmap',
+                 score=f'(B,{len(skeleton)}) height of each joint\'s peak')
+    return dict(format='semipose 1', version=__version__, size=[H, W], stride=s, sigma=codec.sigma,
+                codec=type(codec).__name__, codec_settings=asdict(codec),
+                nets=nets, pad=pad, fill=list(GREY),
+                joints=list(skeleton.joints), limbs=[list(l) for l in skeleton.limbs],
+                flips=[list(f) for f in skeleton.flips],
+                oks_sigmas=list(skeleton.sigmas),
+                skeleton=skeleton.name, input=f'crop: (B,3,{H},{W}) RGB in [0,1]; nothing else to normalise',
+                precision=PRECISION, output={k: texts[k] for k in outputs},
+                crop=f'A box x, y, w, h (image px) becomes scale = 1/({pad}*max(w/{W}, h/{H})); image point (u,v) '
+                'lies at '
+                f'crop pixel (scale*(u-x-w/2)+{W/2:g}, scale*(v-y-h/2)+{H/2:g}), pixel centres at whole numbers; what '
+                'is '
+                'outside the image has the colour `fill`.')
 
 # %% ../nbs/57_export.ipynb #ceb6a0dd
-TOLERANCE = dict(heat=1e-4, score=1e-4, xy=.01)  # largest allowed difference: of heatmaps and peaks, whose peaks are about 1; of joints, crop px
+# largest allowed difference: of heatmaps and peaks, whose peaks are about 1; of joints, crop px
+TOLERANCE = dict(heat=1e-4, score=1e-4, xy=.01)
 
 def probes(
     size:tuple[int,int],   # (H,W) of the crop
@@ -86,16 +98,16 @@ def probes(
     return torch.cat([torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0)), as_crops(crops.cpu(), size)])
 
 def differences(
-    answer:Answer,   # the networks
-    run,             # what the file answers: (B,3,H,W) tensor -> tensors in the order of `answer.names`
-    x:Tensor,        # (B,3,H,W) crops; the first is also asked alone
+    model:Answer,   # the networks
+    run,             # the file: (B,3,H,W) tensor -> tensors in the order of `model.names`
+    x:Tensor,        # (B,3,H,W) crops; the first also runs alone
 )->dict:             # name -> largest absolute difference; inf where a shape is wrong or a number is not finite
     "How far the file is from the networks"
-    worst = dict.fromkeys(answer.names, 0.)
+    worst = dict.fromkeys(model.names, 0.)
     for crops in (x[:1], x):
-        with torch.no_grad(): ours = dict(zip(answer.names, answer(crops)))
-        got = dict(zip(answer.names, run(crops)))
-        if 'xy' in got and got['heat'].shape == ours['heat'].shape: ours['xy'] = answer.codec.decode(got['heat'])[0]
+        with torch.no_grad(): ours = dict(zip(model.names, model(crops)))
+        got = dict(zip(model.names, run(crops)))
+        if 'xy' in got and got['heat'].shape == ours['heat'].shape: ours['xy'] = model.codec.decode(got['heat'])[0]
         for name, b in got.items():
             fits = b.shape == ours[name].shape and bool(b.isfinite().all())
             worst[name] = max(worst[name], float((b - ours[name]).abs().max()) if fits else float('inf'))
@@ -107,10 +119,12 @@ def agree(
     tolerance=None,      # dict as `TOLERANCE`, or one number for heat and score
 )->None:                 # UserError if a difference is larger
     "Refuse a file that says something else than its networks"
-    limit = TOLERANCE | (tolerance if isinstance(tolerance, dict) else {} if tolerance is None else dict(heat=tolerance, score=tolerance))
+    limit = TOLERANCE | (tolerance if isinstance(tolerance, dict) else {} if tolerance is None
+                         else dict(heat=tolerance, score=tolerance))
     for name, d in worst.items():
         if not d <= limit[name]:
-            raise UserError(f"{path} was not written: '{name}' differs by {d:.2g} from what the networks say, and {limit[name]:g} is allowed; "
+            raise UserError(f"{path} was not written: '{name}' differs by {d:.2g} from what the networks say, and "
+                            f"{limit[name]:g} is allowed; "
                             'give a larger tolerance, or try the other exporter (dynamo=True).')
 
 # %% ../nbs/57_export.ipynb #0b4e7dd4
@@ -134,13 +148,17 @@ def ready(nets, path, suffix, size, codec, skeleton, joints, which, pad)->tuple[
     if path.suffix != suffix: raise UserError(f"{path}: the file's name should end in {suffix}.")
     if not path.parent.is_dir(): raise UserError(f'{path}: there is no folder {path.parent}; make it first.')
     if which != 'ensemble':
-        if which not in range(len(nets)): raise UserError(f"which={which!r} is not a choice: use 'ensemble' or the number of a network, 0 to {len(nets)-1}.")
+        if which not in range(len(nets)):
+            raise UserError(f"which={which!r} is not a choice: use 'ensemble' or the number of a network, 0 to "
+                            f"{len(nets)-1}.")
         nets = [nets[which]]
-    answer = Answer(nets, codec if joints else None)
-    heat = decode(mean_heat(look(list(answer.nets), torch.zeros(1, 3, *size))), codec, size).heat   # says what is wrong with size or stride
+    model = Answer(nets, codec if joints else None)
+    # says what is wrong with size or stride
+    heat = decode(mean_heat(look(list(model.nets), torch.zeros(1, 3, *size))), codec, size).heat
     if heat.shape[1] != len(skeleton):
-        raise UserError(f"The networks answer with {heat.shape[1]} joints and skeleton '{skeleton.name}' has {len(skeleton)}: give the skeleton that they learned.")
-    return path, answer, describe(size, codec, skeleton, answer.names, len(nets), pad)
+        raise UserError(f"The networks answer with {heat.shape[1]} joints and skeleton '{skeleton.name}' has "
+                        f"{len(skeleton)}: give the skeleton that they learned.")
+    return path, model, describe(size, codec, skeleton, model.names, len(nets), pad)
 
 class Exported(NamedTuple):
     "What was written"
@@ -154,20 +172,26 @@ def need(
 )->list:          # the modules; UserError says how to install them
     "Packages of the extra `export`"
     try: return [importlib.import_module(name) for name in names]
-    except ImportError as e: raise UserError(f"ONNX files need the package '{e.name}', which is not installed: pip install 'semipose[export]'") from None
+    except ImportError as e:
+        raise UserError(f"ONNX files need the package '{e.name}', which is not installed: pip install "
+                        "'semipose[export]'") from None
 
-def trace(answer:Answer, x:Tensor, path:Path, dynamo:bool)->None:
+def trace(model:Answer, x:Tensor, path:Path, dynamo:bool)->None:
     "Write the graph; only the batch size stays open"
-    kw = dict(input_names=['crop'], output_names=list(answer.names), dynamo=dynamo)
+    kw = dict(input_names=['crop'], output_names=list(model.names), dynamo=dynamo)
     if dynamo: kw.update(dynamic_shapes=({0: torch.export.Dim('batch')},), external_data=False, verbose=False)
-    else: kw.update(dynamic_axes={name: {0: 'batch'} for name in ('crop', *answer.names)}, opset_version=17)
-    with warnings.catch_warnings(), torch.no_grad():   # it warns that it is old, and of sizes that became constants, as they should
+    else: kw.update(dynamic_axes={name: {0: 'batch'} for name in ('crop', *model.names)}, opset_version=17)
+    # it warns that it is old, and of sizes that became constants, as they should
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
         try:
-            with contextlib.redirect_stdout(io.StringIO()): torch.onnx.export(answer, (x,), str(path), **kw)   # a graph that it cannot write is printed whole
+            # a graph that it cannot write is printed whole
+            with contextlib.redirect_stdout(io.StringIO()): torch.onnx.export(model, (x,), str(path), **kw)
         except torch.onnx.errors.OnnxExporterError as e:
-            other = 'write a .pt2 file instead' if dynamo else 'write a .pt2 file instead (--to torch), or try the other exporter (dynamo=True)'
-            raise UserError(f'This network has no ONNX form here ({str(e).splitlines()[0].split(". ")[0]}): {other}.') from None
+            other = ('write a .pt2 file instead' if dynamo else 'write a .pt2 file instead (--to torch), or try the '
+                     'other exporter (dynamo=True)')
+            raise UserError(f'This network has no ONNX form here ({str(e).splitlines()[0].split(". ")[0]}): '
+                            f'{other}.') from None
 
 def session(
     path,        # *.onnx
@@ -178,7 +202,9 @@ def session(
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     try: return ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-    except Exception as e: raise UserError(f'{path} is not an ONNX file that can be run ({str(e).splitlines()[0]}): export it again.') from None
+    except Exception as e:
+        raise UserError(f'{path} is not an ONNX file that can be run ({str(e).splitlines()[0]}): export it '
+                        'again.') from None
 
 # %% ../nbs/57_export.ipynb #955ccc07
 def export_onnx(
@@ -187,7 +213,7 @@ def export_onnx(
     size:tuple[int,int],        # (H,W) of the crop, px
     codec,                      # reads heatmaps: `codecs.Gaussian` or `codecs.DARK`, of the networks' stride
     skeleton:Skeleton=COCO17,   # what the K joints are
-    joints:bool=True,           # also answer with joints and scores, not the heatmap alone
+    joints:bool=True,           # also joints and scores, not the heatmap alone
     which='ensemble',           # 'ensemble': the mean heatmap; 0, 1, ...: that network alone
     crops=None,                 # (B,3,H,W) real crops to compare on, see `probes`
     tolerance=None,             # see `agree`
@@ -195,16 +221,16 @@ def export_onnx(
     dynamo:bool=False,          # PyTorch's newer exporter (slower; the same check)
 )->Exported:                    # UserError if onnx is not installed, something does not fit, or the file does not agree
     "One ONNX file: crop in; heatmap, joints and scores out; any number of crops at once"
-    path, answer, about = ready(nets, path, '.onnx', size, codec, skeleton, joints, which, pad)
+    path, model, about = ready(nets, path, '.onnx', size, codec, skeleton, joints, which, pad)
     onnx, _ = need('onnx', 'onnxscript' if dynamo else 'onnxruntime')
     x = probes(size, crops)
     with with_note(path, about) as part:
-        trace(answer, x[:2], part, dynamo)
-        model = onnx.load(part)
-        onnx.helper.set_model_props(model, {k: json.dumps(v) for k,v in about.items()})
-        onnx.save(model, part)
+        trace(model, x[:2], part, dynamo)
+        graph = onnx.load(part)
+        onnx.helper.set_model_props(graph, {k: json.dumps(v) for k,v in about.items()})
+        onnx.save(graph, part)
         s = session(part)
-        worst = differences(answer, lambda x: map(torch.from_numpy, s.run(list(answer.names), {'crop': x.numpy()})), x)
+        worst = differences(model, lambda x: map(torch.from_numpy, s.run(list(model.names), {'crop': x.numpy()})), x)
         agree(path, worst, tolerance)
     return Exported(path, worst, about)
 
@@ -222,13 +248,13 @@ def export_torch(
     pad:float=1.25,             # as `export_onnx`
 )->Exported:                    # UserError if something does not fit or the file does not agree
     "One .pt2 file that PyTorch runs without semipose"
-    path, answer, about = ready(nets, path, '.pt2', size, codec, skeleton, joints, which, pad)
+    path, model, about = ready(nets, path, '.pt2', size, codec, skeleton, joints, which, pad)
     x = probes(size, crops)
     with with_note(path, about) as part, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
-        program = torch.export.export(answer, (x[:2],), dynamic_shapes=({0: torch.export.Dim('batch')},))
+        program = torch.export.export(model, (x[:2],), dynamic_shapes=({0: torch.export.Dim('batch')},))
         torch.export.save(program, str(part), extra_files={'about.json': json.dumps(about)})
-        worst = differences(answer, torch.export.load(str(part)).module(), x)
+        worst = differences(model, torch.export.load(str(part)).module(), x)
         agree(path, worst, tolerance)
     return Exported(path, worst, about)
 
@@ -244,14 +270,16 @@ class OnnxNet(nn.Module):
         self.session = session(path, threads)
         try: found = {k: json.loads(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
         except ValueError: found = {}
-        if not str(found.get('format', '')).startswith('semipose'): raise UserError(f'{path} carries no description of semipose: export it with `export_onnx`.')
+        if not str(found.get('format', '')).startswith('semipose'):
+            raise UserError(f'{path} carries no description of semipose: export it with `export_onnx`.')
         self.about, self.stride = found, found['stride']
 
     def forward(self,
         x:Tensor,   # (B,3,H,W) RGB in [0,1]
     )->Tensor:      # (B,K,h,w), on the CPU
         h, w = self.about['size']
-        if tuple(x.shape[-2:]) != (h, w): raise UserError(f'This file takes crops of {h}x{w}, and these are {x.shape[-2]}x{x.shape[-1]}.')
+        if tuple(x.shape[-2:]) != (h, w):
+            raise UserError(f'This file takes crops of {h}x{w}, and these are {x.shape[-2]}x{x.shape[-1]}.')
         return torch.from_numpy(self.session.run(['heat'], {'crop': x.detach().float().cpu().numpy()})[0])
 
 def accuracy(
@@ -260,10 +288,11 @@ def accuracy(
     crops:Crops,        # people with labels
     codec,              # reads both
     which='ensemble',   # as it was exported
-)->dict:                # 'network' and 'file': COCO's ten numbers in percent; 'apart': largest distance of a joint, image px
+)->dict:  # 'network' and 'file': COCO's ten numbers in percent; 'apart': largest distance of a joint, image px
     "What the file is worth, beside the networks it came from"
     rows = crops.people.posed
     nets = as_list(nets) if which == 'ensemble' else [as_list(nets)[which]]
     found = [predict_all(o, crops.subset(rows), crops.size, codec) for o in (nets, OnnxNet(path))]
     ten = [{k: 100*v if v >= 0 else v for k,v in coco_eval(crops.people, p.xy, p.score).items()} for p in found]
-    return dict(zip(('network', 'file'), ten)) | dict(apart=float((found[0].xy - found[1].xy).norm(dim=-1).max()), people=len(rows))
+    return dict(zip(('network', 'file'), ten)) | dict(apart=float((found[0].xy - found[1].xy).norm(dim=-1).max()),
+                                                      people=len(rows))

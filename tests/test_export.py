@@ -1,4 +1,5 @@
-"""An exported file says what its networks say, knows what it is, is whole or not there, and needs nothing of ours to be used."""
+"""An exported file says what its networks say, knows what it is, is whole or not there, and needs nothing of ours to
+be used."""
 import json, subprocess, sys
 from pathlib import Path
 
@@ -27,7 +28,8 @@ NOTEBOOK = Path(__file__).parent.parent / "nbs/57_export.ipynb"
 
 
 class Eye(nn.Module):
-    "A network that needs no training: heatmap k is what of colour k is brighter than the grey around photographs, smoothed, with batch statistics"
+    """A network that needs no training: heatmap k is what of colour k is brighter than the grey around photographs,
+    smoothed, with batch statistics"""
     stride = 2
 
     def __init__(self, gain=1.0, stride=2):
@@ -45,7 +47,8 @@ THREE = Skeleton("three", ("a", "b", "c"), ((0, 1), (1, 2)), (), (0.05,) * 3)
 
 def dotted(n=5, size=SIZE, seed=0, sigma=3.0):
     "Pictures with a dot of each colour, and the dots' places"
-    xy = torch.rand(n, 3, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor([size[1] - 16.0, size[0] - 16.0]) + 8
+    xy = torch.rand(n, 3, 2,
+                    generator=torch.Generator().manual_seed(seed)) * torch.tensor([size[1] - 16.0, size[0] - 16.0]) + 8
     y, x = torch.meshgrid(*(torch.arange(s, dtype=torch.float32) for s in size), indexing="ij")
     return torch.exp(-((x - xy[..., 0, None, None]) ** 2 + (y - xy[..., 1, None, None]) ** 2) / (2 * sigma**2)), xy
 
@@ -103,7 +106,8 @@ def test_dark_steps_inside_the_graph(pair, tmp_path):
     assert (joints - xy).abs().max() < 0.5
 
 
-@pytest.mark.parametrize("name, net, n", [("tiny", dict(width=8), 2), ("resnet18", dict(width=16, depth=1), 1), ("fpn:tf_efficientnet_lite0", {}, 1)])
+@pytest.mark.parametrize("name, net, n",
+    [("tiny", dict(width=8), 2), ("resnet18", dict(width=16, depth=1), 1), ("fpn:tf_efficientnet_lite0", {}, 1)])
 def test_every_kind_of_network_leaves(name, net, n, tmp_path):
     peers = build_peers(name, joints=5, n=n, net=net)
     five = Skeleton("five", tuple("abcde"), (), (), (0.05,) * 5)
@@ -173,7 +177,8 @@ def test_a_file_that_disagrees_is_not_left(pair, tmp_path, monkeypatch, broken):
         export_onnx(pair, tmp_path / "pose.onnx", SIZE, Gaussian(stride=2), THREE)
     assert list(tmp_path.iterdir()) == []
     loose = {broken: 0.2}
-    assert export_onnx(pair, tmp_path / "pose.onnx", SIZE, Gaussian(stride=2), THREE, tolerance=loose).difference[broken] >= shift[broken] / 2
+    assert export_onnx(pair, tmp_path / "pose.onnx", SIZE, Gaussian(stride=2), THREE,
+                       tolerance=loose).difference[broken] >= shift[broken] / 2
 
 
 def test_a_nailed_batch_size_is_noticed(pair):
@@ -200,22 +205,26 @@ def test_a_failed_export_leaves_what_was_there(pair, file, tmp_path, monkeypatch
     monkeypatch.setattr(export.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("the disk is full")))
     with pytest.raises(OSError):
         export_onnx(pair, tmp_path / "pose.onnx", SIZE, Gaussian(stride=2), THREE)
-    assert sorted((p.name, p.read_text()) for p in tmp_path.iterdir()) == [("pose.onnx", "older"), ("pose.onnx.json", "older")]
+    assert sorted((p.name, p.read_text()) for p in tmp_path.iterdir()) == [("pose.onnx", "older"),
+        ("pose.onnx.json", "older")]
 
 
 @pytest.mark.parametrize("write, end", [(export_onnx, "onnx"), (export_torch, "pt2")])
 def test_both_files_reach_the_disk(pair, tmp_path, monkeypatch, write, end):
     import os
     synced, real = [], os.fsync
-    monkeypatch.setattr("semipose.files.os.fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])
+    monkeypatch.setattr("semipose.files.os.fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")),
+                                                               real(fd))[1])
     write(pair, tmp_path / f"pose.{end}", SIZE, Gaussian(stride=2), THREE)
     assert {Path(s).name.split(".")[1:-2][-1] for s in synced if s.endswith(".part")} == {end, "json"}
     assert {p.name for p in tmp_path.iterdir()} == {f"pose.{end}", f"pose.{end}.json"}
 
 
 @pytest.mark.parametrize("bad, told", [
-    (dict(path="pose.pt2"), "should end in .onnx"), (dict(path="no/such/pose.onnx"), "there is no folder"), (dict(size=(63, 48)), "32x24"),
-    (dict(codec=Gaussian(stride=4)), "stride=2"), (dict(skeleton=MPII16), "3 joints and skeleton 'mpii16' has 16"), (dict(which=2), "0 to 1"), (dict(which="all"), "'ensemble'"),
+    (dict(path="pose.pt2"), "should end in .onnx"), (dict(path="no/such/pose.onnx"), "there is no folder"),
+    (dict(size=(63, 48)), "32x24"),
+    (dict(codec=Gaussian(stride=4)), "stride=2"), (dict(skeleton=MPII16), "3 joints and skeleton 'mpii16' has 16"),
+    (dict(which=2), "0 to 1"), (dict(which="all"), "'ensemble'"),
 ])
 def test_what_does_not_fit_is_told_before_anything_is_written(pair, tmp_path, bad, told):
     with pytest.raises(UserError, match=told):
@@ -237,7 +246,8 @@ def test_an_absent_package_is_named_with_its_remedy(pair, tmp_path, monkeypatch)
 def test_a_file_takes_a_network_s_place(pair, file):
     x, _ = dotted()
     net = OnnxNet(file.path, threads=1)
-    torch.testing.assert_close(predict(net, x, Gaussian(stride=2)).xy, predict(pair, x, Gaussian(stride=2)).xy, rtol=0, atol=1e-4)
+    torch.testing.assert_close(predict(net, x, Gaussian(stride=2)).xy, predict(pair, x, Gaussian(stride=2)).xy, rtol=0,
+                               atol=1e-4)
     with pytest.raises(UserError, match="takes crops of 64x48"): net(torch.zeros(1, 3, 32, 32))
 
 
@@ -260,7 +270,8 @@ def photographs(folder, n=3):
     low, high = xy.amin(1) - 12, xy.amax(1) + 12
     box = torch.cat([low, high - low], 1).numpy()
     box[0] += [-30, 0, 30, 0]                                                     # this one's crop leaves the picture
-    return People(THREE, folder, [f"{i}.png" for i in range(n)], np.arange(n), np.arange(n), np.arange(n), box.astype(np.float32), xy.numpy(),
+    return People(THREE, folder, [f"{i}.png" for i in range(n)], np.arange(n), np.arange(n), np.arange(n),
+                  box.astype(np.float32), xy.numpy(),
                   np.full((n, 3), 2, np.uint8), box[:, 2] * box[:, 3], np.zeros(n, bool))
 
 
@@ -269,7 +280,8 @@ def test_accuracy_stands_beside_the_networks_own(pair, file, tmp_path):
     assert told["network"] == pytest.approx(told["file"]) and told["apart"] < 1e-3 and told["people"] == 3
     assert 0 <= told["network"]["AP"] <= 100
     other = export_onnx(pair[::-1], tmp_path / "one.onnx", SIZE, Gaussian(stride=2), THREE, which=0)
-    assert accuracy([Eye(-2.0)], other.path, Crops(photographs(tmp_path), SIZE), Gaussian(stride=2))["apart"] > 5, "another network's file is far"
+    assert accuracy([Eye(-2.0)], other.path, Crops(photographs(tmp_path), SIZE),
+                    Gaussian(stride=2))["apart"] > 5, "another network's file is far"
 
 
 # ---- without this library
@@ -277,20 +289,24 @@ def test_accuracy_stands_beside_the_networks_own(pair, file, tmp_path):
 
 @pytest.mark.parametrize("joints", [True, False])
 def test_the_page_without_semipose_finds_the_same_joints(pair, tmp_path, joints):
-    source = next(c.source for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.source.startswith("%%writefile pose.py"))
+    source = next(c.source for c in nbformat.read(NOTEBOOK, as_version=4).cells
+                  if c.source.startswith("%%writefile pose.py"))
     (tmp_path / "pose.py").write_text(source.split("\n", 1)[1])
-    forbid = "import sys, runpy; sys.modules.update(dict.fromkeys(('semipose', 'torch', 'torchvision', 'kornia', 'cv2')));"
+    forbid = ("import sys, runpy; sys.modules.update(dict.fromkeys(('semipose', 'torch', 'torchvision', 'kornia', "
+              "'cv2')));")
     export_onnx(pair, tmp_path / "pose.onnx", SIZE, Gaussian(stride=2, sigma=1.5), THREE, joints=joints)
     people = photographs(tmp_path)
     wanted = predict_all(pair, Crops(people, SIZE), SIZE, Gaussian(stride=2, sigma=1.5))
     assert np.abs(wanted.xy.numpy() - people.xy).max() < 3, "the dots are found, in image px"
     for i in range(len(people)):
         arguments = ["pose.py", "pose.onnx", f"{i}.png", "out.png", *map(str, people.box[i])]
-        done = subprocess.run([sys.executable, "-c", f"{forbid} sys.argv = {arguments}; runpy.run_path('pose.py', run_name='__main__')"],
+        done = subprocess.run([sys.executable, "-c", f"{forbid} sys.argv = {arguments}; runpy.run_path('pose.py', "
+                               "run_name='__main__')"],
                               cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
         assert np.abs(np.array(told["xy"]) - wanted.xy[i].numpy()).max() < 0.05 and told["joints"] == ["a", "b", "c"]
         np.testing.assert_allclose(told["score"], wanted.score[i], atol=2e-3)
-    before, after = (np.asarray(Image.open(tmp_path / f).convert("RGB").resize((200, 160)), int) for f in ("2.png", "out.png"))
+    before, after = (np.asarray(Image.open(tmp_path / f).convert("RGB").resize((200, 160)), int)
+                     for f in ("2.png", "out.png"))
     assert np.abs(after - before).max() > 100, "something is drawn"
