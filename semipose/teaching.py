@@ -181,7 +181,7 @@ def check_method(
     if set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets:
         raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
     if m.together and len({v.steps[-1] for v in m.student_views}) != 1:
-        raise ValueError('Student views are drawn together only if their last steps are equal.')
+        raise ValueError('Student views are sampled together only if their last steps are equal.')
     if m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation):
         raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
     if m.carried not in (None, 'spline', 'bicubic', 'nearest'):
@@ -195,7 +195,7 @@ def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)
 # %% ../nbs/41_teaching.ipynb #56c161b7
 @dataclass(frozen=True)
 class Method:
-    "One line of the table: four answers, the number of networks and the factors of the loss"
+    "The definition of a method: four answers, the number of networks and the factors of the loss"
     teacher:Teacher = Nobody()          # who teaches
     teacher_view:Any = A30              # what it sees: a View, or a tuple of views whose heatmaps are averaged
     student_views:tuple = ()            # what the student sees: one or more Views
@@ -373,9 +373,9 @@ def labels(self:Crops,
 @patch
 def target(self:Crops,
     heat:Tensor,                # (B,K,h,w) what is taught, in the frame of the easy view
-    forward:TeacherForward,     # whom a weight may ask
-    easy:Sample,                  # the teacher's (first) view
-    hard:Sample,                  # the student's
+    forward:TeacherForward,     # for weights that need other answers
+    easy:Sample,                # the teacher's (first) view
+    hard:Sample,                # the student's
 )->tuple[Tensor,Tensor]:        # (B,K,h,w); what counts: (K,), (B,K) or (B,K,h,w)
     "Carry or encode: what a student should answer, in its own frame"
     m, codec, flip, joints = self.method, self.codec, easy.flip ^ hard.flip, self.joints(heat.device)
@@ -435,8 +435,8 @@ def teach(self:Crops, forward:TeacherForward, step:int, networks=None)->list[Ten
     "What networks (None: all) are taught, in the frame of the easy view"
     m = self.method
     for s in m.weight.sources: forward(*s)
-    ask = lambda i: [forward(*s) for s in m.teacher.sources(i, m.nets, step)]
-    return [m.teacher.merge(ask(i), self.codec) for i in (range(m.nets) if networks is None else networks)]
+    heats = lambda i: [forward(*s) for s in m.teacher.sources(i, m.nets, step)]
+    return [m.teacher.merge(heats(i), self.codec) for i in (range(m.nets) if networks is None else networks)]
 
 @patch
 def pictures(self:Crops, x:dict, known:list, easy:list, hard:list)->dict:
@@ -468,7 +468,7 @@ class Step(Crops):
         with in_float32(image):
             hard = self.hide(hard, heats, easy)                                     # for each network
             shown = self.pictures(x, known, forward.images, hard)
-        answers = full(peers(shown, joined=m.joined or None))                                                # every gradient, in one call
+        answers = full(peers(shown, joined=m.joined or None))                       # every gradient, in one call
         with in_float32(image):
             if both: heats = self.teach(forward.of(answers['teacher']), step)
             labels = self.labels(known, y, peers.nets)
