@@ -24,12 +24,13 @@ class Prediction(NamedTuple):
     "Joints as read from a heatmap"
     xy:Tensor                # (B,K,2) crop px from `predict`, image px from `predict_all`
     score:Tensor             # (B,K) height of the peak
-    heat:Tensor|None = None  # (B,K,h,w) the heatmap they were read from (of an offset encoding, the discs); None from `predict_all`
+    heat:Tensor|None = None  # (B,K,h,w) the heatmap (of an offset encoding, the discs); None from `predict_all`
 
 # %% ../nbs/35_predict.ipynb #f3599808
 def as_list(nets)->list[nn.Module]:
-    "The networks in a module, a list of modules, or `Peers` (their copies are not asked)"
-    if isinstance(nets, nn.Module): nets = getattr(nets, 'nets', None) if isinstance(getattr(nets, 'nets', None), nn.ModuleList) else [nets]
+    "The networks in a module, a list of modules, or `Peers` (without their copies)"
+    inner = getattr(nets, 'nets', None)
+    if isinstance(nets, nn.Module): nets = inner if isinstance(inner, nn.ModuleList) else [nets]
     nets = list(nets)
     if not nets: raise UserError('There is no network to predict with: give one module, or a list of them.')
     return nets
@@ -52,12 +53,14 @@ def as_crops(
 )->Tensor:                          # (B,3,H,W) float in [0,1]
     "Plain crops as a network wants them; the plain crop is the middle of the roomy one, pixel for pixel"
     if crops.dim() != 4 or crops.shape[1] != 3:
-        raise UserError(f'Crops are (B,3,H,W) pictures, and these are {tuple(crops.shape)}: add the batch axis, or put the colours second.')
+        raise UserError(f'Crops are (B,3,H,W) pictures, and these are {tuple(crops.shape)}: add the batch axis, or put '
+                        f'the colours second.')
     if size is not None:
         dx, dy = (-window(size)[0,:2,2]).round().int().tolist()
         h, w = crops.shape[-2:]
         if (h, w) != (size[0]+2*dy, size[1]+2*dx) and (h, w) != tuple(size):
-            raise UserError(f'Crops of {h}x{w} are neither plain nor roomy crops of size {size[0]}x{size[1]}: give the size that they were cut for.')
+            raise UserError(f'Crops of {h}x{w} are neither plain nor roomy crops of size {size[0]}x{size[1]}: give the '
+                            f'size that they were cut for.')
         if (h, w) != tuple(size): crops = crops[..., dy:dy+size[0], dx:dx+size[1]]
     crops = crops.to(device, non_blocking=True)
     return crops if crops.is_floating_point() else crops.float()/255
@@ -77,7 +80,7 @@ def reestimated(
     nets, batches = deepcopy(as_list(nets)), list(batches)
     for net in nets:
         device = next((p.device for p in net.parameters()), batches[0].device)
-        with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []):   # dropout draws
+        with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []):   # dropout uses it
             update_bn((as_crops(b, size, device) for b in batches), net)
         net.eval()
     return nets
@@ -103,10 +106,14 @@ def view_mean(
             if mirrored: heat = renamed(code, heat, torch.ones(len(x), dtype=torch.bool, device=x.device), flip)
             if scale == 1 and not mirrored: inside = torch.ones_like(heat[:1,:1])
             elif shift and scale == 1:
-                if code.unit(heat.shape[-2:])[0] != code.stride: raise UserError('shift mends a mirrored heatmap that is half a pixel off; with UDP it is exact: leave shift out.')
+                if code.unit(heat.shape[-2:])[0] != code.stride:
+                    raise UserError('shift mends a mirrored heatmap that is half a pixel off; with UDP it is exact: '
+                                    'leave shift out.')
                 heat = heat.flip(-1)
                 heat, inside = torch.cat([heat[...,:1], heat[...,:-1]], -1), torch.ones_like(heat[:1,:1])
-            else: heat, inside = moved(code, heat, invert(M)), response(code, moved(code, torch.ones_like(heat[:1]), invert(M)))[:,:1]
+            else:
+                ones, back = torch.ones_like(heat[:1]), invert(M)
+                heat, inside = moved(code, heat, back), response(code, moved(code, ones, back))[:,:1]
             total, cover = total + heat, cover + inside
     return total / cover.clamp(min=1e-6)
 
@@ -141,8 +148,8 @@ def decode(
     "Read the joints off a heatmap"
     h, w = heat.shape[-2:]
     if (h*codec.stride, w*codec.stride) != tuple(size):
-        raise UserError(f'The codec reads heatmaps of stride {codec.stride}, but a crop of {size[0]}x{size[1]} came out as {h}x{w}: '
-                        f'give the codec stride={size[0]//h}.')
+        raise UserError(f'The codec reads heatmaps of stride {codec.stride}, but a crop of {size[0]}x{size[1]} came '
+                        f'out as {h}x{w}: give the codec stride={size[0]//h}.')
     return Prediction(*codec.decode(heat), response(codec, heat))
 
 # %% ../nbs/35_predict.ipynb #9a514d12
@@ -156,7 +163,8 @@ def predict(
     scales:Sequence[float]=(1.,),   # see `view_mean`
 )->Prediction:                      # xy (B,K,2) crop px; score (B,K); heat (B,K,h,w)
     "Where the joints are in these crops"
-    return decode(mean_heat(look(nets, crops, flip, shift, size, scales, codec)), codec, size or tuple(crops.shape[-2:]))
+    heat = mean_heat(look(nets, crops, flip, shift, size, scales, codec))
+    return decode(heat, codec, size or tuple(crops.shape[-2:]))
 
 def map_back(
     xy:Tensor,   # (B,K,2) crop px
@@ -168,24 +176,25 @@ def map_back(
 # %% ../nbs/35_predict.ipynb #56319e1a
 def predict_all(
     nets,                          # a network, a list of them, or `Peers`
-    crops,                         # len(), .batch(indices)->dict(image=roomy uint8), .matrix(indices)->image px to roomy px
+    crops,                         # len(), .batch(indices) -> dict(image=roomy uint8), .matrix(indices), as `Crops`
     size:tuple[int,int],           # (H,W) of the plain crop
     codec,                         # reads heatmaps
     batch:int=64,                  # people at once
-    which:str='ensemble',          # 'ensemble': the mean heatmap's joints; 'each': a list, one per network; 'all': that list and the ensemble last
+    which:str='ensemble',          # 'ensemble': of the mean heatmap; 'each': a list, one a network; 'all': both
     flip=None,                     # as `predict`
     shift:bool=False,              # as `predict`
     scales:Sequence[float]=(1.,),  # as `predict`
     progress:bool=False,           # a bar with the time left, if it takes more than two seconds
 )->Prediction|list[Prediction]:    # xy (N,K,2) image px and score (N,K), on the CPU; no heat
     "Every person's joints, in the pixels of the original photos"
-    if which not in ('ensemble', 'each', 'all'): raise UserError(f"which='{which}' is not a choice: use 'ensemble', 'each' or 'all'.")
+    if which not in ('ensemble', 'each', 'all'):
+        raise UserError(f"which='{which}' is not a choice: use 'ensemble', 'each' or 'all'.")
     nets, found = as_list(nets), []
     for idx in _bar(torch.arange(len(crops)).split(batch), progress):
         heats = look(nets, crops.batch(idx)['image'], flip, shift, size, scales, codec)
-        asked = (heats if which != 'ensemble' else []) + ([mean_heat(heats)] if which != 'each' else [])
+        wanted = (heats if which != 'ensemble' else []) + ([mean_heat(heats)] if which != 'each' else [])
         M = compose(crops.matrix(idx).cpu(), window(size))
-        read = [decode(h, codec, size) for h in asked]
+        read = [decode(h, codec, size) for h in wanted]
         found.append([(map_back(p.xy.cpu(), M), p.score.cpu()) for p in read])
     if not found: raise UserError('There is nobody to predict: the crops are empty.')
     answers = [Prediction(*map(torch.cat, zip(*parts))) for parts in zip(*found)]

@@ -59,6 +59,7 @@ def answers(
                     out.append((xy, score))
     return tuple(map(torch.stack, zip(*out)))
 
+# %% ../nbs/56_suggest.ipynb #da67cbe2
 def disagreement_of(
     nets,
     crops,                       # len(), .batch(indices)->dict(image=...), .matrix(indices): `Crops`

@@ -240,7 +240,7 @@ def check_method(
     if set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets:
         raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
     if m.together and len({v.steps[-1] for v in m.student_views}) != 1:
-        raise ValueError('Student views are drawn together only if their last steps are equal.')
+        raise ValueError('Student views are sampled together only if their last steps are equal.')
     if m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation):
         raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
     if m.carried not in (None, 'spline', 'bicubic', 'nearest'):
@@ -254,7 +254,7 @@ def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)
 # %% ../nbs/41_teaching.ipynb #56c161b7
 @dataclass(frozen=True)
 class Method:
-    "One line of the table: four answers, the number of networks and the factors of the loss"
+    "The definition of a method: four answers, the number of networks and the factors of the loss"
     teacher:Teacher = Nobody()          # who teaches
     teacher_view:Any = A30              # what it sees: a View, or a tuple of views whose heatmaps are averaged
     student_views:tuple = ()            # what the student sees: one or more Views
@@ -440,7 +440,7 @@ def labels(self:Crops,
 @patch
 def target(self:Crops,
     heat:Tensor,                # (B,K,h,w) what is taught, in the frame of the easy view
-    forward:TeacherForward,     # whom a weight may ask
+    forward:TeacherForward,     # for weights that need other answers
     easy:Sample,                # the teacher's (first) view
     hard:Sample,                # the student's
     way:Way|None=None,          # from the teachers' frames to the students'; None: the same
@@ -518,8 +518,8 @@ def teach(self:Crops, forward:TeacherForward, step:int, networks=None)->list[Ten
     "What networks (None: all) are taught, in the frame of the easy view"
     m = self.method
     for s in m.weight.sources: forward(*s)
-    ask = lambda i: [forward(*s) for s in m.teacher.sources(i, m.nets, step)]
-    return [m.teacher.merge(ask(i), self.codec) for i in (range(m.nets) if networks is None else networks)]
+    heats = lambda i: [forward(*s) for s in m.teacher.sources(i, m.nets, step)]
+    return [m.teacher.merge(heats(i), self.codec) for i in (range(m.nets) if networks is None else networks)]
 
 @patch
 def pictures(self:Crops, x:dict, known:list, easy:list, hard:list)->dict:
@@ -546,16 +546,16 @@ class Step(Crops):
         with in_float32(image):
             x, way = m.along.frames(x) if m.along else (x, None)
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
-            seen = way.draws(easy) if way else easy
-            forward = self.forward(peers, self.render(x.get('teacher', x.get('unlabeled')), seen), seen)
+            taught_by = way.draws(easy) if way else easy
+            forward = self.forward(peers, self.render(x.get('teacher', x.get('unlabeled')), taught_by), taught_by)
         with constant(image):
             heats = self.teach(forward, step) if easy and (self.hides or not both) else []
         with in_float32(image):
             hard = self.hide(hard, heats, easy, way)                                # for each network
             shown = self.pictures(x, known, forward.images, hard)
-            asked = [(t, a) for t in m.terms if (a := t.pictures(self, x, generator)) is not None]
-            shown.update({t.name: pictures for t, (pictures, _) in asked})
-        answers = full(peers(shown, joined=m.joined or None))                                                # every gradient, in one call
+            extra = [(t, a) for t in m.terms if (a := t.pictures(self, x, generator)) is not None]
+            shown.update({t.name: pictures for t, (pictures, _) in extra})
+        answers = full(peers(shown, joined=m.joined or None))                       # every gradient, in one call
         with in_float32(image):
             if both: heats = self.teach(forward.of(answers['teacher']), step)
             labels = self.labels(known, y, peers.nets)
@@ -566,7 +566,7 @@ class Step(Crops):
             terms.add(f'sup{i+1}', deep(heat, target, labels['weight'], shares), m.sup)
             for view, (target, weight) in zip(answers['student'][i], targets[i]) if targets else ():
                 terms.add(f'cons{i+1}', deep(view, target, weight, shares), m.cons*self.lam)
-            for t, (_, more) in asked:
+            for t, (_, more) in extra:
                 terms.add(f'{t.name}{i+1}', t.loss(self, last(answers[t.name][i]), more), t.share(self))
         terms.made = Made(known, easy, hard, shown, forward, answers, labels, targets, way)
         return terms

@@ -4,8 +4,7 @@ import hashlib
 import torch
 from fastai.callback.core import Callback
 from semipose.codecs import Gaussian
-try: from semipose.data.synth import make_people
-except ImportError: from semipose.data.synth import draw_people as make_people      # before 0.9, see scripts/compare_steps.py
+from semipose.data import synth
 from semipose.geometry import roomy
 from semipose import loop
 from semipose.loop import fit, learner
@@ -14,6 +13,9 @@ from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
 from semipose.watch import Watch
+
+# scripts/compare_steps.py runs these steps in earlier revisions too, where `make_people` had another name
+make_people = getattr(synth, "make_people", None) or synth.draw_people
 
 SIZE, CODEC, B = (32, 24), Gaussian(sigma=1.5, stride=2), 4
 SUPERVISED = torch.ones(17); SUPERVISED[0] = 0                  # nobody labels the nose

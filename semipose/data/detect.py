@@ -6,6 +6,7 @@
 from __future__ import annotations
 import hashlib, importlib, json, os, sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -46,6 +47,7 @@ def rows_of(
     a = np.concatenate([low, high - low, a[:,4:]], 1)
     return a[(a[:,2:4] >= 1).all(1)]
 
+# %% ../../nbs/28_data.detect.ipynb #61d2d993
 def own_function(
     name:str,        # 'module:function'
 )->Callable:         # UserError where there is none
@@ -53,8 +55,9 @@ def own_function(
     module, _, what = name.partition(':')
     if '' not in sys.path and os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd())
     try: found = importlib.import_module(module)
-    except ImportError as e: raise UserError(f'{name}: the module {module} cannot be imported ({e}); give '
-                                             f'module:function, of an installed module or a file in this folder.') from None
+    except ImportError as e:
+        raise UserError(f'{name}: the module {module} cannot be imported ({e}); give module:function, of an installed '
+                        f'module or a file in this folder.') from None
     for part in what.split('.'):
         found = getattr(found, part, None)
         if found is None: raise UserError(f'{name}: the module {module} has nothing called {what}; check the name '
@@ -80,12 +83,34 @@ def _weights_in(path:Path)->dict:
         from safetensors.torch import load_file
         return load_file(path)
     try: state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as e: raise UserError(f'{path} cannot be read as weights '
-                                           f'({value_text(str(e).splitlines()[0] if str(e) else type(e).__name__)}); save '
-                                           f'the state_dict alone.') from None
+    except Exception as e:
+        why = value_text(str(e).splitlines()[0] if str(e) else type(e).__name__)
+        raise UserError(f'{path} cannot be read as weights ({why}); save the state_dict alone.') from None
     for key in ('model', 'state_dict'):
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
     return state
+
+# %% ../../nbs/28_data.detect.ipynb #79277e5f
+def _filled(name:str, weights:Path|str):
+    "The network with the weights of a file"
+    from torchvision.models import get_model
+    state = _weights_in(Path(weights))
+    classes = next((dict(num_classes=len(state[h])) for h in HEADS if h in state), {})
+    net = get_model(name, weights=None, weights_backbone=None, **classes)
+    try: net.load_state_dict(state)
+    except RuntimeError as e:
+        why = value_text(str(e).split(':', 1)[-1].strip().splitlines()[0])
+        raise UserError(f'{weights} does not fit {name} ({why}); give the weights of this detector, or the name of '
+                        f'theirs.') from None
+    return net
+
+def _fetched(name:str):
+    "The network with torchvision's own weights"
+    from torchvision.models import get_model
+    try: return get_model(name, weights='DEFAULT')
+    except Exception as e:   # urllib's, ssl's, the hash check's
+        raise UserError(f'The weights of {name} could not be fetched ({value_text(str(e) or type(e).__name__)}): '
+                        f'download them elsewhere and give the file with --detector-weights.') from None
 
 def torchvision_detector(
     name:str=DETECTOR,          # one of `torchvision_names`
@@ -93,24 +118,10 @@ def torchvision_detector(
     device='cpu',
 )->Callable:                    # a picture -> rows; UserError where the weights do not fit or cannot be fetched
     "A person detector of torchvision"
-    from torchvision.models import get_model
-    if name not in torchvision_names(): raise UserError(f'There is no detector named {name!r} in torchvision: choose '
-                                                        f'one of {", ".join(torchvision_names())}, or give '
-                                                        f'module:function.')
-    if weights is not None:
-        state = _weights_in(Path(weights))
-        classes = next((dict(num_classes=len(state[h])) for h in HEADS if h in state), {})
-        net = get_model(name, weights=None, weights_backbone=None, **classes)
-        try: net.load_state_dict(state)
-        except RuntimeError as e: raise UserError(f'{weights} does not fit {name} '
-                                                  f'({value_text(str(e).split(":", 1)[-1].strip().splitlines()[0])}); give '
-                                                  f'the weights of this detector, or the name of theirs.') from None
-    else:
-        try: net = get_model(name, weights='DEFAULT')
-        except Exception as e:   # urllib's, ssl's, the hash check's
-            raise UserError(f'The weights of {name} could not be fetched ({value_text(str(e) or type(e).__name__)}): '
-                            f'download them elsewhere and give the file with --detector-weights.') from None
-    net = net.to(device).eval()
+    if name not in torchvision_names():
+        raise UserError(f'There is no detector named {name!r} in torchvision: choose one of '
+                        f'{", ".join(torchvision_names())}, or give module:function.')
+    net = (_filled(name, weights) if weights is not None else _fetched(name)).to(device).eval()
     def find(picture):
         x = torch.from_numpy(np.asarray(picture.convert('RGB')).copy()).permute(2, 0, 1).to(device).float()/255
         with torch.no_grad(): o = net([x])[0]
@@ -123,8 +134,7 @@ def torchvision_detector(
 def letterbox(
     picture:Image.Image,
     size:tuple[int,int],    # (H,W) of the input, px
-)->tuple[np.ndarray,float,tuple[int,
-                                int]]:   # (1,3,H,W) float32 in [0,1]; px there per px of the picture; left and top margin
+)->tuple[np.ndarray,float,tuple[int,int]]:   # (1,3,H,W) float32 in [0,1]; px there per px of the picture; margins
     "A whole picture inside a fixed input, grey around it"
     z = min(size[1]/picture.width, size[0]/picture.height)
     w, h = max(1, round(picture.width*z)), max(1, round(picture.height*z))
@@ -143,14 +153,27 @@ def _yolo(out:np.ndarray, least:float)->np.ndarray:
     keep = nms(torch.from_numpy(box), torch.from_numpy(a[:,4].copy()), .6).numpy()
     return np.concatenate([box, a[:,4:5]], 1)[keep]
 
+# %% ../../nbs/28_data.detect.ipynb #7e51fab6
+def _people_in(path, out:list[np.ndarray], least:float)->np.ndarray:
+    "(n,5) x1, y1, x2, y2, score of people, in px of the input; UserError where the answer is of no known layout"
+    flat = [o for o in out if o.ndim == 2 and o.shape[1] == 4]
+    if len(out) >= 3 and flat:
+        labels = next(o for o in out if o.ndim == 1 and o.dtype.kind == 'i')
+        scores = next(o for o in out if o.ndim == 1 and o.dtype.kind == 'f')
+        return np.concatenate([flat[0], scores[:,None]], 1)[(labels == PERSON) & (scores >= least)]
+    if len(out) == 1 and out[0].ndim == 3 and (out[0].shape[-1] == 6 or min(out[0].shape[1:]) > 4):
+        return _yolo(out[0].astype(np.float32), least)
+    raise UserError(f'{path} answers with shapes {", ".join(str(o.shape) for o in out)}; known are boxes, '
+                    f'labels and scores, 1 x (4 + classes) x places, and 1 x n x 6.')
+
 def onnx_detector(
     path:Path|str,       # a .onnx file
-    least:float=.05,     # boxes with a lower score are not looked at
+    least:float=.05,     # boxes with a lower score are not used
 )->Callable:             # a picture -> rows; UserError where its answer is of no known layout
     "A person detector in an ONNX file"
     try: ort = importlib.import_module('onnxruntime')
-    except ImportError: raise UserError(
-                                        f'{path}: an ONNX file needs the package onnxruntime; pip install onnxruntime.') from None
+    except ImportError:
+        raise UserError(f'{path}: an ONNX file needs the package onnxruntime; pip install onnxruntime.') from None
     if not Path(path).is_file(): raise UserError(f'{path}: there is no such ONNX file; check the path.')
     try: session = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     except Exception as e: raise UserError(f'{path} cannot be read by onnxruntime ({value_text(str(e).splitlines()[0])}); '
@@ -160,20 +183,11 @@ def onnx_detector(
     def find(picture):
         x, z, (left, top) = letterbox(picture, size)
         out = session.run(None, {entry.name: x if len(entry.shape) == 4 else x[0]})
-        flat = [o for o in out if o.ndim == 2 and o.shape[1] == 4]
-        if len(out) >= 3 and flat:
-            labels = next(o for o in out if o.ndim == 1 and o.dtype.kind == 'i')
-            scores = next(o for o in out if o.ndim == 1 and o.dtype.kind == 'f')
-            a = np.concatenate([flat[0], scores[:,None]], 1)[(labels == PERSON) & (scores >= least)]
-        elif len(out) == 1 and out[0].ndim == 3 and (out[0].shape[-1] == 6
-                                                     or min(out[0].shape[1:]) > 4): a = _yolo(
-                                                         out[0].astype(np.float32), least)
-        else: raise UserError(f'{path} answers with shapes {", ".join(str(o.shape) for o in out)}; known are boxes, '
-                              f'labels and scores, 1 x (4 + classes) x places, and 1 x n x 6.')
-        a = a.astype(np.float64)
+        a = _people_in(path, out, least).astype(np.float64)
         return np.concatenate([(a[:,:2] - (left, top))/z, (a[:,2:4] - a[:,:2])/z, a[:,4:]], 1)
     return find
 
+# %% ../../nbs/28_data.detect.ipynb #42436d6b
 def detector_of(
     name:str|None=None,             # a name of torchvision's, module:function, or a .onnx file; None: `DETECTOR`
     weights:Path|str|None=None,     # a file, for torchvision's
@@ -209,6 +223,15 @@ def _journal(path:Path, begun:dict)->dict[str,list]:
     except (OSError, ValueError): return {}
     return {o['file']: o for o in lines[1:]} if lines and lines[0] == begun else {}
 
+# %% ../../nbs/28_data.detect.ipynb #8ee4d20d
+def _journal_of(path:Path, begun:dict, done:dict):
+    "The file that grows with every picture, with what is known so far"
+    try: log = open(path, 'w')
+    except OSError as e:
+        raise UserError(f'{path.parent} may not be written to ({e.strerror}): choose another --out.') from None
+    for o in (begun, *done.values()): log.write(json.dumps(o) + '\n')
+    return log
+
 def find_boxes(
     folder:Path|str,             # pictures, also in folders inside it
     detector:Callable,           # an RGB picture -> rows of x, y, width, height, score
@@ -220,19 +243,12 @@ def find_boxes(
 )->FoundBoxes:                   # UserError where no picture can be read
     "Look through a folder"
     from tqdm import tqdm
-    folder, files = Path(folder), list_pictures(folder)
-    begun = dict(detector=name, min_score=min_score,
-                 folder=hashlib.blake2b(str(folder.resolve()).encode(), digest_size=6).hexdigest())
+    folder, files, hide = Path(folder), list_pictures(folder), None if progress else True
+    place = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=6).hexdigest()
+    begun = dict(detector=name, min_score=min_score, folder=place)
     done, out = _journal(journal, begun) if journal else {}, FoundBoxes({}, {}, {})
-    log = None
-    if journal:
-        try: log = open(journal, 'w')
-        except OSError as e: raise UserError(f'{journal.parent} may not be written to ({e.strerror}): choose another '
-                                             f'--out.') from None
-        for o in (begun, *done.values()): log.write(json.dumps(o) + '\n')
-    try:
-        for f in tqdm(files, desc='looking for people', unit='', delay=2, leave=False, disable=None if progress
-                      else True):
+    with (_journal_of(journal, begun, done) if journal else nullcontext()) as log:
+        for f in tqdm(files, desc='looking for people', unit='', delay=2, leave=False, disable=hide):
             if f not in done:
                 try: picture = read_picture(folder/f, upright=True)
                 except UserError as e:
@@ -240,17 +256,14 @@ def find_boxes(
                     note(str(e))
                     continue
                 rows = rows_of(detector(picture), picture, name)
-                done[f] = dict(file=f, size=[picture.height, picture.width],
-                               rows=rows[rows[:,4] >= min_score].round(4).tolist())
-                if log:
-                    log.write(json.dumps(done[f]) + '\n')
-                    log.flush()
+                rows = rows[rows[:,4] >= min_score].round(4).tolist()
+                done[f] = dict(file=f, size=[picture.height, picture.width], rows=rows)
+                if log: print(json.dumps(done[f]), file=log, flush=True)
             out.sizes[f], out.boxes[f] = tuple(done[f]['size']), np.array(done[f]['rows']).reshape(-1, 5)
-    finally:
-        if log: log.close()
     if not out.boxes: raise UserError(next(iter(out.failed.values())))
     return out
 
+# %% ../../nbs/28_data.detect.ipynb #951604ec
 def write_boxes(
     found:FoundBoxes,
     path:Path|str,           # the JSON
@@ -284,6 +297,7 @@ def boxes_sheet(
              for f in files]
     return sheet(small, [f'{f}: {len(found.boxes[f]) or "nobody"}' for f in files])
 
+# %% ../../nbs/28_data.detect.ipynb #5f91ff7f
 def folder_boxes(
     folder:Path|str,
     out:Path|str,                # the JSON; the sheet goes beside it, as .png

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastai.imports import patch
 
 from ..errors import UserError
 from ..geometry import compose, invert
@@ -38,40 +39,37 @@ class Film:
         after = np.full(len(people), -1, np.int64)
         same = self.run[1:] == self.run[:-1]
         after[self.order[:-1][same]] = self.order[1:][same]
-        image = crops.image[crops.rows]
-        found = []
+        image, found = crops.image[crops.rows], []
         def make(part):
             if not found: found.append(flows(image, crops.M, torch.from_numpy(after)))
             return getattr(found[0], part).numpy()
-        name = folder and f'flow-{_key(people, crops.size, crops.pad)}'
-        there, back, rest = (
-            torch.from_numpy(kept(folder, folder and f'{name}-{k}', lambda k=k: make(k)))
-            for k in ('there', 'back', 'rest')
-        )
-        self.flows = Flows(there, back, rest, torch.from_numpy(after), flow_stride(crops.room))
+        name, parts = folder and f'flow-{_key(people, crops.size, crops.pad)}', ('there', 'back', 'rest')
+        arrays = [kept(folder, folder and f'{name}-{k}', lambda k=k: make(k)) for k in parts]
+        self.flows = Flows(*map(torch.from_numpy, (*arrays, after)), flow_stride(crops.room))
 
-    def links(self,
-        i,           # (B,) rows, where the ways begin
-        j,           # (B,) rows, where they end: of the same run, later or earlier
-    )->dict:         # flow (B,D,2,h,w) float16, A (B,D,3,3), rest (B,)
-        "The ways from crops to crops, as `motion.assemble` takes them"
-        i, j = np.asarray(i), np.asarray(j)
-        at, to = self.place[i], self.place[j]
-        if (self.run[at] != self.run[to]).any(): raise ValueError('links: two crops are not of one unbroken track')
-        gap, M = to - at, self.crops.M
-        sign, flow, A, rest = np.sign(gap), [], [], torch.zeros(len(i))
-        for k in range(max(int(np.abs(gap).max(initial=0)), 1)):
-            on = torch.from_numpy(k < np.abs(gap))
-            a, b = (torch.from_numpy(self.order[at + sign*np.minimum(n, np.abs(gap))]) for n in (k, k+1))
-            first = torch.where(torch.from_numpy(sign > 0), a, b)  # the earlier of the two: under it the motion is kept
-            f = torch.where(
-                torch.from_numpy(sign > 0)[:, None, None, None], self.flows.there[first], self.flows.back[first]
-            )
-            flow.append(torch.where(on[:,None,None,None], f, torch.zeros_like(f)))
-            step = compose(invert(M[a].double()), M[b].double()).float()
-            A.append(torch.where(on[:,None,None], step, torch.eye(3)))
-            rest = torch.where(on, torch.maximum(rest, self.flows.rest[first]), rest)
-        return dict(flow=torch.stack(flow, 1), A=torch.stack(A, 1), rest=rest)
+# %% ../../nbs/25_data.pairs.ipynb #ece84b5b
+@patch
+def links(self:Film,
+    i,           # (B,) rows, where the ways begin
+    j,           # (B,) rows, where they end: of the same run, later or earlier
+)->dict:         # flow (B,D,2,h,w) float16, A (B,D,3,3), rest (B,)
+    "The ways from crops to crops, as `motion.assemble` takes them"
+    i, j = np.asarray(i), np.asarray(j)
+    at, to = self.place[i], self.place[j]
+    if (self.run[at] != self.run[to]).any(): raise ValueError('links: two crops are not of one unbroken track')
+    gap, M = to - at, self.crops.M
+    sign, flow, A, rest = np.sign(gap), [], [], torch.zeros(len(i))
+    for k in range(max(int(np.abs(gap).max(initial=0)), 1)):
+        on = torch.from_numpy(k < np.abs(gap))
+        a, b = (torch.from_numpy(self.order[at + sign*np.minimum(n, np.abs(gap))]) for n in (k, k+1))
+        ahead = torch.from_numpy(sign > 0)
+        first = torch.where(ahead, a, b)  # the earlier of the two: under it the motion is kept
+        f = torch.where(ahead[:,None,None,None], self.flows.there[first], self.flows.back[first])
+        flow.append(torch.where(on[:,None,None,None], f, torch.zeros_like(f)))
+        step = compose(invert(M[a].double()), M[b].double()).float()
+        A.append(torch.where(on[:,None,None], step, torch.eye(3)))
+        rest = torch.where(on, torch.maximum(rest, self.flows.rest[first]), rest)
+    return dict(flow=torch.stack(flow, 1), A=torch.stack(A, 1), rest=rest)
 
 # %% ../../nbs/25_data.pairs.ipynb #59f617df
 class Pairs:
@@ -79,17 +77,15 @@ class Pairs:
     def __init__(self,
         film:Film,
         gaps=(1,),        # frames from one to the other; every pair of every gap is there once
-        ends=None,        # rows or a mask: only pairs of which one end is among these (the labelled ones, where labels travel); None: all
+        ends=None,        # rows or a mask: only pairs of which one end is among these; None: all
     ):
         self.film, self.gaps = film, tuple(sorted(set(gaps)))
         self.rows = pairs(film.people, self.gaps)
         if ends is not None:
             mine = np.isin(self.rows, _index(ends, len(film.people))).any(1)
             if not mine.any():
-                raise UserError(
-                    f'{film.people.folder}: no pair of frames {", ".join(map(str, self.gaps))} apart has one of the people '
-                    'that were asked for; choose other gaps.'
-                )
+                raise UserError(f'{film.people.folder}: no pair of frames {", ".join(map(str, self.gaps))} apart has '
+                                'one of the people that were asked for; choose other gaps.')
             self.rows = self.rows[mine]
 
     def __len__(self): return len(self.rows)
@@ -97,32 +93,21 @@ class Pairs:
     def batch(self,
         indices,      # which pairs
     )->dict:
-        """Both crops (B,3,Hr,Wr) uint8 as before and after; M_before, M_after (B,3,3), frame px -> roomy px; xy_*, vis_*: labels in roomy px,
-        vis 0 where there are none; row_* of the people; gap (B,) frames; there, A_there, back, A_back, rest: as `Film.links`"""
+        """The two crops of some pairs, and the motion between them
+
+        before, after: (B,3,Hr,Wr) uint8; M_*: (B,3,3), frame px -> roomy px; xy_*, vis_*: labels in roomy px, vis 0
+        where there are none; row_*: of the people; gap: (B,) frames; there, A_there, back, A_back, rest: as
+        `Film.links`"""
         i, j = self.rows[np.asarray(indices)].T
-        a, b = self.film.crops.batch(i), self.film.crops.batch(j)
+        crops, frame = self.film.crops, self.film.people.frame[self.film.people.image]
+        a, b = crops.batch(i), crops.batch(j)
         there, back = self.film.links(i, j), self.film.links(j, i)
-        frame = self.film.people.frame[self.film.people.image]
-        return dict(
-            before=a['image'],
-            after=b['image'],
-            M_before=self.film.crops.matrix(i),
-            M_after=self.film.crops.matrix(j),
-            xy_before=a['xy'],
-            xy_after=b['xy'],
-            vis_before=a['vis'],
-            vis_after=b['vis'],
-            row_before=a['index'],
-            row_after=b['index'],
-            gap=torch.from_numpy(frame[j] - frame[i]),
-            there=there['flow'],
-            A_there=there['A'],
-            back=back['flow'],
-            A_back=back['A'],
-            rest=there['rest'],
-        )
+        return dict(before=a['image'], after=b['image'], M_before=crops.matrix(i), M_after=crops.matrix(j),
+                    xy_before=a['xy'], xy_after=b['xy'], vis_before=a['vis'], vis_after=b['vis'],
+                    row_before=a['index'], row_after=b['index'], gap=torch.from_numpy(frame[j] - frame[i]),
+                    there=there['flow'], A_there=there['A'], back=back['flow'], A_back=back['A'], rest=there['rest'])
 
-
+# %% ../../nbs/25_data.pairs.ipynb #c8f97fe1
 class FilmStreams(torch.utils.data.Dataset):
     "The two streams of pictures and a third of pairs; batch number s depends on (seed, s) and on nothing else"
     def __init__(self,
@@ -132,8 +117,8 @@ class FilmStreams(torch.utils.data.Dataset):
     ):
         self.streams, self.film, self.batch = streams, film, batch
         if film.film.crops.room != streams.labeled.room:
-            raise UserError(f'video: its crops are {film.film.crops.room} px and the labelled ones {streams.labeled.room} px; '
-                            'cut both with the same size.')
+            raise UserError(f'video: its crops are {film.film.crops.room} px and the labelled ones '
+                            f'{streams.labeled.room} px; cut both with the same size.')
 
     def at(self,
         step:int,
@@ -149,10 +134,9 @@ class FilmStreams(torch.utils.data.Dataset):
         order, s = range(self.streams.start, self.streams.steps), self.streams
         if not s.num_workers: yield from map(self.at, order)
         else:
-            own = torch.Generator().manual_seed(s.seed)  # else it would draw from everybody's
-            yield from torch.utils.data.DataLoader(
-                self, batch_size=None, sampler=order, num_workers=s.num_workers, collate_fn=_as_is, generator=own
-            )
+            own = torch.Generator().manual_seed(s.seed)  # else it would take from everybody's
+            yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=s.num_workers,
+                                                   collate_fn=_as_is, generator=own)
 
     def from_step(self,
         step:int,  # how many steps are done

