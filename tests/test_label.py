@@ -245,7 +245,7 @@ def test_the_road_from_photographs_to_labels_and_back(run, photos, tmp_path, mon
     assert len(json.loads((tmp_path / "next/suggest.json").read_text())["pictures"]) == 6
     out = typed("label", run, photos, "--boxes", "boxes.json", "--only", "next/suggest.txt", "--out", "labels.json",
                 "--sure", 0, "--maybe", 0, "--device", "cpu")
-    assert out.exit_code == 0 and "6 people in 6 pictures: 102 joints seen" in out.output, out.output
+    assert out.exit_code == 0 and "6 people in 6 pictures: 102 joints visible" in out.output, out.output
     assert typed("label", run, photos, "--out", "labels.json", "--device",
                  "cpu").exit_code == 2          # it may hold corrections
     out = typed("convert", "labels.json", "tasks.json", "--format", "labelstudio")

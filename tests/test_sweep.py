@@ -63,7 +63,7 @@ def test_an_entry_is_what_the_run_was(swept):
         assert np.mean(e.each) == pytest.approx(e.ap, abs=1e-3) and e.collapsed == r['collapsed']
         assert e.hardware and e.versions['torch'] and e.begun and e.sentence
     one = next(e for e in out['new'] if e.method == 'posedual_jc')
-    assert one.cost == dict(forward=2*(4+4)+2*4, backward=2*(4+4)) and one.seen == {k: 4*v for k,v in one.cost.items()}
+    assert one.cost == dict(forward=2*(4+4)+2*4, backward=2*(4+4)) and one.pictures == {k: 4*v for k,v in one.cost.items()}
 
 def test_people_of_an_entry_are_its_ap(swept):
     "each network's AP comes out of what is kept of each person"
