@@ -217,7 +217,8 @@ function answers(c, { h, nx, ny }, color, width, height) {
   tint = tint || document.createElement('canvas');
   tint.width = nx; tint.height = ny;
   const t = tint.getContext('2d'), image = t.createImageData(nx, ny);
-  for (let i = 0; i < h.length; i++) image.data.set([r, g, b, 95 * sigmoid(h[i])], 4 * i);
+  const data = image.data;
+  for (let i = 0, n = 0; i < h.length; i++) { data[n++] = r; data[n++] = g; data[n++] = b; data[n++] = 95 * sigmoid(h[i]); }
   t.putImageData(image, 0, 0);
   c.imageSmoothingEnabled = true;
   c.drawImage(tint, 0.5, 0.5, nx - 1, ny - 1, 0, 0, width, height);
@@ -240,13 +241,16 @@ const toy = {
     const net = field(w, f, width, height), first = lab.run.at(0).net.at;
     answers(c, net, colors.gold, width, height);
     const grey = state.crowd.grey, ratio = lab.run.fixed.ratio, each = Math.min(ratio, 30);
-    c.beginPath();
-    for (let p = 0; p < PICTURES; p++) for (let i = 0; i < each; i++) {
-      const n = 2 * (p * ratio + i), x = f.px(grey[n]), y = f.py(grey[n + 1]);
-      c.moveTo(x + 2, y); c.arc(x, y, 2, 0, 7);
-    }
-    c.fillStyle = colors.ash; c.globalAlpha = 0.75; c.fill(); c.globalAlpha = 1;
-    if (lab.step || lab.part) segments(c, contour(field(first, f, width, height), width, height), colors.muted, 1.5, [5, 4]);
+    const still = layer(lab.keep, 'still', [grey, first, lab.step + lab.part > 0, colors], width, height, d => {        // what stays from frame to frame
+      d.beginPath();
+      for (let p = 0; p < PICTURES; p++) for (let i = 0; i < each; i++) {
+        const n = 2 * (p * ratio + i), x = f.px(grey[n]), y = f.py(grey[n + 1]);
+        d.moveTo(x + 2, y); d.arc(x, y, 2, 0, 7);
+      }
+      d.fillStyle = colors.ash; d.globalAlpha = 0.75; d.fill(); d.globalAlpha = 1;
+      if (lab.step || lab.part) segments(d, contour(field(first, f, width, height), width, height), colors.muted, 1.5, [5, 4]);
+    });
+    c.drawImage(still, 0, 0, width, height);
     const few = state.few.gold, gold = state.crowd.gold;
     if (!lab.playing && state.who !== 'nobody') toy.views(lab, c, f, w);
     for (let i = 0; i < gold.length; i += 2) dot(c, f.px(gold[i]), f.py(gold[i + 1]), 5, colors.gold, colors.paper, 1);

@@ -62,6 +62,7 @@ class Run {
   }
   do(k, name, ...values) {
     const same = this.rules.key(name, values);
+    this.at(k);
     this.deeds = this.deeds.filter(d => d[0] < k || d[0] === k && this.rules.key(d[1], d.slice(2)) !== same);
     this.deeds.push([k, name, ...values]);
     this.before.length = k + 1;
@@ -116,6 +117,17 @@ function brush(canvas, width, height) {
   c.font = FONT;
   c.lineJoin = c.lineCap = 'round';
   return c;
+}
+
+// A picture that is drawn again only when what it shows, or its size, changes. `keep` remembers it; `shows`: what it depends on
+function layer(keep, name, shows, width, height, draw) {
+  const dpr = window.devicePixelRatio || 1, old = keep[name], all = [...shows, width, height, dpr];
+  if (!old || all.some((v, i) => v !== old.all[i])) {
+    const canvas = old?.canvas || document.createElement('canvas');
+    draw(brush(canvas, width, height));
+    keep[name] = { canvas, all };
+  }
+  return keep[name].canvas;
 }
 
 function line(c, points, color, width = 2, dash = []) {
@@ -203,7 +215,7 @@ const make = (tag, props = {}, ...kids) => {
 // toy: {name, most, speed, knobs, rules, help, key, height(width), draw(lab), strip(lab, c, w, h), says(lab), handles(lab), grab(lab, x, y), drag(lab, what, x, y), nudge(lab, what, dx, dy)}
 class Lab {
   constructor(toy, model, el) {
-    Object.assign(this, { toy, model, el, step: 0, part: 0, playing: false, held: null, picked: null, spent: [], copied: '' });
+    Object.assign(this, { toy, model, el, step: 0, part: 0, playing: false, held: null, picked: null, spent: [], copied: '', keep: {} });
     const root = this.root = make('div', { className: 'semipose-toy', 'data-lm-suppress-shortcuts': 'true' });     // JupyterLab: its shortcuts stay away
     root.append(make('style', { textContent: STYLE }));
     this.build();
