@@ -103,7 +103,7 @@ def scripts(
     html:str,       # a page, or a part of one
 )->str:             # what it needs besides: '' where it holds no toy
     "The text of every toy that a page has a place for"
-    names = [name for name in KNOBS if re.search(rf'class="semipose-page" data-toy="{name}"', html)]
+    names = [name for name in KNOBS if re.search(rf'<div class="semipose-page"[^>]* data-toy="{name}"', html)]
     inline = lambda name: source(name).replace('export default', 'const widget =') + f'\nmount(widget, {json.dumps(name)});\n'
     return ''.join(f'<script type="module">\n{inline(name)}</script>' for name in names)
 

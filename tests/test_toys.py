@@ -124,6 +124,12 @@ def test_plain_consistency_collapses_and_easy_to_hard_does_not(js, seed):
     assert kept["both"] < .3 and kept["easy"] > .8, kept
 
 
+def test_easy_to_hard_in_time_and_too_late(js):
+    "what the notebook tells of its last toy"
+    kept = [js("boundary", PLAY, dict(text=f"ratio=100;seed=3;step=0;do=0:who:both,{k}:who:easy", k=60))["kept"] for k in (6, 10)]
+    assert kept[0] > .9 and kept[1] < .1, kept
+
+
 REPLAY = """(toy, {text, k}) => {
     const open = t => { const r = toy.read(t); return [new toy.Run(toy.rules, r.fixed, r.deeds), r.step] }
     const [run] = open(text), first = run.at(k), line = toy.spell(run, k), [again, step] = open(line)
@@ -328,7 +334,7 @@ def test_a_frame_fits_into_a_sixtieth_of_a_second(page, record_property):
 
 # ---- in JupyterLab ----
 
-SHEET = ["from semipose.toys import *\ntoy = BoundaryToy(ratio=30)\ntoy", "PixelToy(ratio=300)", "print(toy.state)"]
+SHEET = ["from semipose.toys import *\ntoy = BoundaryToy(ratio=30)\ntoy", "PixelToy(ratio=300)", "toy.state = 'ratio=3;seed=1;step=2;do=0:who:hard'", "print(toy.state)"]
 
 
 def test_in_jupyterlab_kernel_and_hand_follow_each_other(chromium, server):  # noqa: F811
@@ -336,21 +342,26 @@ def test_in_jupyterlab_kernel_and_hand_follow_each_other(chromium, server):  # n
     nbformat.write(nb, server.work / "toys.ipynb")
     desk = Desk(chromium, server, "toys.ipynb")
     desk.run_all()
-    page, outputs = desk.page, desk.page.locator(".jp-NotebookPanel .jp-Cell-outputWrapper")
-    hand, pixel = Hand(page, "boundary", outputs.nth(0)), Hand(page, "pixel", outputs.nth(1))
+    page, cells = desk.page, desk.page.locator(".jp-NotebookPanel .jp-CodeCell")
+    hand, pixel = (Hand(page, name, cells.nth(i).locator(".jp-Cell-outputWrapper")) for i, name in enumerate(("boundary", "pixel")))
+    page.wait_for_function("e => e.querySelector('.semipose-toy').parentElement.lab.spelled().startsWith('ratio=3;')", arg=hand.root.element_handle())
+    assert hand.state() == "ratio=3;seed=1;step=2;do=0:who:hard", "set in Python, shown in the browser"
     for i, h in enumerate((hand, pixel)): desk.shot(f"toy{i}", h.root)
     first = hand.picture()
     hand.root.get_by_text("Easy to hard", exact=True).click()
     hand.root.get_by_label("steps made").fill("12")
     assert hand.picture() != first
-    cells = page.locator(".jp-NotebookPanel .jp-Cell").count()
+    many = cells.count()
     hand.root.locator("canvas.main").focus()
     for key in ("n", "ArrowUp", "b", "a", "x"): page.keyboard.press(key)
-    assert page.locator(".jp-NotebookPanel .jp-Cell").count() == cells, "a key for the toy changed the notebook"
+    assert cells.count() == many, "a key for the toy changed the notebook"
     want = hand.state()
-    page.wait_for_timeout(800)
-    desk.run_all()                              # the first cell makes another toy; what the hand did is not undone by looking
-    assert "ratio=30" in outputs.nth(2).inner_text() and "12:shift" in want
+    assert "2:who:easy" in want and "12:shift:0:0.05" in want
+    page.wait_for_timeout(1000)
+    cells.nth(3).locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    cells.nth(3).locator(".jp-OutputArea-output", has_text="12:shift").wait_for()
+    assert cells.nth(3).locator(".jp-OutputArea-output").inner_text().strip() == want, "done by hand, read in Python"
     desk.close()
 
 

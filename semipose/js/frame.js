@@ -216,7 +216,7 @@ const make = (tag, props = {}, ...kids) => {
 class Lab {
   constructor(toy, model, el) {
     Object.assign(this, { toy, model, el, step: 0, part: 0, playing: false, held: null, picked: null, spent: [], copied: '', keep: {} });
-    const root = this.root = make('div', { className: 'semipose-toy', 'data-lm-suppress-shortcuts': 'true' });     // JupyterLab: its shortcuts stay away
+    const root = this.root = make('div', { className: 'semipose-toy' });
     root.append(make('style', { textContent: STYLE }));
     this.build();
     el.append(root);
@@ -288,9 +288,10 @@ class Lab {
     }));
     this.details = make('details', {}, make('summary', { textContent: 'More settings and the keyboard' }),
       make('div', { className: 'knobs' }, ...folded.map(i => i.label)), make('p', { className: 'help', textContent: toy.help }));
-    root.append(make('div', { className: 'row' }, who, ...front.map(i => i.label)),
-      make('div', { className: 'row' }, this.play, this.reset, this.less, this.more, this.share, this.count),
+    root.append(make('div', { className: 'row' }, who),
+      make('div', { className: 'row' }, this.play, this.reset, this.less, this.more, this.share, ...front.map(i => i.label), this.count),
       this.canvas, key, this.time, make('div', { className: 'scrub' }, this.scrub), this.words, this.details);
+    for (const e of root.querySelectorAll('canvas, input, select')) e.setAttribute('data-lm-suppress-shortcuts', 'true');      // keys here are not JupyterLab's
   }
 
   knob(n) {

@@ -64,7 +64,7 @@ const RATIOS = [1, 1000], TOP = 2.1;
 
 function boxes(width, height) {
   const narrow = width < 560, pad = 34;
-  if (narrow) { const h = height / 3; return { free: [pad, 24, width - pad - 10, h - 46], shared: [pad, h + 24, width - pad - 10, h - 46], end: [pad, 2 * h + 24, width - pad - 10, h - 62] }; }
+  if (narrow) { const h = height / 3; return { free: [pad, 24, width - pad - 10, h - 46], shared: [pad, h + 16, width - pad - 10, h - 62], end: [pad, 2 * h + 24, width - pad - 10, h - 64] }; }
   const w = Math.round(width * 0.47);
   return { free: [pad, 26, w - pad, height / 2 - 54], shared: [pad, height / 2 + 24, w - pad, height / 2 - 62], end: [w + 46, 26, width - w - 56, height - 64] };
 }
@@ -85,7 +85,7 @@ const toy = {
   alt: 'Heights of one joint pixel in two views by step, and where they end against the number of background pixels. n and p choose a point, arrow keys move it.',
   help: 'Drag the easy or the hard answer up and down; drag the gold point sideways for another number of background pixels, up and down for another height. '
     + 'What you change acts from the step you are at. Keyboard, with the picture in focus: space plays, n and p choose a point, arrows move it, with Shift further; Escape lets go.',
-  height: w => w < 560 ? 640 : Math.round(clamp(w * 0.5, 300, 400)),
+  height: w => w < 560 ? 700 : Math.round(clamp(w * 0.5, 300, 400)),
   key: c => [[c.crimson, 'easy view of the joint pixel'], [c.royal, 'its hard view'], [c.gold, 'height of what looks like a joint', 1], [c.ash, 'height of what looks like background', 1]],
 
   draw(lab, c, width, height) {
@@ -113,7 +113,7 @@ const toy = {
     // two heights shared by all
     const many = `${state.ratio.toLocaleString('en')} background pixel${state.ratio === 1 ? '' : 's'}`;
     const end = settled(state.who, state.ratio, state.joint, state.ground, state.lam), top = Math.max(1.25, ...(end ? [end[0] + 0.15] : []), now.u + 0.15);
-    y = axes(c, b.shared, `Two heights, shared with ${many}`, colors, [-0.1, Math.min(top, TOP)], top > 1.5 ? [0, 0.5, 1, 1.5] : [0, 0.5, 1], 'step');
+    y = axes(c, b.shared, b.shared[2] < 370 ? 'Two heights shared by all pixels' : `Two heights, shared with ${many}`, colors, [-0.1, Math.min(top, TOP)], top > 1.5 ? [0, 0.5, 1, 1.5] : [0, 0.5, 1], 'step');
     c.save(); c.beginPath(); c.rect(b.shared[0] - 8, b.shared[1] - 4, b.shared[2] + 16, b.shared[3] + 8); c.clip();
     if (end) line(c, [[at(b.shared, t), y(end[0])], [at(b.shared, toy.most), y(end[0])]], lab.own, 2, [3, 5]);
     story(b.shared, y, s => s.net.at[1], colors.ash, now.v); story(b.shared, y, s => s.net.at[0], colors.gold, now.u, 3.5);
@@ -121,7 +121,7 @@ const toy = {
     if (end && step < toy.most * 0.7) label(c, `ends at ${end[0].toFixed(2)}`, b.shared[0] + b.shared[2] - 2, y(end[0]) + (Math.abs(y(end[0]) - y(now.u)) < 20 && y(end[0]) > y(now.u) ? 16 : -6), lab.own, colors, 'right');
     c.restore();
 
-    for (const k of [0, 30, 60, 90, 120]) { c.fillStyle = colors.muted; c.textAlign = 'center'; c.fillText(k, at(b.shared, k), b.shared[1] + b.shared[3] + 16); }
+    for (const k of [0, 30, 60, 90, 120]) { c.fillStyle = colors.muted; c.textAlign = k === 120 ? 'right' : 'center'; c.fillText(k, at(b.shared, k) + (k === 120 ? 8 : 0), b.shared[1] + b.shared[3] + 16); }
 
     // where sharing ends
     const E = b.end, wide = r => E[0] + Math.log(r / RATIOS[0]) / Math.log(RATIOS[1] / RATIOS[0]) * E[2];
