@@ -120,4 +120,4 @@ def test_the_toys_show_and_move_without_a_kernel_and_without_a_network(site, chr
 
 
 def test_pages_without_a_toy_get_no_script(pages):
-    assert {f.name for f, page in pages.items() if '<script' in f.read_text()} == {f.name for f in pages if '<div class="semipose-page"' in f.read_text()}
+    assert {f.name for f, page in pages.items() if '<script type="module">' in f.read_text()} == {f.name for f in pages if '<div class="semipose-page"' in f.read_text()}
