@@ -16,7 +16,7 @@ import api
 from execute import TOP, notebooks
 from readme import FENCE, LINK, is_relative
 
-FLOORS = {0: "Language", 1: "People", 2: "Views", 3: "Networks", 4: "Learning", 5: "Judging", 6: "Understanding", 7: "Experiments"}
+FLOORS = {0: "Language", 1: "People", 2: "Views", 3: "Networks", 4: "Learning", 5: "Judging", 6: "Understanding", 7: "Experiments", 8: "In the browser"}
 MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
 DIRECTIVE = re.compile(r"^#\s*\|.*\n?", re.M)
 
@@ -194,6 +194,7 @@ def build(out: Path) -> list[Path]:
     "Write the site"
     from nbconvert.filters import markdown2html
     from pygments.formatters import HtmlFormatter
+    from semipose import toys
     books = [str(f.relative_to(TOP).as_posix()) for f in notebooks()]
     first = [b for b in books if b.endswith("/index.ipynb")] + [b for b in books if "/tutorials/" in b]
     texts = [f for f in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "results/unseen/rule.md") if (TOP / f).exists()]
@@ -216,6 +217,7 @@ def build(out: Path) -> list[Path]:
         if path == "nbs/index.ipynb":
             rooms = "".join(f'<dt><a href="{place(b)}">{html.escape(names[b])}</a></dt><dd>{html.escape(promises[b])}</dd>' for b in order if b in books and b != path)
             inner += f'<h2>All notebooks</h2><dl class="rooms">{rooms}</dl>'
+        inner += toys.scripts(inner)
         here = PurePosixPath(place(path)).parent
         around = ["", ""]
         for side, (j, sign) in enumerate(((i - 1, "← {}"), (i + 1, "{} →"))):

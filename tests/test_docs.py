@@ -5,6 +5,7 @@ import docs
 import nbformat
 import pytest
 from execute import TOP, notebooks
+from test_lab import chromium  # noqa: F401
 
 class Asked(HTMLParser):
     "What a page asks a browser to fetch, where it links to, and its text outside code"
@@ -94,3 +95,29 @@ def test_the_reference_says_what_a_parameter_is():
     assert outcome.head == 'outcome(rows)' and 'How a training ended' in outcome.text
     text = api.entry(api.Name('m', 'f', 'function', 'a < b', 'f(x)', [('x', 'int', '1', 'less < more')]))
     assert 'a &lt; b' in text and 'less &lt; more' in text
+
+
+def test_the_toys_show_and_move_without_a_kernel_and_without_a_network(site, chromium):  # noqa: F811
+    page, asked, wrong = chromium.new_page(viewport=dict(width=1440, height=900)), [], []
+    page.on('request', lambda r: asked.append(r.url))
+    page.on('pageerror', lambda e: wrong.append(str(e)))
+    page.goto((site/'80_toys.html').as_uri())
+    places = page.locator('.semipose-page')
+    places.first.locator('canvas.main').wait_for()
+    source = (site/'80_toys.html').read_text()
+    assert places.count() == source.count('<div class="semipose-page"') == 3 and source.count('<script') == 2
+    for toy in places.all():
+        toy.scroll_into_view_if_needed()
+        picture = lambda toy=toy: toy.locator('canvas.main').evaluate('c => c.toDataURL()')
+        before, step = picture(), toy.evaluate('e => e.lab.step')
+        toy.get_by_role('button', name='Play').click()
+        page.wait_for_timeout(1500)
+        toy.get_by_role('button', name='Pause').click()
+        assert toy.evaluate('e => e.lab.step') > step and picture() != before
+    page.reload()
+    assert all(u.startswith(('file:', 'data:')) for u in asked) and not wrong, (asked, wrong)
+    page.close()
+
+
+def test_pages_without_a_toy_get_no_script(pages):
+    assert {f.name for f, page in pages.items() if '<script type="module">' in f.read_text()} == {f.name for f in pages if '<div class="semipose-page"' in f.read_text()}
