@@ -1,4 +1,4 @@
-"""Every codec beside two numpy versions of itself, one joint at a time and vectorised: milliseconds a person, and ratios, on the same heatmaps.
+"""Every codec beside two numpy versions of itself, one joint at a time and vectorised: ms a person, and ratios.
 
 python scripts/benchmark_codecs.py [--people 64] [--rounds 5] [--device cpu]
 """
@@ -19,7 +19,8 @@ R = 1.75 * S
 
 def bump_one(x, y):
     heat = np.zeros((H, W), np.float32)
-    x0, x1, y0, y1 = max(0, math.ceil(x - 3 * S)), min(W - 1, math.floor(x + 3 * S)), max(0, math.ceil(y - 3 * S)), min(H - 1, math.floor(y + 3 * S))
+    x0, x1 = max(0, math.ceil(x - 3 * S)), min(W - 1, math.floor(x + 3 * S))
+    y0, y1 = max(0, math.ceil(y - 3 * S)), min(H - 1, math.floor(y + 3 * S))
     i, j = np.arange(y0, y1 + 1)[:, None], np.arange(x0, x1 + 1)
     heat[y0:y1 + 1, x0:x1 + 1] = np.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * S * S))
     return heat
@@ -33,7 +34,8 @@ def disc_one(x, y):
 
 def quarter_one(h):
     y, x = divmod(int(h.argmax()), W)
-    step = [.25 * np.sign(h[y, x + 1] - h[y, x - 1]), .25 * np.sign(h[y + 1, x] - h[y - 1, x])] if 0 < x < W - 1 and 0 < y < H - 1 else [0, 0]
+    step = [.25 * np.sign(h[y, x + 1] - h[y, x - 1]),
+            .25 * np.sign(h[y + 1, x] - h[y - 1, x])] if 0 < x < W - 1 and 0 < y < H - 1 else [0, 0]
     return np.array([x, y]) + step
 
 
@@ -61,12 +63,15 @@ def vote_one(h):
 # ---- all at once, in numpy ----
 
 def bumps_np(c):
-    side = lambda v, n: np.exp(-(d := np.arange(n, dtype=np.float32) - v[..., None]) ** 2 / (2 * S * S)) * (abs(d) <= 3 * S)
+    def side(v, n):
+        d = np.arange(n, dtype=np.float32) - v[..., None]
+        return np.exp(-d ** 2 / (2 * S * S)) * (abs(d) <= 3 * S)
     return side(c[..., 1], H)[..., :, None] * side(c[..., 0], W)[..., None, :]
 
 
 def discs_np(c):
-    dx, dy = ((c[..., 0, None] - np.arange(W, dtype=np.float32)) / R)[..., None, :], ((c[..., 1, None] - np.arange(H, dtype=np.float32)) / R)[..., :, None]
+    dx = ((c[..., 0, None] - np.arange(W, dtype=np.float32)) / R)[..., None, :]
+    dy = ((c[..., 1, None] - np.arange(H, dtype=np.float32)) / R)[..., :, None]
     disc = (dx ** 2 + dy ** 2 <= 1).astype(np.float32)
     return np.concatenate([disc, dx * disc, dy * disc], 1)
 
@@ -85,7 +90,8 @@ def read_np(h, x, y, dx, dy):
 def quarter_np(h):
     x, y = top_np(h)
     inside = (x > 0) & (x < W - 1) & (y > 0) & (y < H - 1)
-    step = np.stack([np.sign(read_np(h, x, y, 1, 0) - read_np(h, x, y, -1, 0)), np.sign(read_np(h, x, y, 0, 1) - read_np(h, x, y, 0, -1))], -1)
+    step = np.stack([np.sign(read_np(h, x, y, 1, 0) - read_np(h, x, y, -1, 0)),
+                     np.sign(read_np(h, x, y, 0, 1) - read_np(h, x, y, 0, -1))], -1)
     return np.stack([x, y], -1) + .25 * step * inside[..., None]
 
 
@@ -95,16 +101,19 @@ def dark_np(h):
     L = np.log(np.maximum(gaussian_filter(h, (0, 0, S, S), mode="constant", truncate=3.0), 1e-10))
     v = lambda dx, dy: read_np(L, x, y, dx, dy)
     gx, gy, c = (v(1, 0) - v(-1, 0)) / 2, (v(0, 1) - v(0, -1)) / 2, v(0, 0)
-    xx, yy, xy = (v(2, 0) - 2 * c + v(-2, 0)) / 4, (v(0, 2) - 2 * c + v(0, -2)) / 4, (v(1, 1) - v(-1, 1) - v(1, -1) + v(-1, -1)) / 4
+    xx, yy, xy = (v(2, 0) - 2 * c + v(-2, 0)) / 4, (v(0, 2) - 2 * c
+                                                    + v(0, -2)) / 4, (v(1, 1) - v(-1, 1) - v(1, -1) + v(-1, -1)) / 4
     inside, det = (x > 1) & (x < W - 2) & (y > 1) & (y < H - 2), xx * yy - xy * xy
     det = np.where(inside, det, 1)
-    return np.stack([x, y], -1) - np.stack([yy * gx - xy * gy, xx * gy - xy * gx], -1) / det[..., None] * inside[..., None]
+    return np.stack([x, y], -1) - np.stack([yy * gx - xy * gy, xx * gy - xy * gx],
+                                           -1) / det[..., None] * inside[..., None]
 
 
 def vote_np(h):
     from scipy.ndimage import gaussian_filter
     disc, dx, dy = h[:, :K], h[:, K:2 * K], h[:, 2 * K:]
-    x, y = top_np(gaussian_filter(disc, (0, 0, R / 2, R / 2), mode="constant", radius=(0, 0, int(1.5 * R + .5), int(1.5 * R + .5))))
+    x, y = top_np(gaussian_filter(disc, (0, 0, R / 2, R / 2), mode="constant",
+                                  radius=(0, 0, int(1.5 * R + .5), int(1.5 * R + .5))))
     r = int(R + .5)
     d = np.arange(-r, r + 1)
     i, j = y[..., None, None] + d[:, None], x[..., None, None] + d
@@ -112,12 +121,15 @@ def vote_np(h):
     b, k = np.ogrid[:h.shape[0], :K]
     read = lambda a: a[b[..., None, None], k[..., None, None], i.clip(0, H - 1), j.clip(0, W - 1)]
     w = read(disc).clip(0) * inside * np.exp(-(d[:, None] ** 2 + d ** 2) / (2 * (R / 2) ** 2))
-    return np.stack([(w * (j + R * read(dx))).sum((-1, -2)), (w * (i + R * read(dy))).sum((-1, -2))], -1) / np.maximum(w.sum((-1, -2)), 1e-6)[..., None]
+    return np.stack([(w * (j + R * read(dx))).sum((-1, -2)), (w * (i + R * read(dy))).sum((-1, -2))],
+                    -1) / np.maximum(w.sum((-1, -2)), 1e-6)[..., None]
 
 
-ONE = dict(gaussian=(bump_one, quarter_one, 4), rounded=(lambda x, y: bump_one(round(x), round(y)), quarter_one, 4), dark=(bump_one, dark_one, 4),
+ONE = dict(gaussian=(bump_one, quarter_one, 4), rounded=(lambda x, y: bump_one(round(x), round(y)), quarter_one, 4),
+           dark=(bump_one, dark_one, 4),
            udp=(bump_one, dark_one, UNIT), udp_offset=(disc_one, vote_one, UNIT))
-NUMPY = dict(gaussian=(bumps_np, quarter_np), rounded=(lambda c: bumps_np(np.floor(c + .5)), quarter_np), dark=(bumps_np, dark_np), udp=(bumps_np, dark_np),
+NUMPY = dict(gaussian=(bumps_np, quarter_np), rounded=(lambda c: bumps_np(np.floor(c + .5)), quarter_np),
+             dark=(bumps_np, dark_np), udp=(bumps_np, dark_np),
              udp_offset=(discs_np, vote_np))
 
 
@@ -143,21 +155,26 @@ def compare(name, people, rounds, device):
     sync = torch.cuda.synchronize if device != "cpu" else lambda: None
     t = {}
     t["encode"], (heat, _) = clock(lambda: codec.encode(there, vis, (H, W)), rounds, sync)
-    noisy = (heat.cpu() + .01 * torch.randn(heat.shape, generator=torch.Generator().manual_seed(0))).to(device)  # a network's maps are never clean
+    # a network's maps are never clean
+    noisy = (heat.cpu() + .01 * torch.randn(heat.shape, generator=torch.Generator().manual_seed(0))).to(device)
     h = noisy.cpu().numpy()
     maps = (lambda b, k: (h[b, k], h[b, K + k], h[b, 2 * K + k])) if codec.planes == 3 else (lambda b, k: h[b, k])
     t["decode"], (found, _) = clock(lambda: codec.decode(noisy), rounds, sync)
     t["encode one"], one = clock(lambda: np.array([[enc1(*p) for p in ps] for ps in c]), 1, lambda: None)
     t["encode numpy"], alln = clock(lambda: encn(c), rounds, lambda: None)
-    t["decode one"], dec_one = clock(lambda: np.array([[dec1(maps(b, k)) for k in range(K)] for b in range(people)]) * unit, 1, lambda: None)
+    t["decode one"], dec_one = clock(lambda: np.array([[dec1(maps(b, k)) for k in range(K)] for b in range(people)])
+                                     * unit, 1, lambda: None)
     t["decode numpy"], dec_n = clock(lambda: decn(h) * unit, rounds, lambda: None)
     one = one.transpose(0, 2, 1, 3, 4).reshape(alln.shape) if codec.planes == 3 else one
-    for a, b, close in ((one, alln, 1e-3), (alln, heat.cpu().numpy(), 1e-3), (dec_one, dec_n, .02), (dec_n, found.cpu().numpy(), .02)):
+    for a, b, close in ((one, alln, 1e-3), (alln, heat.cpu().numpy(), 1e-3), (dec_one, dec_n, .02),
+                        (dec_n, found.cpu().numpy(), .02)):
         far = np.abs(a - b)
-        assert np.quantile(far, .995) < close, f"{name}: the three versions disagree, {far.max():.4f}"  # steps differ where Newton runs further than a pixel
+        # steps differ where Newton runs further than a pixel
+        assert np.quantile(far, .995) < close, f"{name}: the three versions disagree, {far.max():.4f}"
     ms = {k: 1e3 * v / people for k, v in t.items()}
     return dict(codec=name, **{k: round(v, 4) for k, v in ms.items()},
-                **{f"{d} ratio {w}": round(ms[f"{d} {w}"] / ms[d], 2) for d in ("encode", "decode") for w in ("one", "numpy")})
+                **{f"{d} ratio {w}": round(ms[f"{d} {w}"] / ms[d], 2) for d in ("encode", "decode")
+                   for w in ("one", "numpy")})
 
 
 def main():
@@ -171,12 +188,14 @@ def main():
     rows = [compare(name, a.people, a.rounds, a.device) for name in ONE]
     if a.json: return print("\n".join(map(json.dumps, rows)))
     where = "one core" if a.device == "cpu" else torch.cuda.get_device_name()
-    print(f"ms a person of {K} joints, {H}x{W} heatmaps, {a.people} people at once; semipose on {where}, numpy on one core; ratio = that version / semipose\n")
+    print(f"ms a person of {K} joints, {H}x{W} heatmaps, {a.people} people at once; semipose on {where}, numpy on one "
+          "core; ratio = that version / semipose\n")
     print(f"{'':<11}{'':>7} {'one by one':>11} {'numpy':>8} {'semipose':>9}   {'ratios':>13}")
     for r in rows:
         for d in ("encode", "decode"):
             ms, ratio = (r[d + " one"], r[d + " numpy"], r[d]), (r[d + " ratio one"], r[d + " ratio numpy"])
-            print(f"{r['codec'] if d == 'encode' else '':<11}{d:>7} {ms[0]:>11.3f} {ms[1]:>8.3f} {ms[2]:>9.4f}   {ratio[0]:>6.2f} {ratio[1]:>6.2f}")
+            print(f"{r['codec'] if d == 'encode' else '':<11}{d:>7} {ms[0]:>11.3f} {ms[1]:>8.3f} {ms[2]:>9.4f} "
+                  f"  {ratio[0]:>6.2f} {ratio[1]:>6.2f}")
 
 
 if __name__ == "__main__": main()

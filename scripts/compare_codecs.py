@@ -1,4 +1,5 @@
-"""Every codec tried on synthetic people: the same small network, pictures and steps of one method, then AP and the error in crop px. A demonstration, not a ranking.
+"""Every codec tried on synthetic people: the same small network, pictures and steps, then AP and the error in crop px.
+A demonstration, not a ranking.
 
 python scripts/compare_codecs.py [--method posecons] [--steps 100] [--seed 0] [--out results/codecs/posecons-seed0.json]
 """
@@ -32,7 +33,8 @@ def people_of(d):
     xy = move(d.xy, window(SIZE))[:, 0].numpy().astype(np.float32)
     vis = one(d.vis).astype(np.uint8)
     row = np.arange(n)
-    return People(COCO17, Path("."), [f"{i}.jpg" for i in row], row, row, row, one(d.box), xy * (vis > 0)[..., None], vis, one(d.area), np.zeros(n, bool))
+    return People(COCO17, Path("."), [f"{i}.jpg" for i in row], row, row, row, one(d.box), xy * (vis > 0)[..., None],
+                  vis, one(d.area), np.zeros(n, bool))
 
 
 def main():
@@ -43,14 +45,17 @@ def main():
     p.add_argument("--out", help="also keep the numbers, for nbs/tutorials/08_results.ipynb")
     a = p.parse_args()
     look = replace(EASY, scale=(.5, .6))  # roomy crops: the person fills the middle
-    train, val = (make_people(torch.arange(n) + first, seed=a.seed, size=roomy(SIZE), difficulty=look) for n, first in ((300, 0), (150, 10**6)))
+    train, val = (make_people(torch.arange(n) + first, seed=a.seed, size=roomy(SIZE), difficulty=look)
+                  for n, first in ((300, 0), (150, 10**6)))
     truth, method = people_of(val), METHODS[a.method]
-    print(f"{a.method}, {a.steps} steps of 16 labelled and 16 unlabelled synthetic people, crop {SIZE[0]}x{SIZE[1]}, stride {STRIDE}, 150 people to test, seed {a.seed}\n")
+    print(f"{a.method}, {a.steps} steps of 16 labelled and 16 unlabelled synthetic people, crop {SIZE[0]}x{SIZE[1]}, "
+          f"stride {STRIDE}, 150 people to test, seed {a.seed}\n")
     print(f"{'codec':<12}{'AP':>6}{'AP75':>7}{'median error, crop px':>24}{'s':>7}")
     rows = []
     for name in CODECS:
         start, codec = time.perf_counter(), build_codec(name, SIGMA, STRIDE)
-        peers = build_peers("tiny", joints=17 * codec.planes, n=method.nets, seed=a.seed, net=dict(width=24), **method.copies).train()
+        peers = build_peers("tiny", joints=17 * codec.planes, n=method.nets, seed=a.seed, net=dict(width=24),
+                            **method.copies).train()
         teaching = Teaching(method, codec, SIZE, COCO17, torch.ones(17), seed=a.seed)
         opt = torch.optim.AdamW(peers.parameters(), lr=5e-3)
         sched = torch.optim.lr_scheduler.OneCycleLR(opt, 5e-3, a.steps)
@@ -58,7 +63,8 @@ def main():
         for step in range(a.steps):
             i, j = torch.randperm(100, generator=g)[:16], torch.randint(0, 300, (16,), generator=g)
             teaching.step = step
-            loss = one_batch(teaching, peers, dict(labeled=train.image[i], unlabeled=train.image[j]), dict(xy=train.xy[i, 0], vis=train.vis[i, 0]))[-1]
+            loss = one_batch(teaching, peers, dict(labeled=train.image[i], unlabeled=train.image[j]),
+                             dict(xy=train.xy[i, 0], vis=train.vis[i, 0]))[-1]
             opt.zero_grad()
             loss.backward()
             opt.step()
@@ -67,10 +73,13 @@ def main():
         far = (found.xy - move(val.xy, window(SIZE))[:, 0]).norm(dim=-1)[val.vis[:, 0] > 0]
         ten = coco_eval(truth, found.xy, found.score)
         rows.append(dict(codec=name, AP=100 * ten["AP"], AP75=100 * ten["AP75"], median_px=float(far.median())))
-        print(f"{name:<12}{100 * ten['AP']:>6.1f}{100 * ten['AP75']:>7.1f}{far.median():>24.2f}{time.perf_counter() - start:>7.0f}", flush=True)
+        seconds = time.perf_counter() - start
+        ap = f"{100 * ten['AP']:>6.1f}{100 * ten['AP75']:>7.1f}"
+        print(f"{name:<12}{ap}{far.median():>24.2f}{seconds:>7.0f}", flush=True)
     if a.out:
         command = f"python scripts/compare_codecs.py --method {a.method} --steps {a.steps} --seed {a.seed}"
-        write_json(a.out, dict(command=command, method=a.method, steps=a.steps, seed=a.seed, hardware=hardware(), versions=versions(), rows=rows))
+        write_json(a.out, dict(command=command, method=a.method, steps=a.steps, seed=a.seed, hardware=hardware(),
+                               versions=versions(), rows=rows))
 
 
 if __name__ == "__main__": main()

@@ -422,8 +422,8 @@ def _fit(dice, parts, size, difficulty, people):
                         for e,r in ((parts.a, parts.ra), (parts.b, parts.rb)))
     lo, hi = torch.minimum((a - ca).amin(1), (b - cb).amin(1)), torch.maximum((a + ca).amax(1), (b + cb).amax(1))
     extent = hi - lo
-    scale = dice('scale', *difficulty.scale)*torch.minimum(H/extent[:,1].clamp(min=.55),
-                                                           share/extent[:,0].clamp(min=.3))
+    room = torch.minimum(H/extent[:,1].clamp(min=.55), share/extent[:,0].clamp(min=.3))
+    scale = dice('scale', *difficulty.scale)*room
     middle = (lo + hi)/2*scale[:,None]
     x = home + dice.bell('shift x', difficulty.shift*W) - middle[:,0]
     y = (H-1)/2 + dice.bell('shift y', difficulty.shift*H) - middle[:,1]
