@@ -8,4 +8,4 @@ __all__ = []
 # %% ../nbs/81___main__.ipynb #32e30794
 from .cli import main
 
-if __name__ == '__main__': main()
+if __name__ == '__main__' and __package__: main()     # not in a notebook, whose name is the same
