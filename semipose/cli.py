@@ -526,7 +526,8 @@ def begin(p, make_people=None)->None:       # as `own_people` gives it
     if make_people: make_people()
 
 def finish(run, results:Path)->None:
-    "What is printed of a run that is done, and written beside it"
+    "What is printed of a run that is done, and written beside it, by rank 0"
+    if rank_of() != '0': return
     from semipose.ledger import record
     from semipose.report import result_rows, run_report
     from semipose.sweep import entry_of

@@ -138,7 +138,8 @@ class PointStep(Step):
         return known, easy, [v(x['unlabeled'], generator) for v in m.student_views]
     def render(self, image, points): return points
     def labels(self, known, y, nets): return dict(target=y, weight=torch.ones(1))
-    def target(self, heat, forward, easy, hard): return heat, times(torch.ones(1), self.method.weight(heat.detach()))
+    def target(self, heat, forward, easy, hard, way=None):
+        return heat, times(torch.ones(1), self.method.weight(heat.detach()))
 
 # %% ../nbs/60_collapse.ipynb #a6ef0e36
 @dataclass

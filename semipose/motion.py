@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move, spline_at
-from .codecs import bounded, renamed
+from .codecs import bounded, renamed, response
 from .views import Sample
 
 # %% auto #0
@@ -261,12 +261,13 @@ def carry_joints(
 def redraw(
     heat:Tensor,             # (B,K*planes,h,w) heatmaps of a view of the first crop
     src:Sample, dst:Sample, there:Tensor, stride:float, codec, flip_index,   # as `carry_joints`
-)->tuple[Tensor,Tensor]:     # (B,K*planes,h,w) a clean bump for every joint, as high as it was; (B,K) weight
+)->tuple[Tensor,Tensor]:     # (B,K*planes,h,w) a clean bump for every joint, as high as it was; weight, as of `encode`
     "Carry heatmaps by their joints: the place goes along, the shape is encoded again"
     xy, score = codec.decode(heat)
     h, w = heat.shape[-2:]
     xy = carry_joints(xy, src, dst, there, stride, flip_index)
     score = flip_joints(score, src.flip ^ dst.flip, flip_index)
     out, weight = codec.encode(xy, torch.full(xy.shape[:2], 2, device=xy.device), (h, w))
-    tall = score.clamp(0, 1)*weight
+    there_too = weight if weight.dim() == 2 else response(codec, weight)[...,0,0]   # of offsets: each plane its own
+    tall = score.clamp(0, 1)*there_too
     return torch.cat([out[:,:len(flip_index)]*tall[...,None,None], out[:,len(flip_index):]], 1), weight
