@@ -284,7 +284,7 @@ PROTOCOLS = {p.name: p for p in (
     Protocol('mpii-aic-hrnet', 'MPII and AI Challenger, HRNet-W32', budget='mpii-aic-hrnet', **_W32, **_MPII),
     Protocol('folder', 'Your own folder', steps=2000, every=200),
 )}
-HEADLINE = ('supervised', 'naive', 'posecons', 'posedual_jc')   # what the demo compares
+HEADLINE = ('supervised', 'naive', 'posecons', 'posecons_joined', 'posedual_jc_joined')   # what the demo compares
 
 # %% ../nbs/62_protocols.ipynb #2436e596
 def _family(name:str)->str: return re.sub(r'-\d+k?(?=-|$)', '', name)   # 'lsp-100-small' -> 'lsp-small'

@@ -372,7 +372,7 @@ def curve_figure(
 
 def demo_figure(
     folder,                                         # of a demo
-    methods=('naive', 'posecons', 'posedual_jc'),   # whose people are shown
+    methods=('naive', 'posecons', 'posecons_joined', 'posedual_jc'),    # whose people are shown, where they are there
     n:int=2,                                        # people
 )->Picture:                                          # UserError if none of these methods is done
     "The finding in one picture: curves left, people right"

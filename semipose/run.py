@@ -566,7 +566,7 @@ def demo(
     p, began = p or protocol('demo'), time.perf_counter()
     data = synthetic_people(p, seed, progress, data)
     # the collapse comes first
-    first = [m for m in ('naive', 'posecons', 'supervised', 'posedual_jc') if m in methods]
+    first = [m for m in (*HEADLINE[1:], HEADLINE[0]) if m in methods]
     note = dict(drawing_seconds=round(time.perf_counter() - began, 1))
     order = [*first, *(m for m in methods if m not in HEADLINE)]
     return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=note)
