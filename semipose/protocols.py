@@ -74,6 +74,16 @@ def _faults(p:Protocol):    # sentences
     "What makes a protocol unusable"
     if p.flip and not p.mirror:
         yield 'flip=True looks at the mirror image, and mirror=False forbids it; set one of them otherwise.'
+    yield from _wrong_numbers(p)
+    if p.choose not in ('seeded', 'first'): yield f"choose={p.choose!r}; it is 'seeded' or 'first'."
+    if list(p.milestones) != sorted(p.milestones) or not all(0 < m < 1 for m in p.milestones):
+        yield f'milestones={p.milestones}; they are growing shares of the steps between 0 and 1, such as 0.7, 0.9.'
+    if p.boxes and not p.unlabeled:
+        yield f'boxes={p.boxes!r} without unlabeled; name the folder of the pictures that they are in.'
+    if p.decode not in CODECS: yield f'decode={p.decode!r}; it is one of {", ".join(CODECS)}.'
+
+def _wrong_numbers(p:Protocol):     # sentences
+    "Numbers that are too small, or not multiples of one another"
     for field in ('labels', 'steps', 'every'):
         v = getattr(p, field)
         if v is not None and v < 1: yield f'{field}={v}; it must be at least 1.'
@@ -83,12 +93,6 @@ def _faults(p:Protocol):    # sentences
         n = getattr(p, field)
         if p.frames and (p.frames < 2 or (n or 0) % p.frames):
             yield f'{field}={n} and frames={p.frames}; clips have two frames or more, and people are whole clips.'
-    if p.choose not in ('seeded', 'first'): yield f"choose={p.choose!r}; it is 'seeded' or 'first'."
-    if list(p.milestones) != sorted(p.milestones) or not all(0 < m < 1 for m in p.milestones):
-        yield f'milestones={p.milestones}; they are growing shares of the steps between 0 and 1, such as 0.7, 0.9.'
-    if p.boxes and not p.unlabeled:
-        yield f'boxes={p.boxes!r} without unlabeled; name the folder of the pictures that they are in.'
-    if p.decode not in CODECS: yield f'decode={p.decode!r}; it is one of {", ".join(CODECS)}.'
 
 # %% ../nbs/62_protocols.ipynb #62c31735
 @dataclass(frozen=True)

@@ -284,23 +284,17 @@ def _prepared(recipe:Recipe, data:Data, begun:Recipe|None)->tuple:  # the recipe
 def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=Ranks())->Run:
     "The part of `train` that writes into its folder"
     p = recipe.protocol
-    if resume: same_split(folder/'split.json', data)
-    data.split.save(folder/'split.json')
-    if not (folder/'who.json').exists(): save_who(folder/'who.json', data)
-    if data.reading: data.reading.save(folder/'reading.json')
+    _save_people(folder, data, resume)
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(recipe.method):<18}', recipe.steps, progress, first)
     keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec, ranks=ranks), bar.show, old)
-    labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
-    ahead = readers(*zip((labeled, unlabeled), p.batch))
-    stream = Streams(labeled, unlabeled, p.batch, recipe.steps, recipe.seed, 0, ahead)
-    if m.asks: stream = FilmedStreams(stream, film_in(data, recipe.method), m.asks)
+    stream = _stream(recipe, m, data)
     if ranks.many: stream, cbs = RankStream(stream, ranks), [Ranked(ranks), *callbacks(cbs)]
     more = [keeper.watch, bar, *([old] if old else []), *callbacks(cbs)]
     with StopAfterStep() as stop:
         how = Training(recipe.every, recipe.lr, p.lam, p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first)
-        poses = (labeled.xy, labeled.vis) if m.terms else None
+        poses = (data.labeled.xy, data.labeled.vis) if m.terms else None
         learn = learner(peers, m, stream, codec, p.size, data.skeleton, data.supervised, how, [*more, stop], poses)
         try: fit(learn, recipe.steps, p.schedule, p.milestones)
         except (RuntimeError, ValueError, MemoryError) as e:
@@ -314,6 +308,22 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=
     return keeper.done(peers)
 
 def callbacks(cbs)->list: return [cbs] if isinstance(cbs, Callback) else list(cbs)
+
+# %% ../nbs/71_run.ipynb #0caf2bb3
+def _save_people(folder:Path, data:Data, resume:bool)->None:
+    "Who is trained on, and how they were read; a run that goes on must have the same"
+    if resume: same_split(folder/'split.json', data)
+    data.split.save(folder/'split.json')
+    if not (folder/'who.json').exists(): save_who(folder/'who.json', data)
+    if data.reading: data.reading.save(folder/'reading.json')
+
+def _stream(recipe:Recipe, m, data:Data):   # batches, from any step on
+    "People, or frames of clips, side by side"
+    labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
+    batch = recipe.protocol.batch
+    ahead = readers(*zip((labeled, unlabeled), batch))
+    stream = Streams(labeled, unlabeled, batch, recipe.steps, recipe.seed, 0, ahead)
+    return FilmedStreams(stream, film_in(data, recipe.method), m.asks) if m.asks else stream
 
 # %% ../nbs/71_run.ipynb #413737d7
 def take_up(

@@ -222,32 +222,34 @@ def check_method(
     m:Method,   # any; UserError or ValueError says what does not go together
 )->None:
     "Do the answers of a method fit one another?"
-    for part, kind in ((m.teacher, Teacher), (m.weight, Weight)):
-        if not isinstance(part, kind):
-            name = kind.__name__
-            raise UserError(f'{part!r} is no {name}: derive its class from `semipose.teaching.{name}`.')
+    for part, kind in ((m.teacher, Teacher), (m.weight, Weight), (m.along, Along), *((t, Term) for t in m.terms)):
+        if isinstance(part, kind) or part is None and kind is Along: continue
+        name = kind.__name__
+        raise UserError(f'{part!r} is no {name}: derive its class from `semipose.teaching.{name}`.')
+    for part in (m.teacher, m.weight):
         if m.nets < part.least:
             raise UserError(f'A method with {part} needs {part.least} networks or more, and nets={m.nets}: '
                             f'leave nets out, or give {part.least}.')
-    for part, kind in ((m.along, Along), *((t, Term) for t in m.terms)):
-        if part is None and kind is Along or isinstance(part, kind): continue
-        name = kind.__name__
-        raise UserError(f'{part!r} is no {name}: derive its class from `semipose.teaching.{name}`.')
-    if m.along and (not m.student_views or m.teacher.gradient or m.along.drawn and not m.drawn):
-        raise ValueError('Frames teach frames by a constant teacher and student views; a mean of joints is drawn anew.')
-    if len(m.asks) < len({p.asks for p in (m.along, *m.terms) if p is not None and p.asks}):
-        raise ValueError('Two parts of a method want frames of one name, differently far apart.')
-    if set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets:
-        raise ValueError("networks names for each network the protocol's field: 'net' or 'other'.")
-    if m.together and len({v.steps[-1] for v in m.student_views}) != 1:
-        raise ValueError('Student views are sampled together only if their last steps are equal.')
-    if m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation):
-        raise ValueError('Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
-    if m.carried not in (None, 'spline', 'bicubic', 'nearest'):
-        raise ValueError(f"carried={m.carried!r}: it is None (bilinear), 'spline', 'bicubic' or 'nearest'.")
-    if m.height not in (None, 'teacher' if m.drawn else 'one'):
-        raise ValueError(f"height={m.height!r}: a carried heatmap may be scaled to 'one', "
-                         "a drawn bump to the 'teacher'; leave it None otherwise.")
+    for wrong, text in _contradictions(m):
+        if wrong: raise ValueError(text)
+
+def _contradictions(m:Method):  # pairs (is it so?, sentence)
+    "What may not be together in a method"
+    kinds = {p.asks for p in (m.along, *m.terms) if p is not None and p.asks}
+    alone = m.along and (not m.student_views or m.teacher.gradient or m.along.drawn and not m.drawn)
+    yield alone, 'Frames teach frames by a constant teacher and student views; a mean of joints is drawn anew.'
+    yield len(m.asks) < len(kinds), 'Two parts of a method want frames of one name, differently far apart.'
+    yield (set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets,
+           "networks names for each network the protocol's field: 'net' or 'other'.")
+    yield (m.together and len({v.steps[-1] for v in m.student_views}) != 1,
+           'Student views are sampled together only if their last steps are equal.')
+    yield (m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation),
+           'Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
+    yield (m.carried not in (None, 'spline', 'bicubic', 'nearest'),
+           f"carried={m.carried!r}: it is None (bilinear), 'spline', 'bicubic' or 'nearest'.")
+    yield (m.height not in (None, 'teacher' if m.drawn else 'one'),
+           f"height={m.height!r}: a carried heatmap may be scaled to 'one', a drawn bump to the 'teacher'; "
+           'leave it None otherwise.')
 
 def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)
 
