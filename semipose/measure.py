@@ -169,9 +169,8 @@ def accuracy(self:Evaluate, model, crops, truth, rows)->tuple[dict,list[Matches]
 def predict(self:Evaluate, nets, crops, which:str, flip=None)->list:
     "As `predict_all`, the people shared among the ranks"
     all_of = lambda some: predict_all(nets, some, self.p.size, self.codec, self.batch, which, flip=flip)
-    n = len(crops)
-    if not self.ranks.many or n < self.ranks.world: return all_of(crops)
-    mine = all_of(crops.subset(np.arange(n)[self.ranks.rank::self.ranks.world]))
+    if not self.ranks.many or len(crops) < self.ranks.world: return all_of(crops)
+    mine = all_of(crops.subset(np.arange(len(crops))[self.ranks.rank::self.ranks.world]))
     each = gather([(p.xy, p.score) for p in mine], self.ranks)
     return [Prediction(*(in_turn([part[i][j] for part in each]) for j in range(2))) for i in range(len(mine))]
 
