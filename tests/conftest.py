@@ -1,4 +1,20 @@
-"""What the tests measure (seconds of a notebook, of an import) is printed once, below the results, from any worker."""
+"""What the tests measure (seconds of a notebook, of an import) is printed once, below the results, from any worker;
+one browser serves all that look at pages."""
+import pytest
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from test_lab import open_chromium
+    yield from open_chromium()
+
+
+@pytest.fixture(scope="session")
+def server(chromium, tmp_path_factory):
+    from test_lab import Server
+    server = Server(tmp_path_factory.mktemp("lab"))
+    yield server
+    server.stop()
 
 
 def pytest_terminal_summary(terminalreporter):

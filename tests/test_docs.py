@@ -5,7 +5,6 @@ import docs
 import nbformat
 import pytest
 from execute import TOP, notebooks
-from test_lab import chromium  # noqa: F401
 
 class Asked(HTMLParser):
     "What a page asks a browser to fetch, where it links to, and its text outside code"
@@ -97,7 +96,7 @@ def test_the_reference_says_what_a_parameter_is():
     assert 'a &lt; b' in text and 'less &lt; more' in text
 
 
-def test_the_toys_show_and_move_without_a_kernel_and_without_a_network(site, chromium):  # noqa: F811
+def test_the_toys_show_and_move_without_a_kernel_and_without_a_network(site, chromium):
     page, asked, wrong = chromium.new_page(viewport=dict(width=1440, height=900)), [], []
     page.on('request', lambda r: asked.append(r.url))
     page.on('pageerror', lambda e: wrong.append(str(e)))

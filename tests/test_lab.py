@@ -90,8 +90,7 @@ class Server:
             self.process.kill()
 
 
-@pytest.fixture(scope="session")
-def chromium():
+def open_chromium():   # the fixture `chromium`, see conftest.py
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
@@ -104,13 +103,6 @@ def chromium():
             without(f"{path} does not start ({str(error).splitlines()[0]}).")
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="session")
-def server(chromium, tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("lab"))
-    yield server
-    server.stop()
 
 
 class Desk:

@@ -105,8 +105,9 @@ def test_a_rank_reads_its_rows_alone():
 def test_what_cannot_be_shared_is_refused():
     for name, m in TABLE.items():
         pastes = any(s.__class__.__name__ in ("CutMix", "JointOcclude") for v in m.student_views for s in v.steps)
-        if pastes:
-            with pytest.raises(UserError, match=f"{name} pastes pieces of other people"): check_method(m, name)
+        if m.asks or pastes:
+            why = "learns from frames of clips" if m.asks else "pastes pieces of other people"
+            with pytest.raises(UserError, match=f"{name} {why}"): check_method(m, name)
         else: check_method(m, name)
 
 

@@ -354,8 +354,8 @@ def test_the_demo_draws_the_people_that_a_sweep_will_look_for(tmp_path, monkeypa
 
 def test_a_sweep_keeps_to_its_device_and_to_one_seed_s_pictures(tmp_path, monkeypatch):
     import weakref
-    from semipose import sweep as room
-    devices, seen, real, cut = [], [], room.load_run, room.prepare
+    from semipose import run as running, sweep as room
+    devices, seen, real, cut = [], [], running.load_run, room.prepare
     def asks(folder, weights='last', device='auto'):
         devices.append(device)
         return real(folder, weights, device)
@@ -369,7 +369,8 @@ def test_a_sweep_keeps_to_its_device_and_to_one_seed_s_pictures(tmp_path, monkey
         (a[3]/'people.json').unlink()
         out.people = None       # as of a run of an earlier version
         return out
-    for name, f in dict(load_run=asks, prepare=prepares).items(): monkeypatch.setattr(room, name, f)
+    monkeypatch.setattr(running, 'load_run', asks)
+    monkeypatch.setattr(room, 'prepare', prepares)
     monkeypatch.setattr('semipose.run.train', trains)
     assert len(run(tmp_path, ['supervised'], seeds=(0, 1), p=replace(SMALL, start_steps=0))['new']) == 2
     assert devices == ['cpu', 'cpu'] and len(seen) == 2
