@@ -785,7 +785,8 @@ def headline(
     if not fates: return title
     if not lost: return f'{title}; easy-to-hard teaching keeps it'
     if 'held' not in fates: return f'{title}, and here easy-to-hard teaching does not keep it'
-    return f'{title}; {and_list(fates["held"])} keeps it, {and_list(lost)} does not'
+    held = fates['held']
+    return f'{title}; {and_list(held)} keep{"s" if len(held) == 1 else ""} it, {and_list(lost)} do{"es" if len(lost) == 1 else ""} not'
 
 # %% ../nbs/72_report.ipynb #07ad555b
 def demo_report(
