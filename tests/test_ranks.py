@@ -120,3 +120,30 @@ def test_the_environment_says_who_one_is(monkeypatch):
     with pytest.raises(UserError, match="must be whole numbers"): find_ranks()
     assert share("alone", Ranks()) == "alone"
     must_agree(Ranks(), people=3)
+
+
+def test_validation_is_shared_and_put_back_in_order(monkeypatch):
+    "Each rank predicts its rows alone; all end with everybody's, as one process would"
+    from types import SimpleNamespace
+    from semipose import measure
+    from semipose.predict import Prediction
+
+    class Some:
+        def __init__(self, rows): self.rows = rows
+        def __len__(self): return len(self.rows)
+        def subset(self, rows): return Some(self.rows[rows])
+
+    everybody, predicted = torch.arange(7.), []
+    def predict_all(nets, some, *a, **k):
+        predicted.append(some.rows.tolist())
+        return [Prediction(some.rows.view(-1, 1, 1).repeat(1, 17, 2) + n, some.rows.view(-1, 1).repeat(1, 17)) for n in range(2)]
+    parts = [[(p.xy, p.score) for p in predict_all(None, Some(everybody[r::3]))] for r in range(3)]
+    monkeypatch.setattr(measure, "predict_all", predict_all)
+    monkeypatch.setattr(measure, "gather", lambda value, ranks: parts)
+    for r in range(3):
+        predicted.clear()
+        e = measure.Evaluate.__new__(measure.Evaluate)
+        e.ranks, e.p, e.codec, e.batch = Ranks(r, 3), SimpleNamespace(size=None), None, 4
+        for n, found in enumerate(e.predict(None, Some(everybody), "each")):
+            assert torch.equal(found.xy[:, 0, 0], everybody + n) and torch.equal(found.score[:, 0], everybody)
+        assert predicted == [everybody[r::3].tolist()]

@@ -392,3 +392,14 @@ def test_a_teacher_says_who_it_is(monkeypatch):
     assert all(teaches(name) for name in METHODS)
     assert {teaches(n) for n in ("supervised", "naive", "posedual")} == {"nobody", "both views pull on each other",
                                                                         "the other network, on the easy view"}
+
+
+@pytest.mark.parametrize("held, lost, words", [("A", "B", "A keeps it, B does not"), ("AB", "C", "A and B keep it, C does not"),
+                                               ("A", "BC", "A keeps it, B and C do not")])
+def test_the_title_s_verbs_agree(held, lost, words, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+    from semipose import report
+    fake_demo(tmp_path, pictures=False)
+    some = lambda names: [SimpleNamespace(title=n) for n in names]
+    monkeypatch.setattr(report, "by_fate", lambda runs: dict(held=some(held), faded=some(lost)))
+    assert report.headline(read_demo(tmp_path)).endswith(words)
