@@ -91,7 +91,7 @@ def test_views_are_those_of_the_whole_batch():
         assert torch.equal(part.M, whole.M[rows]) and torch.equal(part.holes[0].box, whole.holes[0].box[rows])
 
 
-def test_a_rank_reads_its_rows_alone():
+def test_a_rank_keeps_its_rows_alone():
     class Numbers:
         batch = (4, 6)
         def from_step(self, k):
