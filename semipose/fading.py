@@ -11,12 +11,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import spearmanr
 from .ledger import Entry, paired, read_ledger
-from .loop import SCHEDULES
+from .loop import MILESTONES, SCHEDULES
 from .methods import title
 
 # %% auto #0
-__all__ = ['AXES', 'DEMO', 'leak', 'effort', 'fade', 'shares', 'fit_fade', 'foretell', 'cell_name', 'read_map', 'cell_text',
-           'map_table']
+__all__ = ['AXES', 'DEMO', 'leak', 'effort', 'fade', 'settled', 'shares', 'efforts', 'fit_fade', 'foretell', 'cell_name',
+           'read_map', 'cell_text', 'map_table']
 
 # %% ../nbs/70_fading.ipynb #3f616037
 def leak(
@@ -30,21 +30,37 @@ def effort(
     steps:Sequence[int],        # at which it is computed
     total:int,                  # steps in all
     schedule:str='onecycle',    # a name in loop.SCHEDULES
+    milestones:Sequence[float]=MILESTONES,  # shares of the steps, of schedule 'milestones'
 )->np.ndarray:                  # sum of the learning rate up to each step, in steps at the largest rate
     "How much learning has gone by"
-    rate = SCHEDULES[schedule](1.)
+    rate = SCHEDULES[schedule](1., milestones)
     run = np.concatenate([[0.], np.cumsum([float(rate((k + .5)/total)) for k in range(total)])])
     return run[np.asarray(steps, int)]
 
+# %% ../nbs/70_fading.ipynb #042b26d3
 def fade(
     effort,             # of `effort`
     c:float,            # share of the way to its target that a student goes in one step at the largest rate
     sigma:float,        # heatmap px
     lam:float=1.,       # weight of the unlabelled loss
+    pull:float=0.,      # share of the way back to the first height, in the same step
 )->np.ndarray:          # height, as a share of the first
-    "Heights under bilinear carries where nothing pulls them back"
-    return np.exp(-c*lam*(1 - leak(sigma))*np.asarray(effort))
+    "Heights under bilinear carries, and labels that pull them back"
+    down = c*lam*(1 - leak(sigma))
+    last = settled(c, sigma, lam, pull)
+    return last + (1 - last)*np.exp(-(down + pull)*np.asarray(effort))
 
+def settled(
+    c:float,            # as `fade`
+    sigma:float,        # heatmap px
+    lam:float=1.,       # weight of the unlabelled loss
+    pull:float=0.,      # as `fade`
+)->float:               # share of the first height
+    "Where `fade` ends"
+    down = c*lam*(1 - leak(sigma))
+    return pull/(pull + down) if pull + down else 1.
+
+# %% ../nbs/70_fading.ipynb #d7a669a2
 def shares(
     entries:Sequence[Entry],            # of one method
     key:str='peak_reestimated',
@@ -53,14 +69,20 @@ def shares(
     steps = np.array([row['step'] for row in entries[0].curve])
     return steps, np.array([[row[key]/e.first[key] for row in e.curve] for e in entries])
 
+def efforts(entries:Sequence[Entry])->np.ndarray:   # (T,) at the steps of `shares`
+    "`effort` under the schedule that the entries were trained with"
+    first = entries[0]
+    return effort([row['step'] for row in first.curve], first.steps, first.settings['schedule'])
+
+# %% ../nbs/70_fading.ipynb #8dfbeff0
 def fit_fade(
     entries:Sequence[Entry],    # of one method
-)->float:                       # c of `fade`, by least squares on the mean curve
-    "The one constant"
-    steps, h = shares(entries)
-    settings, e = entries[0].settings, effort(steps, entries[0].steps, entries[0].settings['schedule'])
-    cost = lambda c: float(((fade(e, c, settings['sigma'], settings['lam']) - h.mean(0))**2).sum())
-    return float(minimize_scalar(cost, bounds=(0, 1), method='bounded').x)
+    c:float|None=None,          # of `fade`; None: it is the constant to find, without pull
+)->float:                       # c, or the pull that goes with it, by least squares on the mean curve
+    "One constant"
+    (_, h), e, s = shares(entries), efforts(entries), entries[0].settings
+    curve = lambda x: fade(e, x, s['sigma'], s['lam']) if c is None else fade(e, c, s['sigma'], s['lam'], x)
+    return float(minimize_scalar(lambda x: float(((curve(x) - h.mean(0))**2).sum()), bounds=(0, 1), method='bounded').x)
 
 # %% ../nbs/70_fading.ipynb #0da51b9e
 def foretell(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from semipose.codecs import Gaussian, peaks
-from semipose.fading import effort, fade, fit_fade, foretell, leak, shares
+from semipose.fading import effort, efforts, fade, fit_fade, foretell, leak, settled, shares
 from semipose.geometry import affine, warp
 from semipose.ledger import read_ledger
 from semipose.loop import SCHEDULES
@@ -54,6 +54,27 @@ def test_fade_solves_its_recursion():
     assert h == pytest.approx(float(fade(200, c, sigma)), rel=1e-3)
     assert fade(200, c, sigma, lam=2) == pytest.approx(float(fade(400, c, sigma)))
     assert fade(200, c, 1e9) == pytest.approx(1.)
+
+
+def test_pull_settles_the_recursion():
+    "Step by step: down by the leak, back by the pull; where both are equal it stays"
+    c, q, h = .01, .002, 1.
+    for _ in range(300): h += c*(leak(1.5)*h - h) + q*(1 - h)
+    assert h == pytest.approx(float(fade(300, c, 1.5, 1, q)), rel=1e-3)
+    end = settled(c, 1.5, 1, q)
+    assert c*(1 - leak(1.5))*end == pytest.approx(q*(1 - end))
+    assert fade(1e7, c, 1.5, 1, q) == pytest.approx(end)
+    assert settled(c, 1.5) == 0 and settled(0, 1.5) == 1
+
+
+def test_pull_is_found_again(posecons):
+    "Curves made by the recursion give back the pull they were made with"
+    c, q = .02, .007
+    heights = fade(efforts(posecons), c, posecons[0].settings["sigma"], posecons[0].settings["lam"], q)
+    made = [replace(e, curve=[{**row, "peak_reestimated": float(h)} for row, h in zip(e.curve, heights)]) for e in posecons]
+    assert fit_fade(made, c) == pytest.approx(q, abs=1e-4)
+    assert fit_fade([replace(e, curve=[{**r, "peak_reestimated": float(h)} for r, h in zip(e.curve, fade(efforts(posecons), c, 1.5))])
+                     for e in posecons]) == pytest.approx(c, abs=1e-4)
 
 
 @pytest.fixture(scope="module")
