@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from fastcore.basics import patch
 from .geometry import affine, compose, invert, move, translate, warp, window, flip_joints
 from .codecs import Gaussian, moved, renamed
 
@@ -18,8 +19,8 @@ __all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 
            'Sample', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'Open', 'Hides',
            'hide', 'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix', 'relabel', 'autocontrast',
            'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten',
-           'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'covered', 'render',
-           'piece', 'joints_in', 'carry']
+           'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'covered', 'Renderer',
+           'piece', 'render', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -438,37 +439,63 @@ def covered(
     size:tuple[int,int],    # crop (H,W), px
 )->Tensor:                  # (B,H,W) bool
     "Which pixels of a crop lie in a box of another frame"
-    H, W = size
-    y, x = torch.meshgrid(torch.arange(H, device=M.device), torch.arange(W, device=M.device), indexing='ij')
-    at = move(torch.stack([x, y], -1).float().view(1, H*W, 2).expand(len(M), -1, -1), M)
-    hit = torch.zeros(len(M), H*W, dtype=torch.bool, device=M.device)
-    for b in box.unbind(1): hit |= ((at - b[:,None,:2]).abs() <= b[:,None,2:]).all(-1)
-    return hit.view(-1, H, W)
+    y, x = (torch.arange(n, device=M.device, dtype=torch.float32) for n in size)
+    y, (a, b, c, d, e, f) = y[:,None], M[:,:2].flatten(1).float()[...,None,None].unbind(1)
+    across, down = a*x + b*y + c, d*x + e*y + f         # (B,H,W) the frame's px
+    hit = torch.zeros_like(across, dtype=torch.bool)
+    for u, v, w, h in (k.unbind(1) for k in box[...,None,None].unbind(1)):
+        hit |= ((across - u).abs_() <= w).logical_and_((down - v).abs_() <= h)
+    return hit
 
 # %% ../nbs/20_views.ipynb #b66d8eba
-def render(
-    image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]
+class Renderer:
+    "Roomy crops, and what was made of them: all views share one float copy, and views with one matrix share a warp"
+    def __init__(self,
+        image:Tensor,           # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]
+    ):
+        self.image, self.fill, self.memo = image, torch.tensor(MEAN, device=image.device).view(3,1,1), {}
+
+    def centred(self, colors:tuple=())->Tensor:   # (B,3,Hr,Wr) the pictures less MEAN, so that 0 is the colour of nothing
+        if (kept := self.memo.get(id(colors))) is not None and kept[0] is colors: return kept[1]
+        image = recolor(self.image, colors) if colors else self.image
+        out = image - self.fill if image.is_floating_point() else image.float().div_(255).sub_(self.fill)
+        self.memo[id(colors)] = colors, out
+        return out
+
+    def warped(self, sample:Sample, size:tuple[int,int])->Tensor:     # (B,3,H,W) less MEAN
+        M, colors = sample.M, sample.colors
+        key = id(M), id(colors), tuple(size)
+        if key not in self.memo: self.memo[key] = M, colors, warp(self.centred(colors), M, size)
+        return self.memo[key][-1]
+
+    def __call__(self,
+        sample:Sample,          # the view
+        size:tuple[int,int],    # crop (H,W), px
+    )->Tensor:                  # (B,3,H,W) RGB in [0,1]
+        "Colours, one warp, then the hidden boxes"
+        out = self.warped(sample, size)
+        for hole in sample.holes: out = self.cover(out, hole, sample, size)
+        return out + self.fill
+
+# %% ../nbs/20_views.ipynb #63a7bbfc
+@patch
+def cover(self:Renderer,
+    out:Tensor,             # (B,3,H,W) pictures of the view less MEAN
+    hole:Hole,              # what hides a part of them
     sample:Sample,          # the view
     size:tuple[int,int],    # crop (H,W), px
-)->Tensor:                  # (B,3,H,W) RGB in [0,1]
-    "The pictures of a view: colours, one warp, then the hidden boxes"
-    if sample.colors: image = recolor(image, sample.colors)
-    if not image.is_floating_point(): image = image.float()/255
-    fill = torch.tensor(MEAN, device=image.device)
-    out = warp(image, sample.M, size, fill=fill)
-    for hole in sample.holes:
-        if isinstance(hole, Open): raise ValueError('A view hides joints and nobody says where they are: `hide` first.')
-        back = compose(invert(sample.M), hole.frame)      # crop px -> the frame's px
-        if hole.other is None:
-            out = torch.where(covered(hole.box, back, size)[:,None], fill.view(3,1,1), out)
-            continue
-        for j in range(hole.box.shape[1]):
-            over = covered(hole.box[:,j:j+1], back, size)[:,None]
-            out = torch.where(over, piece(image, hole, j, back, size), out)
+)->Tensor:                  # (B,3,H,W) less MEAN
+    "A hole's boxes, filled with the mean colour or with pieces of other pictures"
+    if isinstance(hole, Open): raise ValueError('A view hides joints and nobody says where they are: `hide` first.')
+    back = compose(invert(sample.M), hole.frame)      # crop px -> the frame's px
+    if hole.other is None: return out.masked_fill(covered(hole.box, back, size)[:,None], 0)
+    for j in range(hole.box.shape[1]):
+        over = covered(hole.box[:,j:j+1], back, size)[:,None]
+        out = torch.where(over, piece(self.centred(sample.colors), hole, j, back, size), out)
     return out
 
 def piece(
-    image:Tensor,           # (B,3,Hr,Wr) roomy crops, float
+    image:Tensor,           # (B,3,Hr,Wr) roomy crops less MEAN
     hole:Hole,              # with `other` and `shift`
     j:int,                  # which of its boxes
     back:Tensor,            # (B,3,3) crop px -> the frame's px
@@ -478,7 +505,16 @@ def piece(
     shift = torch.eye(3, device=image.device).repeat(len(back), 1, 1)
     shift[:,:2,2] = hole.shift[:,j]
     M = compose(hole.frame[hole.other[:,j]], shift, invert(back))
-    return warp(image[hole.other[:,j]], M, size, fill=torch.tensor(MEAN, device=image.device))
+    return warp(image[hole.other[:,j]], M, size)
+
+# %% ../nbs/20_views.ipynb #76c24cf9
+def render(
+    image:Tensor|Renderer,  # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]; a `Renderer` where several views share them
+    sample:Sample,          # the view
+    size:tuple[int,int],    # crop (H,W), px
+)->Tensor:                  # (B,3,H,W) RGB in [0,1]
+    "The pictures of a view"
+    return (image if isinstance(image, Renderer) else Renderer(image))(sample, size)
 
 # %% ../nbs/20_views.ipynb #d9777689
 def joints_in(
