@@ -16,7 +16,7 @@ from fastai.imports import patch
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
-from .views import A30, View, Sample, hide, plain, unmirrored, render, carry, joints_in
+from .views import A30, View, Sample, hide, plain, unmirrored, Renderer, carry, joints_in
 from .predict import evaluating
 from .losses import deep, Terms
 
@@ -416,7 +416,9 @@ class Crops:
         at = [move(highest(self.codec, h), invert(seen.M)) for h in heats]
         if way: at = [way.joints(xy)[0] for xy in at]
         return [[hide(d, xy, joints) for d in hard] for xy in at]
-    def render(self, image, draws)->list: return [render(image, d, self.size) for d in draws]
+    def render(self, image, draws)->list:   # (B,3,H,W) for each view
+        shared = image if isinstance(image, Renderer) or not draws else Renderer(image)
+        return [shared(d, self.size) for d in draws]
     def forward(self, peers, pictures, easy)->TeacherForward:
         m = self.method
         return TeacherForward(peers, pictures, easy, self.codec, self.flip_index, m.mode, m.evaluation)
@@ -549,12 +551,13 @@ class Step(Crops):
             x, way = m.along.frames(x) if m.along else (x, None)
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
             taught_by = way.draws(easy) if way else easy
-            forward = self.forward(peers, self.render(x.get('teacher', x.get('unlabeled')), taught_by), taught_by)
+            looks = {k: Renderer(v) for k, v in x.items() if k in ('labeled', 'unlabeled', 'teacher')}
+            forward = self.forward(peers, self.render(looks.get('teacher', looks.get('unlabeled')), taught_by), taught_by)
         with constant(image):
             heats = self.teach(forward, step) if easy and (self.hides or not both) else []
         with in_float32(image):
             hard = self.hide(hard, heats, easy, way)                                # for each network
-            shown = self.pictures(x, known, forward.images, hard)
+            shown = self.pictures(looks, known, forward.images, hard)
             extra = [(t, a) for t in m.terms if (a := t.pictures(self, x, generator)) is not None]
             shown.update({t.name: pictures for t, (pictures, _) in extra})
         answers = full(peers(shown, joined=m.joined or None))                       # every gradient, in one call
