@@ -148,7 +148,8 @@ def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch, recwarn):
     assert (tmp_path / "bare/net1.json").read_text() == (
         tmp_path / "out/net1.json").read_text(), "without the truth, for a server"
     assert room.submit("run", boxes, how=Submission(nms=None), **kw)["net 1"]["people"] == 10
-    assert room.submit("run", boxes, how=Submission(min_score=.6, nms=None), **kw)["net 1"]["people"] == 5 == told[-1]["people"]
+    assert (room.submit("run", boxes, how=Submission(min_score=.6, nms=None), **kw)["net 1"]["people"]
+            == 5 == told[-1]["people"])
     assert told[-1]["flip"] is None and not told[-1]["shift"] and told[-1]["which"] == "all"
     room.submit("run", boxes, how=Submission(flip=True, shift=True), **kw)
     assert told[-1]["flip"] == of.flip_index and told[-1]["shift"] is True
