@@ -568,7 +568,8 @@ def train(
         return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(), **people.fields())
+    p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(),
+                       **people.fields())
     data, make_people = own_people(p, people.data, file, seed)
     folder = folders.out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import check_batch, check_labels, first_of, refuse_existing, starts, train as run_train
@@ -740,7 +741,7 @@ def detail(
         'Also draw the six people on whom the ensemble is farthest from the truth.', metavar='PNG')]=None,
     keep:Annotated[Optional[Path], option('Also write every number into this JSON file.')]=None,
 ):
-    "Where a run errs: joint by joint, visible and hidden, by facing where it is known, and what each kind of error costs."
+    "Where a run errs: joint by joint, visible and hidden, by facing where known, and what each kind of error costs."
     look.check()
     if worst is not None: known(worst.suffix.lower(), ('.png', '.jpg', '.svg', '.pdf'), 'kind of picture')
     from semipose.detail import as_rows, detail as details_of, draw_worst
@@ -853,7 +854,8 @@ Device = Annotated[str, option('auto, cpu, cuda, cuda:1, mps.')]
 Checkpoint = Annotated[str, option('last or best; how the best was chosen is in result.json.')]
 
 AFTER['boxes'] = ' What was found so far is kept: the same command goes on from there.'
-DETECTOR_KINDS = ("A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score out), "
+DETECTOR_KINDS = ("A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score "
+                  "out), "
                   'or a .onnx file.')
 FORMAT_NAMES = ('coco', 'labelstudio', 'yolo', 'csv', 'sleap')
 FORMAT_HELP = (f'{", ".join(FORMAT_NAMES)} (csv: DeepLabCut and Lightning Pose); if not given, by the ending, '

@@ -183,7 +183,7 @@ class Along:
     times = 1       # frames that teachers see for one that a student sees
     def frames(self,
         x:dict,             # the batch: labeled, unlabeled (B,3,Hr,Wr); what it asks for, by name
-    )->tuple:               # the batch: `unlabeled` for students, `teacher` for teachers; a `Way`, or None: the same frames
+    )->tuple:  # the batch: `unlabeled` for students, `teacher` for teachers; a `Way`, or None: the same frames
         return x, None
 
 class Way:
@@ -192,7 +192,7 @@ class Way:
     def own(self, heat:Tensor)->Tensor: return heat         # answers to all frames -> to one for each student
     def joints(self,
         xy:Tensor,          # (R,K,2) joints that teachers found, roomy px of their frames
-    )->tuple[Tensor,Tensor]:    # (B,K,2) roomy px of the students' frames; (B,K) in [0,1] how far that is to be believed
+    )->tuple[Tensor,Tensor]:  # (B,K,2) roomy px of the students' frames; (B,K) in [0,1] how far that is to be believed
         raise NotImplementedError(f'{type(self).__name__} does not say where joints go.')
     def carry(self,
         heat:Tensor,        # (R,K,h,w) of the teachers' easy view

@@ -167,6 +167,23 @@ def test_ruff_is_content():
     assert done.returncode == 0, f"ruff (its rules are in pyproject.toml) says:\n{done.stdout}{done.stderr}"
 
 
+def code_lines(path: Path) -> list[tuple[int, str]]:
+    "Of a module of ours, without its promise and its list of names, which nbdev writes on lines of their own length"
+    text = path.read_text()
+    tree, made = ast.parse(text), set()
+    for n in tree.body:
+        names = isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__"
+        if names or n is tree.body[0] and isinstance(n, ast.Expr): made |= {*range(n.lineno, n.end_lineno + 1)}
+    return [(i, line) for i, line in enumerate(text.splitlines(), 1) if i not in made]
+
+
+def test_no_line_over_120_columns():
+    "ruff holds it for notebooks, scripts and tests; here the library that is written from them"
+    modules = [p for p in LIBRARY.rglob("*.py") if p.name != "_modidx.py"]
+    long = [f"{name(p)}:{i}" for p in modules for i, line in code_lines(p) if len(line) > 120]
+    assert not long, f"{', '.join(long)}: over 120 columns. Break the line in the notebook, then run `make export`."
+
+
 def test_exported_code_imports_names():
     stars = [f"{name(path)}:{node.lineno}" for path in LIBRARY.rglob("*.py")
              for node in ast.walk(ast.parse(path.read_text()))
