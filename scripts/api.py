@@ -1,4 +1,5 @@
-"""What the library exports, module by module, as pages for the site: signatures, and what each parameter and result is. Used by `scripts/docs.py`."""
+"""What the library exports, module by module, as pages for the site: signatures, and what each parameter and result
+is. Used by `scripts/docs.py`."""
 from __future__ import annotations
 
 import html, importlib, inspect, re
@@ -16,7 +17,8 @@ class Name:
     kind: str                                               # function, class or value
     text: str = ""                                          # its docstring
     head: str = ""                                          # the signature, or the value
-    rows: list[tuple] = field(default_factory=list)         # name, type, default, meaning; of parameters, fields and the result
+    # name, type, default, meaning; of parameters, fields and the result
+    rows: list[tuple] = field(default_factory=list)
     methods: tuple = ()                                     # Names, of a class
 
     @property
@@ -26,12 +28,14 @@ class Name:
 def modules(top: Path) -> list[str]:
     "Modules that notebooks export, in their order"
     notebooks = sorted((top / "nbs").glob("[0-9][0-9]_*.ipynb"))
-    return [f"semipose.{f.stem[3:]}" for f in notebooks if (top / "semipose" / (f.stem[3:].replace(".", "/") + ".py")).exists()]
+    return [f"semipose.{f.stem[3:]}" for f in notebooks
+            if (top / "semipose" / (f.stem[3:].replace(".", "/") + ".py")).exists()]
 
 
 def written(annotation) -> str:
     "A type as it stands in the source"
-    return "" if annotation in (empty, None, inspect.Parameter.empty) else annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    return ("" if annotation in (empty, None, inspect.Parameter.empty) else annotation if isinstance(annotation, str)
+            else getattr(annotation, "__name__", str(annotation)))
 
 
 def default_of(value) -> str:
@@ -73,10 +77,12 @@ def described(module: str, name: str, thing, inside: str = "") -> Name:
     "One name with all that is said of it"
     text = inspect.cleandoc(thing.__doc__ or "") if inspect.isclass(thing) or callable(thing) else ""
     if not callable(thing): return Name(module, inside + name, "value", head=f"{name} = {default_of(thing)}")
-    if not inspect.isclass(thing): return Name(module, inside + name, "function", text, signature(thing, name), rows_of(thing))
+    if not inspect.isclass(thing):
+        return Name(module, inside + name, "function", text, signature(thing, name), rows_of(thing))
     own = [(k, v) for k, v in vars(thing).items() if inspect.isfunction(v) and not k.startswith("_") and v.__doc__]
     if re.match(rf"{name}\(", text): text = ""      # what dataclass writes by itself
-    return Name(module, name, "class", text, signature(thing, name), rows_of(thing), tuple(described(module, k, v, f"{name}.") for k, v in own))
+    return Name(module, name, "class", text, signature(thing, name), rows_of(thing),
+                tuple(described(module, k, v, f"{name}.") for k, v in own))
 
 
 def names(module: str) -> list[Name]:
@@ -90,13 +96,16 @@ def table(rows: list[tuple]) -> str:
     if not rows: return ""
     cell = lambda text, tag="td": f"<{tag}>{text}</{tag}>"
     code = lambda text: f"<code>{html.escape(text)}</code>" if text else ""
-    lines = ["<tr>" + cell("<i>returns</i>" if n == "return" else code(n)) + cell(code(a)) + cell(code(d)) + cell(html.escape(w)) + "</tr>" for n, a, d, w in rows]
-    return "<table><tr>" + "".join(cell(t, "th") for t in ("", "type", "default", "meaning")) + "</tr>" + "".join(lines) + "</table>"
+    lines = ["<tr>" + cell("<i>returns</i>" if n == "return" else code(n)) + cell(code(a)) + cell(code(d))
+             + cell(html.escape(w)) + "</tr>" for n, a, d, w in rows]
+    return ("<table><tr>" + "".join(cell(t, "th") for t in ("", "type", "default", "meaning")) + "</tr>"
+            + "".join(lines) + "</table>")
 
 
 def entry(n: Name, level: int = 2) -> str:
     "One name on its module's page"
-    parts = [f'<h{level} id="{html.escape(n.anchor)}">{html.escape(n.name)}</h{level}>', f"<pre>{html.escape(n.head)}</pre>"]
+    parts = [f'<h{level} id="{html.escape(n.anchor)}">{html.escape(n.name)}</h{level}>',
+             f"<pre>{html.escape(n.head)}</pre>"]
     if n.text: parts.append(f"<p>{html.escape(n.text)}</p>")
     return "".join(parts) + table(n.rows) + "".join(entry(m, 3) for m in n.methods)
 
@@ -125,6 +134,8 @@ def index_page(every: dict[str, list[Name]]) -> str:
     "All names, to be searched without a network"
     flat = [m for some in every.values() for n in some for m in (n, *n.methods)]
     line = lambda n: (f'<li><a href="{n.module}.html#{html.escape(n.anchor)}"><code>{html.escape(n.name)}</code></a> '
-                      f"<small>{html.escape(n.module)}</small> {html.escape(n.text.splitlines()[0] if n.text else '')}</li>")
+                      f"<small>{html.escape(n.module)}</small> "
+                      f"{html.escape(n.text.splitlines()[0] if n.text else '')}</li>")
     body = "".join(map(line, sorted(flat, key=lambda n: (n.name.lower(), n.module))))
-    return f'<h1>All names</h1><blockquote><p>{len(flat):,} names in {len(every)} modules.</p></blockquote>{BOX}<ul class="names">{body}</ul>' + FIND
+    return (f'<h1>All names</h1><blockquote><p>{len(flat):,} names in {len(every)} modules.</p></blockquote>{BOX}<ul '
+            f'class="names">{body}</ul>' + FIND)

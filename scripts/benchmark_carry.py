@@ -1,4 +1,5 @@
-"""What a carry that keeps heights costs: the warp alone, and whole training steps of rows that differ in nothing else, interleaved; ratios.
+"""What a carry that keeps heights costs: the warp alone, and whole training steps of rows that differ in nothing
+else, interleaved; ratios.
 
 python scripts/benchmark_carry.py [--rounds 9] [--net tiny] [--size 64x48]
 """
@@ -35,7 +36,8 @@ def rounds(works: dict, n: int) -> dict:
 def said(name: str, a: list, b: list) -> str:
     ratio = sorted(y / x for x, y in zip(a, b))
     best = lambda v: f"{1e3 * min(v):8.2f} ms"
-    return f"{name:<44}{best(a)}{best(b)}   {ratio[0]:.2f} / {statistics.median(ratio):.2f} / {ratio[-1]:.2f}   {min(b) / min(a):.3f}"
+    spread = f"{ratio[0]:.2f} / {statistics.median(ratio):.2f} / {ratio[-1]:.2f}"
+    return f"{name:<44}{best(a)}{best(b)}   {spread}   {min(b) / min(a):.3f}"
 
 
 def five(heat, M, mode): return [warp(heat, M, mode=mode) for _ in range(5)]
@@ -44,8 +46,10 @@ def five(heat, M, mode): return [warp(heat, M, mode=mode) for _ in range(5)]
 def step_of(name: str, net: str, size: tuple, batch: tuple):
     "One training step of a row: views, teachers, losses, gradients, Adam"
     m, g = METHODS[name], torch.Generator().manual_seed(0)
-    peers = build_peers(net, n=m.nets, net=dict(width=24) if net == "tiny" else None).to(memory_format=torch.channels_last).train()
-    teaching = Teaching(m, build_codec("gaussian", 1.5 if size[0] < 128 else 2., peers.stride), size, COCO17, torch.ones(17))
+    peers = build_peers(net, n=m.nets, net=dict(width=24) if net == "tiny"
+                        else None).to(memory_format=torch.channels_last).train()
+    teaching = Teaching(m, build_codec("gaussian", 1.5 if size[0] < 128 else 2., peers.stride), size,
+                        COCO17, torch.ones(17))
     optimiser = torch.optim.Adam(peers.nets.parameters(), lr=1e-4)
     image = lambda n: torch.randint(0, 256, (n, 3, *roomy(size)), generator=g, dtype=torch.uint8)
     x = dict(labeled=image(batch[0]), unlabeled=image(batch[1]))
@@ -65,7 +69,8 @@ def main():
     p.add_argument("--size", default="64x48")
     args = p.parse_args()
     size, batch = tuple(map(int, args.size.split("x"))), (16, 24) if args.net == "tiny" else (8, 8)
-    print(f"{torch.get_num_threads()} threads; best of {args.rounds}, then ratio min / median / max round by round, and of the best\n")
+    print(f"{torch.get_num_threads()} threads; best of {args.rounds}, then ratio min / median / max round by round, "
+          f"and of the best\n")
     for B, H, W in ((24, 32, 24), (32, 64, 48)):
         heat, M = torch.rand(B, 17, H, W), affine((H, W), 30 * torch.randn(B))
         t = rounds({mode: partial(five, heat, M, mode) for mode in MODES}, args.rounds)

@@ -1,4 +1,5 @@
-"""All benchmarks, one after the other, kept as text with their command and hardware: `python scripts/benchmarks.py [carry codecs data eval]` writes results/benchmarks/NAME.txt.
+"""All benchmarks, one after the other, kept as text with their command and hardware: `python scripts/benchmarks.py
+[carry codecs data eval]` writes results/benchmarks/NAME.txt.
 
 They time; nothing else should run meanwhile. Notebooks 02, 11, 20 and 51 show the files.
 """
@@ -19,7 +20,8 @@ def main():
     for name in p.parse_args().names or NAMES:
         if name not in NAMES: p.error(f"there is no benchmark {name}; there are {', '.join(NAMES)}.")
         busy = os.getloadavg()[0]
-        said = subprocess.run([sys.executable, "-W", "ignore", str(HERE / f"benchmark_{name}.py")], stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        said = subprocess.run([sys.executable, "-W", "ignore", str(HERE / f"benchmark_{name}.py")],
+                              stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"))
         if said.returncode: sys.exit(f"scripts/benchmark_{name}.py failed; nothing was kept of it.")
         note = f"$ python scripts/benchmark_{name}.py\n{hardware()}; load before: {busy:.1f}\n\n"
         with whole(HERE.parent / "results" / "benchmarks" / f"{name}.txt") as part: part.write_text(note + said.stdout)

@@ -1,7 +1,8 @@
-"""All notebooks as one small site to read in a browser, from their stored outputs, without a network: `python scripts/docs.py [--out site]`.
+"""All notebooks as one small site to read in a browser, from their stored outputs, without a network: `python
+scripts/docs.py [--out site]`.
 
-A page per notebook, a sidebar in reading order, links between them mended, formulas as MathML; a page per module with
-what it exports, and an index of all names with a search. No notebook is executed; the library is imported.
+A page per notebook, a sidebar in reading order, links between them mended, formulas as MathML; a page per module
+with what it exports, and an index of all names with a search. No notebook is executed; the library is imported.
 """
 from __future__ import annotations
 
@@ -16,43 +17,62 @@ import api
 from execute import TOP, notebooks
 from readme import FENCE, LINK, is_relative
 
-FLOORS = {0: "Language", 1: "People", 2: "Views", 3: "Networks", 4: "Learning", 5: "Judging", 6: "Understanding", 7: "Experiments", 8: "In the browser"}
+FLOORS = {0: "Language", 1: "People", 2: "Views", 3: "Networks", 4: "Learning", 5: "Judging", 6: "Understanding",
+          7: "Experiments", 8: "In the browser"}
 MATH = re.compile(r"(```.*?```|`[^`\n]*`)|\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
 DIRECTIVE = re.compile(r"^#\s*\|.*\n?", re.M)
 
 STYLE = """
 :root { --paper:#fff; --soft:#f6f7f9; --ink:#1b1f24; --muted:#646c76; --line:#e2e5ea; --link:#0060a8; --accent:#d1490c }
-@media (prefers-color-scheme:dark) { :root { color-scheme:dark; --paper:#15181c; --soft:#1e2227; --ink:#e6e8eb; --muted:#9aa1ab; --line:#31373e; --link:#6db5f2;
---accent:#ff8a50 }
+@media (prefers-color-scheme:dark) { :root { color-scheme:dark; --paper:#15181c; --soft:#1e2227; --ink:#e6e8eb;
+  --muted:#9aa1ab; --line:#31373e; --link:#6db5f2;
+  --accent:#ff8a50 }
   .jp-RenderedImage img, .output_png img, .body img { background:#fff; border-radius:4px } }
 * { box-sizing:border-box } html { scroll-padding-top:1rem }
-body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif }
+body { margin:0; background:var(--paper); color:var(--ink);
+  font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif }
 a { color:var(--link); text-decoration-thickness:.06em; text-underline-offset:.15em }
-nav { position:fixed; inset:0 auto 0 0; width:17rem; overflow-y:auto; padding:1.6rem 1.2rem 3rem; background:var(--soft); border-right:1px solid var(--line);
-font-size:.9rem }
-nav b { display:block; margin:1.3rem 0 .2rem; color:var(--muted); font-weight:600; font-size:.76rem; letter-spacing:.06em; text-transform:uppercase }
-nav .home { font-size:1.15rem; font-weight:700; color:var(--ink) } nav a { display:block; padding:.14rem .5rem; margin:0 -.5rem; border-radius:4px; text-decoration:none }
-nav a[aria-current] { background:var(--line); color:var(--ink); font-weight:600 } nav small { color:var(--muted); font-variant-numeric:tabular-nums; margin-right:.45rem }
+nav { position:fixed; inset:0 auto 0 0; width:17rem; overflow-y:auto; padding:1.6rem 1.2rem 3rem;
+  background:var(--soft); border-right:1px solid var(--line);
+  font-size:.9rem }
+nav b { display:block; margin:1.3rem 0 .2rem; color:var(--muted); font-weight:600; font-size:.76rem;
+  letter-spacing:.06em; text-transform:uppercase }
+nav .home { font-size:1.15rem; font-weight:700; color:var(--ink) } nav a { display:block; padding:.14rem .5rem;
+  margin:0 -.5rem; border-radius:4px; text-decoration:none }
+nav a[aria-current] { background:var(--line); color:var(--ink); font-weight:600 } nav small { color:var(--muted);
+  font-variant-numeric:tabular-nums; margin-right:.45rem }
 main { margin-left:17rem; padding:2.2rem clamp(1rem,4vw,4rem) 5rem } .body { max-width:56rem }
-h1 { font-size:2.1rem; line-height:1.2; margin:.2rem 0 .6rem; letter-spacing:-.015em } h2 { margin:2.8rem 0 .5rem; font-size:1.45rem } h3 { margin:1.8rem 0 .4rem }
-.anchor-link { display:none } h2:hover .anchor-link, h3:hover .anchor-link { display:inline; margin-left:.4rem; text-decoration:none; color:var(--muted) }
-blockquote { margin:.6rem 0 1.2rem; padding:.1rem 0 .1rem 1rem; border-left:3px solid var(--accent); color:var(--muted); font-size:1.08rem }
+h1 { font-size:2.1rem; line-height:1.2; margin:.2rem 0 .6rem; letter-spacing:-.015em } h2 { margin:2.8rem 0 .5rem;
+  font-size:1.45rem } h3 { margin:1.8rem 0 .4rem }
+.anchor-link { display:none } h2:hover .anchor-link, h3:hover .anchor-link { display:inline; margin-left:.4rem;
+  text-decoration:none; color:var(--muted) }
+blockquote { margin:.6rem 0 1.2rem; padding:.1rem 0 .1rem 1rem; border-left:3px solid var(--accent); color:var(--muted);
+  font-size:1.08rem }
 pre { overflow-x:auto; padding:.75rem .95rem; margin:.7rem 0; background:var(--soft); border-radius:6px;
-font:.81rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; max-width:100% }
-code { font:.88em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace } :not(pre) > code { background:var(--soft); padding:.1em .3em; border-radius:3px }
-.body .out pre { background:none; border-left:3px solid var(--line); border-radius:0; padding:.25rem .9rem; color:var(--muted) }
+  font:.81rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; max-width:100% }
+code { font:.88em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace } :not(pre) > code { background:var(--soft);
+  padding:.1em .3em; border-radius:3px }
+.body .out pre { background:none; border-left:3px solid var(--line); border-radius:0; padding:.25rem .9rem;
+  color:var(--muted) }
 .body .out { margin:.3rem 0 1rem; overflow-x:auto }
-.export { position:relative } .export::after { content:"exported"; position:absolute; top:.35rem; right:.6rem; font-size:.68rem; color:var(--muted) }
+.export { position:relative } .export::after { content:"exported"; position:absolute; top:.35rem; right:.6rem;
+  font-size:.68rem; color:var(--muted) }
 .prompt, .jp-OutputPrompt { display:none } img, svg { max-width:100%; height:auto }
-table { border-collapse:collapse; font-size:.88rem; font-variant-numeric:tabular-nums; display:block; overflow-x:auto; margin:.7rem 0 }
-th, td { padding:.28rem .65rem; border-bottom:1px solid var(--line); text-align:left; vertical-align:top } th { color:var(--muted); font-weight:600 }
+table { border-collapse:collapse; font-size:.88rem; font-variant-numeric:tabular-nums; display:block; overflow-x:auto;
+  margin:.7rem 0 }
+th, td { padding:.28rem .65rem; border-bottom:1px solid var(--line); text-align:left; vertical-align:top }
+th { color:var(--muted); font-weight:600 }
 math[display=block] { margin:1rem 0; font-size:1.1em; overflow-x:auto }
-footer { margin-top:4rem; display:flex; justify-content:space-between; gap:1rem; border-top:1px solid var(--line); padding-top:1rem }
+footer { margin-top:4rem; display:flex; justify-content:space-between; gap:1rem; border-top:1px solid var(--line);
+  padding-top:1rem }
 .names { list-style:none; padding:0 } .names li { padding:.12rem 0; border-bottom:1px solid var(--line) }
 .names li[hidden] { display:none } .names small { color:var(--muted); margin:0 .5rem }
-#find { font:inherit; padding:.4rem .7rem; margin:0 0 .8rem; border:1px solid var(--line); border-radius:6px; background:var(--soft); color:var(--ink) }
-dl.rooms { display:grid; grid-template-columns:max-content 1fr; gap:.25rem 1.2rem } dl.rooms dt { font-weight:600 } dl.rooms dd { margin:0; color:var(--muted) }
-@media (max-width:60rem) { nav { position:static; width:auto; max-height:14rem; border-right:0; border-bottom:1px solid var(--line) } main { margin:0 }
+#find { font:inherit; padding:.4rem .7rem; margin:0 0 .8rem; border:1px solid var(--line); border-radius:6px;
+  background:var(--soft); color:var(--ink) }
+dl.rooms { display:grid; grid-template-columns:max-content 1fr; gap:.25rem 1.2rem } dl.rooms dt { font-weight:600 }
+dl.rooms dd { margin:0; color:var(--muted) }
+@media (max-width:60rem) { nav { position:static; width:auto; max-height:14rem; border-right:0;
+  border-bottom:1px solid var(--line) } main { margin:0 }
 dl.rooms { grid-template-columns:1fr } }
 @media print { nav, footer { display:none } main { margin:0; padding:0 } pre { white-space:pre-wrap } }
 """
@@ -94,7 +114,8 @@ def relinked(text: str, path: str, known: set[str]) -> str:
 
 
 def prepared(nb, path: str, known: set[str]):
-    "The notebook as a reader sees it: no hidden cells, no directives, formulas drawn, links mended; code cells that are exported say so"
+    """The notebook as a reader sees it: no hidden cells, no directives, formulas drawn, links mended; code cells
+    that are exported say so"""
     cells = []
     for cell in nb.cells:
         marks = " ".join(DIRECTIVE.findall(cell.source))
@@ -127,11 +148,14 @@ def body(nb) -> str:
             parts.append(markdown2html(cell.source))
             continue
         if cell.source:
-            parts.append(f'<div class="code{" export" if "export" in cell.metadata.get("tags", ()) else ""}">{color(cell.source, language="python")}</div>')
+            export = " export" if "export" in cell.metadata.get("tags", ()) else ""
+            parts.append(f'<div class="code{export}">{color(cell.source, language="python")}</div>')
         if cell.outputs:
-            alone = nbformat.v4.new_notebook(metadata=nb.metadata, cells=[nbformat.v4.new_code_cell("", outputs=cell.outputs)])
+            alone = nbformat.v4.new_notebook(metadata=nb.metadata,
+                                             cells=[nbformat.v4.new_code_cell("", outputs=cell.outputs)])
             text = shown.from_notebook_node(alone)[0]
-            text = re.sub(r'<div class="(jp-Cell-inputWrapper|input)\b.*?(?=<div class="(jp-Cell-outputWrapper|output_wrapper))', "", text, flags=re.S)
+            text = re.sub(r'<div class="(jp-Cell-inputWrapper|input)\b.*?(?=<div '
+                          r'class="(jp-Cell-outputWrapper|output_wrapper))', "", text, flags=re.S)
             parts.append(f'<div class="out">{text}</div>')
     return "\n".join(parts)
 
@@ -163,7 +187,8 @@ def sidebar(pages: list[tuple[str, str]], here: str) -> str:
         if path != "nbs/index.ipynb":
             groups.setdefault(group, []).append(link(path, name))
     root = str(PurePosixPath(place(here)).parent)
-    groups["Reference"] = [f'<a href="{relpath("api/index.html", root)}"{" aria-current=page" if here.startswith("api/") else ""}>All names</a>']
+    current = " aria-current=page" if here.startswith("api/") else ""
+    groups["Reference"] = [f'<a href="{relpath("api/index.html", root)}"{current}>All names</a>']
     order = ["Tutorials", *FLOORS.values(), "Reference", "Project"]
     home = f'<a class="home" href="{relpath("index.html", str(PurePosixPath(place(here)).parent))}">semipose</a>'
     return "<nav>" + home + "".join(f"<b>{g}</b>" + "".join(groups[g]) for g in order if g in groups) + "</nav>"
@@ -171,7 +196,8 @@ def sidebar(pages: list[tuple[str, str]], here: str) -> str:
 
 def page(title: str, inner: str, nav: str, around: tuple[str, str], depth: str) -> str:
     "One HTML page"
-    head = (f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)} · semipose</title>'
+    head = (f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+            f'initial-scale=1"><title>{html.escape(title)} · semipose</title>'
             f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{depth}style.css">')
     foot = f"<footer><span>{around[0]}</span><span>{around[1]}</span></footer>"
     return f'<!doctype html><html lang="en">{head}{nav}<main><div class="body">{inner}{foot}</div></main></html>\n'
@@ -180,8 +206,10 @@ def page(title: str, inner: str, nav: str, around: tuple[str, str], depth: str) 
 def reference(out: Path, pages: list[tuple[str, str]]) -> list[Path]:
     "A page for each module, and one with all names"
     every = {m: api.names(m) for m in api.modules(TOP)}
-    book = {m: place(path) for path, _ in pages for m in every if path.endswith(f"_{m.removeprefix('semipose.')}.ipynb")}
-    inner = {m: api.module_page(m, some, "../" + book[m]) for m, some in every.items()} | {"index": api.index_page(every)}
+    book = {m: place(path) for path, _ in pages
+            for m in every if path.endswith(f"_{m.removeprefix('semipose.')}.ipynb")}
+    inner = ({m: api.module_page(m, some, "../" + book[m]) for m, some in every.items()}
+             | {"index": api.index_page(every)})
     (out / "api").mkdir()
     for m, text in inner.items():
         file = out / "api" / f"{m}.html"
@@ -197,12 +225,15 @@ def build(out: Path) -> list[Path]:
     from semipose import toys
     books = [str(f.relative_to(TOP).as_posix()) for f in notebooks()]
     first = [b for b in books if b.endswith("/index.ipynb")] + [b for b in books if "/tutorials/" in b]
-    texts = [f for f in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "results/unseen/rule.md", "results/map/rule.md") if (TOP / f).exists()]
+    texts = [f for f in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "results/unseen/rule.md",
+                         "results/map/rule.md") if (TOP / f).exists()]
     order = first + [b for b in books if b not in first] + texts
-    tracked = {f.relative_to(TOP).as_posix() for d in ("nbs/images", "results") for f in (TOP / d).rglob("*") if f.is_file() and f.suffix != ".md"} | {"CITATION.cff", "LICENSE"}
+    tracked = ({f.relative_to(TOP).as_posix() for d in ("nbs/images", "results")
+                for f in (TOP / d).rglob("*") if f.is_file() and f.suffix != ".md"} | {"CITATION.cff", "LICENSE"})
     known = set(order) | tracked
     read = {b: nbformat.read(TOP / b, as_version=4) for b in books}
-    names = {b: heading(nb)[0] for b, nb in read.items()} | {t: re.search(r"^#\s+(.+)", (TOP / t).read_text(), re.M)[1] for t in texts}
+    names = ({b: heading(nb)[0] for b, nb in read.items()}
+             | {t: re.search(r"^#\s+(.+)", (TOP / t).read_text(), re.M)[1] for t in texts})
     promises = {b: heading(nb)[1] for b, nb in read.items()}
     if out.exists() and any(out.iterdir()) and not (out / "style.css").exists():
         sys.exit(f"{out} holds something that is not this site: choose another --out.")
@@ -213,16 +244,19 @@ def build(out: Path) -> list[Path]:
     (out / "style.css").write_text(light + "\n@media (prefers-color-scheme:dark) {\n" + dark + "\n}" + keep + STYLE)
     written, wanted = [], set()
     for i, path in enumerate(order):
-        inner = body(prepared(read[path], path, known)) if path in read else as_on_github(markdown2html(formulas(relinked((TOP / path).read_text(), path, known))))
+        inner = (body(prepared(read[path], path, known)) if path in read
+                 else as_on_github(markdown2html(formulas(relinked((TOP / path).read_text(), path, known)))))
         if path == "nbs/index.ipynb":
-            rooms = "".join(f'<dt><a href="{place(b)}">{html.escape(names[b])}</a></dt><dd>{html.escape(promises[b])}</dd>' for b in order if b in books and b != path)
+            rooms = "".join(f'<dt><a href="{place(b)}">{html.escape(names[b])}</a></dt>'
+                            f'<dd>{html.escape(promises[b])}</dd>' for b in order if b in books and b != path)
             inner += f'<h2>All notebooks</h2><dl class="rooms">{rooms}</dl>'
         inner += toys.scripts(inner)
         here = PurePosixPath(place(path)).parent
         around = ["", ""]
         for side, (j, sign) in enumerate(((i - 1, "← {}"), (i + 1, "{} →"))):
             if 0 <= j < len(order):
-                around[side] = f'<a href="{relpath(place(order[j]), str(here))}">{sign.format(html.escape(names[order[j]]))}</a>'
+                there, text = relpath(place(order[j]), str(here)), sign.format(html.escape(names[order[j]]))
+                around[side] = f'<a href="{there}">{text}</a>'
         file = out / place(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         depth = "../" * (len(PurePosixPath(place(path)).parts) - 1)

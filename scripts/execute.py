@@ -1,8 +1,10 @@
-"""Run notebooks as a reader would: each in a fresh kernel, in its own folder, without the cells that ask for more than this machine.
+"""Run notebooks as a reader would: each in a fresh kernel, in its own folder, without the cells that ask for more
+than this machine.
 
-`python scripts/execute.py [nbs/01_geometry.ipynb ...]` runs in place (all of them if none is named) and tidies up: outputs are kept,
-small, and free of this machine's paths. Cells marked `#| slow`, `#| cuda`, `#| data` or `#| eval: false` are left out and keep the
-outputs they had, unless SEMIPOSE_RUN names their mark (`SEMIPOSE_RUN=slow,data`). tests/test_notebooks.py uses the same `run`.
+`python scripts/execute.py [nbs/01_geometry.ipynb ...]` runs in place (all of them if none is named) and tidies up:
+outputs are kept, small, and free of this machine's paths. Cells marked `#| slow`, `#| cuda`, `#| data` or `#| eval:
+false` are left out and keep the outputs they had, unless SEMIPOSE_RUN names their mark (`SEMIPOSE_RUN=slow,data`).
+tests/test_notebooks.py uses the same `run`.
 """
 from __future__ import annotations
 
@@ -59,9 +61,11 @@ class Reader(NotebookClient):
 def run(path: Path, timeout: int = 600) -> nbformat.NotebookNode:
     "The executed notebook; NotebookFailed where a cell raises, dies, or takes longer than `timeout` seconds"
     nb = nbformat.read(path, as_version=4)
-    reader = Reader(nb, timeout=timeout, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(path.parent)}},
+    reader = Reader(nb, timeout=timeout, kernel_name="python3", coalesce_streams=True,
+                    resources={"metadata": {"path": str(path.parent)}},
                     extra_arguments=["--IPKernelApp.log_level=ERROR"])
-    with tempfile.TemporaryDirectory() as profile:  # nobody's IPython settings, and no history that two kernels would share
+    # nobody's IPython settings, and no history that two kernels would share
+    with tempfile.TemporaryDirectory() as profile:
         try:
             reader.execute(env={"PYTHONWARNINGS": QUIET, **os.environ, "IPYTHONDIR": profile})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -81,7 +85,8 @@ def explain(nb: nbformat.NotebookNode, error: Exception) -> str:
 
 
 def tidy(nb: nbformat.NotebookNode) -> None:
-    "Outputs without this machine's paths, pictures repacked without loss, no widgets' state, a kernel that JupyterLab need not ask for"
+    """Outputs without this machine's paths, pictures repacked without loss, no widgets' state, a kernel that
+    JupyterLab need not ask for"""
     for out in (out for cell in nb.cells for out in cell.get("outputs", [])):
         if len(data := out.get("data", {})) > 1:  # a widget without its kernel is a line of error: its picture stays
             data.pop("application/vnd.jupyter.widget-view+json", None)
@@ -102,7 +107,8 @@ def short(text: str) -> str:
 
 
 def repack(png: str, unseen: float = 1.5) -> str:
-    "A base64 PNG, compressed as far as it goes; with a palette where that moves its colours by less than anybody sees (root mean square, of 255)"
+    """A base64 PNG, compressed as far as it goes; with a palette where that moves its colours by less than anybody
+    sees (root mean square, of 255)"""
     import numpy as np
     from PIL import Image
     image = Image.open(io.BytesIO(base64.b64decode(png)))
@@ -138,7 +144,8 @@ def main() -> None:
         tidy(nb)
         nbformat.write(nb, path)
         nbdev_clean(str(path))
-        print(f"{path.relative_to(TOP)}  {time.perf_counter() - start:.1f} s  {path.stat().st_size / 1000:.0f} KB", flush=True)
+        print(f"{path.relative_to(TOP)}  {time.perf_counter() - start:.1f} s  {path.stat().st_size / 1000:.0f} KB",
+              flush=True)
     if failed:
         sys.exit(f"Left as they were, because a cell failed: {', '.join(failed)}.")
 

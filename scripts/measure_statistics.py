@@ -1,8 +1,10 @@
-"""How high are the heatmaps of a finished run, by whose batch statistics: the batch's own, those of labelled and unlabelled people joined, the running ones?
+"""How high are the heatmaps of a finished run, by whose batch statistics: the batch's own, those of labelled and
+unlabelled people joined, the running ones?
 
 python scripts/measure_statistics.py runs/demo --seeds 0-9 [--out results/statistics.json]
 
-Reads runs/demo/seedN/METHOD, as `semipose sweep demo` leaves them, draws the seed's people, and changes nothing. Half a minute a seed on one core.
+Reads runs/demo/seedN/METHOD, as `semipose sweep demo` leaves them, draws the seed's people, and changes nothing.
+Half a minute a seed on one core.
 """
 from __future__ import annotations
 import argparse, json
@@ -18,7 +20,8 @@ from semipose.predict import as_crops, evaluating
 from semipose.protocols import protocol
 from semipose.run import synthetic_people, hardware, load_run, prepare, versions
 
-METHODS = ("start", "supervised", "naive", "naive_joined", "posecons", "posecons_kept", "posecons_joined", "posedual_jc",
+METHODS = ("start", "supervised", "naive", "naive_joined", "posecons", "posecons_kept", "posecons_joined",
+           "posedual_jc",
            "posedual_jc_kept", "posedual_jc_joined")
 BATCHES = 8     # of unlabelled people
 
@@ -30,7 +33,8 @@ def heights(net, labeled, unlabeled) -> dict:
     with torch.no_grad():
         with evaluating(net):
             out = dict(running=(mean([net(labeled)]), mean([net(u) for u in unlabeled])))
-        own = deepcopy(net).train()     # in training mode a forward normalises by its own batch, and moves the running averages of this copy
+        # in training mode a forward normalises by its own batch, and moves the running averages of this copy
+        own = deepcopy(net).train()
         out["apart"] = (mean([own(labeled)]), mean([own(u) for u in unlabeled]))
         both = [own(torch.cat([labeled, u])).split([n, len(u)]) for u in unlabeled]
         out["joined"] = (mean([l for l, _ in both]), mean([u for _, u in both]))
@@ -48,7 +52,8 @@ def measure(root: Path, seed: int) -> list[dict]:
     for name in METHODS:
         folder = root/f"seed{seed}"/name
         if (folder/"weights.safetensors").exists():
-            out.append(dict(method=name, seed=seed, **heights(load_run(folder, device="cpu")[0].nets[0], labeled, unlabeled)))
+            out.append(dict(method=name, seed=seed, **heights(load_run(folder, device="cpu")[0].nets[0],
+                                                              labeled, unlabeled)))
     return out
 
 
@@ -61,7 +66,8 @@ def main():
     rows = [row for seed in parse_seeds(args.seeds) for row in measure(args.runs, seed)]
     command = f"python scripts/measure_statistics.py runs/demo --seeds {args.seeds}"
     with whole(args.out) as part:
-        part.write_text(json.dumps(dict(command=command, hardware=hardware(), versions=versions(), rows=rows), indent=1) + "\n")
+        part.write_text(json.dumps(dict(command=command, hardware=hardware(), versions=versions(), rows=rows),
+                                   indent=1) + "\n")
 
 
 if __name__ == "__main__":

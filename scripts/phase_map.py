@@ -2,8 +2,9 @@
 
 python scripts/phase_map.py AXIS [ROWS] [--values 8,64] [--seeds 0-9] [--out runs/map] [--results results/map]
 
-AXIS is labels, weight, view or steps. It trains what the ledgers below --results lack, one cell after the other; it can be stopped,
-started again, and started twice. A cell of six rows and ten seeds takes about an hour of one core, of the longest steps twice that.
+AXIS is labels, weight, view or steps. It trains what the ledgers below --results lack, one cell after the other; it
+can be stopped, started again, and started twice. A cell of six rows and ten seeds takes about an hour of one core,
+of the longest steps twice that.
 """
 from __future__ import annotations
 import argparse, sys
@@ -24,7 +25,8 @@ ROWS = ("supervised", "naive", "posecons", "posedual_jc", "posecons_joined", "po
 def turned(view: View, degrees: float) -> View:
     "The view with A60's turn replaced by another"
     [a60] = A60.steps
-    return replace(view, name=f"{view.name}@{degrees:g}", steps=tuple(replace(s, rotate=float(degrees)) if s == a60 else s for s in view.steps))
+    return replace(view, name=f"{view.name}@{degrees:g}",
+                   steps=tuple(replace(s, rotate=float(degrees)) if s == a60 else s for s in view.steps))
 
 
 def rows_of(names, degrees: float) -> list[str]:
@@ -35,7 +37,8 @@ def rows_of(names, degrees: float) -> list[str]:
         if not m.student_views or degrees == 60: out.append(name); continue
         mine = f"{name}_turn{degrees:g}"
         if mine not in METHODS:
-            add("map", Row(mine, f"{name}, hard view of {degrees:g} degrees", replace(m, student_views=tuple(turned(v, degrees) for v in m.student_views))))
+            add("map", Row(mine, f"{name}, hard view of {degrees:g} degrees",
+                           replace(m, student_views=tuple(turned(v, degrees) for v in m.student_views))))
         out.append(mine)
     return out
 
@@ -60,10 +63,12 @@ def main() -> None:
     known = {cell_name(args.axis, v): v for v in AXES[args.axis]}
     names = [f"{args.axis}-{v}" for v in args.values.split(",")] if args.values else list(known)
     for name in names:
-        if name not in known: raise UserError(f"--values: the axis {args.axis} has no {name.partition('-')[2]}; choose of {', '.join(n.partition('-')[2] for n in known)}.")
+        if name not in known: raise UserError(f"--values: the axis {args.axis} has no {name.partition('-')[2]}; choose "
+                                              f"of {', '.join(n.partition('-')[2] for n in known)}.")
         value = known[name]
         rows = rows_of(args.rows, value) if args.axis == "view" else args.rows
-        out = sweep(cell(args.axis, value), rows, parse_seeds(args.seeds), folder=args.out/name, results=args.results/name)
+        out = sweep(cell(args.axis, value), rows, parse_seeds(args.seeds), folder=args.out/name,
+                    results=args.results/name)
         for which, why in out["failed"].items(): print(f"{name}, {which}: {why}", file=sys.stderr)
 
 

@@ -1,6 +1,7 @@
 """Write README.md from nbs/index.ipynb: `python scripts/readme.py`, or `--check` to only compare.
 
-Links and pictures in the notebook are written as JupyterLab needs them, relative to nbs/; here they become relative to the top.
+Links and pictures in the notebook are written as JupyterLab needs them, relative to nbs/; here they become relative
+to the top.
 """
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def relink(text: str, folder: str) -> str:
 
 
 def to_markdown(notebook: Path) -> str:
-    "The notebook as markdown, stored outputs included, without the cells marked `#| hide`; of `#| hide_input` only what it shows"
+    """The notebook as markdown, stored outputs included, without the cells marked `#| hide`; of `#| hide_input` only
+    what it shows"""
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(notebook, as_version=4)
@@ -40,13 +42,15 @@ def to_markdown(notebook: Path) -> str:
     for cell in nb.cells:
         if re.search(r"^#\s*\|\s*hide_input", cell.source, re.M):  # only what it shows
             shown = [out["data"]["text/markdown"] for out in cell.outputs if "text/markdown" in out.get("data", {})]
-            cell.update(cell_type="markdown", source="\n\n".join(text if isinstance(text, str) else "".join(text) for text in shown))
+            cell.update(cell_type="markdown", source="\n\n".join(text if isinstance(text, str) else "".join(text)
+                                                                 for text in shown))
             for gone in ("outputs", "execution_count"):
                 cell.pop(gone, None)
         cell.source = re.sub(r"^#\s*\|.*\n?", "", cell.source, flags=re.M)
     text, extra = MarkdownExporter().from_notebook_node(nb)
     if extra.get("outputs"):
-        sys.exit(f"{INDEX} has a picture among its outputs: save it under nbs/images/ and link to it, so that README.md can show it too.")
+        sys.exit(f"{INDEX} has a picture among its outputs: save it under nbs/images/ and link to it, so that "
+                 f"README.md can show it too.")
     return text
 
 

@@ -2,9 +2,9 @@
 
 python scripts/replicate.py [--seeds 5] [--out runs] [--results results/replications]
 
-The new entries are written below --results, apart from those that the README shows. A row agrees where its mean gain lies in the
-prediction interval of the printed seeds and its outcomes are not told apart (`claims.repeats`). Exit code 1 where a row does not.
-About 8 minutes a seed on one quiet core.
+The new entries are written below --results, apart from those that the README shows. A row agrees where its mean gain
+lies in the prediction interval of the printed seeds and its outcomes are not told apart (`claims.repeats`). Exit
+code 1 where a row does not. About 8 minutes a seed on one quiet core.
 """
 from __future__ import annotations
 import argparse, sys
@@ -37,7 +37,8 @@ def main() -> int:
     p.add_argument("--out", type=Path, default=Path("runs"), help="folder of the runs")
     p.add_argument("--results", type=Path, default=TOP/"results"/"replications", help="ledger of the new seeds")
     args = p.parse_args()
-    if args.seeds < 2: raise UserError("--seeds: two seeds or more are needed, one training says nothing of how far seeds go apart.")
+    if args.seeds < 2:
+        raise UserError("--seeds: two seeds or more are needed, one training says nothing of how far seeds go apart.")
     printed = claim_rows(read_ledger(TOP/"results"/"unseen", "demo")[0], SHOW)
     first = max(used(TOP/"results") - begun(args.results)) + 1
     seeds = range(first, first + args.seeds)

@@ -47,7 +47,8 @@ def way_of(
 )->Motion:
     "The motion of a batch of frames"
     there, back, s = (p['there'], p['A_there']), (p['back'], p['A_back']), flow_stride(room)
-    if turn is not None: there, back = [[pick(turn, b, a) for a, b in zip(*way)] for way in ((there, back), (back, there))]
+    if turn is not None:
+        there, back = [[pick(turn, b, a) for a, b in zip(*way)] for way in ((there, back), (back, there))]
     return Motion(assemble(*there, s), assemble(*back, s), p['rest'].float(), s)
 
 def pick(which:Tensor, yes:Tensor, no:Tensor)->Tensor:  # row by row
@@ -198,7 +199,8 @@ class Temporal(Consecutive):
         jump = ((a - b).square().sum(-1) + 1e-12).sqrt()
         high = flip_joints(peaks(response(crops.codec, heat)).detach(), draw.flip, crops.flip_index)
         count = crops.joints(heat.device)*(high > self.least).view(2, *jump.shape).all(0)
-        return ((jump - self.epsilon*crops.size[0]/256).clamp(min=0)*count).sum()/(len(jump)*crops.joints(heat.device).sum())
+        over = (jump - self.epsilon*crops.size[0]/256).clamp(min=0)
+        return (over*count).sum()/(len(jump)*crops.joints(heat.device).sum())
 
 @dataclass(frozen=True)
 class PosePCA(Consecutive):
@@ -209,7 +211,8 @@ class PosePCA(Consecutive):
     def loss(self, crops, heat, known):
         if crops.poses is None: raise UserError('The pose-PCA loss needs the labelled poses: give `poses`.')
         keep, fit = crops.joints(heat.device) > 0, getattr(crops, 'fit', None)
-        if fit is None: fit = crops.fit = fit_poses(*(v.to(heat.device) for v in crops.poses), keep, self.variance, self.quantile)
+        if fit is None:
+            fit = crops.fit = fit_poses(*(v.to(heat.device) for v in crops.poses), keep, self.variance, self.quantile)
         xy = self.found(crops, heat, known[0])[:, keep]
         return (outside(xy, *fit[:2]) - fit[2]).clamp(min=0).mean()
 

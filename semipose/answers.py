@@ -149,7 +149,6 @@ def people_for_test(
     place = Path(data or (now[0] if r.places else r.data or Path(r.labels).parent))
     path = find_coco(place, 'test')[0]
     if not place.is_file() and 'test' not in path.stem:
-        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with '
-                        'pictures in '
-                        'images/test, or give their file as data (--data).')
+        raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures '
+                        'in images/test, or give their file as data (--data).')
     return path

@@ -124,7 +124,8 @@ def kept_aims(rows:dict[str,ClaimRow], resample:Resamples|None=None)->list[Aim]:
 def gain_aim(row:ClaimRow, least:float)->Aim:
     "So much above supervised training, beyond its interval"
     return Aim(f'{row.title}: at least +{least} AP over supervised training, interval above zero',
-               f'{row.gain["difference"]:+.2f}, {between(row.gain)}', row.gain['difference'] >= least and row.gain['low'] > 0)
+               f'{row.gain["difference"]:+.2f}, {between(row.gain)}', row.gain['difference'] >= least
+               and row.gain['low'] > 0)
 
 # %% ../nbs/77_claims.ipynb #667685e4
 def joined_aims(rows:dict[str,ClaimRow], resample:Resamples|None=None)->list[Aim]:
@@ -171,11 +172,13 @@ def claim_sentences(
     def better(repair)->str:
         each = {m: moved(added(rows, m, f'{m}_{repair}', resample)) for m in reversed(CLAIMED[1:])}
         return '; '.join(f'to {rows[m].title} it {text}' for m, text in each.items())
-    return [f'{plain} {fates(rows["naive"])}; in one forward with the labelled pictures it {fates(rows["naive_joined"])}.',
+    return [f'{plain} {fates(rows["naive"])}; in one forward with the labelled pictures it '
+            f'{fates(rows["naive_joined"])}.',
             f'The easy-hard pair in one forward with the labelled pictures: {ends("_joined")}. '
             f'As published, in a forward of its own: {ends("")}. As published, with heights kept: {ends("_kept")}.',
-            f'Against supervised training: {gains(("posedual_jc_joined", "posecons_joined", "posedual_jc", "posecons"))}. '
-            f'One forward: {better("joined")}. Keeping the height: {better("kept")}.']
+            'Against supervised training: '
+            f'{gains(("posedual_jc_joined", "posecons_joined", "posedual_jc", "posecons"))}. One forward: '
+            f'{better("joined")}. Keeping the height: {better("kept")}.']
 
 # %% ../nbs/77_claims.ipynb #8ed62b92
 @dataclass(frozen=True)
@@ -214,4 +217,5 @@ def repeat_table(some:Sequence[Repeat])->str:   # markdown
     yes = lambda r: 'yes' if r.agrees else '**no**'
     lines = [f'| {title(r.method)} | {r.old:+.1f} | {r.new:+.1f} | {r.low:+.1f} to {r.high:+.1f} | {r.p:.2f} '
              f'| {yes(r)} |' for r in some]
-    return '\n'.join(['| method | gain, printed | gain, new seeds | expected | p, outcomes | agrees |', '|---'*6 + '|', *lines])
+    return '\n'.join(['| method | gain, printed | gain, new seeds | expected | p, outcomes | agrees |',
+                      '|---'*6 + '|', *lines])

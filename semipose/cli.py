@@ -568,7 +568,8 @@ def train(
         return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(), **people.fields())
+    p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(),
+                       **people.fields())
     data, make_people = own_people(p, people.data, file, seed)
     folder = folders.out/(name or run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import check_batch, check_labels, first_of, refuse_existing, starts, train as run_train
@@ -740,7 +741,7 @@ def detail(
         'Also draw the six people on whom the ensemble is farthest from the truth.', metavar='PNG')]=None,
     keep:Annotated[Optional[Path], option('Also write every number into this JSON file.')]=None,
 ):
-    "Where a run errs: joint by joint, visible and hidden, by facing where it is known, and what each kind of error costs."
+    "Where a run errs: joint by joint, visible and hidden, by facing where known, and what each kind of error costs."
     look.check()
     if worst is not None: known(worst.suffix.lower(), ('.png', '.jpg', '.svg', '.pdf'), 'kind of picture')
     from semipose.detail import as_rows, detail as details_of, draw_worst
@@ -781,10 +782,10 @@ def submit(
 ):
     "A run's answers on a detector's boxes, in the files that COCO's server takes."
     look.check()
-    from semipose.detail import submit as write_submission
+    from semipose.detail import Submission, submit as write_submission
     out = out or run/'submission'
-    found = write_submission(run, boxes, images, info, truth, out, look.weights, look.flip, shift, min_score, judge.nms,
-                             look.device, category=category, max_people=judge.max_people)
+    how = Submission(look.flip, shift, min_score, judge.nms, category, judge.max_people)
+    found = write_submission(run, boxes, images, info, truth, out, how, look.weights, look.device)
     show_table(beside(found), title=look.title(run, shift=shift))
     typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 
@@ -816,21 +817,25 @@ def predict(
     if box and boxes:
         raise UserError('--box and --boxes were both given: give the boxes of every photo in the file, or type them.')
     from semipose.data.pictures import parse_box
+    from semipose.photos import Drawing, Inference
     from semipose.run import load_run
     typed = [parse_box(b) for b in box] if box else boxes
     loaded = load_run(run, look.weights, look.device)
-    how = dict(draw=pictures, heat=pictures and heat, every=every, replace=replace, resume=resume)
-    tell_predicted(*predicted(loaded, sources, typed, out or run/'predictions', look.flip, how), pictures)
+    learned = [s > 0 for s in loaded[-1]['supervised']]
+    how = Inference(look.flip, learned, every, progress=True)
+    found = predicted(loaded, sources, typed, out or run/'predictions', how,
+                      drawing=Drawing(pictures, pictures and heat), replace=replace, resume=resume)
+    tell_predicted(*found, pictures)
 
 # %% ../nbs/79_cli.ipynb #8a47f10e
-def predicted(loaded:tuple, sources:list[Path], boxes, out:Path, flip:bool, how:dict)->tuple:   # what was found, out
+def predicted(loaded:tuple, sources:list[Path], boxes, out:Path, how, **kwargs)->tuple:   # what was found, out
     "What the networks of a run find in photos"
     from semipose.photos import predict_photos
     from semipose.run import codec_of
-    peers, p, skeleton, recipe = loaded
-    learned, note = [s > 0 for s in recipe['supervised']], lambda text: typer.echo(text, err=True)
-    found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, boxes, out, flip=flip,
-                           progress=True, joints=learned, note=note, **how)
+    peers, p, skeleton, _ = loaded
+    note = lambda text: typer.echo(text, err=True)
+    found = predict_photos(peers, codec_of(p, peers.stride), p.size, skeleton, sources, boxes, out, how, note=note,
+                           **kwargs)
     return found, out
 
 def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a photo could not be read
@@ -849,7 +854,8 @@ Device = Annotated[str, option('auto, cpu, cuda, cuda:1, mps.')]
 Checkpoint = Annotated[str, option('last or best; how the best was chosen is in result.json.')]
 
 AFTER['boxes'] = ' What was found so far is kept: the same command goes on from there.'
-DETECTOR_KINDS = ("A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score out), "
+DETECTOR_KINDS = ("A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score "
+                  "out), "
                   'or a .onnx file.')
 FORMAT_NAMES = ('coco', 'labelstudio', 'yolo', 'csv', 'sleap')
 FORMAT_HELP = (f'{", ".join(FORMAT_NAMES)} (csv: DeepLabCut and Lightning Pose); if not given, by the ending, '

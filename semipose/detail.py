@@ -5,6 +5,7 @@
 # %% ../nbs/76_detail.ipynb #ba5279f9
 from __future__ import annotations
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from .run import Answers, codec_of, load_run
 
 # %% auto #0
 __all__ = ['FIRST_VAL', 'COLOR', 'facing_of', 'measures', 'tables', 'draw_worst', 'detail', 'as_rows', 'person_in', 'note_joints',
-           'submit']
+           'Submission', 'submit']
 
 # %% ../nbs/76_detail.ipynb #ea6f12a8
 FIRST_VAL = 10_000_000   # `write_synth` numbers validation pictures from here
@@ -167,6 +168,17 @@ def _written(name:str, results:list[dict], out, true:People|None, max_people:int
     return dict(people=len(results), **{k: 100*v if v >= 0 else v for k, v in ten.items()},
                 joints=int(true.supervised.sum()))
 
+# %% ../nbs/76_detail.ipynb #a69a1e44
+@dataclass(frozen=True)
+class Submission:
+    "Which people are in it, and how their joints are found"
+    flip:bool = False             # average with the mirror image
+    shift:bool = False            # with the mirrored heatmap moved by a pixel, as `predict.view_mean`
+    min_score:float = 0.          # boxes of which the detector was less sure are left out
+    nms:float|None = .9           # OKS over which the less sure of two goes; None: all stay
+    category:int|None = None      # which category_id of the boxes is a person; None: see `person_in`
+    max_people:int|None = None    # as `evaluate_results`
+
 # %% ../nbs/76_detail.ipynb #879db3dd
 def submit(
     folder,                 # a run folder
@@ -175,22 +187,17 @@ def submit(
     info=None,              # a COCO file that names the pictures; None: 000000000009.jpg is picture 9
     truth=None,             # a COCO keypoint file; None: there is none, as for test-dev
     out=None,               # folder for one results file a network and one of the ensemble; None: nothing is written
+    how:Submission=Submission(),  # flip, the least score of a box, which of two alike stays
     weights:str='last',     # 'last' or 'best'
-    flip:bool=False,        # average with the mirror image
-    shift:bool=False,       # with the mirrored heatmap moved by a pixel, as `predict.view_mean`
-    min_score:float=0.,     # boxes of which the detector was less sure are left out
-    nms:float|None=.9,      # OKS over which the less sure of two goes; None: all stay
     device='auto',
     progress:bool=True,
-    category:int|None=None,     # which category_id of `boxes` is a person; None: see `person_in`
-    max_people:int|None=None,   # as `evaluate_results`
 )->dict[str,dict[str,float]]:  # 'net 1', ..., 'ensemble' -> people; with `truth` the ten numbers, percent, and joints
     "A run's predictions on a detector's boxes, as COCO's server takes them"
     peers, p, skeleton, recipe = load_run(folder, weights, device)
-    true, written = (read_coco(truth, keep_all=True, fill=FILL), category_of(truth)) if truth else (None, category)
-    category = person_in(boxes, written) if category is None else category
+    true, written = (read_coco(truth, keep_all=True, fill=FILL), category_of(truth)) if truth else (None, how.category)
+    category = person_in(boxes, written) if how.category is None else how.category
     written = category if written is None else written
-    people = read_detections(boxes, info, images, skeleton, min_score, category)
+    people = read_detections(boxes, info, images, skeleton, how.min_score, category)
     wanted = true.skeleton if true is not None else COCO17 if set(COCO17.joints) <= set(skeleton.joints) else skeleton
     listed, at = to_skeleton(people, wanted), np.array(remap(skeleton, wanted))
     joints = (np.asarray(recipe['supervised']) > 0)[at] & (at >= 0)
@@ -198,11 +205,12 @@ def submit(
         raise UserError(f'{truth or folder}: the run has learned none of the joints of {wanted.name} that are asked; '
                         'submit a run that has.')
     if true is not None: note_joints(true, joints, truth)
-    how = dict(which='all', flip=skeleton.in_mirror() if flip else None, shift=shift, progress=progress)
-    found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), **how)
+    flips = skeleton.in_mirror() if how.flip else None
+    found = predict_all(peers, Crops(people, p.size), p.size, codec_of(p, peers.stride), which='all', flip=flips,
+                        shift=how.shift, progress=progress)
     numbers = {}
     for name, f in zip([*(f'net {i+1}' for i in range(len(peers))), 'ensemble'], found):
-        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=nms, joints=joints, aspect=p.size[1]/p.size[0],
+        results = to_results(listed, f.xy[:,at], f.score[:,at], nms=how.nms, joints=joints, aspect=p.size[1]/p.size[0],
                              category=written)
-        numbers[name] = _written(name, results, out, true, max_people)
+        numbers[name] = _written(name, results, out, true, how.max_people)
     return numbers

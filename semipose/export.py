@@ -49,10 +49,9 @@ class Answer(nn.Module):
 
 # %% ../nbs/57_export.ipynb #2d33c970
 PRECISION = ('The file agrees with its networks where it is computed in float32 (heat within about 3e-6). Runtimes '
-             'that choose fewer bits by themselves do not: '
-             'OpenVINO takes bfloat16 on processors that have it (heat off by up to .007, joints of the Gaussian '
-             'codec by up to 1 crop px, of DARK by .07); '
-             'ask it for float32: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).')
+             'that choose fewer bits by themselves do not: OpenVINO takes bfloat16 on processors that have it (heat '
+             'off by up to .007, joints of the Gaussian codec by up to 1 crop px, of DARK by .07); ask it for '
+             'float32: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).')
 
 def describe(
     size:tuple[int,int],        # (H,W) of the crop, px
@@ -80,10 +79,8 @@ def describe(
                 skeleton=skeleton.name, input=f'crop: (B,3,{H},{W}) RGB in [0,1]; nothing else to normalise',
                 precision=PRECISION, output={k: texts[k] for k in outputs},
                 crop=f'A box x, y, w, h (image px) becomes scale = 1/({pad}*max(w/{W}, h/{H})); image point (u,v) '
-                'lies at '
-                f'crop pixel (scale*(u-x-w/2)+{W/2:g}, scale*(v-y-h/2)+{H/2:g}), pixel centres at whole numbers; what '
-                'is '
-                'outside the image has the colour `fill`.')
+                f'lies at crop pixel (scale*(u-x-w/2)+{W/2:g}, scale*(v-y-h/2)+{H/2:g}), pixel centres at whole '
+                'numbers; what is outside the image has the colour `fill`.')
 
 # %% ../nbs/57_export.ipynb #ceb6a0dd
 # largest allowed difference: of heatmaps and peaks, whose peaks are about 1; of joints, crop px

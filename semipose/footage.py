@@ -38,7 +38,8 @@ def as_filmed(
     except UserError: return people         # some pictures are frames and some are not
     file, row = ({k: i for i, k in enumerate(ids.tolist())} for ids in (f.image_ids, f.ids))
     if not set(people.image_ids.tolist()) <= set(file) or not set(people.ids.tolist()) <= set(row): return people
-    files, rows = (np.array([of[k] for k in ids.tolist()], np.int64) for of, ids in ((file, people.image_ids), (row, people.ids)))
+    files, rows = (np.array([of[k] for k in ids.tolist()], np.int64)
+                   for of, ids in ((file, people.image_ids), (row, people.ids)))
     own = {k.name: getattr(people, k.name) for k in fields(People)}
     more = {k: getattr(f, k)[files] for k in ('clip', 'frame', 'time', 'scene')}
     return Filmed(**own | dict(folder=f.folder), clips=f.clips, **more, track=f.track[rows], between=f.between[rows])
@@ -64,14 +65,15 @@ class Windows:
 
     def batch(self,
         indices,        # which windows
-    )->dict:            # image (B,n,3,Hr,Wr), row (B,n); there, A_there (to the middle), back, A_back (B,n,D,...), rest (B,n)
+    )->dict:  # image (B,n,3,Hr,Wr), row (B,n); there, A_there (to the middle), back, A_back (B,n,D,...), rest (B,n)
         "Their frames, and the ways to the one in the middle"
         rows = self.rows[np.asarray(indices)]
         B, n = rows.shape
         middle = np.repeat(rows[:, self.gaps.index(0)], n)
         fold = lambda v: v.unflatten(0, (B, n))
         to, back = self.film.links(rows.ravel(), middle), self.film.links(middle, rows.ravel())
-        out = dict(image=self.film.crops.batch(rows.ravel())['image'], row=torch.from_numpy(rows.ravel()), there=to['flow'],
+        out = dict(image=self.film.crops.batch(rows.ravel())['image'], row=torch.from_numpy(rows.ravel()),
+                   there=to['flow'],
                    A_there=to['A'], back=back['flow'], A_back=back['A'], rest=to['rest'])
         return {k: fold(v) for k, v in out.items()}
 
@@ -106,8 +108,8 @@ class FilmedStreams(torch.utils.data.Dataset):
         self.streams, self.film, self.asks = streams, film, dict(asks)
         if unknown := set(asks) - set(ORDERS): raise ValueError(f'Nobody gives frames by the name {min(unknown)!r}.')
         if film.crops.room != streams.labeled.room:
-            raise UserError(f'video: its crops are {film.crops.room} px and the labelled ones {streams.labeled.room} px; '
-                            'cut both with the same size.')
+            raise UserError(f'video: its crops are {film.crops.room} px and the labelled ones {streams.labeled.room} '
+                            'px; cut both with the same size.')
         def source(name, gaps):
             if name == 'windows': return Windows(film, gaps)
             return Pairs(film, gaps, film.people.posed if name == 'travel' else None)
@@ -123,7 +125,8 @@ class FilmedStreams(torch.utils.data.Dataset):
 
     __getitem__ = at
     def __len__(self): return len(self.streams)
-    def __iter__(self)->Iterator[tuple[dict,dict]]: yield from map(self.at, range(self.streams.start, self.streams.steps))
+    def __iter__(self)->Iterator[tuple[dict,dict]]:
+        yield from map(self.at, range(self.streams.start, self.streams.steps))
     def from_step(self, step:int)->FilmedStreams:   # how many steps are done
         "The same streams, taken up at `step`"
         out = object.__new__(FilmedStreams)

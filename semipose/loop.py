@@ -132,8 +132,8 @@ def fit(
                         f'choose steps that {every} divides.')
     done, rest = divmod(step, every)
     if rest:
-        raise UserError(f'A run cannot be taken up at step {step}: '
-                        f'it stops and starts between evaluation intervals of {every} steps.')
+        raise UserError(f'A run cannot be taken up at step {step}: it stops and starts between evaluation intervals of '
+                        f'{every} steps.')
     schedule = ParamScheduler({'lr': SCHEDULES[schedule](learn.lr, milestones)})
     try: learn.fit(steps//every, cbs=[schedule], start_epoch=done)
     except UserError as e: raise UserError(sentence_of(e)) from None
@@ -170,8 +170,8 @@ def load_tensors(
     "Read what `save_tensors` wrote"
     from safetensors import safe_open, SafetensorError
     if not Path(path).is_file():
-        raise UserError(f'There is no weights file {path}: '
-                        'give a run folder that has finished at least one evaluation interval.')
+        raise UserError(f'There is no weights file {path}: give a run folder that has finished at least one evaluation '
+                        'interval.')
     try:
         if any('\ud800' <= c <= '\udfff' for c in str(path)): return _tensors_in(Path(path).read_bytes())
         with safe_open(str(path), framework='pt') as f:

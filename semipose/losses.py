@@ -15,7 +15,8 @@ def mse(
     target:Tensor,               # (B,K,h,w) heatmaps
     weight:Tensor|None=None,     # (K,), (B,K) or (B,K,h,w): what counts; None = everything
 )->Tensor:                       # scalar
-    "Half the squared difference, each joint weighted, mean over joints, batch and pixels (Xie et al. 2021, Eq. 1; JointsMSELoss of SimpleBaseline)"
+    """Half the squared difference, each joint weighted, mean over joints, batch and pixels (Xie et al. 2021, Eq. 1;
+    JointsMSELoss of SimpleBaseline)"""
     diff = pred - target
     if weight is not None: diff = diff * spread(weight)
     return .5 * diff.square().mean()

@@ -50,8 +50,7 @@ def check_batch(
     if p.batch[0] >= 1 and (p.batch[1] >= 1 or not unlabeled): return
     who = 'labelled and unlabelled' if unlabeled else 'labelled'
     raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {who} people in every '
-                    'step: '
-                    f'give --batch {max(*p.batch, 1)}.')
+                    f'step: give --batch {max(*p.batch, 1)}.')
 
 # %% ../nbs/66_networks.ipynb #9f542030
 def codec_of(p:Protocol, stride:int):

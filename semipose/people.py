@@ -146,9 +146,8 @@ def check_people(
     "Is there anybody to learn from, and anybody to be measured on?"
     for people, what, end in ((train, 'training', 'learned'), (val, 'validation', 'measured')):
         if len(people.posed): continue
-        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated '
-                        'joint, so nothing '
-                        f'can be {end}; check "bbox" and v in "keypoints", or give other people.')
+        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated joint, '
+                        f'so nothing can be {end}; check "bbox" and v in "keypoints", or give other people.')
 
 def choose_labeled(
     p:Protocol,         # how many, and how they are chosen

@@ -7,10 +7,11 @@ from __future__ import annotations
 import hashlib, json, os, re, time, warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace as changed
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ from .evaluate.coco import rescore
 
 # %% auto #0
 __all__ = ['NEITHER', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'number', 'list_photos', 'read_photos', 'PhotoResult',
-           'shown_size', 'look_at', 'entries', 'Journal', 'painted', 'Found', 'predict_photos']
+           'shown_size', 'look_at', 'entries', 'read_journal', 'Journal', 'Inference', 'Drawing', 'painted', 'Found',
+           'predict_photos']
 
 # %% ../nbs/55_photos.ipynb #d61d9fd9
 # in a folder, not looked at
@@ -276,6 +278,48 @@ def entries(
 JOURNAL = 'predictions.jsonl.part'
 DIGESTS = 'networks', 'joints', 'pictures', 'boxes'   # of what was begun, only a fingerprint is written
 
+def _same_request(file:Path, begun:dict, was:dict):
+    "UserError if the journal is of another prediction"
+    key = next((k for k in begun if json.loads(json.dumps(begun[k])) != was.get(k)), None)
+    if key is None: return
+    both = '' if key in DIGESTS else f' ({value_text(was.get(key), 40)}, and now {value_text(begun[key], 40)})'
+    raise UserError(f'{file.parent}: the prediction there was begun with other {key}{both}: give the same to go on, or '
+                    'begin again with --replace.')
+
+def read_journal(
+    file:Path,    # a journal, perhaps of a process that was killed
+    begun:dict,   # what must be the same for a prediction to go on
+)->tuple[int,dict,dict]:  # bytes that count; place in the list and frame -> results; -> id. UserError if of another
+    "What an earlier call found: whole batches alone"
+    at = keep = 0
+    found, ids, batch = {}, {}, {}
+    with open(file, 'rb') as f:
+        for n, line in enumerate(f):
+            try: o = json.loads(line) if line.endswith(b'\n') else None
+            except ValueError: o = None
+            if not isinstance(o, dict): break
+            at += len(line)
+            if n == 0:
+                keep = at
+                _same_request(file, begun, o)
+                continue
+            batch[tuple(o['at'])], ids[tuple(o['at'])] = o['results'], o['id']
+            if o['last']: keep, found, batch = at, found | batch, {}
+    return keep, found, ids
+
+# %% ../nbs/55_photos.ipynb #96a9fa3b
+@contextmanager
+def _to_disk(file:Path):
+    "What the disk refuses is said in a sentence"
+    try: yield
+    except OSError as e:
+        if e.errno not in FULL:
+            raise UserError(f'{file} cannot be written ({e.strerror}): choose another folder, or change its '
+                            'permissions.') from None
+        raise UserError(f'The disk is full: what was found so far is in {file}; free some room and go on with '
+                        '--resume.') from None
+
+# %% ../nbs/55_photos.ipynb #873bc95b
 class Journal:
     "What was found so far, line by line: a kill costs the batch in hand, no more"
     def __init__(self,
@@ -283,35 +327,13 @@ class Journal:
         begun:dict,         # what must be the same for a run to go on
         resume:bool=False,  # go on from the one that is there
     ):                      # UserError if it is of something else
-        # place in the list and frame -> results; -> id
         self.file, self.found, self.ids, keep = folder and folder/JOURNAL, {}, {}, 0
         if not folder: return
-        if resume and self.file.exists(): keep = self._read(begun)
-        with self._disk():
+        if resume and self.file.exists(): keep, self.found, self.ids = read_journal(self.file, begun)
+        with _to_disk(self.file):
             self.f, self.synced = open(self.file, 'r+b' if keep else 'wb'), time.monotonic()
-            self.f.truncate(keep)
-            self.f.seek(keep)
+            self.f.seek(self.f.truncate(keep))
             if not keep: self._write(begun)
-
-    def _read(self, begun:dict)->int:   # bytes that count
-        at = keep = 0
-        hand = {}
-        with open(self.file, 'rb') as f:
-            for n, line in enumerate(f):
-                try: o = json.loads(line) if line.endswith(b'\n') else None
-                except ValueError: o = None
-                if not isinstance(o, dict): break
-                at += len(line)
-                if n == 0:
-                    keep, was = at, next((k for k in begun if json.loads(json.dumps(begun[k])) != o.get(k)), None)
-                    if was:
-                        both = '' if was in DIGESTS else f' ({value_text(o.get(was), 40)}, and now {value_text(begun[was], 40)})'
-                        raise UserError(f'{self.file.parent}: the prediction there was begun with other {was}{both}: '
-                                        'give the same to go on, or begin again with --replace.')
-                    continue
-                hand[tuple(o['at'])], self.ids[tuple(o['at'])] = o['results'], o['id']
-                if o['last']: keep, self.found, hand = at, self.found | hand, {}
-        return keep
 
     def add(self,
         at:tuple[int,int|None],   # place in the list of photos; frame
@@ -321,8 +343,8 @@ class Journal:
     ):
         "Write down one photo"
         self.found[at] = results
-        if self.file:
-            with self._disk(): self._write(dict(at=at, id=id, results=results, last=last), last)
+        if not self.file: return
+        with _to_disk(self.file): self._write(dict(at=at, id=id, results=results, last=last), last)
 
     def _write(self, o:dict, last:bool=True):
         self.f.write(json.dumps(o).encode()+b'\n')
@@ -332,21 +354,10 @@ class Journal:
             os.fsync(self.f.fileno())
             self.synced = time.monotonic()
 
-    @contextmanager
-    def _disk(self):
-        try: yield
-        except OSError as e:
-            if e.errno not in FULL:
-                raise UserError(f'{self.file} cannot be written ({e.strerror}): choose another folder, or change its '
-                                'permissions.') from None
-            raise UserError(f'The disk is full: what was found so far is in {self.file}; free some room and go on '
-                            'with --resume.') from None
-
     def close(self, keep:bool=True):
         "Let go of the file; `keep=False`: it is no longer needed"
         if not self.file: return
-        try: self.f.close()
-        except OSError: pass     # a full disk has its message already
+        with suppress(OSError): self.f.close()   # a full disk has its message already
         if not keep: self.file.unlink(missing_ok=True)
 
 # %% ../nbs/55_photos.ipynb #c7edf574
@@ -363,6 +374,7 @@ def _print(nets)->str:
 def _digest(o)->str:
     return hashlib.blake2b(json.dumps(o, default=lambda a: np.asarray(a).tolist()).encode(), digest_size=8).hexdigest()
 
+# %% ../nbs/55_photos.ipynb #48a2c69c
 @contextmanager
 def _room(out:Path|None):
     "The output folder, held; what dead processes left goes, and so does the folder if nothing came of it"
@@ -380,6 +392,16 @@ def _room(out:Path|None):
         for p in new:
             try: p.rmdir()         # only what is empty
             except OSError: break
+
+@contextmanager
+def _journal(out:Path|None, begun:dict, resume:bool, failed:list[dict]):
+    "The journal; it stays where something is left to do"
+    log = Journal(out, begun, resume)
+    try: yield log
+    except BaseException:
+        log.close(keep=bool(log.found))
+        raise
+    log.close(keep=bool(failed))
 
 # %% ../nbs/55_photos.ipynb #e3615d55
 def _occupied(out:Path)->bool:
@@ -425,6 +447,27 @@ def _files(name:str, frame:int|None)->tuple[str,str]:
     if frame is not None: name = f'{name}_{frame:06d}'
     return f'{name}.png', f'{name}.heat.png'
 
+# %% ../nbs/55_photos.ipynb #39e01551
+@dataclass(frozen=True)
+class Inference:
+    "How networks look at the pictures"
+    flip:bool = False      # average with the mirror image
+    joints:Any = None      # (K,) bool, joints that labels supervised; None: all
+    every:int = 1          # each how many-th frame of a video
+    batch:int = 64         # people at once
+    progress:bool = False  # a bar with the time left
+
+@dataclass(frozen=True)
+class Drawing:
+    "Which pictures are written beside the results, and how"
+    draw:bool = True     # NAME.png, with skeletons
+    heat:bool = True     # NAME.heat.png, with heatmaps
+    sure:float = .2      # joints with a lower score are hollow
+    longest:int = 1600   # side of a picture, px; the coordinates are those of the photo
+
+    @property
+    def any(self)->bool: return self.draw or self.heat
+
 # %% ../nbs/55_photos.ipynb #5a4f308d
 def painted(
     result:PhotoResult,            # with its picture
@@ -451,9 +494,9 @@ def _save(to:Path, picture:np.ndarray):
 
 class _Pictures:
     "The pictures of every photo: their names, whether they are there, and how they are written"
-    def __init__(self, out:Path, photos, skeleton:Skeleton, joints, sure:float, draw:bool, heat:bool):
-        self.out, self.names, self.wanted = out, _names(photos), (draw, heat)
-        self.makers = (lambda result: painted(result, skeleton, sure, joints),
+    def __init__(self, out:Path, photos, skeleton:Skeleton, joints, drawing:Drawing):
+        self.out, self.names, self.wanted = out, _names(photos), (drawing.draw, drawing.heat)
+        self.makers = (lambda result: painted(result, skeleton, drawing.sure, joints),
                        lambda result: glow(result.shown, result.heat))
     def files(self, at)->list: return list(zip(_files(self.names[at[0]], at[1]), self.wanted, self.makers))
     def there(self, at)->bool:
@@ -473,6 +516,13 @@ def _check_request(joints, skeleton:Skeleton, every:int):
 
 def _as_given(boxes): return Path(boxes).read_bytes().hex() if isinstance(boxes, (str, os.PathLike)) else boxes
 
+def _request(nets, codec, size, skeleton:Skeleton, photos, boxes, how:Inference, drawing:Drawing)->dict:
+    "What must be the same for a prediction to go on"
+    joints = None if how.joints is None else list(map(bool, how.joints))
+    return dict(networks=_print(nets), codec=repr(codec), size=list(size), joints=_digest([skeleton.joints, joints]),
+                pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(_as_given(boxes)), flip=how.flip,
+                every=how.every, drawing=[drawing.draw, drawing.heat, drawing.sure, drawing.longest])
+
 def _bar(stream, photos, progress):
     if not progress: return stream
     from tqdm import tqdm
@@ -480,6 +530,11 @@ def _bar(stream, photos, progress):
                 leave=False, disable=None)
 
 # %% ../nbs/55_photos.ipynb #bcd96a1b
+class Found(list):
+    "COCO results, one dict per person"
+    failed:list[dict] = ()   # what could not be read: `file` and `why`
+    looked:int = 0           # pictures and frames that were looked at
+
 def _write_down(results:Iterable[PhotoResult], log:Journal, photos, pictures, skeleton:Skeleton, joints):
     "Each photo's pictures, then its line in the journal"
     place = {p.file: at for at, p in enumerate(photos)}
@@ -490,7 +545,7 @@ def _write_down(results:Iterable[PhotoResult], log:Journal, photos, pictures, sk
                             f'{len(skeleton)}; give the skeleton they were trained with.')
         at = place[result.photo.file], result.photo.frame
         if pictures:
-            with log._disk(): pictures.save(at, result)
+            with _to_disk(log.file or pictures.out): pictures.save(at, result)
         log.add(at, result.photo.id, entries(result, joints), result.last)
 
 def _finish(out:Path|None, log:Journal, failed:list[dict])->Found:
@@ -504,58 +559,34 @@ def _finish(out:Path|None, log:Journal, failed:list[dict])->Found:
     return found
 
 # %% ../nbs/55_photos.ipynb #9b4ce3b2
-class Found(list):
-    "COCO results, one dict per person"
-    failed:list[dict] = ()   # what could not be read: `file` and `why`
-    looked:int = 0           # pictures and frames that were looked at
-
 def predict_photos(
-    nets,                       # a network, a list of them, or `Peers`: their mean heatmap answers
-    codec,                      # reads heatmaps: `codecs.Gaussian` or `codecs.DARK`
-    size:tuple[int,int],        # (H,W) of the network's crop, px
-    skeleton:Skeleton,          # what the joints are
-    sources,                    # a picture, a video, a folder of pictures, or several of these
-    boxes=None,                 # a JSON file, or (4,) or (n,4) x, y, width, height of each; None: it is one person
-    out:Path|str|None=None,     # folder for predictions.json and the pictures; None: nothing is written
-    flip:bool=False,            # average with the mirror image
-    joints=None,                # (K,) bool, joints that labels supervised; None: all
-    sure:float=.2,              # joints with a lower score are hollow
-    draw:bool=True,             # write NAME.png, with skeletons
-    heat:bool=True,             # write NAME.heat.png, with heatmaps
-    every:int=1,                # each how many-th frame of a video
-    batch:int=64,               # people at once
-    longest:int=1600,           # of the written pictures, px; the coordinates are those of the photo
-    replace:bool=False,         # files in `out` may be written over
-    progress:bool=False,        # a bar with the time left
-    resume:bool=False,          # go on with what an earlier call began in `out`
-    note:Callable=warnings.warn,# called with a sentence about everything that could not be read or was not looked at
+    nets,                         # a network, a list of them, or `Peers`: their mean heatmap answers
+    codec,                        # reads heatmaps: `codecs.Gaussian` or `codecs.DARK`
+    size:tuple[int,int],          # (H,W) of the network's crop, px
+    skeleton:Skeleton,            # what the joints are
+    sources,                      # a picture, a video, a folder of pictures, or several of these
+    boxes=None,                   # a JSON file, or (4,) or (n,4) x, y, width, height of each; None: it is one person
+    out:Path|str|None=None,       # folder for predictions.json and the pictures; None: nothing is written
+    how:Inference=Inference(),    # flip, joints, frames of a video, people at once, progress
+    drawing:Drawing=Drawing(),    # the written pictures
+    replace:bool=False,           # files in `out` may be written over
+    resume:bool=False,            # go on with what an earlier call began in `out`
+    note:Callable=warnings.warn,  # called with a sentence about all that could not be read or was not looked at
 )->Found:  # COCO results, one per person; UserError (file, field, remedy), also where nothing at all could be read
     "Joints of everybody in photos, folders and videos"
     photos, out, failed = list_photos(sources, boxes, note), None if out is None else Path(out), []
-    _check_request(joints, skeleton, every)
+    _check_request(how.joints, skeleton, how.every)
     def tell(p, why):
         failed.append(dict(file=p.file, why=why))
         note(why)
     if out is not None: _free(out, replace, resume)
-    pictures = (_Pictures(out, photos, skeleton, joints, sure, draw, heat) if out is not None and (draw or heat)
-                else None)
-    begun = {} if out is None else dict(
-        networks=_print(nets), codec=repr(codec), size=list(size),
-        joints=_digest([skeleton.joints, None if joints is None else list(map(bool, joints))]),
-        pictures=_digest([[p.file, p.id] for p in photos]), boxes=_digest(_as_given(boxes)), flip=flip, every=every,
-        drawing=[draw, heat, sure, longest])
-    with _room(out):
-        log = Journal(out, begun, resume)
+    pictures = _Pictures(out, photos, skeleton, how.joints, drawing) if out is not None and drawing.any else None
+    begun = {} if out is None else _request(nets, codec, size, skeleton, photos, boxes, how, drawing)
+    with _room(out), _journal(out, begun, resume, failed) as log:
         # a power cut may have cost a picture
         if pictures: log.found = {at: r for at, r in log.found.items() if pictures.there(at)}
-        stream = _bar(read_photos(photos, every, tell, frozenset(log.found), log.ids), photos, progress)
-        try:
-            results = look_at(nets, codec, size, stream, skeleton if flip else None, batch, bool(pictures), joints,
-                              longest)
-            _write_down(results, log, photos, pictures, skeleton, joints)
-            found = _finish(out, log, failed)
-        except BaseException:
-            log.close(keep=bool(log.found))
-            raise
-        log.close(keep=bool(failed))
-    return found
+        stream = _bar(read_photos(photos, how.every, tell, frozenset(log.found), log.ids), photos, how.progress)
+        results = look_at(nets, codec, size, stream, skeleton if how.flip else None, how.batch, bool(pictures),
+                          how.joints, drawing.longest)
+        _write_down(results, log, photos, pictures, skeleton, how.joints)
+        return _finish(out, log, failed)

@@ -88,7 +88,8 @@ def _wrong_numbers(p:Protocol):     # sentences
         v = getattr(p, field)
         if v is not None and v < 1: yield f'{field}={v}; it must be at least 1.'
     for n, e, what in ((p.steps, p.every, 'steps'), (p.start_steps, p.start_every or p.every, 'start_steps')):
-        if n % e: yield f'{what}={n} is not a whole number of evaluation intervals of {e} steps; change {what} or every.'
+        if n % e:
+            yield f'{what}={n} is not a whole number of evaluation intervals of {e} steps; change {what} or every.'
     for field in ('train_people', 'val_people'):
         n = getattr(p, field)
         if p.frames and (p.frames < 2 or (n or 0) % p.frames):

@@ -52,7 +52,9 @@ def find_ranks()->Ranks:     # UserError where torchrun's variables are no numbe
     "What torchrun says of this process"
     names = dict(rank='RANK', world='WORLD_SIZE', local='LOCAL_RANK')
     try: return Ranks(**{k: int(os.environ[v]) for k, v in names.items() if v in os.environ})
-    except ValueError: raise UserError('RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: start with torchrun, or unset them.') from None
+    except ValueError:
+        raise UserError('RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: start with torchrun, or unset '
+                        'them.') from None
 
 # %% ../nbs/47_ranks.ipynb #ae370275
 @contextmanager
@@ -71,8 +73,8 @@ def process_group(
         dist.barrier()      # nobody leaves while another still talks
     except RuntimeError as e:
         if not lost_rank(e): raise
-        raise UserError(f'Rank {ranks.rank} ends: another rank has ended before it; look for the sentence that it left. '
-                        'Start again with --resume: a run goes on where it last measured.') from None
+        raise UserError(f'Rank {ranks.rank} ends: another rank has ended before it; look for the sentence that it '
+                        'left. Start again with --resume: a run goes on where it last measured.') from None
     finally: dist.destroy_process_group()
 
 LOST = re.compile('Connection (closed|reset)|Broken pipe|[Tt]imed out|NCCL|Socket')    # of gloo, of NCCL
@@ -108,8 +110,8 @@ def must_agree(
     for name, mine in every[0].items():
         for rank, others in enumerate(every):
             if others[name] != mine:
-                raise UserError(f'Ranks do not see the same: {name} is {mine} on rank 0 and {others[name]} on rank {rank}. '
-                                'Give all machines the same data and the same command.')
+                raise UserError(f'Ranks do not see the same: {name} is {mine} on rank 0 and {others[name]} on rank '
+                                f'{rank}. Give all machines the same data and the same command.')
 
 # %% ../nbs/47_ranks.ipynb #619023d7
 @contextmanager
@@ -161,7 +163,7 @@ class RankSampler:
     def __init__(self, whole:Sampler, rows:slice): self.whole, self.rows = whole, rows
     def __call__(self, view:View, joints=None)->Sample:
         if not isinstance(joints, tuple): return shard(self.whole(view, joints), self.rows)
-        later = joints[0].shape[1] if view.needs_joints else None    # where joints are is known of one's own people alone
+        later = joints[0].shape[1] if view.needs_joints else None  # where joints are is known of one's own people alone
         draw = shard(self.whole(view, later), self.rows)
         return hide(draw, *joints) if view.needs_joints else draw
     def together(self, views:tuple, joints=None)->list[Sample]:
@@ -243,7 +245,8 @@ class Ranked(Callback):
     def before_fit(self):
         peers, teach = self.learn.model, self.learn.teaching
         dev = next(peers.parameters()).device
-        if self.sync_bn and dev.type != 'cuda': raise UserError('Synchronised batch norm needs CUDA devices: leave --sync-bn out.')
+        if self.sync_bn and dev.type != 'cuda':
+            raise UserError('Synchronised batch norm needs CUDA devices: leave --sync-bn out.')
         if self.sync_bn: nn.SyncBatchNorm.convert_sync_batchnorm(peers)
         must_agree(self.ranks, step=teach.step, weights=checksum(peers))    # before the wrapper makes them equal
         parts = {k: v for k, v in vars(teach.losses).items() if k != 'ranks'}
@@ -257,4 +260,5 @@ class Ranked(Callback):
     def after_step(self): average_buffers(self.model, self.ranks)    # of averages that have moved, too: both are linear
     def after_batch(self):
         if self.training and self.learn.teaching.step % self.every == 0:
-            must_agree(self.ranks, **{f'checksum of the weights at step {self.learn.teaching.step}': checksum(self.model.nets)})
+            what = f'checksum of the weights at step {self.learn.teaching.step}'
+            must_agree(self.ranks, **{what: checksum(self.model.nets)})

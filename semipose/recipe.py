@@ -378,9 +378,8 @@ def check_labels(
     of = [k for k in SAME_LABELS if k in (*source, 'seed', 'settings')]
     d = difference(read_recipe(supervised), new, supervised, of, LABELLING)
     if d is None: return
-    raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {d.what}={d.old!r}, '
-                    f'and {d.new!r} is asked for: '
-                    f'train supervised with these settings first, in another --out.')
+    raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {d.what}={d.old!r}, and '
+                    f'{d.new!r} is asked for: train supervised with these settings first, in another --out.')
 
 # %% ../nbs/63_recipe.ipynb #2a4425d5
 def settings_key(

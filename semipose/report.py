@@ -476,9 +476,9 @@ def finding(
         ap, start = naive.last['ap'], demo.dashed.get('ap', naive.rows[0]['ap'])
         peaks = f'from {naive.rows[0][k]:.2f} to {naive.last[k]:.2f}' + f' ({PEAKS[k]})'*(k != 'peak_unlabeled')
         out.append(f'{naive.title}, which lets the predictions on two views of an unlabelled person pull on each '
-                   f'other, {FATES[outcome(naive.rows)]} in this run: the mean peak of its heatmaps went {peaks}, '
-                   'and it ended '
-                   f'at AP {ap:.1f}, {"below" if ap < start else "not below"} the {start:.1f} it started from.')
+                   f'other, {FATES[outcome(naive.rows)]} in this run: the mean peak of its heatmaps went {peaks}, and '
+                   f'it ended at AP {ap:.1f}, {"below" if ap < start else "not below"} the {start:.1f} it started '
+                   'from.')
     if runs := easy_to_hard(demo):
         fates = '; '.join(f'{runs_text(mine)} {FATES[fate]}' for fate, mine in by_fate(runs).items())
         out.append(f'Where only the prediction on the easy view teaches the one on the hard view: {fates}.')
@@ -786,7 +786,8 @@ def headline(
     if not lost: return f'{title}; easy-to-hard teaching keeps it'
     if 'held' not in fates: return f'{title}, and here easy-to-hard teaching does not keep it'
     held = fates['held']
-    return f'{title}; {and_list(held)} keep{"s" if len(held) == 1 else ""} it, {and_list(lost)} do{"es" if len(lost) == 1 else ""} not'
+    keep, do = 'keeps' if len(held) == 1 else 'keep', 'does' if len(lost) == 1 else 'do'
+    return f'{title}; {and_list(held)} {keep} it, {and_list(lost)} {do} not'
 
 # %% ../nbs/72_report.ipynb #07ad555b
 def demo_report(

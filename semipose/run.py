@@ -253,7 +253,7 @@ def _begun(folder:Path, resume:bool, progress:bool)->Recipe|None:   # of a run t
 
 def _finished(folder:Path)->Run|None:
     if not ((r := read_result(folder)) and r['state'] == 'done'): return None
-    with suppress(OSError): (folder/'state.safetensors').unlink(missing_ok=True)    # of a process killed at its very end
+    with suppress(OSError): (folder/'state.safetensors').unlink(missing_ok=True)  # of a process killed at its very end
     return read_run(folder)
 
 def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Data:

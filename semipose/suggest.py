@@ -53,7 +53,8 @@ def answers(
             at = x.to(next((p.device for p in net.parameters()), x.device))
             for scale in scales:
                 for mirrored in (False, True)[:1 if flip is None else 2]:
-                    found = decode(view_mean(net, at.flip(-1) if mirrored else at, None, (scale,), codec=codec), codec, size)
+                    found = decode(view_mean(net, at.flip(-1) if mirrored else at, None, (scale,), codec=codec),
+                                   codec, size)
                     xy, score = found.xy.cpu(), found.score.cpu()
                     if mirrored: xy, score = torch.stack([size[1]-1-xy[...,0], xy[...,1]], -1)[:,flip], score[:,flip]
                     out.append((xy, score))

@@ -53,8 +53,8 @@ class Watch(Callback):
         select:str='ap',            # the number that decides which checkpoint is best
         on_best:Callable=None,      # called with the model when `select` is the best so far
         first:bool=True,            # also measure before the first step
-        trained:bool=True,          # the weights before the first step come from training; of random ones step 0 is never the best
-        ties:tuple=('pck',),        # which other numbers decide where `select` is equal; where they are too, the later step is the better one
+        trained:bool=True,          # the first weights come from training; of random ones step 0 is never the best
+        ties:tuple=('pck',),        # numbers that decide where `select` is equal; after them the later step wins
     ):
         self.trained, self.ties = trained, ties
         self.evaluate, self.on_row, self.select, self.on_best, self.first = evaluate, on_row, select, on_best, first
@@ -71,7 +71,8 @@ class Watch(Callback):
         for k,v in terms.items(): self.sums[k] = self.sums.get(k, 0.) + v
         if self.loss.device.type == 'cpu' or self.count % 20 == 0: check_finite(terms, self.steps + 1)
     def after_epoch(self):
-        if not self.rows or self.rows[-1]['step'] != self.steps: self.measure()   # a run taken up again skips what was measured before
+        # a run taken up again skips what was measured before
+        if not self.rows or self.rows[-1]['step'] != self.steps: self.measure()
 
     def take_up(self,
         rows:list[dict],    # of the run so far
@@ -96,7 +97,8 @@ class Watch(Callback):
         self.sums, self.count = {}, 0
         self.rows.append(row)
         rank = lambda r: tuple(r.get(k, -1.) for k in (self.select, *self.ties))
-        if self.select in row and (self.trained or row['step'] > 0) and (self.best is None or rank(row) >= rank(self.best)):
+        counts = self.select in row and (self.trained or row['step'] > 0)
+        if counts and (self.best is None or rank(row) >= rank(self.best)):
             self.best = row
             if self.on_best: self.on_best(self.model, row)
         if self.on_row: self.on_row(row)
@@ -108,7 +110,8 @@ def check_finite(
     "A loss that is no longer a number stops the run with one sentence (UserError)"
     for name,v in terms.items():
         if not torch.isfinite(v):
-            raise UserError(f'The loss term {name!r} is {float(v)} at step {step}: lower the learning rate (--lr) or look for broken pictures or labels.')
+            raise UserError(f'The loss term {name!r} is {float(v)} at step {step}: lower the learning rate (--lr) or '
+                            f'look for broken pictures or labels.')
 
 # %% ../nbs/45_watch.ipynb #b378c5b4
 def per_network(
@@ -120,7 +123,8 @@ def per_network(
     while f'ap{n+1}' in row: n += 1
     if not n: return row
     losses = ('sup', 'cons')    # named by the loss, and left where they are
-    bases = [k[:-1] for k in row if k.endswith('1') and k[:-1] not in losses and all(f'{k[:-1]}{i+1}' in row for i in range(n))]
+    bases = [k[:-1] for k in row if k.endswith('1') and k[:-1] not in losses
+             and all(f'{k[:-1]}{i+1}' in row for i in range(n))]
     nets = [{b: row[f'{b}{i+1}'] for b in bases} for i in range(n)]
     moved = {f'{b}{i+1}' for b in bases for i in range(n)}
     return {k: v for k,v in row.items() if k not in moved} | dict(nets=nets)
@@ -133,7 +137,8 @@ def each_of(
     return [net[key] for net in per_network(row).get('nets', ()) if key in net]
 
 # %% ../nbs/45_watch.ipynb #a9d7a06b
-PEAKS = dict(peak_unlabeled='with running batch statistics', peak_reestimated='with batch statistics re-estimated on plain crops')
+PEAKS = dict(peak_unlabeled='with running batch statistics',
+             peak_reestimated='with batch statistics re-estimated on plain crops')
 
 def peak_key(
     rows:list[dict],    # rows of a Watch

@@ -18,7 +18,8 @@ def server(chromium, tmp_path_factory):
 
 
 def pytest_terminal_summary(terminalreporter):
-    rows = [(r.nodeid, name, value) for key in ("passed", "failed") for r in terminalreporter.stats.get(key, []) if r.when == "call"
+    rows = [(r.nodeid, name, value) for key in ("passed", "failed") for r in terminalreporter.stats.get(key, [])
+            if r.when == "call"
             for name, value in r.user_properties]
     if rows:
         terminalreporter.section("measured")

@@ -1,4 +1,5 @@
-"""Run folders as `semipose.run` writes them, with invented numbers: for tests of the pages and figures made from such folders."""
+"""Run folders as `semipose.run` writes them, with invented numbers: for tests of the pages and figures made from
+such folders."""
 from __future__ import annotations
 
 import csv, json

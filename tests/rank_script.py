@@ -16,7 +16,7 @@ from semipose.watch import Watch
 from tests.steps import CODEC, FIRST, SIZE, SUPERVISED, People, build
 
 STEPS = 5
-METHODS = dict(TABLE, three=replace(TABLE["sspcm"], student_views=(A60,)))      # as SSPCM, without pieces of other pictures
+METHODS = dict(TABLE, three=replace(TABLE["sspcm"], student_views=(A60,)))  # as SSPCM, without pieces of other pictures
 
 
 def freeze_statistics(peers):
@@ -38,7 +38,8 @@ def train(name, ranks, frozen=True, first=FIRST, cbs=(), odd=False, alone=False)
     watch, people = Watch(lambda model: {}, first=False, select=""), People()
     stream = RankStream(people, ranks) if ranks.many else people
     more = [Ranked(ranks, every=2)] if ranks.many else []
-    learn = learner(peers, m, stream, CODEC, SIZE, COCO17, SUPERVISED, Training(1, 1e-3, 2., seed=2, start=first), [watch, *more, *cbs])
+    learn = learner(peers, m, stream, CODEC, SIZE, COCO17, SUPERVISED, Training(1, 1e-3, 2., seed=2, start=first),
+                    [watch, *more, *cbs])
     fit(learn, first + STEPS, "constant")
     rows = [r for r in watch.rows if r["step"] > first]
     losses = {k: torch.tensor([r[k] for r in rows]) for k in rows[0] if k not in ("step", "seconds")}
@@ -52,7 +53,8 @@ def main():
         with process_group(ranks):
             for name in names.split(","):
                 weights, losses = train(name, ranks, "frozen" in words, odd="odd" in words, alone="alone" in words)
-                save_tensors(f"{out}/{name}-{ranks.rank}.safetensors", {f"w.{k}": v for k, v in weights.items()} | {f"l.{k}": v for k, v in losses.items()})
+                save_tensors(f"{out}/{name}-{ranks.rank}.safetensors", {f"w.{k}": v for k, v in weights.items()}
+                             | {f"l.{k}": v for k, v in losses.items()})
     except UserError as e: sys.exit(f"rank {ranks.rank}: {e}")
 
 

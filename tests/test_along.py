@@ -1,4 +1,5 @@
-"Laws of frames that teach each other: still clips, whole shifts, cuts, reversed order, labels that travel, the peer's losses, runs on clips"
+"""Laws of frames that teach each other: still clips, whole shifts, cuts, reversed order, labels that travel, the
+peer's losses, runs on clips"""
 import json, math
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from semipose.along import LabelsTravel, MedianOfFive, Neighbour, PosePCA, Temporal, TURNED, fit_poses, outside, robust_mean, soft_joints
+from semipose.along import (LabelsTravel, MedianOfFive, Neighbour, PosePCA, Temporal, TURNED, fit_poses,
+                            outside, robust_mean, soft_joints)
 from semipose.codecs import UDP, Gaussian
 from semipose.data.core import Crops
 from semipose.data.moving import Filming, draw_frames, write_clips
@@ -64,9 +66,11 @@ def run(m, x, image, seed=1, **kw):
 def moved(before, after, shift=(0., 0.), rest=0., D=1):
     "Pairs of crops between which everything moves by a shift, px"
     n = len(before)
-    way = lambda s: torch.cat([(torch.zeros(n, 1, 2, *ROOM) + s*torch.tensor(shift).view(2, 1, 1)), torch.zeros(n, D-1, 2, *ROOM)], 1).half()
+    way = lambda s: torch.cat([(torch.zeros(n, 1, 2, *ROOM) + s*torch.tensor(shift).view(2, 1, 1)),
+                               torch.zeros(n, D-1, 2, *ROOM)], 1).half()
     A = torch.eye(3).expand(n, D, 3, 3)
-    return dict(before=before, after=after, there=way(1.), back=way(-1.), A_there=A, A_back=A, rest=torch.full((n,), rest), M_before=A[:, 0], M_after=A[:, 0])
+    return dict(before=before, after=after, there=way(1.), back=way(-1.), A_there=A, A_back=A,
+                rest=torch.full((n,), rest), M_before=A[:, 0], M_after=A[:, 0])
 
 
 def windows(image, n=2, **kw):
@@ -101,11 +105,13 @@ def test_a_still_clip_teaches_what_the_method_teaches_without_motion(image, name
 def test_five_equal_frames_teach_what_one_teaches(image, name):
     "In evaluation mode of the teachers: five times as many pictures have other batch statistics"
     m = replace(METHODS[name], evaluation=True)
-    got, want = run(m, dict(windows=windows(image)), image), run(replace(m, along=None), dict(unlabeled=image[:2]), image)
+    got, want = (run(m, dict(windows=windows(image)), image),
+                 run(replace(m, along=None), dict(unlabeled=image[:2]), image))
     for k in want.parts: assert torch.allclose(got.parts[k], want.parts[k], rtol=1e-3, atol=1e-6), k
 
 
-@pytest.mark.parametrize('name', CARRIED + ['median_of_five', 'posedual_jc_median', 'labels_travel', 'temporal', 'pose_pca'])
+@pytest.mark.parametrize('name', CARRIED + ['median_of_five', 'posedual_jc_median', 'labels_travel',
+                                            'temporal', 'pose_pca'])
 def test_single_pictures_are_a_clip_that_stands_still(image, name):
     m = METHODS[name]
     got, want = run(m, {}, image), run(replace(m, along=None, terms=()), {}, image)
@@ -116,7 +122,8 @@ def test_a_whole_shift_carries_heatmaps_exactly(image):
     m = Method(Self(), PLAIN, (PLAIN,), along=Neighbour())
     made = run(m, dict(pairs=moved(image[:B], image[B:2*B], (6., -4.))), image).made
     (target, weight), heat = made.targets[0][0], made.forward('net', 0)
-    assert torch.allclose(target[:B, :, :-2, 3:], heat[:B, :, 2:, :-3], atol=1e-6)          # 6 px right, 4 px up: 3 and 2 of the map
+    # 6 px right, 4 px up: 3 and 2 of the map
+    assert torch.allclose(target[:B, :, :-2, 3:], heat[:B, :, 2:, :-3], atol=1e-6)
     assert torch.allclose(target[B:, :, 2:, :-3], heat[B:, :, :-2, 3:], atol=1e-6)          # and back
     assert (weight == 1).all()
     first, second = (render(image[k*B:(k+1)*B], plain(B, SIZE), SIZE) for k in (0, 1))
@@ -129,8 +136,10 @@ def test_holes_are_where_joints_have_gone(image):
     still, gone = (run(m, dict(pairs=moved(image[:B], image[:B], s)), image).made.hard for s in ((0., 0.), (5., -3.)))
     for a, b in zip(still[0][0].holes, gone[0][0].holes):
         centre = lambda h: move(h.box[..., :2], torch.linalg.inv(h.frame))
-        assert torch.allclose(centre(b)[:B] - centre(a)[:B], torch.tensor([5., -3.]).expand_as(centre(a)[:B]), atol=1e-3)
-        assert torch.allclose(centre(b)[B:] - centre(a)[B:], torch.tensor([-5., 3.]).expand_as(centre(a)[B:]), atol=1e-3)
+        assert torch.allclose(centre(b)[:B] - centre(a)[:B],
+                              torch.tensor([5., -3.]).expand_as(centre(a)[:B]), atol=1e-3)
+        assert torch.allclose(centre(b)[B:] - centre(a)[B:],
+                              torch.tensor([-5., 3.]).expand_as(centre(a)[B:]), atol=1e-3)
 
 
 @pytest.mark.parametrize('name', CARRIED)
@@ -143,7 +152,8 @@ def test_a_cut_teaches_nothing(image, name, drawn):
     assert all(v == 0 for k, v in terms.parts.items() if k.startswith('cons'))
     terms.total.backward()
     alone = nets(m)
-    run(replace(m, student_views=(), along=None, teacher=Nobody(), drawn=False), {}, image, peers=alone).total.backward()
+    run(replace(m, student_views=(), along=None, teacher=Nobody(), drawn=False), {}, image,
+        peers=alone).total.backward()
     for (n, p), q in zip(peers.nets.named_parameters(), alone.nets.parameters()):
         assert torch.allclose(p.grad, q.grad, atol=1e-6), n                                 # labels alone have pulled
 
@@ -156,7 +166,8 @@ def test_the_cut_is_awake(image):
 def test_reversed_order_is_the_mirrored_loss(image):
     m = Method(Self(), PLAIN, (PLAIN,), along=Neighbour())
     p = moved(image[:B], image[B:2*B], (2.5, 1.5))
-    q = {k: p[o] for k, o in dict(TURNED, before='after', after='before', M_before='M_after', M_after='M_before').items()}
+    q = {k: p[o] for k, o in dict(TURNED, before='after', after='before', M_before='M_after',
+                                  M_after='M_before').items()}
     a, b = (run(replace(m, evaluation=True), dict(pairs=v), image) for v in (p, q))
     assert torch.allclose(a.parts['cons1'], b.parts['cons1'], rtol=1e-5)
     for s, t in zip(a.made.targets[0][0], b.made.targets[0][0]): assert torch.allclose(s, t.roll(B, 0), atol=1e-6)
@@ -175,7 +186,8 @@ def test_where_the_motion_is_not_to_be_believed_nothing_is_taught(image):
 def test_offsets_go_along_by_their_joints(image):
     codec, m = UDP(1.5, 2, offset=True), METHODS['neighbour']
     torch.manual_seed(0)
-    terms = run(m, dict(pairs=moved(image[:B], image[B:2*B], (2., 1.))), image, codec=codec, peers=Peers([Tiny(51, width=6, levels=2)]))
+    terms = run(m, dict(pairs=moved(image[:B], image[B:2*B], (2., 1.))), image, codec=codec,
+                peers=Peers([Tiny(51, width=6, levels=2)]))
     assert terms.parts['cons1'].isfinite() and terms.made.targets[0][0][0].shape[1] == 51
 
 
@@ -195,7 +207,7 @@ def test_frames_behind_a_cut_are_not_asked(image):
     w['rest'] = torch.tensor([[.9, .9, 0., 0., 0.]]).expand(2, -1)
     _, way = MedianOfFive().frames(dict(windows=w))
     xy = torch.full((10, K, 2), 30.)
-    xy[:4] = 60.                                                                            # frames one after the other: the first two are wrong
+    xy[:4] = 60.  # frames one after the other: the first two are wrong
     mean, agreed = way.joints(xy)
     assert torch.equal(mean, torch.full((2, K, 2), 30.)) and (agreed == 1).all()
     w['rest'] = torch.tensor([[.9, .9, 0., .9, 0.]]).expand(2, -1)
@@ -218,7 +230,8 @@ def test_labels_go_with_the_motion_either_way(image):
     full, there = CODEC.encode(move(want, plain(2, SIZE).M), torch.full((2, K), 2), (32, 24))
     there = there.clone(); there[0, 3] = 0
     assert torch.equal(weight, there) and torch.allclose(target[weight > 0], full[weight > 0], atol=1e-4)
-    assert torch.equal(shown, render(torch.stack([image[2], image[1]]), plain(2, SIZE), SIZE)), 'the frame without the label is shown'
+    assert torch.equal(shown, render(torch.stack([image[2], image[1]]), plain(2, SIZE), SIZE)), (
+        'the frame without the label is shown')
     heat = torch.rand(2, K, 32, 24)
     assert torch.equal(t.loss(crops, heat, (target, weight)), mse(heat, target, weight))
     p['rest'] = torch.full((2,), .9)
@@ -230,9 +243,10 @@ def test_labels_go_with_the_motion_either_way(image):
 
 def test_the_temporal_loss_is_the_published_formula(image):
     t = Temporal()
-    crops = Step(Method(labeled_view=PLAIN, terms=(t,)), CODEC, (256, 192), FLIPS, supervised=torch.ones(K).index_fill(0, torch.tensor([0]), 0))
+    crops = Step(Method(labeled_view=PLAIN, terms=(t,)), CODEC, (256, 192), FLIPS,
+                 supervised=torch.ones(K).index_fill(0, torch.tensor([0]), 0))
     M = torch.eye(3).repeat(2, 1, 1)
-    N = M.clone(); N[:, :2, 2] = torch.tensor([7., -3.])                                    # the box moved: no motion of the person
+    N = M.clone(); N[:, :2, 2] = torch.tensor([7., -3.])  # the box moved: no motion of the person
     draw = plain(4, (256, 192))
     at = torch.rand(2, K, 2, generator=torch.Generator().manual_seed(0))*60 + 60
     jump = torch.linspace(0, 60, K).view(1, K, 1)*torch.tensor([.6, .8])
@@ -246,7 +260,8 @@ def test_the_temporal_loss_is_the_published_formula(image):
     want[:, 0] = 0; want[0, 5] = 0
     assert abs(got - want.sum()/(2*16)) < .1 and t.share(crops) == 1/(2*math.exp(5))
     half = Step(Method(labeled_view=PLAIN, terms=(t,)), CODEC, SIZE, FLIPS)
-    assert t.loss(half, CODEC.encode(torch.cat([at[:, :, :]*.25, at*.25 + 4.5*torch.tensor([1., 0.])]), torch.full((4, K), 2), (32, 24))[0],
+    assert t.loss(half, CODEC.encode(torch.cat([at[:, :, :]*.25, at*.25 + 4.5*torch.tensor([1., 0.])]),
+                                     torch.full((4, K), 2), (32, 24))[0],
                   (plain(4, SIZE), M, M)) < .06, '20 px of 256 are 5 of 64'
 
 
@@ -268,10 +283,12 @@ def test_pose_pca_is_zero_in_the_span_and_grows_outside():
     mean, V, free = fit_poses(poses, vis, torch.ones(K).bool(), .99, .99)
     assert len(V) <= 3 and outside(poses[:5], mean, V).max() <= outside(poses[:40][vis.all(1)], mean, V).max()
     assert outside(poses[:5] + 9*torch.randn(5, K, 2, generator=g), mean, V).mean() > 5 > free
-    with pytest.raises(UserError, match='3 labelled people with all their joints, and 2 are'): fit_poses(poses[:2], vis[:2], torch.ones(K).bool(), .99, .99)
+    with pytest.raises(UserError, match='3 labelled people with all their joints, and 2 are'):
+        fit_poses(poses[:2], vis[:2], torch.ones(K).bool(), .99, .99)
     t = PosePCA()
     crops = Step(Method(terms=(t,)), CODEC, SIZE, FLIPS)
-    with pytest.raises(UserError, match='labelled poses'): t.loss(crops, torch.zeros(2, K, 32, 24), (plain(2, SIZE), None, None))
+    with pytest.raises(UserError, match='labelled poses'):
+        t.loss(crops, torch.zeros(2, K, 32, 24), (plain(2, SIZE), None, None))
 
 
 @pytest.mark.parametrize('name', ['temporal', 'pose_pca', 'posedual_jc_temporal', 'posedual_jc_pca'])
@@ -291,14 +308,17 @@ def test_terms_pull_the_networks_and_stand_in_the_log(image, name):
 
 
 def test_video_rows_change_nothing_but_the_motion():
-    for alone, base in dict(neighbour='posecons', frames='posecons', posedual_jc_neighbour='posedual_jc', posedual_jc_frames='posedual_jc').items():
+    for alone, base in dict(neighbour='posecons', frames='posecons', posedual_jc_neighbour='posedual_jc',
+                            posedual_jc_frames='posedual_jc').items():
         assert replace(METHODS[alone], along=None) == METHODS[base]
-    for alone, base in dict(labels_travel='supervised', temporal='supervised', pose_pca='supervised', posedual_jc_travel='posedual_jc',
+    for alone, base in dict(labels_travel='supervised', temporal='supervised', pose_pca='supervised',
+                            posedual_jc_travel='posedual_jc',
                             posedual_jc_temporal='posedual_jc', posedual_jc_pca='posedual_jc').items():
         assert replace(METHODS[alone], terms=()) == METHODS[base]
     for alone, base in dict(median_of_five='posecons', posedual_jc_median='posedual_jc').items():
         assert replace(METHODS[alone], along=None, drawn=False) == METHODS[base]
-    assert formula(METHODS['posedual_jc_temporal']) == '0.5 S + U + temporal each' and 'Neighbour' in facts('neighbour')['of clips']
+    assert (formula(METHODS['posedual_jc_temporal']) == '0.5 S + U + temporal each'
+            and 'Neighbour' in facts('neighbour')['of clips'])
     assert len(table('video')) == 12
 
 
@@ -311,7 +331,9 @@ def test_the_cost_of_a_step_is_what_the_networks_see(image, name):
         if out.requires_grad: n['backward'] += len(args[0])
     for net in model.nets: net.register_forward_hook(hook)
     p = moved(image[:B], image[B:2*B])
-    travel = moved(image[:2], image[2:4]) | {f'{k}_{e}': v for e in ('before', 'after') for k, v in dict(xy=torch.rand(2, K, 2), vis=torch.full((2, K), 2)).items()}
+    travel = (moved(image[:2], image[2:4]) | {f'{k}_{e}': v for e in ('before', 'after')
+                                              for k, v in dict(xy=torch.rand(2, K, 2), vis=torch.full(
+                                                  (2, K), 2)).items()})
     x = dict(pairs=p, next=p, windows=windows(image, 2*B), travel=travel)
     run(m, x, image, peers=model, poses=(torch.rand(8, K, 2)*60, torch.full((8, K), 2)))
     assert tuple(cost(m, (2, 2*B))) == (n['forward'], n['backward'])
@@ -322,7 +344,8 @@ def test_parts_that_do_not_fit_are_told():
     with pytest.raises(UserError, match='is no Along'): replace(one, along=Temporal())
     with pytest.raises(UserError, match='is no Term'): replace(one, terms=(Neighbour(),))
     naive = METHODS['naive'].teacher
-    for wrong in (dict(along=MedianOfFive()), dict(along=Neighbour(), student_views=()), dict(along=Neighbour(), teacher=naive)):
+    for wrong in (dict(along=MedianOfFive()), dict(along=Neighbour(), student_views=()),
+                  dict(along=Neighbour(), teacher=naive)):
         with pytest.raises(ValueError): replace(one, **wrong)
     class Late(Term): asks = 'pairs', (3,)
     with pytest.raises(ValueError, match='one name'): replace(one, along=Neighbour(), terms=(Late(),))
@@ -335,7 +358,8 @@ def test_parts_that_do_not_fit_are_told():
 
 @pytest.fixture(scope='module')
 def clips(tmp_path_factory):
-    folder = write_clips(tmp_path_factory.mktemp('clips')/'c', train=3, val=2, length=10, filming=Filming(cut=0.), progress=False)
+    folder = write_clips(tmp_path_factory.mktemp('clips')/'c', train=3, val=2, length=10, filming=Filming(cut=0.),
+                         progress=False)
     from semipose.data.coco import read_coco
     people = as_filmed(read_coco(folder/'person_keypoints_train.json', folder/'images/train'))
     return folder, people, Crops(people, SIZE).cache(progress=False)
@@ -365,14 +389,16 @@ def test_only_labels_that_may_be_used_are_known(clips):
 def test_frames_by_name_depend_on_seed_and_step_alone(clips):
     _, _, crops = clips
     asks = dict(pairs=(1, 2), windows=(-2, -1, 0, 1, 2), next=(1,), travel=(1,))
-    make = lambda seed, film=film_of(crops, [4, 17]): FilmedStreams(Streams(crops.subset([4, 17]), crops, (2, 6), steps=6, seed=seed), film, asks)
+    make = lambda seed, film=film_of(crops, [4, 17]): FilmedStreams(
+        Streams(crops.subset([4, 17]), crops, (2, 6), steps=6, seed=seed), film, asks)
     a, b, plainly = make(3), make(3).from_step(4), Streams(crops.subset([4, 17]), crops, (2, 6), steps=6, seed=3)
     later = list(b)
     assert len(later) == 2 == len(b)
     for k, (x, _) in zip((4, 5), later):
         u = a.at(k)[0]
         for name in asks: assert all(torch.equal(x[name][f], u[name][f]) for f in u[name])
-        for f in ('labeled', 'unlabeled'): assert torch.equal(plainly.at(k)[0][f], x[f]), 'pictures are those of a run without frames'
+        for f in ('labeled', 'unlabeled'):
+            assert torch.equal(plainly.at(k)[0][f], x[f]), 'pictures are those of a run without frames'
     other = make(4).at(4)[0]
     assert any(not torch.equal(other['pairs'][f], a.at(4)[0]['pairs'][f]) for f in ('row_before', 'row_after'))
     assert len(a.at(0)[0]['pairs']['before']) == 3 and len(a.at(0)[0]['windows']['image']) == 6
@@ -387,14 +413,16 @@ def test_windows_lie_in_one_run_and_link_to_the_middle(clips):
     assert (np.diff(at, axis=1) == 1).all() and (people.track[w.rows] == people.track[w.rows[:, :1]]).all()
     b, i = w.batch([7]), w.rows[7]
     to = film.links(i, np.full(5, i[2]))
-    assert torch.equal(b['there'][0], to['flow']) and torch.equal(b['A_there'][0], to['A']) and torch.equal(b['row'][0], torch.from_numpy(i))
+    assert (torch.equal(b['there'][0], to['flow']) and torch.equal(b['A_there'][0], to['A'])
+            and torch.equal(b['row'][0], torch.from_numpy(i)))
     with pytest.raises(UserError, match='11 frames in a row'): Windows(film, range(-5, 6))
 
 
 # ---- runs
 
 
-P = replace(protocol('demo-video'), name='clips', title='clips', labels=6, train_people=72, val_people=24, frames=12, width=6, batch=(4, 6),
+P = replace(protocol('demo-video'), name='clips', title='clips', labels=6, train_people=72, val_people=24,
+            frames=12, width=6, batch=(4, 6),
             start_steps=2, start_every=2, steps=6, every=3)
 
 
@@ -409,10 +437,13 @@ def home(tmp_path_factory):
 def drawn(home): return synthetic_people(P, 0, progress=False)
 
 
-def rows(folder): return [{k: v for k, v in r.items() if k != 'seconds'} for r in json.loads((folder/'result.json').read_text())['rows']]
+def rows(folder):
+    return [{k: v for k, v in r.items() if k != 'seconds'}
+            for r in json.loads((folder/'result.json').read_text())['rows']]
 
 
-@pytest.mark.parametrize('name', ['posedual_jc_neighbour', 'median_of_five', 'posedual_jc_travel', 'temporal', 'pose_pca'])
+@pytest.mark.parametrize('name', ['posedual_jc_neighbour', 'median_of_five', 'posedual_jc_travel', 'temporal',
+                                  'pose_pca'])
 def test_a_run_on_clips_is_taken_up_to_the_bit(home, drawn, monkeypatch, name):
     whole, broken = home/'whole'/name, home/'broken'/name
     data = prepare(P, drawn, 0, progress=False)
@@ -441,10 +472,12 @@ def test_rows_without_motion_train_on_clips_as_on_pictures(home, drawn):
 
 
 def test_a_sweep_of_clips_fills_the_ledger(home, drawn):
-    out = sweep(P, ['neighbour', 'posedual_jc_frames'], [0], folder=home/'runs', results=home/'results', device='cpu', progress=False)
+    out = sweep(P, ['neighbour', 'posedual_jc_frames'], [0], folder=home/'runs', results=home/'results',
+                device='cpu', progress=False)
     assert not out['failed'] and [e.method for e in out['new']] == ['neighbour', 'posedual_jc_frames']
     assert out['new'][0].curve[-1]['jitter'] > 0 and is_synthetic(P, 0, drawn)
-    again = sweep(P, ['neighbour', 'posedual_jc_frames'], [0], folder=home/'runs', results=home/'results', device='cpu', progress=False)
+    again = sweep(P, ['neighbour', 'posedual_jc_frames'], [0], folder=home/'runs', results=home/'results',
+                  device='cpu', progress=False)
     assert again['there'] == 2 and not again['new']
 
 

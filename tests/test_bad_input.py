@@ -15,7 +15,7 @@ from semipose.data.core import Crops, hold_out
 from semipose.data.pictures import parse_box, read_boxes, read_pictures
 from semipose.data.streams import split_seeded
 from semipose.errors import UserError
-from semipose.photos import predict_photos
+from semipose.photos import Inference, predict_photos
 from semipose.skeletons import Skeleton, by_names
 
 LAMP = dict(id=3, name="lamp", keypoints=["base", "elbow", "head", "left_rim", "right_rim"],
@@ -265,8 +265,8 @@ CALLS = {
     "results over something": (lambda p: see(p, p / "photos", out=p / "photos"), "photos", "not empty"),
     "networks of another skeleton": (lambda p: see(p, p / "photos", skeleton=by_names("two", ["a", "b"], "a-b")),
                                      "5 joints", "two has 2"),
-    "every 0th frame": (lambda p: see(p, p / "photos", every=0), "every=0"),
-    "joints of another skeleton": (lambda p: see(p, p / "photos", joints=[True] * 4), "joints", "5"),
+    "every 0th frame": (lambda p: see(p, p / "photos", how=Inference(every=0)), "every=0"),
+    "joints of another skeleton": (lambda p: see(p, p / "photos", how=Inference(joints=[True] * 4)), "joints", "5"),
 }
 
 

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from semipose.errors import UserError
 from semipose.files import only_writer
 from semipose.protocols import protocol
-from semipose.run import clear_blank, compare, dry_step, is_blank, prepare, refuse_existing, starts, step_sentence, train
+from semipose.run import (clear_blank, compare, dry_step, is_blank, prepare, refuse_existing, starts,
+                          step_sentence, train)
 from semipose.watch import Watch
 
 SAMPLE = Path(__file__).parents[1]/'data'/'sample'

@@ -67,13 +67,15 @@ def test_turned_and_zoomed_bumps_keep_their_height_too(turn):
     at = MIDDLE + 6 * (shifts(256) - .5)
     M = affine((N, N), **turn)
     for mode, least in (("bilinear", None), ("spline", .97)):
-        share = float((peaks(warp(bump(1.5, 256, at), M.expand(256, 3, 3), mode=mode)) / peaks(bump(1.5, 256, at))).mean())
+        share = float((peaks(warp(bump(1.5, 256, at), M.expand(256, 3, 3), mode=mode)) / peaks(
+            bump(1.5, 256, at))).mean())
         if least: assert share > least
         else: assert share < .96
 
 
 def response_of(mode, d):
-    "Frequency response of a shift by d px along x, as the warp makes it: the transform of what becomes of one bright pixel"
+    """Frequency response of a shift by d px along x, as the warp makes it: the transform of what becomes of one
+    bright pixel"""
     line = torch.zeros(1, 1, 9, 129)
     line[..., 64] = 1.
     out = warp(line, affine((9, 129), shift=torch.tensor([[d, 0.]])), mode=mode)[0, 0, 4]
@@ -89,8 +91,10 @@ def test_no_frequency_grows_along_a_spline_and_some_do_along_the_bicubic_kernel(
 
 def test_heights_after_many_carries():
     start = bump(1.5, 64)
-    height = {mode: float(peaks(there_and_back(start, 50, mode)).mean()) for mode in ("bilinear", "bicubic", "spline", "nearest")}
-    assert height["bilinear"] < .15 and height["spline"] > .75 and height["bicubic"] > 1.5 and height["nearest"] == pytest.approx(1)
+    height = {mode: float(peaks(there_and_back(start, 50, mode)).mean())
+              for mode in ("bilinear", "bicubic", "spline", "nearest")}
+    assert (height["bilinear"] < .15 and height["spline"] > .75 and height["bicubic"] > 1.5
+            and height["nearest"] == pytest.approx(1))
 
 
 def test_the_released_warp_leaks_the_same():
@@ -100,13 +104,15 @@ def test_the_released_warp_leaks_the_same():
     theta[:, :, 2] = -2 * d / N
     start = bump(1.5, len(d))
     out = F.grid_sample(start, F.affine_grid(theta, start.shape, align_corners=False), align_corners=False)
-    assert float(peaks(out).mean() / peaks(bump(1.5, 1, MIDDLE + d)).mean()) == pytest.approx(1 / (1 + 1 / (6 * 1.5**2)), abs=.01)
+    assert (float(peaks(out).mean() / peaks(bump(1.5, 1, MIDDLE + d)).mean())
+            == pytest.approx(1 / (1 + 1 / (6 * 1.5**2)), abs=.01))
 
 
 # ---- the spline warp itself ----
 
 def test_spline_warp_is_scipys():
-    heat, M = torch.rand(3, 2, 20, 15, generator=torch.Generator().manual_seed(2)), affine((20, 15), angle=torch.tensor([20., -70., 5.]), scale=.9)
+    heat, M = (torch.rand(3, 2, 20, 15, generator=torch.Generator().manual_seed(2)),
+               affine((20, 15), angle=torch.tensor([20., -70., 5.]), scale=.9))
     mine, swap = warp(heat, M, mode="spline").numpy(), np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]])
     y, x = np.mgrid[:20, :15]
     for b in range(3):
@@ -124,7 +130,8 @@ def test_identity_and_whole_pixels_change_nothing(mode):
     heat = torch.rand(2, 3, 12, 9, generator=torch.Generator().manual_seed(3))
     assert torch.allclose(warp(heat, torch.eye(3)[None], mode=mode), heat, atol=1e-5)
     out = warp(heat, translate(2, -3), mode=mode)
-    assert torch.allclose(out[..., :-3, 2:], heat[..., 3:, :-2], atol=1e-5) and not out[..., -2:, :].abs().gt(1e-5).any()
+    assert (torch.allclose(out[..., :-3, 2:], heat[..., 3:, :-2], atol=1e-5)
+            and not out[..., -2:, :].abs().gt(1e-5).any())
 
 
 def test_a_constant_stays_a_constant_wherever_it_was_seen():
@@ -134,7 +141,8 @@ def test_a_constant_stays_a_constant_wherever_it_was_seen():
 
 def test_gradient_and_precision():
     M = affine((6, 5), angle=torch.tensor([30., -50.]))
-    assert torch.autograd.gradcheck(lambda t: warp(t, M, mode="spline"), torch.rand(2, 2, 6, 5, dtype=torch.float64, requires_grad=True))
+    assert torch.autograd.gradcheck(lambda t: warp(t, M, mode="spline"),
+                                    torch.rand(2, 2, 6, 5, dtype=torch.float64, requires_grad=True))
     heat = torch.rand(2, 2, 6, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16): half = warp(heat, M, mode="spline")
     assert half.dtype == torch.float32 and torch.equal(half, warp(heat, M, mode="spline"))
@@ -171,10 +179,12 @@ def test_carry_keeps_the_height_from_easy_to_hard():
     at = torch.rand(256, 17, 2, generator=g) * torch.tensor([16., 20.]) + torch.tensor([16., 22.])
     heat, _ = encode(at, torch.ones(256, 17), (32, 24), 2, 1.5)
     rigid = lambda d: d.M[:, :2, :2].det().sqrt()
-    same = ((rigid(hard) / rigid(easy)) - 1).abs() < .05                    # a zoom changes the width, and so what the grid holds
-    share = {mode: (peaks(carry(heat, easy, hard, 2, COCO17.flip_index, mode)) / peaks(heat))[same] for mode in ("bilinear", "spline")}
+    same = ((rigid(hard) / rigid(easy)) - 1).abs() < .05  # a zoom changes the width, and so what the grid holds
+    share = {mode: (peaks(carry(heat, easy, hard, 2, COCO17.flip_index, mode)) / peaks(heat))[same]
+             for mode in ("bilinear", "spline")}
     inside = share["spline"] > .5
-    assert share["bilinear"][inside].mean() == pytest.approx(.94, abs=.02) and share["spline"][inside].mean() == pytest.approx(1, abs=.015)
+    assert (share["bilinear"][inside].mean() == pytest.approx(.94, abs=.02)
+            and share["spline"][inside].mean() == pytest.approx(1, abs=.015))
 
 
 def test_several_teacher_views_meet_at_one_height():
@@ -191,10 +201,11 @@ def test_averaged_views_keep_the_height_along_a_spline():
     size, g, n = (64, 48), torch.Generator().manual_seed(6), 64
     start = plain(n, size)
     draws = [start, *(A60.sample(start, size, generator=g) for _ in range(2))]
-    at = (torch.rand(n, 17, 2, generator=g) - .5) * 8 + torch.tensor([36., 48.])                      # roomy px, near the middle
+    at = (torch.rand(n, 17, 2, generator=g) - .5) * 8 + torch.tensor([36., 48.])  # roomy px, near the middle
     heats = [encode(move(at, d.M), torch.ones(n, 17), (32, 24), 2, 1.5)[0] for d in draws]
-    same = torch.arange(17)                                                                          # no view here is mirrored
-    height = {mode: float(peaks(TeacherForward(None, None, draws, Gaussian(1.5, 2), same, mode=mode).mean(heats)).mean()) for mode in ("bilinear", "spline")}
+    same = torch.arange(17)  # no view here is mirrored
+    height = {mode: float(peaks(TeacherForward(None, None, draws, Gaussian(1.5, 2), same,
+                                               mode=mode).mean(heats)).mean()) for mode in ("bilinear", "spline")}
     assert height["spline"] > 1.03 * height["bilinear"]
 
 
@@ -203,7 +214,8 @@ def test_averaged_views_keep_the_height_along_a_spline():
 def batch(n=6, seed=0):
     g, size = torch.Generator().manual_seed(seed), (64, 48)
     image = lambda: torch.randint(0, 256, (n, 3, *roomy(size)), generator=g, dtype=torch.uint8)
-    y = dict(xy=torch.rand(n, 17, 2, generator=g) * torch.tensor([48., 64.]) + torch.tensor([12., 16.]), vis=torch.full((n, 17), 2))
+    y = dict(xy=torch.rand(n, 17, 2, generator=g) * torch.tensor([48., 64.]) + torch.tensor([12., 16.]),
+             vis=torch.full((n, 17), 2))
     return dict(labeled=image(), unlabeled=image()), y
 
 
@@ -230,13 +242,15 @@ def taught(name, height):
 def test_four_corners_of_height_and_shape():
     top = lambda name, height=.5: float(peaks(taught(name, height)).median())
     sampled = .5 * float(peaks(bumps(torch.tensor([[[11.3, 15.6]]]), (32, 24), 1.5)).max())
-    assert top("posecons_jc") < .97 * top("posecons_jc_kept") and top("posecons_jc_kept") == pytest.approx(sampled, rel=.05)
+    assert (top("posecons_jc") < .97 * top("posecons_jc_kept")
+            and top("posecons_jc_kept") == pytest.approx(sampled, rel=.05))
     assert top("posecons_jc_one") == pytest.approx(1, abs=.06)
     assert top("posecons_jc_drawn_kept") == pytest.approx(sampled, abs=.03) and top("posecons_jc_drawn") > .95
     assert top("posecons_jc_one", .01) < .2, "a flat map is not made a mountain"
 
 
-@pytest.mark.parametrize("row, moves", (("posedual_jc", True), ("posedual_jc_eval", False), ("posedual_jc_kept_eval", False)))
+@pytest.mark.parametrize("row, moves", (("posedual_jc", True), ("posedual_jc_eval", False),
+                                        ("posedual_jc_kept_eval", False)))
 def test_a_teacher_in_evaluation_mode_leaves_the_statistics_alone(row, moves):
     peers, m = build_peers("tiny", n=2, net=dict(width=8)).train(), METHODS[row]
     x, y = batch()
@@ -250,12 +264,14 @@ def test_a_teacher_in_evaluation_mode_leaves_the_statistics_alone(row, moves):
 
 
 def test_only_the_interpolation_differs_between_published_and_kept():
-    for kept, as_published in (("posecons_kept", "posecons"), ("posecons_jc_kept", "posecons_jc"), ("posedual_jc_kept", "posedual_jc")):
+    for kept, as_published in (("posecons_kept", "posecons"), ("posecons_jc_kept", "posecons_jc"),
+                               ("posedual_jc_kept", "posedual_jc")):
         a, b = vars(METHODS[kept]), vars(METHODS[as_published])
         assert {k for k in a if a[k] != b[k]} == {"carried"} and METHODS[as_published].mode == "bilinear"
 
 
-@pytest.mark.parametrize("wrong", (dict(carried="cubic"), dict(height="two"), dict(height="one", drawn=True), dict(height="teacher")))
+@pytest.mark.parametrize("wrong", (dict(carried="cubic"), dict(height="two"), dict(height="one", drawn=True),
+                                   dict(height="teacher")))
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError): type(METHODS["posecons"])(**{**vars(METHODS["posecons"]), **wrong})
     with pytest.raises(ValueError): type(METHODS["naive"])(**{**vars(METHODS["naive"]), "evaluation": True})

@@ -1,4 +1,5 @@
-"""Published checkpoints: synthetic files with the published names and shapes; what they say is what our network answers."""
+"""Published checkpoints: synthetic files with the published names and shapes; what they say is what our network
+answers."""
 import re
 
 import pytest
@@ -27,7 +28,8 @@ class PoseResNet(nn.Module):
         for part in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             setattr(self, part, getattr(full, part))
         chans = [full.fc.in_features, width, width, width]
-        ups = [(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b in zip(chans, chans[1:])]
+        ups = [(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+               for a, b in zip(chans, chans[1:])]
         self.deconv_layers = nn.Sequential(*[m for up in ups for m in up])
         self.final_layer = nn.Conv2d(width, joints, 1)
 
@@ -42,11 +44,13 @@ def pose_resnet(name="resnet18", joints=5, seed=0):
 
 
 def pose_hrnet(joints=5):
-    "timm's tensors without those a pose network has no use for, and a last layer: exactly the names of pose_hrnet_*; and what that network answers"
+    """timm's tensors without those a pose network has no use for, and a last layer: exactly the names of
+    pose_hrnet_*; and what that network answers"""
     full, finest = timms()
     last = scrambled(nn.Conv2d(32, joints, 1))
     cut = re.compile(r"stage4\.2\.fuse_layers\.[123]\.|incre_modules|downsamp_modules|final_layer|classifier")
-    sd = {k: v for k, v in full.state_dict().items() if not cut.match(k)} | {f"final_layer.{k}": v for k, v in last.state_dict().items()}
+    sd = ({k: v for k, v in full.state_dict().items() if not cut.match(k)}
+          | {f"final_layer.{k}": v for k, v in last.state_dict().items()})
     return sd, lambda x: last(finest(x))
 
 
@@ -71,8 +75,10 @@ def test_published_names():
     assert {"conv1.weight", "bn1.running_var", "layer1.0.downsample.1.bias", "layer4.2.conv3.weight",
             "deconv_layers.0.weight", "deconv_layers.7.num_batches_tracked", "final_layer.bias"} <= set(sb)
     assert {"conv2.weight", "layer1.0.downsample.0.weight",
-            "transition1.0.1.weight", "transition1.1.0.0.weight", "transition2.2.0.1.bias", "stage2.0.branches.1.3.bn2.weight",
-            "stage3.0.fuse_layers.2.0.0.0.weight", "stage3.0.fuse_layers.2.0.1.1.running_mean", "stage4.2.fuse_layers.0.3.1.weight", "final_layer.weight"} <= set(hr)
+            "transition1.0.1.weight", "transition1.1.0.0.weight", "transition2.2.0.1.bias",
+            "stage2.0.branches.1.3.bn2.weight",
+            "stage3.0.fuse_layers.2.0.0.0.weight", "stage3.0.fuse_layers.2.0.1.1.running_mean",
+            "stage4.2.fuse_layers.0.3.1.weight", "final_layer.weight"} <= set(hr)
     assert not any(k.startswith("stage4.2.fuse_layers.1") for k in hr) and not any("normalise" in k for k in (*sb, *hr))
     assert sb.keys() == PoseResNet("resnet50", 17).state_dict().keys() and hr.keys() == pose_hrnet()[0].keys()
     assert len(set(sb.values())) == len(sb) == len(build("resnet50").state_dict()) - 2
@@ -81,7 +87,8 @@ def test_published_names():
 # ---- values land where they should
 
 
-@pytest.mark.parametrize("file,prefix", [("mine.pth", ""), ("mine.pth.tar", "module."), ("mine.safetensors", "module.")])
+@pytest.mark.parametrize("file,prefix", [("mine.pth", ""), ("mine.pth.tar", "module."),
+                                         ("mine.safetensors", "module.")])
 def test_pose_resnet(file, prefix, tmp_path):
     theirs = pose_resnet()
     path = write(tmp_path / file, under(prefix, theirs.state_dict()))
@@ -97,7 +104,8 @@ def test_pose_resnet(file, prefix, tmp_path):
 
 
 def test_pose_resnet_that_saw_blue_first(tmp_path):
-    "The published files' name says so; the network then takes RGB and answers as theirs does to BGR, normalised in its order"
+    """The published files' name says so; the network then takes RGB and answers as theirs does to BGR, normalised in
+    its order"""
     theirs = pose_resnet()
     path = write(tmp_path / "pose_resnet_18_256x192.pth.tar", theirs.state_dict())
     with torch.no_grad():
@@ -124,7 +132,8 @@ def test_pose_hrnet(tmp_path):
 
 def test_udps_hrnet_is_recognised():
     net = build("hrnet_w32", joints=15, widen=4)
-    assert recognise({theirs: net.state_dict()[ours] for theirs, ours in published(net).items()}) == ("hrnet_w32", 15, dict(widen=4))
+    assert (recognise({theirs: net.state_dict()[ours] for theirs, ours in published(net).items()})
+            == ("hrnet_w32", 15, dict(widen=4)))
 
 
 @pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101", "resnet152"])
@@ -135,7 +144,8 @@ def test_depth_is_recognised(name):
 
 def test_the_papers_pair(tmp_path):
     one, two = pose_resnet(seed=1), pose_resnet(seed=2)
-    path = write(tmp_path / "pair.pth.tar", {**under("module.resnet.", one.state_dict()), **under("module.resnet2.", two.state_dict())})
+    path = write(tmp_path / "pair.pth.tar", {**under("module.resnet.", one.state_dict()),
+                                             **under("module.resnet2.", two.state_dict())})
     with torch.no_grad():
         a, b = (n((X - MEAN) / STD) for n in (one, two))
         for peers in (open_checkpoint(path), build_peers("resnet18", joints=5, n=2).eval()):
@@ -167,7 +177,8 @@ def test_half_a_pair_fills_nobody(tmp_path):
 
 def test_networks_are_told_apart_by_their_prefix():
     a, b = torch.zeros(1), torch.ones(1)
-    assert networks({"resnet.x": a, "resnet2.x": b}) == [{"x": a}, {"x": b}] and networks({"resnet2.x": b}) == [{"x": b}]
+    assert (networks({"resnet.x": a, "resnet2.x": b}) == [{"x": a}, {"x": b}]
+            and networks({"resnet2.x": b}) == [{"x": b}])
     assert networks({"resnet.x": a, "y": b}) == [{"resnet.x": a, "y": b}]
 
 
@@ -186,7 +197,8 @@ def test_own_files_come_back_too(tmp_path):
 # ---- ImageNet
 
 
-@pytest.mark.parametrize("name,source", [("resnet18", "resnet18"), ("fpn:resnet18", "resnet18"), ("timm:resnet26", "timm:resnet26"), ("mspn", "resnet18")])
+@pytest.mark.parametrize("name,source", [("resnet18", "resnet18"), ("fpn:resnet18", "resnet18"),
+                                         ("timm:resnet26", "timm:resnet26"), ("mspn", "resnet18")])
 def test_imagenet_files_name_what_is_dropped_and_what_stays_fresh(name, source, tmp_path):
     timm = pytest.importorskip("timm")
     full = timm.create_model(source[5:]) if source.startswith("timm:") else torchvision.models.get_model(source)
@@ -198,7 +210,8 @@ def test_imagenet_files_name_what_is_dropped_and_what_stays_fresh(name, source, 
     moved = {k for k, v in net.state_dict().items() if not torch.equal(v, start[k])}
     real = {k for k in start if start[k].is_floating_point() and not k.startswith("normalise")}
     assert moved == real - set(told.fresh) and 0 < len(told.fresh) < len(start)
-    same(next(v for k, v in net.state_dict().items() if k.endswith("conv1.weight") or k == "top.0.weight"), full.conv1.weight)
+    same(next(v for k, v in net.state_dict().items() if k.endswith("conv1.weight") or k == "top.0.weight"),
+         full.conv1.weight)
 
 
 # ---- the names that training tools and toolboxes give
@@ -209,7 +222,8 @@ def test_imagenet_files_name_what_is_dropped_and_what_stays_fresh(name, source, 
 def test_wrapped_and_roomed_names_are_the_same_network(wrap, head, tmp_path):
     "A pose network as toolboxes and training tools write it: loaded by name and recognised, with the same answers"
     theirs = pose_resnet()
-    room = lambda k: k if head is None else (head if k.startswith(("deconv_layers", "final_layer")) else "backbone.") + k
+    room = lambda k: (k if head is None else (head if k.startswith(("deconv_layers", "final_layer"))
+                                              else "backbone.") + k)
     path = write(tmp_path / "w.pth", {wrap + room(k): v for k, v in theirs.state_dict().items()})
     net = build("resnet18", joints=5).eval()
     assert load_checkpoint(net, path).kind == "pose"
@@ -217,16 +231,20 @@ def test_wrapped_and_roomed_names_are_the_same_network(wrap, head, tmp_path):
         want = theirs((X - MEAN) / STD)
         torch.testing.assert_close(net(X), want, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(open_checkpoint(path)(0, X), want, rtol=1e-4, atol=1e-5)
-    filled = build("resnet18", joints=5, weights=str(path))        # as `train --weights FILE`: its encoder, the head named as left out
-    assert all(torch.equal(v, theirs.state_dict()[k]) for k, v in filled.encoder.state_dict().items() if k in theirs.state_dict())
-    assert any("final_layer" in k for k in filled.encoder.dropped) and not any("conv1" in k for k in filled.encoder.dropped)
+    # as `train --weights FILE`: its encoder, the head named as left out
+    filled = build("resnet18", joints=5, weights=str(path))
+    assert all(torch.equal(v, theirs.state_dict()[k]) for k, v in filled.encoder.state_dict().items()
+               if k in theirs.state_dict())
+    assert (any("final_layer" in k for k in filled.encoder.dropped)
+            and not any("conv1" in k for k in filled.encoder.dropped))
     with pytest.raises(UserError, match="whole pose network, of which only the encoder"):
         build("resnet34", joints=5, weights=str(path))
 
 
 def test_an_hrnet_in_rooms(tmp_path):
     sd, answer = pose_hrnet()
-    path = write(tmp_path / "hr.pth", {("keypoint_head." if k.startswith("final_layer") else "backbone.") + k: v for k, v in sd.items()})
+    path = write(tmp_path / "hr.pth", {("keypoint_head." if k.startswith("final_layer") else "backbone.") + k: v
+                                       for k, v in sd.items()})
     with torch.no_grad():
         torch.testing.assert_close(open_checkpoint(path)(0, X), answer((X - MEAN) / STD), rtol=1e-4, atol=1e-4)
 
@@ -236,7 +254,8 @@ def test_an_hrnet_in_rooms(tmp_path):
 def test_an_imagenet_classifier_s_last_layers_are_dropped_and_named(extra, room, tmp_path):
     "HRNet's and a ResNet's file, whatever the classifier is called; nothing else may be over"
     for name, sd in (("hrnet_w32", {k: v for k, v in pose_hrnet()[0].items() if not k.startswith("final_layer")}),
-                     ("resnet18", {k: v for k, v in torchvision.models.resnet18().state_dict().items() if not k.startswith("fc")})):
+                     ("resnet18", {k: v for k, v in torchvision.models.resnet18().state_dict().items()
+                                   if not k.startswith("fc")})):
         more = dict.fromkeys(extra, torch.zeros(3))
         path = write(tmp_path / "imagenet.pth", under(room, sd) | more)
         told = load_checkpoint(net := build(name, joints=2), path)
@@ -244,8 +263,10 @@ def test_an_imagenet_classifier_s_last_layers_are_dropped_and_named(extra, room,
         first = next(v for k, v in net.state_dict().items() if k.endswith("conv1.weight"))
         same(first, sd["conv1.weight"])
         with pytest.raises(UserError, match="1 in the file belong to no part of it .*first: stranger"):
-            load_checkpoint(build(name, joints=2), write(tmp_path / "more.pth", under(room, sd) | more | dict(stranger=torch.zeros(1))))
-        with pytest.raises(UserError, match="no pose head.*build the network by name, and load_checkpoint fills its encoder"):
+            load_checkpoint(build(name, joints=2), write(tmp_path / "more.pth",
+                                                         under(room, sd) | more | dict(stranger=torch.zeros(1))))
+        with pytest.raises(UserError, match="no pose head.*build the network by name, and load_checkpoint fills its "
+                                            "encoder"):
             open_checkpoint(path)
 
 
@@ -260,11 +281,15 @@ def test_names_that_fall_together_are_refused(tmp_path):
 
 @pytest.mark.parametrize("harm,says", [
     (lambda sd: [sd.pop(k) for k in ("layer2.0.conv1.weight", "layer3.0.bn1.bias")],
-     r"'w.pth' does not fit resnet18: of its 140 tensors 2 are missing and 0 have another shape, and 0 in .*first: layer2.0.conv1.weight"),
-    (lambda sd: sd.update({"deconv_layers.9.weight": torch.zeros(1)}), r"0 are missing and 0 have another shape, and 1 in .*first: deconv_layers.9.weight"),
-    (lambda sd: sd.update({"deconv_layers.0.weight": torch.zeros(512, 256, 3, 3)}), r"0 are missing and 1 have another shape, and 0 in .*first: deconv_layers.0.weight"),
+     r"'w.pth' does not fit resnet18: of its 140 tensors 2 are missing and 0 have another shape, and 0 in .*first: "
+     r"layer2.0.conv1.weight"),
+    (lambda sd: sd.update({"deconv_layers.9.weight": torch.zeros(1)}),
+     r"0 are missing and 0 have another shape, and 1 in .*first: deconv_layers.9.weight"),
+    (lambda sd: sd.update({"deconv_layers.0.weight": torch.zeros(512, 256, 3, 3)}),
+     r"0 are missing and 1 have another shape, and 0 in .*first: deconv_layers.0.weight"),
     (lambda sd: sd.pop("final_layer.weight"), r"1 are missing .*first: final_layer.weight"),
-    (lambda sd: sd.update({"fc.weight": torch.zeros(1000, 512)}), r"1 in the file belong to no part .*first: fc.weight"),
+    (lambda sd: sd.update({"fc.weight": torch.zeros(1000, 512)}),
+     r"1 in the file belong to no part .*first: fc.weight"),
     (lambda sd: sd.update({"final_layer.weight": torch.zeros(16, 256, 1, 1), "final_layer.bias": torch.zeros(16)}),
      r"answers with 16 heatmaps and this resnet18 with 5: build the network with joints=16"),
 ])

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semipose.claims import (CHOOSE, HEADLINE, SHOW, aims, claim_rows, claim_sentences, claim_table, fates, moved, repeats)
+from semipose.claims import (CHOOSE, HEADLINE, SHOW, aims, claim_rows, claim_sentences, claim_table,
+                             fates, moved, repeats)
 from semipose.errors import UserError
 from semipose.ledger import Resamples, read_ledger
 
@@ -82,17 +83,20 @@ def test_words_follow_the_numbers(rows):
     assert fates(rows["naive"]) == "collapsed on 10 of 10 seeds"
     assert claim_sentences(rows, FAST)[0].startswith("Plain consistency collapsed on 10 of 10 seeds;")
     held = shifted(shifted(rows, "naive", 0, last=.9), "naive_joined", 0, last=.5)
-    assert claim_sentences(held, FAST)[0] == ("Plain consistency held on 10 of 10 seeds; in one forward with the labelled pictures it "
+    assert claim_sentences(held, FAST)[0] == ("Plain consistency held on 10 of 10 seeds; in one forward with the "
+                                              "labelled pictures it "
                                               "faded on 10 of 10 seeds.")
     assert moved(rows[CURE].gain).startswith("adds +") and moved(rows["naive"].gain).startswith("costs -")
     assert moved(rows["posecons_kept"].gain).startswith("makes no difference that these seeds can show")
     assert "adds" in claim_sentences(rows, FAST)[2].split(". ")[0]
     assert "costs" in claim_sentences(shifted(rows, CURE, -20), FAST)[2].split(". ")[0]
-    assert "PoseCons collapsed on 10 of 10" in claim_sentences(shifted(rows, "posecons_joined", 0, last=.2), FAST)[1].split(". ")[0]
+    assert ("PoseCons collapsed on 10 of 10" in claim_sentences(shifted(rows, "posecons_joined", 0, last=.2), FAST)[
+        1].split(". ")[0])
 
 
 KEPT, ONE = "posedual_jc_kept", "posecons_joined"
-MISSES = [("naive", 0, .9), (KEPT, 0, .5), (KEPT, -4, None), (KEPT, 0, None), ("posecons_kept", 0, .2), ("posecons_kept", -9, None),
+MISSES = [("naive", 0, .9), (KEPT, 0, .5), (KEPT, -4, None), (KEPT, 0, None), ("posecons_kept", 0, .2),
+          ("posecons_kept", -9, None),
           (ONE, 0, .5), (ONE, -4, None), (ONE, 0, None), (CURE, 0, .5), (CURE, 0, None), ("naive_joined", 0, .9)]
 
 

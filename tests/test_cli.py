@@ -33,7 +33,8 @@ def fresh(code, **kw):
 @pytest.mark.parametrize("args", [["--help"], *([verb, "--help"] for verb in VERBS),
                                   ["train", "posedaul", "--data", "x"], ["synth", "x", "--size", "big"]])
 def test_help_and_typing_mistakes_load_nothing_heavy(args):
-    code = f"import sys; sys.argv = ['semipose', *{args!r}]\nfrom semipose.cli import main\ntry: main()\nexcept SystemExit: pass\n" \
+    code = f"import sys; sys.argv = ['semipose', *{args!r}]\n" \
+           "from semipose.cli import main\ntry: main()\nexcept SystemExit: pass\n" \
            f"print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
     assert fresh(code).stdout.splitlines()[-1] == "LOADED"
 
@@ -198,9 +199,11 @@ def test_a_ledger_s_finding_as_a_picture(tmp_path):
 
 
 def test_ctrl_c_is_a_short_sentence_and_exit_130(tmp_path):
-    code = f"import sys; sys.argv = ['semipose', 'report', {str(tmp_path)!r}]\nimport semipose.cli as cli, types, time\n" \
+    code = f"import sys; sys.argv = ['semipose', 'report', {str(tmp_path)!r}]\n" \
+           "import semipose.cli as cli, types, time\n" \
            "def slow(run): print('begun', flush=True); time.sleep(30)\n" \
-           "sys.modules['semipose.report'] = types.SimpleNamespace(demo_figure=None, demo_report=slow, run_report=slow)\ncli.main()"
+           "reports = types.SimpleNamespace(demo_figure=None, demo_report=slow, run_report=slow)\n" \
+           "sys.modules['semipose.report'] = reports\ncli.main()"
     (tmp_path / "recipe.json").write_text("{}")
     # a shell starts what runs in the background deaf to Ctrl-C
     heard = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
@@ -225,8 +228,8 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: calls.append((entry, results)))
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
-    args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12 --lr 0.01 --lam 2".split()
-    args += "--steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
+    args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12".split()
+    args += "--lr 0.01 --lam 2 --steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
     done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--out", tmp_path, "--device",
                  "cpu", *args)
     assert done.exit_code == 0, done.output
@@ -357,7 +360,8 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
                  "--amp", "--weights2", "w.pth", "--weights", "none",
                  "--device", "cuda", "--seeds", "1-2", "--out", tmp_path / "runs", "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
-    assert "Waiting for supervised, which another process trains; run the same command again for pseudopose, seed 1." in done.output
+    assert ("Waiting for supervised, which another process trains; run the same command again for pseudopose, seed 1."
+            in done.output)
     [((p, methods, seeds, data, out, results, device, amp), kw)] = calls
     assert (p.name, p.other, p.weights2, p.weights) == ("mpii-aic", "resnet50", "w.pth", None)
     assert (methods, seeds, data, device, amp) == (["posedual_unlike"], [1, 2], Path("mpii"), "cuda", True)
@@ -543,7 +547,8 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     shutil.copy(sample / "person_keypoints_train.json", mine / "labels.json")
     shutil.copytree(sample / "images" / "val", tmp_path / "more")
     monkeypatch.chdir(tmp_path)
-    settings = "--protocol demo --size 32x32 --batch 4 --start-steps 2 --steps 4 --every 2 --device cpu --name r".split()
+    settings = "--protocol demo --size 32x32 --batch 4 --start-steps 2 --steps 4 --every 2 --device cpu --name r".split(
+        )
     args = ["train", "posedual_jc", "--data", "mine/people", "--labels", "mine/labels.json", "--labels", 8,
             "--unlabeled", "more", *settings]
     done = typed(*args)

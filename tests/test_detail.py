@@ -9,7 +9,7 @@ import torch
 
 from semipose.data.coco import read_coco, to_coco, write_json
 from semipose.data.synth import DIFFICULTIES, make_people, write_synth
-from semipose.detail import as_rows, detail, draw_worst, facing_of, measures, person_in, submit, tables
+from semipose.detail import Submission, as_rows, detail, draw_worst, facing_of, measures, person_in, submit, tables
 from semipose.errors import Note, UserError
 from semipose.evaluate.mpii import lsp_pck, pckh
 from semipose.data.mpii import head_size
@@ -147,10 +147,11 @@ def test_a_submission_is_what_was_asked_for(of, tmp_path, monkeypatch, recwarn):
     room.submit("run", boxes, out=tmp_path / "bare", info=truth, progress=False)
     assert (tmp_path / "bare/net1.json").read_text() == (
         tmp_path / "out/net1.json").read_text(), "without the truth, for a server"
-    assert room.submit("run", boxes, nms=None, **kw)["net 1"]["people"] == 10
-    assert room.submit("run", boxes, min_score=.6, nms=None, **kw)["net 1"]["people"] == 5 == told[-1]["people"]
+    assert room.submit("run", boxes, how=Submission(nms=None), **kw)["net 1"]["people"] == 10
+    assert (room.submit("run", boxes, how=Submission(min_score=.6, nms=None), **kw)["net 1"]["people"]
+            == 5 == told[-1]["people"])
     assert told[-1]["flip"] is None and not told[-1]["shift"] and told[-1]["which"] == "all"
-    room.submit("run", boxes, flip=True, shift=True, **kw)
+    room.submit("run", boxes, how=Submission(flip=True, shift=True), **kw)
     assert told[-1]["flip"] == of.flip_index and told[-1]["shift"] is True
     assert got["net 1"]["joints"] == 16 and not [w for w in recwarn if issubclass(w.category, Note)]
     true.vis[:4, 0], true.xy[:4, 0] = 2, np.array(waving(COCO17))[0] * 300
@@ -195,7 +196,7 @@ def test_a_submission_carries_the_number_that_a_person_has(tmp_path, monkeypatch
     ask = lambda truth=truth, **kw: room.submit("run", boxes, info=tmp_path / "truth.json", truth=truth,
                                                 out=tmp_path / "out", progress=False, **kw)
     for person, found, written, kw in ((3, [1], 3, {}), (3, [3], 3, {}), (1, [1, 2, 3], 1, {}), (3, [2, 3], 3, {}),
-                                       (3, [7, 5], 3, dict(category=7)), (1, [4], 1, {})):
+                                       (3, [7, 5], 3, dict(how=Submission(category=7))), (1, [4], 1, {})):
         files(person, found)
         got = ask(**kw)
         assert (got["net 1"]["people"] == 4

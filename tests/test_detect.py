@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 import semipose.data.detect as detect
-from semipose.data.detect import DETECTOR, detector_of, find_boxes, folder_boxes, onnx_detector, rows_of, torchvision_detector
+from semipose.data.detect import (DETECTOR, detector_of, find_boxes, folder_boxes, onnx_detector, rows_of,
+                                  torchvision_detector)
 from semipose.data.pictures import read_boxes, read_pictures
 from semipose.data.sets import read_any_unlabeled
 from semipose.errors import UserError
@@ -60,8 +61,8 @@ def test_boxes_are_what_predict_and_train_read(folder, tmp_path):
                                                           "sub/c.png": 0} and list(find.failed) == [
                                                               "broken.png"] and "broken.png" in told[0]
     d = json.loads((tmp_path / "boxes.json").read_text())
-    assert [i["file_name"] for i in d["images"]] == ["a.png",
-                                                     "side.png"] and d["info"]["nobody"] == 2 and d["info"]["pictures"] == 4 and d["info"]["detector"] == "red"
+    assert [i["file_name"] for i in d["images"]] == ["a.png", "side.png"]
+    assert d["info"]["nobody"] == 2 and d["info"]["pictures"] == 4 and d["info"]["detector"] == "red"
     assert read_boxes(tmp_path / "boxes.json")["a.png"]["boxes"] == [[10, 20, 40, 60], [100, 10, 50, 90]]
     (folder / "broken.png").unlink()
     for people in (read_pictures(folder, COCO17, tmp_path / "boxes.json"),

@@ -1,4 +1,5 @@
-"Laws of the site: every notebook is a page, every link leads somewhere, nothing is fetched, formulas are drawn, hidden cells stay hidden"
+"""Laws of the site: every notebook is a page, every link leads somewhere, nothing is fetched, formulas are drawn,
+hidden cells stay hidden"""
 import re
 from html.parser import HTMLParser
 import docs
@@ -45,7 +46,8 @@ def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(pages)
             assert (file.parent/l.partition('#')[0]).exists(), f'{file.name}: {l}'
             target, _, part = l.partition('#')
             assert not part or f'id="{part}"' in (file.parent/target).read_text(), f'{file.name}: {l}'
-        for part in (l[1:] for l in page.links if l.startswith('#')): assert f'id="{part}"' in file.read_text(), f'{file.name}: #{part}'
+        for part in (l[1:] for l in page.links if l.startswith('#')):
+            assert f'id="{part}"' in file.read_text(), f'{file.name}: #{part}'
         assert all(docs.is_relative(l) or l.startswith('data:') for l in page.fetched), file.name
         assert '@import' not in file.read_text()
 
@@ -59,17 +61,21 @@ def test_formulas_are_drawn_and_directives_gone(pages):
 def test_what_a_notebook_hides_is_not_shown_and_what_it_shows_is():
     v = nbformat.v4
     shown = v.new_output('display_data', data={'text/markdown': '| a |\n|---|\n| seen |'})
-    nb = v.new_notebook(cells=[v.new_markdown_cell('# Title\n> promise'), v.new_code_cell('#| hide\nsecret = 1'), v.new_code_cell('#| export\ndef given(): pass'),
+    nb = v.new_notebook(cells=[v.new_markdown_cell('# Title\n> promise'), v.new_code_cell('#| hide\nsecret = 1'),
+                               v.new_code_cell('#| export\ndef given(): pass'),
                                v.new_code_cell('#| hide_input\nalso_secret = 1', outputs=[shown])])
     html = docs.body(docs.prepared(nb, 'nbs/x.ipynb', set()))
-    assert 'secret' not in html and 'given' in html and 'seen' in html and html.count('class="code export"') == 1 and '#|' not in html
+    assert ('secret' not in html and 'given' in html and 'seen' in html and html.count('class="code export"') == 1
+            and '#|' not in html)
 
 def test_formulas_leave_code_and_money_alone():
-    assert docs.formulas('`$x$` and $x^2$') == '`$x$` and ' + docs.formulas('$x^2$') and '<msup>' in docs.formulas('$x^2$')
+    assert (docs.formulas('`$x$` and $x^2$') == '`$x$` and ' + docs.formulas('$x^2$')
+            and '<msup>' in docs.formulas('$x^2$'))
     assert docs.formulas('costs $5') == 'costs $5' and 'display="block"' in docs.formulas('$$x$$')
 
 def test_a_link_into_nowhere_is_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match='nbs/a.ipynb links to gone.ipynb'): docs.relinked('[x](gone.ipynb)', 'nbs/a.ipynb', {'nbs/b.ipynb'})
+    with pytest.raises(SystemExit, match='nbs/a.ipynb links to gone.ipynb'):
+        docs.relinked('[x](gone.ipynb)', 'nbs/a.ipynb', {'nbs/b.ipynb'})
     assert docs.relinked('[x](../data/README.md#y)', 'nbs/a.ipynb', {'data/README.md'}) == '[x](data/README.html#y)'
     (tmp_path/'mine.txt').write_text('x')
     with pytest.raises(SystemExit, match='not this site'): docs.build(tmp_path)
@@ -83,12 +89,14 @@ def test_every_exported_name_is_found_in_the_reference(site):
         page = (site/f'api/{module}.html').read_text()
         for n in api.names(module):
             assert f'id="{n.anchor}"' in page and f'href="{module}.html#{n.anchor}"' in index, n.name
-    assert {f.stem for f in (site/'api').glob('semipose.*.html')} == set(api.modules(TOP)) and len(api.modules(TOP)) > 40
+    assert ({f.stem for f in (site/'api').glob('semipose.*.html')} == set(api.modules(TOP))
+            and len(api.modules(TOP)) > 40)
 
 
 def test_the_reference_says_what_a_parameter_is():
     import api
-    [encode] = [m for n in api.names('semipose.codecs') if n.name == 'Gaussian' for m in n.methods if m.name == 'Gaussian.encode']
+    [encode] = [m for n in api.names('semipose.codecs') if n.name == 'Gaussian'
+                for m in n.methods if m.name == 'Gaussian.encode']
     assert ('xy', 'Tensor', '', '(B,K,2) joints, crop px') in encode.rows and encode.rows[-1][0] == 'return'
     [outcome] = [n for n in api.names('semipose.watch') if n.name == 'outcome']
     assert outcome.head == 'outcome(rows)' and 'How a training ended' in outcome.text
@@ -119,4 +127,5 @@ def test_the_toys_show_and_move_without_a_kernel_and_without_a_network(site, chr
 
 
 def test_pages_without_a_toy_get_no_script(pages):
-    assert {f.name for f, page in pages.items() if '<script type="module">' in f.read_text()} == {f.name for f in pages if '<div class="semipose-page"' in f.read_text()}
+    assert ({f.name for f, page in pages.items() if '<script type="module">' in f.read_text()}
+            == {f.name for f in pages if '<div class="semipose-page"' in f.read_text()})

@@ -112,7 +112,8 @@ def test_bad_shapes_are_errors():
 
 def test_import_opens_nothing():
     code = "import sys, semipose.draw; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, "drawing must not start pyplot or pick a backend"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, (
+        "drawing must not start pyplot or pick a backend")
 
 
 @pytest.mark.parametrize("colours", (256, 96))

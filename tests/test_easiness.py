@@ -108,7 +108,8 @@ def test_joints_come_home_to_the_pixel():
 def test_home_undoes_the_flip_and_the_matrix():
     g = torch.Generator().manual_seed(1)
     true = torch.rand(8, K, 2, generator=g)*40
-    M = compose(window(SIZE), affine(SIZE, 360*torch.rand(8, generator=g), .8 + torch.rand(8, generator=g), torch.arange(8) % 2 > 0))
+    M = compose(window(SIZE), affine(SIZE, 360*torch.rand(8, generator=g), .8 + torch.rand(8, generator=g),
+                                     torch.arange(8) % 2 > 0))
     d = Sample(M, torch.arange(8) % 2 > 0)
     room = true - window(SIZE)[0,:2,2]                     # plain px -> roomy px
     at = move(room, M)

@@ -1,4 +1,5 @@
-"""Formats of labelling tools: a round trip loses nothing that both sides can say, and what one cannot say is a sentence."""
+"""Formats of labelling tools: a round trip loses nothing that both sides can say, and what one cannot say is a
+sentence."""
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 
 import semipose.data.formats as formats
-from semipose.data.formats import FACTS, FORMATS, convert, format_of, held, read_labels, read_yolo, unsaid, write_labels, write_yolo
+from semipose.data.formats import (FACTS, FORMATS, convert, format_of, held, read_labels, read_yolo,
+                                   unsaid, write_labels, write_yolo)
 from semipose.data.labels import as_labels
 from semipose.errors import UserError
 from semipose.skeletons import COCO17, Skeleton

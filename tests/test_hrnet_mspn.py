@@ -1,4 +1,5 @@
-"""HRNet and MSPN: the published networks by count and by answer; several answers, coarse to fine, under every method."""
+"""HRNet and MSPN: the published networks by count and by answer; several answers, coarse to fine, under every
+method."""
 import math
 from dataclasses import replace
 
@@ -27,7 +28,8 @@ timm = pytest.importorskip("timm")
 
 def small(name, joints=3, seed=0, **kw):
     torch.manual_seed(seed)
-    return HRNet(joints=joints, width=8, **kw) if name == "hrnet" else MSPN(joints, stages=2, encoder="resnet18", width=16, **kw)
+    return (HRNet(joints=joints, width=8, **kw) if name == "hrnet"
+            else MSPN(joints, stages=2, encoder="resnet18", width=16, **kw))
 
 
 # ---- the published digits
@@ -37,9 +39,11 @@ def small(name, joints=3, seed=0, **kw):
 def test_published_digits(row):
     "Parameters and GFLOPs as printed, to the digit; where they are not, what ours has and the sentence that says why"
     bill, = bills([row])
-    exact = {"SimpleBaseline R50": (34.0, 8.991), "SimpleBaseline R152": (68.635, 15.765), "HRNet-W32": (28.536, 7.120), "HRNet-W48": (63.596, 32.882),
+    exact = {"SimpleBaseline R50": (34.0, 8.991), "SimpleBaseline R152": (68.635, 15.765), "HRNet-W32": (28.536, 7.120),
+             "HRNet-W48": (63.596, 32.882),
              "HRNet-W48 + UDP": (63.712, 33.038), "MSPN 4 stages": (120.177, 49.544)}[row[0]]
-    assert bill.params / 1e6 == pytest.approx(exact[0], abs=6e-4) and bill.published / 2**30 == pytest.approx(exact[1], abs=6e-4)
+    assert (bill.params / 1e6 == pytest.approx(exact[0], abs=6e-4)
+            and bill.published / 2**30 == pytest.approx(exact[1], abs=6e-4))
     assert bill.agrees == {"HRNet-W48 + UDP": (False, True), "MSPN 4 stages": (False, False)}.get(row[0], (True, True))
     assert all(bill.agrees) or bill.note in as_text([bill])
 
@@ -70,7 +74,8 @@ def test_public_mspn_has_a_bias_more_per_convolution():
 # ---- names
 
 
-@pytest.mark.parametrize("wrong,near", [("HRNet_W48", "hrnet_w48"), ("hrnet_w18", "hrnet_w"), ("resnet51", "resnet50"), ("mspn4", "mspn"), ("teeny", "tiny")])
+@pytest.mark.parametrize("wrong,near", [("HRNet_W48", "hrnet_w48"), ("hrnet_w18", "hrnet_w"), ("resnet51", "resnet50"),
+                                        ("mspn4", "mspn"), ("teeny", "tiny")])
 def test_wrong_names_suggest_the_nearest(wrong, near):
     with pytest.raises(UserError, match=f"'{wrong}': did you mean {near}") as e:
         build(wrong)
@@ -93,7 +98,8 @@ def test_far_names_suggest_nothing():
 
 @pytest.mark.parametrize("name", ["hrnet", "mspn"])
 def test_contract(name):
-    "Heatmaps at stride 4, near zero at the start, float32 under autocast too, the same in either memory layout, one crop at a time or many"
+    """Heatmaps at stride 4, near zero at the start, float32 under autocast too, the same in either memory layout,
+    one crop at a time or many"""
     net, x = small(name).eval(), torch.rand(3, 3, 64, 96)
     listed = lambda o: o if isinstance(o, list) else [o]  # noqa: E731
     with torch.no_grad():
@@ -105,11 +111,13 @@ def test_contract(name):
         assert min(h.std() for h in heats) > 1e-3
         for a, b in zip(listed(net(x[1:2])), heats):
             torch.testing.assert_close(a, b[1:2], rtol=1e-3, atol=1e-4 * float(1 + b.abs().max()))
-        for a, b in zip(listed(net.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))), heats):
+        for a, b in zip(listed(net.to(memory_format=torch.channels_last)(
+            x.contiguous(memory_format=torch.channels_last))), heats):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(1 + b.abs().max()))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             low = listed(net(x))[-1]
-        assert low.dtype == torch.float32 and (low != low.bfloat16().float()).float().mean() > 0.9, "the last layer ran in bfloat16"
+        assert low.dtype == torch.float32 and (low != low.bfloat16().float()).float().mean() > 0.9, (
+            "the last layer ran in bfloat16")
     with pytest.raises(UserError, match="multiples of 32.*64x48"):
         net(torch.rand(1, 3, 64, 48))
 
@@ -145,14 +153,19 @@ def test_hrnet_is_timms_and_takes_its_imagenet_weights(tmp_path):
     with torch.no_grad():
         want = finest(net.normalise(x))
         assert want.std() > 0.1
-        torch.testing.assert_close(net(x), F.conv2d(want, net.final_layer.weight, net.final_layer.bias), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(net(x), F.conv2d(want, net.final_layer.weight, net.final_layer.bias),
+                                   rtol=1e-4, atol=1e-4)
     dropped = net.load_imagenet(tmp_path / "w32.pth")
     rest = {k for k in net.state_dict() if not k.startswith(("final_layer", "normalise"))}
     assert rest | set(dropped) == set(full.state_dict()) and not rest & set(dropped)
-    assert {k.split(".")[0] for k in dropped} == {"stage4", "incre_modules", "downsamp_modules", "final_layer", "classifier"}
-    for harm, says in ((lambda sd: sd.pop("stage3.1.branches.0.2.conv1.weight"), "1 are missing and 0 have .* 0 in the file .*stage3.1.branches.0.2.conv1.weight"),
-                       (lambda sd: sd.update(stage5=torch.zeros(1)), "0 are missing and 0 have .* 1 in the file .*stage5"),
-                       (lambda sd: sd.update({"conv1.weight": torch.zeros(64, 4, 3, 3)}), "0 are missing and 1 have .* 0 in the file .*conv1.weight")):
+    assert ({k.split(".")[0] for k in dropped} == {"stage4", "incre_modules", "downsamp_modules", "final_layer",
+                                                   "classifier"})
+    for harm, says in (
+            (lambda sd: sd.pop("stage3.1.branches.0.2.conv1.weight"),
+             "1 are missing and 0 have .* 0 in the file .*stage3.1.branches.0.2.conv1.weight"),
+            (lambda sd: sd.update(stage5=torch.zeros(1)), "0 are missing and 0 have .* 1 in the file .*stage5"),
+            (lambda sd: sd.update({"conv1.weight": torch.zeros(64, 4, 3, 3)}),
+             "0 are missing and 1 have .* 0 in the file .*conv1.weight")):
         sd = dict(full.state_dict())
         harm(sd)
         torch.save(sd, tmp_path / "bad.pth")
@@ -172,12 +185,14 @@ def test_exchange_is_its_description():
         f = net.fuse_layers
         rep = lambda t, n: t.repeat_interleave(n, -1).repeat_interleave(n, -2)  # noqa: E731
         up = lambda way, t, n: rep(way[1](way[0](t)), n)  # noqa: E731
-        want = [ys[0] + up(f[0][1], ys[1], 2) + up(f[0][2], ys[2], 4), f[1][0](ys[0]) + ys[1] + up(f[1][2], ys[2], 2), f[2][0](ys[0]) + f[2][1](ys[1]) + ys[2]]
+        want = [ys[0] + up(f[0][1], ys[1], 2) + up(f[0][2], ys[2], 4), f[1][0](ys[0]) + ys[1] + up(f[1][2], ys[2], 2),
+                f[2][0](ys[0]) + f[2][1](ys[1]) + ys[2]]
         got = net([x.clone() for x in xs])
         for a, b in zip(got, want):
             torch.testing.assert_close(a, b.relu(), rtol=1e-5, atol=1e-5)
     kinds = lambda way: [type(m).__name__ for m in way.modules() if not list(m.children())]  # noqa: E731
-    assert kinds(f[2][0]) == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d"] and kinds(f[1][0]) == ["Conv2d", "BatchNorm2d"]
+    assert (kinds(f[2][0]) == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d"]
+            and kinds(f[1][0]) == ["Conv2d", "BatchNorm2d"])
     again = [x.clone() for x in xs]
     net(again)
     for a, b in zip(again, xs):
@@ -186,7 +201,8 @@ def test_exchange_is_its_description():
 
 def test_udps_wider_exchange():
     net = small("hrnet", joints=6, widen=4)
-    assert net.final_layer.in_channels == 32 and net.stage4[2].fuse_layers[0][0][0].weight.shape == (32, 8, 1, 1) and len(net.stage4[2].fuse_layers) == 1
+    assert (net.final_layer.in_channels == 32 and net.stage4[2].fuse_layers[0][0][0].weight.shape == (32, 8, 1, 1)
+            and len(net.stage4[2].fuse_layers) == 1)
     assert net.stage4[1].fuse_layers[3][3](torch.ones(1)) == 1
     assert net.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 6, 16, 16)
 
@@ -201,14 +217,16 @@ def tents(n, m):
 
 
 def test_mspn_answers_coarse_to_fine():
-    "Each stage answers at strides 32, 16, 8, 4; the coarse ones are enlarged with their corners in place, the finest not at all"
+    """Each stage answers at strides 32, 16, 8, 4; the coarse ones are enlarged with their corners in place, the
+    finest not at all"""
     net, raw = scrambled(small("mspn")).eval(), []
     for s in net.stages:
         for up in s.up:
             up.norm.register_forward_hook(lambda m, x, y: raw.append(y))
     with torch.no_grad():
         out = net(torch.rand(1, 3, 96, 64))
-    assert [tuple(r.shape[-2:]) for r in raw] == [(3, 2), (6, 4), (12, 8), (24, 16)] * 2 and len(out) == len(net.widths) == len(net.shares) == 8
+    assert ([tuple(r.shape[-2:]) for r in raw] == [(3, 2), (6, 4), (12, 8), (24, 16)] * 2
+            and len(out) == len(net.widths) == len(net.shares) == 8)
     for a, r in zip(out, raw):
         assert a.shape[-2:] == (24, 16)
         rows, cols = (tents(n, m) for n, m in zip((24, 16), r.shape[-2:]))
@@ -218,7 +236,8 @@ def test_mspn_answers_coarse_to_fine():
 
 
 def test_mspn_stages_hear_the_stage_before_at_every_resolution():
-    "The first stage of two is the single stage; the second changes with every one of the eight skips and with the cross connection, the first with none"
+    """The first stage of two is the single stage; the second changes with every one of the eight skips and with the
+    cross connection, the first with none"""
     net = scrambled(small("mspn")).eval()
     one = MSPN(3, stages=1, encoder="resnet18", width=16).eval()
     one.load_state_dict({k: net.state_dict()[k] for k in one.state_dict()})
@@ -234,7 +253,8 @@ def test_mspn_stages_hear_the_stage_before_at_every_resolution():
             way[1].bias += 1
             now = net(x)
             way[1].bias.copy_(old)
-            assert all(torch.equal(a, b) for a, b in zip(now[:4], before[:4])) and (now[-1] - before[-1]).abs().max() > 1e-4
+            assert (all(torch.equal(a, b) for a, b in zip(now[:4], before[:4]))
+                    and (now[-1] - before[-1]).abs().max() > 1e-4)
 
 
 def test_mspn_skips_arrive_at_their_own_layer():
@@ -271,7 +291,8 @@ def test_imagenet_weights_reach_every_stage(tmp_path):
             for k, v in getattr(full, f"layer{i}").state_dict().items():
                 same(stage.down[f"layer{i}"].state_dict()[k], v)
     assert net.load_imagenet(tmp_path / "r18.pth") == ("fc.weight", "fc.bias")
-    assert net.stages[0].down["layer3"][0].conv1.weight.data_ptr() != net.stages[1].down["layer3"][0].conv1.weight.data_ptr()
+    assert (net.stages[0].down["layer3"][0].conv1.weight.data_ptr()
+            != net.stages[1].down["layer3"][0].conv1.weight.data_ptr())
 
 
 # ---- several answers: loss, teaching, prediction
@@ -279,7 +300,8 @@ def test_imagenet_weights_reach_every_stage(tmp_path):
 
 def test_deep_is_a_weighted_mean():
     g = torch.Generator().manual_seed(0)
-    P, T = [torch.rand(2, 3, 4, 4, generator=g) for _ in range(3)], [torch.rand(2, 3, 4, 4, generator=g) for _ in range(3)]
+    P, T = ([torch.rand(2, 3, 4, 4, generator=g) for _ in range(3)],
+            [torch.rand(2, 3, 4, 4, generator=g) for _ in range(3)])
     w = torch.rand(2, 3, generator=g)
     parts = [mse(p, t, w) for p, t in zip(P, T)]
     torch.testing.assert_close(deep(P, T, w, (1, 2, 5)), (parts[0] + 2 * parts[1] + 5 * parts[2]) / 8)
@@ -326,7 +348,8 @@ def run(m, batch, alone, joined=False):
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_a_network_with_several_answers_teaches_by_its_last_and_learns_in_all(name, batch):
-    "Pictures, targets and weights are those of the network that gives the last answer alone; each loss is the mean over answers, by their shares"
+    """Pictures, targets and weights are those of the network that gives the last answer alone; each loss is the mean
+    over answers, by their shares"""
     m = METHODS[name]
     _, images, labels, pred, total = run(m, batch, False)
     _, images1, labels1, pred1, _ = run(m, batch, True)
@@ -348,7 +371,8 @@ def test_a_network_with_several_answers_teaches_by_its_last_and_learns_in_all(na
 
 def nest(o):
     "All tensors, in order"
-    return [o] if isinstance(o, torch.Tensor) else [] if o is None else [t for v in (o.values() if isinstance(o, dict) else o) for t in nest(v)]
+    return ([o] if isinstance(o, torch.Tensor) else [] if o is None
+            else [t for v in (o.values() if isinstance(o, dict) else o) for t in nest(v)])
 
 
 @pytest.mark.parametrize("codec", [Gaussian(sigma=1.5, stride=2), DARK(sigma=1.0, stride=2)])
@@ -389,7 +413,8 @@ def test_mspn_learns_under_methods_beside_a_resnet(name):
     "Every parameter of a real MSPN is moved; in a dual the other network has one answer"
     m, size = METHODS[name], (64, 64)
     g = torch.Generator().manual_seed(0)
-    x = {k: torch.randint(0, 255, (2, 3, *roomy(size)), dtype=torch.uint8, generator=g) for k in ("labeled", "unlabeled")}
+    x = {k: torch.randint(0, 255, (2, 3, *roomy(size)), dtype=torch.uint8, generator=g)
+         for k in ("labeled", "unlabeled")}
     y = dict(xy=torch.rand(2, K, 2, generator=g) * 48 + 24, vis=torch.full((2, K), 2))
     other = build_peers("resnet18", n=1, net=dict(width=8)).nets
     model = Peers([small("mspn", K), *list(other)[: m.nets - 1]], **m.copies).train()
@@ -405,7 +430,8 @@ def test_mspn_learns_under_methods_beside_a_resnet(name):
 
 def test_unlike_pairs_agree_on_heatmaps():
     x = torch.rand(1, 3, 64, 64)
-    for names, net in ((("tiny", "tiny"), (dict(width=24), dict(width=48))), (("resnet18", "hrnet_w48"), (dict(width=8), dict(width=8))),
+    for names, net in ((("tiny", "tiny"), (dict(width=24), dict(width=48))),
+                       (("resnet18", "hrnet_w48"), (dict(width=8), dict(width=8))),
                        (("hrnet_w32", "mspn"), (dict(width=8), dict(stages=1, encoder="resnet18", width=8)))):
         pair = build_peers(names, joints=2, n=2, net=net).eval()
         with torch.no_grad():

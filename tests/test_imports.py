@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("torch", "torchvision", "fastai", "kornia", "timm", "matplotlib", "pandas", "scipy")
-LIGHT = ("semipose", "semipose.errors", "semipose.skeletons", "semipose.protocols")  # rooms that a person's first command passes through
+# rooms that a person's first command passes through
+LIGHT = ("semipose", "semipose.errors", "semipose.skeletons", "semipose.protocols")
 
 
 def seconds(command: list[str], runs: int = 5) -> tuple[float, float]:
-    "Seconds on the clock and seconds of the processor, each the least of a few runs: other programs on the machine count little"
+    """Seconds on the clock and seconds of the processor, each the least of a few runs: other programs on the machine
+    count little"""
     def once():
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -20,7 +22,8 @@ def seconds(command: list[str], runs: int = 5) -> tuple[float, float]:
 
 
 def check(what: str, command: list[str], record_property) -> None:
-    "Print both; fail on processor time alone, and not before twice the 0.5 s that is promised, since a busy machine slows that down too"
+    """Print both; fail on processor time alone, and not before twice the 0.5 s that is promised, since a busy
+    machine slows that down too"""
     clock, processor = seconds(command)
     record_property(f"`{what}` ({processor:.2f} s of processor time)", f"{clock:.2f} s")
     assert processor < 1, f"`{what}` takes {processor:.2f} s of processor time; it should take under 0.5 s"

@@ -1,4 +1,5 @@
-"""From photographs to labels and back: what a score is worth, what a run writes for a labelling tool, and which pictures come next."""
+"""From photographs to labels and back: what a score is worth, what a run writes for a labelling tool, and which
+pictures come next."""
 import json
 import shutil
 from dataclasses import replace
@@ -94,7 +95,8 @@ def test_v_follows_the_chance_and_scores_are_kept():
 def test_what_a_run_writes_opens_and_comes_back(run, photos, tmp_path):
     a = label_run(run, photos, device="cpu", sure=0., maybe=0.)
     assert len(a.files) == 48 and (a.vis
-                                   == 2).all() and a.info["model"] == "mine" and a.info["method"] == "posedual" and a.info["date_created"][:2] == "20"
+                                   == 2).all() and a.info["model"] == "mine" and a.info[
+                                       "method"] == "posedual" and a.info["date_created"][:2] == "20"
     assert a.info["visibility"]["joints"] > 100
     write_labels(a, tmp_path / "labels.json")
     d = json.loads((tmp_path / "labels.json").read_text())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from semipose.data.coco import read_coco
-from semipose.data.labels import as_labels, boxes_of_labels, changes, coco_of, read_coco_labels, same_pictures, write_coco_labels
+from semipose.data.labels import (as_labels, boxes_of_labels, changes, coco_of, read_coco_labels, same_pictures,
+                                  write_coco_labels)
 from semipose.errors import UserError
 from semipose.skeletons import COCO17, Skeleton
 
@@ -61,17 +62,17 @@ def test_what_is_written_is_what_tools_ask_for(tmp_path):
     a = people(score=True)
     a.vis[0, 5], a.xy[0, 5] = 0, 0
     d = json.loads(json.dumps(coco_of(a), allow_nan=False))       # no NaN: JavaScript reads none
-    assert [c["id"] for c in d["categories"]] == [1] and min(map(min,
-                                                                 d["categories"][0]["skeleton"])) == 1 and d["categories"][0]["keypoints"] == list(COCO17.joints)
-    assert [i["id"] for i in d["images"]] == [1, 2, 3, 4, 5] and [o["id"]
-                                                                  for o in d["annotations"]] == list(range(1, 7))
+    (category,) = d["categories"]
+    assert category["id"] == 1 and min(map(min, category["skeleton"])) == 1
+    assert category["keypoints"] == list(COCO17.joints)
+    assert [i["id"] for i in d["images"]] == [1, 2, 3, 4, 5]
+    assert [o["id"] for o in d["annotations"]] == list(range(1, 7))
     for o in d["annotations"]:
-        assert o["iscrowd"] == 0 and o["segmentation"] == [] and len(
-                                                                     o["bbox"]) == 4 and o["area"] > 0 and o["category_id"] == 1
+        assert o["iscrowd"] == 0 and o["segmentation"] == [] and len(o["bbox"]) == 4
+        assert o["area"] > 0 and o["category_id"] == 1
         keys = np.array(o["keypoints"]).reshape(-1, 3)
-        assert o["num_keypoints"] == (keys[:, 2] > 0).sum() and (keys[keys[:, 2] == 0]
-                                                                 == 0).all() and all(isinstance(v, int)
-                                                                     for v in o["keypoints"][2::3])
+        assert o["num_keypoints"] == (keys[:, 2] > 0).sum() and (keys[keys[:, 2] == 0] == 0).all()
+        assert all(isinstance(v, int) for v in o["keypoints"][2::3])
         assert len(o["scores"]) == 17 and 0 < o["score"] <= 1
 
 
@@ -117,7 +118,8 @@ def test_coco_annotator(tmp_path):
     notes = write_coco_labels(a, tmp_path / "b.json")
     assert {n.about for n in notes} == {"boxes", "area"}
     assert (read_coco(
-                      tmp_path / "b.json").box[:, 2:] > 0).all()       # the reader of training refuses the first file, and takes this one
+                      # the reader of training refuses the first file, and takes this one
+                      tmp_path / "b.json").box[:, 2:] > 0).all()
 
 
 def test_cvat(tmp_path):

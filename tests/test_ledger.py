@@ -1,11 +1,13 @@
-"Laws of the ledger: what is written is read, what is broken is told and left out, a difference comes with an interval that covers"
+"""Laws of the ledger: what is written is read, what is broken is told and left out, a difference comes with an
+interval that covers"""
 import json
 import numpy as np
 import pytest
 from dataclasses import replace
 from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
-from semipose.ledger import Entry, Resamples, example_entry, largest_fall, paired, read_entry, read_ledger, record, settings_key, summarise
+from semipose.ledger import (Entry, Resamples, example_entry, largest_fall, paired, read_entry, read_ledger,
+                             record, settings_key, summarise)
 
 def test_key_is_of_what_differs():
     usual = dict(lr=1e-3, size=(256, 192), labels=None, new=None)
@@ -204,7 +206,8 @@ def test_what_a_table_would_stumble_over_is_left_out(tmp_path, change):
     assert not entries and len(skipped) == 1 and str(bad) in skipped[0]
 
 def test_three_seeds_cover_a_new_laboratory():
-    "seeds differ far more than pictures do: of many laboratories with three seeds each, about 95 % have an interval that holds the true difference"
+    """seeds differ far more than pictures do: of many laboratories with three seeds each, about 95 % have an
+    interval that holds the true difference"""
     rng, inside = np.random.default_rng(0), []
     class Known(Resamples):
         def __call__(self, e, nets=None): return np.full(100, e.ap) + .01*rng.standard_normal(100)

@@ -2,7 +2,8 @@
 import math, pytest, torch, weakref
 from types import SimpleNamespace as NS
 from torch.testing import assert_close
-from fastai.callback.core import Callback, CancelBatchException, CancelEpochException, CancelFitException, CancelTrainException
+from fastai.callback.core import (Callback, CancelBatchException, CancelEpochException, CancelFitException,
+                                  CancelTrainException)
 from semipose.codecs import Gaussian
 from semipose.errors import UserError
 from semipose.geometry import roomy
@@ -23,7 +24,8 @@ class Noise:
         while True:
             self.asked.append(k)
             g = torch.Generator().manual_seed(k)
-            x = {n: torch.randint(0, 255, (4, 3, *roomy(SIZE)), dtype=torch.uint8, generator=g) for n in ('labeled', 'unlabeled')}
+            x = {n: torch.randint(0, 255, (4, 3, *roomy(SIZE)), dtype=torch.uint8, generator=g)
+                 for n in ('labeled', 'unlabeled')}
             yield x, dict(xy=torch.rand(4, 17, 2, generator=g)*32 + 8, vis=torch.full((4, 17), 2))
             k += 1
 
@@ -120,7 +122,8 @@ def test_peaks_leave_out_what_nothing_supervises():
     assert abs(foreground(heat, torch.tensor([1, 0, 0, 0])) - 1/25) < 1e-6
     h = peak_histogram(torch.tensor([-.1, .02, .51, .99, 1.7]))
     assert abs(sum(h) - 1) < 1e-6 and abs(h[0] - .4) < 1e-6 and abs(h[-1] - .4) < 1e-6
-    assert collapsed([dict(peak_unlabeled=.9), dict(peak_unlabeled=.29)]) and not collapsed([dict(peak_unlabeled=.9), dict(peak_unlabeled=.31)])
+    assert (collapsed([dict(peak_unlabeled=.9), dict(peak_unlabeled=.29)])
+            and not collapsed([dict(peak_unlabeled=.9), dict(peak_unlabeled=.31)]))
 
 # files
 
@@ -132,10 +135,13 @@ def test_weights_round_trip_and_are_whole_or_absent(tmp_path, monkeypatch):
     old = file.read_bytes()
     def full(*a): raise OSError(28, 'No space left on device')
     monkeypatch.setattr('semipose.files.os.replace', full)
-    with pytest.raises(UserError, match='The disk is full: .*w.safetensors could not be written, and the older one is kept'): save_weights(a, file)
+    with pytest.raises(UserError, match='The disk is full: .*w.safetensors could not be written, and the older one is '
+                                        'kept'):
+        save_weights(a, file)
     assert file.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ['w.safetensors']
 
-@pytest.mark.parametrize('damage, says', [(lambda f: f.unlink(), 'no weights file'), (lambda f: f.write_bytes(b'x'*99), 'cannot be read')])
+@pytest.mark.parametrize('damage, says', [(lambda f: f.unlink(), 'no weights file'),
+                                          (lambda f: f.write_bytes(b'x'*99), 'cannot be read')])
 def test_bad_weight_files_are_one_sentence(tmp_path, damage, says):
     file = save_weights(Peers([Tiny(width=8)]), tmp_path/'w.safetensors')
     damage(file)
@@ -171,7 +177,8 @@ def test_milestones_are_the_budgets():
     fit(learn, 20, 'milestones', (.7, .9))
     assert seen == [1.]*14 + [.1]*4 + [.01]*2
     assert [round(SCHEDULES['milestones'](1., (.5,))(p), 6) for p in (.49, .5, 1.)] == [1., .1, .1]
-    for s in ('constant', 'onecycle'): assert SCHEDULES[s](1., (.1,))(.3) == SCHEDULES[s](1.)(.3), 'milestones are of one schedule only'
+    for s in ('constant', 'onecycle'):
+        assert SCHEDULES[s](1., (.1,))(.3) == SCHEDULES[s](1.)(.3), 'milestones are of one schedule only'
 
 # a step that breaks off
 
@@ -196,10 +203,12 @@ def breaks(event, error, at=1, after=Teaching):
     return cb
 
 @pytest.mark.parametrize('event', ['before_batch', 'forward', 'after_pred', 'after_loss', 'after_backward'])
-@pytest.mark.parametrize('error', [UserError('here'), KeyboardInterrupt(), torch.cuda.OutOfMemoryError('here')], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize('error', [UserError('here'), KeyboardInterrupt(), torch.cuda.OutOfMemoryError('here')],
+                         ids=lambda e: type(e).__name__)
 @pytest.mark.filterwarnings('ignore')   # without a GPU, torch says so
 def test_a_step_that_breaks_off_leaves_nothing_behind(event, error):
-    "the next training in the process sees the weights that it moves, and no gradient or scale of the step that broke off"
+    """the next training in the process sees the weights that it moves, and no gradient or scale of the step that
+    broke off"""
     want = halves()
     assert want[0] > want[1] > want[2]
     learn = make(amp=True, cbs=[] if event == 'forward' else [breaks(event, error)])
@@ -211,7 +220,8 @@ def test_a_step_that_breaks_off_leaves_nothing_behind(event, error):
     assert learn.teaching.step == 1 and halves() == want
     assert learn.scaler is None and all(p.grad is None for p in learn.model.parameters())
 
-@pytest.mark.parametrize('error', [CancelBatchException, CancelTrainException, CancelEpochException, CancelFitException])
+@pytest.mark.parametrize('error', [CancelBatchException, CancelTrainException, CancelEpochException,
+                                   CancelFitException])
 @pytest.mark.filterwarnings('ignore')
 def test_a_cancelled_step_leaves_nothing_behind(error):
     want, learn, seen = halves(), make(amp=True, every=1), []
@@ -231,11 +241,13 @@ class Afar(Callback):
 
 @pytest.mark.parametrize('every, at', [(3, 1), (3, 2), (24, 22)])
 def test_no_interval_ends_with_a_loss_that_is_no_number(every, at):
-    "where not every step is looked at, the end of an interval is: such a row is not written, nor what a run is taken up from"
+    """where not every step is looked at, the end of an interval is: such a row is not written, nor what a run is
+    taken up from"""
     class Bad(Callback):
         order = Teaching.order + 1
         def after_pred(self):
-            if self.learn.teaching.step == at: self.learn.teaching.terms, self.learn.pred = dict(sup1=self.pred*float('nan')), self.pred*float('nan')
+            if self.learn.teaching.step == at:
+                self.learn.teaching.terms, self.learn.pred = dict(sup1=self.pred*float('nan')), self.pred*float('nan')
     w = Watch(lambda m: dict(ap=0.))
     learn = make('supervised', every=every, cbs=[Afar(), Bad(), w])
     begun = state(learn)
@@ -267,13 +279,16 @@ def test_a_resumed_run_lets_go_of_its_file(tmp_path):
 
 
 def test_how_a_training_ended():
-    "by both rules, re-estimated peaks first, network 1's AP where there are several; an AP that began at nothing says nothing"
+    """by both rules, re-estimated peaks first, network 1's AP where there are several; an AP that began at nothing
+    says nothing"""
     from semipose.watch import outcome, peak_key, peak_share
     start = dict(peak_unlabeled=.6, peak_reestimated=.6, ap=40., ap1=40.)
-    rows = lambda peak=.6, fresh=.6, ap=40., ap1=40.: [start, dict(peak_unlabeled=peak, peak_reestimated=fresh, ap=ap, ap1=ap1)]
+    rows = lambda peak=.6, fresh=.6, ap=40., ap1=40.: [
+        start, dict(peak_unlabeled=peak, peak_reestimated=fresh, ap=ap, ap1=ap1)]
     assert [outcome(rows(fresh=p)) for p in (.19, .21, .39, .41)] == ["collapsed", "faded", "faded", "held"]
     assert [outcome(rows(ap1=a)) for a in (19.9, 20.1, 35.9, 36.1)] == ["collapsed", "faded", "faded", "held"]
-    assert outcome(rows(peak=.01)) == "held" == outcome(rows(ap=1.)) and collapsed(rows(fresh=.1)) and not collapsed(rows(peak=.1))
+    assert (outcome(rows(peak=.01)) == "held" == outcome(rows(ap=1.)) and collapsed(rows(fresh=.1))
+            and not collapsed(rows(peak=.1)))
     assert outcome([dict(peak_unlabeled=.6, ap=.2), dict(peak_unlabeled=.6, ap=0.)]) == "held"
     old = [dict(peak_unlabeled=.6, ap=40.), dict(peak_unlabeled=.3, peak_reestimated=.6, ap=40.)]
     assert peak_key(old) == "peak_unlabeled" and peak_share(old) == .5 and outcome(old) == "faded"
@@ -287,7 +302,8 @@ def test_statistics_are_those_of_the_pictures_alone():
     for _ in range(20): peers.nets[0](x[0]*0 + .9)                      # running statistics of something else
     before = {k: v.clone() for k, v in peers.state_dict().items()}
     [fresh] = reestimated(peers, x)
-    same = build_peers("tiny", joints=3, net=dict(width=8)).nets[0].train()      # the same weights, through each batch's own statistics
+    # the same weights, through each batch's own statistics
+    same = build_peers("tiny", joints=3, net=dict(width=8)).nets[0].train()
     with torch.no_grad():
         own, new, running = (torch.cat([net(b) for b in x]) for net in (same, fresh, peers.nets[0].eval()))
     assert (new - own).abs().mean() < .2*(running - own).abs().mean()

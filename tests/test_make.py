@@ -1,6 +1,8 @@
-"""README's commands on anybody's machine: every make target where no variable is set, and the gate as a person would begin it.
+"""README's commands on anybody's machine: every make target where no variable is set, and the gate as a person would
+begin it.
 
-The programs that a target calls are stand-ins that write down how they were called, so these tests install and train nothing.
+The programs that a target calls are stand-ins that write down how they were called, so these tests install and train
+nothing.
 """
 import os, re, shutil, stat, subprocess
 from pathlib import Path
@@ -71,7 +73,8 @@ def test_every_target_runs_where_no_variable_is_set(target, clone):
 
 
 def test_recipes_ask_for_no_variable_of_the_environment():
-    "the shell runs with -u: whatever a recipe reads, also in a branch that today's machine does not take, it has set itself"
+    """the shell runs with -u: whatever a recipe reads, also in a branch that today's machine does not take, it has
+    set itself"""
     recipes = re.findall(r"^\t(?:.*\\\n)*.*", (TOP / "Makefile").read_text(), re.M)
     for recipe in recipes:
         own = set(re.findall(r"\b(\w+)=", recipe)) | set(re.findall(r"\bfor (\w+) in", recipe))
@@ -109,7 +112,8 @@ def test_an_environment_that_is_a_link_is_used_and_never_changed(ready, clone, t
     before = {f: f.stat().st_mtime for f in theirs.rglob("*")}
     done = clone.make("test", PYTHONPATH="/mine")
     assert done.returncode == 0, done.stderr
-    assert (f".venv is a link to {theirs}: it is used as it is, nothing is installed there." in done.stderr) == (ready != "new")
+    assert ((f".venv is a link to {theirs}: it is used as it is, nothing is installed there." in done.stderr)
+            == (ready != "new"))
     [call] = clone.called()
     assert call.startswith("python -m pytest")
     assert call.endswith(f"PYTHONPATH={clone.top}:/mine"), "this clone is tested, not the one whose environment it is"
@@ -161,7 +165,8 @@ def test_the_gate_begins_as_a_person_would(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = ([part.strip() for part in line.split("|")] for line in calls.read_text().splitlines())
     assert first[:2] == ["test", "0"]
-    assert second[0] == "test ARGS=tests/test_lab.py tests/test_toys.py tests/test_docs.py", "the whole of it in an empty home, then the browser"
+    assert second[0] == "test ARGS=tests/test_lab.py tests/test_toys.py tests/test_docs.py", (
+        "the whole of it in an empty home, then the browser")
     for names, ci in ((first[2].split(), False), (second[2].split(), True)):
         assert ("CI" in names) == ci and {"PIP_CERT", "PIP_CONFIG_FILE", "PYENV_VERSION", "LANG", "PATH"} <= set(names)
         assert not {"XDG_CACHE_HOME", "SECRET"} & set(names)

@@ -38,7 +38,8 @@ def test_another_view_turns_by_so_much_and_hides_as_before(table):
         assert replace(b, student_views=a.student_views) == a
         (*x, turn), (*y, other) = (v.steps for v in (*a.student_views, *b.student_views))
         assert x == y and other == replace(turn, rotate=90.)
-    assert phase_map.rows_of(["supervised", "naive"], 60) == ["supervised", "naive"] and phase_map.rows_of(["supervised"], 90) == ["supervised"]
+    assert (phase_map.rows_of(["supervised", "naive"], 60) == ["supervised", "naive"]
+            and phase_map.rows_of(["supervised"], 90) == ["supervised"])
 
 
 def test_the_rule_names_every_value():
@@ -51,7 +52,8 @@ def test_the_rule_names_every_value():
 def test_a_cell_is_read_where_all_its_seeds_are(tmp_path):
     entries = read_ledger(TOP/"results/trials", "demo")[0]
     for e in entries:
-        if e.method in ("supervised", "naive"): record(replace(e, protocol="demo"), tmp_path/"map"/cell_name("labels", 8))
+        if e.method in ("supervised", "naive"):
+            record(replace(e, protocol="demo"), tmp_path/"map"/cell_name("labels", 8))
         if e.method == "posecons" and e.seed: record(e, tmp_path/"map"/cell_name("labels", 8))
     cells = read_map(tmp_path, "labels")
     assert list(cells) == list(AXES["labels"]) and set(cells[8]) == {"supervised", "naive"} and not cells[32]

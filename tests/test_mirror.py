@@ -1,4 +1,5 @@
-"Laws of the mirror: names do not change what is trained, what must not be mirrored never is, and a run keeps the pairs that it was begun with"
+"""Laws of the mirror: names do not change what is trained, what must not be mirrored never is, and a run keeps the
+pairs that it was begun with"""
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,8 @@ def test_what_must_not_be_mirrored_never_is(tmp_path, monkeypatch, capsys):
 
 
 def test_a_run_keeps_the_pairs_that_it_was_begun_with(tmp_path, monkeypatch):
-    "Names are read by better rules one day, and a file is mended: a run that is taken up, or asked, goes by its own recipe"
+    """Names are read by better rules one day, and a file is mended: a run that is taken up, or asked, goes by its
+    own recipe"""
     # as a semipose before this rule wrote it down: mirrored, no pairs
     data = renamed(tmp_path / "data", "no sides", flips=[])
     whole = numbers(run(tmp_path / "whole", data))
@@ -157,8 +159,8 @@ def test_a_view_without_the_mirror_is_the_same_view():
     base, again = draws(A30), draws(A30)
     assert base is draws.base and again is not base and not again.flip.any(), "an equal pair is still two pictures"
     turn = View("turn", (Affine(30, flip=1.),))
-    assert not any(d.flip.any() for d in (draws(turn), *draws.together((turn,
-                                                                        turn)))), "nor a view of one's own that is mirrored last"
+    assert not any(d.flip.any() for d in (draws(turn), *draws.together((turn, turn)))), (
+        "nor a view of one's own that is mirrored last")
 
 
 def test_easiness_is_measured_without_the_mirror_too(monkeypatch):

@@ -53,7 +53,8 @@ def test_published_size(name, params, gflops):
 
 
 def test_cost_counts_a_transposed_convolution_at_its_input():
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ConvTranspose2d(8, 5, 4, stride=2, padding=1), nn.Conv2d(5, 10, 3, padding=1, groups=5))
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ConvTranspose2d(8, 5, 4, stride=2, padding=1),
+                        nn.Conv2d(5, 10, 3, padding=1, groups=5))
     rest = 3 * 8 * 9 * 4 * 6 + 10 * 9 * 8 * 12
     assert cost(net, (8, 12))[1] == rest + 8 * 5 * 16 * 4 * 6
     assert cost(net, (8, 12), published=True)[1] == rest + 8 * 5 * 16 * 8 * 12
@@ -72,24 +73,28 @@ def test_cost_leaves_the_network_as_it_was():
 
 def test_tiny_is_cheap():
     assert cost(Tiny(), (64, 48))[1] < 70e6
-    assert 3.5 < cost(Tiny(width=32), (64, 48))[1] / cost(Tiny(width=16), (64, 48))[1] < 4.2, "cost grows with the square of the width"
+    assert 3.5 < cost(Tiny(width=32), (64, 48))[1] / cost(Tiny(width=16), (64, 48))[1] < 4.2, (
+        "cost grows with the square of the width")
 
 
 # ---- the contract of a network
 
 
 @pytest.mark.parametrize("name,size", [
-    ("tiny", (64, 48)), ("resnet18", (64, 96)), ("tf_efficientnet_lite0", (96, 64)), ("fpn:tf_efficientnet_lite0", (96, 64)), ("fpn:resnet18", (64, 64)),
+    ("tiny", (64, 48)), ("resnet18", (64, 96)), ("tf_efficientnet_lite0", (96, 64)),
+    ("fpn:tf_efficientnet_lite0", (96, 64)), ("fpn:resnet18", (64, 64)),
 ])
 def test_contract(name, size):
-    "Heatmaps at the stated stride, near zero at the start, float32 under autocast too, the same in either memory layout, one crop at a time or many"
+    """Heatmaps at the stated stride, near zero at the start, float32 under autocast too, the same in either memory
+    layout, one crop at a time or many"""
     torch.manual_seed(0)
     net, x = build(name, joints=5).eval(), torch.rand(3, 3, *size)
     with torch.no_grad():
         heat = net(x)
         assert heat.shape == (3, 5, size[0] // net.stride, size[1] // net.stride)
         assert heat.abs().max() < 0.1, "a fresh network sees nobody"
-        torch.testing.assert_close(net.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last)), heat, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(net.to(memory_format=torch.channels_last)(
+            x.contiguous(memory_format=torch.channels_last)), heat, rtol=1e-3, atol=1e-6)
         torch.testing.assert_close(net(x[1:2]), heat[1:2], rtol=1e-3, atol=1e-6)
         nn.init.normal_(net.final.weight, std=1.0)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -107,7 +112,8 @@ def test_every_parameter_learns(name):
 
 
 def test_tiny_sees_detail_through_its_skips():
-    "One changed pixel changes the heatmap most where it is; without skip connections the answer is as coarse as the smallest feature map"
+    """One changed pixel changes the heatmap most where it is; without skip connections the answer is as coarse as
+    the smallest feature map"""
     torch.manual_seed(0)
     net, x = scrambled(Tiny(1)).eval(), torch.rand(1, 3, 64, 48)
     y = x.clone()
@@ -124,7 +130,8 @@ def test_published_initialisation():
     assert net.final.bias.abs().max() == 0
 
 
-@pytest.mark.parametrize("name,size", [("tiny", (64, 40)), ("resnet18", (64, 48)), ("tf_efficientnet_lite0", (128, 100))])
+@pytest.mark.parametrize("name,size", [("tiny", (64, 40)), ("resnet18", (64, 48)),
+                                       ("tf_efficientnet_lite0", (128, 100))])
 def test_a_crop_that_does_not_halve_is_refused(name, size):
     with pytest.raises(UserError, match=f"multiples of .*{size[0]}x{size[1]}.*use"):
         build(name)(torch.rand(1, 3, *size))
@@ -145,7 +152,8 @@ def test_unknown_names():
 VIT, SWIN = "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224"
 
 
-@pytest.mark.parametrize("name, size", [(VIT, (96, 64)), (VIT, (224, 224)), (SWIN, (96, 64)), (SWIN, (224, 224)), ("timm:deit_tiny_distilled_patch16_224", (48, 64))])
+@pytest.mark.parametrize("name, size", [(VIT, (96, 64)), (VIT, (224, 224)), (SWIN, (96, 64)), (SWIN, (224, 224)),
+                                        ("timm:deit_tiny_distilled_patch16_224", (48, 64))])
 def test_transformers_keep_the_contract_at_any_size(name, size):
     net = build(name, joints=3, width=16).eval()
     assert net.stride == 4
@@ -155,19 +163,23 @@ def test_transformers_keep_the_contract_at_any_size(name, size):
 
 
 def test_a_vit_s_features_are_its_last_tokens_normed(tmp_path):
-    "as the whole network makes them at its own size, and with its places resampled at another; its ImageNet file fits unchanged"
+    """as the whole network makes them at its own size, and with its places resampled at another; its ImageNet file
+    fits unchanged"""
     full = scrambled(timm.create_model(VIT[5:], pretrained=False)).eval()
     torch.save(full.state_dict(), tmp_path / "vit.pth")
     net = build(VIT, joints=3, width=16, weights=str(tmp_path / "vit.pth")).eval()
-    assert net.encoder.dropped == ("head.weight", "head.bias") and net.normalise.mean.flatten().tolist() == pytest.approx(full.pretrained_cfg["mean"])
+    assert (net.encoder.dropped == ("head.weight", "head.bias") and net.normalise.mean.flatten().tolist()
+            == pytest.approx(full.pretrained_cfg["mean"]))
     other = timm.create_model(VIT[5:], pretrained=False, img_size=(96, 64)).eval()
     sd = full.state_dict()
-    other.load_state_dict(sd | dict(pos_embed=timm.layers.resample_abs_pos_embed(sd["pos_embed"], (6, 4), num_prefix_tokens=1)))
+    other.load_state_dict(sd | dict(pos_embed=timm.layers.resample_abs_pos_embed(
+        sd["pos_embed"], (6, 4), num_prefix_tokens=1)))
     for model, (h, w) in ((full, (14, 14)), (other, (6, 4))):
         x = torch.rand(1, 3, 16 * h, 16 * w)
         with torch.no_grad():
             tokens = model.forward_features(x)[:, 1:]
-            torch.testing.assert_close(net.encoder(x), tokens.transpose(1, 2).unflatten(2, (h, w)), rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(net.encoder(x), tokens.transpose(1, 2).unflatten(2, (h, w)),
+                                       rtol=1e-3, atol=1e-4)
 
 
 def test_swin_s_channels_come_first():
@@ -178,9 +190,12 @@ def test_swin_s_channels_come_first():
 
 
 @pytest.mark.parametrize("name, size, says", [
-    ("timm:vit_small_patch14_dinov2", (256, 192), "multiples of 14.*256x192.*use 252x196"), (VIT, (100, 64), "multiples of 16"),
-    ("timm:cait_xxs24_224", (256, 192), "takes crops of 224x224 alone, and this one is 256x192"), ("timm:mixer_s32_224", (64, 64), "takes crops of 224x224 alone"),
-    ("timm:crossvit_tiny_240", None, "no whole stride"), ("fpn:vit_tiny_patch16_224", None, "by other steps than 4, 8, 16, 32")])
+    ("timm:vit_small_patch14_dinov2", (256, 192), "multiples of 14.*256x192.*use 252x196"),
+    (VIT, (100, 64), "multiples of 16"),
+    ("timm:cait_xxs24_224", (256, 192), "takes crops of 224x224 alone, and this one is 256x192"),
+    ("timm:mixer_s32_224", (64, 64), "takes crops of 224x224 alone"),
+    ("timm:crossvit_tiny_240", None, "no whole stride"),
+    ("fpn:vit_tiny_patch16_224", None, "by other steps than 4, 8, 16, 32")])
 def test_a_transformer_that_cannot_is_refused_in_a_sentence(name, size, says):
     with pytest.raises(UserError, match=says):
         build(name, joints=2)(torch.rand(1, 3, *size))
@@ -210,7 +225,8 @@ def test_normalisation_is_applied_once_and_is_imagenets():
 def test_imagenets_numbers_are_torchvisions():
     "channel by channel, red first"
     theirs, ours = torchvision.models.ResNet18_Weights.DEFAULT.transforms(), build("resnet18", joints=2).normalise
-    assert ours.mean.flatten().tolist() == pytest.approx(theirs.mean) and ours.std.flatten().tolist() == pytest.approx(theirs.std)
+    assert (ours.mean.flatten().tolist() == pytest.approx(theirs.mean)
+            and ours.std.flatten().tolist() == pytest.approx(theirs.std))
 
 
 def test_a_checkpoint_remembers_its_normalisation():
@@ -240,10 +256,12 @@ def test_timm_batch_statistics_move_as_fast_as_torchvisions(monkeypatch):
 
 
 def classifier(name):
-    return scrambled(torchvision.models.get_model(name) if name in simple.RESNETS else timm.create_model(name.removeprefix("timm:"), pretrained=False)).eval()
+    return scrambled(torchvision.models.get_model(name) if name in simple.RESNETS
+                     else timm.create_model(name.removeprefix("timm:"), pretrained=False)).eval()
 
 
-@pytest.mark.parametrize("name,suffix", [("resnet18", ".pth"), ("tf_efficientnet_lite0", ".safetensors"), ("timm:convnext_atto", ".pth")])
+@pytest.mark.parametrize("name,suffix", [("resnet18", ".pth"), ("tf_efficientnet_lite0", ".safetensors"),
+                                         ("timm:convnext_atto", ".pth")])
 def test_a_classifiers_state_dict_fills_the_encoder(name, suffix, tmp_path):
     "Its features are those of the full classifier; the classifier itself, whatever its number of classes, is left out"
     full, path = classifier(name), tmp_path / f"weights{suffix}"
@@ -274,8 +292,10 @@ def test_a_classifiers_state_dict_fills_the_encoder(name, suffix, tmp_path):
 
 @pytest.mark.parametrize("harm,says", [
     (lambda sd: sd.pop("layer1.0.conv1.weight"), "1 are missing and 0 have another shape, and 0 in the file"),
-    (lambda sd: sd.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}), "0 are missing and 1 have another shape, and 0 in the file"),
-    (lambda sd: sd.update({"layer5.weight": torch.zeros(1)}), "0 are missing and 0 have another shape, and 1 in the file"),
+    (lambda sd: sd.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}),
+     "0 are missing and 1 have another shape, and 0 in the file"),
+    (lambda sd: sd.update({"layer5.weight": torch.zeros(1)}),
+     "0 are missing and 0 have another shape, and 1 in the file"),
 ])
 def test_a_file_that_half_fits_is_refused(harm, says, tmp_path):
     sd = torchvision.models.resnet18().state_dict()
@@ -339,7 +359,8 @@ def test_imagenet_by_name_is_strict_too(tmp_path, monkeypatch):
 # ---- EfficientNet-Lite0 from the package index
 
 # repeat, kernel, stride, expand, channels
-LITE0 = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]
+LITE0 = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
+         (1, 3, 1, 6, 320)]
 
 
 class Same(nn.Conv2d):
@@ -384,7 +405,8 @@ class Lite0(nn.Module):
                 blocks.append(LiteBlock(i, o, k, s if j == 0 else 1, e))
                 i = o
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head, self._bn1, self._fc = Same(320, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3), nn.Linear(1280, 1000)
+        self._conv_head, self._bn1, self._fc = (Same(320, 1280, 1, bias=False), nn.BatchNorm2d(1280, eps=1e-3),
+                                                nn.Linear(1280, 1000))
 
     def features(self, x):
         x = F.relu6(self._bn0(self._conv_stem(x)))
@@ -409,7 +431,8 @@ def test_lite_translation_is_exact(tmp_path):
         for size in ((64, 64), (75, 59)):
             x = torch.rand(1, 3, *size)
             torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(net.encoder(net.normalise(x)), theirs.features((x * 255 - 127) / 128), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(net.encoder(net.normalise(x)), theirs.features((x * 255 - 127) / 128),
+                                       rtol=1e-4, atol=1e-4)
 
 
 def test_lite_weights_fit_no_other_network(tmp_path):
@@ -439,16 +462,19 @@ def test_the_package_itself():
 
 @pytest.mark.skipif(not installed() or not PHOTOS.exists(), reason=f"needs {PACKAGE} and ../shared/data/coco-mini")
 def test_the_package_knows_photographs():
-    "It calls a pizza a pizza and a skier a ski; with two batch norms of one block exchanged it knew none of them (tried)"
+    """It calls a pizza a pizza and a skier a ski; with two batch norms of one block exchanged it knew none of them
+    (tried)"""
     from PIL import Image
 
     pizza, ski = 963, 795  # ImageNet's class numbers
     full = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    full.load_state_dict(from_lite(simple.read_tensors(simple.package_weights(PACKAGE)), full.state_dict()), strict=True)
+    full.load_state_dict(from_lite(simple.read_tensors(simple.package_weights(PACKAGE)), full.state_dict()),
+                         strict=True)
     for number, label in ((160012, pizza), (183872, ski), (136334, ski)):
         photo = Image.open(PHOTOS / f"images/{number:012d}.jpg").convert("RGB")
         side = min(photo.size)
-        x = torchvision.transforms.functional.to_tensor(torchvision.transforms.functional.center_crop(photo, side).resize((224, 224), Image.BICUBIC))
+        x = torchvision.transforms.functional.to_tensor(torchvision.transforms.functional.center_crop(
+            photo, side).resize((224, 224), Image.BICUBIC))
         with torch.no_grad():
             sure, what = full((x[None] - LITE[0][0]) / LITE[1][0]).softmax(-1).max(-1)
         assert what == label and sure > 0.4
@@ -458,12 +484,14 @@ def test_the_package_knows_photographs():
 
 THIN = dict(resnet18=dict(width=8), resnet50=dict(width=8), hrnet_w32=dict(width=8), hrnet_w48=dict(width=8),
             mspn=dict(encoder="resnet18", width=8, stages=1), mspn2=dict(encoder="resnet18", width=8))
-OFFERED = ["tiny", "resnet18", "resnet50", "tf_efficientnet_lite0", "fpn:resnet18", "fpn:tf_efficientnet_lite0", "timm:resnet18d", "hrnet_w32", "hrnet_w48", "mspn", "mspn2"]
+OFFERED = ["tiny", "resnet18", "resnet50", "tf_efficientnet_lite0", "fpn:resnet18", "fpn:tf_efficientnet_lite0",
+           "timm:resnet18d", "hrnet_w32", "hrnet_w48", "mspn", "mspn2"]
 
 
 @pytest.mark.parametrize("name", OFFERED)
 def test_the_mirror_brings_a_heatmap_pixel_back_to_its_place(name):
-    "wherever a network's padding makes it look, it and its mirror image look at the pixel's own place; moved by a whole pixel, as published, half a crop px beside it"
+    """wherever a network's padding makes it look, it and its mirror image look at the pixel's own place; moved by a
+    whole pixel, as published, half a crop px beside it"""
     from semipose.nets.table import offset
     from semipose.predict import view_mean
     net = build(name, 1, **THIN.get(name, {}))
@@ -474,7 +502,8 @@ def test_the_mirror_brings_a_heatmap_pixel_back_to_its_place(name):
 def test_encoders_look_where_their_padding_says():
     from semipose.nets.table import offset
     encoder = lambda net, x: net.encoder(net.normalise(x))
-    for name, want in (("resnet18", 0), ("resnet50", 0), ("tf_efficientnet_lite0", 31)):   # at stride*i, and at stride*i + stride-1
+    # at stride*i, and at stride*i + stride-1
+    for name, want in (("resnet18", 0), ("resnet50", 0), ("tf_efficientnet_lite0", 31)):
         assert abs(offset(build(name, 1, width=8), encoder) - want) < .1
     middle = nn.Sequential(nn.Conv2d(3, 4, 16, 16))
     middle.divisor = 16
@@ -493,5 +522,7 @@ def test_flip_averaging_is_the_same_for_a_picture_and_its_mirror_image(name):
         codec = UDP(stride=net.stride)
         a, b = (view_mean(net, v, flip, codec=codec) for v in (x, x.flip(-1)))
         apart = (a - renamed(codec, b.flip(-1), torch.ones(2, dtype=torch.bool), flip)).abs().max()
-        assert apart < 1e-4 * a.abs().max() and apart < .02 * (a - b).abs().max(), "the picture is not its own mirror image"
-        assert (view_mean(net, x, codec=codec) - a).abs().max() > 1e-3 * a.abs().max(), "the mirror says something of its own"
+        assert apart < 1e-4 * a.abs().max() and apart < .02 * (a - b).abs().max(), (
+            "the picture is not its own mirror image")
+        assert (view_mean(net, x, codec=codec) - a).abs().max() > 1e-3 * a.abs().max(), (
+            "the mirror says something of its own")

@@ -50,7 +50,8 @@ def test_labels_that_were_added_are_not_asked(grown, data):
     assert val_key(a.people) == val_of_run(Path('runs/r')) and [k[1] for k in who['val'].keys] == a.people.ids.tolist()
     assert not ids(a.people) & taught and not a.notes and not (a.trained > 0).any()
     assert evaluate_run('runs/r', data,
-                        **KW)['net 1']['AP'] == json.loads(Path('runs/r/result.json').read_text())['last']['nets'][0]['ap']
+                        **KW)['net 1']['AP'] == json.loads(Path('runs/r/result.json').read_text())['last'][
+                            'nets'][0]['ap']
     assert 'trained on' not in evaluate_run('runs/r', data, **KW)['net 1']
     assert [k[1] for k in who['train'].keys] == asked('runs/r', data, split='train').people.ids.tolist()
 
@@ -182,7 +183,8 @@ def test_a_run_is_taken_up_from_elsewhere_and_with_its_own_people(tmp_path, monk
     monkeypatch.chdir('elsewhere')
     assert train('naive', SMALL, tmp_path/'d', tmp_path/'runs'/'r', resume=True,
                  **{**KW, 'progress': True})['state'] == 'done'
-    assert ('goes on with the people that it was begun with' in capsys.readouterr().out) == grow, 'the paragraph before is of the file as it is today'
+    assert ('goes on with the people that it was begun with' in capsys.readouterr().out) == grow, (
+        'the paragraph before is of the file as it is today')
     assert_same(tmp_path/'runs'/'whole', tmp_path/'runs'/'r')
     assert val_of_run(tmp_path/'runs'/'whole') == val_of_run(tmp_path/'runs'/'r')
 

@@ -39,7 +39,8 @@ def test_peers_start_differently_and_repeatably():
     a, b = tiny(seed=3), tiny(seed=3)
     for p, q in zip(a.state_dict().values(), b.state_dict().values()):
         same(p, q)
-    differ = [n for (n, p), q in zip(a.nets[0].named_parameters(), a.nets[1].parameters()) if p.dim() == 4 and (p - q).abs().max() == 0]
+    differ = [n for (n, p), q in zip(a.nets[0].named_parameters(), a.nets[1].parameters()) if p.dim() == 4
+              and (p - q).abs().max() == 0]
     assert differ == [], "two peers share the start of a convolution"
     assert (tiny(seed=4).nets[0].stem[0].weight != a.nets[1].stem[0].weight).any(), "seed+1 is not the next peer"
 
@@ -61,7 +62,8 @@ def test_shared_imagenet_weights_still_give_different_heads(tmp_path):
         torch.save(torchvision.models.resnet18().state_dict(), files[-1])
     shared = build_peers("resnet18", joints=2, n=2, weights=files[0], net=dict(width=8)).nets
     same(shared[0].encoder.conv1.weight, shared[1].encoder.conv1.weight)
-    assert (shared[0].final.weight != shared[1].final.weight).all() and (shared[0].head[0].weight != shared[1].head[0].weight).all()
+    assert ((shared[0].final.weight != shared[1].final.weight).all()
+            and (shared[0].head[0].weight != shared[1].head[0].weight).all())
     own = build_peers("resnet18", joints=2, n=2, weights=tuple(files), net=dict(width=8)).nets
     assert (own[0].encoder.conv1.weight != own[1].encoder.conv1.weight).all()
     same(own[1].encoder.conv1.weight, torch.load(files[1], weights_only=True)["conv1.weight"])
@@ -71,7 +73,8 @@ def test_shared_imagenet_weights_still_give_different_heads(tmp_path):
 
 
 def test_ema_is_the_formula():
-    "After n updates with decay d: d^n start + sum (1-d) d^(n-1-i) net_i, for parameters and statistics; counters are the network's own"
+    """After n updates with decay d: d^n start + sum (1-d) d^(n-1-i) net_i, for parameters and statistics; counters
+    are the network's own"""
     peers, d, n = tiny(n=1, ema=True), 0.7, 4
     want = {k: v.double() * d**n for k, v in peers.ema[0].state_dict().items()}
     for i in range(n):

@@ -66,9 +66,11 @@ def test_mirror_changes_nothing_for_an_equivariant_network():
 
 
 def test_mirrored_heatmap_comes_back_to_the_same_place():
-    "At stride 4 the mirror of heatmap px i lies between two pixels: the matrix puts it there, a whole-pixel shift misses by an eighth of a heatmap px"
+    """At stride 4 the mirror of heatmap px i lies between two pixels: the matrix puts it there, a whole-pixel shift
+    misses by an eighth of a heatmap px"""
     net, x = Eye(sides=True), dots(XY, sigma=4.0)
-    plain, exact, released = (mass(look(net, x, flip=f, shift=s)[0]) for f, s in ((None, False), (SWAP, False), (SWAP, True)))
+    plain, exact, released = (mass(look(net, x, flip=f, shift=s)[0])
+                              for f, s in ((None, False), (SWAP, False), (SWAP, True)))
     torch.testing.assert_close(exact, plain, rtol=0, atol=0.05)  # crop px
     assert (released - plain)[..., 0].mean().item() == pytest.approx(0.5, abs=0.05)
     torch.testing.assert_close(released[..., 1], plain[..., 1], rtol=0, atol=0.05)
@@ -106,7 +108,8 @@ def test_scales_leave_joints_in_place():
 
 
 class OnUDP(Eye):
-    "The picture read on UDP's grid, whose ends meet the crop's; with `offset` it says the way to the middle of each dot"
+    """The picture read on UDP's grid, whose ends meet the crop's; with `offset` it says the way to the middle of
+    each dot"""
 
     def __init__(self, codec):
         super().__init__()

@@ -3,6 +3,7 @@ whole or not at all."""
 import importlib
 import json
 import types
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from semipose.data.core import Crops
 from semipose.data.pictures import read_boxes, read_pictures
 from semipose.draw import paint_people
 from semipose.errors import UserError
-from semipose.photos import Photo, list_photos, look_at, predict_photos
+from semipose.photos import Drawing, Inference, Photo, list_photos, look_at, predict_photos
 from semipose.predict import predict_all
 from semipose.skeletons import Skeleton
 
@@ -44,7 +45,15 @@ def scene(people, size=(120, 160)):
 A = [(30.0, 40.0), (50.0, 44.0), (38.0, 70.0)]  # in the box 10 20 60 80
 B = [(100.0, 30.0), (130.0, 36.0), (116.0, 80.0)]  # in the box 85 10 60 90
 BOXES = [[10, 20, 60, 80], [85, 10, 60, 90]]
-see = lambda *args, **kw: predict_photos(Eye(), CODEC, SIZE, TRIO, *args, **kw)
+
+
+def answer(net, *args, **kw):
+    "`predict_photos` with its settings side by side"
+    part = lambda cls: cls(**{f.name: kw.pop(f.name) for f in fields(cls) if f.name in kw})
+    return predict_photos(net, CODEC, SIZE, TRIO, *args, how=part(Inference), drawing=part(Drawing), **kw)
+
+
+see = lambda *args, **kw: answer(Eye(), *args, **kw)
 joints = lambda r: np.array(r["keypoints"]).reshape(-1, 3)
 
 
@@ -252,7 +261,7 @@ def test_a_resumed_prediction_equals_an_unbroken_one(tmp_path, calls, torn):
     kw = dict(batch=2, note=list) | (dict(draw=False, heat=False) if torn else {})
     want = see(folder, BOXES, tmp_path / "whole", **kw)
     with pytest.raises(KeyboardInterrupt):
-        predict_photos(Mortal(calls), CODEC, SIZE, TRIO, folder, BOXES, out, **kw)
+        answer(Mortal(calls), folder, BOXES, out, **kw)
     kept = (out / "predictions.jsonl.part").read_text().splitlines()
     assert not (out / "predictions.json").exists() and len(kept) > calls, "what was found is kept"
     if torn:  # a power cut tears a line, a kill leaves half a picture
@@ -279,9 +288,9 @@ def test_what_is_done_is_not_done_again(tmp_path):
 
     Counts.__name__ = "Eye"
     with pytest.raises(KeyboardInterrupt):
-        predict_photos(Mortal(2), CODEC, SIZE, TRIO, folder, out=out, batch=2, heat=False)
+        answer(Mortal(2), folder, out=out, batch=2, heat=False)
     (out / "1.png").unlink()  # lost with the power
-    predict_photos(Counts(), CODEC, SIZE, TRIO, folder, out=out, batch=2, heat=False, resume=True)
+    answer(Counts(), folder, out=out, batch=2, heat=False, resume=True)
     assert sum(seen) == 4 and (out / "1.png").exists()
     with pytest.raises(UserError, match="nothing left to do"):
         see(folder, out=out, resume=True)
@@ -297,9 +306,9 @@ def test_another_network_does_not_go_on(tmp_path):
         if len(calls) > 2: raise KeyboardInterrupt
     nets[0].register_forward_hook(stop)
     with pytest.raises(KeyboardInterrupt):
-        predict_photos(nets[0], CODEC, SIZE, TRIO, folder, out=out, batch=1)
+        answer(nets[0], folder, out=out, batch=1)
     with pytest.raises(UserError, match="other networks:"):
-        predict_photos(nets[1], CODEC, SIZE, TRIO, folder, out=out, batch=1, resume=True)
+        answer(nets[1], folder, out=out, batch=1, resume=True)
 
 
 def test_a_killed_process_leaves_what_it_found_and_nothing_hidden(tmp_path):
@@ -315,7 +324,7 @@ class Slow(Eye):
         if Slow.n > 2: time.sleep(60)
         return super().forward(x)
 Slow.__name__ = 'Eye'
-predict_photos(Slow(), CODEC, SIZE, TRIO, {str(folder)!r}, out={str(out)!r}, batch=2)
+answer(Slow(), {str(folder)!r}, out={str(out)!r}, batch=2)
 """
     process, part = subprocess.Popen([sys.executable, "-c", code]), out / "predictions.jsonl.part"
     end = time.monotonic() + 60
@@ -332,7 +341,7 @@ predict_photos(Slow(), CODEC, SIZE, TRIO, {str(folder)!r}, out={str(out)!r}, bat
 def test_a_run_that_found_nothing_does_not_block_its_folder(tmp_path):
     folder = many(tmp_path, 2)
     with pytest.raises(KeyboardInterrupt):
-        predict_photos(Mortal(0), CODEC, SIZE, TRIO, folder, out=tmp_path / "x/out")
+        answer(Mortal(0), folder, out=tmp_path / "x/out")
     assert not (tmp_path / "x").exists()
     (tmp_path / "out").mkdir()   # killed before its first batch
     (tmp_path / "out/.lock").touch()
@@ -611,11 +620,11 @@ def test_a_resumed_video_equals_an_unbroken_one(tmp_path, monkeypatch):
     for calls in (1, 2, 3):
         out = tmp_path / f"out{calls}"
         with pytest.raises(KeyboardInterrupt):
-            predict_photos(Mortal(calls), CODEC, SIZE, TRIO, clips, out=out, **kw)
+            answer(Mortal(calls), clips, out=out, **kw)
         assert (see(clips, out=out, resume=True, **kw) == want
                 and (out / "predictions.json").read_bytes() == (tmp_path / "whole/predictions.json").read_bytes())
     with pytest.raises(KeyboardInterrupt):
-        predict_photos(Mortal(2), CODEC, SIZE, TRIO, clips, out=tmp_path / "lost", batch=3, heat=False)
+        answer(Mortal(2), clips, out=tmp_path / "lost", batch=3, heat=False)
     # a frame whose picture is gone is looked at again, and keeps its number and id
     (tmp_path / "lost/a_000001.png").unlink()
     assert see(clips, out=tmp_path / "lost", resume=True, batch=3, heat=False) == want

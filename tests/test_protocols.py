@@ -1,4 +1,5 @@
-"Laws of protocols: what was committed reads as it was, budgets are right to the step, published numbers are the papers', COCO's own folder gives the paper's people"
+"""Laws of protocols: what was committed reads as it was, budgets are right to the step, published numbers are the
+papers', COCO's own folder gives the paper's people"""
 import json, subprocess, sys
 import numpy as np, pytest
 from dataclasses import fields, replace
@@ -298,7 +299,8 @@ JOINTS = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_should
 W, H = 60, 80
 
 def coco_file(path, image_ids, seed, first):
-    "a COCO keypoint file: people in an order that has nothing to do with their ids or with the pictures' order; a crowd, and people without joints, among them"
+    """a COCO keypoint file: people in an order that has nothing to do with their ids or with the pictures' order; a
+    crowd, and people without joints, among them"""
     g, images, anns = np.random.default_rng(seed), [dict(id=int(i), file_name=f'{i:012d}.jpg', height=H, width=W)
                                                     for i in image_ids], []
     for j, i in enumerate(image_ids):
@@ -344,7 +346,8 @@ SHRUNK = dict(size=(64, 48), net='tiny', width=8, batch=(3, 4), sigma=1.5)
 def shrunk(name, **kw): return replace(protocol(name), **{**SHRUNK, 'weights': None, **kw})
 
 def test_the_first_n_are_the_papers(coco):
-    "file order: picture by picture as listed, then annotation by annotation; no crowd, nobody without joints; everybody with joints is unlabelled, the labelled ones too"
+    """file order: picture by picture as listed, then annotation by annotation; no crowd, nobody without joints;
+    everybody with joints is unlabelled, the labelled ones too"""
     from semipose.run import prepare
     top, people, _ = coco
     posed = [a for a in people['train'] if a['kind'] == 'posed']

@@ -13,7 +13,8 @@ from semipose.views import A60, JointCutout
 from tests.rank_script import train
 
 TOP = Path(__file__).resolve().parent.parent
-TEACHERS = ("supervised", "naive", "posecons", "posedual_jc", "posedual_jc_joined", "mean_teacher", "pseudopose", "three")
+TEACHERS = ("supervised", "naive", "posecons", "posedual_jc", "posedual_jc_joined", "mean_teacher",
+            "pseudopose", "three")
 
 
 def two(names, out, *words, fail=False):
@@ -21,9 +22,11 @@ def two(names, out, *words, fail=False):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    env = dict(os.environ, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", OMP_NUM_THREADS="1", PYTHONPATH=str(TOP))
+    env = dict(os.environ, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", OMP_NUM_THREADS="1",
+               PYTHONPATH=str(TOP))
     command = [sys.executable, str(TOP/"tests/rank_script.py"), ",".join(names), str(out), *words]
-    each = [subprocess.Popen(command, env=env | dict(RANK=str(r), LOCAL_RANK=str(r)), stderr=subprocess.PIPE, text=True, cwd=TOP) for r in range(2)]
+    each = [subprocess.Popen(command, env=env | dict(RANK=str(r), LOCAL_RANK=str(r)), stderr=subprocess.PIPE,
+                             text=True, cwd=TOP) for r in range(2)]
     errors = [p.communicate(timeout=540)[1] for p in each]
     assert all((p.returncode != 0) == fail for p in each), errors
     return errors
@@ -62,7 +65,8 @@ def test_statistics_are_the_same_on_all_ranks(tmp_path):
         a, b = of(tmp_path, name)
         assert all(torch.equal(a[k], b[k]) for k in a if k.startswith("w."))
         alone, _ = train(name, Ranks(), frozen=False)
-        assert any(not torch.allclose(a[f"w.{k}"], alone[k].contiguous(), atol=1e-5) for k in alone if "running" in k), "its statistics are of other batches"
+        assert any(not torch.allclose(a[f"w.{k}"], alone[k].contiguous(), atol=1e-5)
+                   for k in alone if "running" in k), "its statistics are of other batches"
 
 
 def test_ranks_that_differ_end_with_one_sentence(tmp_path):
@@ -95,11 +99,13 @@ def test_a_rank_keeps_its_rows_alone():
     class Numbers:
         batch = (4, 6)
         def from_step(self, k):
-            while True: yield dict(labeled=torch.arange(4)+k, unlabeled=torch.arange(6)+k), dict(xy=torch.arange(4)+k); k += 1
+            while True: yield dict(labeled=torch.arange(4)+k,
+                                   unlabeled=torch.arange(6)+k), dict(xy=torch.arange(4)+k); k += 1
     parts = [next(iter(RankStream(Numbers(), Ranks(r, 2)).from_step(7))) for r in range(2)]
     for k, n in (("labeled", 4), ("unlabeled", 6)):
         assert sorted(torch.cat([x[k] for x, _ in parts]).tolist()) == list(range(7, 7+n))
-    with pytest.raises(UserError, match="A batch of 6 people cannot be shared by 4 processes"): RankStream(Numbers(), Ranks(0, 4))
+    with pytest.raises(UserError, match="A batch of 6 people cannot be shared by 4 processes"):
+        RankStream(Numbers(), Ranks(0, 4))
 
 
 def test_what_cannot_be_shared_is_refused():
@@ -136,7 +142,8 @@ def test_validation_is_shared_and_put_back_in_order(monkeypatch):
     everybody, predicted = torch.arange(7.), []
     def predict_all(nets, some, *a, **k):
         predicted.append(some.rows.tolist())
-        return [Prediction(some.rows.view(-1, 1, 1).repeat(1, 17, 2) + n, some.rows.view(-1, 1).repeat(1, 17)) for n in range(2)]
+        return [Prediction(some.rows.view(-1, 1, 1).repeat(1, 17, 2) + n, some.rows.view(-1, 1).repeat(1, 17))
+                for n in range(2)]
     parts = [[(p.xy, p.score) for p in predict_all(None, Some(everybody[r::3]))] for r in range(3)]
     monkeypatch.setattr(measure, "predict_all", predict_all)
     monkeypatch.setattr(measure, "gather", lambda value, ranks: parts)

@@ -1,4 +1,5 @@
-"Laws of a run as a value: one place says whether two runs are the same; what earlier versions wrote is read, keyed and refused as it should be"
+"""Laws of a run as a value: one place says whether two runs are the same; what earlier versions wrote is read, keyed
+and refused as it should be"""
 import inspect, json, shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,14 +21,22 @@ SMALL = replace(protocol('demo'), name='small', title='small', data=None, labels
 KW = dict(device='cpu', progress=False)
 
 # What commit aef0920 wrote for a sweep of the demo, and the hashes that its entry has in the ledger
-OLD = json.loads('''{"method": "naive", "line": "505015", "title": "Plain consistency", "protocol": {"name": "demo", "title": "Drawn people, 16 labels",
-"data": "drawn", "train_people": 4000, "val_people": 500, "difficulty": "demo", "face": true, "labels": 16, "choose": "seeded", "heldout": 0.0,
-"size": [64, 48], "net": "tiny", "width": 24, "weights": null, "weights2": null, "sigma": 1.5, "decode": "gaussian", "batch": [16, 24],
-"start_steps": 300, "start_every": 150, "start_lr": 0.003, "steps": 600, "every": 150, "lr": 0.001, "schedule": "onecycle", "optimiser": "adamw",
-"wd": 0.0, "lam": 1.0, "joined": false, "flip": false, "milestones": [0.6666666666666666, 0.8333333333333334], "other": "tiny", "other_width": 48,
-"other_weights": null, "unlabeled": null, "boxes": null, "budget": null, "epochs": null}, "sentence": "Our own settings.", "seed": 0, "steps": 600,
-"every": 150, "nets": 1, "amp": false, "lr": 0.001, "start": "../runs/demo/seed0/start", "data": "data/drawn/demo-0", "labels": null,
-"unlabeled": null, "boxes": null, "command": "semipose sweep demo", "versions": {"semipose": "0.1.0"}, "revision": "076aa35", "hardware": "AMD",
+OLD = json.loads('''{"method": "naive", "line": "505015", "title": "Plain consistency", "protocol": {"name": "demo",
+"title": "Drawn people, 16 labels",
+"data": "drawn", "train_people": 4000, "val_people": 500, "difficulty": "demo", "face": true, "labels": 16,
+"choose": "seeded", "heldout": 0.0,
+"size": [64, 48], "net": "tiny", "width": 24, "weights": null, "weights2": null, "sigma": 1.5, "decode": "gaussian",
+"batch": [16, 24],
+"start_steps": 300, "start_every": 150, "start_lr": 0.003, "steps": 600, "every": 150, "lr": 0.001,
+"schedule": "onecycle", "optimiser": "adamw",
+"wd": 0.0, "lam": 1.0, "joined": false, "flip": false, "milestones": [0.6666666666666666, 0.8333333333333334],
+"other": "tiny", "other_width": 48,
+"other_weights": null, "unlabeled": null, "boxes": null, "budget": null, "epochs": null},
+"sentence": "Our own settings.", "seed": 0, "steps": 600,
+"every": 150, "nets": 1, "amp": false, "lr": 0.001, "start": "../runs/demo/seed0/start", "data": "data/drawn/demo-0",
+"labels": null,
+"unlabeled": null, "boxes": null, "command": "semipose sweep demo", "versions": {"semipose": "0.1.0"},
+"revision": "076aa35", "hardware": "AMD",
 "begun": "2026-11-29T09:20:00+00:00", "skeleton": {}}''')
 
 @pytest.fixture(scope='module')
@@ -229,7 +238,8 @@ def test_ctrl_c_says_at_once_that_it_stops_after_this_step(data, tmp_path, capsy
     assert take_up(tmp_path/'r', **KW)['state'] == 'done'
 
 def test_nothing_here_takes_over_twelve_arguments():
-    import semipose.answers, semipose.cli, semipose.folder, semipose.measure, semipose.networks, semipose.people, semipose.recipe, semipose.run, semipose.sweep
+    import semipose.answers, semipose.cli, semipose.folder, semipose.measure, semipose.networks
+    import semipose.people, semipose.recipe, semipose.run, semipose.sweep
     rooms = (semipose.answers, semipose.folder, semipose.measure, semipose.networks, semipose.people, semipose.recipe,
              semipose.run, semipose.sweep)
     of = lambda room: [f for f in vars(room).values() if inspect.isfunction(f) and f.__module__ == room.__name__]

@@ -284,7 +284,8 @@ def test_colours_are_told_apart_by_everyone():
         curves = lab[:len(CURVES)]
         apart = np.linalg.norm(curves[:, None] - curves[None], axis=-1)
         demo = [CURVES.index(row_of(n).color) for n in HEADLINE]
-        assert apart[demo][:, demo][np.triu_indices(len(demo), 1)].min() > 20, f"{kind}: two methods of the demo look alike"
+        assert apart[demo][:, demo][np.triu_indices(len(demo), 1)].min() > 20, (
+            f"{kind}: two methods of the demo look alike")
         assert apart[np.triu_indices(len(curves), 1)].min() > 13, f"{kind}: two curves look alike"
         assert ((1.05 / (y + .05)) > 3).all(), "text in a method's colour can be read on white"
     assert len({color(name) for name in HEADLINE}) == len(HEADLINE), "the methods of the demo have a colour each"
@@ -394,7 +395,8 @@ def test_a_teacher_says_who_it_is(monkeypatch):
                                                                         "the other network, on the easy view"}
 
 
-@pytest.mark.parametrize("held, lost, words", [("A", "B", "A keeps it, B does not"), ("AB", "C", "A and B keep it, C does not"),
+@pytest.mark.parametrize("held, lost, words", [("A", "B", "A keeps it, B does not"),
+                                               ("AB", "C", "A and B keep it, C does not"),
                                                ("A", "BC", "A keeps it, B and C do not")])
 def test_the_title_s_verbs_agree(held, lost, words, tmp_path, monkeypatch):
     from types import SimpleNamespace

@@ -1,4 +1,5 @@
-"Laws of stopped runs: whatever ends a run, `resume` gives the numbers and the weights of a run that nothing ended, to the last bit"
+"""Laws of stopped runs: whatever ends a run, `resume` gives the numbers and the weights of a run that nothing ended,
+to the last bit"""
 import json, os, random, signal, subprocess, sys, textwrap, time
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,8 @@ def assert_same(a, b):
     assert {k: v for k,v in x['best'].items() if k != 'seconds'} == {k: v for k,v in y['best'].items()
                                                                      if k != 'seconds'}
     assert {f.name for f in a.iterdir()} == {f.name
-                                             for f in b.iterdir()}, 'nothing half-written, no state of a run that is done'
+                                             for f in b.iterdir(
+                                                 )}, 'nothing half-written, no state of a run that is done'
 
 class Stop(Exception): pass
 
@@ -73,7 +75,8 @@ KILLS = """
     from pathlib import Path
     from semipose.run import prepare, train
     from test_resume import SMALL, SAMPLE
-    data, folder, dice, kills, tries = prepare(SMALL, SAMPLE, 0, progress=False), Path({folder!r}), random.Random(0), 0, 0
+    data, folder, dice = prepare(SMALL, SAMPLE, 0, progress=False), Path({folder!r}), random.Random(0)
+    kills = tries = 0
     def child(k):
         pid = os.fork()
         if pid: return pid
@@ -242,7 +245,8 @@ def test_whole_or_not_at_all(tmp_path):
 def there(folder): return {f.name: f.stat().st_mtime_ns for f in folder.iterdir()}
 
 def test_nobody_writes_over_a_run_that_lives(data, tmp_path, monkeypatch):
-    "`semipose demo` typed twice, a start made anew: the second process is told so, and not a file of the first is touched"
+    """`semipose demo` typed twice, a start made anew: the second process is told so, and not a file of the first is
+    touched"""
     stopped(data, tmp_path/'r', monkeypatch)
     (tmp_path/'r'/'.log.csv.1.part').write_text('half')
     before, again = there(tmp_path/'r'), dict(device='cpu', progress=False)
@@ -314,7 +318,8 @@ def test_a_folder_that_may_not_be_written_to_is_told_and_not_waited_for(tmp_path
             with way(tmp_path/'r'): pass
 
 def test_asking_whether_a_folder_is_held_disturbs_nobody(tmp_path, monkeypatch):
-    "who asks shares a lock, on a handle for reading, as network file systems want it; a writer who meets it looks again"
+    """who asks shares a lock, on a handle for reading, as network file systems want it; a writer who meets it looks
+    again"""
     import fcntl
     from threading import Timer
     (tmp_path/'.lock').touch()
@@ -337,7 +342,8 @@ def large():
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_who_reads_the_pictures_changes_nothing(unbroken, large, tmp_path, monkeypatch, workers):
-    "cut in memory, by this process or by others that read ahead, unbroken or stopped and taken up: the same bits; and the others end with the run"
+    """cut in memory, by this process or by others that read ahead, unbroken or stopped and taken up: the same bits;
+    and the others end with the run"""
     import multiprocessing
     from semipose.data.core import CachedCrops
     import semipose.run as run
@@ -372,7 +378,8 @@ def test_pictures_in_memory_need_no_readers(data, large, tmp_path, monkeypatch):
     assert got == [[4, 4], 0]
 
 def test_a_run_killed_after_its_last_line_leaves_no_state(unbroken, data, tmp_path):
-    "a process may die between result.json and the removal of its state: taking the run up again cleans up, and trains nothing"
+    """a process may die between result.json and the removal of its state: taking the run up again cleans up, and
+    trains nothing"""
     import shutil
     shutil.copytree(unbroken/'naive', tmp_path/'r')
     (tmp_path/'r'/'state.safetensors').write_bytes(b'of a process that was killed')

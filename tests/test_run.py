@@ -1,4 +1,5 @@
-"Laws of runs: what is held equal is equal, what is written can be read again, what is asked for in vain is said in a sentence"
+"""Laws of runs: what is held equal is equal, what is written can be read again, what is asked for in vain is said in
+a sentence"""
 import csv, json, numpy as np, pytest, shutil, torch, warnings
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,8 @@ from semipose.errors import Note, UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.loop import load_tensors
 from semipose.protocols import Protocol, protocol
-from semipose.run import answers_of, compare, keep_numbers, score, evaluate_run, load_run, open_run, pick_device, prepare, read_recipe, starts, train, val_key
+from semipose.run import (answers_of, compare, keep_numbers, score, evaluate_run, load_run, open_run,
+                          pick_device, prepare, read_recipe, starts, train, val_key)
 from semipose.ledger import entry_of, read_ledger
 from semipose.sweep import sweep
 from semipose.tables import ledger_report
@@ -266,7 +268,8 @@ def test_ap_is_the_mean_over_networks(data, monkeypatch):
     assert (r['ap'], r['ap_ensemble'], r['pck'], r['nets']) == (50, 100, 50, [dict(ap=100, pck=100), dict(ap=0, pck=0)])
 
 def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
-    "where validation knows heads, every row has MPII's PCKh, each network's and the ensemble's, and the best checkpoint is the best by it, not by AP"
+    """where validation knows heads, every row has MPII's PCKh, each network's and the ensemble's, and the best
+    checkpoint is the best by it, not by AP"""
     import semipose.measure as run
     from semipose.predict import Prediction
     head = np.tile(np.array([0, 0, 30, 40], dtype=np.float32), (len(data.val), 1))     # 0.6 of its diagonal: 30 px
@@ -313,7 +316,8 @@ def test_the_second_stream_is_the_unlabelled_people(data, tmp_path, monkeypatch,
     train(method, SMALL, data, tmp_path/'r', steps=2, device='cpu', progress=False)
     labeled, unlabeled = seen[0]
     assert list(labeled.people.ids) == list(data.train.ids[data.split.labeled])
-    assert unlabeled is None if who is None else list(unlabeled.people.ids) == list(data.train.ids[data.split.unlabeled])
+    assert (unlabeled is None if who is None else list(unlabeled.people.ids)
+            == list(data.train.ids[data.split.unlabeled]))
 
 def test_the_flip_test_and_the_first_of_the_file(tmp_path):
     "flip averages with the mirror image; 'first' takes the people in file order, 'seeded' does not"
@@ -356,7 +360,8 @@ def test_a_run_falls_where_its_protocol_says(data, tmp_path):
 def test_the_people_kept_are_those_of_the_last_measurement(done, data):
     "people.json costs no second look, and gives the AP that the run ended with"
     for name in ('start', 'posedual_jc'):
-        kept, last = json.loads((done[0]/name/'people.json').read_text()), json.loads((done[0]/name/'result.json').read_text())['last']
+        kept, last = (json.loads((done[0]/name/'people.json').read_text()),
+                      json.loads((done[0]/name/'result.json').read_text())['last'])
         assert [100*ap_of(Matches.from_dict(n)) for n in kept['nets']] == pytest.approx(each_of(last), abs=1e-9)
 
 def test_unlike_networks_leave_from_starts_of_their_own(data, tmp_path):
@@ -393,7 +398,8 @@ def test_a_supervised_run_needs_no_unlabelled_people(data, tmp_path):
                  progress=False)['state'] == 'done'
 
 def test_a_run_is_asked_about_the_people_it_was_trained_on(tmp_path):
-    "from one file of labels a part is set aside: neither of the halves contains anybody of the other, also where the labels lie elsewhere"
+    """from one file of labels a part is set aside: neither of the halves contains anybody of the other, also where
+    the labels lie elsewhere"""
     import shutil
     (tmp_path/'one').mkdir()
     shutil.copytree(SAMPLE/'images'/'train', tmp_path/'one'/'images'/'train')

@@ -1,4 +1,5 @@
-"Laws of a sweep: only what is missing is trained, a kill loses nothing but the run in hand, two sweeps share the work, an entry is what the run was"
+"""Laws of a sweep: only what is missing is trained, a kill loses nothing but the run in hand, two sweeps share the
+work, an entry is what the run was"""
 import json, os, shutil, signal, subprocess, sys, time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,7 +12,8 @@ from semipose.errors import UserError
 from semipose.evaluate.coco import Matches, ap_of
 from semipose.ledger import example_entry, read_entry, read_ledger, record
 from semipose.protocols import protocol
-from semipose.run import check_labels, demo, drawing_of, synthetic_folder, synthetic_people, first_of, load_run, prepare, read_recipe, train
+from semipose.run import (check_labels, demo, drawing_of, synthetic_folder, synthetic_people, first_of,
+                          load_run, prepare, read_recipe, train)
 from semipose.sweep import entry_of, find_people, is_synthetic, lacking, starts, sweep, terms_of
 
 TOP = Path(__file__).parents[1]
@@ -63,7 +65,8 @@ def test_an_entry_is_what_the_run_was(swept):
         assert np.mean(e.each) == pytest.approx(e.ap, abs=1e-3) and e.collapsed == r['collapsed']
         assert e.hardware and e.versions['torch'] and e.begun and e.sentence
     one = next(e for e in out['new'] if e.method == 'posedual_jc')
-    assert one.cost == dict(forward=2*(4+4)+2*4, backward=2*(4+4)) and one.pictures == {k: 4*v for k,v in one.cost.items()}
+    assert (one.cost == dict(forward=2*(4+4)+2*4, backward=2*(4+4))
+            and one.pictures == {k: 4*v for k,v in one.cost.items()})
 
 def test_people_of_an_entry_are_its_ap(swept):
     "each network's AP comes out of what is kept of each person"
@@ -196,7 +199,8 @@ def test_pseudo_labels_without_a_start_come_from_the_supervised_run(tmp_path):
     assert e['pseudopose', 0].first['ap'] == e['supervised', 0].last['ap']
 
 def test_weights_that_are_lost_do_not_end_the_pseudo_labels(tmp_path):
-    "the ledger of a repository holds supervised training, this machine has none of its weights: they are made again, and nothing is recorded twice"
+    """the ledger of a repository holds supervised training, this machine has none of its weights: they are made
+    again, and nothing is recorded twice"""
     p = replace(SMALL, start_steps=0, start_every=None, start_lr=None)
     [first] = run(tmp_path, ['supervised'], p=p)['new']
     shutil.rmtree(tmp_path/'runs')
@@ -227,7 +231,8 @@ def process(folder):
                             env=dict(os.environ, OMP_NUM_THREADS='1'))
 
 def test_killed_anywhere_and_shared_by_two(tmp_path):
-    "killed four times at odd moments, then two sweeps at once: the entries are those of an unbroken sweep, and every run was trained to the end once"
+    """killed four times at odd moments, then two sweeps at once: the entries are those of an unbroken sweep, and
+    every run was trained to the end once"""
     torch.set_num_threads(1)
     whole, broken = tmp_path/'whole', tmp_path/'broken'
     run(whole, METHODS, seeds=(0, 1))
@@ -269,7 +274,8 @@ def test_starts_are_made_only_where_the_protocol_has_one(tmp_path):
     assert entry_of(tmp_path/'start').method == 'supervised'
 
 def test_a_trial_of_other_making_does_not_pass_for_a_row(tmp_path):
-    "`semipose train` writes into the same ledger: without the shared start, on other people, or with steps of its own where a budget is published it is no row"
+    """`semipose train` writes into the same ledger: without the shared start, on other people, or with steps of its
+    own where a budget is published it is no row"""
     from semipose.ledger import record
     from semipose.sweep import lacking
     (d := tmp_path/'runs').mkdir()
@@ -467,7 +473,8 @@ DRAWN = replace(protocol('demo'), name='few', train_people=12, val_people=6, lab
                 start_steps=0, start_every=None, start_lr=None, steps=2, every=2)
 
 def test_foreign_people_do_not_stand_in_the_table_of_drawn_ones(tmp_path, monkeypatch):
-    "`semipose train --protocol demo` takes pictures, labels and boxes of one's own: such a run must not pass for a row, or take its place"
+    """`semipose train --protocol demo` takes pictures, labels and boxes of one's own: such a run must not pass for a
+    row, or take its place"""
     monkeypatch.chdir(tmp_path)
     people = synthetic_people(DRAWN, 0, progress=False)
     train('supervised', DRAWN, prepare(DRAWN, people, 0, progress=False), tmp_path/'run', 0, **KW)

@@ -1,4 +1,5 @@
-"Laws of the tables: what stands in them is what the ledger says, gaps stay gaps, published numbers are the paper's, cost is counted"
+"""Laws of the tables: what stands in them is what the ledger says, gaps stay gaps, published numbers are the
+paper's, cost is counted"""
 import re
 from dataclasses import replace
 import numpy as np
@@ -74,8 +75,8 @@ def test_order_and_gaps():
     t = table_rows(es, FAST)
     assert len(t) == len(METHODS) and sum(r['AP'] != '' for r in t) == 3
     assert len(table_rows(es, FAST, everything=False)) == 3
-    assert [r['method'] for r in table_rows([*es, entry('mine')], FAST,
-                                            everything=False)][-1] == 'mine', 'a method that this semipose does not know stands at the end'
+    assert [r['method'] for r in table_rows([*es, entry('mine')], FAST, everything=False)][-1] == 'mine', (
+        'a method that this semipose does not know stands at the end')
 
 def test_only_equal_terms_share_a_table():
     es = [entry('supervised', s) for s in (0, 1)] + [entry('naive', 0)]
@@ -168,7 +169,8 @@ def test_two_kinds_of_peak_are_never_in_one_column():
 
 
 def test_what_a_changed_setting_changes():
-    "paired with the usual run of the same seed, and with supervised training as usual; what no setting tells apart is told apart all the same"
+    """paired with the usual run of the same seed, and with supervised training as usual; what no setting tells apart
+    is told apart all the same"""
     lam = lambda v: dict(settings=dict(name='coco-1k', lam=v))
     usual = [entry(m, s, 30, 40 + 2*s + 3*(m == 'posedual'), **lam(1.)) for m in ('supervised', 'posedual')
              for s in (0, 1)]
@@ -263,8 +265,8 @@ def test_failed_attempts_have_their_panels():
                        'A: pixels, response > t': ['A2: t = 0.4'], 'A: pixels, max(p, 1-p) > t': ['A4: t = 0.8'],
                        'B: mean teacher': ['B1: 0.99', 'B2: 0.999'], 'C: classes': ['balanced', 'x 10'],
                        'D: other pairs (teacher-student)': ['D1: easy-easy', 'D2: hard-hard', 'D3: hard-easy']}
-    assert [len(ax.lines) for ax in fig.axes[:2]] == [6,
-                                                      4], 'dashed, PoseCons, plain consistency, two thresholds, one of them on the equal pair too; and one threshold'
+    # dashed, PoseCons, plain consistency, two thresholds, one of them on the equal pair too; and one threshold
+    assert [len(ax.lines) for ax in fig.axes[:2]] == [6, 4]
     said = lambda names: ' '.join(t.get_text() for t in failed_figure([entry(n) for n in names]).texts)
     assert 'Dotted' in said(names) and 'Solid' in said(names)
     few = said(['supervised', 'threshold_08_equal', 'easy_easy'])
@@ -343,8 +345,8 @@ def test_the_published_order_is_checked_step_by_step():
     assert order_rows(es[:1], FAST) == []
     down = order_rows([entry(m, s, 1, ap, gain=g, protocol='coco-5k')
                        for m, ap, g in (('data_distillation', 50., .2), ('posecons', 40., .1)) for s in (0, 1)], FAST)
-    assert [(r['published'], r['verdict']) for r in down] == [('-1.1',
-                                                               'agrees')], 'at 5,000 labels the published step goes down, and so does ours'
+    assert [(r['published'], r['verdict']) for r in down] == [('-1.1', 'agrees')], (
+        'at 5,000 labels the published step goes down, and so does ours')
 
 def test_the_published_number_stands_beside_ours_where_there_is_one():
     "and a protocol of our own has no empty column for it"

@@ -79,7 +79,8 @@ def test_a_data_set_is_matched_by_the_names_of_joints(tmp_path):
                                 tmp_path / "set.json")
     taught = taught_by(TWO, read_teacher(tmp_path / "set.json"))
     knee = COCO17.joints.index("left_knee")
-    assert taught.people.xy[0, knee].tolist() == xy[MPII16.joints.index("left_knee")].tolist() and taught.people.vis[0, COCO17.joints.index("nose")] == 0
+    assert (taught.people.xy[0, knee].tolist() == xy[MPII16.joints.index("left_knee")].tolist()
+            and taught.people.vis[0, COCO17.joints.index("nose")] == 0)
     assert {n.about: n.count for n in taught.notes}["joints"] == 5
 
 

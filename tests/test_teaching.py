@@ -11,7 +11,8 @@ from semipose.methods import METHODS, cost, method, table
 from semipose.nets.peers import Peers
 from semipose.nets.simple import Tiny
 from semipose.skeletons import COCO17
-from semipose.teaching import LATER, Average, BothWays, Confident, Frozen, Method, Peer, Sampler, Self, Step, Teacher, Teaching, Weight, mix, one_batch
+from semipose.teaching import (LATER, Average, BothWays, Confident, Frozen, Method, Peer, Sampler, Self,
+                               Step, Teacher, Teaching, Weight, mix, one_batch)
 from semipose.views import A30, A60, JointCutout, carry, plain
 
 SIZE, CODEC, K = (32, 32), Gaussian(sigma=1.5, stride=2), 17
@@ -31,7 +32,8 @@ def batch():
     x = {k: torch.randint(0, 255, (6, 3, H, W), dtype=torch.uint8, generator=g) for k in ('labeled', 'unlabeled')}
     return x, dict(xy=torch.rand(6, K, 2, generator=g)*24 + 12, vis=torch.randint(0, 3, (6, K), generator=g))
 
-def teach(m, supervised=None, seed=0, step=0): return Teaching(m, CODEC, SIZE, COCO17, torch.ones(K) if supervised is None else supervised, seed=seed, step=step)
+def teach(m, supervised=None, seed=0, step=0):
+    return Teaching(m, CODEC, SIZE, COCO17, torch.ones(K) if supervised is None else supervised, seed=seed, step=step)
 
 def gradient(loss, module):
     params = list(module.parameters())
@@ -58,7 +60,7 @@ def test_plain_consistency_pulls_both_ways_and_alike(batch):
     assert replace(naive, teacher=Self()) == cons
     outs = {}
     for key,m in dict(naive=naive, cons=cons).items():
-        model = peers().eval()                                              # running statistics: both passes see the same network
+        model = peers().eval()  # running statistics: both passes see the same network
         t, images, labels, pred, total = terms(replace(m, sup=0.), model, batch)
         outs[key] = total, gradient(total, model), pred, labels
     assert_close(outs['naive'][0], outs['cons'][0], rtol=1e-5, atol=1e-9)
@@ -82,7 +84,8 @@ def test_frozen_and_average_teachers_answer_from_their_copies(batch):
         copy = getattr(model, kind)[0]
         with torch.no_grad(): copy.final.bias += .5
         t, images, labels, pred, _ = terms(Method(teacher, A30, (A60,)), model, batch)
-        with torch.no_grad(): want = carry(copy(t.made.forward.images[0]), t.made.easy[0], t.made.hard[0][0], 2, COCO17.flip_index)
+        with torch.no_grad():
+            want = carry(copy(t.made.forward.images[0]), t.made.easy[0], t.made.hard[0][0], 2, COCO17.flip_index)
         assert_close(labels['teach'][0][0][0], want, atol=1e-5, rtol=0)
 
 # what is taught
@@ -91,7 +94,9 @@ def test_the_teacher_of_network_1_is_network_2(batch):
     model = peers(2).eval()
     t, images, labels, pred, _ = terms(METHODS['posedual'], model, batch)
     for i in range(2):
-        with torch.no_grad(): want = carry(model.nets[1-i](t.made.forward.images[0]), t.made.easy[0], t.made.hard[i][0], 2, COCO17.flip_index)
+        with torch.no_grad():
+            want = carry(model.nets[1-i](t.made.forward.images[0]), t.made.easy[0], t.made.hard[i][0],
+                         2, COCO17.flip_index)
         assert_close(labels['teach'][i][0][0], want, atol=1e-6, rtol=0)
 
 def test_swapping_the_networks_swaps_their_losses(batch):
@@ -156,7 +161,8 @@ def test_loss_equals_the_formula_written_with_loops(batch):
     S = [slow(h, labels['target'], labels['weight']) for h in pred['labeled']]
     U = [slow(pred['student'][i][0], *labels['teach'][i][0]) for i in range(2)]
     assert abs(float(total) - (.5*(S[0] + S[1]) + U[0] + U[1])) < 1e-8
-    three = Step(m, CODEC, SIZE, COCO17.flip_index, lam=3.)(peers(2), batch, torch.Generator().manual_seed(mix(0, 0))).total
+    three = Step(m, CODEC, SIZE, COCO17.flip_index, lam=3.)(
+        peers(2), batch, torch.Generator().manual_seed(mix(0, 0))).total
     assert abs(float(three) - (.5*(S[0] + S[1]) + 3*(U[0] + U[1]))) < 1e-7
 
 def test_several_student_views_sum(batch):
@@ -172,7 +178,8 @@ def test_several_teacher_views_are_averaged_where_they_saw(batch):
     model = peers().eval()
     t, images, labels, pred, _ = terms(Method(Self(), (A30, A60), (A60,)), model, batch)
     with torch.no_grad(): h = [model.nets[0](im) for im in t.made.forward.images]
-    there, cover = (carry(o, t.made.easy[1], t.made.easy[0], 2, index) for o,index in ((h[1], COCO17.flip_index), (torch.ones_like(h[1][:,:1]), (0,))))
+    there, cover = (carry(o, t.made.easy[1], t.made.easy[0], 2, index)
+                    for o,index in ((h[1], COCO17.flip_index), (torch.ones_like(h[1][:,:1]), (0,))))
     got, unseen, whole = t.made.forward('net', 0), (cover == 0).expand_as(h[0]), (cover > 1-1e-5).expand_as(h[0])
     assert unseen.any() and whole.any()
     assert_close(got[unseen], h[0][unseen])
@@ -245,11 +252,12 @@ def test_average_moves_after_the_step_and_by_its_decay():
     for b, a, p in zip(before, model.ema.parameters(), model.nets.parameters()): assert_close(a, .99*b + .01*p)
 
 def test_two_networks_say_on_the_easy_view_what_counts_for_all_three():
-    "SSPCM: the mean of two peaks, not the target's own; also where the hard view has turned the joint out of the picture, and under its other name where it is mirrored"
+    """SSPCM: the mean of two peaks, not the target's own; also where the hard view has turned the joint out of the
+    picture, and under its other name where it is mirrored"""
     K, m = 17, METHODS['sspcm']
     said = {('net', 0): torch.zeros(2, K, 16, 12), ('net', 1): torch.zeros(2, K, 16, 12)}
     said['net',0][:,1,8,6], said['net',1][:,1,8,6] = .02, .3        # left eye: a mean of .16, though one alone is below
-    said['net',0][:,5,8,6], said['net',1][:,5,8,6] = .12, .04       # left shoulder: a mean of .08, though one alone is above
+    said['net',0][:,5,8,6], said['net',1][:,5,8,6] = .12, .04  # left shoulder: a mean of .08, though one alone is above
     said['net',0][:,9,0,0], said['net',1][:,9,0,0] = .5, .5         # left wrist, in the corner
     step, easy = Step(m, CODEC, SIZE, COCO17.flip_index), plain(2, SIZE)
     forward = lambda kind, j: said[kind, j]
@@ -258,14 +266,18 @@ def test_two_networks_say_on_the_easy_view_what_counts_for_all_three():
     for heat in step.teach(forward, 0):
         for d, names in ((easy, {1, 9}), (shifted, {1, 9}), (mirrored, {2, 10})):
             weight = step.target(heat, forward, easy, d)[1]
-            assert {int(k) for k in weight[0].flatten(1).amax(1).nonzero()} == names if weight.dim() > 2 else {int(k) for k in weight[0].nonzero()} == names
+            assert ({int(k) for k in weight[0].flatten(1).amax(1).nonzero()} == names if weight.dim() > 2
+                    else {int(k) for k in weight[0].nonzero()} == names)
 
 @pytest.mark.parametrize('name', ['posecons', 'posedual_jc', 'mean_teacher', 'multiaugs'])
 def test_what_a_teacher_casts_is_not_kept_for_the_student(batch, name):
-    "under autocast: older torch (pytorch issue 112583) gives a student the cast of its weight that was made without a graph"
+    """under autocast: older torch (pytorch issue 112583) gives a student the cast of its weight that was made
+    without a graph"""
     m, seen = METHODS[name], []
     model = peers(m.nets)
-    for net in model.nets: net.register_forward_pre_hook(lambda *_: seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled('cpu'), torch.is_autocast_cache_enabled())))
+    for net in model.nets:
+        net.register_forward_pre_hook(lambda *_: seen.append(
+            (torch.is_grad_enabled(), torch.is_autocast_enabled('cpu'), torch.is_autocast_cache_enabled())))
     with torch.autocast('cpu', torch.bfloat16): total = terms(m, model, batch)[-1]
     assert set(seen) == {(False, True, False), (True, True, True)}
     total.backward()
@@ -299,7 +311,8 @@ def test_what_two_networks_hide_has_the_same_numbers_in_two_places(batch):
     after = g.get_state()
     one, two = step.hide(hard, [torch.rand(6, K, 16, 16) for _ in range(2)], easy)
     assert torch.equal(g.get_state(), after)
-    assert torch.equal(one[0].holes[0].box[...,2:], two[0].holes[0].box[...,2:]) and not torch.equal(one[0].holes[0].box, two[0].holes[0].box)
+    assert (torch.equal(one[0].holes[0].box[...,2:], two[0].holes[0].box[...,2:])
+            and not torch.equal(one[0].holes[0].box, two[0].holes[0].box))
     with pytest.raises(ValueError, match='`hide` first'): step.render(batch[0]['unlabeled'], hard)
 
 def test_a_teacher_and_a_weight_of_ones_own_say_one_thing_each(batch):
@@ -314,7 +327,9 @@ def test_a_teacher_and_a_weight_of_ones_own_say_one_thing_each(batch):
     step, model = step_of(m)
     made = step(model.eval(), batch, luck()).made
     with torch.no_grad(): heat = sum(net(made.forward.images[0]) for net in model.nets)/2
-    assert_close(made.targets[1][0][0], carry(heat, made.easy[0], made.hard[1][0], 2, COCO17.flip_index), atol=1e-6, rtol=0)
+    assert_close(made.targets[1][0][0], carry(heat, made.easy[0], made.hard[1][0], 2, COCO17.flip_index),
+                 atol=1e-6, rtol=0)
     assert (made.targets[0][0][1].sum(-1) == 5).all() and cost(m, (3, 5)) == (2*(3 + 5) + 2*5, 2*(3 + 5))
     for wrong in (dict(teacher=lambda i, ask: None), dict(weight=lambda heat: None)):
-        with pytest.raises(UserError, match=r'derive its class from `semipose.teaching.(Teacher|Weight)`'): replace(m, **wrong)
+        with pytest.raises(UserError, match=r'derive its class from `semipose.teaching.(Teacher|Weight)`'):
+            replace(m, **wrong)

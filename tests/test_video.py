@@ -1,4 +1,5 @@
-"""Laws of video: frames counted and upright, people linked, motion followed, batches that can be taken up again, truth in every frame."""
+"""Laws of video: frames counted and upright, people linked, motion followed, batches that can be taken up again,
+truth in every frame."""
 import json
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from semipose.data.core import Crops
 from semipose.data.moving import Filming, Shots, clip_frames, clips_recipe, draw_frames, write_clips
 from semipose.data.pairs import Film, FilmStreams, Pairs
 from semipose.data.streams import Streams
-from semipose.data.tracks import between, cut_clips, find_cuts, in_video, link, list_clips, pairs, read_clips, read_filmed
+from semipose.data.tracks import (between, cut_clips, find_cuts, in_video, link, list_clips, pairs, read_clips,
+                                  read_filmed)
 from semipose.data.video import frames, write_video
 from semipose.errors import UserError
 from semipose.evaluate.video import jitter, triples
 from semipose.geometry import affine, compose, invert, move
-from semipose.motion import APART, assemble, carry_along, carry_joints, chain, dis, flows, follow, pixels, redraw, trust, whole_way
+from semipose.motion import (APART, assemble, carry_along, carry_joints, chain, dis, flows, follow, pixels,
+                             redraw, trust, whole_way)
 from semipose.overlay import overlay, smooth, smooth_results, track_results
 from semipose.skeletons import COCO17
 from semipose.views import A30, A60, carry, plain
@@ -54,7 +57,8 @@ def test_the_frame_called_n_shows_n(numbered, monkeypatch, package, kind):
     assert {f.image.size for f in got} == {(320, 240)}, "upright"
     if package == "av":
         times = np.array([f.time for f in got])
-        assert times[0] == 0 and (np.diff(times) > 0).all() and (kind == "uneven" or np.allclose(times, np.arange(24) / 25, atol=2e-3))
+        assert (times[0] == 0 and (np.diff(times) > 0).all()
+                and (kind == "uneven" or np.allclose(times, np.arange(24) / 25, atol=2e-3)))
 
 
 def test_a_damaged_frame_is_left_out_and_keeps_its_number(numbered):
@@ -71,10 +75,12 @@ def grey(n, size=(40, 60)):
 def test_a_folder_of_numbered_frames_is_a_video(tmp_path):
     for n in (2, 10, 1): Image.fromarray(grey(n)).save(tmp_path / f"shot_{n}.png")
     said = []
-    assert [(f.number, np.asarray(f.image)[0, 0, 0]) for f in frames(tmp_path, note=said.append)] == [(0, 10), (1, 20), (2, 100)]
+    assert ([(f.number, np.asarray(f.image)[0, 0, 0]) for f in frames(tmp_path, note=said.append)]
+            == [(0, 10), (1, 20), (2, 100)])
     assert "jump 1 times" in said[0]
     Image.fromarray(grey(3, (40, 61))).save(tmp_path / "shot_11.png")
-    with pytest.raises(UserError, match="frame 3 is 61 x 40 px and those before it are 60 x 40"): list(frames(tmp_path, note=quiet))
+    with pytest.raises(UserError, match="frame 3 is 61 x 40 px and those before it are 60 x 40"):
+        list(frames(tmp_path, note=quiet))
     Image.fromarray(grey(3)).save(tmp_path / "cover.png")
     with pytest.raises(UserError, match='"cover.png" has no number'): list(frames(tmp_path, note=quiet))
 
@@ -89,7 +95,8 @@ def test_every_fault_is_one_sentence(tmp_path):
         (tmp_path / name).write_bytes(b)
         with pytest.raises(UserError, match=words) as e: list(frames(tmp_path / name, note=quiet))
         assert name in str(e.value) and "\n" not in str(e.value)
-    with pytest.raises(UserError, match="picture 2 has the shape"): write_video(tmp_path / "b.mp4", [grey(0), grey(0, (40, 64))])
+    with pytest.raises(UserError, match="picture 2 has the shape"):
+        write_video(tmp_path / "b.mp4", [grey(0), grey(0, (40, 64))])
     with pytest.raises(UserError, match="not one picture"): write_video(tmp_path / "b.mp4", [])
     assert not (tmp_path / "b.mp4").exists(), "whole or not at all"
 
@@ -105,7 +112,8 @@ def test_a_clip_of_another_size_in_the_middle_is_told(tmp_path):
                 for q in s.encode(av.VideoFrame.from_ndarray(grey(n, size), "rgb24")): f.mux(q)
             for q in s.encode(): f.mux(q)
     (tmp_path / "both.ts").write_bytes(b"".join(p.read_bytes() for p in parts))
-    with pytest.raises(UserError, match="is 96 x 64 px and those before it are 64 x 48"): list(frames(tmp_path / "both.ts", note=quiet))
+    with pytest.raises(UserError, match="is 96 x 64 px and those before it are 64 x 48"):
+        list(frames(tmp_path / "both.ts", note=quiet))
 
 
 def test_writing_keeps_odd_sizes_readable(tmp_path):
@@ -168,7 +176,8 @@ def test_people_who_pass_each_other_keep_their_numbers():
     hidden = (frame >= 8) & (frame < 11) & (true == 0)
     mixed = mixed[~hidden[mixed]]
     who = link(frame[mixed], box[mixed])
-    assert all(len(set(who[true[mixed] == k])) == 1 for k in (0, 1)) and len(set(who)) == 2, "three frames unseen are no end"
+    assert all(len(set(who[true[mixed] == k])) == 1 for k in (0, 1)) and len(set(who)) == 2, (
+        "three frames unseen are no end")
     assert len(set(link(frame[mixed], box[mixed], gap=1))) == 3
     cut = link(frame[mixed], box[mixed], cuts=t == 15)
     assert not set(cut[frame[mixed] < 15]) & set(cut[frame[mixed] >= 15])
@@ -207,7 +216,8 @@ def test_crops_of_clips_are_crops_of_pictures(drawn, tmp_path):
 def test_boxes_come_in_every_form(drawn, tmp_path):
     folder, people, _ = drawn
     source = folder / "images/train"
-    given = [dict(file_name=people.clips[people.clip[m]], frame=int(people.frame[m]), bbox=b.tolist(), score=0.9) for m, b in zip(people.image, people.box)]
+    given = [dict(file_name=people.clips[people.clip[m]], frame=int(people.frame[m]), bbox=b.tolist(), score=0.9)
+             for m, b in zip(people.image, people.box)]
     forms = dict(coco=json.loads((folder / "person_keypoints_train.json").read_text()), results=given,
                  pictures=[dict(file_name=people.files[m], bbox=b.tolist()) for m, b in zip(people.image, people.box)],
                  frames={c: {str(g["frame"]): [g["bbox"]] for g in given if g["file_name"] == c} for c in people.clips})
@@ -215,10 +225,12 @@ def test_boxes_come_in_every_form(drawn, tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(form))
         free = read_clips(source, boxes=tmp_path / f"{name}.json")
         assert np.allclose(free.box, people.box) and not free.vis.any() and (free.image == people.image).all(), name
-        assert len(set(zip(free.track, people.track))) == len(set(free.track)) == 6, f"{name}: cuts part the tracks as the truth does"
+        assert len(set(zip(free.track, people.track))) == len(set(free.track)) == 6, (
+            f"{name}: cuts part the tracks as the truth does")
     assert len(read_clips(source, boxes=(1, 1, 60, 90))) == 48
     lone = read_clips(source / "000002")
-    assert len(lone) == 16 and lone.clips == ["000002"] and torch.equal(cut_clips(lone, SIZE).image[3], Crops(lone, SIZE)[3]["image"])
+    assert (len(lone) == 16 and lone.clips == ["000002"]
+            and torch.equal(cut_clips(lone, SIZE).image[3], Crops(lone, SIZE)[3]["image"]))
     (tmp_path / "bad.json").write_text(json.dumps([dict(file_name="000001", frame=0, bbox=[1, 2, 3])]))
     with pytest.raises(UserError, match='"bbox" of entry 1'): read_clips(source, boxes=tmp_path / "bad.json")
 
@@ -256,7 +268,8 @@ def moving():
     image = torch.cat([d.image for d in clip])
     after = torch.arange(48) + 1
     after[23::24] = -1
-    return image, torch.cat([d.xy[:, 0] for d in clip]), torch.cat([d.vis[:, 0] for d in clip]), flows(image, torch.eye(3).repeat(48, 1, 1), after)
+    return (image, torch.cat([d.xy[:, 0] for d in clip]), torch.cat([d.vis[:, 0] for d in clip]),
+            flows(image, torch.eye(3).repeat(48, 1, 1), after))
 
 
 def views(n=4):
@@ -291,11 +304,13 @@ def test_a_whole_shift_carries_every_height(moving):
 
 
 def test_a_motion_that_is_a_matrix_is_a_change_of_view():
-    "everything at once: views, mirrors and motion; against `views.carry` with the motion put into the second view's matrix"
+    """everything at once: views, mirrors and motion; against `views.carry` with the motion put into the second
+    view's matrix"""
     src, dst = views()
     src.flip[1] = True
     heat, xy = some_heat()
-    M = affine((96, 72), torch.tensor([5.0, -8.0, 3.0, 0.0]), torch.tensor([1.05, 0.97, 1.0, 1.1]), shift=torch.tensor([[2.0, 1.0], [-3.0, 2.0], [0.5, 0.3], [0.0, 0.0]]))
+    M = affine((96, 72), torch.tensor([5.0, -8.0, 3.0, 0.0]), torch.tensor([1.05, 0.97, 1.0, 1.1]),
+               shift=torch.tensor([[2.0, 1.0], [-3.0, 2.0], [0.5, 0.3], [0.0, 0.0]]))
     p = pixels((96, 72))
     way = lambda A: (move(p.view(1, -1, 2).expand(4, -1, -1), A).view(4, 96, 72, 2) - p).permute(0, 3, 1, 2)
     seen = type(dst)(compose(M, dst.M), dst.flip)
@@ -303,7 +318,8 @@ def test_a_motion_that_is_a_matrix_is_a_change_of_view():
     got = carry_along(heat, src, dst, way(invert(M)), 1, CODEC, FLIPS)
     inside = torch.nn.functional.max_pool2d((want > 0.3).float(), 3, 1, 1) > 0
     assert (got - want)[inside].abs().quantile(0.99) < 0.02
-    assert torch.allclose(carry_joints(xy, src, dst, way(M), 1, FLIPS), carry_joints(xy, src, seen, way(M) * 0, 1, FLIPS), atol=0.02)
+    assert torch.allclose(carry_joints(xy, src, dst, way(M), 1, FLIPS),
+                          carry_joints(xy, src, seen, way(M) * 0, 1, FLIPS), atol=0.02)
     N = affine((96, 72), 7.0, 1.08, shift=torch.tensor([[4.0, -3.0]])).expand(4, -1, -1)
     assert (chain(way(M), way(N), stride=1) - way(compose(M, N)))[..., 30:66, 22:50].abs().max() < 1e-2
     drawn, weight = redraw(heat, src, dst, way(M), 1, CODEC, FLIPS)
@@ -339,11 +355,13 @@ def test_two_scenes_teach_nothing_and_order_is_a_mirror(moving):
     M = torch.eye(3).repeat(3, 1, 1)
     g = flows(image[[5, 40, 5]], M, torch.tensor([1, 2, -1]))
     assert g.rest[0] > APART and not trust(g.there[:1].float(), g.back[:1].float(), g.stride, rest=g.rest[:1]).any()
-    assert torch.equal(g.there[0], g.back[1]) and torch.equal(g.back[0], g.there[1]) and g.rest[0] == g.rest[1] and g.rest[2] == 1
+    assert (torch.equal(g.there[0], g.back[1]) and torch.equal(g.back[0], g.there[1]) and g.rest[0] == g.rest[1]
+            and g.rest[2] == 1)
     near = trust(f.there[:23].float(), f.back[:23].float(), f.stride, rest=f.rest[:23])
     assert (f.rest[:23] <= APART).all() and near.mean() > 0.6 and 0 <= near.min() and near.max() <= 1
     zero = torch.zeros(1, 2, 20, 20)
-    assert (trust(zero, zero, 1) == 1).all() and not trust(zero + 50, zero - 50, 1).any(), "what leaves the crop is not known"
+    assert (trust(zero, zero, 1) == 1).all() and not trust(zero + 50, zero - 50, 1).any(), (
+        "what leaves the crop is not known")
 
 
 def test_small_crops_do_not_depend_on_those_before():
@@ -366,7 +384,8 @@ def test_links_go_both_ways_and_padding_does_nothing(drawn):
     film = Film(crops)
     two = pairs(people, (1, 4))
     x, alone = film.links(*two[[0, -1]].T), film.links(*two[:1].T)
-    assert x["flow"].shape[1] == 4 and torch.allclose(assemble(x["flow"], x["A"], 1)[:1], assemble(alone["flow"], alone["A"], 1), atol=1e-3)
+    assert (x["flow"].shape[1] == 4 and torch.allclose(assemble(x["flow"], x["A"], 1)[:1],
+                                                       assemble(alone["flow"], alone["A"], 1), atol=1e-3))
     i = two[-1:, 0]
     assert not assemble(film.links(i, i)["flow"], film.links(i, i)["A"], 1).any()
     b = Pairs(film, (2,)).batch(range(20))
@@ -379,7 +398,8 @@ def test_links_go_both_ways_and_padding_does_nothing(drawn):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_taken_up_again_sees_the_same_pairs(drawn, workers):
     _, people, crops = drawn
-    make = lambda seed: FilmStreams(Streams(crops, None, (4, 0), steps=9, seed=seed, num_workers=workers), Pairs(Film(crops), (1, 2, 3)), 8)
+    make = lambda seed: FilmStreams(Streams(crops, None, (4, 0), steps=9, seed=seed, num_workers=workers),
+                                    Pairs(Film(crops), (1, 2, 3)), 8)
     streams = make(3)
     flat = lambda b: [*b[0]["pairs"].values(), b[0]["labeled"], *b[1].values()]
     same = lambda a, b: all(torch.equal(p, q) for p, q in zip(flat(a), flat(b), strict=True))
@@ -407,7 +427,8 @@ def test_jitter_knows_noise_from_offsets_and_cuts(drawn):
     rng = np.random.default_rng(0)
     assert jitter(people, people.xy)["jitter"] == 0 and jitter(people, people.xy + 7)["jitter"] < 1e-5
     assert abs(jitter(people, people.xy + rng.normal(0, 1, people.xy.shape))["jitter"] - np.sqrt(3 * np.pi)) < 0.2
-    assert jitter(people, people.xy + 40.0 * (people.track % 2)[:, None, None])["jitter"] < 1e-4, "no triple crosses a cut"
+    assert jitter(people, people.xy + 40.0 * (people.track % 2)[:, None, None])["jitter"] < 1e-4, (
+        "no triple crosses a cut")
     t = triples(people.subset(people.frame[people.image] % 2 == 1))
     assert len(t) > 0
     with pytest.raises(UserError, match="jitter cannot be measured"): jitter(people.unlabeled(), people.xy)
@@ -420,7 +441,8 @@ def test_smoothing_never_meets_a_gap():
     holes = line + np.random.default_rng(0).normal(0, 1, line.shape)
     holes[10:13, 0] = np.nan
     got = smooth(holes)
-    assert np.array_equal(np.isnan(got), np.isnan(holes)) and np.allclose(got[:10, 0], smooth(holes[:10])[:, 0]) and np.allclose(got[13:, 0], smooth(holes[13:])[:, 0])
+    assert (np.array_equal(np.isnan(got), np.isnan(holes)) and np.allclose(got[:10, 0], smooth(holes[:10])[:, 0])
+            and np.allclose(got[13:, 0], smooth(holes[13:])[:, 0]))
     with pytest.raises(UserError, match="odd"): smooth(line, 6)
 
 
@@ -429,14 +451,19 @@ def test_predictions_get_tracks_and_a_video(drawn, tmp_path):
     folder, people, _ = drawn
     rows = np.flatnonzero(people.clip[people.image] == 0)
     rng = np.random.default_rng(0)
-    results = [dict(file_name="000001", frame=int(people.frame[people.image[i]]), bbox=people.box[i].tolist(), score=1.0,
-                    keypoints=np.concatenate([people.xy[i] + rng.normal(0, 1, (17, 2)), np.ones((17, 1))], 1).ravel().tolist()) for i in rows]
+    results = [dict(file_name="000001", frame=int(people.frame[people.image[i]]),
+                    bbox=people.box[i].tolist(), score=1.0,
+                    keypoints=np.concatenate([people.xy[i] + rng.normal(0, 1, (17, 2)), np.ones((17, 1))],
+                                             1).ravel().tolist()) for i in rows]
     cuts = np.diff(people.track[rows], prepend=people.track[rows[0]]) != 0
     found = track_results(results, cuts)
     assert [r["track_id"] for r in found] == (1 + np.cumsum(cuts)).tolist()
-    off = lambda rs: np.mean([np.linalg.norm(np.reshape(r["keypoints"], (17, 3))[:, :2] - people.xy[i], axis=-1)[people.vis[i] > 0].mean() for r, i in zip(rs, rows)])
+    off = lambda rs: np.mean([np.linalg.norm(np.reshape(r["keypoints"], (17, 3))[:, :2] - people.xy[i],
+                                             axis=-1)[people.vis[i] > 0].mean() for r, i in zip(rs, rows)])
     calm = smooth_results(found)
-    assert off(calm) < 0.85 * off(found) and all({k: v for k, v in a.items() if k != "keypoints"} == {k: v for k, v in b.items() if k != "keypoints"} for a, b in zip(calm, found))
+    assert (off(calm) < 0.85 * off(found) and all({k: v for k, v in a.items() if k != "keypoints"}
+                                                  == {k: v for k, v in b.items() if k != "keypoints"}
+                                                  for a, b in zip(calm, found)))
     assert overlay(folder / "images/train/000001", calm, tmp_path / "o.mp4", boxes=True) == 16
     shown = [np.asarray(f.image).astype(int) for f in frames(tmp_path / "o.mp4")]
     plain_ = [np.asarray(f.image).astype(int) for f in frames(folder / "images/train/000001")]
@@ -460,14 +487,16 @@ def test_mocap_is_labelled_video(tmp_path):
     assert labelled.sum() == len(known) and (film.vis[labelled] > 0).any(1).all() and not film.vis[film.between].any()
     assert set(np.diff(film.frame[film.image])) == {1}, "every frame between two labels has a box"
     a, b = cut_clips(film, SIZE), cut_clips(known, SIZE)
-    assert (a.image[torch.from_numpy(labelled)].float() - b.image.float()).abs().mean() < 4, "the picture that was labelled is that frame of the video"
+    assert (a.image[torch.from_numpy(labelled)].float() - b.image.float()).abs().mean() < 4, (
+        "the picture that was labelled is that frame of the video")
     assert (a.xy[torch.from_numpy(labelled)] - b.xy).abs().max() < 1e-2
     f = Film(a.subset(range(12)))
     both = [(i, i + 2) for i in range(10) if labelled[i] and labelled[i + 2]]
     way = f.links(*np.array(both).T)
     p, q = a.xy[[i for i, _ in both]], a.xy[[j for _, j in both]]
     ok = (a.vis[[i for i, _ in both]] > 0) & (a.vis[[j for _, j in both]] > 0)
-    assert (follow(p, assemble(way["flow"], way["A"], 1), 1) - q).norm(dim=-1)[ok].median() < 0.8 * (p - q).norm(dim=-1)[ok].median()
+    assert ((follow(p, assemble(way["flow"], way["A"], 1), 1) - q).norm(dim=-1)[ok].median() < 0.8
+            * (p - q).norm(dim=-1)[ok].median())
     assert jitter(known, known.xy)["own"] > 0
 
 
@@ -478,6 +507,7 @@ def test_mirror_mouse_has_an_unlabelled_video():
     labels = read_coco(REAL / "mirror-mouse/person_keypoints.json")
     (clip,) = list_clips(REAL / "mirror-mouse/videos")
     first = [f for f, _ in zip(frames(clip[1]), range(5))]
-    assert [f.number for f in first] == [0, 1, 2, 3, 4] and {f.image.size for f in first} == {tuple(labels.sizes[0][::-1])}
+    assert ([f.number for f in first] == [0, 1, 2, 3, 4]
+            and {f.image.size for f in first} == {tuple(labels.sizes[0][::-1])})
     free = read_clips(REAL / "mirror-mouse/videos", labels.skeleton)
     assert len(free) == 994 and len(set(free.track)) == 1 and len(free.skeleton) == len(labels.skeleton)

@@ -1,11 +1,13 @@
-"Laws of views: what moves a picture moves its joints and its heatmaps; what is hidden is hidden where the teacher looked"
+"""Laws of views: what moves a picture moves its joints and its heatmaps; what is hidden is hidden where the teacher
+looked"""
 import numpy as np, pytest, torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch.testing import assert_close
 from semipose.codecs import Gaussian
 from semipose.geometry import compose, invert, move, roomy
 from semipose.skeletons import COCO17
-from semipose.views import (A30, A60, A60_RELEASED, CM, CO, COLORS, JC, JO, MEAN, PLAIN, RA, SCALES, Affine, Cutout, CutMix, Sample, JointCutout, JointOcclude, RandAugment,
+from semipose.views import (A30, A60, A60_RELEASED, CM, CO, COLORS, JC, JO, MEAN, PLAIN, RA, SCALES,
+                            Affine, Cutout, CutMix, Sample, JointCutout, JointOcclude, RandAugment,
                             View, Zoom, carry, covered, joints_in, plain, recolor, render)
 
 SIZE = (64, 48)
@@ -38,7 +40,8 @@ def test_picture_and_joints_move_alike(view):
     xy = middle(32)
     d = view.sample(plain(32, SIZE), SIZE, generator=gen(1))
     black = Sample(d.M, d.flip)
-    image = render(spots(xy), black, SIZE) - render(torch.zeros(32, 3, *roomy(SIZE)), black, SIZE)   # the fill outside cancels
+    # the fill outside cancels
+    image = render(spots(xy), black, SIZE) - render(torch.zeros(32, 3, *roomy(SIZE)), black, SIZE)
     assert_close(centre_of_mass(image[:,0]), move(xy[:,None], d.M)[:,0], atol=.1, rtol=0)
 
 def test_carried_heatmap_is_the_heatmap_of_the_other_view():
@@ -65,7 +68,8 @@ def test_carry_there_and_back_is_the_identity():
 
 def test_affine_ranges_are_the_published_ones():
     n = 20_000
-    d = Affine(30, p=.6, flip=.5)(Sample(torch.eye(3).expand(n,3,3), torch.zeros(n, dtype=torch.bool)), SIZE, generator=gen())
+    d = Affine(30, p=.6, flip=.5)(Sample(torch.eye(3).expand(n,3,3), torch.zeros(n, dtype=torch.bool)),
+                                  SIZE, generator=gen())
     sx = d.M[:,0,:2].norm(dim=-1)
     a = torch.rad2deg(torch.atan2(d.M[:,0,1], d.M[:,1,1]))
     assert sx.min() >= .75 - 1e-4 and sx.max() <= 1.25 + 1e-4
@@ -117,7 +121,8 @@ def test_cutout_with_fewer_joints_than_boxes_hides_what_there_is():
     assert ((render(image, d, SIZE)[:,0] < .99).flatten(1).sum(1) > 0).all()
 
 def test_cutout_works_in_both_directions():
-    "the released code swaps height and width, so nothing low in a tall crop is ever hidden; ours hides alike everywhere"
+    """the released code swaps height and width, so nothing low in a tall crop is ever hidden; ours hides alike
+    everywhere"""
     size = (256, 192)
     image = torch.ones(1, 3, *roomy(size))
     def hidden(x, y):
@@ -169,7 +174,8 @@ def test_ranges_of_the_affine_are_the_published_ones(view, deviation, p, flip):
     assert torch.equal(mirrored, d.flip) and abs(float(mirrored.float().mean()) - flip) < .015
     assert abs(float((angle.abs() > 1e-3).float().mean()) - p) < .015 and abs(angle.abs().max() - 2*deviation) < .1
     within = angle[angle.abs() > 1e-3].abs()
-    assert abs(float((within < deviation).float().mean()) - .6827) < .02 and abs(float(angle.mean())) < 1.5, 'normal, as often to the left as to the right'
+    assert abs(float((within < deviation).float().mean()) - .6827) < .02 and abs(float(angle.mean())) < 1.5, (
+        'normal, as often to the left as to the right')
     assert abs(size.min() - .75) < 1e-3 and abs(size.max() - 1.25) < 1e-3 and abs(float(size.median()) - 1) < .01
     assert abs(float(((size > .7501) & (size < 1.2499)).float().mean()) - .6827) < .02
 
@@ -177,8 +183,10 @@ def test_the_scales_of_data_distillation_are_fixed():
     for v, (s, f) in zip(SCALES, [(s, f) for s in (.9, .7, 1.1, 1.3) for f in (False, True)]):
         a, b = (v.sample(plain(2, SIZE), SIZE, generator=gen(i)) for i in (0, 1))
         assert torch.equal(a.M, b.M) and bool(a.flip.all()) == f == bool(a.flip.any())
-        middle = torch.tensor([[[23.5 + 12, 31.5 + 16], [33.5 + 12, 31.5 + 16]]]).expand(2, -1, -1)     # the crop's centre, and 10 px to its right
-        assert_close(move(middle, a.M)[0], torch.tensor([[23.5, 31.5], [23.5 + (-10 if f else 10)*s, 31.5]]), atol=1e-4, rtol=0)
+        # the crop's centre, and 10 px to its right
+        middle = torch.tensor([[[23.5 + 12, 31.5 + 16], [33.5 + 12, 31.5 + 16]]]).expand(2, -1, -1)
+        assert_close(move(middle, a.M)[0], torch.tensor([[23.5, 31.5], [23.5 + (-10 if f else 10)*s, 31.5]]),
+                     atol=1e-4, rtol=0)
     assert len(SCALES) == 8
 
 # what released code did
@@ -189,9 +197,10 @@ def test_the_released_affine_is_rigid_in_a_square_only():
     D = torch.diag(torch.tensor([1/192, 1/256, 1.]))
     size = parts(right.M)[1]
     L, R = (D @ d.M @ torch.linalg.inv(D))[:,:2,:2]*size[:,None,None], right.M[:,:2,:2]/size[:,None,None]
-    assert_close(L, R, atol=1e-4, rtol=1e-4)                                         # in normalised coordinates: the rotation that was meant
+    assert_close(L, R, atol=1e-4, rtol=1e-4)  # in normalised coordinates: the rotation that was meant
     assert d.released and not right.released
-    assert_close(parts(right.M)[1]*torch.linalg.det(d.M[:,:2,:2]).sqrt(), torch.ones(500), atol=1e-4, rtol=0)       # its size is the box's
+    # its size is the box's
+    assert_close(parts(right.M)[1]*torch.linalg.det(d.M[:,:2,:2]).sqrt(), torch.ones(500), atol=1e-4, rtol=0)
     stretch = torch.linalg.svdvals(d.M[:,:2,:2]) * size[:,None]
     sixty = (parts(right.M)[0].abs() - 60).abs() < 2
     assert sixty.any() and ((stretch[sixty] - torch.tensor([1.28, .78])).abs() < .02).all()
@@ -225,14 +234,18 @@ def test_released_cutout_spares_what_is_low_in_a_tall_crop():
     assert hidden(230, True) < 20 and hidden(230, False) > 1900
     xy, weight = torch.arange(24.)[None,:,None].expand(200, 24, 2)*3 + 10, torch.zeros(24)
     weight[:17] = 1
-    at = lambda released: ((JointCutout(5, 1., 2., 0., released)(plain(200, SIZE), SIZE, (xy, weight), gen(0)).holes[0].box[...,0] - 10 + 12)/3)
+    at = lambda released: ((JointCutout(5, 1., 2., 0., released)(plain(200, SIZE), SIZE, (xy, weight), gen(0)).holes[
+        0].box[...,0] - 10 + 12)/3)
     known, any_ = at(False), at(True)
     assert known.max() < 16.6 and all(len(set(r.tolist())) == 5 for r in known.round())
-    assert (any_ > 16.6).float().mean() > .1 and any(len(set(r.tolist())) < 5 for r in any_.round()), 'with replacement, from all channels'
+    assert (any_ > 16.6).float().mean() > .1 and any(len(set(r.tolist())) < 5 for r in any_.round()), (
+        'with replacement, from all channels')
     one = torch.tensor([60., 40.])     # 17 joints, all in one place: 7 of 24 channels point elsewhere
-    boxes = JointCutout(5, 1., 1., 0., True, 24)(plain(2000, SIZE), SIZE, (one.expand(2000, 17, 2), torch.ones(17)), gen(0)).holes[0].box[..., :2]
+    boxes = JointCutout(5, 1., 1., 0., True, 24)(plain(2000, SIZE), SIZE, (one.expand(2000, 17, 2), torch.ones(17)),
+                                                 gen(0)).holes[0].box[..., :2]
     away = (boxes - move(one.expand(2000, 1, 2), plain(2000, SIZE).M)).norm(dim=-1) > .5
-    assert abs(away.float().mean() - 7/24) < .02 and (boxes >= 0).all() and (boxes <= torch.tensor(SIZE[::-1])).all() and boxes[away].std(0).min() > 5
+    assert (abs(away.float().mean() - 7/24) < .02 and (boxes >= 0).all() and (boxes <= torch.tensor(SIZE[::-1])).all()
+            and boxes[away].std(0).min() > 5)
 
 def test_released_cutout_hides_a_joint_once_and_its_last_row():
     "a joint drawn twice is one box; a box cut off at the border hides the border's pixels in every draw"
@@ -243,8 +256,10 @@ def test_released_cutout_hides_a_joint_once_and_its_last_row():
     mean = sum(map(len, seen))/500
     assert abs(mean - 24*(1 - (23/24)**5)) < .05, 'as many as five draws of 24 leave different'
     size = 256, 192
-    for at, rows, columns in (((96. + 48, 188. + 64), slice(191, 192), slice(60, 132)), ((48. + 3, 100. + 64), slice(80, 120), slice(0, 1))):
-        d = JointCutout(1, 15., 15., 2., 2)(plain(400, size), size, (torch.tensor([[at]]).expand(400, 1, 2), torch.ones(1)), gen(0))
+    for at, rows, columns in (((96. + 48, 188. + 64), slice(191, 192), slice(60, 132)),
+                              ((48. + 3, 100. + 64), slice(80, 120), slice(0, 1))):
+        d = JointCutout(1, 15., 15., 2., 2)(plain(400, size), size,
+                                            (torch.tensor([[at]]).expand(400, 1, 2), torch.ones(1)), gen(0))
         hit = covered(d.holes[0].box, torch.eye(3).expand(400, 3, 3), size)
         assert hit[:, rows, columns].flatten(1).any(1).all(), (rows, columns)
         assert not hit[:, 192:].any()
@@ -302,12 +317,15 @@ def test_patches_turn_with_the_hard_view_and_hide_nothing_else():
     last = covered(d.holes[0].box[:,1:], compose(invert(d.M), d.holes[0].frame), SIZE)
     for b in range(5):
         red = full[b,0][last[b]]
-        assert ((red - d.holes[0].other[b,1]/5).abs() < 1e-3).float().mean() > .8 if len(red) else True   # the rest lay outside the other picture
+        # the rest lay outside the other picture
+        assert ((red - d.holes[0].other[b,1]/5).abs() < 1e-3).float().mean() > .8 if len(red) else True
 
 def test_released_patches_miss():
     xy = torch.tensor([[20., 30.]]).expand(4, 1, 2) + torch.tensor([12., 16.])     # crop (20, 30)
-    at = lambda released: JointOcclude(1, released=released)(plain(4, SIZE), SIZE, (xy, torch.ones(1)), gen(0)).holes[0].box[:,0,:2]
-    assert_close(at(False), torch.tensor([20., 30.]).expand(4, 2)); assert_close(at(True), torch.tensor([30., 20.]).expand(4, 2))
+    at = lambda released: JointOcclude(1, released=released)(plain(4, SIZE), SIZE, (xy, torch.ones(1)), gen(0)).holes[
+        0].box[:,0,:2]
+    assert_close(at(False), torch.tensor([20., 30.]).expand(4, 2)); assert_close(
+        at(True), torch.tensor([30., 20.]).expand(4, 2))
 
 def test_who_has_no_joint_gets_and_gives_no_patch():
     weight = torch.ones(3, 17); weight[1] = 0
@@ -326,7 +344,8 @@ def test_cutmix_keeps_the_place_and_cutout_hides_anywhere():
     assert (image[:,1:] - clean[:,1:]).abs().max() < 1e-5, 'green and blue say where: the same place'
     assert ((image[:,0] - clean[:,0]).abs() > .1).equal(hit) and hit.any()
     box = Cutout(5)(plain(2000, SIZE), SIZE, generator=gen(0)).holes[0].box
-    for c, n in ((0, 48), (1, 64)): assert abs(float(box[...,c].mean()) - n/2) < 1 and box[...,c].min() < .5 and box[...,c].max() > n - .5
+    for c, n in ((0, 48), (1, 64)):
+        assert abs(float(box[...,c].mean()) - n/2) < 1 and box[...,c].min() < .5 and box[...,c].max() > n - .5
     assert box[...,2:].min() >= 2.5 - 1e-4 and box[...,2:].max() <= 4.75 + 1e-4
 
 def test_later_steps_lie_over_earlier_ones():
@@ -345,15 +364,21 @@ def noise(n, size=(40, 30)): return torch.randint(0, 256, (n, 3, *size), dtype=t
 def by_pillow(picture, k, v):
     "One colour change of one picture, by the library that the published code used"
     f = 1 + .9*v
-    def add(p): return ImageOps.solarize(Image.fromarray(np.clip(np.asarray(p).astype(int) + int(110*abs(v)), 0, 255).astype(np.uint8)), 128)
-    change = (ImageOps.autocontrast, ImageOps.equalize, ImageOps.invert, lambda p: ImageOps.posterize(p, max(2, 6 - int(4*abs(v)))),
+    def add(p):
+        return ImageOps.solarize(Image.fromarray(np.clip(np.asarray(p).astype(int) + int(110*abs(v)),
+                                                         0, 255).astype(np.uint8)), 128)
+    change = (ImageOps.autocontrast, ImageOps.equalize, ImageOps.invert,
+              lambda p: ImageOps.posterize(p, max(2, 6 - int(4*abs(v)))),
               lambda p: ImageOps.solarize(p, 256 - 256*abs(v)), add,
-              *(lambda p, E=E: E(p).enhance(f) for E in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness, ImageEnhance.Sharpness)))[k]
-    return torch.from_numpy(np.asarray(change(Image.fromarray(picture.permute(1, 2, 0).numpy()))).astype(np.int64)).permute(2, 0, 1)
+              *(lambda p, E=E: E(p).enhance(f) for E in (ImageEnhance.Color, ImageEnhance.Contrast,
+                                                         ImageEnhance.Brightness, ImageEnhance.Sharpness)))[k]
+    return torch.from_numpy(np.asarray(change(Image.fromarray(picture.permute(1, 2, 0).numpy()))).astype(
+        np.int64)).permute(2, 0, 1)
 
 @pytest.mark.parametrize('k', range(len(COLORS)), ids=lambda k: COLORS[k].__name__)
 def test_colours_are_pillows(k):
-    "pictures of different contrast and colour in one batch, each at its own strength: within one step of 255 of Pillow, one picture at a time"
+    """pictures of different contrast and colour in one batch, each at its own strength: within one step of 255 of
+    Pillow, one picture at a time"""
     x = noise(6)
     x[1] = x[1]//4 + 60; x[2,0] = 17; x[3] = 99; x[4] = (x[4].float()**2/255).byte(); x[5] = x[5,:1]
     v = torch.tensor([2/3, -2/3, 1/3, -1., .9, -.1])
@@ -369,8 +394,10 @@ def test_colours_follow_one_another_and_leave_others_alone():
     for b in (0, 1, 3): assert torch.equal(once[b:b+1], recolor(x[b:b+1], ((which[b:b+1], v[b:b+1]),)))
     second = torch.tensor([6, 2, 7, 1])
     twice = recolor(x, ((which, v), (second, -v)))
-    assert torch.equal(twice, recolor(once, ((second, -v),))) and not torch.equal(twice, recolor(recolor(x, ((second, -v),)), ((which, v),)))
-    assert torch.equal(recolor(x.float()/255, ((which, v),)), once) and torch.equal(x, noise(4)), 'the batch itself is not written to'
+    assert (torch.equal(twice, recolor(once, ((second, -v),)))
+            and not torch.equal(twice, recolor(recolor(x, ((second, -v),)), ((which, v),))))
+    assert torch.equal(recolor(x.float()/255, ((which, v),)), once) and torch.equal(x, noise(4)), (
+        'the batch itself is not written to')
 
 def test_randaugment_draws_per_picture_with_replacement_and_sign():
     n, H = 20000, 256
@@ -378,7 +405,8 @@ def test_randaugment_draws_per_picture_with_replacement_and_sign():
     (a, va), (b, vb) = d.colors
     counts = torch.bincount(torch.cat([a, b]), minlength=11)/(2*n)
     assert ((counts - 1/11).abs() < .006).all() and abs(float((a == b).float().mean()) - 1/11) < .01
-    for v in (va, vb): assert_close(v.abs(), torch.full_like(v, 2/3)); assert abs(float((v > 0).float().mean()) - .5) < .015
+    for v in (va, vb): assert_close(v.abs(),
+                                    torch.full_like(v, 2/3)); assert abs(float((v > 0).float().mean()) - .5) < .015
     half, hole = d.holes[0].box[...,2:], torch.stack([a, b], 1) == 10
     assert_close(half[hole], torch.full_like(half[hole], 80*20/30/2)); assert (half[~hole] < 0).all()
     assert abs(float(d.holes[0].box[...,0].mean()) - 96) < 1 and abs(float(d.holes[0].box[...,1].mean()) - 128) < 1
@@ -398,4 +426,5 @@ def test_what_is_outside_and_hidden_keeps_the_mean_colour():
     hole = torch.stack([w for w, _ in v.colors], 1) == 10
     hit = covered(v.holes[0].box, compose(invert(v.M), v.holes[0].frame), SIZE)
     assert hit.any() and not hit.flatten(1).any(1)[~hole.any(1)].any(), 'a hole where one was drawn and nowhere else'
-    assert_close(render(noise(64, roomy(SIZE)), v, SIZE).movedim(1,-1)[hit], torch.tensor(MEAN).expand(int(hit.sum()), 3))
+    assert_close(render(noise(64, roomy(SIZE)), v, SIZE).movedim(1,-1)[hit],
+                 torch.tensor(MEAN).expand(int(hit.sum()), 3))

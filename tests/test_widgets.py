@@ -377,7 +377,8 @@ def test_the_callback_draws_while_it_trains(runs, tmp_path):
         peers = begin_from(build_peers("tiny", 17, 1, net=dict(width=8)), runs / "start")
         codec = codec_of(P, peers.stride)
         stream = Streams(data.labeled, data.unlabeled, P.batch, 4, 1)
-        return fit(learner(peers, METHODS["naive"], stream, codec, P.size, COCO17, data.supervised, Training(2, 1e-3), cbs), 4)
+        return fit(learner(peers, METHODS["naive"], stream, codec, P.size, COCO17, data.supervised,
+                           Training(2, 1e-3), cbs), 4)
     seen = []
     class Spy(Monitor):
         def after_epoch(self):

@@ -40,8 +40,8 @@ def rows_of(
     except (TypeError, ValueError): a = np.full((1, 1), np.nan)
     if a.size == 0: return np.zeros((0, 5))
     if a.ndim != 2 or a.shape[1] not in (4, 5) or not np.isfinite(a).all():
-        raise UserError(f'{who} answered {value_text(found)}; it should return rows of x, y, width, height and a score, in '
-                        f'px of the picture.')
+        raise UserError(f'{who} answered {value_text(found)}; it should return rows of x, y, width, height and a '
+                        'score, in px of the picture.')
     if a.shape[1] == 4: a = np.concatenate([a, np.ones((len(a), 1))], 1)
     low, high = np.clip(a[:,:2], 0, picture.size), np.clip(a[:,:2] + a[:,2:4], 0, picture.size)
     a = np.concatenate([low, high - low, a[:,4:]], 1)
@@ -62,8 +62,8 @@ def own_function(
         found = getattr(found, part, None)
         if found is None: raise UserError(f'{name}: the module {module} has nothing called {what}; check the name '
                                           f'behind the colon.')
-    if not callable(found): raise UserError(f'{name} is {value_text(found)}, which is no function; it takes an RGB picture '
-                                            f'and returns rows of x, y, width, height, score.')
+    if not callable(found): raise UserError(f'{name} is {value_text(found)}, which is no function; it takes an RGB '
+                                            'picture and returns rows of x, y, width, height, score.')
     return found
 
 # %% ../../nbs/28_data.detect.ipynb #173be4b8
@@ -176,8 +176,8 @@ def onnx_detector(
         raise UserError(f'{path}: an ONNX file needs the package onnxruntime; pip install onnxruntime.') from None
     if not Path(path).is_file(): raise UserError(f'{path}: there is no such ONNX file; check the path.')
     try: session = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    except Exception as e: raise UserError(f'{path} cannot be read by onnxruntime ({value_text(str(e).splitlines()[0])}); '
-                                           f'export it again.') from None
+    except Exception as e: raise UserError(f'{path} cannot be read by onnxruntime '
+                                           f'({value_text(str(e).splitlines()[0])}); export it again.') from None
     entry = session.get_inputs()[0]
     size = tuple(s if isinstance(s, int) and s > 0 else 640 for s in entry.shape[-2:])
     def find(picture):

@@ -388,8 +388,8 @@ def _yolo_skeleton(path:Path, head:dict)->tuple[Skeleton,list[Note]]:
         notes.append(Note('names', K, K, f'The joints have no names in {path.name} ("kpt_names"): {names_of}.'))
     flip = head.get('flip_idx')
     if flip is not None and not (isinstance(flip, list) and sorted(map(str, flip)) == sorted(map(str, range(K)))):
-        raise UserError(f'{path}: "flip_idx" is {value_text(flip)}; list for each of the {K} joints the one that takes its '
-                        f'place in a mirror.')
+        raise UserError(f'{path}: "flip_idx" is {value_text(flip)}; list for each of the {K} joints the one that takes '
+                        'its place in a mirror.')
     sk = by_names_alone(map(str, names))
     pairs = None if flip is None else sorted((a, b) for a, b in enumerate(flip) if a < b)
     same = pairs is None or sorted(map(sorted, sk.flips)) == [list(p) for p in pairs]
@@ -466,8 +466,8 @@ def read_yolo(
         for n, line in enumerate(lines, 1):
             if not line.strip(): continue
             rows.append(dict(_yolo_line(line, head['kpt_shape'], sizes[-1], f'{text}: line {n}'), image=f))
-    if lost: notes.append(Note('pictures', lost, len(pictures), f'Pictures without a file of labels, taken as '
-                                                                f'pictures of nobody: {lost:,} of {len(pictures):,}.'))
+    if lost: notes.append(Note('pictures', lost, len(pictures), 'Pictures without a file of labels, taken as pictures '
+                                                                f'of nobody: {lost:,} of {len(pictures):,}.'))
     rows = _yolo_people(path, rows, head.get('names'), notes)
     top = _common(path.parent, pictures)
     return as_labels(sk, [p.relative_to(top).as_posix() for p in pictures], rows, sizes, folder=top, source=str(path),
@@ -631,8 +631,9 @@ def read_sleap(
     "People, or animals, of a SLEAP project, by sleap-io; where an instance was corrected its prediction is left out"
     sio, path = _sleap(path), Path(path)
     try: project = sio.load_slp(str(path), open_videos=False)
-    except Exception as e: raise UserError(f'{path} cannot be read by sleap-io ({value_text(str(e) or type(e).__name__)}); '
-                                           f'open it in SLEAP and save it again.') from None
+    except Exception as e: raise UserError(f'{path} cannot be read by sleap-io '
+                                           f'({value_text(str(e) or type(e).__name__)}); open it in SLEAP and save it '
+                                           'again.') from None
     if len(project.skeletons) != 1: raise UserError(f'{path}: it has {len(project.skeletons)} skeletons, and people '
                                                     f'here share one; export them one by one.')
     s = project.skeletons[0]

@@ -128,8 +128,8 @@ def _pictures(path, images:list)->tuple[list[str],list,dict]:
     "Names, sizes, and id -> place"
     for i, o in enumerate(images, 1):
         if not isinstance(o.get('file_name'), str) or not o['file_name'].strip():
-            raise UserError(f'{path}: "file_name" of entry {i} of "images" is {value_text(o.get("file_name"))}; name the '
-                            f'picture.')
+            raise UserError(f'{path}: "file_name" of entry {i} of "images" is {value_text(o.get("file_name"))}; name '
+                            'the picture.')
     side = lambda v: int(v) if isinstance(v, (int, float)) and not isinstance(v, bool) and v >= 1 else 0
     sizes = [(h, w) if (h := side(o.get('height'))) and (w := side(o.get('width'))) else (0, 0) for o in images]
     at = {o.get('id'): i for i, o in enumerate(images)}
@@ -143,7 +143,8 @@ def _numbers(path, a:dict, key:str, n:int)->np.ndarray:
     number = lambda x: x is None or isinstance(x, (int, float)) and not isinstance(x, bool)
     if isinstance(v, (list, tuple)) and len(v) == n and all(map(number, v)):
         return np.array([math.nan if x is None else x for x in v], dtype=np.float64)
-    raise UserError(f'{path}: "{key}" of annotation {value_text(a.get("id"))} is {value_text(v)}; it should be {n} numbers.')
+    raise UserError(f'{path}: "{key}" of annotation {value_text(a.get("id"))} is {value_text(v)}; it should be {n} '
+                    f'numbers.')
 
 # %% ../../nbs/26_data.labels.ipynb #2b77b0a7
 def _row(path, a:dict, image:int, K:int, count:Counter)->dict:
@@ -151,8 +152,8 @@ def _row(path, a:dict, image:int, K:int, count:Counter)->dict:
     keys = np.zeros((K, 3)) if not a.get('keypoints') else _numbers(path, a, 'keypoints', 3*K).reshape(K, 3)
     v = keys[:,2]
     bad = v[~np.isin(v, (0, 1, 2))]
-    if len(bad): raise UserError(f'{path}: annotation {value_text(a.get("id"))} has a v of {value_text(bad[0])} in "keypoints"; it '
-                                 f'is 0, 1 or 2.')
+    if len(bad): raise UserError(f'{path}: annotation {value_text(a.get("id"))} has a v of {value_text(bad[0])} in '
+                                 '"keypoints"; it is 0, 1 or 2.')
     zero, lost = (keys[:,:2] == 0).all(1) & (v > 0), np.isnan(keys[:,:2]).any(1) & (v > 0)
     count['origin'] += int(zero.sum())
     count['nowhere'] += int(lost.sum())
@@ -193,8 +194,9 @@ def read_coco_labels(
     rows, count = [], Counter(other=len(anns) - len(mine))
     for a in mine:
         if a.get('image_id') not in at:
-            raise UserError(f'{path}: annotation {value_text(a.get("id"))} points to picture {value_text(a.get("image_id"))}, '
-                            f'which is not among "images"; add it, or remove the annotation.')
+            raise UserError(f'{path}: annotation {value_text(a.get("id"))} points to picture '
+                            f'{value_text(a.get("image_id"))}, which is not among "images"; add it, or remove the '
+                            'annotation.')
         rows.append(_row(path, a, at[a['image_id']], len(skeleton), count))
     info = d.get('info') if isinstance(d.get('info'), dict) else {}
     out = as_labels(skeleton, files, rows, sizes, folder=Path(path).parent, info=info, source=str(path))

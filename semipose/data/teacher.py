@@ -32,8 +32,8 @@ def _entry(path, o:dict, i:int, K:int|None, names:dict[int,str])->tuple[str,np.n
     number = lambda v: isinstance(v, (int, float)) and math.isfinite(v)
     good = isinstance(keys, list) and keys and len(keys) % 3 == 0 and all(map(number, keys))
     if not good or K not in (None, len(keys)//3):
-        raise UserError(f'{path}: entry {i} has "keypoints" {value_text(keys)}; it should be x, y and a score of each joint, '
-                        f'as many in every entry.')
+        raise UserError(f'{path}: entry {i} has "keypoints" {value_text(keys)}; it should be x, y and a score of each '
+                        'joint, as many in every entry.')
     name = o.get('file_name') or names.get(id) or (f'{id:012d}.jpg' if isinstance(id, int) else None)
     if not isinstance(name, str):
         raise UserError(f'{path}: entry {i} has "image_id" {value_text(id)} and no "file_name"; name its picture.')

@@ -24,7 +24,8 @@ __all__ = ['VIDEOS', 'COUNTED', 'Frame', 'Header', 'video_reader', 'numbered', '
 
 # %% ../../nbs/21_data.video.ipynb #d1757404
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.gif')
-COUNTED = ('.mp4', '.mov', '.m4v', '.avi')   # kinds of files that say how many frames they hold; of others the number is a guess from length and rate
+# kinds of files that say how many frames they hold; of others the number is a guess from length and rate
+COUNTED = ('.mp4', '.mov', '.m4v', '.avi')
 
 class Frame(NamedTuple):
     "One frame of a video"
@@ -57,14 +58,14 @@ class Header:
 # %% ../../nbs/21_data.video.ipynb #9ab1298f
 def video_reader(
     path:Path|str,  # a video, for the message
-):                  # a function (path, `Header` to fill in) -> of each frame its time and a function that makes the RGB picture; UserError names what to install
+)->Callable:        # path, `Header` to fill in -> of each frame its time and what makes the RGB picture; or UserError
     "The first video package that is there"
     for name, read in (('av', _av), ('cv2', _cv2), ('imageio.v3', _imageio)):
         try: module = importlib.import_module(name)
         except ImportError: continue
         return lambda p, head: read(module, str(p), head)
-    raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is installed; '
-                    'pip install av, or give its frames as pictures.')
+    raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is '
+                    'installed; pip install av, or give its frames as pictures.')
 
 def _av(av, path:str, head:Header)->Iterator[tuple]:
     with av.open(path) as f:
@@ -91,7 +92,8 @@ def _announced(f, head:Header)->float:
             )  # what an edit cut away is in the file, and not shown
             head.frames = min(kept or s.frames, s.frames)
         if s.duration: head.seconds = float(s.duration*s.time_base)
-        elif clock := s.metadata.get('DURATION'): head.seconds = sum(float(v)*u for v, u in zip(clock.split(':'), (3600, 60, 1)))
+        elif clock := s.metadata.get('DURATION'):
+            head.seconds = sum(float(v)*u for v, u in zip(clock.split(':'), (3600, 60, 1)))
         elif f.duration and len(f.streams) == 1: head.seconds = f.duration/1e6
         return float((s.start_time or 0)*s.time_base)
     except (AttributeError, IndexError): return 0.   # another version: decoding will say
@@ -145,7 +147,8 @@ def numbered(
         at[n] = p
     gaps = np.diff(order := sorted(at))
     step = int(np.bincount(gaps).argmax()) if len(gaps) else 1
-    if jumps := int((gaps != step).sum()): note(f'{folder}: the numbers of its {len(order):,} frames jump {jumps:,} times; motion is wrong there.')
+    if jumps := int((gaps != step).sum()):
+        note(f'{folder}: the numbers of its {len(order):,} frames jump {jumps:,} times; motion is wrong there.')
     return [at[n] for n in order]
 
 # %% ../../nbs/21_data.video.ipynb #0b46470a
@@ -154,15 +157,15 @@ def frames(
     every:int=1,                    # each how many-th frame
     done=frozenset(),               # numbers that are not wanted again
     note:Callable=warnings.warn,    # called with a sentence if fewer frames could be read than the header announces
-)->Iterator[Frame]:                 # UserError if there is no frame to be had, or where a frame is broken or of another size
+)->Iterator[Frame]:  # UserError if there is no frame to be had, or where a frame is broken or of another size
     "The frames of a video, one at a time"
     if every < 1: raise UserError(f'every={every}: each how many-th frame of a video is looked at; it is at least 1.')
     size, folder = None, Path(path).is_dir()
     for f in _pictures(path, every, done, note) if folder else _decoded(path, every, done, note):
         size = size or f.image.size
         if f.image.size != size:
-            raise UserError(f'{path}: frame {f.number:,} is {f.image.width} x {f.image.height} px and those before it are {size[0]} x {size[1]}; '
-                            'cut the video there, and give the parts.')
+            raise UserError(f'{path}: frame {f.number:,} is {f.image.width} x {f.image.height} px and those before it '
+                            f'are {size[0]} x {size[1]}; cut the video there, and give the parts.')
         yield f
 
 def _pictures(folder, every, done, note):

@@ -171,8 +171,8 @@ def check_results(
 ):                       # UserError (file, entry, field)
     "Refuse what is no list of detections: a field that is missing or null, NaN, another number of joints"
     if not isinstance(results, list) or not all(isinstance(r, dict) for r in results):
-        raise UserError(f'{where} is not a COCO results file; '
-                        'it should be a list of image_id, category_id, keypoints, score.')
+        raise UserError(f'{where} is not a COCO results file; it should be a list of image_id, category_id, keypoints, '
+                        'score.')
     if _sound(results, joints): return
     for i, r in enumerate(results, 1):
         for field in (*DETECTION, *['bbox']*_boxed(r)):
@@ -290,10 +290,11 @@ def _of_people(people:People, results:list[dict], category:int|None)->list[dict]
     check_results(results, len(people.skeleton))
     ids = sorted({r['category_id'] for r in results})
     if category is None and len(ids) > 1:
-        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}; say with category= which of them the people '
-                        'are.')
+        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}; say with category= which of them the '
+                        'people are.')
     if category is not None and ids and category not in ids:
-        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}, and none is {category}, which was asked for.')
+        raise UserError(f'results: "category_id" is {value_text(ids)[1:-1]}, and none is {category}, which was asked '
+                        f'for.')
     mine = [r for r in results if category is None or r['category_id'] == category]
     return mine if ids == [1] else [dict(r, category_id=1) for r in mine]
 
@@ -377,8 +378,8 @@ def _with_joints(path, d:dict)->list[dict]:
     if not cats: raise UserError(f'{path}: "categories" is empty; it should name the joints of a person ("keypoints").')
     odd = next((c for c in cats if c.get('keypoints') != cats[0].get('keypoints')), None)
     if odd is not None:
-        raise UserError(f'{path}: the categories {value_text(cats[0].get("name"))} and {value_text(odd.get("name"))} have '
-                        'different joints ("keypoints"); keep one of them.')
+        raise UserError(f'{path}: the categories {value_text(cats[0].get("name"))} and {value_text(odd.get("name"))} '
+                        'have different joints ("keypoints"); keep one of them.')
     return cats
 
 def _which(path, a:dict, d:dict, cats:list[dict])->int:
@@ -386,8 +387,8 @@ def _which(path, a:dict, d:dict, cats:list[dict])->int:
     c = cats[0]['id'] if a.get('category_id') is None and len(cats) == 1 else a.get('category_id')
     known = [o['id'] for o in d['categories']]
     if c in known and not isinstance(c, bool): return c
-    raise UserError(f'{path}: annotation {value_text(a.get("id"))} has "category_id" {value_text(c)}, and "categories" has '
-                    f'{value_text(known)}; name one of these.')
+    raise UserError(f'{path}: annotation {value_text(a.get("id"))} has "category_id" {value_text(c)}, and "categories" '
+                    f'has {value_text(known)}; name one of these.')
 
 
 def category_of(

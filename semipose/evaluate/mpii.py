@@ -48,9 +48,8 @@ def pck_table(
     N, K = vis.shape if vis.ndim == 2 else (len(vis), 0)
     if xy.shape != (N, K, 2) or true.shape != xy.shape or norm.shape != (N,) or K != len(skeleton):
         raise UserError(f'xy {tuple(xy.shape)}, true {tuple(true.shape)}, vis {tuple(vis.shape)} and norm '
-                        f'{tuple(norm.shape)} do not fit: '
-                        f'for N people of {skeleton.name} they are (N, {len(skeleton)}, 2) twice, (N, '
-                        f'{len(skeleton)}) and (N,).')
+                        f'{tuple(norm.shape)} do not fit: for N people of {skeleton.name} they are (N, '
+                        f'{len(skeleton)}, 2) twice, (N, {len(skeleton)}) and (N,).')
     return {name: 100*s for name, (s, _) in shares(*pck(xy, true, vis, norm, thr), columns(skeleton, without)).items()}
 
 def pckh(

@@ -15,7 +15,8 @@ __all__ = ['HRNETS', 'STAGES', 'UNUSED', 'unit', 'road', 'Exchange', 'HRNet']
 # %% ../../nbs/31_nets.hrnet.ipynb #700576d8
 def unit(i:int, o:int, k:int=3, stride:int=1, relu:bool=True)->nn.Sequential:
     "Convolution and batch norm, and ReLU where asked"
-    return nn.Sequential(nn.Conv2d(i, o, k, stride, k//2, bias=False), nn.BatchNorm2d(o), *([nn.ReLU(inplace=True)] if relu else []))
+    return nn.Sequential(nn.Conv2d(i, o, k, stride, k//2, bias=False), nn.BatchNorm2d(o),
+                         *([nn.ReLU(inplace=True)] if relu else []))
 
 def road(
     ch:list[int],  # channels of the branches, fine to coarse
@@ -38,7 +39,8 @@ class Exchange(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(nn.Sequential(*[BasicBlock(c, c) for _ in range(4)]) for c in ch)
         outs = [ch[0]*widen] if last else ch
-        self.fuse_layers = nn.ModuleList(nn.ModuleList(road(ch, j, i, o) for j in range(len(ch))) for i,o in enumerate(outs))
+        self.fuse_layers = nn.ModuleList(nn.ModuleList(road(ch, j, i, o) for j in range(len(ch)))
+                                         for i,o in enumerate(outs))
 
     def forward(self,
         xs:list[Tensor],   # (B,C,h,w) of each branch
@@ -55,16 +57,18 @@ class Exchange(nn.Module):
 HRNETS = dict(hrnet_w32=32, hrnet_w48=48)  # name -> channels of the finest branch
 STAGES = dict(stage2=1, stage3=4, stage4=3)  # exchanges
 UNUSED = ('stage4.2.fuse_layers.1', 'stage4.2.fuse_layers.2', 'stage4.2.fuse_layers.3',
-          'incre_modules', 'downsamp_modules', 'final_layer', 'classifier', 'head.', 'fc.')  # what image classifiers have besides
+          # what image classifiers have besides
+          'incre_modules', 'downsamp_modules', 'final_layer', 'classifier', 'head.', 'fc.')
 
 class HRNet(nn.Module):
-    "Deep High-Resolution Representation Learning for Human Pose Estimation (arXiv 1902.09212), under the published key names"
+    """Deep High-Resolution Representation Learning for Human Pose Estimation (arXiv 1902.09212), under the published
+    key names"""
     stride, divisor = 4, 32
     imagenet = 'conv', 'bn', 'layer', 'transition', 'stage'   # how the names begin that ImageNet weights fill
     def __init__(self,
         name:str='hrnet_w32',     # one of `HRNETS`; UserError otherwise
         joints:int=17,            # K, channels of the answer
-        weights:str|None=None,    # ImageNet weights: None | 'imagenet' | 'pip:PACKAGE' | path of a local state dict, timm's or the published ones
+        weights:str|None=None,    # of ImageNet: None | 'imagenet' | 'pip:PACKAGE' | path of timm's or the published
         width:int|None=None,      # channels of the finest branch; None: as the name says
         widen:int=1,              # the last exchange makes widen*width channels; UDP's public network: 4
     ):
@@ -74,13 +78,16 @@ class HRNet(nn.Module):
         self.normalise = Normalise()
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64)
         self.conv2, self.bn2 = nn.Conv2d(64, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64)
-        self.layer1 = nn.Sequential(Bottleneck(64, 64, downsample=unit(64, 256, 1, relu=False)), *[Bottleneck(256, 64) for _ in range(3)])
+        self.layer1 = nn.Sequential(Bottleneck(64, 64, downsample=unit(64, 256, 1, relu=False)),
+                                    *[Bottleneck(256, 64) for _ in range(3)])
         self.transition1 = nn.ModuleList([unit(256, c), nn.Sequential(unit(256, 2*c, stride=2))])
         self.transition2 = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Sequential(unit(2*c, 4*c, stride=2))])
-        self.transition3 = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Identity(), nn.Sequential(unit(4*c, 8*c, stride=2))])
+        self.transition3 = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Identity(),
+                                          nn.Sequential(unit(4*c, 8*c, stride=2))])
         for branches, (stage, n) in enumerate(STAGES.items(), 2):
             ends = [stage == 'stage4' and k == n-1 for k in range(n)]
-            self.add_module(stage, nn.Sequential(*[Exchange([c*2**i for i in range(branches)], end, widen) for end in ends]))
+            self.add_module(stage, nn.Sequential(*[Exchange([c*2**i for i in range(branches)], end, widen)
+                                                   for end in ends]))
         self.final_layer = nn.Conv2d(c*widen, joints, 1)
         for m in self.modules():
             if isinstance(m, nn.Conv2d): nn.init.normal_(m.weight, std=.001)
@@ -103,7 +110,8 @@ class HRNet(nn.Module):
     )->tuple[str,...]:     # names of the file's tensors that a pose network has no use for
         "Fill all but the last layer, strictly; UserError says what did not fit"
         weights = str(weights)
-        path = download(f'timm:{self.name}') if weights == 'imagenet' else package_weights(weights[4:]) if weights.startswith('pip:') else weights
+        path = (download(f'timm:{self.name}') if weights == 'imagenet'
+                else package_weights(weights[4:]) if weights.startswith('pip:') else weights)
         have = read_tensors(path)
         dropped = tuple(k for k in have if k.startswith(UNUSED))
         need = {k:v for k,v in self.state_dict().items() if not k.startswith(('final_layer', 'normalise'))}
@@ -111,8 +119,9 @@ class HRNet(nn.Module):
         wrong = [k for k in need if k in have and have[k].shape != need[k].shape]
         extra = [k for k in have if k not in need and k not in dropped]
         if lost or wrong or extra:
-            raise UserError(f"'{str(path).rsplit('/', 1)[-1]}' does not fit {self.name}: of its {len(need)} tensors before the last layer {len(lost)} are missing "
-                            f"and {len(wrong)} have another shape, and {len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); "
+            raise UserError(f"'{str(path).rsplit('/', 1)[-1]}' does not fit {self.name}: of its {len(need)} tensors "
+                            f"before the last layer {len(lost)} are missing and {len(wrong)} have another shape, and "
+                            f"{len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); "
                             f"{pose_file(extra) or 'give ImageNet weights of this very network.'}")
         self.load_state_dict({k: have.get(k, v) for k,v in need.items()}, strict=False)
         return dropped

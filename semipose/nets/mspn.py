@@ -17,7 +17,8 @@ __all__ = ['MSPNS', 'KERNELS', 'enlarge', 'Up', 'Stage', 'MSPN']
 # %% ../../nbs/32_nets.mspn.ipynb #d35fe784
 def enlarge(x:Tensor, size)->Tensor:
     "Bilinear, corners in place; nothing where the size is right"
-    return x if tuple(x.shape[-2:]) == tuple(size) else F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=True)
+    return (x if tuple(x.shape[-2:]) == tuple(size)
+            else F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=True))
 
 class Up(nn.Module):
     "One resolution of the way up: a feature map, an answer, and what the next stage hears"
@@ -32,7 +33,8 @@ class Up(nn.Module):
         self.side = unit(ch, width, 1, relu=False)
         self.below = None if first else unit(width, width, 1, relu=False)
         self.skips = nn.ModuleList([unit(ch, ch, 1), unit(width, ch, 1)]) if hands_on else None
-        self.before, self.final, self.norm = unit(width, width, 1), nn.Conv2d(width, joints, 3, padding=1, bias=False), nn.BatchNorm2d(joints)
+        self.before, self.final, self.norm = (unit(width, width, 1), nn.Conv2d(width, joints, 3, padding=1, bias=False),
+                                              nn.BatchNorm2d(joints))
 
     def forward(self,
         x:Tensor,           # (B,ch,h,w) from the way down
@@ -66,7 +68,7 @@ class Stage(nn.Module):
     def forward(self,
         x:Tensor,           # (B,64,h,w) at stride 4
         skips:list|None,    # of the stage before, fine to coarse
-    )->tuple:               # (B,64,h,w) for the next stage, or None; skips, fine to coarse; four answers (B,K,h,w), coarse to fine
+    )->tuple:  # (B,64,h,w) for the next stage, or None; skips, fine to coarse; four answers (B,K,h,w), coarse to fine
         size, feats, answers, on, up = x.shape[-2:], [], [], [], None
         for i, layer in enumerate(self.down.values()):
             x = layer(x)
@@ -93,18 +95,21 @@ class MSPN(nn.Module):
         width:int=256,               # channels on the way up
     ):
         super().__init__()
-        if encoder not in RESNETS: raise UserError(f"MSPN is made of ResNets, not of '{encoder}': choose one of {', '.join(RESNETS)}.")
+        if encoder not in RESNETS:
+            raise UserError(f"MSPN is made of ResNets, not of '{encoder}': choose one of {', '.join(RESNETS)}.")
         if stages < 1: raise UserError(f'MSPN needs at least one stage, not {stages}.')
         self.name, self.encoder, top = f'mspn ({stages} x {encoder})', encoder, ResNet(encoder)
-        self.imagenet = 'top.', *(f'stages.{i}.down.' for i in range(stages))   # how the names begin that ImageNet weights fill
+        # how the names begin that ImageNet weights fill
+        self.imagenet = 'top.', *(f'stages.{i}.down.' for i in range(stages))
         self.normalise = Normalise()
         self.top = nn.Sequential(top.conv1, top.bn1, top.relu, top.maxpool)
         self.stages = nn.ModuleList(Stage(encoder, width, joints, i < stages-1) for i in range(stages))
         for s in self.stages:
             for up in s.up: nn.init.constant_(up.norm.weight, .001)   # a fresh network sees nobody
         sigma = [.3*((k-1)/2 - 1) + .8 for k in KERNELS]
-        self.widths = tuple(s/sigma[-1] for i in range(stages) for s in (sigma[1:] if i == stages-1 else sigma[:-1]))   # of the targets, coarse to fine; the last is 1
-        self.shares = (.25, .25, .25, 1.)*stages                                                                        # how much each answer counts
+        # of the targets, coarse to fine; the last is 1
+        self.widths = tuple(s/sigma[-1] for i in range(stages) for s in (sigma[1:] if i == stages-1 else sigma[:-1]))
+        self.shares = (.25, .25, .25, 1.)*stages  # how much each answer counts
         if weights is not None: self.load_imagenet(weights)
 
     def load_imagenet(self,
@@ -113,7 +118,8 @@ class MSPN(nn.Module):
         "The same ImageNet weights in the top and in every stage's way down"
         net = ResNet(self.encoder)
         load_encoder(net, self.encoder, weights)
-        for mine, theirs in zip((self.top[0], self.top[1]), (net.conv1, net.bn1)): mine.load_state_dict(theirs.state_dict())
+        for mine, theirs in zip((self.top[0], self.top[1]), (net.conv1, net.bn1)):
+            mine.load_state_dict(theirs.state_dict())
         for s in self.stages:
             for name, layer in s.down.items(): layer.load_state_dict(getattr(net, name).state_dict())
         return net.dropped

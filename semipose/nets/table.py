@@ -31,12 +31,14 @@ class Bill(NamedTuple):
     def agrees(self)->tuple[bool,bool]|None:
         "Do parameters and multiply-adds give the printed digits, cut or rounded? None: none are printed"
         digits = lambda v: (round(v, 1), int(v*10 + 1e-9)/10)
-        return self.printed and tuple(p in digits(v) for p, v in zip(self.printed, (self.params/1e6, self.published/2**30)))
+        ours = self.params/1e6, self.published/2**30
+        return self.printed and tuple(p in digits(v) for p, v in zip(self.printed, ours))
 
-UDP  = ('Three channels a joint and a last exchange four times as wide (widen=4), as in its public code, give the GFLOPs and 63.71 M parameters; '
-        'the running means and variances of its batch norms counted too would make 63.79 M.')
-MSPN = ('The public network of four stages has 120.3 M parameters and 53.2 G true multiply-adds, and no number of stages gives the printed pair. '
-        'Ours is that network without the biases that batch norm undoes (0.14 M).')
+UDP  = ('Three channels a joint and a last exchange four times as wide (widen=4), as in its public code, give the '
+        'GFLOPs and 63.71 M parameters; the running means and variances of its batch norms counted too would make '
+        '63.79 M.')
+MSPN = ('The public network of four stages has 120.3 M parameters and 53.2 G true multiply-adds, and no number of '
+        'stages gives the printed pair. Ours is that network without the biases that batch norm undoes (0.14 M).')
 NETWORKS = (  # network, name, further arguments of build, size, printed, note
     ('SimpleBaseline R18',  'resnet18',  {}, (256,192), None, ''),
     ('SimpleBaseline R34',  'resnet34',  {}, (256,192), None, ''),
@@ -62,16 +64,19 @@ def bills(
         with torch.device('meta'): net = build(name, **kw)
         params, adds = cost(net, size)
         twice = any(isinstance(m, nn.ConvTranspose2d) for m in net.modules())   # elsewhere both counts are one
-        out.append(Bill(network, name, size, params, adds, cost(net, size, published=True)[1] if twice else adds, printed, note))
+        out.append(Bill(network, name, size, params, adds, cost(net, size, published=True)[1] if twice else adds,
+                        printed, note))
     return out
 
 def as_text(rows:list[Bill])->str:
     "A table for the terminal, with the notes below"
     say = lambda r, i: '' if r.printed is None else f'{r.printed[i]:.1f}{"" if r.agrees[i] else " *"}'
     head = ('network', 'name', 'crop', 'M parameters', 'printed', 'G multiply-adds', 'as published', 'printed')
-    body = [(r.network, r.name, f'{r.size[0]}x{r.size[1]}', f'{r.params/1e6:.2f}', say(r, 0), f'{r.adds/1e9:.2f}', f'{r.published/2**30:.2f}', say(r, 1)) for r in rows]
+    body = [(r.network, r.name, f'{r.size[0]}x{r.size[1]}', f'{r.params/1e6:.2f}', say(r, 0), f'{r.adds/1e9:.2f}',
+             f'{r.published/2**30:.2f}', say(r, 1)) for r in rows]
     wide = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
-    lines = ['  '.join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, wide))).rstrip() for row in (head, *body)]
+    lines = ['  '.join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, wide))).rstrip()
+             for row in (head, *body)]
     return '\n'.join([*lines, *(f'* {r.network}: {r.note}' for r in rows if r.agrees and not all(r.agrees))])
 
 # %% ../../nbs/36_nets.table.ipynb #d63058e0
@@ -82,10 +87,12 @@ def averaging(
     net = deepcopy(net).eval().float()
     for m in list(net.modules()):
         for name, part in m.named_children():   # of equal values a maximum takes the first
-            if isinstance(part, nn.MaxPool2d): setattr(m, name, nn.AvgPool2d(part.kernel_size, part.stride, part.padding, part.ceil_mode))
+            if isinstance(part, nn.MaxPool2d):
+                setattr(m, name, nn.AvgPool2d(part.kernel_size, part.stride, part.padding, part.ceil_mode))
     with torch.no_grad():
         for m in net.modules():
-            if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): m.weight.fill_(1/(m.weight[:,0] if isinstance(m, nn.ConvTranspose2d) else m.weight[0]).numel())
+            if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
+                m.weight.fill_(1/(m.weight[:,0] if isinstance(m, nn.ConvTranspose2d) else m.weight[0]).numel())
             if isinstance(m, nn.BatchNorm2d):
                 m.reset_running_stats()
                 m.weight.fill_(1.)
@@ -100,7 +107,8 @@ def offset(
     "How far from its place a heatmap pixel looks, on average over a period of the network's grid"
     net, length = averaging(net), length//net.divisor*net.divisor
     mean, std = (net.normalise.mean, net.normalise.std) if hasattr(net, 'normalise') else (0., 1.)
-    x = (mean + 1e-3*std*torch.ones(1, 3, net.divisor, length)).requires_grad_()   # positive everywhere, and small: no ReLU cuts, no ReLU6 is full
+    # positive everywhere, and small: no ReLU cuts, no ReLU6 is full
+    x = (mean + 1e-3*std*torch.ones(1, 3, net.divisor, length)).requires_grad_()
     heat = net(x) if answer is None else answer(net, x)
     heat = heat[-1] if isinstance(heat, (list, tuple)) else heat
     stride = length/heat.shape[-1]
