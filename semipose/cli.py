@@ -14,7 +14,7 @@ from typing import Annotated, Optional, get_type_hints
 import typer
 from typer.core import TyperGroup
 from .errors import Note, UserError
-from .names import difficulty_names, import_rows, method_names, net_names
+from .names import OUTSIDE, difficulty_names, import_rows, method_names, net_names
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
@@ -24,10 +24,11 @@ __all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Ru
            'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of',
            'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted',
            'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge',
-           'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings',
-           'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare',
-           'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
-           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'outside_mark', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
+           'Settings', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep',
+           'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted',
+           'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs',
+           'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -320,6 +321,11 @@ class People:
         'A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.')] = None
     box_score:Annotated[Optional[float], option('Boxes of which the detector was less sure are left out; 0.3 if not '
                                                 'given.')] = None
+    teacher:Annotated[Optional[str], option(
+        'An outside model that has labelled the unlabelled people: a COCO results or data set file, or a function of '
+        'yours. For the rows outside and outside_jc.', metavar='FILE.json|MODULE:FUNCTION')] = None
+    gate:Annotated[Optional[float], option('Joints of which the outside model was less sure are not used; 0.5 if not '
+                                           'given.', min=0.)] = None
     flips:Annotated[Optional[str], option('Joints that change places in a mirror, by name or number from 0; none: '
                                           'no joint does. '
                                           'Not given: from the file or the names.', metavar='A:B,C:D|none')] = None
@@ -327,7 +333,7 @@ class People:
                                                                'image.')] = False
 
     def fields(self)->dict:     # of build_protocol
-        return dict(box_score=self.box_score, flips=parse_flips(self.flips), mirror=False if self.no_mirror else None)
+        return dict(box_score=self.box_score, gate=self.gate, flips=parse_flips(self.flips), mirror=False if self.no_mirror else None)
 
 @dataclass
 class Budget:
@@ -370,7 +376,7 @@ class Look:
     def check(self): known(self.weights, ('last', 'best'), 'checkpoint')
     def title(self, run, *more, shift=False)->str:      # of a table
         flip = ', flip test' + ' with shift'*shift if self.flip else ''
-        return f'{", ".join([str(run), f"{self.weights} checkpoint", *more])}{flip}'
+        return f'{", ".join([str(run), f"{self.weights} checkpoint", *more, *outside_mark(run)])}{flip}'
 
 @dataclass
 class Judge:
@@ -380,6 +386,10 @@ class Judge:
     max_people:Annotated[Optional[int], option("Detections of a picture that count; if not given 20, COCO's rule, "
                                                "or as many as the "
                                                'fullest picture has people.', min=1)] = None
+
+def outside_mark(run)->list[str]:       # what stands beside the numbers of a run that an outside model taught
+    from semipose.recipe import read_recipe
+    return [OUTSIDE]*bool(read_recipe(run).teacher)
 
 def check_network(name:str|None)->None:     # UserError with a near miss
     if name is not None and not name.startswith(('timm:', 'fpn:')): known(name, net_names(), 'network')
@@ -571,12 +581,14 @@ def train(
     p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(), **people.fields())
     data, make_people = own_people(p, people.data, file, seed)
     folder = folders.out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.run import check_batch, check_labels, first_of, refuse_existing, starts, train as run_train
+    from semipose.run import check_batch, check_labels, check_teacher, first_of, refuse_existing, starts, train as run_train
     machine.check()
     check_batch(method, p)
+    if not resume: check_teacher([method], people.teacher)
     if not resume: refuse_existing(folder)
     begin(p, make_people)
-    same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, resume=resume, **vars(machine))
+    same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
+                resume=resume, **vars(machine))
     start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
     first = first_of(method, start, folders.out/run_name('supervised', data or file.parent, p.labels, seed))
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
@@ -620,26 +632,29 @@ def sweep(
     "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, method_names(), 'method')
     many, p = parse_seeds(seeds), build_protocol(protocol, **encoder.fields(), **people.fields())
-    chosen = rows_of(p, methods, group)
+    chosen = rows_of(p, methods, group, people.teacher)
     from semipose.sweep import check_sweep, sweep as run_sweep
-    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes)
+    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher)
     machine.check()
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: '
                f'what {folders.results} lacks of them is trained.')
     found = run_sweep(p, chosen, many, people.data, folders.out, folders.results, machine.device, machine.amp,
-                      labels=labels, unlabeled=people.unlabeled, boxes=people.boxes,
+                      labels=labels, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
                       on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     tell_sweep(found, p, chosen, many, folders.results)
 
 # %% ../nbs/79_cli.ipynb #1154fc30
-def rows_of(p, methods:list[str]|None, group:str|None)->list[str]:  # UserError where there is none
+def rows_of(p, methods:list[str]|None, group:str|None, teacher:str|None=None)->list[str]:  # UserError where there is none
     "The rows that were named, those of a group, or all that the protocol can train"
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
     rows = [row for g, rows in GROUPS.items() if group in (None, g) for row in rows.items()]
-    chosen = list(dict.fromkeys(methods or ())) or [n for n, m in rows if p.other or 'other' not in m.networks]
+    can = lambda m: (p.other or 'other' not in m.networks) and (teacher or not m.teacher.outside)
+    chosen = list(dict.fromkeys(methods or ())) or [n for n, m in rows if can(m)]
     if chosen: return chosen
+    if any(m.teacher.outside for _, m in rows):
+        raise UserError(f'Every row of the group {group} learns from an outside model: give --teacher.')
     raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: '
                     'give --other, '
                     'or choose another group.')
@@ -689,10 +704,11 @@ def compare(
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
     refuse_comparison(folder, resume)
     machine.check()
-    from semipose.run import compare as run_compare, keep_numbers
+    from semipose.run import check_teacher, compare as run_compare, keep_numbers
+    check_teacher(methods, people.teacher)
     from semipose.report import demo_report, summary_rows
     begin(p, make_people)
-    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes)
+    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher)
     summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
                           resume=resume, every=budget.every if p.budget else None, **source)
     show_table(summary_rows(summary))
@@ -747,6 +763,7 @@ def detail(
     from semipose.run import answers_of
     answers = answers_of(run, data, split, look.weights, look.flip, device=look.device)
     found = details_of(answers)
+    for mark in outside_mark(run): typer.echo(f'{run}: {mark}.')
     for title, rows in as_rows(found).items(): show_table(rows, title=title)
     if keep:
         from semipose.data.coco import write_json
