@@ -93,7 +93,7 @@ def dry_forward(
     "One crop through a network: does it answer, with a map every `stride` px?"
     (H, W), fault = p.size, None
     try:
-        with torch.no_grad(), evaluating(net): heat = last(net(torch.zeros(1, 3, H, W)))
+        with torch.no_grad(), torch.random.fork_rng([]), evaluating(net): heat = last(net(torch.zeros(1, 3, H, W)))
         h, w = heat.shape[-2:]
         if (h*net.stride, w*net.stride) != (H, W): fault = f'its heatmap is {h}x{w}, not one pixel every {net.stride} px'
     except UserError: raise
