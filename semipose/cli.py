@@ -20,15 +20,15 @@ from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName', 'Labels',
-           'Shift', 'OtherData', 'Part', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS', 'FORMAT_NAMES',
+           'Shift', 'OtherData', 'Part', 'Log', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS', 'FORMAT_NAMES',
            'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of',
            'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted',
            'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge',
            'outside_mark', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
-           'Settings', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep',
-           'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted',
-           'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs',
-           'report']
+           'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of',
+           'tell_sweep', 'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict',
+           'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export',
+           'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -523,6 +523,16 @@ class Settings:
         if self.decode is not None: known(self.decode, CODECS, 'codec')
         return {**vars(self), 'size': parse_size(self.size), 'batch': parse_batch(self.batch)}
 
+# %% ../nbs/79_cli.ipynb #2f6373f5
+Log = Annotated[Optional[str], option(
+    "Also log to tensorboard (files beside the runs) or wandb (Weights & Biases), through fastai's callbacks.", '--log', **names(('tensorboard', 'wandb')))]
+
+def logger(kind:str|None):      # what `train` takes as cbs; UserError names the pip command of what is missing
+    if kind is None: return ()
+    known(kind, ('tensorboard', 'wandb'), 'logger')
+    from semipose.loggers import log_to
+    return log_to(kind)
+
 # %% ../nbs/79_cli.ipynb #8c65eff6
 @dataclass
 class Folders:
@@ -545,12 +555,12 @@ def finish(run, results:Path)->None:
     typer.echo(f'Run: {run.folder}\nLedger: {record(entry_of(run), results)}\nReport: {run_report(run.folder)}\n'
                f'Next: semipose eval {quoted(run.folder)}')
 
-def go_on(run:Path, typed:list, machine:Machine, results:Path)->None:
+def go_on(run:Path, typed:list, machine:Machine, results:Path, log:str|None=None)->None:
     "Take up a run by its folder: its recipe knows the rest"
     if any(v is not None and v != type(v)() for v in typed):
         raise UserError(f'train {quoted(run)} --resume goes on as the run was begun: leave the other options out.')
     from semipose.run import take_up
-    finish(take_up(run, machine.device), results)
+    finish(take_up(run, machine.device, cbs=logger(log)), results)
 
 # %% ../nbs/79_cli.ipynb #ae2a86d7
 @app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
@@ -572,10 +582,11 @@ def train(
     name:Annotated[Optional[str], option("The run's name; made from method, data, labels and seed if not given.")]=None,
     resume:Annotated[bool, typer.Option('--resume', help=(
         'Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.'))]=False,
+    log:Log=None,
 ):
     "Train one method on your data. What is not typed, the protocol decides."
     if resume and method not in method_names() and (Path(method)/'recipe.json').exists():
-        return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
+        return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results, log)
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
     p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(), **people.fields())
@@ -586,9 +597,10 @@ def train(
     check_batch(method, p)
     if not resume: check_teacher([method], people.teacher)
     if not resume: refuse_existing(folder)
+    cbs = logger(log)
     begin(p, make_people)
     same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
-                resume=resume, **vars(machine))
+                resume=resume, cbs=cbs, **vars(machine))
     start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
     first = first_of(method, start, folders.out/run_name('supervised', data or file.parent, p.labels, seed))
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
@@ -628,6 +640,7 @@ def sweep(
                                                                 '4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], option('A group of rows instead; `semipose methods` shows them.')]=None,
     labels:Annotated[Optional[Path], option('A COCO file with the joints of the pictures in --data.')]=None,
+    log:Log=None,
 ):
     "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, method_names(), 'method')
@@ -636,10 +649,12 @@ def sweep(
     from semipose.sweep import check_sweep, sweep as run_sweep
     check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher)
     machine.check()
+    cbs = logger(log)
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: '
                f'what {folders.results} lacks of them is trained.')
     found = run_sweep(p, chosen, many, people.data, folders.out, folders.results, machine.device, machine.amp,
                       labels=labels, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
+                      cbs=cbs,
                       on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     tell_sweep(found, p, chosen, many, folders.results)
 
@@ -692,6 +707,7 @@ def compare(
     keep:Annotated[Optional[Path], option(
         'Also write the numbers, without weights and pictures, into this folder.')]=None,
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
+    log:Log=None,
 ):
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, method_names(), 'method')
@@ -706,9 +722,10 @@ def compare(
     machine.check()
     from semipose.run import check_teacher, compare as run_compare, keep_numbers
     check_teacher(methods, people.teacher)
+    cbs = logger(log)
     from semipose.report import demo_report, summary_rows
     begin(p, make_people)
-    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher)
+    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher, cbs=cbs)
     summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
                           resume=resume, every=budget.every if p.budget else None, **source)
     show_table(summary_rows(summary))

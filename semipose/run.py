@@ -183,7 +183,7 @@ def train(
     progress:bool=True,     # a bar with the time left
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
-    cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
+    cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one; or `loggers.log_to`
     **more,                 # of `recipe_of`: labels, unlabeled, boxes, teacher, amp, steps, every, lr, nets
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
@@ -291,9 +291,9 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(recipe.method):<18}', recipe.steps, progress, first)
     keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec, ranks=ranks), bar.show, old)
-    stream = _stream(recipe, m, data, folder)
-    if ranks.many: stream, cbs = RankStream(stream, ranks), [Ranked(ranks), *callbacks(cbs)]
-    more = [keeper.watch, bar, *([old] if old else []), *callbacks(cbs)]
+    stream, cbs = _stream(recipe, m, data, folder), callbacks(cbs, folder, read_recipe(folder), old is not None)
+    if ranks.many: stream, cbs = RankStream(stream, ranks), [Ranked(ranks), *cbs]
+    more = [keeper.watch, bar, *([old] if old else []), *cbs]
     with StopAfterStep() as stop:
         how = Training(recipe.every, recipe.lr, p.lam, p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first)
         poses = (data.labeled.xy, data.labeled.vis) if m.terms else None
@@ -309,7 +309,10 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=
             if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
     return keeper.done(peers)
 
-def callbacks(cbs)->list: return [cbs] if isinstance(cbs, Callback) else list(cbs)
+def callbacks(cbs, *run)->list:
+    "One, several, or a function that makes those of a run from its folder, its recipe, and whether it goes on"
+    if callable(cbs) and not isinstance(cbs, Callback): cbs = cbs(*run)
+    return [cbs] if isinstance(cbs, Callback) else list(cbs)
 
 # %% ../nbs/71_run.ipynb #0caf2bb3
 def _save_people(folder:Path, data:Data, resume:bool)->None:
@@ -333,9 +336,11 @@ def take_up(
     folder,                 # of a run that stopped
     device='auto',          # as `train`
     progress:bool=True,     # as `train`
+    cbs=(),                 # as `train`
 )->Run:                     # a finished run is left as it is
     "Go on with a run as its recipe says, with its people where they are now"
-    return train_recipe(found(read_recipe(folder), folder), folder, device=device, progress=progress, resume=True)
+    recipe = found(read_recipe(folder), folder)
+    return train_recipe(recipe, folder, device=device, progress=progress, resume=True, cbs=cbs)
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
 def starts(
@@ -491,10 +496,10 @@ def compare(
     on_update=None,         # called with the folder after each run, e.g. to refresh a page
     note:dict|None=None,    # more facts for summary.json
     resume:bool=False,      # go on with what stopped, keep what is done
-    **more,                 # unlabeled, labels, boxes, teacher: as `prepare`; every: as `train_row`
+    **more,                 # unlabeled, labels, boxes, teacher: as `prepare`; every: as `train_row`; cbs: as `train`
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
-    began, every = time.perf_counter(), more.pop('every', None)
+    began, every, cbs = time.perf_counter(), more.pop('every', None), more.pop('cbs', ())
     for name in methods: check_batch(name, p)
     check_teacher(methods, (data.source if isinstance(data, Data) else more).get('teacher'))
     check_precision(pick_device(device), amp)
@@ -502,7 +507,7 @@ def compare(
     with only_writer(make_folder(folder)):
         if not isinstance(data, Data): data = prepare(p, data, seed, progress=progress, **more)
         page = Page(Path(folder), p, data, methods, seed, device, dict(note or {}), on_update, began)
-        kw = dict(device=device, amp=amp, progress=progress, resume=resume)
+        kw = dict(device=device, amp=amp, progress=progress, resume=resume, cbs=cbs)
         start = starts(('supervised', *methods), p, data, page.folder/'start', seed, **kw)
         if start: page.start(read_run(start['net']))
         page.write()

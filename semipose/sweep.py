@@ -209,6 +209,7 @@ def sweep(
     amp:bool=False,         # mixed precision
     progress:bool=True,
     on_entry=None,          # called with each new Entry
+    cbs=(),                 # as `train`
     **source,               # labels, unlabeled, boxes, teacher: as `people.prepare`
 )->dict:                    # new: entries; there: how many were in the ledger; elsewhere: others train it;
                             # waiting: for supervised, which others train; failed: name -> why
@@ -224,7 +225,8 @@ def sweep(
         one = Seed(p, seed, mine, results, amp)
         # whose people are those in the ledger?
         if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())
-        for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress):
+        for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress,
+                                cbs=cbs):
             out['new'].append(entry)
             if on_entry: on_entry(entry)
         begun |= one.begun
