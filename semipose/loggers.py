@@ -65,7 +65,7 @@ class Numbers:
 
 def log_to(
     kind:str,       # one of LOGGERS
-)->Callable:        # (run folder, recipe, does it go on?) -> callbacks, for `cbs` of `train`; UserError names the pip command
+)->Callable:        # (folder, recipe, goes on?) -> callbacks: `cbs` of `train`; UserError names the pip command
     "A logger of fastai's for every run of a command"
     if kind not in LOGGERS: raise UserError(f'There is no logger named {kind!r}: choose {" or ".join(LOGGERS)}.')
     try: room = importlib.import_module(f'fastai.callback.{kind}')
@@ -102,7 +102,8 @@ def wandb_of(room, folder:Path, recipe, resumed:bool)->Callback:
         def opt(self): return Numbers(self.learn.opt)
         def before_fit(self):
             key = hashlib.sha256(f'{folder.resolve()} {about.get("begun")}'.encode()).hexdigest()[:16]
-            wandb.init(project='semipose', name=f'{folder.parent.name}/{folder.name}', id=key, resume='allow', config=about)
+            name = f'{folder.parent.name}/{folder.name}'
+            wandb.init(project='semipose', name=name, id=key, resume='allow', config=about)
             super().before_fit()
         def after_fit(self):
             super().after_fit()

@@ -313,10 +313,10 @@ def second_of(
     name:str,           # any
     nets:int|None=None, # how many networks; None: the method's
 )->tuple[str,...]:      # of protocols.SECOND; () of a name that nobody knows
-    "Which fields of a protocol a method looks at, of those that only some do: a second network, an outside teacher's gate"
+    "Which fields a method looks at, of those that only some do: a second network, an outside teacher's gate"
     if name not in METHODS: return ()
-    each = kinds(METHODS[name], nets or METHODS[name].nets)
-    return ('other', 'other_width', 'other_weights')*('other' in each) + ('weights2',)*(each.count('net') > 1) + ('gate',)*METHODS[name].teacher.outside
+    each, gate = kinds(METHODS[name], nets or METHODS[name].nets), ('gate',)*METHODS[name].teacher.outside
+    return ('other', 'other_width', 'other_weights')*('other' in each) + ('weights2',)*(each.count('net') > 1) + gate
 
 # %% ../nbs/43_methods.ipynb #86249612
 def table(

@@ -95,7 +95,8 @@ def dry_forward(
     try:
         with torch.no_grad(), torch.random.fork_rng([]), evaluating(net): heat = last(net(torch.zeros(1, 3, H, W)))
         h, w = heat.shape[-2:]
-        if (h*net.stride, w*net.stride) != (H, W): fault = f'its heatmap is {h}x{w}, not one pixel every {net.stride} px'
+        s = net.stride
+        if (h*s, w*s) != (H, W): fault = f'its heatmap is {h}x{w}, not a pixel every {s} px'
     except UserError: raise
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as e:
         fault = f'{type(e).__name__}: {str(e).splitlines()[0][:160]}' if str(e) else type(e).__name__

@@ -190,7 +190,7 @@ class Budget:
 
 AFFINE, HIDING = 'A', 'JC or RA'    # kinds of method: the easy-hard pair alone, and with Joint Cutout or RandAugment
 PER_METHOD = ('steps', 'every', 'milestones', 'epochs', 'budget')   # fields that a method may have of its own
-SECOND = ('other', 'other_width', 'other_weights', 'weights2', 'gate')      # what only some methods look at: methods.second_of
+SECOND = ('other', 'other_width', 'other_weights', 'weights2', 'gate')  # what some methods look at: methods.second_of
 
 _LONG, _2023, _2024 = (70, 90), 'SSPCM 2023', 'MultiAugs 2024'
 _TABLE = {AFFINE: Budget(100, _LONG), HIDING: Budget(100, _LONG), 'multiaugs': Budget(100, (), _2024),

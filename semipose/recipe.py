@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib, json, os, platform, subprocess, sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from datetime import datetime, timezone
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -17,15 +18,16 @@ from .data.moving import clips_recipe
 from .data.teacher import is_function, known_teacher
 from .data.synth import DIFFICULTIES, synth_recipe
 from .methods import METHODS, line_of, method as find_method, own, second_of, title
-from .protocols import PER_METHOD, SECOND, Protocol, with_budget
+from .protocols import PER_METHOD, SECOND, Protocol, protocol, with_budget
 
 # %% auto #0
 __all__ = ['PLACES', 'WRITTEN', 'NULLS', 'SAME_RUN', 'SAME_LABELS', 'LABELLING', 'DEFAULTS', 'TERMS', 'versions', 'hardware',
            'revision', 'command', 'nameless', 'as_written', 'places_of', 'places_now', 'place_of', 'place_name',
            'is_place', 'Recipe', 'recipe_from', 'row_of', 'begun_by', 'read_recipe', 'recipe_of', 'numbers_of',
-           'filled', 'needs_teacher', 'check_teacher', 'teacher_name', 'at', 'found', 'Difference', 'differences',
-           'difference', 'same_recipe', 'check_labels', 'settings_key', 'portable', 'terms_of', 'synthetic_folder',
-           'drawing_of', 'is_synthetic', 'unusual', 'terms_of_run', 'key_of', 'length_of', 'variety_of', 'todays']
+           'filled', 'needs_teacher', 'check_teacher', 'teacher_name', 'at', 'found', 'read_config', 'Difference',
+           'differences', 'difference', 'same_recipe', 'check_labels', 'settings_key', 'portable', 'terms_of',
+           'synthetic_folder', 'drawing_of', 'is_synthetic', 'unusual', 'terms_of_run', 'key_of', 'length_of',
+           'variety_of', 'todays']
 
 # %% ../nbs/63_recipe.ipynb #fef20847
 def versions()->dict[str,str]:
@@ -308,8 +310,36 @@ def found(
     start = {k: now(f'start.{k}', v) for k,v in recipe.start.items()} if several else now('start')
     return replace(recipe, start=start, **{k: now(k) for k in PLACES})
 
+# %% ../nbs/63_recipe.ipynb #cb55711a
+def read_config(
+    path,               # recipe.json of a run, its folder, or a file written by hand
+)->Recipe:              # UserError names an unknown key
+    "A recipe to train once more, with its people where they are now"
+    path = Path(path)/'recipe.json' if Path(path).is_dir() else Path(path)
+    try: d = json.loads(path.read_text())
+    except OSError: raise UserError(f'--config {path}: there is no such file; give the recipe.json of a run.') from None
+    except ValueError: d = None
+    if not isinstance(d, dict): raise UserError(f'--config {path} is damaged: it does not hold a JSON object.')
+    known = [WRITTEN.get(f.name, f.name) for f in fields(Recipe)]
+    _all_known(path, d, known)
+    settings = d.get('protocol', {})
+    if isinstance(settings, str): d = d | dict(protocol=protocol(settings).as_dict())
+    else: _all_known(path, settings, [f.name for f in fields(Protocol)], ' of "protocol"')
+    recipe = recipe_from({'method': None} | d)
+    if recipe.settings: recipe.protocol     # UserError where a value does not fit
+    return found(recipe, path.parent) if recipe.places else recipe
+
+def _all_known(path, d, known, where:str='')->None:
+    if not isinstance(d, dict): raise UserError(f'--config {path}: "protocol" is a name or a JSON object of settings.')
+    for k in d:
+        if k in known: continue
+        near = get_close_matches(k, known, n=1, cutoff=.5)
+        hint = f'did you mean "{near[0]}"?' if near else f'there are {", ".join(known)}.'
+        raise UserError(f'--config {path}: the key "{k}"{where} is unknown: {hint}')
+
 # %% ../nbs/63_recipe.ipynb #7a6feb5b
-SAME_RUN = ('method', 'definition', 'settings', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', *PLACES, 'teacher', 'own')
+SAME_RUN = ('method', 'definition', 'settings', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', *PLACES, 'teacher',
+            'own')
 # whoever labels for another run has learned from its labels, and from no others
 SAME_LABELS = ('data', 'labels', 'seed', 'settings')
 LABELLING = ('labels', 'choose', 'heldout', 'size', 'net', 'width', 'decode', 'sigma')     # of its settings
@@ -517,7 +547,7 @@ def length_of(
 def variety_of(
     recipe:Recipe,
 )->str:                 # JSON
-    "Which of a row's runs: which second network, which outside teacher, which definition of one's own; a table shows one of them"
+    "Which of a row's runs: which second network, outside teacher, definition of one's own; a table shows one of them"
     second = [recipe.settings.get(k, DEFAULTS[k]) for k in second_of(recipe.method)]
     return json.dumps([recipe.method, second, (recipe.own or {}).get('method'), teacher_name(recipe)])
 

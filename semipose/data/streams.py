@@ -146,7 +146,7 @@ class Streams(torch.utils.data.Dataset):
     def at(self,
         step:int,
     )->tuple[dict,dict]:  # x = {labeled, unlabeled (B,3,Hr,Wr) u8}, y = {xy (B,K,2) px, vis (B,K)} of the labelled
-        "Batch number `step`; without a second stream x has no 'unlabeled'; x['outside'] = {xy, vis} of an outside teacher"
+        "Batch number `step`; without a second stream x has no 'unlabeled'; an outside teacher's joints are x['outside']"
         known = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0))
         x, y = dict(labeled=known['image']), dict(xy=known['xy'], vis=known['vis'])
         if self._second:
@@ -170,6 +170,7 @@ class Streams(torch.utils.data.Dataset):
         step:int,  # how many steps are done
     )->Streams:
         "The same streams, taken up at `step`"
-        return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers, self.taught)
+        return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers,
+                       self.taught)
 
 def _as_is(batch): return batch

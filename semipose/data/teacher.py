@@ -71,7 +71,8 @@ def known_teacher(
     teacher:str|Path,    # a COCO file, or module:function
 )->None:                 # UserError where there is no such file or function
     "Looked at before anything slow is done"
-    if is_function(teacher): own_function(str(teacher), 'an RGB picture and boxes, and returns x, y, score of each joint')
+    takes = 'an RGB picture and boxes, and returns x, y, score of each joint'
+    if is_function(teacher): own_function(str(teacher), takes)
     elif not Path(teacher).is_file():
         raise UserError(f'{teacher}: there is no such file; give the COCO results or data set of the outside model, or '
                         f'module:function.')
