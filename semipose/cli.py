@@ -5,6 +5,7 @@
 # %% ../nbs/79_cli.ipynb #fab2a7e8
 from __future__ import annotations
 import inspect, os, re, shlex, sys, warnings
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import partial, wraps
@@ -14,25 +15,28 @@ from typing import Annotated, Optional, get_type_hints
 import typer
 from typer.core import TyperGroup
 from .errors import Note, UserError
-from .names import difficulty_names, import_rows, method_names, net_names
+from .names import OUTSIDE, difficulty_names, import_rows, method_names, net_names
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
 # %% auto #0
-__all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName', 'Labels',
-           'Shift', 'OtherData', 'Part', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS', 'FORMAT_NAMES',
-           'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of',
-           'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted',
-           'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge',
-           'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings',
-           'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare',
-           'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
-           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+__all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName',
+           'Labels', 'Shift', 'OtherData', 'Part', 'Log', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS',
+           'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before',
+           'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell',
+           'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look',
+           'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name',
+           'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train',
+           'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison', 'beside',
+           'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label',
+           'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
     '--import', metavar='MODULE|FILE', show_default=False, rich_help_panel="Rows of one's own",
     help="A module, or a .py file, that adds methods of one's own; may be given several times.")]
+
+TYPED = ContextVar('typed', default=frozenset())    # parameters that stand on the command line
 
 class App(typer.Typer):
     "An app whose verbs all take --import"
@@ -40,14 +44,18 @@ class App(typer.Typer):
         register = super().command(*args, **kw)
         def with_import(verb):
             @wraps(verb)
-            def run(*args, imported=None, **options):
+            def run(ctx, *args, imported=None, **options):
                 for where in imported or (): import_rows(where)
-                return verb(*args, **options)
+                typed = {k for k in options if ctx.get_parameter_source(k).name == 'COMMANDLINE'}
+                token = TYPED.set(frozenset(typed))
+                try: return verb(*args, **options)
+                finally: TYPED.reset(token)
             hints, sign = get_type_hints(verb, include_extras=True), inspect.signature(verb)
             own = [p.replace(annotation=hints[k]) for k,p in sign.parameters.items()]
             more = inspect.Parameter('imported', inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Imported)
-            run.__signature__ = sign.replace(parameters=[*own, more])
-            run.__annotations__ = {**hints, 'imported': Imported}
+            ctx = inspect.Parameter('ctx', inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+            run.__signature__ = sign.replace(parameters=[ctx, *own, more])
+            run.__annotations__ = {'ctx': typer.Context, **hints, 'imported': Imported}
             register(run)
             return verb     # as a function it is what it was
         return with_import
@@ -197,18 +205,20 @@ def parse_labels(
 
 # %% ../nbs/79_cli.ipynb #6c7c1604
 def build_protocol(
-    name:str,          # a name in PROTOCOLS
+    name:str|Protocol, # a name in PROTOCOLS, or one of a saved recipe
     **changes,         # fields; None leaves the protocol's own value
 )->Protocol:
     "A protocol with what was typed changed: `every` divides the steps, a network brings its own weights and width"
-    typed, base = {k: v for k,v in changes.items() if v is not None}, protocol(name)
+    typed, saved = {k: v for k,v in changes.items() if v is not None}, isinstance(name, Protocol)
+    base = name if saved else protocol(name)
     rest = _weights(base, typed)
     if typed.get('mirror') is False: typed['flip'] = False      # nor does evaluation look into one
     # the budget stays: its steps follow from the method
     if base.budget and 'every' in typed and 'steps' not in typed:
         typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
     _intervals(base, typed)
-    return replace(protocol(name, **typed), **rest)
+    if saved and 'steps' in typed: typed = dict(budget=None, epochs=None) | typed
+    return replace(replace(base, **typed) if saved else protocol(name, **typed), **rest)
 
 def _weights(base:Protocol, typed:dict)->dict:      # fields to replace; those of weights leave `typed`
     "Another network has other weights and another width; 'none' means none"
@@ -320,6 +330,11 @@ class People:
         'A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.')] = None
     box_score:Annotated[Optional[float], option('Boxes of which the detector was less sure are left out; 0.3 if not '
                                                 'given.')] = None
+    teacher:Annotated[Optional[str], option(
+        'An outside model that has labelled the unlabelled people: a COCO results or data set file, or a function of '
+        'yours. For the rows outside and outside_jc.', metavar='FILE.json|MODULE:FUNCTION')] = None
+    gate:Annotated[Optional[float], option('Joints of which the outside model was less sure are not used; 0.5 if not '
+                                           'given.', min=0.)] = None
     flips:Annotated[Optional[str], option('Joints that change places in a mirror, by name or number from 0; none: '
                                           'no joint does. '
                                           'Not given: from the file or the names.', metavar='A:B,C:D|none')] = None
@@ -327,7 +342,8 @@ class People:
                                                                'image.')] = False
 
     def fields(self)->dict:     # of build_protocol
-        return dict(box_score=self.box_score, flips=parse_flips(self.flips), mirror=False if self.no_mirror else None)
+        return dict(box_score=self.box_score, gate=self.gate, flips=parse_flips(self.flips),
+                    mirror=False if self.no_mirror else None)
 
 @dataclass
 class Budget:
@@ -370,7 +386,7 @@ class Look:
     def check(self): known(self.weights, ('last', 'best'), 'checkpoint')
     def title(self, run, *more, shift=False)->str:      # of a table
         flip = ', flip test' + ' with shift'*shift if self.flip else ''
-        return f'{", ".join([str(run), f"{self.weights} checkpoint", *more])}{flip}'
+        return f'{", ".join([str(run), f"{self.weights} checkpoint", *more, *outside_mark(run)])}{flip}'
 
 @dataclass
 class Judge:
@@ -380,6 +396,10 @@ class Judge:
     max_people:Annotated[Optional[int], option("Detections of a picture that count; if not given 20, COCO's rule, "
                                                "or as many as the "
                                                'fullest picture has people.', min=1)] = None
+
+def outside_mark(run)->list[str]:       # what stands beside the numbers of a run that an outside model taught
+    from semipose.recipe import read_recipe
+    return [OUTSIDE]*bool(read_recipe(run).teacher)
 
 def check_network(name:str|None)->None:     # UserError with a near miss
     if name is not None and not name.startswith(('timm:', 'fpn:')): known(name, net_names(), 'network')
@@ -513,6 +533,16 @@ class Settings:
         if self.decode is not None: known(self.decode, CODECS, 'codec')
         return {**vars(self), 'size': parse_size(self.size), 'batch': parse_batch(self.batch)}
 
+# %% ../nbs/79_cli.ipynb #2f6373f5
+Log = Annotated[Optional[str], option(
+    "Also log to tensorboard (files beside the runs) or wandb (Weights & Biases), through fastai's callbacks.", **names(('tensorboard', 'wandb')))]
+
+def logger(kind:str|None):      # what `train` takes as cbs; UserError names the pip command of what is missing
+    if kind is None: return ()
+    known(kind, ('tensorboard', 'wandb'), 'logger')
+    from semipose.loggers import log_to
+    return log_to(kind)
+
 # %% ../nbs/79_cli.ipynb #8c65eff6
 @dataclass
 class Folders:
@@ -535,54 +565,114 @@ def finish(run, results:Path)->None:
     typer.echo(f'Run: {run.folder}\nLedger: {record(entry_of(run), results)}\nReport: {run_report(run.folder)}\n'
                f'Next: semipose eval {quoted(run.folder)}')
 
-def go_on(run:Path, typed:list, machine:Machine, results:Path)->None:
+def go_on(run:Path, typed:list, machine:Machine, results:Path, log:str|None=None)->None:
     "Take up a run by its folder: its recipe knows the rest"
     if any(v is not None and v != type(v)() for v in typed):
         raise UserError(f'train {quoted(run)} --resume goes on as the run was begun: leave the other options out.')
     from semipose.run import take_up
-    finish(take_up(run, machine.device), results)
+    finish(take_up(run, machine.device, cbs=logger(log)), results)
+
+# %% ../nbs/79_cli.ipynb #9ba5a9d9
+@dataclass
+class Session:
+    "A run's name, from which recipe it begins, and who watches it"
+    name:Annotated[Optional[str], option("The run's name; made from method, data, labels and seed if not given.")] = None
+    resume:Annotated[bool, typer.Option('--resume', help=(
+        'Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.'))] = False
+    config:Annotated[Optional[Path], option(
+        "A saved recipe: recipe.json of a run, its folder, or a file of one's own. What is typed wins.",
+        metavar='FILE')] = None
+    log:Log = None
+
+# %% ../nbs/79_cli.ipynb #96af45e1
+class Saved:
+    "What a recipe says where nothing was typed"
+    def __init__(self, path:Path|None):
+        self.typed, self.recipe = TYPED.get(), None
+        if path is None: return
+        from semipose.recipe import read_config
+        self.recipe = read_config(path)
+    def __call__(self, name:str, value):    # of an option or argument
+        if self.recipe is None or name in self.typed: return value
+        saved = self.recipe.settings and self.recipe.protocol if name == 'protocol' else getattr(self.recipe, name)
+        return saved or value if name == 'protocol' else value if saved is None else saved
+    def people(self, people:People, p)->People:
+        "Folders and files; people that the protocol draws follow from the seed"
+        if self.recipe is None: return people
+        path = lambda k, v: v if v is None or k == 'teacher' else Path(v)
+        places = ('data', 'unlabeled', 'boxes', 'teacher')
+        out = replace(people, **{k: path(k, self(k, getattr(people, k))) for k in places})
+        if not out.data or p.data != 'drawn' or 'data' in self.typed: return out
+        from semipose.recipe import is_synthetic
+        return replace(out, data=None) if is_synthetic(p, self.recipe.seed, out.data) else out
+    def numbers(self, method:str, p)->dict:     # of `train`
+        "Steps and rate of this very run, where they are not the protocol's"
+        r, length = self.recipe, {'steps', 'every'}
+        if r is None or method != r.method: return {}
+        skip = self.typed | (length if length & self.typed else set()) | ({'steps'} if p.budget else set())
+        return {k: v for k in ('steps', 'every', 'lr', 'nets') if k not in skip and (v := getattr(r, k)) is not None}
+    @property
+    def labels(self)->Path|None: return Path(self.recipe.labels) if self.recipe and self.recipe.labels else None
+    @property
+    def unstarted(self)->bool:      # was it begun from no warm-up checkpoint?
+        return self.recipe is not None and self.recipe.places is not None and not self.recipe.start
 
 # %% ../nbs/79_cli.ipynb #ae2a86d7
 @app.command(epilog='Example:  semipose train posedual_jc --data data/lsp --labels 200\n\n'
                     'Example:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
 @grouped
 def train(
-    method:Annotated[str, typer.Argument(help=(
-        'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
-        **names(method_names))],
     people:People,
     settings:Settings,
     budget:Budget,
     encoder:Weights,
     machine:Machine,
     folders:Folders,
+    session:Session,
+    method:Annotated[Optional[str], typer.Argument(show_default=False, help=(
+        'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
+        **names(method_names))]=None,
     labels:Labels=None,
     protocol:ProtocolName='folder',
     seed:Seed=0,
-    name:Annotated[Optional[str], option("The run's name; made from method, data, labels and seed if not given.")]=None,
-    resume:Annotated[bool, typer.Option('--resume', help=(
-        'Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.'))]=False,
 ):
     "Train one method on your data. What is not typed, the protocol decides."
-    if resume and method not in method_names() and (Path(method)/'recipe.json').exists():
-        return go_on(Path(method), [people, settings, budget, encoder, labels, name], machine, folders.results)
+    resumed = session.resume and method and method not in method_names()
+    if resumed and (Path(method)/'recipe.json').exists():
+        typed = [people, settings, budget, encoder, labels, session.name, session.config]
+        return go_on(Path(method), typed, machine, folders.results, session.log)
+    saved = Saved(session.config)
+    method, seed, machine.amp = saved('method', method), saved('seed', seed), saved('amp', machine.amp)
+    if not method: raise UserError('Which method? Name one (`semipose methods` lists them), or give --config.')
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, **settings.fields(), **vars(budget), **encoder.fields(),
+    file = file or saved.labels
+    p = build_protocol(saved('protocol', protocol), labels=many, **settings.fields(), **vars(budget), **encoder.fields(),
                        **people.fields())
+    numbers = dict(every=budget.every if p.budget else None) | saved.numbers(method, p)
+    train_with(method, p, saved.people(people, p), file, seed, machine, folders, session, numbers, saved.unstarted)
+
+# %% ../nbs/79_cli.ipynb #2ffa1fb8
+def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:Machine, folders:Folders, session:Session,
+               numbers:dict, unstarted:bool)->None:     # `numbers` of `train`; begun from no warm-up checkpoint?
+    "From the warm-up checkpoint to the table of a run"
     data, make_people = own_people(p, people.data, file, seed)
-    folder = folders.out/(name or run_name(method, data or file.parent, p.labels, seed))
-    from semipose.run import check_batch, check_labels, first_of, refuse_existing, starts, train as run_train
+    folder = folders.out/(session.name or run_name(method, data or file.parent, p.labels, seed))
+    from semipose.run import check_batch, check_labels, check_teacher, first_of, refuse_existing, starts
+    from semipose.run import train as run_train
     machine.check()
     check_batch(method, p)
-    if not resume: refuse_existing(folder)
+    if not session.resume:
+        check_teacher([method], people.teacher)
+        refuse_existing(folder)
+    cbs = logger(session.log)
     begin(p, make_people)
-    same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, resume=resume, **vars(machine))
-    start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
+    same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
+                resume=session.resume, cbs=cbs, **vars(machine))
+    start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
     first = first_of(method, start, folders.out/run_name('supervised', data or file.parent, p.labels, seed))
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
-    finish(run_train(method, p, data, folder, start=first, every=budget.every if p.budget else None, **same),
-           folders.results)
+    finish(run_train(method, p, data, folder, start=first, **numbers, **same), folders.results)
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -617,30 +707,36 @@ def sweep(
                                                                 '4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], option('A group of rows instead; `semipose methods` shows them.')]=None,
     labels:Annotated[Optional[Path], option('A COCO file with the joints of the pictures in --data.')]=None,
+    log:Log=None,
 ):
     "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, method_names(), 'method')
     many, p = parse_seeds(seeds), build_protocol(protocol, **encoder.fields(), **people.fields())
-    chosen = rows_of(p, methods, group)
+    chosen = rows_of(p, methods, group, people.teacher)
     from semipose.sweep import check_sweep, sweep as run_sweep
-    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes)
+    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher)
     machine.check()
+    cbs = logger(log)
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: '
                f'what {folders.results} lacks of them is trained.')
     found = run_sweep(p, chosen, many, people.data, folders.out, folders.results, machine.device, machine.amp,
-                      labels=labels, unlabeled=people.unlabeled, boxes=people.boxes,
+                      labels=labels, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
+                      cbs=cbs,
                       on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     tell_sweep(found, p, chosen, many, folders.results)
 
 # %% ../nbs/79_cli.ipynb #1154fc30
-def rows_of(p, methods:list[str]|None, group:str|None)->list[str]:  # UserError where there is none
+def rows_of(p, methods:list[str]|None, group:str|None, teacher:str|None=None)->list[str]:
     "The rows that were named, those of a group, or all that the protocol can train"
     if methods and group: raise UserError('Methods and --group were both given: give one of them.')
     from semipose.methods import GROUPS
     if group is not None: known(group, tuple(GROUPS), 'group')
     rows = [row for g, rows in GROUPS.items() if group in (None, g) for row in rows.items()]
-    chosen = list(dict.fromkeys(methods or ())) or [n for n, m in rows if p.other or 'other' not in m.networks]
+    can = lambda m: (p.other or 'other' not in m.networks) and (teacher or not m.teacher.outside)
+    chosen = list(dict.fromkeys(methods or ())) or [n for n, m in rows if can(m)]
     if chosen: return chosen
+    if any(m.teacher.outside for _, m in rows):
+        raise UserError(f'Every row of the group {group} learns from an outside model: give --teacher.')
     raise UserError(f'Every row of the group {group} needs a second network, and the protocol {p.name} names one: '
                     'give --other, '
                     'or choose another group.')
@@ -678,6 +774,7 @@ def compare(
     keep:Annotated[Optional[Path], option(
         'Also write the numbers, without weights and pictures, into this folder.')]=None,
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
+    log:Log=None,
 ):
     "Train several methods from one supervised start, everything else equal."
     for name in methods: known(name, method_names(), 'method')
@@ -690,10 +787,12 @@ def compare(
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
     refuse_comparison(folder, resume)
     machine.check()
-    from semipose.run import compare as run_compare, keep_numbers
+    from semipose.run import check_teacher, compare as run_compare, keep_numbers
+    check_teacher(methods, people.teacher)
+    cbs = logger(log)
     from semipose.report import demo_report, summary_rows
     begin(p, make_people)
-    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes)
+    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher, cbs=cbs)
     summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
                           resume=resume, every=budget.every if p.budget else None, **source)
     show_table(summary_rows(summary))
@@ -748,6 +847,7 @@ def detail(
     from semipose.run import answers_of
     answers = answers_of(run, data, split, look.weights, look.flip, device=look.device)
     found = details_of(answers)
+    for mark in outside_mark(run): typer.echo(f'{run}: {mark}.')
     for title, rows in as_rows(found).items(): show_table(rows, title=title)
     if keep:
         from semipose.data.coco import write_json

@@ -107,7 +107,8 @@ AXES = dict(    # setting of the demo -> its values; None: all labels
     steps=(150, 300, 600, 1200))
 DEMO = dict(labels=16, weight=1, view=60, steps=600)    # the value that the demo has
 
-def cell_name(axis:str, value)->str: return f'{axis}-{"all" if value is None else f"{value:g}"}'    # a folder of results/map
+def cell_name(axis:str, value)->str:   # a folder of results/map
+    return f'{axis}-{"all" if value is None else f"{value:g}"}'
 
 # %% ../nbs/70_fading.ipynb #5461e2b6
 def read_map(
@@ -123,7 +124,8 @@ def read_map(
         found = {}
         for e in read_ledger(folder)[0]:
             if e.protocol.startswith('demo'): found.setdefault(re.sub(r'_turn\d+$', '', e.method), []).append(e)
-        out[value] = {m: sorted(es, key=lambda e: e.seed) for m, es in found.items() if {e.seed for e in es} >= set(seeds)}
+        out[value] = {m: sorted(es, key=lambda e: e.seed) for m, es in found.items()
+                      if {e.seed for e in es} >= set(seeds)}
     return out
 
 # %% ../nbs/70_fading.ipynb #65285cdf
@@ -146,6 +148,7 @@ def map_table(
     heads = ['all' if v is None else f'{v:g}' for v in cells]
     lines = []
     for m in methods:
-        texts = [cell_text(c['supervised'], c[m], resample) if m in c and 'supervised' in c else '' for c in cells.values()]
+        texts = [cell_text(c['supervised'], c[m], resample) if m in c and 'supervised' in c else ''
+                 for c in cells.values()]
         lines.append(f'| {title(m)} | {" | ".join(texts)} |')
     return '\n'.join([f'| method | {" | ".join(heads)} |', '|---'*(len(heads)+1) + '|', *lines])

@@ -11,6 +11,7 @@ from .errors import UserError
 from .files import is_free, is_held, make_folder, only_writer, whole
 from .data.coco import write_json
 from .watch import per_network
+from .names import OUTSIDE
 from .recipe import Recipe, place_name, read_recipe, same_recipe
 
 # %% auto #0
@@ -18,7 +19,7 @@ __all__ = ['FILES', 'refuse_existing', 'is_blank', 'clear_blank', 'open_run', 't
            'list_runs', 'Log']
 
 # %% ../nbs/67_folder.ipynb #61650eb0
-FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'log.csv', 'result.json', 'people.json',
+FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'teacher.json', 'log.csv', 'result.json', 'people.json',
          'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def refuse_existing(
@@ -148,6 +149,7 @@ def list_runs(
             continue
         last = (result or {}).get('last', {})
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
+        if recipe.teacher: state += f'; {OUTSIDE}'
         data = place_name(recipe, 'data') or place_name(recipe, 'labels')
         labels = recipe.settings.get('labels') or 'all'
         rows.append(dict(row, method=recipe.method, data=data, labels=str(labels), seed=recipe.seed,

@@ -16,8 +16,9 @@ from .files import whole
 from .watch import each_of, outcome, peak_key, peak_share, per_network
 from .folder import Run, read_run
 from .methods import cost
+from .names import OUTSIDE
 from .recipe import (PLACES, Recipe, key_of, place_of, portable, row_of, settings_key,  # noqa: F401
-                             terms_of_run, unusual)
+                             teacher_name, terms_of_run, unusual)
 from .evaluate.coco import Matches, _least, ap_of
 
 # %% auto #0
@@ -56,7 +57,7 @@ class Fields:
     people:dict|None = None # `val`: which validation people; `nets`: each network's matches, see evaluate.coco
     own:dict|None = None    # what the method was, if it is no row of the table: see methods.own
     line:str|None = None    # of its definition, see methods.line_of; None: nobody wrote it down
-    source:dict|None = None # names of folders and files of people, where given: data, labels, unlabeled, boxes
+    source:dict|None = None # names of folders and files, where given: data, labels, unlabeled, boxes, teacher
     format:int = FORMAT
 
 # %% ../nbs/68_ledger.ipynb #991de5f3
@@ -68,7 +69,7 @@ class Entry(Fields):
     @cached_property
     def recipe(self)->Recipe:
         "As far as the entry knows it, to be compared by `recipe.difference`; places by their names"
-        places = {k: v for k,v in (self.source or {}).items() if k in PLACES}
+        places = {k: v for k,v in (self.source or {}).items() if k in (*PLACES, 'teacher')}
         return Recipe(self.method, self.line, self.title, self.settings, self.sentence, self.seed, self.steps,
                       own=self.own, **places)
     first = property(lambda self: self.curve[0])
@@ -94,6 +95,10 @@ class Entry(Fields):
     fall = property(lambda self: largest_fall([row['ap'] for row in self.curve]))
     @property
     def pictures(self)->dict: return {k: v*self.steps for k,v in self.cost.items()}     # in all: forward, backward
+    @property
+    def called(self)->str:      # its title; says so where an outside model taught
+        outside = (self.source or {}).get('teacher') and OUTSIDE not in self.title
+        return f'{self.title}, {OUTSIDE}' if outside else self.title
     @property
     def work(self)->int: return (self.cost['forward'] + 2*self.cost['backward'])*self.steps   # in pictures forward
     @cached_property
@@ -274,6 +279,8 @@ def entry_of(
     p, row = portable(recipe.protocol), row_of(recipe)
     shown = p.data != 'drawn' or unusual(recipe)
     places = {k: Path(v).resolve().name for k in PLACES if (v := place_of(recipe, k))}
+    source = places if shown else {}
+    if recipe.teacher: source = source | dict(teacher=teacher_name(recipe))
     what = {k: getattr(recipe, k) for k in FROM_RECIPE}
     best = {k: v for k,v in (run['best'] or {}).items() if k in BEST}
     return Entry(**what, title=run['title'], protocol=p.name, terms=terms_of_run(recipe), key=key_of(recipe),
@@ -281,7 +288,7 @@ def entry_of(
                  unlabeled=len(run.split['unlabeled']), cost=cost(row, p)._asdict(),
                  curve=[rounded(r) for r in run['rows']], best=rounded(best), collapsed=run['collapsed'],
                  seconds=run['last']['seconds'], sentence=portable_sentence(recipe), line=recipe.definition,
-                 people=people, source=places if shown else None)
+                 people=people, source=source or (places if shown else None))
 
 # %% ../nbs/68_ledger.ipynb #b2b76f48
 def example_entry(

@@ -8,19 +8,20 @@ import hashlib, json
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 from .errors import UserError
+from .names import OUTSIDE
 from .draw import PALETTE
 from .views import (A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout,
                             JointOcclude, View)
 from .teaching import (Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, BothSee,
-                               Foreground, Certain, Reweighted)
+                               Foreground, Certain, Reweighted, Outside)
 from .along import LabelsTravel, MedianOfFive, Neighbour, PosePCA, Temporal, Unordered
 
 # %% auto #0
 __all__ = ['ROWS', 'METHODS', 'GROUPS', 'SPARE', 'ALONE', 'ONE', 'ONE_JC', 'TWO', 'TWO_JC', 'EQUAL', 'A1', 'A2', 'A3', 'A4', 'B1',
            'B2', 'C', 'D1', 'D2', 'D3', 'UNLIKE', 'FOUR', 'A90', 'A120', 'NOTHING', 'NEIGHBOUR', 'MEDIAN', 'TRAVEL',
-           'JUMP', 'POSE', 'JC_RELEASED', 'JC_HARD', 'JO_HARD', 'SHIPPED', 'Row', 'add', 'method', 'row_of', 'title',
-           'color', 'line_of', 'is_todays', 'own', 'is_unlike', 'kinds', 'second_of', 'table', 'teacher', 'mean_of',
-           'counted', 'formula', 'Cost', 'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
+           'JUMP', 'POSE', 'JC_RELEASED', 'JC_HARD', 'JO_HARD', 'SHIPPED', 'Row', 'marked', 'add', 'method', 'row_of',
+           'title', 'color', 'line_of', 'is_todays', 'own', 'is_unlike', 'kinds', 'second_of', 'table', 'teacher',
+           'mean_of', 'counted', 'formula', 'Cost', 'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
 
 # %% ../nbs/43_methods.ipynb #8aefa299
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Row:
     group:str = ''      # where in the table it stands, see `add`
     role:str = ''       # 'method'; 'attempt', one that failed; 'trial', one that asks what a part does
 
+def marked(
+    r:Row,
+)->Row:     # says in its title that its numbers are not comparable, where somebody else's model teaches
+    "A title stands beside every number"
+    outside = r.method is not None and r.method.teacher.outside and OUTSIDE not in r.title
+    return replace(r, title=f'{r.title}, {OUTSIDE}') if outside else r
+
 ROWS, METHODS, GROUPS = {}, {}, {}   # name -> Row; name -> Method; group -> name -> Method
 
 def add(
@@ -45,7 +53,7 @@ def add(
 )->None:                    # UserError names an unknown colour
     "Rows of one group, at the end of the table"
     for r in rows:
-        r = replace(r, color=r.color or color or SPARE[len(ROWS) % len(SPARE)], group=group, role=role)
+        r = marked(replace(r, color=r.color or color or SPARE[len(ROWS) % len(SPARE)], group=group, role=role))
         if r.color not in PALETTE:
             raise UserError(f'Row {r.name}: color={r.color!r}; choose one of {", ".join(PALETTE)}.')
         ROWS[r.name], METHODS[r.name], GROUPS.setdefault(group, {})[r.name] = r, r.method, r.method
@@ -217,6 +225,12 @@ add('video',
     Row('posedual_jc_frames',  'PoseDual + JC, pairs without order', replace(TWO_JC, along=Unordered())),
     color='teal', role='trial')
 
+# %% ../nbs/43_methods.ipynb #a75b43eb
+add('outside teacher',
+    Row('outside',    'A60, outside teacher: not comparable',      Method(Outside(), A30, (A60,))),
+    Row('outside_jc', 'A60 + JC, outside teacher: not comparable', Method(Outside(), A30, (JC >> A60,))),
+    color='slate', role='trial')
+
 # %% ../nbs/43_methods.ipynb #b92eb121
 JC_RELEASED = JointCutout(5, released=2, channels=24)   # COCO's and MPII's joints together are 24
 JC_HARD, JO_HARD = JC_RELEASED >> A60_RELEASED, JointOcclude(2, released=True) >> A60_RELEASED
@@ -248,7 +262,7 @@ def row_of(
     m = METHODS.get(name)
     at = list(METHODS).index(name) if name in METHODS else 0
     r = ROWS.get(name) or Row(name, name, m, color=SPARE[at % len(SPARE)])
-    return r if r.method == m else replace(r, method=m)
+    return r if r.method == m else marked(replace(r, method=m))
 
 def title(name:str)->str: return row_of(name).title     # of any name: how it is called in print
 def color(name:str)->str: return PALETTE[row_of(name).color]    # of any name: hex, the same in every figure
@@ -299,10 +313,10 @@ def second_of(
     name:str,           # any
     nets:int|None=None, # how many networks; None: the method's
 )->tuple[str,...]:      # of protocols.SECOND; () of a name that nobody knows
-    "Which fields of a protocol that name a second network a method looks at"
+    "Which fields a method looks at, of those that only some do: a second network, an outside teacher's gate"
     if name not in METHODS: return ()
-    each = kinds(METHODS[name], nets or METHODS[name].nets)
-    return ('other', 'other_width', 'other_weights')*('other' in each) + ('weights2',)*(each.count('net') > 1)
+    each, gate = kinds(METHODS[name], nets or METHODS[name].nets), ('gate',)*METHODS[name].teacher.outside
+    return ('other', 'other_width', 'other_weights')*('other' in each) + ('weights2',)*(each.count('net') > 1) + gate
 
 # %% ../nbs/43_methods.ipynb #86249612
 def table(
@@ -311,7 +325,7 @@ def table(
     "One row per method: what it answers to the four questions"
     views = lambda vs, sep: sep.join(map(str, vs))
     return [dict(name=r.name, method=r.title, teacher=teacher(m),
-                 teacher_view=mean_of(m.teacher_views) if m.student_views else '',
+                 teacher_view=mean_of(m.teacher_views) if m.student_views and not m.teacher.outside else '',
                  student_views=views(m.student_views, ', '), counts=counted(m.weight), nets=m.nets, loss=formula(m),
                  labeled_view=views(m.labeled_views, ' + '), networks=' + '.join(m.networks),
                  group=r.group, paper=r.paper)
@@ -405,8 +419,8 @@ def facts(
            'line': line(m), 'labelled': on(m.labeled_views, ' + '.join(map(str, m.labeled_views))),
            'teacher': teacher(m)}
     if m.student_views:
-        out |= {'it sees': on(m.teacher_views, mean_of(m.teacher_views)),
-                'student sees': on(m.student_views, ', '.join(map(str, m.student_views)))}
+        if not m.teacher.outside: out['it sees'] = on(m.teacher_views, mean_of(m.teacher_views))
+        out['student sees'] = on(m.student_views, ', '.join(map(str, m.student_views)))
     networks = f' ({" + ".join(kinds(m, m.nets))})'*bool(m.networks)
     out |= {'counts': counted(m.weight), 'networks': f'{m.nets}{networks}', 'loss': formula(m)}
     if m.along or m.terms: out['of clips'] = ', '.join(map(repr, filter(None, (m.along, *m.terms))))

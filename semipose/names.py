@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['source', 'names_of', 'method_names', 'net_names', 'difficulty_names', 'import_rows']
+__all__ = ['OUTSIDE', 'source', 'names_of', 'method_names', 'net_names', 'difficulty_names', 'import_rows']
 
 # %% ../nbs/06_names.ipynb #a5baa418
 @cache
@@ -43,6 +43,8 @@ def names_of(
     return tuple(out)
 
 # %% ../nbs/06_names.ipynb #e1a5aef5
+OUTSIDE = 'outside teacher: not comparable'   # beside every number of a row that learns from somebody else's model
+
 def method_names()->tuple[str,...]:
     "All methods: the rows that are shipped, and those that were added since"
     shipped = re.findall(r"^ +Row\('(\w+)'", source('semipose.methods'), re.M)

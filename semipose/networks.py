@@ -15,11 +15,12 @@ from .methods import kinds, method as find_method
 from .nets.peers import Peers, build_peers
 from .people import Data
 from .protocols import Protocol
-from .teaching import Teaching, one_batch
+from .predict import evaluating
+from .teaching import Teaching, last, one_batch
 
 # %% auto #0
-__all__ = ['NO_ROOM', 'pick_device', 'check_precision', 'check_batch', 'codec_of', 'peers_of', 'check_networks', 'begin_from',
-           'step_sentence', 'dry_step']
+__all__ = ['NO_ROOM', 'pick_device', 'check_precision', 'check_batch', 'codec_of', 'peers_of', 'check_networks', 'dry_forward',
+           'begin_from', 'step_sentence', 'dry_step']
 
 # %% ../nbs/66_networks.ipynb #f7cef5e5
 def pick_device(
@@ -75,9 +76,30 @@ def check_networks(
     methods,        # names in METHODS
     p:Protocol,
 )->None:            # UserError, before anything slow is done
-    "Build their networks once: what is missing or does not fit ends here, before people are read"
+    "Build their networks once and show each a crop: what is missing or does not fit ends here, before people are read"
+    tried = set()
     for networks in sorted({kinds(m, min(m.nets, 2)) for m in map(find_method, methods)}):
-        peers_of(p, 1, len(networks), 0, networks)
+        peers = peers_of(p, 1, len(networks), 0, networks)
+        for kind, net in zip(networks, peers.nets):
+            if kind not in tried: dry_forward(net, p, p.other if kind == 'other' else p.net)
+            tried.add(kind)
+
+def dry_forward(
+    net,                # of a protocol
+    p:Protocol,         # its crops
+    name:str,           # as it was typed
+)->None:                # UserError: this network does not take these crops
+    "One crop through a network: does it answer, with a map every `stride` px?"
+    (H, W), fault = p.size, None
+    try:
+        with torch.no_grad(), torch.random.fork_rng([]), evaluating(net): heat = last(net(torch.zeros(1, 3, H, W)))
+        h, w = heat.shape[-2:]
+        s = net.stride
+        if (h*s, w*s) != (H, W): fault = f'its heatmap is {h}x{w}, not a pixel every {s} px'
+    except UserError: raise
+    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as e:
+        fault = f'{type(e).__name__}: {str(e).splitlines()[0][:160]}' if str(e) else type(e).__name__
+    if fault: raise UserError(f'{name} does not take crops of {H}x{W} px ({fault}): choose another --size or --net.')
 
 # %% ../nbs/66_networks.ipynb #cb9b0e51
 def begin_from(
@@ -147,6 +169,7 @@ def dry_step(
             x, joints = dict(labeled=crops(known)), torch.rand(known, K, 2, generator=g)*torch.tensor(room[::-1])
             y = dict(xy=joints.to(device), vis=torch.full((known, K), 2, device=device))
             if m.student_views: x['unlabeled'] = crops(unknown)
+            if m.teacher.outside: x['outside'] = {k: v[:1].expand(unknown, *v.shape[1:]) for k, v in y.items()}
             own = copy.deepcopy(peers).to(device, memory_format=torch.channels_last).train()
             teaching = Teaching(m, codec_of(p, own.stride), p.size, data.skeleton, data.supervised)
             with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, y)[-1]

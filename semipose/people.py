@@ -20,6 +20,8 @@ from .data.sets import read_any, read_any_train_val, read_any_unlabeled
 from .data.streams import Split, split_first, split_seeded
 from .data.moving import write_clips
 from .data.pairs import Film
+from .data.labels import read_coco_labels
+from .data.teacher import Taught, outside, taught_by, write_taught
 from .data.synth import write_synth
 from .data.tracks import Filmed, cut_clips
 from .footage import as_filmed, film_of
@@ -28,9 +30,10 @@ from .protocols import Protocol
 from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_recipe
 
 # %% auto #0
-__all__ = ['CACHE', 'Data', 'prepare', 'kept', 'readers', 'film_in', 'joints_of', 'check_people', 'choose_labeled', 'val_key',
-           'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own',
-           'trained_on', 'shared_note', 'as_begun', 'same_split', 'synthetic_people']
+__all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'kept', 'readers', 'film_in', 'outside_in', 'keep_outside', 'joints_of',
+           'check_people', 'choose_labeled', 'val_key', 'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who',
+           'find_again', 'pool', 'people_of', 'is_own', 'trained_on', 'shared_note', 'as_begun', 'same_split',
+           'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -42,9 +45,10 @@ class Data:
     crops:Crops             # of all training people
     val_crops:Crops         # of all validation people
     others:Crops|None       # unlabelled people from another folder
-    source:dict             # where they come from: data, labels, unlabeled, boxes as given to `prepare`
+    source:dict             # where they come from: data, labels, unlabeled, boxes, teacher as given to `prepare`
     reading:Reading|None=None   # what was read, in a paragraph
     film:Film|None=None         # of `film_in`, once it was asked for
+    taught:Taught|None=None     # of `outside_in`, once it was asked for
 
     @property
     def skeleton(self)->Skeleton: return self.train.skeleton
@@ -71,6 +75,7 @@ def prepare(
     labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
     boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
     begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
+    teacher=None,           # an outside model: a COCO file, or module:function; asked by rows that learn from it
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
@@ -89,6 +94,7 @@ def prepare(
         print('\n'.join(filter(None, (f'People: {split} {note}{more}', joints_note(train.skeleton), str(read)))))
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
+    if teacher: source['teacher'] = teacher
     return Data(train, val, split, *cut, kept(others, progress), source, read)
 
 # %% ../nbs/64_people.ipynb #894de31c
@@ -127,6 +133,35 @@ def film_in(
     drawn = place is not None and (Path(place)/'synth.json').is_file()
     data.film = film_of(crops, labeled, Path(place)/'.flow' if drawn else None)
     return data.film
+
+# %% ../nbs/64_people.ipynb #e0a30478
+TEACHER = 'teacher.json'    # in a run's folder: the pseudo labels of its outside teacher
+
+def outside_in(
+    data:Data,
+    gate:float|None=None,   # joints of which the model is less sure are not used; None: .5
+    folder=None,            # of a run that keeps them, or will; None: nowhere
+    progress:bool=True,
+)->Crops:                   # UserError where the model's answers do not fit
+    "The unlabelled people of a run with the joints that its outside teacher found"
+    crops, path = data.unlabeled, folder and Path(folder)/TEACHER
+    people = crops.people.unlabeled()
+    if path and path.is_file(): taught = taught_by(people, read_coco_labels(path), 0.)
+    else:
+        if data.taught is None: data.taught = _asked(data, people, gate, progress)
+        taught = data.taught
+    own = Crops(taught.people, crops.size, crops.pad)
+    return CachedCrops(own, crops.image, crops.rows) if isinstance(crops, CachedCrops) else own
+
+def _asked(data, people, gate, progress)->Taught:
+    taught = outside(data.source['teacher'], people, .5 if gate is None else gate, progress)
+    if progress: print(f'Outside teacher {data.source["teacher"]}: {" ".join(n.text for n in taught.notes)}')
+    return taught
+
+def keep_outside(folder, data:Data, name:str)->None:
+    "Write down what an outside teacher taught, once"
+    path = Path(folder)/TEACHER
+    if not path.is_file(): write_taught(data.taught, path, name)
 
 # %% ../nbs/64_people.ipynb #8b8436d4
 def joints_of(

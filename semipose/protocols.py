@@ -64,6 +64,7 @@ class TrainingSettings(PeopleSettings):
     unlabeled:str|None = None           # folder in or beside the data folder; None = the training people
     boxes:str|None = None               # file of their boxes in the data folder; None = labels or whole pictures
     box_score:float|None = None         # boxes of a lower score are left out; None = data.pictures.BOX_SCORE
+    gate:float|None = None              # joints of which an outside teacher is less sure are not used; None = .5
     budget:str|None = None              # a row of BUDGETS: the steps published for each method; None = `steps` for all
     epochs:float|None = None            # passes over the unlabelled people, where a published budget was filled in
     flips:tuple|None = None             # mirror pairs, names or numbers from 0; () = none; None = the data's
@@ -190,7 +191,7 @@ class Budget:
 
 AFFINE, HIDING = 'A', 'JC or RA'    # kinds of method: the easy-hard pair alone, and with Joint Cutout or RandAugment
 PER_METHOD = ('steps', 'every', 'milestones', 'epochs', 'budget')   # fields that a method may have of its own
-SECOND = ('other', 'other_width', 'other_weights', 'weights2')      # what only some pairs look at: methods.second_of
+SECOND = ('other', 'other_width', 'other_weights', 'weights2', 'gate')  # what some methods look at: methods.second_of
 
 _LONG, _2023, _2024 = (70, 90), 'SSPCM 2023', 'MultiAugs 2024'
 _TABLE = {AFFINE: Budget(100, _LONG), HIDING: Budget(100, _LONG), 'multiaugs': Budget(100, (), _2024),

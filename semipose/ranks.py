@@ -210,8 +210,9 @@ class RankStream:
     def from_step(self, step:int)->Iterator[tuple[dict,dict]]:
         "From that step on"
         for batch in self.stream.from_step(step): yield self.part(batch)
-    def part(self, batch):
-        return tuple({k: v[self.ranks.rows(len(v))] for k, v in d.items()} for d in batch)
+    def part(self, batch): return tuple(map(self.rows, batch))
+    def rows(self, v):      # of tensors by name, at any depth
+        return {k: self.rows(w) for k, w in v.items()} if isinstance(v, dict) else v[self.ranks.rows(len(v))]
 
 # %% ../nbs/47_ranks.ipynb #13fb6dcf
 def average_buffers(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib, json, os, platform, subprocess, sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from datetime import datetime, timezone
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -14,17 +15,19 @@ from typing import NamedTuple
 import torch
 from .errors import UserError
 from .data.moving import clips_recipe
+from .data.teacher import is_function, known_teacher
 from .data.synth import DIFFICULTIES, synth_recipe
 from .methods import METHODS, line_of, method as find_method, own, second_of, title
-from .protocols import PER_METHOD, SECOND, Protocol, with_budget
+from .protocols import PER_METHOD, SECOND, Protocol, protocol, with_budget
 
 # %% auto #0
 __all__ = ['PLACES', 'WRITTEN', 'NULLS', 'SAME_RUN', 'SAME_LABELS', 'LABELLING', 'DEFAULTS', 'TERMS', 'versions', 'hardware',
            'revision', 'command', 'nameless', 'as_written', 'places_of', 'places_now', 'place_of', 'place_name',
            'is_place', 'Recipe', 'recipe_from', 'row_of', 'begun_by', 'read_recipe', 'recipe_of', 'numbers_of',
-           'filled', 'at', 'found', 'Difference', 'differences', 'difference', 'same_recipe', 'check_labels',
-           'settings_key', 'portable', 'terms_of', 'synthetic_folder', 'drawing_of', 'is_synthetic', 'unusual',
-           'terms_of_run', 'key_of', 'length_of', 'variety_of', 'todays']
+           'filled', 'needs_teacher', 'check_teacher', 'teacher_name', 'at', 'found', 'read_config', 'Difference',
+           'differences', 'difference', 'same_recipe', 'check_labels', 'settings_key', 'portable', 'terms_of',
+           'synthetic_folder', 'drawing_of', 'is_synthetic', 'unusual', 'terms_of_run', 'key_of', 'length_of',
+           'variety_of', 'todays']
 
 # %% ../nbs/63_recipe.ipynb #fef20847
 def versions()->dict[str,str]:
@@ -159,6 +162,7 @@ class Recipe(Mapping):
     labels:str|None = None
     unlabeled:str|None = None
     boxes:str|None = None
+    teacher:str|None = None         # an outside model: a COCO file, or module:function
     command:str|None = None         # what was typed
     versions:dict|None = None       # of semipose and what it stands on
     revision:str|None = None        # of semipose
@@ -226,11 +230,15 @@ def recipe_of(
     labels=None,        # as `people.prepare`
     unlabeled=None,     # as `people.prepare`
     boxes=None,         # as `people.prepare`
+    teacher=None,       # as `people.prepare`
     amp:bool=False,     # mixed precision
     **numbers,          # instead of the protocol's and the method's: steps, every, lr, nets
 )->Recipe:
     "A recipe from a protocol; `steps` stays open where a published budget waits for the number of unlabelled people"
-    source = getattr(data, 'source', None) or dict(data=data, labels=labels, **p.places(data, unlabeled, boxes))
+    source = dict(getattr(data, 'source', None) or dict(data=data, labels=labels, **p.places(data, unlabeled, boxes)))
+    if teacher: source['teacher'] = teacher
+    elif not find_method(method).teacher.outside: source.pop('teacher', None)      # of other rows of a comparison
+    needs_teacher((method,), source.get('teacher'))
     p, numbers = numbers_of(find_method(method), p, **numbers)
     return Recipe(method, line_of(method), title(method), p.as_dict(), p.sentence(), seed, own=own(method), amp=amp,
                   start=start, **numbers, **source)
@@ -251,6 +259,29 @@ def filled(
     p = with_budget(find_method(recipe.method), recipe.protocol, unlabeled, recipe.every)
     return replace(recipe, settings=p.as_dict(), sentence=p.sentence(), steps=p.steps, every=p.every)
 
+# %% ../nbs/63_recipe.ipynb #ad4df8c8
+def needs_teacher(
+    methods,            # names in METHODS
+    teacher=None,       # as it was typed
+)->None:                # UserError
+    "An outside teacher is given exactly where a method learns from one"
+    want = [n for n in methods if find_method(n).teacher.outside]
+    if want and not teacher:
+        raise UserError(f'{want[0]} learns from an outside model: give --teacher with its COCO results or data set, or '
+                        'with module:function.')
+    if teacher and not want:
+        rows = ' or '.join(n for n, m in METHODS.items() if m.teacher.outside)
+        raise UserError(f'--teacher {teacher}: {", ".join(methods)} would not learn from it: choose {rows}, or leave '
+                        'it out.')
+
+def check_teacher(methods, teacher=None)->None:     # as `needs_teacher`
+    "And it is there, before anything slow is done"
+    needs_teacher(methods, teacher)
+    if teacher: known_teacher(teacher)
+
+def teacher_name(recipe:Recipe)->str|None:      # without the folders of a machine
+    return recipe.teacher if not recipe.teacher or is_function(recipe.teacher) else os.path.basename(recipe.teacher)
+
 # %% ../nbs/63_recipe.ipynb #a9cf39f1
 def at(
     recipe:Recipe,
@@ -261,8 +292,9 @@ def at(
     source = {k: getattr(recipe, k) for k in PLACES}
     start = recipe.start if isinstance(recipe.start, dict) else {'': recipe.start}
     left = {f'start.{k}'.rstrip('.'): v for k,v in start.items()}
+    teacher = str(t) if (t := recipe.teacher) and is_function(t) else as_written(t)
     return replace(recipe, definition=line_of(recipe.method), own=own(recipe.method), **as_written(source),
-                   start=as_written(recipe.start), settings=json.loads(json.dumps(recipe.settings)),
+                   teacher=teacher, start=as_written(recipe.start), settings=json.loads(json.dumps(recipe.settings)),
                    places=places_of(folder, **source, **left), command=command(), versions=versions(),
                    revision=revision(), hardware=hardware(device),
                    begun=datetime.now(timezone.utc).isoformat(timespec='seconds'))
@@ -278,8 +310,36 @@ def found(
     start = {k: now(f'start.{k}', v) for k,v in recipe.start.items()} if several else now('start')
     return replace(recipe, start=start, **{k: now(k) for k in PLACES})
 
+# %% ../nbs/63_recipe.ipynb #cb55711a
+def read_config(
+    path,               # recipe.json of a run, its folder, or a file written by hand
+)->Recipe:              # UserError names an unknown key
+    "A recipe to train once more, with its people where they are now"
+    path = Path(path)/'recipe.json' if Path(path).is_dir() else Path(path)
+    try: d = json.loads(path.read_text())
+    except OSError: raise UserError(f'--config {path}: there is no such file; give the recipe.json of a run.') from None
+    except ValueError: d = None
+    if not isinstance(d, dict): raise UserError(f'--config {path} is damaged: it does not hold a JSON object.')
+    known = [WRITTEN.get(f.name, f.name) for f in fields(Recipe)]
+    _all_known(path, d, known)
+    settings = d.get('protocol', {})
+    if isinstance(settings, str): d = d | dict(protocol=protocol(settings).as_dict())
+    else: _all_known(path, settings, [f.name for f in fields(Protocol)], ' of "protocol"')
+    recipe = recipe_from({'method': None} | d)
+    if recipe.settings: recipe.protocol     # UserError where a value does not fit
+    return found(recipe, path.parent) if recipe.places else recipe
+
+def _all_known(path, d, known, where:str='')->None:
+    if not isinstance(d, dict): raise UserError(f'--config {path}: "protocol" is a name or a JSON object of settings.')
+    for k in d:
+        if k in known: continue
+        near = get_close_matches(k, known, n=1, cutoff=.5)
+        hint = f'did you mean "{near[0]}"?' if near else f'there are {", ".join(known)}.'
+        raise UserError(f'--config {path}: the key "{k}"{where} is unknown: {hint}')
+
 # %% ../nbs/63_recipe.ipynb #7a6feb5b
-SAME_RUN = ('method', 'definition', 'settings', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', *PLACES, 'own')
+SAME_RUN = ('method', 'definition', 'settings', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', *PLACES, 'teacher',
+            'own')
 # whoever labels for another run has learned from its labels, and from no others
 SAME_LABELS = ('data', 'labels', 'seed', 'settings')
 LABELLING = ('labels', 'choose', 'heldout', 'size', 'net', 'width', 'decode', 'sigma')     # of its settings
@@ -408,7 +468,7 @@ def terms_of(
 )->str:                 # six hexadecimal digits, see `settings_key`
     "What must be equal for two methods to stand in one table"
     settings = {k: v for k,v in portable(p).as_dict().items() if k in TERMS}
-    named = {k: v for k,v in source.items() if v and p.data != 'drawn'}
+    named = {k: v for k,v in source.items() if k in PLACES and v and p.data != 'drawn'}
     places = {f'from {k}': Path(v).resolve().name.removesuffix('.zip') for k,v in named.items()}
     return settings_key(settings, DEFAULTS, **odd, **places)
 
@@ -471,6 +531,7 @@ def key_of(
     more |= dict(start=bool(recipe.start), milestones=p.milestones)
     more.update({k: getattr(p, k) for k in second_of(recipe.method, recipe.nets)})
     if recipe.own: more['own'] = recipe.own['method']
+    if recipe.teacher: more['teacher'] = teacher_name(recipe)
     if recipe.definition: more['line'] = recipe.definition
     return settings_key(more, dict(milestones=DEFAULTS['milestones'], weights2=None))
 
@@ -485,9 +546,9 @@ def length_of(
 def variety_of(
     recipe:Recipe,
 )->str:                 # JSON
-    "Which of a row's runs: which second network, which definition of one's own; a table shows one of them"
+    "Which of a row's runs: which second network, outside teacher, definition of one's own; a table shows one of them"
     second = [recipe.settings.get(k, DEFAULTS[k]) for k in second_of(recipe.method)]
-    return json.dumps([recipe.method, second, (recipe.own or {}).get('method')])
+    return json.dumps([recipe.method, second, (recipe.own or {}).get('method'), teacher_name(recipe)])
 
 def todays(
     recipe:Recipe,

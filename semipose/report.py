@@ -837,7 +837,8 @@ def run_report(
         body.append(section('Peaks of unlabelled people', HEAT,
                             svg(histogram_figure([run]), 'Histograms of unlabelled peaks')))
     if pictures := people_html([run]): body.append(section('The same people, again and again', PEOPLE, pictures))
-    where = {'who teaches': escape(teaches(run.name)), 'data': escape(str(run.recipe.get('data', ''))),
+    who = run.recipe.get('teacher') or teaches(run.name)
+    where = {'who teaches': escape(who), 'data': escape(str(run.recipe.get('data', ''))),
              **origin(run.recipe)}
     body.append(section('Where this comes from', '', facts(where)))
     return write_page(folder/'report.html', f'semipose: {run.title}', ''.join(body), refresh=0 if done else 10)

@@ -26,10 +26,10 @@ from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
 from .ranks import (Ranked, RankStream, Ranks, check_method, find_ranks, folder_of_rank, lost_rank, must_agree,
                             process_group)
-from .recipe import (Recipe, at, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
-                             versions)
-from .people import (Data, as_begun, film_in, synthetic_people, joints_of, prepare, readers, same_split,
-                             save_who)
+from .recipe import (Recipe, at, check_teacher, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
+                             teacher_name, versions)
+from .people import (Data, as_begun, film_in, keep_outside, outside_in, synthetic_people, joints_of, prepare,
+                             readers, same_split, save_who)
 from .measure import Evaluate, has_heads
 from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of,
                                pick_device, step_sentence)
@@ -183,8 +183,8 @@ def train(
     progress:bool=True,     # a bar with the time left
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
-    cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
-    **more,                 # of `recipe_of`: labels, unlabeled, boxes, amp, steps, every, lr, nets
+    cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one; or `loggers.log_to`
+    **more,                 # of `recipe_of`: labels, unlabeled, boxes, teacher, amp, steps, every, lr, nets
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
     how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs)
@@ -227,6 +227,7 @@ def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, c
         if run := _finished(folder): return run
     data = _people(recipe, data, begun, progress)
     if begun is not None: data = as_begun(folder, recipe, data, recipe.protocol, progress)
+    if row_of(recipe).teacher.outside: outside_in(data, recipe.protocol.gate, begun and folder, progress)
     must_agree(ranks, **_facts(recipe, data))
     recipe, peers, m = _prepared(recipe, data, begun)
     if begun is None: dry_step(recipe.method, m, recipe.protocol, data, peers, dev, recipe.amp)
@@ -261,7 +262,7 @@ def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Da
     if data is not None: return data
     check_networks((recipe.method,), recipe.protocol)
     return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes,
-                   _joints(begun))
+                   _joints(begun), recipe.teacher)
 
 def _joints(begun:Recipe|None)->Skeleton|None: return begun and Skeleton.from_coco(begun.skeleton)
 
@@ -285,13 +286,14 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=
     "The part of `train` that writes into its folder"
     p = recipe.protocol
     _save_people(folder, data, resume)
+    if m.teacher.outside: keep_outside(folder, data, teacher_name(recipe))
     old = Restore(folder/'state.safetensors') if resume and (folder/'state.safetensors').exists() else None
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(recipe.method):<18}', recipe.steps, progress, first)
     keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec, ranks=ranks), bar.show, old)
-    stream = _stream(recipe, m, data)
-    if ranks.many: stream, cbs = RankStream(stream, ranks), [Ranked(ranks), *callbacks(cbs)]
-    more = [keeper.watch, bar, *([old] if old else []), *callbacks(cbs)]
+    stream, cbs = _stream(recipe, m, data, folder), callbacks(cbs, folder, read_recipe(folder), old is not None)
+    if ranks.many: stream, cbs = RankStream(stream, ranks), [Ranked(ranks), *cbs]
+    more = [keeper.watch, bar, *([old] if old else []), *cbs]
     with StopAfterStep() as stop:
         how = Training(recipe.every, recipe.lr, p.lam, p.optimiser, p.wd, recipe.seed, dev, recipe.amp, first)
         poses = (data.labeled.xy, data.labeled.vis) if m.terms else None
@@ -307,7 +309,10 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=
             if (it := learn.dls.train.it) is not None: it.close()   # the processes that read ahead end with it
     return keeper.done(peers)
 
-def callbacks(cbs)->list: return [cbs] if isinstance(cbs, Callback) else list(cbs)
+def callbacks(cbs, *run)->list:
+    "One, several, or a function that makes those of a run from its folder, its recipe, and whether it goes on"
+    if callable(cbs) and not isinstance(cbs, Callback): cbs = cbs(*run)
+    return [cbs] if isinstance(cbs, Callback) else list(cbs)
 
 # %% ../nbs/71_run.ipynb #0caf2bb3
 def _save_people(folder:Path, data:Data, resume:bool)->None:
@@ -317,12 +322,13 @@ def _save_people(folder:Path, data:Data, resume:bool)->None:
     if not (folder/'who.json').exists(): save_who(folder/'who.json', data)
     if data.reading: data.reading.save(folder/'reading.json')
 
-def _stream(recipe:Recipe, m, data:Data):   # batches, from any step on
+def _stream(recipe:Recipe, m, data:Data, folder:Path):  # batches, from any step on
     "People, or frames of clips, side by side"
-    labeled, unlabeled = data.labeled, data.unlabeled if m.student_views else None
+    labeled, unlabeled, taught = data.labeled, data.unlabeled if m.student_views else None, m.teacher.outside
+    if taught: unlabeled = outside_in(data, folder=folder)
     batch = recipe.protocol.batch
     ahead = readers(*zip((labeled, unlabeled), batch))
-    stream = Streams(labeled, unlabeled, batch, recipe.steps, recipe.seed, 0, ahead)
+    stream = Streams(labeled, unlabeled, batch, recipe.steps, recipe.seed, 0, ahead, taught)
     return FilmedStreams(stream, film_in(data, recipe.method), m.asks) if m.asks else stream
 
 # %% ../nbs/71_run.ipynb #413737d7
@@ -330,9 +336,11 @@ def take_up(
     folder,                 # of a run that stopped
     device='auto',          # as `train`
     progress:bool=True,     # as `train`
+    cbs=(),                 # as `train`
 )->Run:                     # a finished run is left as it is
     "Go on with a run as its recipe says, with its people where they are now"
-    return train_recipe(found(read_recipe(folder), folder), folder, device=device, progress=progress, resume=True)
+    recipe = found(read_recipe(folder), folder)
+    return train_recipe(recipe, folder, device=device, progress=progress, resume=True, cbs=cbs)
 
 # %% ../nbs/71_run.ipynb #d2e7beb0
 def starts(
@@ -346,6 +354,7 @@ def starts(
 )->dict|None:           # kind of network -> run folder; None if the protocol has no start
     "The warm-up checkpoints that methods share"
     for name in methods: check_batch(name, p)
+    kw.pop('teacher', None)     # supervised training learns from none
     if not p.start_steps: return None
     if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     need, out = {}, {}
@@ -487,17 +496,18 @@ def compare(
     on_update=None,         # called with the folder after each run, e.g. to refresh a page
     note:dict|None=None,    # more facts for summary.json
     resume:bool=False,      # go on with what stopped, keep what is done
-    **more,                 # unlabeled, labels, boxes: as `prepare`; every: as `train_row`
+    **more,                 # unlabeled, labels, boxes, teacher: as `prepare`; every: as `train_row`; cbs: as `train`
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
-    began, every = time.perf_counter(), more.pop('every', None)
+    began, every, cbs = time.perf_counter(), more.pop('every', None), more.pop('cbs', ())
     for name in methods: check_batch(name, p)
+    check_teacher(methods, (data.source if isinstance(data, Data) else more).get('teacher'))
     check_precision(pick_device(device), amp)
     if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     with only_writer(make_folder(folder)):
         if not isinstance(data, Data): data = prepare(p, data, seed, progress=progress, **more)
         page = Page(Path(folder), p, data, methods, seed, device, dict(note or {}), on_update, began)
-        kw = dict(device=device, amp=amp, progress=progress, resume=resume)
+        kw = dict(device=device, amp=amp, progress=progress, resume=resume, cbs=cbs)
         start = starts(('supervised', *methods), p, data, page.folder/'start', seed, **kw)
         if start: page.start(read_run(start['net']))
         page.write()

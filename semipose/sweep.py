@@ -18,7 +18,7 @@ from .data.sets import read_any_train_val
 from .protocols import Protocol
 from .networks import check_batch, check_networks, check_precision, pick_device
 from .people import Data, Who, synthetic_people, keys_of, marks, prepare, read_who, val_key, val_of
-from .recipe import (Recipe, difference, is_synthetic, length_of, portable, terms_of, todays,  # noqa: F401
+from .recipe import (Recipe, check_teacher, difference, is_synthetic, length_of, portable, terms_of, todays,  # noqa: F401
                              variety_of)
 from .run import find_people, starts, train_rows, wants_labels  # noqa: F401
 
@@ -34,9 +34,11 @@ def lacking(
     results,                # the ledger
     val:str|None=None,      # of `people.val_of`; None: whichever people
     train:str|None=None,    # of the training people, as `people.val_key`; None: whichever
+    teacher:str|None=None,  # from outside, as typed
 )->list[str]:
     "The methods of which the ledger has no entry of these people, steps and terms, as their rows are defined today"
-    wanted = [Recipe(name, settings=portable(p).as_dict(), steps=p.steps, own=own(name)) for name in methods]
+    of = lambda name: str(teacher) if teacher and METHODS[name].teacher.outside else None
+    wanted = [Recipe(n, settings=portable(p).as_dict(), steps=p.steps, own=own(n), teacher=of(n)) for n in methods]
     length = length_of(Recipe('', settings=p.as_dict(), steps=p.steps))
     def counts(e):
         same_people = not differ(e.val, val) and not differ(e.train, train)
@@ -63,10 +65,12 @@ def check_sweep(
     labels=None,            # as `sweep`
     unlabeled=None,         # as `sweep`
     boxes=None,             # as `sweep`
+    teacher=None,           # as `sweep`
 )->None:                    # UserError, before anything slow is done
     "Can these rows be trained on this protocol at all?"
     if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
     for name in methods: check_batch(name, p)
+    check_teacher(methods, teacher)
     for name in methods:
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
@@ -120,7 +124,7 @@ class Seed:
     "What a sweep does under one seed"
     p:Protocol
     seed:int
-    source:dict             # data, labels, unlabeled, boxes
+    source:dict             # data, labels, unlabeled, boxes, teacher
     results:str|Path        # the ledger
     amp:bool = False
     val:str|None = None     # which validation people, where the ledger may hold others
@@ -134,11 +138,13 @@ class Seed:
         self.val, self.train = val_of(self.p, seed=self.seed, read=(train, val)), val_key(train)
     def lacks(self, methods:Sequence[str])->list[str]:
         terms = terms_of(self.p, self.source, amp=self.amp or None)
-        return lacking(self.p, methods, self.seed, terms, self.results, self.val, self.train)
+        teacher = self.source.get('teacher')
+        return lacking(self.p, methods, self.seed, terms, self.results, self.val, self.train, teacher)
     def read(self, progress:bool)->Data:
         s = self.source
         where = synthetic_people(self.p, self.seed, progress) if self.p.data == 'drawn' else s['data']
-        d = prepare(self.p, where, self.seed, s.get('unlabeled'), progress, s.get('labels'), s.get('boxes'))
+        d = prepare(self.p, where, self.seed, s.get('unlabeled'), progress, s.get('labels'), s.get('boxes'),
+                    teacher=s.get('teacher'))
         self.know(d.train, d.val)
         return d
 
@@ -203,7 +209,8 @@ def sweep(
     amp:bool=False,         # mixed precision
     progress:bool=True,
     on_entry=None,          # called with each new Entry
-    **source,               # labels, unlabeled, boxes: as `people.prepare`
+    cbs=(),                 # as `train`
+    **source,               # labels, unlabeled, boxes, teacher: as `people.prepare`
 )->dict:                    # new: entries; there: how many were in the ledger; elsewhere: others train it;
                             # waiting: for supervised, which others train; failed: name -> why
     "Train what the ledger lacks and record it"
@@ -214,10 +221,12 @@ def sweep(
     read = cache(lambda: read_any_train_val(data, source.get('labels'))[:2])
     for seed in seeds:
         places = {} if p.data == 'drawn' else p.places(data, source.get('unlabeled'), source.get('boxes'))
-        one = Seed(p, seed, dict(data=data, labels=source.get('labels'), **places), results, amp)
+        mine = dict(data=data, labels=source.get('labels'), teacher=source.get('teacher'), **places)
+        one = Seed(p, seed, mine, results, amp)
         # whose people are those in the ledger?
         if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())
-        for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress):
+        for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress,
+                                cbs=cbs):
             out['new'].append(entry)
             if on_entry: on_entry(entry)
         begun |= one.begun

@@ -27,11 +27,11 @@ from .report import STYLE, facts, html_table, name_lines, section, svg, tinted, 
 __all__ = ['BASELINE', 'MEASURE', 'COLUMNS', 'SETTINGS', 'OTHERWISE', 'BARS', 'PANELS', 'MOVED', 'CURVES', 'MARKS', 'FAMILIES',
            'ABOUT_TABLE', 'by_method', 'same_people', 'one_terms', 'measure_work', 'longer', 'at_work', 'against',
            'is_mixed', 'has_start', 'of_network', 'beside', 'pm', 'share', 'pair_text', 'seeds_text', 'between',
-           'measured', 'printed_of', 'gained', 'for_equal_work', 'rows', 'gain_text', 'equal_text', 'there_text',
-           'Column', 'table_rows', 'changed', 'variants', 'outcomes', 'group_text', 'seeds_of', 'shared_seeds',
-           'gains_figure', 'main_figure', 'panels', 'short', 'level', 'some_moved', 'mean_curve', 'failed_figure',
-           'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html', 'variants_html',
-           'text_of', 'protocol_html', 'ledger_report']
+           'measured', 'printed_of', 'gained', 'for_equal_work', 'titled', 'rows', 'gain_text', 'equal_text',
+           'there_text', 'Column', 'table_rows', 'changed', 'variants', 'outcomes', 'group_text', 'seeds_of',
+           'shared_seeds', 'gains_figure', 'main_figure', 'panels', 'short', 'level', 'some_moved', 'mean_curve',
+           'failed_figure', 'compute_figure', 'labels_figure', 'order_rows', 'family_table', 'rows_html', 'gaps_html',
+           'variants_html', 'text_of', 'protocol_html', 'ledger_report']
 
 # %% ../nbs/73_tables.ipynb #a43ba700
 def by_method(
@@ -243,6 +243,13 @@ def for_equal_work(
     return dict(out, equal_gain=paired(more, mine, resample, any_terms=True)) if fair else out
 
 # %% ../nbs/73_tables.ipynb #d873a80a
+def titled(
+    name:str,
+    mine:Sequence[Entry],       # of it
+)->str:
+    "How a row is called; one that an outside model taught says so, also where nobody knows the row any more"
+    return next((e.called for e in mine if row_of(name).method is None and e.called != e.title), title(name))
+
 def rows(
     entries:Sequence[Entry],        # of one protocol and terms
     resample:Resamples|None=None,
@@ -255,7 +262,7 @@ def rows(
     ends = {e.seed: e.last[kind] for e in methods.get(baseline, [])}
     def row(name, mine):
         about = row_of(name)
-        return dict(method=name, title=about.title, group=about.group, paper=about.paper, entries=mine,
+        return dict(method=name, title=titled(name, mine), group=about.group, paper=about.paper, entries=mine,
                     **measured(name, mine, ends, kind), **gained(name, methods, resample, baseline),
                     **for_equal_work(name, mine, more, work, resample, baseline), **printed_of(name, mine[0].protocol))
     return [row(name, mine) for name, mine in methods.items()]
@@ -356,7 +363,7 @@ def table_rows(
     return [{c.head: c.text(done[n]) for c in columns} if n in done else gap(n) for n in names]
 
 # %% ../nbs/73_tables.ipynb #290e146e
-SETTINGS = dict(lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start',
+SETTINGS = dict(gate='score gate', lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start',
                 start_lr='learning rate of the start', labels='labelled people', data='people of',
                 unlabeled='unlabelled people of', boxes='boxes of', net='network', definition='definition')
 OTHERWISE = 'other people, start, precision or formula'
@@ -395,7 +402,7 @@ def _variant(name, what, mine, usual, entries, resample)->dict:
     under = lambda e: (e.terms, length_of(e.recipe))
     alike = [e for e in entries if e.method == base and under(e) == under(mine[0])]     # its own baseline
     words = ', '.join(f'{SETTINGS.get(k, k)} {v}' for k,v in what.items()) or OTHERWISE
-    return dict(method=name, title=title(name), changed=what, words=words,
+    return dict(method=name, title=titled(name, mine), changed=what, words=words,
                 seeds=seeds_text(s['values']), n=s['n'], ap=s['mean'], sd=s['sd'],
                 gain=paired(alike or methods.get(base, []), mine, resample, any_terms=True),
                 change=paired(methods.get(name, []), mine, resample, any_terms=True))

@@ -21,10 +21,10 @@ from .predict import evaluating
 from .losses import deep, Terms
 
 # %% auto #0
-__all__ = ['LATER', 'Teacher', 'Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Closest', 'Weight', 'Everything',
-           'Confident', 'BothSee', 'Foreground', 'Certain', 'Reweighted', 'Along', 'Way', 'Term', 'check_method',
-           'as_tuple', 'Method', 'Sampler', 'TeacherForward', 'full', 'last', 'Crops', 'scaled', 'times', 'believed',
-           'Made', 'in_float32', 'constant', 'Step', 'Teaching', 'mix', 'given', 'one_batch']
+__all__ = ['LATER', 'Teacher', 'Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Outside', 'Closest', 'Weight',
+           'Everything', 'Confident', 'BothSee', 'Foreground', 'Certain', 'Reweighted', 'Along', 'Way', 'Term',
+           'check_method', 'as_tuple', 'Method', 'Sampler', 'TeacherForward', 'full', 'last', 'Crops', 'scaled',
+           'times', 'believed', 'Made', 'in_float32', 'constant', 'Step', 'Teaching', 'mix', 'given', 'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
 LATER = float('inf')        # a step late enough for every teacher
@@ -38,6 +38,7 @@ class Teacher:
     decay = None            # of the moving averages that it needs: what stays of the old one at each step
     frozen = False          # does it need copies of the networks as they were?
     every = None            # steps between two snapshots for these copies; None: they stay as before training
+    outside = False         # somebody else's model, whose joints come with the batch?
     train_copies = False    # do the copies follow train(), rather than stay in evaluation mode?
     def sources(self,
         i:int,              # which network is taught
@@ -92,6 +93,14 @@ class Frozen(Teacher):
     who = 'its frozen start'
     frozen = True
     def sources(self, i, n, step=LATER): return [('frozen', i)]
+
+# %% ../nbs/41_teaching.ipynb #c0689549
+@dataclass(frozen=True)
+class Outside(Teacher):
+    "Hard pseudo labels of somebody else's model: joints in the batch; what it was not sure of has no weight"
+    who, on_a_view = 'an outside model', False
+    outside = True
+    def sources(self, i, n, step=LATER): return []
 
 # %% ../nbs/41_teaching.ipynb #b43f68f4
 @dataclass(frozen=True)
@@ -183,7 +192,7 @@ class Along:
     times = 1       # frames that teachers see for one that a student sees
     def frames(self,
         x:dict,             # the batch: labeled, unlabeled (B,3,Hr,Wr); what it asks for, by name
-    )->tuple:               # the batch: `unlabeled` for students, `teacher` for teachers; a `Way`, or None: the same frames
+    )->tuple:  # the batch: `unlabeled` for students, `teacher` for teachers; a `Way`, or None: the same frames
         return x, None
 
 class Way:
@@ -192,7 +201,7 @@ class Way:
     def own(self, heat:Tensor)->Tensor: return heat         # answers to all frames -> to one for each student
     def joints(self,
         xy:Tensor,          # (R,K,2) joints that teachers found, roomy px of their frames
-    )->tuple[Tensor,Tensor]:    # (B,K,2) roomy px of the students' frames; (B,K) in [0,1] how far that is to be believed
+    )->tuple[Tensor,Tensor]:  # (B,K,2) roomy px of the students' frames; (B,K) in [0,1] how far that is to be believed
         raise NotImplementedError(f'{type(self).__name__} does not say where joints go.')
     def carry(self,
         heat:Tensor,        # (R,K,h,w) of the teachers' easy view
@@ -243,6 +252,8 @@ def _contradictions(m:Method):  # pairs (is it so?, sentence)
            "networks names for each network the protocol's field: 'net' or 'other'.")
     yield (m.together and len({v.steps[-1] for v in m.student_views}) != 1,
            'Student views are sampled together only if their last steps are equal.')
+    yield (m.teacher.outside and not _plain_answers(m),
+           'An outside teacher gives joints: weight, drawn, carried, height, evaluation and along have nothing to ask.')
     yield (m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation),
            'Gradient flows through a teacher of one view and its raw heatmap only, in training mode.')
     yield (m.carried not in (None, 'spline', 'bicubic', 'nearest'),
@@ -250,6 +261,11 @@ def _contradictions(m:Method):  # pairs (is it so?, sentence)
     yield (m.height not in (None, 'teacher' if m.drawn else 'one'),
            f"height={m.height!r}: a carried heatmap may be scaled to 'one', a drawn bump to the 'teacher'; "
            'leave it None otherwise.')
+
+def _plain_answers(m:Method)->bool:
+    "Nothing that is asked of a teacher's heatmaps"
+    odd = (m.drawn, m.carried, m.height, m.evaluation, m.along, type(m.weight) is not Everything)
+    return not any(odd) and bool(m.student_views)
 
 def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)
 
@@ -409,9 +425,12 @@ class Crops:
         m, K = self.method, len(self.flip_index)
         easy = [sampler(v) for v in m.teacher_views]
         return easy, sampler.together(m.student_views, K) if m.together else [sampler(v, K) for v in m.student_views]
-    def hide(self, hard, heats, easy, way=None)->list:
-        "Each network's views, with their holes at the joints that its teacher found"
+    def hide(self, hard, heats, easy, way=None, outside=None)->list:
+        "Each network's views, with their holes at the joints that its teacher found, or that came from outside"
         if not self.hides: return [hard]*self.method.nets
+        if outside:
+            xy, vis = outside
+            return [[hide(d, xy, self.joints(xy.device)*(vis > 0)) for d in hard]]*self.method.nets
         seen, joints = way.draws(easy)[0] if way else easy[0], self.joints(heats[0].device)
         at = [move(highest(self.codec, h), invert(seen.M)) for h in heats]
         if way: at = [way.joints(xy)[0] for xy in at]
@@ -470,6 +489,27 @@ def target(self:Crops,
         peak = flip_joints(peaks(response(codec, way.own(heat) if way else heat)), flip, self.flip_index)[...,None,None]
         h = scaled(codec, h, peak if m.drawn else 1/peak.clamp(min=.1))     # a flat map is not made a mountain
     return h, counts(codec, times(joints, weight), h)
+
+# %% ../nbs/41_teaching.ipynb #3f13e5e2
+@patch
+def outside_joints(self:Crops,
+    x:dict,             # the batch
+)->tuple|None:          # (B,K,2) roomy px, (B,K) vis; None: the teacher is none from outside
+    "Joints of an outside teacher; a batch without them teaches nothing"
+    if not self.method.teacher.outside: return None
+    if o := x.get('outside'): return o['xy'], o['vis']
+    B, K, dev = len(x['unlabeled']), len(self.flip_index), x['unlabeled'].device
+    return torch.zeros(B, K, 2, device=dev), torch.zeros(B, K, dtype=torch.long, device=dev)
+
+@patch
+def target_of(self:Crops,
+    outside:tuple,      # of `outside_joints`
+    hard:Sample,        # the student's view
+)->tuple[Tensor,Tensor]:    # as `target`
+    "What a student should answer where an outside teacher gives joints: as of labels"
+    xy, vis = outside
+    keep = self.joints(xy.device).to(vis.dtype)
+    return self.codec.encode(*joints_in(xy, vis*keep, hard, self.flip_index), self.heat_size)
 
 # %% ../nbs/41_teaching.ipynb #604a0ef7
 def scaled(
@@ -552,11 +592,13 @@ class Step(Crops):
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
             taught_by = way.draws(easy) if way else easy
             looks = {k: Renderer(v) for k, v in x.items() if k in ('labeled', 'unlabeled', 'teacher')}
-            forward = self.forward(peers, self.render(looks.get('teacher', looks.get('unlabeled')), taught_by), taught_by)
+            pictures = self.render(looks.get('teacher', looks.get('unlabeled')), taught_by)
+            forward = self.forward(peers, pictures, taught_by)
+        outside = self.outside_joints(x)
         with constant(image):
-            heats = self.teach(forward, step) if easy and (self.hides or not both) else []
+            heats = self.teach(forward, step) if easy and not outside and (self.hides or not both) else []
         with in_float32(image):
-            hard = self.hide(hard, heats, easy, way)                                # for each network
+            hard = self.hide(hard, heats, easy, way, outside)                       # for each network
             shown = self.pictures(looks, known, forward.images, hard)
             extra = [(t, a) for t in m.terms if (a := t.pictures(self, x, generator)) is not None]
             shown.update({t.name: pictures for t, (pictures, _) in extra})
@@ -564,7 +606,8 @@ class Step(Crops):
         with in_float32(image):
             if both: heats = self.teach(forward.of(answers['teacher']), step)
             labels = self.labels(known, y, peers.nets)
-            targets = [[self.target(h, forward, easy[0], d, way) for d in ds] for h, ds in zip(heats, hard)]
+            if outside: targets = [[self.target_of(outside, d) for d in ds] for ds in hard]
+            else: targets = [[self.target(h, forward, easy[0], d, way) for d in ds] for h, ds in zip(heats, hard)]
         terms = Terms()
         for i, heat in enumerate(answers['labeled']):
             target, shares = labels.get('levels', {}).get(i, (labels['target'], None))

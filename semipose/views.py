@@ -455,7 +455,7 @@ class Renderer:
     ):
         self.image, self.fill, self.memo = image, torch.tensor(MEAN, device=image.device).view(3,1,1), {}
 
-    def centred(self, colors:tuple=())->Tensor:   # (B,3,Hr,Wr) the pictures less MEAN, so that 0 is the colour of nothing
+    def centred(self, colors:tuple=())->Tensor:   # (B,3,Hr,Wr) the pictures less MEAN: what lies outside is 0
         if (kept := self.memo.get(id(colors))) is not None and kept[0] is colors: return kept[1]
         image = recolor(self.image, colors) if colors else self.image
         out = image - self.fill if image.is_floating_point() else image.float().div_(255).sub_(self.fill)
@@ -509,7 +509,7 @@ def piece(
 
 # %% ../nbs/20_views.ipynb #76c24cf9
 def render(
-    image:Tensor|Renderer,  # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]; a `Renderer` where several views share them
+    image:Tensor|Renderer,  # (B,3,Hr,Wr) uint8 roomy crops, or float in [0,1]; a `Renderer` where views share them
     sample:Sample,          # the view
     size:tuple[int,int],    # crop (H,W), px
 )->Tensor:                  # (B,3,H,W) RGB in [0,1]

@@ -237,3 +237,43 @@ def test_a_run_from_random_weights_never_keeps_step_0(data, tmp_path, heldout, l
     r = train('supervised', p, SAMPLE, tmp_path/'s', **KW)
     assert r['best']['step'] > 0 and (tmp_path/'s'/'best.safetensors').exists()
     assert train('naive', replace(p, lr=0.), SAMPLE, tmp_path/'n', start=tmp_path/'s', **KW)['best']['step'] >= 0
+
+
+# ---- one crop through the networks, before anybody is read
+
+@pytest.mark.parametrize('net, size, says', [
+    ('timm:vit_tiny_patch16_224', (60, 48), 'multiples of 16, and this one is 60x48'),
+    ('timm:vit_small_patch14_dinov2', (256, 192), 'multiples of 14, and this one is 256x192'),
+    ('timm:swin_tiny_patch4_window7_224', (64, 48), 'multiples of 32'), ('tiny', (60, 48), 'multiples of 16'),
+    ('timm:cait_xxs24_224', (64, 64), 'crops of 224x224 alone')])
+def test_a_crop_that_a_network_does_not_take_ends_before_data_are_read(tmp_path, monkeypatch, net, size, says):
+    from semipose.errors import UserError
+    monkeypatch.setattr('semipose.run.prepare', lambda *a, **kw: pytest.fail('people were read'))
+    p = replace(SMALL, net=net, width=None, size=size)
+    with pytest.raises(UserError, match=says): train('posecons', p, SAMPLE, tmp_path/'run', **KW)
+    assert not (tmp_path/'run').exists()
+
+def test_a_map_of_another_stride_is_refused_in_a_sentence():
+    "stride = crop / map, whatever the network says"
+    from semipose.networks import dry_forward
+    class Says(torch.nn.Module):
+        stride = 4
+        def forward(self, x): return x[:,:1,::2,::2]
+    class Breaks(torch.nn.Module):
+        stride = 4
+        def forward(self, x): raise AssertionError('height (32) does not match')
+    before = torch.get_rng_state()
+    with pytest.raises(UserError, match='says does not take crops of 32x32 px .its heatmap is 16x16, not a pixel every 4 px'):
+        dry_forward(Says(), SMALL, 'says')
+    with pytest.raises(UserError, match='AssertionError: height .32. does not match.: choose another --size or --net'):
+        dry_forward(Breaks(), SMALL, 'breaks')
+    assert torch.equal(before, torch.get_rng_state())
+
+def test_a_vit_trains(tmp_path):
+    pytest.importorskip('timm')
+    p = replace(SMALL, net='timm:vit_tiny_patch16_224', width=16, batch=(2, 2), steps=2, every=1)
+    run = train('posedual', p, SAMPLE, tmp_path/'run', **KW)
+    losses = [r['cons1'] for r in run['rows'][1:]]
+    assert run['state'] == 'done' and len(losses) == 2 and all(np.isfinite(losses))
+    sd = load_file(tmp_path/'run'/'weights.safetensors')
+    assert sd['nets.0.normalise.mean'].flatten().tolist() == [.5]*3     # as timm says of its weights, not ImageNet's

@@ -50,6 +50,7 @@ def rows_of(
 # %% ../../nbs/28_data.detect.ipynb #61d2d993
 def own_function(
     name:str,        # 'module:function'
+    takes:str='an RGB picture and returns rows of x, y, width, height, score',    # for the sentence
 )->Callable:         # UserError where there is none
     "A function of the user's, from an installed module or a file in this folder"
     module, _, what = name.partition(':')
@@ -62,8 +63,7 @@ def own_function(
         found = getattr(found, part, None)
         if found is None: raise UserError(f'{name}: the module {module} has nothing called {what}; check the name '
                                           f'behind the colon.')
-    if not callable(found): raise UserError(f'{name} is {value_text(found)}, which is no function; it takes an RGB '
-                                            'picture and returns rows of x, y, width, height, score.')
+    if not callable(found): raise UserError(f'{name} is {value_text(found)}, which is no function; it takes {takes}.')
     return found
 
 # %% ../../nbs/28_data.detect.ipynb #173be4b8

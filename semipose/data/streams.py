@@ -128,9 +128,10 @@ class Streams(torch.utils.data.Dataset):
         seed:int=0,
         start:int=0,                  # first step to give, for taking up a run again
         num_workers:int=0,            # processes that read ahead, for crops that are not cached
+        taught:bool=False,            # are the second stream's joints an outside teacher's? They are then in the batch
     ):
         self.labeled, self.unlabeled, self.batch, self.steps, self.seed = labeled, unlabeled, tuple(batch), steps, seed
-        self.start, self.num_workers = start, num_workers
+        self.start, self.num_workers, self.taught = start, num_workers, taught
         for name, crops, b in zip(('labeled', 'unlabeled'), (labeled, unlabeled), self.batch):
             if b < 0 or crops is not None and b > 0 and not len(crops):
                 raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
@@ -145,11 +146,13 @@ class Streams(torch.utils.data.Dataset):
     def at(self,
         step:int,
     )->tuple[dict,dict]:  # x = {labeled, unlabeled (B,3,Hr,Wr) u8}, y = {xy (B,K,2) px, vis (B,K)} of the labelled
-        "Batch number `step`; without a second stream x has no 'unlabeled'"
+        "Batch number `step`; without a second stream x has no 'unlabeled'; an outside teacher's joints are x['outside']"
         known = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0))
         x, y = dict(labeled=known['image']), dict(xy=known['xy'], vis=known['vis'])
         if self._second:
-            x['unlabeled'] = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1))['image']
+            more = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1))
+            x['unlabeled'] = more['image']
+            if self.taught: x['outside'] = dict(xy=more['xy'], vis=more['vis'])
         return x, y
 
     __getitem__ = at
@@ -167,6 +170,7 @@ class Streams(torch.utils.data.Dataset):
         step:int,  # how many steps are done
     )->Streams:
         "The same streams, taken up at `step`"
-        return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers)
+        return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers,
+                       self.taught)
 
 def _as_is(batch): return batch

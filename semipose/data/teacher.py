@@ -13,17 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError, value_text
+from ..names import OUTSIDE  # noqa: F401
 from ..skeletons import COCO17, KNOWN, Skeleton, spelled
 from .core import Note, People, joint_box
 from .coco import read_json
+from .detect import own_function
 from .labels import Labels, as_labels, read_coco_labels, same_pictures, write_coco_labels
 
 # %% auto #0
-__all__ = ['OUTSIDE', 'read_results', 'read_teacher', 'overlaps', 'pair_up', 'by_name', 'Taught', 'taught_by', 'write_taught',
-           'ask_function', 'outside']
-
-# %% ../../nbs/29_data.teacher.ipynb #2adf9d8d
-OUTSIDE = 'outside teacher: not comparable'   # beside every number of such a row
+__all__ = ['read_results', 'is_function', 'known_teacher', 'read_teacher', 'overlaps', 'pair_up', 'by_name', 'Taught',
+           'taught_by', 'write_taught', 'ask_function', 'outside']
 
 # %% ../../nbs/29_data.teacher.ipynb #c531295c
 def _entry(path, o:dict, i:int, K:int|None, names:dict[int,str])->tuple[str,np.ndarray]:
@@ -60,6 +59,24 @@ def read_results(
                                                    f'many; give a COCO data set, whose category names them.')
     return as_labels(sk, list(files), out, source=str(path))
 
+# %% ../../nbs/29_data.teacher.ipynb #332ff944
+def is_function(
+    teacher:str|Path,    # as it was typed
+)->bool:
+    "Is it module:function, or a file?"
+    text = str(teacher)
+    return ':' in text and not Path(text).is_file() and not text.endswith('.json')
+
+def known_teacher(
+    teacher:str|Path,    # a COCO file, or module:function
+)->None:                 # UserError where there is no such file or function
+    "Looked at before anything slow is done"
+    takes = 'an RGB picture and boxes, and returns x, y, score of each joint'
+    if is_function(teacher): own_function(str(teacher), takes)
+    elif not Path(teacher).is_file():
+        raise UserError(f'{teacher}: there is no such file; give the COCO results or data set of the outside model, or '
+                        f'module:function.')
+
 # %% ../../nbs/29_data.teacher.ipynb #19c4861b
 def read_teacher(
     path:Path|str,                # COCO results or a COCO data set, with keypoints
@@ -67,9 +84,7 @@ def read_teacher(
     skeleton:Skeleton|None=None,  # as `read_results`
 )->Labels:
     "What an outside model found, from either kind of file"
-    if not Path(path).is_file():
-        raise UserError(f'{path}: there is no such file; give the COCO results or data set of the outside model, or '
-                        f'module:function.')
+    known_teacher(Path(path))
     with open(path, 'rb') as f: begins = f.read(4000).lstrip()
     return read_results(path, names, skeleton) if begins.startswith(b'[') else read_coco_labels(path)
 
@@ -226,9 +241,8 @@ def outside(
 )->Taught:                   # UserError (file or function, what does not fit, remedy)
     "The unlabelled people as an outside teacher knows them"
     text = str(teacher)
-    if ':' in text and not Path(text).is_file() and not text.endswith('.json'):
-        from semipose.data.detect import own_function
-        return taught_by(people, ask_function(own_function(text), people, text, progress), gate)
+    known_teacher(teacher)
+    if is_function(teacher): return taught_by(people, ask_function(own_function(text), people, text, progress), gate)
     names = {int(i): f for i, f in zip(people.image_ids, people.files)}
     return taught_by(people, read_teacher(text, names, people.skeleton if _as_many(text, people) else None), gate)
 
