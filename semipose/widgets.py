@@ -44,12 +44,13 @@ __all__ = ['LABS', 'TRAINS', 'LABEL', 'TRACK', 'READOUT', 'ORDER', 'BOX', 'GROUP
            'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer', 'TeacherStudent',
            'teacher_student', 'Album', 'curve_of', 'find_folder', 'people_crops', 'kept_moments', 'album',
            'strip_album', 'mark', 'picture_axes', 'draw_heat', 'touch_joints', 'moment_curves', 'browser_figure',
-           'albums_of', 'browser_words', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there', 'steps_of', 'settings_of',
-           'by_hand', 'frame_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_panel', 'explorer_figure',
-           'explorer_groups', 'ViewExplorer', 'explorer_words', 'comparer_axes', 'comparer_person', 'curve_axes',
-           'comparer_figure', 'albums_together', 'other_people', 'common_moments', 'RunComparer', 'warning', 'alarming',
-           'fall', 'kind_of', 'heeded', 'monitor_panels', 'monitor_axes', 'monitor_figure', 'monitor_words',
-           'CollapseMonitor', 'Monitor', 'PixelLab', 'go_controls', 'BoundaryLab', 'aside', 'CarryLab']
+           'albums_of', 'browser_words', 'offer', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there', 'steps_of',
+           'settings_of', 'by_hand', 'frame_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_panel', 'explorer_figure',
+           'explorer_groups', 'explorer_top', 'ViewExplorer', 'explorer_words', 'comparer_axes', 'comparer_person',
+           'curve_axes', 'comparer_figure', 'albums_together', 'other_people', 'common_moments', 'RunComparer',
+           'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels', 'monitor_axes', 'monitor_figure',
+           'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'go_controls', 'boundary_controls', 'BoundaryLab',
+           'aside', 'CarryLab']
 
 # %% ../nbs/74_widgets.ipynb #699eec0a
 def plotted(lab, **values)->tuple[Picture,str]:
@@ -108,13 +109,13 @@ def folds(
 # %% ../nbs/74_widgets.ipynb #6b662091
 class Lab:
     "Controls around a figure: one that moves draws again, and so does a hand on the figure"
+    held, current = False, None     # several controls are being moved; values of the picture that stands
     def __init__(self,
         rows:list[dict],    # the controls, a dict (name -> ipywidgets control) for each line of them
         folded:dict|None=None,  # title -> dict of controls that are seldom moved: folded away below the figure
     ):
         folded = folded or {}
         self.controls = {k: c for row in (*rows, *folded.values()) for k,c in row.items()}
-        self.held, self.current = False, None
         self.image, self.text = Touch(), ipw.HTML()
         self.image.layout = ipw.Layout(max_width='100%', align_self='flex-start')
         self.image.on_hand(self.touched)
@@ -576,6 +577,17 @@ def browser_words(album:Album, i:int, joint:str, network:str, moment:str)->str:
     return (f'{album.name}, {moment}, {network}: person {i}, {joint}{", on average" if len(ks) > 1 else ""}: '
             f'{", ".join(parts)}.')
 
+# %% ../nbs/74_widgets.ipynb #c2e4f12a
+def offer(c:dict, album:Album):
+    "What a browser's controls can take depends on the album"
+    c['order'].options = (['as they come'] + ['loss']*bool((album.vis > 0).any()) + ['peak']
+                          + ['disagreement']*(album.rivals is not None))
+    for k,v in (('joint', album.joints), ('network', album.networks), ('moment', list(album.moments))):
+        c[k].options = v
+    c['network'].value = 'ensemble' if 'ensemble' in album.networks else album.networks[0]
+    c['moment'].value = list(album.moments)[-1]
+    c['person'].show(album.crops)
+
 # %% ../nbs/74_widgets.ipynb #c38170fb
 class HeatmapBrowser(Lab):
     "Every heatmap of a run: person, joint, network, moment; sorted by what went wrong"
@@ -593,42 +605,25 @@ class HeatmapBrowser(Lab):
                 dict(network=choice('network', first.networks), play=player(moment), moment=moment)]
         rows[1]['people'].observe(self.turn, 'value')
         self.controls = {k: c for row in rows for k,c in row.items()}
-        self.options(first)
+        offer(self.controls, first)
         super().__init__(rows)
-    def options(self, album:Album):
-        "What can be chosen depends on the album"
-        c = self.controls
-        c['order'].options = (['as they come'] + ['loss']*bool((album.vis > 0).any()) + ['peak']
-                              + ['disagreement']*(album.rivals is not None))
-        for k,v in (('joint', album.joints), ('network', album.networks), ('moment', list(album.moments))):
-            c[k].options = v
-        c['network'].value = 'ensemble' if 'ensemble' in album.networks else album.networks[0]
-        c['moment'].value = list(album.moments)[-1]
-        c['person'].show(album.crops)
     def turn(self, change):
-        with self.still(): self.options(self.albums[change['new']])
-
-# %% ../nbs/74_widgets.ipynb #3da7a4b6
-@patch
-def redraw(self:HeatmapBrowser):
-    v = self.values
-    order = self.albums[v['people']].order(v['order'], v['moment'], v['network'], v['joint'])
-    self.controls['person'].order = order       # a script's figure turns no pictures round
-    Lab.redraw(self)
-
-@patch
-def checked(self:HeatmapBrowser, values:dict)->dict:
-    other = values.get('people', self.controls['people'].value)
-    if other not in self.albums or other == self.controls['people'].value: return Lab.checked(self, values)
-    # what can be chosen, and what is by default, depends on the album
-    there = HeatmapBrowser({other: self.albums[other]})
-    return {**there.values, **there.checked(values)}
-
-@patch
-def draw(self:HeatmapBrowser, people, order, person, joint, network, moment)->tuple[Picture,str]:
-    album = self.albums[people]
-    i = album.order(order, moment, network, joint)[min(person, len(album)-1)]
-    return browser_figure(album, i, joint, network, moment), browser_words(album, i, joint, network, moment)
+        with self.still(): offer(self.controls, self.albums[change['new']])
+    def redraw(self):
+        v = self.values
+        order = self.albums[v['people']].order(v['order'], v['moment'], v['network'], v['joint'])
+        self.controls['person'].order = order       # a script's figure turns no pictures round
+        super().redraw()
+    def checked(self, values:dict)->dict:
+        other = values.get('people', self.controls['people'].value)
+        if other not in self.albums or other == self.controls['people'].value: return super().checked(values)
+        # what can be chosen, and what is by default, depends on the album
+        there = HeatmapBrowser({other: self.albums[other]})
+        return {**there.values, **there.checked(values)}
+    def draw(self, people, order, person, joint, network, moment):
+        album = self.albums[people]
+        i = album.order(order, moment, network, joint)[min(person, len(album)-1)]
+        return browser_figure(album, i, joint, network, moment), browser_words(album, i, joint, network, moment)
 
 # %% ../nbs/74_widgets.ipynb #1ac74c06
 ORDER = tuple(s for s in STEPS if any(f.metadata for f in fields(s)))   # hide first, turn last, as the methods do
@@ -830,6 +825,14 @@ def explorer_groups(values:dict)->dict:     # title -> sliders of a pair
     dice = dict(dice=slider('dice', 99), box=slider('box, px', 40, BOX, 1, .5))
     return {**groups, "The student's frame, as the mouse left it": hand, 'Dice, and how large what hides is': dice}
 
+def explorer_top(e:ViewExplorer, pair:str)->dict:   # controls that stay in sight
+    "The pair, the joint, and two buttons"
+    joints = [j.replace('_', ' ') for k,j in enumerate(e.skeleton.joints) if e.supervised[k] > 0]
+    return dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in e.presets], pair, '400px'),
+                joint=choice('joint', ['all joints', *joints], wide='260px'),
+                again=button('throw the dice', 'Sample all views again', '130px'),
+                home=button('frame back', "The student's frame as it was sampled", '110px'))
+
 # %% ../nbs/74_widgets.ipynb #d49bbe47
 class ViewExplorer(Lab):
     "Any easy-hard pair: what it does to pictures, joints and heatmaps, and how right the network is under each view"
@@ -850,18 +853,21 @@ class ViewExplorer(Lab):
         self.memo, self.presets = None, {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
         if pair not in self.presets:
             raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
-        joints = ['all joints'] + [j.replace('_', ' ') for k,j in enumerate(self.skeleton.joints)
-                                   if self.supervised[k] > 0]
-        faces = render(self.crops['image'], plain(len(self.crops['vis']), self.size), self.size)
-        top = dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in self.presets], pair, '400px'),
-                   joint=choice('joint', joints, wide='260px'),
-                   again=button('throw the dice', 'Sample all views again', '130px'),
-                   home=button('frame back', "The student's frame as it was sampled", '110px'))
-        folded = explorer_groups(self.presets[pair])
+        top, folded = explorer_top(self, pair), explorer_groups(self.presets[pair])
         top['again'].on_click(lambda _: setattr(self.controls['dice'], 'value', (self.values['dice'] + 1) % 100))
         top['home'].on_click(lambda _: self.touched(**HAND))
         top['pair'].observe(self.preset, 'value')
         super().__init__([dict(person=Thumbs(faces)), top], folded)
+    def draw(self, person, joint, pair, dice, **values):
+        if self.memo is None or self.memo[0] != (dice, values):
+            b = self.crops
+            rest = self.codec, self.size, self.skeleton, self.supervised, dice
+            self.memo = (dice, values), both_roles(self.peers, values, b['image'], b['xy'],
+                                                   b['vis']*(self.supervised > 0), *rest)
+        o, k = self.memo[1], None if joint == 'all joints' else self.skeleton.joints.index(joint.replace(' ', '_'))
+        hand = {name: values[name] for name in HAND}
+        fig = explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0, hand)
+        return fig, explorer_words(self, o, hand)
 
 # %% ../nbs/74_widgets.ipynb #213f067f
 @patch
@@ -876,18 +882,6 @@ def in_time(self:ViewExplorer, crops, patience:float)->int:
 def preset(self:ViewExplorer, change):
     with self.still():
         for k,v in {**self.presets[change['new']], **HAND}.items(): self.controls[k].value = v
-
-@patch
-def draw(self:ViewExplorer, person, joint, pair, dice, **values)->tuple[Picture,str]:
-    if self.memo is None or self.memo[0] != (dice, values):
-        b = self.crops
-        rest = self.codec, self.size, self.skeleton, self.supervised, dice
-        self.memo = (dice, values), both_roles(self.peers, values, b['image'], b['xy'],
-                                               b['vis']*(self.supervised > 0), *rest)
-    o, k = self.memo[1], None if joint == 'all joints' else self.skeleton.joints.index(joint.replace(' ', '_'))
-    hand = {name: values[name] for name in HAND}
-    fig = explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0, hand)
-    return fig, explorer_words(self, o, hand)
 
 def explorer_words(e:ViewExplorer, o:BothRoles, hand:dict)->str:
     "Which role is the more accurate"
@@ -1014,51 +1008,49 @@ class RunComparer(Lab):
         super().__init__([dict(person=Thumbs(first.crops)),
                           dict(people=which, order=choice('order', ['as they come', 'difference in peak'])),
                           dict(joint=choice('joint', first.joints), play=player(moment), moment=moment)])
-    def turn(self, change):
-        self.albums = self.kinds[change['new']]
-        c, first, labels = self.controls, next(iter(self.albums.values())), common_moments(self.albums)[0]
-        with self.still():
-            c['joint'].options, c['moment'].options, c['moment'].value = first.joints, labels, len(labels)-1
-            c['person'].show(first.crops)
-    def answers_at(self, moment:int, joint:str)->tuple:
-        "What each run answers there: albums with their labels, answers, peaks (runs,N), channels of the joint"
-        n = max(len(a.moments) for a in self.albums.values())
-        shown = {k: (a, list(a.moments)[max(moment - n, -len(a.moments))]) for k,a in self.albums.items()}
-        ks = next(iter(self.albums.values())).columns(joint)
-        answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]]
-                   for k,(a, when) in shown.items()}
-        return shown, answers, torch.stack([a.peak[:, ks].mean(1) for a in answers.values()]), ks
+    def redraw(self):
+        v = self.values
+        self.controls['person'].order = self.order_of(v['order'], v['moment'], v['joint'])
+        super().redraw()
+    def checked(self, values:dict)->dict:
+        other = values.get('people', self.controls['people'].value)
+        if other not in self.kinds or other == self.controls['people'].value: return super().checked(values)
+        raise UserError(f'people={value_text(other)}: set the control itself, for other people bring other moments.')
+    def draw(self, people, person, joint, order, moment):
+        shown, answers, peak, ks = self.answers_at(moment, joint)
+        i = self.order_of(order, moment, joint)[person]
+        one = int(ks[0]) if joint != 'all joints' else None
+        fig = comparer_figure(shown, answers, peak, i, one, ks, common_moments(self.albums)[1])
+        off = {k: float(b.error[i, ks].nanmean()) for k,b in answers.items()}
+        words = '; '.join(f'{k}: peak {float(peak[j, i]):.2f}'
+                          + (f', {off[k]:.1f} px off' if np.isfinite(off[k]) else '') for j,k in enumerate(shown))
+        return fig, f'Person {i}, {joint}. {words}.'
 
 # %% ../nbs/74_widgets.ipynb #bce4b5dc
+@patch
+def turn(self:RunComparer, change):
+    self.albums = self.kinds[change['new']]
+    c, first, labels = self.controls, next(iter(self.albums.values())), common_moments(self.albums)[0]
+    with self.still():
+        c['joint'].options, c['moment'].options, c['moment'].value = first.joints, labels, len(labels)-1
+        c['person'].show(first.crops)
+
+@patch
+def answers_at(self:RunComparer, moment:int, joint:str)->tuple:
+    "What each run answers there: albums with their labels, answers, peaks (runs,N), channels of the joint"
+    n = max(len(a.moments) for a in self.albums.values())
+    shown = {k: (a, list(a.moments)[max(moment - n, -len(a.moments))]) for k,a in self.albums.items()}
+    ks = next(iter(self.albums.values())).columns(joint)
+    answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]]
+               for k,(a, when) in shown.items()}
+    return shown, answers, torch.stack([a.peak[:, ks].mean(1) for a in answers.values()]), ks
+
 @patch
 def order_of(self:RunComparer, order:str, moment:int, joint:str)->list[int]:
     "Who stands at which place"
     peak = self.answers_at(moment, joint)[2]
     if order == 'as they come': return list(range(peak.shape[1]))
     return (peak.amax(0) - peak.amin(0)).argsort(descending=True, stable=True).tolist()
-
-@patch
-def redraw(self:RunComparer):
-    v = self.values
-    self.controls['person'].order = self.order_of(v['order'], v['moment'], v['joint'])
-    Lab.redraw(self)
-
-@patch
-def checked(self:RunComparer, values:dict)->dict:
-    other = values.get('people', self.controls['people'].value)
-    if other not in self.kinds or other == self.controls['people'].value: return Lab.checked(self, values)
-    raise UserError(f'people={value_text(other)}: set the control itself, for other people bring other moments.')
-
-@patch
-def draw(self:RunComparer, people, person, joint, order, moment)->tuple[Picture,str]:
-    shown, answers, peak, ks = self.answers_at(moment, joint)
-    i = self.order_of(order, moment, joint)[person]
-    one = int(ks[0]) if joint != 'all joints' else None
-    fig = comparer_figure(shown, answers, peak, i, one, ks, common_moments(self.albums)[1])
-    off = {k: float(b.error[i, ks].nanmean()) for k,b in answers.items()}
-    words = '; '.join(f'{k}: peak {float(peak[j, i]):.2f}'
-                      + (f', {off[k]:.1f} px off' if np.isfinite(off[k]) else '') for j,k in enumerate(shown))
-    return fig, f'Person {i}, {joint}. {words}.'
 
 # %% ../nbs/74_widgets.ipynb #ab4b759e
 SHARE = .75   # of the first unlabelled peak: below it the warning speaks
@@ -1276,6 +1268,16 @@ def go_controls(
     go['reset'].on_click(lambda _: setattr(k, 'value', 0))
     return go
 
+def boundary_controls(s:dict, most:int)->tuple[dict,dict,dict]:     # settings of a Boundary
+    "How far, who teaches among how many, and what is seldom moved"
+    go = go_controls('steps made', most, dict(reset=('reset', 'Back to step 0'), back=('back', 'One step back'),
+                                              step=('step', 'One optimiser step')))
+    ratios = sorted({*RATIOS, s['ratio']})
+    how = dict(who=choice('who teaches', list(WHO), s['who']), ratio=stages('ratio', ratios, s['ratio']))
+    more = dict(easy=slider('easy view', 1., s['easy'], step=.05), hard=slider('hard view', 1., s['hard'], step=.05),
+                lam=slider('weight', 30., s['lam'], step=.5), seed=slider('seed', 20, s['seed']))
+    return go, how, more
+
 # %% ../nbs/74_widgets.ipynb #0e4f7f8b
 class BoundaryLab(Lab):
     "The toy of the boundary: step, back, play, reset, and a slider for every number"
@@ -1289,12 +1291,7 @@ class BoundaryLab(Lab):
             raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from who, ratio, easy, '
                             'hard, lam, seed.')
         self.toy = Boundary(who=who, ratio=ratio, **settings)
-        s, ratios = self.toy.settings, sorted({*RATIOS, ratio})
-        go = go_controls('steps made', most, dict(reset=('reset', 'Back to step 0'), back=('back', 'One step back'),
-                                                  step=('step', 'One optimiser step')))
-        how = dict(who=choice('who teaches', list(WHO), s['who']), ratio=stages('ratio', ratios, ratio))
-        more = dict(easy=slider('easy view', 1., s['easy'], step=.05),
-                    hard=slider('hard view', 1., s['hard'], step=.05), lam=slider('weight', 30., s['lam'], step=.5), seed=slider('seed', 20, s['seed']))
+        go, how, more = boundary_controls(s := self.toy.settings, most)
         # before the observer that draws: another toy begins at step 0
         for c in (how['ratio'], more['seed']): c.observe(self.anew, 'value')
         for k,c in {**how, **more}.items():
@@ -1310,17 +1307,14 @@ class BoundaryLab(Lab):
         if k > made: self.toy.step(k - made)
         elif k < made: self.toy.back(made - k)
         return self.toy.figure(), self.outcome(k)
+    def figure(self, **values)->Picture: return aside(self, super().figure, values)
+    def words(self, **values)->str: return aside(self, super().words, values)
 
 # %% ../nbs/74_widgets.ipynb #d12b8298
-@patch
-def figure(self:BoundaryLab, **values)->Picture: return aside(self, Lab.figure, values)
-@patch
-def words(self:BoundaryLab, **values)->str: return aside(self, Lab.words, values)
-
 def aside(lab:BoundaryLab, make, values:dict):
     "For other values, the toy itself stays where it is"
     here, lab.toy = lab.toy, deepcopy(lab.toy)
-    try: return make(lab, **values)
+    try: return make(**values)
     finally: lab.toy = here
 
 @patch
