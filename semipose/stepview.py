@@ -8,16 +8,15 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-import ipywidgets as ipw
 import numpy as np
 import torch
 from fastai.imports import patch
 from matplotlib import colormaps, rc_context
+from matplotlib.patches import Rectangle
 from torch import Tensor
 from .errors import UserError
-from .codecs import response
 from .draw import INK, MUTED, Picture, as_picture, heat_overlay
-from .touch import Spot, Thumbs, box_of, keep_spot, shares, touch_axes, touch_heat
+from .touch import Spot, Thumbs, box_of, keep_spot, shares, touch_heat
 from .data.core import Crops
 from .data.sets import read_any_unlabeled
 from .data.streams import Split, Streams
@@ -26,7 +25,7 @@ from .footage import FilmedStreams, as_filmed
 from .losses import mse, spread
 from .nets.peers import Peers
 from .teaching import Made, Teaching, full, last, one_batch
-from .methods import METHODS, color, counted, mean_of, title
+from .methods import METHODS, color, counted, title
 from .methods import method as find_method
 from .loop import OPTIMISERS, SCHEDULES
 from .people import Data, film_in, people_of
@@ -36,9 +35,9 @@ from .run import codec_of, load_run
 from .widgets import Lab, button, choice, kept_moments, picture_axes, player, slider, stages
 
 # %% auto #0
-__all__ = ['STAGES', 'OneStep', 'each_last', 'one_step', 'Rehearsal', 'rehearse', 'Person', 'joint_losses', 'student_part',
-           'person_of', 'teacher_words', 'target_words', 'stage_words', 'signed', 'even', 'stage_picture', 'draw_stage',
-           'joint_bars', 'touch_bars', 'step_figure', 'StepView']
+__all__ = ['STAGES', 'BESIDE', 'OneStep', 'each_last', 'one_step', 'Rehearsal', 'rehearse', 'Person', 'joint_losses',
+           'student_part', 'person_of', 'teacher_words', 'target_words', 'stage_words', 'signed', 'even',
+           'stage_picture', 'draw_stage', 'joint_bars', 'stage_row', 'step_figure', 'StepView']
 
 # %% ../nbs/82_stepview.ipynb #c50c9397
 class OneStep(NamedTuple):
@@ -179,7 +178,7 @@ def person_of(
     b:int,          # which person of the batch
     i:int=0,        # which network
     v:int=0,        # which of its views
-    x:dict|None=None,   # the batch, to show the view before anything was hidden; None: it is not shown
+    bare:Tensor|None=None,  # (B,3,Hr,Wr) roomy crops: the view before anything is hidden; None: as the student sees it
 )->Person:
     "One person's part of a step"
     made, codec, own = o.made, o.teaching.losses.codec, o.made.way.own if o.made.way else (lambda t: t)
@@ -190,7 +189,7 @@ def person_of(
     shown = made.shown['student'][i][v] if o.taught else made.shown['labeled'][v*len(view):(v+1)*len(view)]
     taught, sees = (own(o.taught[i])[b,:K], own(made.forward.images[0])[b]) if o.taught else (None, None)
     hidden = sum(int((h.box[b,:,2] > 0).sum()) for h in view.holes if isinstance(h, Hole))
-    bare = shown if x is None else render(x, replace(view, holes=()), o.teaching.losses.size)
+    bare = shown if bare is None else render(bare, replace(view, holes=()), o.teaching.losses.size)
     pixels = .5*((heat - target)*weight).square()
     return Person(sees, taught, bare[b], shown[b], hidden, target[:K], weight[:K], heat[:K], pixels[:K],
                   joint_losses(heat, target, weight, codec.planes), grad[:K], after[:K])
@@ -259,6 +258,7 @@ def stage_picture(
     over = lambda image, heat: (heat_overlay(image, heat[ks]), heat[ks].amax(0))
     if stage in STAGES[:2] and p.sees is None: return None, None
     if stage == 'teacher sees': return as_picture(p.sees), None
+    if stage == 'before hiding': return as_picture(p.bare), None
     if stage == 'teacher predicts': return over(p.sees, p.taught)
     if stage == 'student sees': return as_picture(p.shown), None
     if stage == 'target': return over(p.shown, p.target)
@@ -270,63 +270,78 @@ def stage_picture(
     if stage == 'gradient': return signed(p.gradient[ks].sum(0)), p.gradient[ks].sum(0)
     return over(p.shown, p.after)
 
-def draw_stage(ax, p:Person, ks, joint:str, stage:str, size, touch:bool):
+def draw_stage(ax, p:Person, ks, joint:str, stage:str, size):
     "A stage in axes of the shape of a crop"
     picture, values = stage_picture(p, ks, stage)
     if picture is None:
         ax.text(.5, .5, 'nobody', transform=ax.transAxes, ha='center', va='center', color=MUTED, fontsize=9)
         return
     ax.imshow(picture, extent=(-.5, size[1]-.5, size[0]-.5, -.5), interpolation='nearest')
-    if touch and values is not None: touch_heat(ax, values, size, f'{stage}, {joint}')
+    if values is not None: touch_heat(ax, values, size, f'{stage}, {joint}')
 
 # %% ../nbs/82_stepview.ipynb #c12cb826
-def joint_bars(ax, p:Person, skeleton, keep, k:int|None, name:str):
+def joint_bars(ax, p:Person, skeleton, keep, k:int|None, c:str):
     "The loss of every joint; a click shows that joint"
     ks = np.flatnonzero(keep)
-    values = p.losses[torch.as_tensor(ks)].numpy()
-    c = [color(name) if k is None or j == k else '#c9ced5' for j in ks]
-    ax.barh(range(len(ks)), values, color=c, height=.72)
-    ax.set_yticks(range(len(ks)), [skeleton.joints[j].replace('_', ' ') for j in ks], fontsize=8)
-    ax.set(ylim=(len(ks)-.4, -.6), xlim=(0, max(float(values.max())*1.05, 1e-9)))
-    ax.set_title('loss of each joint: click one', fontsize=9.5, pad=4)
-    ax.locator_params(axis='x', nbins=3)
-    ax.ticklabel_format(axis='x', style='sci', scilimits=(-3, 3))
-    ax.tick_params(labelsize=8)
-    return ks, values
-
-def touch_bars(ax, skeleton, ks, values):
+    values = 1000*p.losses[torch.as_tensor(ks)].numpy()
+    top = max(float(values.max()), 1e-9)
+    ax.axis('off')      # an axis with seventeen names takes longer than all the rest
+    ax.set(ylim=(len(ks)-.4, -.6), xlim=(-.32*top, 1.16*top))
+    ax.hlines(range(len(ks)), 0, values, colors=[c if k in (None, j) else '#c9ced5' for j in ks], lw=180/len(ks))
     left, _, right, _ = box_of(ax)
     for row,(j, v) in enumerate(zip(ks, values)):
-        top, low = shares(ax, [(0, row-.4), (0, row+.4)])[:,1]
-        name = skeleton.joints[j].replace('_', ' ')
-        keep_spot(ax, Spot('area', (left-.1, float(top), right, float(low)), f'{name}: loss {v:.6f}', dict(joint=name)))
+        name, bold = skeleton.joints[j].replace('_', ' '), 'bold' if j == k else 'normal'
+        ax.text(-.015*top, row, name, ha='right', va='center', fontsize=8, color=INK, fontweight=bold)
+        if j == k or k is None and v == values.max():       # each word takes a millisecond; a hand reads the others
+            ax.text(v + .02*top, row, f'{v:.2f}', ha='left', va='center', fontsize=8, color=MUTED)
+        upper, lower = shares(ax, [(0, row-.45), (0, row+.45)])[:,1]
+        keep_spot(ax, Spot('area', (left, float(upper), right, float(lower)), f'{name}: loss {v/1000:.6f}',
+                           dict(joint=name)))
+    ax.set_title('loss of each joint x 1000: click one', fontsize=9.5, pad=4)
 
 # %% ../nbs/82_stepview.ipynb #066a82e5
+BESIDE = {'teacher predicts': 'teacher sees', 'student sees': 'before hiding', 'target': 'teacher predicts', 'what counts': 'target',
+          'student predicts': 'target', 'loss': 'student predicts', 'gradient': 'student predicts',
+          'after the step': 'student predicts'}     # what a stage is read against
+
+def stage_row(fig, p:Person, ks, stage:str, size, c:str)->float:
+    "Nine small pictures in one, each a place to click; where it ends, share of the height"
+    (H, W), (wide, high) = size, fig.get_size_inches()
+    blank, gap = np.full((2*H, 2*W, 3), .93), np.ones((2*H, max(W//12, 2), 3))
+    each = [stage_picture(p, ks, s)[0] for s in STAGES]
+    large = lambda a: a.repeat(2*H//len(a), 0).repeat(2*W//a.shape[1], 1)
+    row = np.concatenate([v for a in each for v in (blank if a is None else large(a), gap)][:-1], 1)
+    step, share = (2*W + gap.shape[1])/row.shape[1], 2*W/row.shape[1]
+    tall = .994*wide*len(row)/row.shape[1]/high
+    ax = fig.add_axes([.003, .945-tall, .994, tall])
+    ax.axis('off')
+    ax.imshow(row, interpolation='nearest', aspect='auto')
+    for j,s in enumerate(STAGES):
+        at, on = .003 + .994*step*j, s == stage
+        fig.text(at, .958, f'{j+1} {s}', fontsize=8.5, color=c if on else INK, fontweight='bold' if on else 'normal')
+        keep_spot(ax, Spot('area', (at, .055, at + .994*share, .055+tall), f'{j+1} {s}', dict(stage=s)))
+        if on: fig.add_artist(Rectangle((at, .937-tall), .994*share, .006, transform=fig.transFigure, color=c))
+        if each[j] is None: fig.text(at + .497*share, .945-tall/2, 'nobody', ha='center', color=MUTED, fontsize=9)
+    return .945 - tall
+
+# %% ../nbs/82_stepview.ipynb #5501fdeb
 def step_figure(
     p:Person, skeleton, keep,   # which joints some label supervises
     k:int|None,                 # which joint; None: all
     stage:str, size,            # in `STAGES`; (H,W) of the crop
     name:str,                   # of the method, for the colour
 )->Picture:
-    "Nine stages in a row, the one in question large, and the loss of every joint"
+    "Nine stages in a row, the one in question large beside what it is read against, and the loss of every joint"
     ks = torch.as_tensor(np.flatnonzero(keep)) if k is None else torch.tensor([k])
     joint = 'all joints' if k is None else skeleton.joints[k].replace('_', ' ')
     with rc_context(STYLE):
         fig = Picture(figsize=(11, 4.9))
-        for j,s in enumerate(STAGES):
-            ax = picture_axes(fig, .003 + j/9, .106, size, top=.945)
-            draw_stage(ax, p, ks, joint, s, size, False)
-            ax.set_title(f'{j+1} {s}', fontsize=8.5, pad=3, color=color(name) if s == stage else INK,
-                         fontweight='bold' if s == stage else 'normal', loc='left')
-            touch_axes(ax, f'{j+1} {s}', stage=s)
-        low = min(ax.get_position().y0 for ax in fig.axes)
-        shown = ('target', stage) if stage in STAGES[5:] else (stage,)
-        for j,s in enumerate(shown):
-            ax = picture_axes(fig, .003 + .24*j, .225, size, top=low-.075)
-            draw_stage(ax, p, ks, joint, s, size, True)
-            ax.set_title(s, fontsize=9.5, pad=4, loc='left')
-        ax = fig.add_axes([.64, .09, .345, low-.165])
-        touch_bars(ax, skeleton, *joint_bars(ax, p, skeleton, keep, k, name))
+        low = stage_row(fig, p, ks, stage, size, color(name))
+        for j,s in enumerate([BESIDE[stage], stage] if stage in BESIDE else [stage]):
+            ax = picture_axes(fig, .003 + .26*j, .25, size, top=low-.085)
+            draw_stage(ax, p, ks, joint, s, size)
+            ax.set_title(s, fontsize=9.5, pad=4, loc='left', color=color(name) if s == stage else INK)
+        joint_bars(fig.add_axes([.56, .02, .435, low-.105]), p, skeleton, keep, k, color(name))
     return fig
 
 # %% ../nbs/82_stepview.ipynb #f296f5ae
@@ -392,7 +407,7 @@ def draw(self:StepView, person, method, joint, stage, moment, step, network, vie
     o, again, x = self.made(method, moment, step)
     m = o.teaching.method
     i, v = min(network, m.nets)-1, min(view, len(m.student_views or m.labeled_views))-1
-    p = person_of(o, person, i, v)
+    p = person_of(o, person, i, v, bare=None if o.made.way else x.get('unlabeled') if o.taught else x['labeled'])
     sk = self.run.skeleton
     k = None if joint == 'all joints' else sk.joints.index(joint.replace(' ', '_'))
     ks = torch.as_tensor(np.flatnonzero(self.keep)) if k is None else torch.tensor([k])

@@ -12,7 +12,6 @@ import numpy as np
 import PIL.Image
 import traitlets
 from fastai.imports import patch
-from .errors import UserError
 from .draw import PALETTE, as_picture
 
 # %% auto #0
@@ -92,7 +91,7 @@ def touch_frame(
     "The frame of a view in the picture of another: drag it, turn its handle, resize it by a corner"
     left, top, right, low = box = box_of(ax)
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
-    scale = [abs(x1-x0)/(right-left), abs(y1-y0)/(low-top)]
+    scale = [float(abs(x1-x0)/(right-left)), float(abs(y1-y0)/(low-top))]
     at = tuple(tuple(map(float, c)) for c in shares(ax, corners))
     keep_spot(ax, Spot('frame', at, label, {}, None, dict(now=now, scale=scale, within=list(box))))
 

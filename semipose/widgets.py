@@ -854,6 +854,7 @@ class ViewExplorer(Lab):
         if pair not in self.presets:
             raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
         top, folded = explorer_top(self, pair), explorer_groups(self.presets[pair])
+        faces = render(self.crops['image'], plain(len(self.crops['vis']), self.size), self.size)
         top['again'].on_click(lambda _: setattr(self.controls['dice'], 'value', (self.values['dice'] + 1) % 100))
         top['home'].on_click(lambda _: self.touched(**HAND))
         top['pair'].observe(self.preset, 'value')
@@ -910,7 +911,7 @@ def comparer_person(ax, a:Album, i:int):
 
 def curve_axes(ax, shown:dict, at:dict):
     "AP of each run along its training; a click on a point goes to that moment"
-    for k,(a, when) in shown.items():
+    for a, when in shown.values():
         if not a.curve: continue
         steps, ap = map(np.array, zip(*a.curve))
         kept, c = np.isin(steps, list(a.moments.values())), color(a.method)
@@ -918,16 +919,15 @@ def curve_axes(ax, shown:dict, at:dict):
         ax.plot(steps[kept], ap[kept], 'o', color=c, ms=6)
         ax.plot(*next(((s, v) for s,v in a.curve if s == a.moments[when]), (np.nan, np.nan)), 'o', color=c, ms=11,
                 mfc='none', mew=1.8)
-    ax.set(xlim=(0, None), ylim=(0, None))
     ax.margins(.06)
+    ax.set(xlim=(0, None), ylim=(0, max(1., 1.06*max((v for a, _ in shown.values() for _,v in a.curve), default=1.))))
     ax.set_title('AP, %: click a full point', fontsize=9.5, pad=4)
     ax.set_xlabel('steps', loc='right', fontsize=9)
     ax.locator_params(nbins=4)
     for k,(a, _) in shown.items():
         place = {s: at[k][m] for m,s in a.moments.items()}
-        label = lambda s, v: f'{a.name}, step {s:,}: AP {v:.1f}' + ('' if s in place else ', networks not kept')
-        touch_points(ax, a.curve, [label(*row) for row in a.curve],
-                     [dict(moment=place[s]) if s in place else {} for s,_ in a.curve])
+        labels = [f'{a.name}, step {s:,}: AP {v:.1f}' + ', networks not kept'*(s not in place) for s,v in a.curve]
+        touch_points(ax, a.curve, labels, [dict(moment=place[s]) if s in place else {} for s,_ in a.curve])
 
 # %% ../nbs/74_widgets.ipynb #b2a7a578
 def comparer_figure(
