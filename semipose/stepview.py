@@ -300,8 +300,9 @@ def joint_bars(ax, p:Person, skeleton, keep, k:int|None, c:str):
     ax.set_title('loss of each joint x 1000: click one', fontsize=9.5, pad=4)
 
 # %% ../nbs/82_stepview.ipynb #066a82e5
-BESIDE = {'teacher predicts': 'teacher sees', 'student sees': 'before hiding', 'target': 'teacher predicts', 'what counts': 'target',
-          'student predicts': 'target', 'loss': 'student predicts', 'gradient': 'student predicts',
+BESIDE = {'teacher predicts': 'teacher sees', 'student sees': 'before hiding', 'target': 'teacher predicts',
+          'what counts': 'target', 'student predicts': 'target', 'loss': 'student predicts',
+          'gradient': 'student predicts',
           'after the step': 'student predicts'}     # what a stage is read against
 
 def stage_row(fig, p:Person, ks, stage:str, size, c:str)->float:
@@ -357,15 +358,15 @@ class StepView(Lab):
         find_method(method or r.method)
         names = [(f'{title(n)} ({n})', n) for n in METHODS]
         joints = [j.replace('_', ' ') for j,k in zip(self.run.skeleton.joints, self.keep) if k]
-        stage = stages('stage', [(f'{i+1} {s}', s) for i,s in enumerate(STAGES)], STAGES[0])
+        stage = stages('stage', [(f'{i+1} {s}', s) for i,s in enumerate(STAGES)], STAGES[0], label=50)
         moments = list(self.run.moments)
         go = dict(back=button('back', 'One stage back'), next=button('next', 'One stage on'), play=player(stage, 2000),
                   stage=stage)
         for k, by in (('back', -1), ('next', 1)):
             go[k].on_click(lambda _, by=by: setattr(stage, 'index', min(max(stage.index + by, 0), len(STAGES)-1)))
         rows = [dict(person=Thumbs([torch.zeros(3, *r.protocol.size)])),
-                dict(method=choice('method', names, method or r.method, '420px'),
-                     joint=choice('joint', ['all joints', *joints], wide='260px')), go]
+                dict(method=choice('method', names, method or r.method, 430, 56),
+                     joint=choice('joint', ['all joints', *joints], None, 200, 50)), go]
         more = dict(moment=stages('networks of', moments, moments[0]), step=slider('step', r.steps-1),
                     network=slider('network', 1, 1, 1), view=slider('view', 1, 1, 1))
         for k in ('method', 'moment', 'step'):

@@ -43,7 +43,7 @@ def shares(
 )->np.ndarray:      # (n,2) shares of the figure, from its top left
     "Where points of the data stand in the picture"
     ax.get_xlim(), ax.get_ylim()        # limits that matplotlib has put off
-    at = ax.figure.transFigure.inverted().transform(ax.transData.transform(np.asarray(xy, dtype=float)))
+    at = ax.figure.transFigure.inverted().transform(ax.transData.transform(np.asarray(xy, dtype=float).reshape(-1, 2)))
     return np.stack([at[:,0], 1 - at[:,1]], -1)
 
 def box_of(ax)->tuple:      # (left, top, right, bottom), shares of the figure

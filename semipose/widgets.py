@@ -88,6 +88,7 @@ def watch_kernel(lab):
     ipython = sys.modules.get('IPython')   # whoever runs in a notebook has imported it
     shell = ipython and ipython.get_ipython()
     if not getattr(shell, 'kernel', None) or getattr(watch_kernel, 'shell', None) is shell: return
+    if not hasattr(shell, 'events'): return
     watch_kernel.shell = shell
     shell.events.register('pre_run_cell', lambda info: tell_labs(busy_words(info.raw_cell or '')))
     shell.events.register('post_run_cell', lambda result: tell_labs(''))
@@ -98,13 +99,13 @@ def tell_labs(words:str):
 def folds(
     groups:dict,    # title -> dict of controls
     columns:int=5,  # controls in a column
-)->ipw.Accordion:
-    "Controls that are seldom moved, folded away"
+)->ipw.VBox:
+    "Controls that are seldom moved, folded away, each group by itself"
     def block(row):
         each = list(row.values())
-        stacks = [ipw.VBox(each[i:i+columns]) for i in range(0, len(each), columns)]
+        stacks = [ipw.VBox(each[i:i+columns], layout=ipw.Layout(flex='0 0 auto')) for i in range(0, len(each), columns)]
         return ipw.HBox(stacks, layout=ipw.Layout(flex_flow='row wrap'))
-    return ipw.Accordion([block(row) for row in groups.values()], titles=tuple(groups), selected_index=None)
+    return ipw.VBox([ipw.Accordion([block(row)], titles=(title,), selected_index=None) for title,row in groups.items()])
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 class Lab:
@@ -146,7 +147,7 @@ def redraw(self:Lab):
         return self.tell(e)   # nobody sees what a control's callback raises
     fig.dpi = 1.2*fig.dpi   # a projector has room for it, a narrower page shrinks it
     self.image.show(fig._repr_png_(), spots_of(fig), self.sentence)
-    self.text.value = f'<span style="line-height:1.4">{escape(self.sentence)}</span>'
+    self.text.value = f'<div style="line-height:1.4">{escape(self.sentence)}</div>'
 
 @patch
 def moved(self:Lab, change):
@@ -192,7 +193,7 @@ def words(self:Lab, **values)->str:
 def checked(self:Lab, values:dict)->dict: return checked_values(self.controls, self.values, values)
 
 # %% ../nbs/74_widgets.ipynb #22d4a6c4
-LABEL, TRACK, READOUT = 92, 160, 66     # px of a slider: its name, its track, its value
+LABEL, TRACK, READOUT = 92, 160, 86     # px of a slider: its name, its track, its value
 
 def room(label:int=LABEL)->dict:
     "A slider's style and layout: the whole name, and a track that a hand can hit"
@@ -211,10 +212,10 @@ def slider(
     return kind(value=value, min=low, max=max(high, low), step=step or 1, description=name, **room(label),
                 **({} if step is None else dict(readout_format='.2f')))
 
-def stages(name:str, options, value, wide:str='390px'):
+def stages(name:str, options, value, wide:int=380, label:int=LABEL):    # px
     "A slider over words or uneven numbers"
     return ipw.SelectionSlider(options=list(options), value=value, description=name,
-                               style=dict(description_width=f'{LABEL}px'), layout=ipw.Layout(width=wide))
+                               style=dict(description_width=f'{label}px'), layout=ipw.Layout(width=f'{wide}px'))
 
 # %% ../nbs/74_widgets.ipynb #725d4721
 def button(word:str, tip:str, wide:str='90px')->ipw.Button:
@@ -233,12 +234,12 @@ def player(
     ipw.link((play, 'value'), (control, over))
     return play
 
-def choice(name:str, options, value=None, wide:str='330px'):
+def choice(name:str, options, value=None, wide:int=330, label:int=LABEL):  # px
     "A list to choose from"
     options = list(options)
     first = options[0][1] if isinstance(options[0], tuple) else options[0]
     return ipw.Dropdown(options=options, value=first if value is None else value, description=name,
-                        style=dict(description_width=f'{LABEL}px'), layout=ipw.Layout(width=wide))
+                        style=dict(description_width=f'{label}px'), layout=ipw.Layout(width=f'{wide}px'))
 
 # %% ../nbs/74_widgets.ipynb #a7e2986d
 def entropy(
@@ -598,11 +599,11 @@ class HeatmapBrowser(Lab):
     ):                      # UserError says what is missing
         self.albums = source if isinstance(source, dict) else albums_of(source, people, data)
         first = next(iter(self.albums.values()))
-        moment = stages('moment', first.moments, list(first.moments)[-1])
+        moment = stages('moment', first.moments, list(first.moments)[-1], label=62)
         rows = [dict(person=Thumbs(first.crops)),
-                dict(people=choice('which', self.albums), order=choice('order', ['as they come']),
-                     joint=choice('joint', first.joints)),
-                dict(network=choice('network', first.networks), play=player(moment), moment=moment)]
+                dict(people=choice('which', self.albums, None, 310, 50), joint=choice('joint', first.joints, None, 210, 50),
+                     order=choice('order', ['as they come'], None, 210, 50)),
+                dict(network=choice('network', first.networks, None, 210, 66), play=player(moment), moment=moment)]
         rows[1]['people'].observe(self.turn, 'value')
         self.controls = {k: c for row in rows for k,c in row.items()}
         offer(self.controls, first)
@@ -828,10 +829,10 @@ def explorer_groups(values:dict)->dict:     # title -> sliders of a pair
 def explorer_top(e:ViewExplorer, pair:str)->dict:   # controls that stay in sight
     "The pair, the joint, and two buttons"
     joints = [j.replace('_', ' ') for k,j in enumerate(e.skeleton.joints) if e.supervised[k] > 0]
-    return dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in e.presets], pair, '400px'),
-                joint=choice('joint', ['all joints', *joints], wide='260px'),
-                again=button('throw the dice', 'Sample all views again', '130px'),
-                home=button('frame back', "The student's frame as it was sampled", '110px'))
+    return dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in e.presets], pair, 370, 40),
+                joint=choice('joint', ['all joints', *joints], None, 200, 50),
+                again=button('throw the dice', 'Sample all views again', '115px'),
+                home=button('frame back', "The student's frame as it was sampled", '95px'))
 
 # %% ../nbs/74_widgets.ipynb #d49bbe47
 class ViewExplorer(Lab):
@@ -1002,12 +1003,13 @@ class RunComparer(Lab):
         name = next(iter(self.kinds))
         self.albums = self.kinds[name]
         first, labels = next(iter(self.albums.values())), common_moments(self.albums)[0]
-        moment = stages('moment', labels, len(labels)-1)
-        which = choice('which', self.kinds, name)
+        moment = stages('moment', labels, len(labels)-1, label=62)
+        which = choice('which', self.kinds, name, 310, 50)
         which.observe(self.turn, 'value')
         super().__init__([dict(person=Thumbs(first.crops)),
-                          dict(people=which, order=choice('order', ['as they come', 'difference in peak'])),
-                          dict(joint=choice('joint', first.joints), play=player(moment), moment=moment)])
+                          dict(people=which, joint=choice('joint', first.joints, None, 210, 50),
+                               order=choice('order', ['as they come', 'difference in peak'], None, 230, 50)),
+                          dict(play=player(moment), moment=moment)])
     def redraw(self):
         v = self.values
         self.controls['person'].order = self.order_of(v['order'], v['moment'], v['joint'])
@@ -1174,7 +1176,7 @@ class CollapseMonitor(Lab):
         self.dashed, self.method = dashed, method
         if self.folder is not None: self.method = read_recipe(self.folder)['method']
         self.read()
-        until = stages('until', self.moments, len(self.moments)-1)
+        until = stages('until', self.moments, len(self.moments)-1, label=50)
         row = dict(play=player(until), until=until)
         if self.folder is not None:
             row['again'] = ipw.Button(description='read again', tooltip='Read the run folder again')

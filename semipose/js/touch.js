@@ -6,7 +6,8 @@ const clamp = (v, lo, hi) => Math.min(Math.max(v, lo), hi);
 
 const STYLE = `
 .semipose-touch { position:relative; display:inline-block; max-width:100%; line-height:0; vertical-align:top; --focus:#3465c8 }
-.semipose-touch img { display:block; max-width:100%; height:auto; -webkit-user-drag:none; user-select:none }
+.semipose-touch img { display:block; max-width:100%; max-height:max(60vh,300px); width:auto;
+  height:auto; -webkit-user-drag:none; user-select:none }
 .semipose-touch canvas { position:absolute; inset:0; width:100%; height:100%; touch-action:pan-y; border-radius:3px }
 .semipose-touch canvas.drags { touch-action:none }
 .semipose-touch canvas:focus-visible { outline:3px solid var(--focus); outline-offset:2px }
