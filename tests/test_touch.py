@@ -54,6 +54,10 @@ class Hand:
         self.page.wait_for_function("([root, was]) => root.querySelector('.semipose-touch').parentElement.figure.img.src !== was",
                                     arg=[self.root.element_handle(), was], timeout=1000 * seconds)
         self.page.wait_for_timeout(200)
+    def settled(self):
+        "Every message of the hand is answered, and its picture stands"
+        self.page.wait_for_function("root => root.querySelector('.semipose-touch').parentElement.figure.answered", arg=self.root.element_handle())
+        self.page.wait_for_timeout(300)
     def click(self, spot): self.changed(lambda: self.page.mouse.click(*self.px(spot)))
     def over(self, spot):
         self.page.mouse.move(*self.px(spot), steps=3)
@@ -108,7 +112,7 @@ def test_a_click_on_a_joint_shows_its_heatmap(hand):
     s = h.ask("f.spots.find(s => s.kind === 'point' && s.label.includes(': peak') && f.find(...f.px(s.at)) === s)")   # no other over it
     h.click(s)
     joint = s["label"].split(":")[0]
-    assert joint in h.text() and h.select(2) == joint and h.spot(kind="heat")["label"] == joint
+    assert joint in h.text() and h.select(1) == joint and h.spot(kind="heat")["label"] == joint
 
 
 def test_a_click_on_a_point_of_a_curve_goes_to_that_moment(hand):
@@ -147,7 +151,7 @@ def test_the_frame_of_a_view_is_dragged_turned_and_resized(hand):
         mouse.move(*at); mouse.down()
         for i in range(1, 6): mouse.move(at[0] + dx * i / 5, at[1] + dy * i / 5); h.page.wait_for_timeout(30)
         h.changed(mouse.up)
-        h.page.wait_for_timeout(1500)
+        h.settled()
     h.canvas.scroll_into_view_if_needed()
     box = h.canvas.bounding_box()
     x, y = h.px(h.spot(kind="frame"))
@@ -231,8 +235,10 @@ def test_the_explorers_frame_by_keyboard(hand):
     h.page.keyboard.press("p")
     assert h.ask("f.over.kind") == "frame"
     h.changed(lambda: h.page.keyboard.press("["))
+    h.settled()
     assert h.spot(kind="frame")["now"]["turn"] == pytest.approx(5)
     h.changed(lambda: h.page.keyboard.press("ArrowRight"))
+    h.settled()
     assert h.spot(kind="frame")["now"]["right"] > 0
     h.changed(lambda: h.root.get_by_role("button", name="frame back").click())
 
