@@ -40,8 +40,8 @@ from .run import codec_of, load_run, people_of, places_now, read_recipe, read_re
 
 # %% auto #0
 __all__ = ['LABS', 'TRAINS', 'LABEL', 'TRACK', 'READOUT', 'ORDER', 'BOX', 'GROUPS', 'HAND', 'SHARE', 'RATIOS', 'SIGMAS',
-           'plotted', 'checked_values', 'refused', 'busy_words', 'watch_kernel', 'tell_labs', 'folds', 'Lab', 'room',
-           'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer', 'TeacherStudent',
+           'plotted', 'checked_values', 'refused', 'busy_words', 'watch_kernel', 'tell_labs', 'folds', 'Lab', 'on_grid',
+           'room', 'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer', 'TeacherStudent',
            'teacher_student', 'Album', 'curve_of', 'find_folder', 'people_crops', 'kept_moments', 'album',
            'strip_album', 'mark', 'picture_axes', 'draw_heat', 'touch_joints', 'moment_curves', 'browser_figure',
            'albums_of', 'browser_words', 'offer', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there', 'steps_of',
@@ -163,9 +163,15 @@ def still(self:Lab):
     finally: self.held = was
     if not was: self.redraw()
 
+def on_grid(c, v):
+    "A value that a slider can stand at: the browser's sends back what it has rounded, and late"
+    if not isinstance(c, ipw.FloatSlider): return v
+    return min(max(c.min + round((v - c.min)/c.step)*c.step, c.min), c.max)
+
 @patch
 def touched(self:Lab, **values):
     "A hand on the figure, in place of one on these controls"
+    values = {k: on_grid(self.controls.get(k), v) for k,v in values.items()}
     try: self.checked(values)
     except UserError as e: return self.tell(e)
     with self.still():
@@ -821,8 +827,9 @@ def explorer_groups(values:dict)->dict:     # title -> sliders of a pair
     def turned(g, name, k): return slider(k.label, k.top, values[f'{g}_{name}'], step=k.by, label=70)
     heads = dict(base='Both views, at first', teacher='The teacher, on top', student='The student, on top')
     groups = {heads[g]: {f'{g}_{name}': turned(g, name, k) for name,k in GROUPS[g].items()} for g in GROUPS}
-    hand = dict(turn=slider('turn', 180, 0, -180, .1, 70), zoom=slider('zoom', 4, 1, .2, .001, 70),
-                right=slider('right', 500, 0, -500, .1, 70), down=slider('down', 500, 0, -500, .1, 70))
+    # steps that floats hold exactly
+    hand = dict(turn=slider('turn', 180, 0, -180, 1/8, 70), zoom=slider('zoom', 4, 1, .25, 1/256, 70),
+                right=slider('right', 512, 0, -512, 1/8, 70), down=slider('down', 512, 0, -512, 1/8, 70))
     dice = dict(dice=slider('dice', 99), box=slider('box, px', 40, BOX, 1, .5))
     return {**groups, "The student's frame, as the mouse left it": hand, 'Dice, and how large what hides is': dice}
 

@@ -375,6 +375,9 @@ def test_the_frame_moves_as_the_hand_says(runs):
     assert torch.equal(teacher, e.memo[1].pair.easy.M) and "turned by 90 degrees" in e.sentence
     o, codec = e.memo[1].pair, e.codec
     assert torch.equal(o.target, carry(o.teacher, o.easy, o.hard, codec, COCO17.flip_index))   # the target goes along
+    e.touched(turn=20.03, right=1e6)          # only what a slider can hold: what it rounded came back late, over newer values
+    now = spots(e, "frame")[0]["now"]
+    assert now["turn"] == 20 and now["right"] == 512 and all((8 * v).is_integer() for v in (now["turn"], now["right"]))
     e.controls["pair"].value = "hard_hard"                               # another pair begins without the hand
     assert spots(e, "frame")[0]["now"] == dict(turn=0, zoom=1, right=0, down=0)
 
