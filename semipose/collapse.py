@@ -61,8 +61,8 @@ class Which:
 @dataclass(frozen=True)
 class Blend:
     "A view in which a pixel takes on a share of the other class's look"
-    high:float=0.   # share that a high pixel takes on
-    low:float=0.    # share that a low pixel takes on
+    high:float=0.   # share that a joint pixel takes on
+    low:float=0.    # share that a background pixel takes on
     def __call__(self, x, generator=None):
         share = (x*torch.tensor([self.high, self.low]).view(1,2,1,1)).sum(1, keepdim=True)
         return (1-share)*x + share*x.flip(1)
@@ -254,9 +254,9 @@ def met(
 
 def settled(
     who:str,            # 'both', 'easy' or 'hard' teaches
-    ratio:float,        # low pixels to one high one
-    high:float=.5,      # share of the background's look that a high pixel takes on in the hard view
-    low:float=.03,      # share of the foreground's look that a low pixel takes on
+    ratio:float,        # background pixels to one joint pixel
+    high:float=.5,      # share of the background's look that a joint pixel takes on in the hard view
+    low:float=.03,      # share of the foreground's look that a background pixel takes on
     lam:float=2.,       # weight of the unlabelled loss
 )->tuple[float,float]:  # u, v; UserError where nothing holds them
     "Where two shared heights end, with all labels on one loss and two views on the other"
@@ -272,7 +272,7 @@ def settled(
 # %% ../nbs/60_collapse.ipynb #615d0e93
 def limit(
     who:str, **kw,      # of `settled`
-)->float:               # low pixels to one high one
+)->float:               # background pixels to one joint pixel
     "The class ratio at which the high height falls under one half, looked for up to a million"
     lo, hi = 1., 1e6
     if settled(who, hi, **kw)[0] > .5: return float('inf')
@@ -283,13 +283,14 @@ def limit(
 
 def pixels(
     who:str,            # a name in WHO
-    ratio:int=100,      # low pixels beside the one high one
+    ratio:int=100,      # background pixels beside the joint pixel
     shared:bool=True,   # `Looks` or `Free`
     high:float=.5, low:float=.03, lam:float=2.,     # of `settled`; Free starts from the heights that such views have
 )->Toy:
-    "One high pixel and many low ones, in two views: pixel 0 is the high one"
+    "One joint pixel and many background pixels, in two views: pixel 0 is the joint pixel"
     if ratio < 1:
-        raise UserError(f'The class ratio is {ratio}: give the number of low pixels beside one high one, at least 1.')
+        raise UserError(f'The class ratio is {ratio}: give the number of background pixels beside one joint pixel, '
+                        'at least 1.')
     x = torch.zeros(1, 2, 1, 1+ratio); x[:,0,:,0] = 1; x[:,1,:,1:] = 1
     if shared: return Toy(who_teaches(who, Blend(), Blend(high, low)), Looks(), (x, x[:,:1].clone()), x, lam, lr=.03)
     heights, none = torch.stack([x[0,0,0], torch.tensor([1-high] + [low]*ratio)]), x[:,:1]*0
@@ -298,7 +299,7 @@ def pixels(
                lr=.25*(1+ratio)/lam, adam=False)
 
 # %% ../nbs/60_collapse.ipynb #bd6d81ed
-# easy and hard view, sparse and dense class
+# easy and hard view, joint and background
 RED, BLUE, GOLD, GREY = (PALETTE[c] for c in ('crimson', 'royal', 'gold', 'ash'))
 
 # who teaches
@@ -319,11 +320,11 @@ def canvas(
 
 # %% ../nbs/60_collapse.ipynb #7bb592e9
 def pixel_figure(
-    ratio:int=100,      # low pixels to one high one
+    ratio:int=100,      # background pixels to one joint pixel
     who:str='both',     # 'both', 'easy' or 'hard' teaches
     **kw,               # of `settled`
 )->Picture:
-    "The two views of the high pixel where nothing is shared and where two heights are, and where every ratio ends"
+    "The two views of the joint pixel where nothing is shared and where two heights are, and where every ratio ends"
     fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.3))
     for ax, shared, steps in zip(axes, (False, True), (12, 50)):
         toy = pixels(who, ratio, shared, **kw).step(steps)
@@ -331,11 +332,12 @@ def pixel_figure(
                          (toy.method.teacher_view, *toy.method.student_views)))
         nets, at = [toy.at(k) for k in range(0, steps+1, 2)], range(0, steps+1, 2)
         for (name, view), c in zip(sorted(views.items()), (RED, BLUE)):
-            h = torch.stack([net(view(toy.unlabeled))[0,0,0,:2] for net in nets])   # of the high pixel and of a low one
+            h = torch.stack([net(view(toy.unlabeled))[0,0,0,:2] for net in nets])   # joint, background
             ax.plot(at, h[:,0], c=c, lw=2.5); ax.plot(at, h[:,1], c=GREY, lw=2)
             up = 1 if h[0,0] > h[-1,0] or not shared and h[0,0] > .9 else -1        # where the line does not go
             ax.text(0, h[0,0] + .03*up, name, c=c, fontsize=11, va='bottom' if up > 0 else 'top')
-        ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} low pixels', c='#7b8591', fontsize=11, ha='right', va='bottom')
+        ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} background pixels', c='#7b8591', fontsize=11,
+                ha='right', va='bottom')
         ax.set(xlabel='step', ylim=(-.1,1.25), title='Two heights shared by all' if shared else 'Nothing shared')
     axes[0].set_ylabel('height')
     ax, many = axes[2], torch.logspace(0, 3, 80)
@@ -345,7 +347,8 @@ def pixel_figure(
         ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11)
     ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
     ax.axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
-    ax.set(title='Two heights shared: where the high pixel ends', xscale='log', xlabel='low pixels to one high pixel',
+    ax.set(title='Two heights shared: where the joint pixel ends', xscale='log',
+           xlabel='background pixels to one joint pixel',
            ylim=(0,2.1), yticks=(0,.5,1,1.5,2))
     # half the drawing time of powers of ten
     ax.set_xticks((1,10,100,1000), ('1','10','100','1,000')); ax.minorticks_off()
@@ -353,26 +356,26 @@ def pixel_figure(
 
 # %% ../nbs/60_collapse.ipynb #609659cc
 def crowd(
-    n:int=24,           # pictures, one sparse point each
-    ratio:int=30,       # dense points to one sparse one
+    n:int=24,           # pictures, one joint pixel each
+    ratio:int=30,       # background pixels to one joint pixel
     seed:int=0,
     far:float=3.,       # distance of the two centres
-    spread:float=.4, wide:float=.7,     # standard deviations of the sparse and the dense class
-)->tuple[Tensor,Tensor]:    # points (n,2,1,1+ratio), the sparse one first; heights (n,1,1,1+ratio) 1 or 0
+    spread:float=.4, wide:float=.7,     # standard deviations of the joint pixels and of the background
+)->tuple[Tensor,Tensor]:    # points (n,2,1,1+ratio), the joint pixel first; heights (n,1,1,1+ratio) 1 or 0
     "Two classes in the plane"
     if ratio < 1 or n < 1:
-        raise UserError(f'A crowd of {n} pictures with {ratio} dense points each has no two classes: '
+        raise UserError(f'A crowd of {n} pictures with {ratio} background pixels each has no two classes: '
                         'give at least 1 of both.')
     g = torch.Generator().manual_seed(seed)
-    sparse = torch.tensor([far, 0.]).view(1,2,1,1) + spread*torch.randn(n, 2, 1, 1, generator=g)
-    x = torch.cat([sparse, wide*torch.randn(n, 2, 1, ratio, generator=g)], -1)
+    joints = torch.tensor([far, 0.]).view(1,2,1,1) + spread*torch.randn(n, 2, 1, 1, generator=g)
+    x = torch.cat([joints, wide*torch.randn(n, 2, 1, ratio, generator=g)], -1)
     return x, (torch.arange(1+ratio) == 0).float().expand(n, 1, 1, -1).contiguous()
 
 @torch.no_grad()
 def fates(
     net:nn.Module,      # of the plane
     ratio:int=30, n:int=60, seed:int=999,   # points of no training
-)->dict:  # kept: share of sparse points above 1/2; height: their mean; lost_dense: share of dense points above 1/2
+)->dict:  # kept: share of joint pixels above 1/2; height: their mean; lost_dense: share of background pixels above 1/2
     "What became of the two classes"
     h = net(crowd(n, min(ratio, 30), seed)[0])
     return dict(kept=float((h[...,0] > .5).float().mean()), height=float(h[...,0].mean()),
@@ -383,7 +386,7 @@ class Boundary:
     "The plane after learning from a few labels: change a setting, make a step, take it back, look"
     def __init__(self,
         who:str='both',     # a name in WHO
-        ratio:int=100,      # dense points to one sparse one
+        ratio:int=100,      # background pixels to one joint pixel
         easy:float=0.,      # strength of the easy view, 0 to 1
         hard:float=1.,      # strength of the hard view, 0 to 1
         lam:float=6.,      # weight of the unlabelled loss
@@ -452,7 +455,7 @@ def draw_plane(
     ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
     clear = dict(facecolor='white', alpha=.85, lw=0, pad=1.5)
     if points.shape[-1] > 31:
-        ax.text(X[0]+.1, Y[1]-.08, f'shown: 30 of {points.shape[-1]-1} dense points to one sparse', fontsize=8.5,
+        ax.text(X[0]+.1, Y[1]-.08, f'shown: 30 of {points.shape[-1]-1} background pixels to a joint pixel', fontsize=8.5,
                 color='#5d6670', va='top', bbox=clear)
     if 0 < (h > .5).float().mean() < .03:
         ax.text(X[0]+.1, Y[1]-.38, f'step {k}: all but one corner is called background', fontsize=10, color=color,
@@ -489,9 +492,9 @@ def draw_strip(
 def draw_views(
     ax,             # of `draw_plane`
     toy:Toy, k:int, # the step that begins after k others
-    n:int=7,        # pictures whose sparse point is shown
+    n:int=7,        # pictures whose joint pixel is shown
 )->None:
-    "The two views of some sparse points in a step; an arrow is the pull of the loss, half the way at most"
+    "The two views of some joint pixels in a step; an arrow is the pull of the loss, half the way at most"
     record = toy.past[k][0]
     at = {who: x[:n,:,0,0] for who,x in record.views.items()}
     pull = {who: p[:n,0,0,:1].abs() for who,p in record.pull.items()}
@@ -505,7 +508,7 @@ def draw_views(
 def draw_answers(
     ax,             # matplotlib axes
     toy:Toy, k:int, # the step that begins after k others
-    n:int=7,        # pictures whose sparse point is shown
+    n:int=7,        # pictures whose joint pixel is shown
 )->None:
     "The answers as heights: filled before the step, hollow after it; an arrow is the pull, half a gap at most"
     record, after = toy.past[k][0], toy.at(k+1)
@@ -521,7 +524,7 @@ def draw_answers(
     for i in range(n): ax.plot((i-.13, i+.13), (height['teacher'][i], height['student'][i]), c=GREY, lw=1, zorder=0)
     ax.axhline(.5, c=INK, lw=.8, ls='--')
     ax.set(ylim=(-.05,1.08), yticks=(0,.5,1), xticks=())
-    ax.set_title(f'answers at {n} sparse points', fontsize=12, loc='left')
+    ax.set_title(f'answers at {n} joint pixels', fontsize=12, loc='left')
     ax.spines[['top','right']].set_visible(False)
 
 # %% ../nbs/60_collapse.ipynb #e65b2ece
@@ -602,11 +605,11 @@ def before_after(
 
 # %% ../nbs/60_collapse.ipynb #9795543b
 def limits(
-    ratios=(1,3,10,30,100,300,1000),    # dense points to one sparse one
+    ratios=(1,3,10,30,100,300,1000),    # background pixels to one joint pixel
     who=('nobody','both','easy'),
     seeds=(0,), steps:int=60,
 )->list[dict]:          # ratio, who, seed, kept, height, lost_dense
-    "What becomes of the sparse class at each imbalance"
+    "What becomes of the joint pixels at each imbalance"
     rows = []
     for r in ratios:
         for seed in seeds:
@@ -634,10 +637,11 @@ def limit_figure(
 )->Picture:
     "Both classes against the imbalance"
     fig, axes = canvas(1, 2, size=(11.5,4))
-    for ax, y, title in zip(axes, ('kept','lost_dense'), ('sparse points kept', 'dense points lost')):
+    for ax, y, title in zip(axes, ('kept','lost_dense'), ('joint pixels kept', 'background pixels lost')):
         for w, words, up in (('nobody', 'before', -.05), ('both', 'both teach', .02), ('easy', 'easy teaches', .04)):
             band(ax, [r for r in rows if r['who'] == w], 'ratio', y, COLOR[w], words if y == 'kept' else '', up)
-        ax.set(xscale='log', xlabel='dense points to one sparse point', ylim=(-.03,1.05), title=title, xlim=(.9,4500))
+        ax.set(xscale='log', xlabel='background pixels to one joint pixel', ylim=(-.03,1.05), title=title,
+               xlim=(.9,4500))
     return fig
 
 # %% ../nbs/60_collapse.ipynb #baaed565
@@ -777,7 +781,7 @@ def direction_figure(
                         ha='left' if x < -.2 else 'right' if x > .2 else 'center')
     ax.axvline(0, c=COLOR['nobody'], lw=.8, ls='--')
     ax.set(ylim=(-.05,1.15), xlabel="teacher's lead: student's error minus teacher's, before",
-           ylabel='height of sparse points, after', title='The better view must teach')
+           ylabel='height of joint pixels, after', title='The better view must teach')
     attempts = groups(results['attempts'], 'name')
     order = sorted(attempts, key=lambda n: mean([r for r in attempts[n] if r['pair'] == 'easy-hard'], 'height'))
     for i, name in enumerate(order):
@@ -787,7 +791,7 @@ def direction_figure(
             bars.plot((min(h), max(h)), (i+dy, i+dy), c=c, lw=1.5, alpha=.5)
             bars.plot(sum(h)/len(h), i+dy, 'o', c=c, mfc=c if full else 'white', ms=7)
     bars.set_yticks(range(len(order)), [f'{LETTERS.get(n[0], "")}  {n[0]}' for n in order])
-    bars.set(xlim=(-.03,1.05), xlabel='height of sparse points (dot: mean, line: all seeds)',
+    bars.set(xlim=(-.03,1.05), xlabel='height of joint pixels (dot: mean, line: all seeds)',
              title='Who teaches: filled easy-hard pair, hollow equal pair')
     return fig
 

@@ -4,7 +4,7 @@
 
 # %% ../nbs/74_widgets.ipynb #5984637c
 from __future__ import annotations
-import base64, sys, time, zlib
+import base64, re, sys, time, weakref, zlib
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
@@ -16,15 +16,17 @@ import ipywidgets as ipw
 import numpy as np
 import torch
 from fastai.callback.core import Callback
+from fastai.imports import patch
 from matplotlib import rc_context
 from torch import Tensor
 from .errors import UserError, value_text
 from .files import whole
 from .skeletons import Skeleton
-from .geometry import move
+from .geometry import affine, compose, invert, move
 from .codecs import response
 from .draw import INK, MUTED, PALETTE, Picture, draw_person, heat_overlay, lighter
 from .metrics import pck, torso
+from .touch import Thumbs, Touch, spots_of, touch_frame, touch_heat, touch_points
 from .data.core import Crops
 from .data.sets import read_any_train_val
 from .views import A30, STEPS, Affine, Cutout, Sample, View, carry, joints_in, plain, render
@@ -37,115 +39,213 @@ from .report import STYLE
 from .run import codec_of, load_run, people_of, places_now, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['ORDER', 'BOX', 'GROUPS', 'SHARE', 'RATIOS', 'SIGMAS', 'Lab', 'entropy', 'Answer', 'answer', 'TeacherStudent',
-           'teacher_student', 'Album', 'find_folder', 'people_crops', 'kept_moments', 'album', 'strip_album', 'mark',
-           'picture_axes', 'draw_heat', 'browser_figure', 'albums_of', 'browser_words', 'HeatmapBrowser', 'Knob',
-           'knobs_of', 'still_there', 'steps_of', 'settings_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_figure',
-           'ViewExplorer', 'comparer_figure', 'RunComparer', 'warning', 'alarming', 'fall', 'kind_of', 'heeded',
-           'monitor_panels', 'monitor_axes', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor',
-           'PixelLab', 'BoundaryLab', 'CarryLab']
+__all__ = ['LABS', 'TRAINS', 'LABEL', 'TRACK', 'READOUT', 'ORDER', 'BOX', 'GROUPS', 'HAND', 'SHARE', 'RATIOS', 'SIGMAS',
+           'plotted', 'checked_values', 'refused', 'busy_words', 'watch_kernel', 'tell_labs', 'folds', 'Lab', 'on_grid',
+           'room', 'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer', 'TeacherStudent',
+           'teacher_student', 'Album', 'curve_of', 'find_folder', 'people_crops', 'kept_moments', 'album',
+           'strip_album', 'mark', 'picture_axes', 'draw_heat', 'touch_joints', 'moment_curves', 'browser_figure',
+           'albums_of', 'browser_words', 'offer', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there', 'steps_of',
+           'settings_of', 'by_hand', 'frame_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_panel', 'explorer_figure',
+           'explorer_groups', 'explorer_top', 'ViewExplorer', 'explorer_words', 'comparer_axes', 'comparer_person',
+           'curve_axes', 'comparer_figure', 'albums_together', 'other_people', 'common_moments', 'RunComparer',
+           'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels', 'monitor_axes', 'monitor_figure',
+           'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'go_controls', 'boundary_controls', 'BoundaryLab',
+           'aside', 'CarryLab']
+
+# %% ../nbs/74_widgets.ipynb #699eec0a
+def plotted(lab, **values)->tuple[Picture,str]:
+    "A lab's figure and sentence; titles that look for room take a third of the time"
+    with rc_context({'axes.titley': 1.}): return lab.draw(**values)
+
+def checked_values(controls:dict, known:dict, values:dict)->dict:
+    "Values that the controls can take; UserError names another"
+    for k,v in values.items():
+        if k not in known: raise UserError(f'There is no control {k!r} here: choose one of {", ".join(known)}.')
+        if (may := refused(controls[k], v)):
+            raise UserError(f'{k}={value_text(v)} cannot be chosen: it is {may}.')
+    return values
+
+def refused(c, v)->str:     # what a control can take, in words; '' where it can take this
+    "Can it have this value?"
+    if hasattr(c, 'options'):
+        each = [o[1] if isinstance(o, tuple) else o for o in c.options]
+        return '' if v in each else f'one of {", ".join(map(value_text, each))}'
+    if not hasattr(c, 'max'): return ''
+    whole_number = isinstance(c, (ipw.IntSlider, Thumbs))
+    fits = isinstance(v, (int, float)) and c.min <= v <= c.max and (not whole_number or v == int(v))
+    return '' if fits else f'{"a whole number, " if whole_number else ""}{c.min} to {c.max}'
+
+# %% ../nbs/74_widgets.ipynb #ce7fb915
+LABS = weakref.WeakSet()    # all that may be on the page
+TRAINS = re.compile(r'\b(train|fit|compare|demo|sweep)\w*\s*\(')
+
+def busy_words(cell:str)->str:  # its source -> what widgets say while it runs
+    return 'training ...' if TRAINS.search(cell) else 'a cell is running ...'
+
+def watch_kernel(lab):
+    "While a cell runs, no kernel draws: a widget then says so"
+    LABS.add(lab)
+    ipython = sys.modules.get('IPython')   # whoever runs in a notebook has imported it
+    shell = ipython and ipython.get_ipython()
+    if not getattr(shell, 'kernel', None) or getattr(watch_kernel, 'shell', None) is shell: return
+    if not hasattr(shell, 'events'): return
+    watch_kernel.shell = shell
+    shell.events.register('pre_run_cell', lambda info: tell_labs(busy_words(info.raw_cell or '')))
+    shell.events.register('post_run_cell', lambda result: tell_labs(''))
+
+def tell_labs(words:str):
+    for lab in list(LABS): lab.image.status = words
+
+def folds(
+    groups:dict,    # title -> dict of controls
+    columns:int=5,  # controls in a column
+)->ipw.VBox:
+    "Controls that are seldom moved, folded away, each group by itself"
+    def block(row):
+        each = list(row.values())
+        stacks = [ipw.VBox(each[i:i+columns], layout=ipw.Layout(flex='0 0 auto')) for i in range(0, len(each), columns)]
+        return ipw.HBox(stacks, layout=ipw.Layout(flex_flow='row wrap'))
+    return ipw.VBox([ipw.Accordion([block(row)], titles=(title,), selected_index=None) for title,row in groups.items()])
 
 # %% ../nbs/74_widgets.ipynb #6b662091
 class Lab:
-    "Controls above a figure: one that moves draws again"
+    "Controls around a figure: one that moves draws again, and so does a hand on the figure"
+    held, current = False, None     # several controls are being moved; values of the picture that stands
     def __init__(self,
         rows:list[dict],    # the controls, a dict (name -> ipywidgets control) for each line of them
+        folded:dict|None=None,  # title -> dict of controls that are seldom moved: folded away below the figure
     ):
-        self.controls, self.held, self.current = {k: c for row in rows for k,c in row.items()}, False, None
-        self.image, self.text = ipw.Image(format='png'), ipw.HTML()
-        self.image.layout = ipw.Layout(max_width='100%', object_fit='contain', align_self='flex-start')
-        for c in self.controls.values(): c.observe(self.moved, 'value')
-        line = ipw.Layout(flex_flow='row wrap', max_width='100%')
+        folded = folded or {}
+        self.controls = {k: c for row in (*rows, *folded.values()) for k,c in row.items()}
+        self.image, self.text = Touch(), ipw.HTML()
+        self.image.layout = ipw.Layout(max_width='100%', align_self='flex-start')
+        self.image.on_hand(self.touched)
+        for k in self.values: self.controls[k].observe(self.moved, 'value')
+        line = ipw.Layout(flex_flow='row wrap', align_items='center', max_width='100%')
         lines = [ipw.HBox(list(row.values()), layout=line) for row in rows if row]
-        self.box = ipw.VBox([*lines, self.image, self.text])
+        self.box = ipw.VBox([*lines, self.image, self.text, *([folds(folded)] if folded else [])])
+        watch_kernel(self)
         self.redraw()
 
     def draw(self, **values)->tuple[Picture,str]: raise NotImplementedError
-    def plotted(self, **values)->tuple[Picture,str]:
-        # titles that look for room take a third of the time
-        with rc_context({'axes.titley': 1.}): return self.draw(**values)
     @property
-    def values(self)->dict: return {k: c.value for k,c in self.controls.items() if not isinstance(c, ipw.Button)}
-    def figure(self,
-        **values,       # of controls, by name; the others are as they stand
-    )->Picture:         # UserError if there is no such control, or it has no such value
-        "The picture, for scripts and tests"
-        return self.plotted(**{**self.values, **self.checked(values)})[0]
-    def words(self, **values)->str:
-        "The sentence below it"
-        return self.plotted(**{**self.values, **self.checked(values)})[1]
-    def checked(self, values:dict)->dict:
-        for k,v in values.items():
-            if k not in self.values:
-                raise UserError(f'There is no control {k!r} here: choose one of {", ".join(self.values)}.')
-            c = self.controls[k]
-            if hasattr(c, 'options'):
-                each = [o if isinstance(o, tuple) else (o, o) for o in c.options]
-                fits, may = v in [value for _,value in each], ', '.join(value_text(value) for _,value in each)
-            elif hasattr(c, 'max'):
-                whole_number = isinstance(c, ipw.IntSlider)
-                fits = isinstance(v, (int, float)) and c.min <= v <= c.max and (not whole_number or v == int(v))
-                may = f'{"a whole number, " if whole_number else ""}{c.min} to {c.max}'
-            else: continue
-            if not fits:
-                raise UserError(f'{k}={value_text(v)} cannot be chosen: it is '
-                                f'{"one of " if hasattr(c, "options") else ""}{may}.')
-        return values
-
-    def moved(self, change):
-        # the picture of these values may stand already
-        if not self.held and self.values != self.current: self.redraw()
-    @contextmanager
-    def still(self):
-        "Several controls at once, one picture afterwards"
-        was, self.held = self.held, True
-        try: yield
-        finally: self.held = was
-        if not was: self.redraw()
-    def redraw(self):
-        first, self.current = self.current is None, self.values
-        try: fig, self.sentence = self.plotted(**self.current)
-        except UserError as e:
-            if first: raise
-            return self.tell(e)   # nobody sees what a control's callback raises
-        fig.dpi = 1.2*fig.dpi   # a projector has room for it, a narrower page shrinks it
-        self.image.value = fig._repr_png_()
-        self.text.value = f'<span style="line-height:1.4">{escape(self.sentence)}</span>'
-    def tell(self, problem:UserError):
-        "A mistake in the place of the sentence; the picture stays"
-        self.text.value = f'<b>{escape(str(problem))}</b>'
+    def values(self)->dict:
+        return {k: c.value for k,c in self.controls.items() if not isinstance(c, (ipw.Button, ipw.Play))}
     def _repr_mimebundle_(self, **kw)->dict:
         bundle = self.box._repr_mimebundle_(**kw) or {}
         return {**bundle, 'image/png': base64.b64encode(lighter(self.image.value, self.sentence)).decode(),
                 'text/plain': self.sentence}
 
+# %% ../nbs/74_widgets.ipynb #79513572
+@patch
+def redraw(self:Lab):
+    "The picture of the controls as they stand"
+    first, self.current = self.current is None, self.values
+    try: fig, self.sentence = plotted(self, **self.current)
+    except UserError as e:
+        if first: raise
+        return self.tell(e)   # nobody sees what a control's callback raises
+    fig.dpi = 1.2*fig.dpi   # a projector has room for it, a narrower page shrinks it
+    self.image.show(fig._repr_png_(), spots_of(fig), self.sentence)
+    self.text.value = f'<div style="line-height:1.4">{escape(self.sentence)}</div>'
+
+@patch
+def moved(self:Lab, change):
+    # the picture of these values may stand already
+    if not self.held and self.values != self.current: self.redraw()
+
+@patch
+@contextmanager
+def still(self:Lab):
+    "Several controls at once, one picture afterwards"
+    was, self.held = self.held, True
+    try: yield
+    finally: self.held = was
+    if not was: self.redraw()
+
+def on_grid(c, v):
+    "A value that a slider can stand at: the browser's sends back what it has rounded, and late"
+    if not isinstance(c, ipw.FloatSlider): return v
+    return min(max(c.min + round((v - c.min)/c.step)*c.step, c.min), c.max)
+
+@patch
+def touched(self:Lab, **values):
+    "A hand on the figure, in place of one on these controls"
+    values = {k: on_grid(self.controls.get(k), v) for k,v in values.items()}
+    try: self.checked(values)
+    except UserError as e: return self.tell(e)
+    with self.still():
+        for k,v in values.items(): self.controls[k].value = v
+
+@patch
+def tell(self:Lab, problem:UserError):
+    "A mistake in the place of the sentence; the picture stays"
+    self.text.value = f'<b>{escape(str(problem))}</b>'
+
+# %% ../nbs/74_widgets.ipynb #fe124d0e
+@patch
+def figure(self:Lab,
+    **values,       # of controls, by name; the others are as they stand
+)->Picture:         # UserError if there is no such control, or it has no such value
+    "The picture, for scripts and tests"
+    return plotted(self, **{**self.values, **self.checked(values)})[0]
+
+@patch
+def words(self:Lab, **values)->str:
+    "The sentence below it"
+    return plotted(self, **{**self.values, **self.checked(values)})[1]
+
+@patch
+def checked(self:Lab, values:dict)->dict: return checked_values(self.controls, self.values, values)
+
 # %% ../nbs/74_widgets.ipynb #22d4a6c4
+LABEL, TRACK, READOUT = 92, 160, 86     # px of a slider: its name, its track, its value
+
+def room(label:int=LABEL)->dict:
+    "A slider's style and layout: the whole name, and a track that a hand can hit"
+    return dict(style=dict(description_width=f'{label}px'), layout=ipw.Layout(width=f'{label+TRACK+READOUT+14}px'))
+
 def slider(
     name:str,           # beside it
     high:float,         # largest value
     value:float=0,
     low:float=0,
     step:float|None=None,   # None: whole numbers
-    wide:str='290px',
-    label:str='92px',   # room for the name
+    label:int=LABEL,    # px for the name
 ):
     "A slider whose name is not cut off"
     kind = ipw.IntSlider if step is None else ipw.FloatSlider
-    return kind(value=value, min=low, max=max(high, low), step=step or 1, description=name,
-                style=dict(description_width=label), layout=ipw.Layout(width=wide),
+    return kind(value=value, min=low, max=max(high, low), step=step or 1, description=name, **room(label),
                 **({} if step is None else dict(readout_format='.2f')))
 
-def stages(name:str, options, value, wide:str='330px'):
+def stages(name:str, options, value, wide:int=380, label:int=LABEL):    # px
     "A slider over words or uneven numbers"
     return ipw.SelectionSlider(options=list(options), value=value, description=name,
-                               style=dict(description_width='92px'), layout=ipw.Layout(width=wide))
+                               style=dict(description_width=f'{label}px'), layout=ipw.Layout(width=f'{wide}px'))
 
-def choice(name:str, options, value=None, wide:str='290px'):
+# %% ../nbs/74_widgets.ipynb #725d4721
+def button(word:str, tip:str, wide:str='90px')->ipw.Button:
+    return ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width=wide))
+
+def player(
+    control,        # a slider: of `slider` or `stages`
+    every:int=500,  # ms from one value to the next
+)->ipw.Play:
+    "A play button for it"
+    over = 'index' if hasattr(control, 'options') else 'value'
+    last = lambda: len(control.options)-1 if over == 'index' else control.max
+    play = ipw.Play(min=0, max=last(), step=1, interval=every, value=getattr(control, over), tooltip='play',
+                    layout=ipw.Layout(width='auto'))
+    control.observe(lambda _: setattr(play, 'max', last()), '_options_labels' if over == 'index' else 'max')
+    ipw.link((play, 'value'), (control, over))
+    return play
+
+def choice(name:str, options, value=None, wide:int=330, label:int=LABEL):  # px
     "A list to choose from"
     options = list(options)
     first = options[0][1] if isinstance(options[0], tuple) else options[0]
     return ipw.Dropdown(options=options, value=first if value is None else value, description=name,
-                        style=dict(description_width='92px'), layout=ipw.Layout(width=wide))
+                        style=dict(description_width=f'{label}px'), layout=ipw.Layout(width=f'{wide}px'))
 
 # %% ../nbs/74_widgets.ipynb #a7e2986d
 def entropy(
@@ -227,6 +327,7 @@ class Album:
     keep:Tensor             # (K,) bool: joints that labels supervise
     moments:dict            # label -> step
     answers:dict            # (label, network) -> Answer
+    curve:tuple = ()        # (step, AP) of every measurement
 
     def __len__(self): return len(self.crops)
     @property
@@ -248,16 +349,23 @@ class Album:
         if self.rivals is None: return None
         a, b = (self.answers[moment, n].xy for n in self.rivals)
         return (a - b).norm(dim=-1)
-    def order(self,
-        by:str,         # 'as they come', 'loss', 'peak', 'disagreement'
-        moment, network, joint,
-    )->list[int]:  # the worst first: largest loss, lowest peak, widest disagreement; people without the number last
-        "In which order to look at people"
-        a = self.answers[moment, network]
-        value = dict(loss=a.loss, peak=-a.peak, disagreement=self.apart(moment)).get(by)
-        if value is None: return list(range(len(self)))
-        v = value[:, self.columns(joint)].nanmean(1).nan_to_num(nan=-1e9)
-        return v.argsort(descending=True, stable=True).tolist()
+
+# %% ../nbs/74_widgets.ipynb #d6a419a6
+@patch
+def order(self:Album,
+    by:str,         # 'as they come', 'loss', 'peak', 'disagreement'
+    moment, network, joint,
+)->list[int]:  # the worst first: largest loss, lowest peak, widest disagreement; people without the number last
+    "In which order to look at people"
+    a = self.answers[moment, network]
+    value = dict(loss=a.loss, peak=-a.peak, disagreement=self.apart(moment)).get(by)
+    if value is None: return list(range(len(self)))
+    v = value[:, self.columns(joint)].nanmean(1).nan_to_num(nan=-1e9)
+    return v.argsort(descending=True, stable=True).tolist()
+
+# %% ../nbs/74_widgets.ipynb #e5981f6c
+def curve_of(folder)->tuple:    # (step, AP) of every measurement of a run
+    return tuple((r['step'], r['ap']) for r in (read_result(folder) or {}).get('rows', ()) if r.get('ap') is not None)
 
 # %% ../nbs/74_widgets.ipynb #7a058039
 def find_folder(
@@ -341,7 +449,7 @@ def album(
     answers = {k: v for k,v in answers.items() if all((label, k[1]) in answers for label in moments)}
     crops, keep = render(b['image'], start, size), torch.tensor(r['supervised']) > 0
     return Album(recipe.get('title') or title(recipe['method']), recipe['method'], sk, size, crops, xy, vis, keep,
-                 moments, answers)
+                 moments, answers, curve_of(folder))
 
 # %% ../nbs/74_widgets.ipynb #132d8aae
 def strip_album(
@@ -367,7 +475,7 @@ def strip_album(
     return Album(recipe.get('title') or recipe['method'], recipe['method'], sk, tuple(crops.shape[-2:]),
                  torch.from_numpy(crops).float()/255, torch.zeros(n, K, 2),
                  torch.zeros(n, K), keep, dict(zip(names, map(int, steps))),
-                 {(name, who): one(h) for name,h in zip(names, heats)})
+                 {(name, who): one(h) for name,h in zip(names, heats)}, curve_of(folder))
 
 # %% ../nbs/74_widgets.ipynb #bee74c5d
 def mark(ax, xy, symbol:str, c:str, label:str):
@@ -399,6 +507,35 @@ def draw_heat(
     if legend and (true is not None or found is not None):
         ax.legend(loc='lower right', fontsize=7.5, framealpha=.75, handletextpad=.2, borderpad=.3)
 
+# %% ../nbs/74_widgets.ipynb #20211a8d
+def touch_joints(
+    ax,                 # axes of a crop
+    skeleton:Skeleton,
+    xy,                 # (K,2) crop px
+    keep,               # (K,) which of them
+    peak=None,          # (K,) of the answer there; None: not told
+):
+    "The joints of a person: a click on one shows its heatmap"
+    ks = [k for k in range(len(xy)) if keep[k]]
+    names = [skeleton.joints[k].replace('_', ' ') for k in ks]
+    labels = names if peak is None else [f'{j}: peak {float(peak[k]):.2f}' for j,k in zip(names, ks)]
+    touch_points(ax, np.asarray(xy)[ks], labels, [dict(joint=j) for j in names])
+
+def moment_curves(ax, album:Album, person:int, ks, network:str, moment:str):
+    "Peak and entropy of some joints at every moment; a click on a point goes there"
+    answers = {m: album.answers[m, network] for m in album.moments}
+    steps, most = list(album.moments.values()), np.log2(answers[moment].heat.shape[-1]*answers[moment].heat.shape[-2])
+    peak, spread = (np.array([float(getattr(a, what)[person, ks].mean()) for a in answers.values()])
+                    for what in ('peak', 'entropy'))
+    ax.plot(steps, peak, 'o-', color=INK, ms=4)
+    ax.axvline(album.moments[moment], color=PALETTE['vermilion'], lw=1.4, zorder=1)
+    ax.plot(steps, spread/most, 's--', color=MUTED, ms=3.5, lw=1.4)
+    ax.set(ylim=(0, 1), title='peak; entropy, of 1 (dashed)')
+    ax.set_xlabel('steps', loc='right', fontsize=9)
+    ax.locator_params(nbins=4)
+    touch_points(ax, list(zip(steps, peak)), [f'{m}: peak {v:.2f}' for m,v in zip(answers, peak)],
+                 [dict(moment=m) for m in answers])
+
 # %% ../nbs/74_widgets.ipynb #27faf3a2
 def browser_figure(
     album:Album, person:int, joint:str, network:str, moment:str,
@@ -409,25 +546,18 @@ def browser_figure(
     with rc_context(STYLE):
         fig = Picture(figsize=(10.2, 3.9))
         ax, hot = picture_axes(fig, .01, .3, album.size), picture_axes(fig, .325, .3, album.size)
-        curves = fig.add_axes([.70, .17, .235, .68])
         draw_person(ax, album.crops[person])
         if album.skeleton is not None:
             sure = torch.where(album.keep & (a.peak[person] > .2), 2, torch.where(album.keep, 1, 0))
             draw_person(ax, None, a.xy[person], sure, album.skeleton)
+            touch_joints(ax, album.skeleton, a.xy[person], album.keep, a.peak[person])
         ax.set_title(f'person {person}, decoded (dashed: peak < 0.2)' if album.skeleton else f'person {person}',
                      fontsize=9.5, pad=4)
         true = album.xy[person, one] if one is not None and album.vis[person, one] > 0 else None
         draw_heat(hot, album.crops[person], a.heat[person, ks], f'{joint}, {network}', true,
                   a.xy[person, one] if one is not None else None)
-        steps = list(album.moments.values())
-        mean = lambda what: [float(getattr(album.answers[m, network], what)[person, ks].mean()) for m in album.moments]
-        curves.plot(steps, mean('peak'), 'o-', color=INK, ms=4)
-        curves.axvline(album.moments[moment], color=PALETTE['vermilion'], lw=1.4, zorder=1)
-        most = np.log2(a.heat.shape[-1]*a.heat.shape[-2])
-        curves.plot(steps, np.array(mean('entropy'))/most, 's--', color=MUTED, ms=3.5, lw=1.4)
-        curves.set(ylim=(0, 1), title='peak; entropy, of 1 (dashed)')
-        curves.set_xlabel('steps', loc='right', fontsize=9)
-        curves.locator_params(nbins=4)
+        touch_heat(hot, a.heat[person, ks], album.size, joint)
+        moment_curves(fig.add_axes([.70, .17, .235, .68]), album, person, ks, network, moment)
     return fig
 
 # %% ../nbs/74_widgets.ipynb #c8235193
@@ -454,6 +584,17 @@ def browser_words(album:Album, i:int, joint:str, network:str, moment:str)->str:
     return (f'{album.name}, {moment}, {network}: person {i}, {joint}{", on average" if len(ks) > 1 else ""}: '
             f'{", ".join(parts)}.')
 
+# %% ../nbs/74_widgets.ipynb #c2e4f12a
+def offer(c:dict, album:Album):
+    "What a browser's controls can take depends on the album"
+    c['order'].options = (['as they come'] + ['loss']*bool((album.vis > 0).any()) + ['peak']
+                          + ['disagreement']*(album.rivals is not None))
+    for k,v in (('joint', album.joints), ('network', album.networks), ('moment', list(album.moments))):
+        c[k].options = v
+    c['network'].value = 'ensemble' if 'ensemble' in album.networks else album.networks[0]
+    c['moment'].value = list(album.moments)[-1]
+    c['person'].show(album.crops)
+
 # %% ../nbs/74_widgets.ipynb #c38170fb
 class HeatmapBrowser(Lab):
     "Every heatmap of a run: person, joint, network, moment; sorted by what went wrong"
@@ -464,26 +605,22 @@ class HeatmapBrowser(Lab):
     ):                      # UserError says what is missing
         self.albums = source if isinstance(source, dict) else albums_of(source, people, data)
         first = next(iter(self.albums.values()))
-        self.shown = first
-        rows = [dict(people=choice('people', self.albums), order=choice('order', ['as they come']),
-                     person=slider('place', len(first)-1)),
-                dict(joint=choice('joint', first.joints), network=choice('network', first.networks),
-                     moment=stages('moment', first.moments, list(first.moments)[-1]))]
-        rows[0]['people'].observe(self.turn, 'value')
+        moment = stages('moment', first.moments, list(first.moments)[-1], label=62)
+        rows = [dict(person=Thumbs(first.crops)),
+                dict(people=choice('which', self.albums, None, 310, 50), joint=choice('joint', first.joints, None, 210, 50),
+                     order=choice('order', ['as they come'], None, 210, 50)),
+                dict(network=choice('network', first.networks, None, 210, 66), play=player(moment), moment=moment)]
+        rows[1]['people'].observe(self.turn, 'value')
         self.controls = {k: c for row in rows for k,c in row.items()}
-        self.options(first)
+        offer(self.controls, first)
         super().__init__(rows)
-    def options(self, album:Album):
-        "What can be chosen depends on the album"
-        c = self.controls
-        c['order'].options = (['as they come'] + ['loss']*bool((album.vis > 0).any()) + ['peak']
-                              + ['disagreement']*(album.rivals is not None))
-        for k,v in (('joint', album.joints), ('network', album.networks), ('moment', list(album.moments))):
-            c[k].options = v
-        c['network'].value = 'ensemble' if 'ensemble' in album.networks else album.networks[0]
-        c['moment'].value, c['person'].value, c['person'].max = list(album.moments)[-1], 0, len(album)-1
     def turn(self, change):
-        with self.still(): self.options(self.albums[change['new']])
+        with self.still(): offer(self.controls, self.albums[change['new']])
+    def redraw(self):
+        v = self.values
+        order = self.albums[v['people']].order(v['order'], v['moment'], v['network'], v['joint'])
+        self.controls['person'].order = order       # a script's figure turns no pictures round
+        super().redraw()
     def checked(self, values:dict)->dict:
         other = values.get('people', self.controls['people'].value)
         if other not in self.albums or other == self.controls['people'].value: return super().checked(values)
@@ -578,22 +715,51 @@ def settings_of(
     top = {f'{g}_{name}': k.top for g in GROUPS for name,k in GROUPS[g].items()}
     return out if all(out[k] <= top[k] for k in top) else None
 
+# %% ../nbs/74_widgets.ipynb #4b54d288
+HAND = dict(turn=0., zoom=1., right=0., down=0.)    # the student's frame, moved by hand: degrees, factor, crop px
+
+def by_hand(
+    easy:Sample,            # the teacher's view
+    hard:Sample,            # the student's
+    size:tuple[int,int],    # (H,W) of the crop
+    turn:float=0.,          # degrees counter-clockwise, about the frame's centre
+    zoom:float=1.,          # factor of its size
+    right:float=0., down:float=0.,  # crop px of the teacher's view
+)->Sample:
+    "The student's view, its frame moved in the teacher's picture"
+    if dict(turn=turn, zoom=zoom, right=right, down=down) == HAND: return hard
+    over = compose(invert(hard.M), easy.M)          # student's crop px -> teacher's
+    cx, cy = move(torch.tensor([(size[1]-1)/2, (size[0]-1)/2]).expand(len(hard), 1, 2), over)[:,0].unbind(-1)
+    shift = lambda x, y: affine((1, 1), shift=torch.stack([x, y], -1))
+    T = compose(shift(-cx, -cy), affine((1, 1), turn, zoom), shift(cx + right, cy + down))   # of the frame
+    return replace(hard, M=compose(easy.M, invert(T), invert(easy.M), hard.M))
+
+def frame_of(pair:TeacherStudent, i:int, size:tuple[int,int])->Tensor:
+    "(4,2) corners of the student's frame in the teacher's picture, crop px"
+    H, W = size
+    corners = torch.tensor([[-.5, -.5], [W-.5, -.5], [W-.5, H-.5], [-.5, H-.5]])
+    return move(corners[None], compose(invert(pair.hard.M[i:i+1]), pair.easy.M[i:i+1]))[0]
+
 # %% ../nbs/74_widgets.ipynb #5fd9e758
 class Dice:
     "A sampler of views from the sliders: each step has a generator of its own, whatever the others do"
     def __init__(self,
-        values:dict,            # of the sliders
+        values:dict,            # of the sliders; turn, zoom, right, down as in `by_hand`
         n:int, size,            # people; (H,W) of the crop
         seed:int=0,
     ):
         self.values, self.size, self.seed = values, size, seed
         self.base = self.sampled('base', plain(n, size))
+        self.hand = {k: values.get(k, v) for k,v in HAND.items()}
     def sampled(self, group:str, draw:Sample, joints=None)->Sample:
         for step in steps_of(self.values, group):
             dice = torch.Generator().manual_seed(zlib.crc32(f'{self.seed} {group} {type(step).__name__}'.encode()))
             draw = step(draw, self.size, joints, dice)
         return draw
-    def __call__(self, view, joints=None)->Sample: return self.sampled(view.name, self.base, joints)
+    def __call__(self, view, joints=None)->Sample:
+        draw = self.sampled(view.name, self.base, joints)
+        if view.name != 'student' or self.hand == HAND: return draw
+        return by_hand(self.sampled('teacher', self.base), draw, self.size, **self.hand)
 
 # %% ../nbs/74_widgets.ipynb #dfdb29a4
 class BothRoles(NamedTuple):
@@ -617,15 +783,23 @@ def both_roles(peers, values:dict, image, xy, vis, codec, size, skeleton, superv
     return BothRoles(pair, tuple(truth), tuple(found), (share(found[0], truth[0]), share(found[2], truth[1])))
 
 # %% ../nbs/74_widgets.ipynb #1edd018f
+def explorer_panel(ax, o:BothRoles, i:int, role:int, skeleton, keep, head:str):
+    "The picture that a role sees, with its true joints"
+    xy, vis = o.truth[role]
+    draw_person(ax, o.pair.pictures[role][i], xy[i], vis[i]*keep, skeleton, size=.8)
+    ax.set_title(head, fontsize=9.5, pad=4)
+
 def explorer_figure(
     o:BothRoles, i:int,        # which person
     skeleton, codec,
     k:int|None,             # which joint; None: all
     keep:Tensor,            # (K,) bool
+    hand:dict=HAND,         # how the student's frame stands, see `by_hand`
 )->Picture:
     "The view and the prediction of each role, and the target as the student must learn it"
     pair, size = o.pair, tuple(o.pair.pictures[0].shape[-2:])
     ks = keep.nonzero()[:,0] if k is None else torch.tensor([k])
+    name = 'all joints' if k is None else skeleton.joints[k].replace('_', ' ')
     panels = (("teacher's view", 0, None, None), ('teacher predicts', 0, pair.teacher, o.found[0]),
               ("student's view", 1, None, None), ('target', 1, pair.target, o.found[1]),
               ('student predicts', 1, pair.student, o.found[2]))
@@ -634,16 +808,38 @@ def explorer_figure(
         for j,(head, role, heat, found) in enumerate(panels):
             ax = picture_axes(fig, .004 + .2*j, .192, size, top=.9)
             xy, vis = o.truth[role]
-            if heat is None:
-                draw_person(ax, pair.pictures[role][i], xy[i], vis[i]*keep, skeleton, size=.8)
-                ax.set_title(head, fontsize=9.5, pad=4)
+            if heat is None: explorer_panel(ax, o, i, role, skeleton, keep, head)
             else:
                 h = response(codec, heat)[i, ks]
                 draw_heat(ax, pair.pictures[role][i], h, f'{head}: peak {float(h.amax((-2,-1)).mean()):.2f}',
                           xy[i,k] if k is not None and vis[i,k] > 0 else None,
                           found[i,k] if k is not None else None, legend=j == 1)
             ax.set(xlim=(-.5, size[1]-.5), ylim=(size[0]-.5, -.5))
+            if heat is None: touch_joints(ax, skeleton, xy[i], (vis[i] > 0) & keep)
+            else: touch_heat(ax, h, size, name)
+        touch_frame(fig.axes[0], frame_of(pair, i, size), hand,
+                    "the student's frame: arrows move it, + and - resize it, [ and ] turn it")
     return fig
+
+# %% ../nbs/74_widgets.ipynb #7e20f7f9
+def explorer_groups(values:dict)->dict:     # title -> sliders of a pair
+    "The sliders of a pair, and of the student's frame"
+    def turned(g, name, k): return slider(k.label, k.top, values[f'{g}_{name}'], step=k.by, label=70)
+    heads = dict(base='Both views, at first', teacher='The teacher, on top', student='The student, on top')
+    groups = {heads[g]: {f'{g}_{name}': turned(g, name, k) for name,k in GROUPS[g].items()} for g in GROUPS}
+    # steps that floats hold exactly
+    hand = dict(turn=slider('turn', 180, 0, -180, 1/8, 70), zoom=slider('zoom', 4, 1, .25, 1/256, 70),
+                right=slider('right', 512, 0, -512, 1/8, 70), down=slider('down', 512, 0, -512, 1/8, 70))
+    dice = dict(dice=slider('dice', 99), box=slider('box, px', 40, BOX, 1, .5))
+    return {**groups, "The student's frame, as the mouse left it": hand, 'Dice, and how large what hides is': dice}
+
+def explorer_top(e:ViewExplorer, pair:str)->dict:   # controls that stay in sight
+    "The pair, the joint, and two buttons"
+    joints = [j.replace('_', ' ') for k,j in enumerate(e.skeleton.joints) if e.supervised[k] > 0]
+    return dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in e.presets], pair, 370, 40),
+                joint=choice('joint', ['all joints', *joints], None, 200, 50),
+                again=button('throw the dice', 'Sample all views again', '115px'),
+                home=button('frame back', "The student's frame as it was sampled", '95px'))
 
 # %% ../nbs/74_widgets.ipynb #d49bbe47
 class ViewExplorer(Lab):
@@ -665,54 +861,83 @@ class ViewExplorer(Lab):
         self.memo, self.presets = None, {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
         if pair not in self.presets:
             raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
-        joints = ['all joints'] + [j.replace('_', ' ') for k,j in enumerate(self.skeleton.joints)
-                                   if self.supervised[k] > 0]
-        top = dict(pair=choice('pair', [(f'{title(n)} ({n})', n) for n in self.presets], pair, '400px'),
-                   joint=choice('joint', joints),
-                   person=slider('person', len(self.crops['vis'])-1), box=slider('box, px', 40, BOX, 1, .5),
-                   again=ipw.Button(description='throw the dice', tooltip='Sample all views again'),
-                   dice=slider('dice', 99))
-        def turned(g, name, k):
-            return slider(k.label, k.top, self.presets[pair][f'{g}_{name}'], step=k.by, wide='222px', label='58px')
-        groups = {g: {f'{g}_{name}': turned(g, name, k) for name,k in GROUPS[g].items()} for g in GROUPS}
-        top['again'].on_click(lambda _: setattr(top['dice'], 'value', (top['dice'].value + 1) % 100))
+        top, folded = explorer_top(self, pair), explorer_groups(self.presets[pair])
+        faces = render(self.crops['image'], plain(len(self.crops['vis']), self.size), self.size)
+        top['again'].on_click(lambda _: setattr(self.controls['dice'], 'value', (self.values['dice'] + 1) % 100))
+        top['home'].on_click(lambda _: self.touched(**HAND))
         top['pair'].observe(self.preset, 'value')
-        super().__init__([top, *groups.values()])
-        heads = dict(base='both', teacher='the teacher, on top', student='the student, on top')
-        def block(g):
-            each = list(groups[g].values())
-            columns = [ipw.VBox(each[i:i+5]) for i in range(0, len(each), 5)]
-            return ipw.VBox([ipw.HTML(f'<b>{heads[g]}</b>'), ipw.HBox(columns)], layout=ipw.Layout(margin='0 6px 0 0'))
-        self.box.children = [self.box.children[0], self.image, self.text,
-                             ipw.HBox([block(g) for g in GROUPS], layout=ipw.Layout(flex_flow='row wrap'))]
-
-    def in_time(self, crops, patience:float)->int:
-        "How many people both roles can predict in time"
-        b = crops.batch(range(min(len(crops), 8)))['image']
-        look(self.peers.nets[0], b[:1], size=self.size)
-        start = time.perf_counter(); look(self.peers.nets[0], b, size=self.size)
-        return max(1, min(len(crops), int(patience/(2*(time.perf_counter() - start)/len(b)))))
-    def preset(self, change):
-        with self.still():
-            for k,v in self.presets[change['new']].items(): self.controls[k].value = v
+        super().__init__([dict(person=Thumbs(faces)), top], folded)
     def draw(self, person, joint, pair, dice, **values):
         if self.memo is None or self.memo[0] != (dice, values):
             b = self.crops
             rest = self.codec, self.size, self.skeleton, self.supervised, dice
             self.memo = (dice, values), both_roles(self.peers, values, b['image'], b['xy'],
                                                    b['vis']*(self.supervised > 0), *rest)
-        o, n = self.memo[1], len(self.crops['vis'])
-        easy, hard = o.accuracy
-        verdict = ('the teacher is the more accurate' if easy > hard else
-                   'both are as accurate, so there is nothing to teach' if easy == hard else
-                   'the student is the more accurate, so the wrong one teaches')
-        of = '' if n == self.requested else f' of {self.requested}, as many as fit into {self.patience:g} s'
-        words = (f'Joints found (PCK@0.2, {n} {"people" if n > 1 else "person"}{of}): {easy:.0f} % under the '
-                 f'teacher\'s view, {hard:.0f} % under the student\'s: {verdict}.')
-        k = None if joint == 'all joints' else self.skeleton.joints.index(joint.replace(' ', '_'))
-        return explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0), words
+        o, k = self.memo[1], None if joint == 'all joints' else self.skeleton.joints.index(joint.replace(' ', '_'))
+        hand = {name: values[name] for name in HAND}
+        fig = explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0, hand)
+        return fig, explorer_words(self, o, hand)
+
+# %% ../nbs/74_widgets.ipynb #213f067f
+@patch
+def in_time(self:ViewExplorer, crops, patience:float)->int:
+    "How many people both roles can predict in time"
+    b = crops.batch(range(min(len(crops), 8)))['image']
+    look(self.peers.nets[0], b[:1], size=self.size)
+    start = time.perf_counter(); look(self.peers.nets[0], b, size=self.size)
+    return max(1, min(len(crops), int(patience/(2*(time.perf_counter() - start)/len(b)))))
+
+@patch
+def preset(self:ViewExplorer, change):
+    with self.still():
+        for k,v in {**self.presets[change['new']], **HAND}.items(): self.controls[k].value = v
+
+def explorer_words(e:ViewExplorer, o:BothRoles, hand:dict)->str:
+    "Which role is the more accurate"
+    n, (easy, hard) = len(e.crops['vis']), o.accuracy
+    verdict = ('the teacher is the more accurate' if easy > hard else
+               'both are as accurate, so there is nothing to teach' if easy == hard else
+               'the student is the more accurate, so the wrong one teaches')
+    of = '' if n == e.requested else f' of {e.requested}, as many as fit into {e.patience:g} s'
+    moved = '' if hand == HAND else (f' The student\'s frame was turned by {hand["turn"]:.0f} degrees, made '
+                                     f'{hand["zoom"]:.2f} times as large, and moved by {hand["right"]:.0f} and '
+                                     f'{hand["down"]:.0f} px.')
+    return (f'Joints found (PCK@0.2, {n} {"people" if n > 1 else "person"}{of}): {easy:.0f} % under the '
+            f'teacher\'s view, {hard:.0f} % under the student\'s: {verdict}.{moved}')
 
 # %% ../nbs/74_widgets.ipynb #01d473d0
+def comparer_axes(fig, j:int, n:int, size):
+    "The place of picture j of n, under two lines of text"
+    return picture_axes(fig, (j+.01)/n, .96/n, size, top=1-.5/fig.get_size_inches()[1])
+
+def comparer_person(ax, a:Album, i:int):
+    "The person, with the true joints where they are known"
+    known = a.skeleton is not None and bool((a.vis > 0).any())
+    draw_person(ax, a.crops[i], *((a.xy[i], a.vis[i]*a.keep, a.skeleton, .8) if known else ()))
+    ax.set_title(f'person {i}' + (', truth' if (a.vis[i] > 0).any() else ''), fontsize=9.5, pad=4)
+    if known: touch_joints(ax, a.skeleton, a.xy[i], (a.vis[i] > 0) & a.keep)
+
+def curve_axes(ax, shown:dict, at:dict):
+    "AP of each run along its training; a click on a point goes to that moment"
+    for a, when in shown.values():
+        if not a.curve: continue
+        steps, ap = map(np.array, zip(*a.curve))
+        kept, c = np.isin(steps, list(a.moments.values())), color(a.method)
+        ax.plot(steps, ap, '-', color=c, lw=1.8, marker='o', ms=3, mfc='white', mew=1.2)
+        ax.plot(steps[kept], ap[kept], 'o', color=c, ms=6)
+        ax.plot(*next(((s, v) for s,v in a.curve if s == a.moments[when]), (np.nan, np.nan)), 'o', color=c, ms=11,
+                mfc='none', mew=1.8)
+    ax.margins(.06)
+    ax.set(xlim=(0, None), ylim=(0, max(1., 1.06*max((v for a, _ in shown.values() for _,v in a.curve), default=1.))))
+    ax.set_title('AP, %: click a full point', fontsize=9.5, pad=4)
+    ax.set_xlabel('steps', loc='right', fontsize=9)
+    ax.locator_params(nbins=4)
+    for k,(a, _) in shown.items():
+        place = {s: at[k][m] for m,s in a.moments.items()}
+        labels = [f'{a.name}, step {s:,}: AP {v:.1f}' + ', networks not kept'*(s not in place) for s,v in a.curve]
+        touch_points(ax, a.curve, labels, [dict(moment=place[s]) if s in place else {} for s,_ in a.curve])
+
+# %% ../nbs/74_widgets.ipynb #b2a7a578
 def comparer_figure(
     shown:dict,         # name -> (Album, label of the moment)
     answers:dict,       # name -> Answer there
@@ -720,66 +945,121 @@ def comparer_figure(
     i:int,              # which person
     one:int|None,       # which joint; None: all
     ks:Tensor,          # (n,) channels of the joints
+    at:dict|None=None,  # name -> label -> value of the moment's control, for a click on a curve; None: no curves
 )->Picture:
-    "The person, then the heatmap of each run"
+    "The person, then the heatmap of each run, then the runs' AP along training"
     first, n, wide = next(iter(shown.values()))[0], len(shown) + 1, 1.95
+    n, curves = n + 1.5*bool(at), bool(at)
+    joint = 'all joints' if one is None else first.skeleton.joints[one].replace('_', ' ')
     with rc_context(STYLE):
         fig = Picture(figsize=(wide*n, wide*first.size[0]/first.size[1] + .55))
-        ax = picture_axes(fig, .01/n, .96/n, first.size, top=1-.5/fig.get_size_inches()[1])
-        known = first.skeleton is not None and bool((first.vis > 0).any())
-        draw_person(ax, first.crops[i],
-                    *((first.xy[i], first.vis[i]*first.keep, first.skeleton, .8) if known else ()))
-        ax.set_title(f'person {i}' + (', truth' if (first.vis[i] > 0).any() else ''), fontsize=9.5, pad=4)
+        comparer_person(comparer_axes(fig, 0, n, first.size), first, i)
         for j,(k,(a, when)) in enumerate(shown.items(), 1):
-            ax, b = picture_axes(fig, (j+.01)/n, .96/n, a.size, top=1-.5/fig.get_size_inches()[1]), answers[k]
+            ax, b = comparer_axes(fig, j, n, a.size), answers[k]
             true = a.xy[i, one] if one is not None and a.vis[i, one] > 0 else None
             draw_heat(ax, a.crops[i], b.heat[i, ks], f'{when}: peak {float(peak[j-1, i]):.2f}', true,
                       b.xy[i, one] if one is not None else None, legend=j == 1)
             ax.annotate(a.name, (0, 1), (0, 17), xycoords='axes fraction', textcoords='offset points',
                         color=color(a.method), fontweight='bold', fontsize=9.5)
+            touch_heat(ax, b.heat[i, ks], a.size, f'{joint}, {k}')
+        if curves: curve_axes(fig.add_axes([(n-1.2)/n, .17, 1.1/n, .83 - .5/fig.get_size_inches()[1]]), shown, at)
     return fig
 
 # %% ../nbs/74_widgets.ipynb #0bfcc37f
+def albums_together(
+    folders:dict,       # name -> run folder, or Album
+    people:int, data,
+)->dict:                # 'validation people', 'unlabelled people, along training' -> name -> Album, where all have one
+    "What several runs can be compared on; UserError where they have looked at other people"
+    if all(isinstance(f, Album) for f in folders.values()): return {'these people': folders}
+    found, why = {}, None
+    try: found['validation people'] = {k: album(f, people, data) for k,f in folders.items()}
+    except UserError as e: why = e
+    if all((Path(f)/'strip.npz').exists() for f in folders.values()):
+        strips = {k: strip_album(f) for k,f in folders.items()}
+        if not other_people(strips) or not found: found['unlabelled people, along training'] = strips
+    if not found: raise why
+    for albums in found.values():
+        if k := other_people(albums):
+            raise UserError(f'{folders[k]} has looked at other people than {folders[next(iter(albums))]}: compare runs '
+                            'of one protocol, seed and data folder.')
+    return found
+
+def other_people(albums:dict[str,Album])->str|None:     # the first run that has looked at others; None: none
+    first = next(iter(albums.values()))
+    return next((k for k,a in albums.items() if a.crops.shape != first.crops.shape
+                 or not torch.allclose(a.crops, first.crops) or a.joints != first.joints), None)
+
+def common_moments(albums:dict[str,Album])->tuple[list,dict]:   # (label, value) of a control; name -> label -> value
+    "Counted so that the last of each is the last; who began later stands at its beginning"
+    n, longest = max(len(a.moments) for a in albums.values()), max(albums.values(), key=lambda a: len(a.moments))
+    at = {k: {m: n - len(a.moments) + j for j,m in enumerate(a.moments)} for k,a in albums.items()}
+    return [(m, i) for i,m in enumerate(longest.moments)], at
+
+# %% ../nbs/74_widgets.ipynb #a4fe65e9
 class RunComparer(Lab):
     "Several runs side by side on the same people"
     def __init__(self,
-        folders,            # run folders, or a dict name -> folder
+        folders,            # run folders, or a dict name -> folder, or name -> Album
         people:int=24,      # validation people of the first run
         data=None,          # where they are, if no longer where the runs had them
     ):                      # UserError names what is missing, or a run with other people
         folders = dict(folders) if isinstance(folders, dict) else {Path(f).name: f for f in folders}
         if not folders: raise UserError('There is nothing to compare: give two or more run folders.')
-        try: self.albums = {k: album(f, people, data) for k,f in folders.items()}
-        except UserError:
-            if not all((Path(f)/'strip.npz').exists() for f in folders.values()): raise
-            self.albums = {k: strip_album(f) for k,f in folders.items()}
-        (name, first), *others = self.albums.items()
-        for k,a in others:
-            same = (a.crops.shape == first.crops.shape and torch.allclose(a.crops, first.crops)
-                    and a.joints == first.joints)
-            if not same:
-                raise UserError(f'{folders[k]} has looked at other people than {folders[name]}: compare runs of one '
-                                'protocol, seed and data folder.')
-        n = max(len(a.moments) for a in self.albums.values())
-        super().__init__([dict(person=slider('place', len(first)-1), joint=choice('joint', first.joints),
-                               order=choice('order', ['as they come', 'difference in peak']),
-                               # counted so that the last of each is the last; who began later stands at its beginning
-                               moment=slider('moment', n-1, n-1))])
-    def draw(self, person, joint, order, moment):
-        n = max(len(a.moments) for a in self.albums.values())
-        shown = {k: (a, list(a.moments)[max(moment - n, -len(a.moments))]) for k,a in self.albums.items()}
-        ks = next(iter(self.albums.values())).columns(joint)
-        answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]]
-                   for k,(a, when) in shown.items()}
-        peak = torch.stack([a.peak[:, ks].mean(1) for a in answers.values()])
-        apart = (peak.amax(0) - peak.amin(0)).argsort(descending=True, stable=True)
-        i = person if order == 'as they come' else int(apart[person])
+        self.kinds = albums_together(folders, people, data)
+        name = next(iter(self.kinds))
+        self.albums = self.kinds[name]
+        first, labels = next(iter(self.albums.values())), common_moments(self.albums)[0]
+        moment = stages('moment', labels, len(labels)-1, label=62)
+        which = choice('which', self.kinds, name, 310, 50)
+        which.observe(self.turn, 'value')
+        super().__init__([dict(person=Thumbs(first.crops)),
+                          dict(people=which, joint=choice('joint', first.joints, None, 210, 50),
+                               order=choice('order', ['as they come', 'difference in peak'], None, 230, 50)),
+                          dict(play=player(moment), moment=moment)])
+    def redraw(self):
+        v = self.values
+        self.controls['person'].order = self.order_of(v['order'], v['moment'], v['joint'])
+        super().redraw()
+    def checked(self, values:dict)->dict:
+        other = values.get('people', self.controls['people'].value)
+        if other not in self.kinds or other == self.controls['people'].value: return super().checked(values)
+        raise UserError(f'people={value_text(other)}: set the control itself, for other people bring other moments.')
+    def draw(self, people, person, joint, order, moment):
+        shown, answers, peak, ks = self.answers_at(moment, joint)
+        i = self.order_of(order, moment, joint)[person]
         one = int(ks[0]) if joint != 'all joints' else None
-        fig = comparer_figure(shown, answers, peak, i, one, ks)
+        fig = comparer_figure(shown, answers, peak, i, one, ks, common_moments(self.albums)[1])
         off = {k: float(b.error[i, ks].nanmean()) for k,b in answers.items()}
         words = '; '.join(f'{k}: peak {float(peak[j, i]):.2f}'
                           + (f', {off[k]:.1f} px off' if np.isfinite(off[k]) else '') for j,k in enumerate(shown))
         return fig, f'Person {i}, {joint}. {words}.'
+
+# %% ../nbs/74_widgets.ipynb #bce4b5dc
+@patch
+def turn(self:RunComparer, change):
+    self.albums = self.kinds[change['new']]
+    c, first, labels = self.controls, next(iter(self.albums.values())), common_moments(self.albums)[0]
+    with self.still():
+        c['joint'].options, c['moment'].options, c['moment'].value = first.joints, labels, len(labels)-1
+        c['person'].show(first.crops)
+
+@patch
+def answers_at(self:RunComparer, moment:int, joint:str)->tuple:
+    "What each run answers there: albums with their labels, answers, peaks (runs,N), channels of the joint"
+    n = max(len(a.moments) for a in self.albums.values())
+    shown = {k: (a, list(a.moments)[max(moment - n, -len(a.moments))]) for k,a in self.albums.items()}
+    ks = next(iter(self.albums.values())).columns(joint)
+    answers = {k: a.answers[when, 'ensemble' if 'ensemble' in a.networks else a.networks[0]]
+               for k,(a, when) in shown.items()}
+    return shown, answers, torch.stack([a.peak[:, ks].mean(1) for a in answers.values()]), ks
+
+@patch
+def order_of(self:RunComparer, order:str, moment:int, joint:str)->list[int]:
+    "Who stands at which place"
+    peak = self.answers_at(moment, joint)[2]
+    if order == 'as they come': return list(range(peak.shape[1]))
+    return (peak.amax(0) - peak.amin(0)).argsort(descending=True, stable=True).tolist()
 
 # %% ../nbs/74_widgets.ipynb #ab4b759e
 SHARE = .75   # of the first unlabelled peak: below it the warning speaks
@@ -800,6 +1080,7 @@ def alarming(row:dict, first:dict, share:float=SHARE, shrink:bool=True)->bool:
     return (row['peak_unlabeled'] < share*first['peak_unlabeled']
             and not (shrink and row['foreground'] >= first['foreground']))
 
+# %% ../nbs/74_widgets.ipynb #e451de17
 def fall(
     rows:list[dict],        # of a whole run
     share:float=.9,         # of the first row's AP
@@ -831,14 +1112,14 @@ def monitor_panels(
     rows:list[dict],        # of a Watch
     method:str='',          # its name in METHODS, for the colour
 )->tuple:                   # of (title, lines), a line being (colour, name, values)
-    "What the monitor plots: AP, peaks, foreground, and the gap between teacher and student"
+    "What the monitor plots: AP, peaks, joint pixels, and the gap between teacher and student"
     c = color(method) if method in METHODS else PALETTE['blue']
     col = lambda k: np.array([np.nan if r.get(k) is None else r[k] for r in rows], dtype=float)
     losses = [k for k in (rows[-1] if rows else ()) if k.startswith('cons')]
     gap = np.mean([col(k) for k in losses] or [col('cons1')], axis=0)   # not known at the first row
     return (('AP, %', ((c, '', col('ap')),)),
             ('mean peak', ((c, 'unlabelled', col('peak_unlabeled')), (MUTED, 'labelled', col('peak_labeled')))),
-            ('foreground, % of pixels', ((c, '', 100*col('foreground')),)),
+            ('joint pixels, % of all', ((c, '', 100*col('foreground')),)),
             ('teacher-student gap, x 1000', ((c, '', 1000*gap),)))
 
 def monitor_axes(ax, head:str, lines, step:list[int], level:float|None, at:int|None):
@@ -852,6 +1133,9 @@ def monitor_axes(ax, head:str, lines, step:list[int], level:float|None, at:int|N
     ax.set(ylim=(0, 1 if head == 'mean peak' else max(1.08*ax.get_ylim()[1], 1e-9)), xlim=(0, max(step[-1:] + [1])))
     ax.set_title(head, fontsize=9.5)
     ax.locator_params(nbins=3)   # each tick costs 3 ms
+    for _,name,y in lines:
+        label = [f'step {s:,}: {name or head} {v:.3g}' for s,v in zip(step, y)]
+        touch_points(ax, list(zip(step, y)), label, [dict(until=i) for i in range(len(step))])
 
 # %% ../nbs/74_widgets.ipynb #45ff7ed7
 def monitor_figure(
@@ -859,7 +1143,7 @@ def monitor_figure(
     dashed:float|None=None,     # AP of the network that the training began from; None: of the first row
     method:str='',              # its name in METHODS, for the colour
 )->Picture:                     # also of no row at all
-    "AP, peaks, foreground and the gap between teacher and student, as far as they are known"
+    "AP, peaks, joint pixels and the gap between teacher and student, as far as they are known"
     step, at = [r['step'] for r in rows], warning(rows)
     level = dashed if dashed is not None or not rows else rows[0]['ap']
     with rc_context(STYLE):
@@ -881,8 +1165,8 @@ def monitor_words(rows:list[dict], dashed:float|None=None)->str:
             f'({PEAKS["peak_unlabeled"]})' if 'peak_unlabeled' in r else '')
     if at is None: verdict = 'No warning.'
     elif alarming(r, rows[0]):
-        verdict = f'Warning at step {rows[at]["step"]:,}: peaks have fallen and foreground has shrunk.'
-    else: verdict = f'Warned at step {rows[at]["step"]:,}; by now peaks or foreground have come back.'
+        verdict = f'Warning at step {rows[at]["step"]:,}: peaks have fallen and there are fewer joint pixels.'
+    else: verdict = f'Warned at step {rows[at]["step"]:,}; by now peaks or joint pixels have come back.'
     return f'Step {r["step"]:,}: AP {r["ap"]:.1f}, {r["ap"]-start:+.1f} against the dashed line{peak}. {verdict}'
 
 # %% ../nbs/74_widgets.ipynb #b9177f2d
@@ -899,11 +1183,14 @@ class CollapseMonitor(Lab):
         self.dashed, self.method = dashed, method
         if self.folder is not None: self.method = read_recipe(self.folder)['method']
         self.read()
-        row = dict(until=slider('until', max(len(self.rows)-1, 0), max(len(self.rows)-1, 0), wide='420px'))
+        until = stages('until', self.moments, len(self.moments)-1, label=50)
+        row = dict(play=player(until), until=until)
         if self.folder is not None:
             row['again'] = ipw.Button(description='read again', tooltip='Read the run folder again')
         super().__init__([row])
         if self.folder is not None: row['again'].on_click(lambda _: self.again())
+    @property
+    def moments(self)->list: return [(f'step {r["step"]:,}', i) for i,r in enumerate(self.rows)] or [('not begun', 0)]
     def read(self):
         if self.folder is not None: self.rows = (read_result(self.folder) or {}).get('rows', [])
     def show(self,
@@ -912,8 +1199,8 @@ class CollapseMonitor(Lab):
         "More rows, the same figure"
         self.read() if rows is None else setattr(self, 'rows', list(rows))
         with self.still():
-            self.controls['until'].max = max(len(self.rows)-1, 0)
-            self.controls['until'].value = self.controls['until'].max
+            self.controls['until'].options = self.moments
+            self.controls['until'].value = len(self.moments)-1
     def again(self):
         try: self.show()
         except UserError as e: self.tell(e)
@@ -936,6 +1223,7 @@ class Monitor(Callback):
         ipython = sys.modules.get('IPython')   # whoever runs in a notebook has imported it
         # in each cell that trains
         if ipython and getattr(ipython.get_ipython(), 'kernel', None):
+            self.lab.image.status = 'training ...'
             self.shown = ipython.display.display(self.lab, display_id=True)
         self.after_epoch()
     def after_epoch(self):
@@ -943,24 +1231,24 @@ class Monitor(Callback):
         if self.path:
             with whole(Path(self.path)) as part: part.write_bytes(self.lab.image.value)
     def after_fit(self):
+        self.lab.image.status = ''
         # so that a stored notebook keeps the last picture, not the first
         if self.shown is not None: self.shown.update(self.lab)
     def figure(self)->Picture: return self.lab.figure()
 
 # %% ../nbs/74_widgets.ipynb #487660fb
-# low pixels to one high one, dense points to one sparse one
-RATIOS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
+RATIOS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)     # background pixels to one joint pixel
 
 class PixelLab(Lab):
-    "Two views of one pixel among many others: who teaches, how many others there are, and where that ends"
+    "Two views of one joint pixel among background: who teaches, how many pixels there are, and where that ends"
     def __init__(self,
         who:str='both',     # 'both', 'easy' or 'hard' teaches
-        ratio:int=100,      # low pixels to one high one
+        ratio:int=100,      # background pixels to one joint pixel
         **settings,         # high, low, lam, see collapse.settled
     ):
         rows = [dict(who=choice('who teaches', ('both', 'easy', 'hard')), ratio=stages('ratio', RATIOS, 100)),
-                dict(high=slider('high fades', 1., .5, step=.05), low=slider('low glows', .25, .03, step=.01),
-                     lam=slider('weight', 3., 2., step=.25))]
+                dict(high=slider('joint fades', 1., .5, step=.05), lam=slider('weight', 3., 2., step=.25),
+                     low=slider('background glows', .25, .03, step=.01, label=130))]
         self.controls = {k: c for row in rows for k,c in row.items()}
         for k,v in self.checked(dict(who=who, ratio=ratio, **settings)).items(): self.controls[k].value = v
         super().__init__(rows)
@@ -969,16 +1257,42 @@ class PixelLab(Lab):
         end = ('it is not lost at any ratio up to a million' if most == float('inf') else 'it is lost from '
                f'{most:,.0f} on' if most > 1 else 'it is lost at every ratio')
         teaching = 'both views teach' if who == 'both' else f'the {who} view teaches'
+        many = f'{ratio} background pixel{"s"*(ratio > 1)}'
         return (pixel_figure(ratio, who, **kw),
-                (f'{ratio} low pixels to one high one, {teaching}: the high pixel ends at {u:.2f}'
-f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.'))
+                (f'{many} to one joint pixel, {teaching}: the joint pixel ends at {u:.2f}'
+                 f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.'))
 
 # %% ../nbs/74_widgets.ipynb #79b2f2b9
+def go_controls(
+    words:str,      # beside the slider, e.g. 'steps made'
+    most:int,       # steps that `play` goes
+    tips:dict,      # reset, back, step -> (word on the button, what it does)
+)->dict:            # play, reset, back, step, and the slider k
+    "Play, one step at a time, back, and to the start"
+    k = slider(words, most, label=100)
+    go = dict(play=player(k, 250), **{name: button(word, tip, f'{max(90, 9*len(word))}px')
+                                      for name,(word, tip) in tips.items()}, k=k)
+    # the slider keeps it between its ends
+    for name, by in (('back', -1), ('step', 1)): go[name].on_click(lambda _, by=by: setattr(k, 'value', k.value + by))
+    go['reset'].on_click(lambda _: setattr(k, 'value', 0))
+    return go
+
+def boundary_controls(s:dict, most:int)->tuple[dict,dict,dict]:     # settings of a Boundary
+    "How far, who teaches among how many, and what is seldom moved"
+    go = go_controls('steps made', most, dict(reset=('reset', 'Back to step 0'), back=('back', 'One step back'),
+                                              step=('step', 'One optimiser step')))
+    ratios = sorted({*RATIOS, s['ratio']})
+    how = dict(who=choice('who teaches', list(WHO), s['who']), ratio=stages('ratio', ratios, s['ratio']))
+    more = dict(easy=slider('easy view', 1., s['easy'], step=.05), hard=slider('hard view', 1., s['hard'], step=.05),
+                lam=slider('weight', 30., s['lam'], step=.5), seed=slider('seed', 20, s['seed']))
+    return go, how, more
+
+# %% ../nbs/74_widgets.ipynb #0e4f7f8b
 class BoundaryLab(Lab):
     "The toy of the boundary: step, back, play, reset, and a slider for every number"
     def __init__(self,
         who:str='both',         # who teaches, a name in collapse.WHO
-        ratio:int=30,           # dense points to one sparse one
+        ratio:int=30,           # background pixels to one joint pixel
         most:int=200,           # steps that `play` goes
         **settings,             # easy, hard, lam, seed, see collapse.Boundary
     ):
@@ -986,36 +1300,14 @@ class BoundaryLab(Lab):
             raise UserError(f'A boundary has no setting {", ".join(sorted(wrong))}: choose from who, ratio, easy, '
                             'hard, lam, seed.')
         self.toy = Boundary(who=who, ratio=ratio, **settings)
-        s, ratios = self.toy.settings, sorted({*RATIOS, ratio})
-        button = lambda word, tip: ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width='90px'))
-        go = dict(reset=button('reset', 'Back to step 0'), back=button('back', 'One step back'),
-                  step=button('step', 'One optimiser step'),
-                  k=slider('steps made', most, wide='420px'))
-        play = ipw.Play(min=0, max=most, step=1, interval=250, description='play')
-        how = dict(who=choice('who teaches', list(WHO), s['who']), easy=slider('easy view', 1., s['easy'], step=.05),
-                   hard=slider('hard view', 1., s['hard'], step=.05), lam=slider('weight', 30., s['lam'], step=.5))
-        new = dict(ratio=stages('ratio', ratios, ratio), seed=slider('seed', 20, s['seed']))
+        go, how, more = boundary_controls(s := self.toy.settings, most)
         # before the observer that draws: another toy begins at step 0
-        for name in new: new[name].observe(self.anew, 'value')
-        for k,c in {**how, **new}.items():
+        for c in (how['ratio'], more['seed']): c.observe(self.anew, 'value')
+        for k,c in {**how, **more}.items():
             if c.value != s[k]:
                 raise UserError(f'{k}={value_text(s[k])} is more than its slider can show: choose {c.min} to {c.max}.')
         go['k'].continuous_update = False   # those on the way need no picture
-        super().__init__([go, how, new])
-        ipw.link((play, 'value'), (go['k'], 'value'))
-        self.box.children[0].children = (play, *self.box.children[0].children)
-        # the slider keeps it between its ends
-        for name, by in (('back', -1), ('step', 1)):
-            go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))
-        go['reset'].on_click(lambda _: setattr(go['k'], 'value', 0))
-
-    def figure(self, **values)->Picture: return self.aside(super().figure, values)
-    def words(self, **values)->str: return self.aside(super().words, values)
-    def aside(self, make, values):
-        "For other values, the toy itself stays where it is"
-        here, self.toy = self.toy, deepcopy(self.toy)
-        try: return make(**values)
-        finally: self.toy = here
+        super().__init__([go, how], {'Views, weight, seed': more})
     def anew(self, change):
         with self.still(): self.controls['k'].value = 0
     def draw(self, k, **settings):
@@ -1024,11 +1316,22 @@ class BoundaryLab(Lab):
         if k > made: self.toy.step(k - made)
         elif k < made: self.toy.back(made - k)
         return self.toy.figure(), self.outcome(k)
-    def outcome(self, k:int)->str:
-        "What has become of the sparse class"
-        f, s = self.toy.fates(), self.toy.settings
-        return (f'After {k} steps at {s["ratio"]}:1, taught by {s["who"]}: {100*f["kept"]:.0f} % of the sparse class '
-                'is still called by its name.')
+    def figure(self, **values)->Picture: return aside(self, super().figure, values)
+    def words(self, **values)->str: return aside(self, super().words, values)
+
+# %% ../nbs/74_widgets.ipynb #d12b8298
+def aside(lab:BoundaryLab, make, values:dict):
+    "For other values, the toy itself stays where it is"
+    here, lab.toy = lab.toy, deepcopy(lab.toy)
+    try: return make(**values)
+    finally: lab.toy = here
+
+@patch
+def outcome(self:BoundaryLab, k:int)->str:
+    "What has become of the joint pixels"
+    f, s = self.toy.fates(), self.toy.settings
+    return (f'After {k} step{"s"*(k != 1)}, {s["ratio"]} background pixels to one joint pixel, taught by {s["who"]}: '
+            f'{100*f["kept"]:.0f} % of the joint pixels are still called joint.')
 
 # %% ../nbs/74_widgets.ipynb #0ccb2781
 class CarryLab(Lab):
@@ -1037,20 +1340,11 @@ class CarryLab(Lab):
         sigma:float=1.5,    # width of the bump, heatmap px: one of SIGMAS
         most:int=100,       # carries that `play` goes
     ):
-        button = lambda word, tip, wide: ipw.Button(description=word, tooltip=tip, layout=ipw.Layout(width=wide))
-        go = dict(reset=button('reset', 'Back to the bump as it was encoded', '90px'),
-                  back=button('back', 'One carry back', '90px'),
-                  step=button('carry once more', 'Warp both maps into another view', '140px'),
-                  k=slider('carries made', most, wide='420px'))
-        play = ipw.Play(min=0, max=most, step=1, interval=250, description='play')
-        how = dict(sigma=stages('sigma, px', SIGMAS, sigma))
+        go = go_controls('carries made', most, dict(reset=('reset', 'Back to the bump as it was encoded'),
+                                                    back=('back', 'One carry back'),
+                                                    step=('carry once more', 'Warp both maps into another view')))
         self.toy = Carried(sigma)
-        super().__init__([go, how])
-        ipw.link((play, 'value'), (go['k'], 'value'))
-        self.box.children[0].children = (play, *self.box.children[0].children)
-        for name, by in (('back', -1), ('step', 1)):
-            go[name].on_click(lambda _, by=by: setattr(go['k'], 'value', go['k'].value + by))
-        go['reset'].on_click(lambda _: setattr(go['k'], 'value', 0))
+        super().__init__([go, dict(sigma=stages('sigma, px', SIGMAS, sigma))])
 
     def draw(self, k, sigma):
         if sigma != self.toy.sigma: self.toy = Carried(sigma)

@@ -20,7 +20,7 @@ from semipose.teaching import Sampler
 from semipose.views import A30, A60, carry, plain, render
 from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer,
                               ViewExplorer, album, answer, entropy, fall, heeded,
-                              teacher_student, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
+                              frame_of, teacher_student, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
 
 P = protocol("demo", train_people=50, val_people=10, labels=30, width=8, batch=(8, 8), start_steps=30, start_every=30,
              steps=20, every=10, lam=4.)
@@ -188,7 +188,7 @@ def test_a_page_without_widgets_shows_the_picture(runs):
 
 def test_comparer_shows_the_same_people(runs, tmp_path):
     c = RunComparer({k: runs / k for k in ("start", "naive", "posedual")}, people=5)
-    assert len(c.figure().axes) == 4 and "naive: peak" in c.words()
+    assert len(c.figure().axes) == 5 and "naive: peak" in c.words()          # the person, three runs, their AP
     assert moved(c, moment=0) != moved(c, moment=1)
     assert moved(c, person=2) != moved(c, person=3)
     ends = [a.answers[list(a.moments)[-1], "ensemble" if "ensemble" in a.networks else "network 1"].peak.mean(1)
@@ -315,6 +315,95 @@ def test_explorer_measures_both_roles(runs):
     assert len(ViewExplorer(runs / "start", people=8, patience=1e-9).crops["vis"]) == 1
     with pytest.raises(UserError, match="does not fit"):
         ViewExplorer(runs / "start", people=2, pair="data_distillation")
+
+
+# ---- hands on figures ----
+
+def spots(lab, kind, label=""):
+    return [s for s in lab.image.spots if s["kind"] == kind and label in s["label"]]
+
+
+def test_a_hover_reads_the_very_heatmap(runs):
+    b = HeatmapBrowser(runs / "posedual", people=6)
+    b.touched(joint="left wrist", person=2, moment="start")
+    s, = spots(b, "heat")
+    k, a = COCO17.joints.index("left_wrist"), b.albums["validation people"].answers["start", "ensemble"]
+    values = np.frombuffer(b.image.floats, "<f4").reshape(s["shape"])
+    assert np.array_equal(values, a.heat[2, k].numpy()) and s["label"] == "left wrist" and s["size"] == list(P.size)
+    assert s["stride"] == P.size[0] / a.heat.shape[-2]
+
+
+def test_clicks_set_controls(runs):
+    b = HeatmapBrowser(runs / "posedual", people=6)
+    click = lambda lab, s: lab.image.hand(dict(do="click", id=s["id"], n=1))
+    click(b, spots(b, "point", "right ankle: peak")[0])
+    assert b.values["joint"] == "right ankle" and "right ankle" in b.sentence
+    click(b, spots(b, "point", "start: peak")[0])
+    assert b.values["moment"] == "start"
+    c = RunComparer({k: runs / k for k in ("naive", "posedual")}, people=5)
+    c.controls["people"].value = "unlabelled people, along training"
+    assert [label for label, _ in c.controls["moment"].options] == ["step 0", "step 10", "step 20"]
+    click(c, spots(c, "point", "step 10: AP")[0])
+    assert c.values["moment"] == 1 and all(when == "step 10" for _, when in c.answers_at(1, "all joints")[0].values())
+    m = CollapseMonitor(made((.5,) * 3, (.04,) * 3, (40, 41, 42)))
+    click(m, spots(m, "point", "step 10: AP")[0])
+    assert m.values["until"] == 1
+    b.image.hand(dict(do="click", id=999, n=7))                          # of a picture that is gone
+    assert b.image.answered == 7
+
+
+def test_every_joint_can_be_clicked_where_it_stands(runs):
+    e = ViewExplorer(runs / "start", people=3, patience=9.)
+    box = spots(e, "frame")[0]["within"]
+    o, (H, W) = e.memo[1], e.size
+    for s in spots(e, "point"):
+        if not box[0] <= s["at"][0] <= box[2]: continue
+        xy = [(s["at"][0] - box[0]) / (box[2] - box[0]) * W - .5, (s["at"][1] - box[1]) / (box[3] - box[1]) * H - .5]
+        k = COCO17.joints.index(s["label"].replace(" ", "_"))
+        assert np.allclose(xy, o.truth[0][0][0, k].numpy(), atol=.05), s["label"]
+
+
+def test_the_frame_moves_as_the_hand_says(runs):
+    "turned and resized about its own centre, moved by so many px of the teacher's view; the teacher stays"
+    e = ViewExplorer(runs / "start", people=3, patience=9.)
+    corners = lambda: frame_of(e.memo[1].pair, 1, e.size)
+    before, teacher = corners(), e.memo[1].pair.easy.M
+    e.image.hand(dict(do="frame", id=spots(e, "frame")[0]["id"], turn=90, zoom=.5, right=3, down=-2, n=1))
+    after, middle = corners(), before.mean(0)
+    turned = torch.stack([before[:, 1] - middle[1], middle[0] - before[:, 0]], -1)      # counter-clockwise on the screen
+    assert torch.allclose(after, middle + .5 * turned + torch.tensor([3., -2.]), atol=1e-2)
+    assert torch.equal(teacher, e.memo[1].pair.easy.M) and "turned by 90 degrees" in e.sentence
+    o, codec = e.memo[1].pair, e.codec
+    assert torch.equal(o.target, carry(o.teacher, o.easy, o.hard, codec, COCO17.flip_index))   # the target goes along
+    e.touched(turn=20.03, right=1e6)          # only what a slider can hold: what it rounded came back late, over newer values
+    now = spots(e, "frame")[0]["now"]
+    assert now["turn"] == 20 and now["right"] == 512 and all((8 * v).is_integer() for v in (now["turn"], now["right"]))
+    e.controls["pair"].value = "hard_hard"                               # another pair begins without the hand
+    assert spots(e, "frame")[0]["now"] == dict(turn=0, zoom=1, right=0, down=0)
+
+
+def test_sliders_have_room_and_every_moment_has_a_play_button(runs):
+    import ipywidgets as ipw
+    labs = (HeatmapBrowser(runs / "naive", people=3), RunComparer([runs / "naive"], people=3), CollapseMonitor(runs / "naive"))
+    for lab in labs:
+        play = lab.controls["play"]
+        slider = next(c for c in lab.controls.values() if isinstance(c, ipw.SelectionSlider))
+        play.value = 0
+        assert slider.index == 0 and play.max == len(slider.options) - 1 and "play" not in lab.values
+        play.value = play.max
+        assert slider.index == play.max
+    labs[0].controls["people"].value = "unlabelled people, along training"
+    assert labs[0].controls["play"].max == 2                             # another album has other moments
+
+
+def test_a_widget_says_that_a_cell_trains():
+    from semipose import widgets
+    lab = PixelLab()
+    assert [widgets.busy_words(s) for s in ("train('naive', p)", "fit(learn, 8)", "x = 1")] == ["training ..."] * 2 + ["a cell is running ..."]
+    widgets.tell_labs("training ...")
+    assert lab.image.status == "training ..."
+    widgets.tell_labs("")
+    assert lab.image.status == ""
 
 
 # ---- the warning ----
@@ -497,7 +586,7 @@ def test_asking_a_boundary_for_a_figure_leaves_it_where_it_is():
     (lambda: PixelLab(ratio=0), "ratio=0 cannot be chosen"), (lambda: PixelLab(foo=3), "no control 'foo'"),
     (lambda: PixelLab(high=3.), "0.0 to 1.0"), (lambda: BoundaryLab(foo=1), "no setting foo"),
     (lambda: BoundaryLab(lam=99.), "more than its slider"),
-    (lambda: CollapseMonitor(made((.5,) * 3, (.04,) * 3, (40,) * 3)).figure(until=.5), "a whole number")])
+    (lambda: CollapseMonitor(made((.5,) * 3, (.04,) * 3, (40,) * 3)).figure(until=.5), "one of 0, 1, 2")])
 def test_a_wrong_beginning_is_told(make, says):
     with pytest.raises(UserError, match=says):
         make()
