@@ -20,14 +20,15 @@ from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName', 'Labels',
-           'Shift', 'OtherData', 'Part', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS', 'FORMAT_NAMES',
-           'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of',
-           'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell', 'quoted',
-           'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look', 'Judge',
-           'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings',
-           'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare',
-           'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
-           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'Shift', 'OtherData', 'Part', 'MethodOrRun', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS',
+           'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before',
+           'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell',
+           'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look',
+           'Judge', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
+           'Settings', 'Folders', 'begin', 'finish', 'go_on', 'train', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep',
+           'compare', 'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted',
+           'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs',
+           'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -521,6 +522,10 @@ class Folders:
     results:Annotated[Path, typer.Option(
         help='The ledger: a folder with one small file per finished run, for a repository.')] = Path('results')
 
+MethodOrRun = Annotated[str, typer.Argument(help=(
+    'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
+    **names(method_names))]
+
 def begin(p, make_people=None)->None:       # as `own_people` gives it
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
     if make_people: make_people()
@@ -547,9 +552,7 @@ def go_on(run:Path, typed:list, machine:Machine, results:Path)->None:
                     'Example:  semipose train posedual_jc --data my/ --labels labels.json --unlabeled more_pictures/')
 @grouped
 def train(
-    method:Annotated[str, typer.Argument(help=(
-        'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
-        **names(method_names))],
+    method:MethodOrRun,
     people:People,
     settings:Settings,
     budget:Budget,

@@ -34,6 +34,7 @@ class Bill(NamedTuple):
         ours = self.params/1e6, self.published/2**30
         return self.printed and tuple(p in digits(v) for p, v in zip(self.printed, ours))
 
+# %% ../../nbs/36_nets.table.ipynb #45fa6d99
 UDP  = ('Three channels a joint and a last exchange four times as wide (widen=4), as in its public code, give the '
         'GFLOPs and 63.71 M parameters; the running means and variances of its batch norms counted too would make '
         '63.79 M.')
@@ -55,6 +56,7 @@ NETWORKS = (  # network, name, further arguments of build, size, printed, note
     ('Tiny',                'tiny',      {}, (64,48), None, ''),
 )
 
+# %% ../../nbs/36_nets.table.ipynb #545686f6
 def bills(
     networks=NETWORKS,   # rows of `NETWORKS`
 )->list[Bill]:
