@@ -180,7 +180,7 @@ class Reweighted(Weight):
 class Along:
     "Which frames of a clip teach which: a base class, with what holds unless a class says otherwise"
     asks = None     # (name, frames apart) of what it reads in a batch; None: single pictures alone
-    drawn = False   # does it give joints, so that its targets must be drawn anew?
+    drawn = False   # does it give joints, so that its targets must be hard pseudo labels?
     times = 1       # frames that teachers see for one that a student sees
     def frames(self,
         x:dict,             # the batch: labeled, unlabeled (B,3,Hr,Wr); what it asks for, by name
@@ -239,7 +239,7 @@ def _contradictions(m:Method):  # pairs (is it so?, sentence)
     "What may not be together in a method"
     kinds = {p.asks for p in (m.along, *m.terms) if p is not None and p.asks}
     alone = m.along and (not m.student_views or m.teacher.gradient or m.along.drawn and not m.drawn)
-    yield alone, 'Frames teach frames by a constant teacher and student views; a mean of joints is drawn anew.'
+    yield alone, 'Frames teach frames by a constant teacher and student views; a mean of joints is a hard pseudo label.'
     yield len(m.asks) < len(kinds), 'Two parts of a method want frames of one name, differently far apart.'
     yield (set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets,
            "networks names for each network the protocol's field: 'net' or 'other'.")

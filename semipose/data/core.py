@@ -89,6 +89,11 @@ class People:
         return Person(self.files[self.image[i]], self.box[i], self.xy[i], self.vis[i], float(self.area[i]),
                       int(self.ids[i]), int(self.image_ids[self.image[i]]), bool(self.crowd[i]))
 
+    @property
+    def supervised(self)->np.ndarray:
+        "(K,) bool, joints that at least one person has annotated: the others have weight 0 everywhere"
+        return (self.vis > 0).any(0)
+
     def __repr__(self):
         return (f'{len(self):,} people in {len(np.unique(self.image)):,} pictures, {int(self.supervised.sum())} of '
                 f'{len(self.skeleton)} joints annotated ({self.skeleton.name})')
@@ -120,11 +125,6 @@ def subset(self:People,
 def unlabeled(self:People)->People:
     "The same people with every label forgotten: no joint is annotated any more"
     return replace(self, xy=np.zeros_like(self.xy), vis=np.zeros_like(self.vis))
-
-@patch(as_prop=True)
-def supervised(self:People)->np.ndarray:
-    "(K,) bool, joints that at least one person has annotated: the others have weight 0 everywhere"
-    return (self.vis > 0).any(0)
 
 @patch(as_prop=True)
 def posed(self:People)->np.ndarray:

@@ -116,5 +116,5 @@ def offset(
     stride = length/heat.shape[-1]
     cells = torch.arange(period := max(round(net.divisor/stride), 1)) + (heat.shape[-1] - period)//2
     heat[0, 0, heat.shape[-2]//2, cells].sum().backward()
-    seen = x.grad.sum((0,1,2)).double()
-    return float((seen*torch.arange(length)).sum()/seen.sum() - stride*cells.double().mean())
+    pull = x.grad.sum((0,1,2)).double()
+    return float((pull*torch.arange(length)).sum()/pull.sum() - stride*cells.double().mean())
