@@ -1,9 +1,10 @@
 """The measures of a code base's legibility, at any revision: `python scripts/measure_code.py [REVISION ...]`, where
 none is the working tree.
 
-Lines and syntax nodes are of `semipose/*.py`; cells of the notebooks; sentences of README.md. Blank lines and
-comments alone count for nothing; a function's branches are its ifs, loops, `except`s, conditional expressions,
-comprehension conditions, `and` and `or`. `--worst` names the functions and cells that a bound would refuse.
+Lines and syntax nodes are of `semipose/*.py`; cells of the notebooks; sentences of README.md and of the notebooks'
+markdown. Blank lines and comments alone count for nothing; a function's branches are its ifs, loops, `except`s,
+conditional expressions, comprehension conditions, `and` and `or`. `--worst` names the functions and cells that a
+bound would refuse.
 """
 import argparse, ast, json, re, statistics, subprocess, sys
 from pathlib import Path
@@ -72,6 +73,12 @@ def sentences(markdown: str) -> list[int]:
     return out
 
 
+def prose(notebook: str) -> list[int]:
+    "words of each sentence of a notebook's markdown"
+    texts = ["".join(c["source"]) for c in json.loads(notebook)["cells"] if c["cell_type"] == "markdown"]
+    return [n for text in texts for n in sentences(text)]
+
+
 def percentile(values: list, share: float) -> int:
     return sorted(values)[min(int(share * len(values)), len(values) - 1)] if values else 0
 
@@ -85,8 +92,9 @@ def measure(revision: str | None) -> tuple[dict, list[str]]:
     trees = {p: ast.parse(t) for p, t in code.items()}
     fs = [pair for p, t in trees.items() for pair in functions(p, t)]
     exported = [(p, c) for p, t in found.items() if p.endswith(".ipynb") for c in cells(t)]
-    sizes, tops, words = ([len(c.splitlines()) for _, c in exported], [definitions(c) for _, c in exported],
-                          sentences(found.get("README.md", "")))
+    sizes, tops = [len(c.splitlines()) for _, c in exported], [definitions(c) for _, c in exported]
+    texts = {"README": sentences(found.get("README.md", "")),
+             "notebooks": [n for p, t in found.items() if p.endswith(".ipynb") for n in prose(t)]}
     many, branched = ([(n, arguments(f)) for n, f in fs if arguments(f) > ARGUMENTS],
                       [(n, branches(f)) for n, f in fs if branches(f) > BRANCHES])
     of = lambda name: next((arguments(f) for n, f in fs if n == name), None)
@@ -104,9 +112,10 @@ def measure(revision: str | None) -> tuple[dict, list[str]]:
         "cells over 30 lines": percent([n > 30 for n in sizes], sizes),
         f"cells over {CELL} lines": percent([n > CELL for n in sizes], sizes),
         "cells of more than one definition": percent([n > 1 for n in tops], tops),
-        "README: sentences": len(words),
-        "README: median words": f"{statistics.median(words):.0f}" if words else "",
-        f"README: over {SENTENCE} words": percent([n > SENTENCE for n in words], words),
+        **{k: v for name, words in texts.items() for k, v in {
+            f"{name}: sentences": f"{len(words):,}",
+            f"{name}: median words": f"{statistics.median(words):.0f}" if words else "",
+            f"{name}: over {SENTENCE} words": sum(n > SENTENCE for n in words)}.items()},
         "arguments of cli.train": of("semipose/cli.py:train"),
         "arguments of run.train": of("semipose/run.py:train"),
         f"functions over {ARGUMENTS} arguments": len(many),

@@ -19,7 +19,7 @@ from .teaching import Along, Term, Way
 
 # %% auto #0
 __all__ = ['TURNED', 'Motion', 'way_of', 'pick', 'Neighbour', 'Unordered', 'robust_mean', 'Gathered', 'several', 'MedianOfFive',
-           'LabelsTravel', 'soft_joints', 'Consecutive', 'Temporal', 'PosePCA', 'fit_poses', 'outside']
+           'LabelsTravel', 'soft_joints', 'Consecutive', 'Temporal', 'fit_poses', 'outside', 'PosePCA']
 
 # %% ../nbs/42_along.ipynb #454e8790
 @dataclass
@@ -94,6 +94,7 @@ def robust_mean(
     mean = torch.where(good[...,None], xy, 0.).sum(0)/good.sum(0).clamp(min=1)[...,None]
     return torch.where(good.any(0)[...,None], mean, median), good.sum(0) >= agree
 
+# %% ../nbs/42_along.ipynb #bfb721a0
 @dataclass
 class Gathered(Motion):
     "From several frames to the one in the middle; teachers see the frames one after the other, n times B"
@@ -170,6 +171,7 @@ def soft_joints(
     at = [torch.arange(s, device=h.device, dtype=h.dtype)*u/fine for s, u in zip(h.shape[:1:-1], unit)]
     return torch.stack([(p.sum(-2)*at[0]).sum(-1), (p.sum(-1)*at[1]).sum(-1)], -1)
 
+# %% ../nbs/42_along.ipynb #77fc54fe
 @dataclass(frozen=True)
 class Consecutive(Term):
     "Terms of two consecutive frames, each seen under its easy view: a base class"
@@ -202,20 +204,7 @@ class Temporal(Consecutive):
         over = (jump - self.epsilon*crops.size[0]/256).clamp(min=0)
         return (over*count).sum()/(len(jump)*crops.joints(heat.device).sum())
 
-@dataclass(frozen=True)
-class PosePCA(Consecutive):
-    "Lightning Pose's pose loss: no pose far outside the span of the labelled ones"
-    variance:float = .99    # share that the components keep
-    quantile:float = .99    # of the labels' own errors: what is nearer costs nothing
-    name = 'pca'
-    def loss(self, crops, heat, known):
-        if crops.poses is None: raise UserError('The pose-PCA loss needs the labelled poses: give `poses`.')
-        keep, fit = crops.joints(heat.device) > 0, getattr(crops, 'fit', None)
-        if fit is None:
-            fit = crops.fit = fit_poses(*(v.to(heat.device) for v in crops.poses), keep, self.variance, self.quantile)
-        xy = self.found(crops, heat, known[0])[:, keep]
-        return (outside(xy, *fit[:2]) - fit[2]).clamp(min=0).mean()
-
+# %% ../nbs/42_along.ipynb #e58ccadf
 def fit_poses(
     xy:Tensor,          # (n,K,2) labelled joints, roomy px
     vis:Tensor,         # (n,K)
@@ -242,3 +231,18 @@ def outside(
     d = xy.flatten(1) - mean
     rest = (d - d @ V.T @ V).unflatten(1, (-1, 2))
     return (rest.square().sum(-1) + 1e-12).sqrt()
+
+# %% ../nbs/42_along.ipynb #b1838aa8
+@dataclass(frozen=True)
+class PosePCA(Consecutive):
+    "Lightning Pose's pose loss: no pose far outside the span of the labelled ones"
+    variance:float = .99    # share that the components keep
+    quantile:float = .99    # of the labels' own errors: what is nearer costs nothing
+    name = 'pca'
+    def loss(self, crops, heat, known):
+        if crops.poses is None: raise UserError('The pose-PCA loss needs the labelled poses: give `poses`.')
+        keep, fit = crops.joints(heat.device) > 0, getattr(crops, 'fit', None)
+        if fit is None:
+            fit = crops.fit = fit_poses(*(v.to(heat.device) for v in crops.poses), keep, self.variance, self.quantile)
+        xy = self.found(crops, heat, known[0])[:, keep]
+        return (outside(xy, *fit[:2]) - fit[2]).clamp(min=0).mean()

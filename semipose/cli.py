@@ -21,15 +21,15 @@ from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName',
-           'Labels', 'Shift', 'OtherData', 'Part', 'Log', 'Flip', 'Device', 'Checkpoint', 'DETECTOR_KINDS',
-           'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before',
-           'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'cell',
-           'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'Machine', 'Look',
-           'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods', 'protocols', 'nets', 'run_name',
-           'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train',
-           'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare', 'refuse_comparison', 'beside',
-           'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label',
-           'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'Labels', 'Shift', 'OtherData', 'Part', 'Log', 'MethodOrRun', 'Flip', 'Device', 'Checkpoint',
+           'DETECTOR_KINDS', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm',
+           'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels',
+           'build_protocol', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget',
+           'Weights', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods',
+           'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on',
+           'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare',
+           'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
+           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -550,6 +550,10 @@ class Folders:
     out:Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('runs')
     results:Annotated[Path, typer.Option(
         help='The ledger: a folder with one small file per finished run, for a repository.')] = Path('results')
+
+MethodOrRun = Annotated[str, typer.Argument(help=(
+    'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
+    **names(method_names))]
 
 def begin(p, make_people=None)->None:       # as `own_people` gives it
     typer.echo(f'Protocol {p.name}: {p.sentence()}')

@@ -657,6 +657,7 @@ def around(
     b, k = torch.arange(B).view(B,1,1,1), torch.arange(K).view(1,K,1,1)
     return pad(heat, (r,)*4)[b, k, y[...,None,None] + side[:,None], x[...,None,None] + side]
 
+# %% ../nbs/60_collapse.ipynb #46590797
 def frozen(
     teaching:Teaching,  # as it stands before a step
     peers:Peers,        # left as they are

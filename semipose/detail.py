@@ -65,7 +65,7 @@ def tables(
     xy,                 # (N,K,2) what was predicted for each of them, image px
     facing=None,        # (N,) as `facing_of`; None: not known
 )->dict[str,dict]:      # measure -> published (column -> percent), groups (name -> percent, joints); none of nobody
-    "How many joints were found, in the published columns, joint by joint, seen and hidden, and by facing"
+    "How many joints were found, in the published columns, joint by joint, visible and hidden, and by facing"
     t = lambda a: torch.as_tensor(np.asarray(a.detach().cpu() if hasattr(a, 'detach') else a)).double()
     xy, true, vis, out = t(xy), t(people.xy), t(people.vis), {}
     if xy.shape != true.shape:

@@ -15,7 +15,19 @@ from .data.core import People
 from .evaluate.coco import coco_eval
 
 # %% auto #0
-__all__ = ['KINDS', 'kinds', 'neighbours', 'mended', 'diagnose', 'worst', 'draw_errors']
+__all__ = ['KINDS', 'neighbours', 'kinds', 'mended', 'diagnose', 'worst', 'draw_errors']
+
+# %% ../nbs/53_diagnose.ipynb #79513cbf
+def neighbours(
+    image:np.ndarray,     # (N,) which picture each is in
+)->tuple[np.ndarray,np.ndarray]:  # (M,) and (M,): all ordered pairs of different people in one picture
+    "Who shares a picture with whom"
+    order = np.argsort(image, kind='stable')
+    _, size = np.unique(image, return_counts=True)
+    each, first = np.repeat(size, size), np.repeat(size.cumsum() - size, size)
+    i = np.repeat(np.arange(len(image)), each)
+    j = np.arange(len(i)) - np.repeat(each.cumsum() - each, each) + first[i]
+    return order[i[i != j]], order[j[i != j]]
 
 # %% ../nbs/53_diagnose.ipynb #ffe8c9ee
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
@@ -48,17 +60,6 @@ def kinds(
     for mirror in (False, True): np.maximum.at(theirs, who, _alike(people, xy, who, whose, mirror))
     out = np.select([own >= good, own >= near, other >= near, theirs >= near], [0, 1, 2, 3], 4)
     return np.where(people.vis > 0, out, -1).astype(np.int8)
-
-def neighbours(
-    image:np.ndarray,     # (N,) which picture each is in
-)->tuple[np.ndarray,np.ndarray]:  # (M,) and (M,): all ordered pairs of different people in one picture
-    "Who shares a picture with whom"
-    order = np.argsort(image, kind='stable')
-    _, size = np.unique(image, return_counts=True)
-    each, first = np.repeat(size, size), np.repeat(size.cumsum() - size, size)
-    i = np.repeat(np.arange(len(image)), each)
-    j = np.arange(len(i)) - np.repeat(each.cumsum() - each, each) + first[i]
-    return order[i[i != j]], order[j[i != j]]
 
 # %% ../nbs/53_diagnose.ipynb #abf787f0
 def mended(

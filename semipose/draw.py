@@ -266,6 +266,7 @@ def few_colours(
     small.putpalette(palette[:768])
     return small
 
+# %% ../nbs/03_draw.ipynb #f6543dd5
 def lighter(
     png:bytes,
     words:str='',       # written below it, since a page without widgets shows the picture alone

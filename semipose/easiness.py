@@ -482,10 +482,9 @@ def pairs_figure(
         ax.axhline(0, color='#999999', lw=1); ax.spines[['top','right']].set_visible(False); ax.margins(x=.1)
         ax.set(ylim=(below, above + .22*(above - below)), yticks=range(-40, int(above), 10),
                xlabel=f'{rule}, % of joints, before training')
-        ax.set_title(f'{rule}: Spearman {float(spearman(x, y)):+.2f}, left out {float(left_out(x, y)):+.2f}',
-                     fontsize=11)
-    ax = fig.axes[0]
-    ax.set_ylabel('AP gained over the start')
+        rho, out = float(spearman(x, y)), float(left_out(x, y))
+        ax.set_title(f'{rule}: Spearman {rho:+.2f}, left out {out:+.2f}', fontsize=11)
+    (ax := fig.axes[0]).set_ylabel('AP gained over the start')
     for words, mark, c in (('teacher sees A30', 'o', ON_A30), ('teacher sees something else', 's', ELSE)):
         ax.plot([], [], mark, color=c, label=words)
     ax.legend(frameon=False, fontsize=9, loc='lower right')

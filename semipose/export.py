@@ -110,6 +110,7 @@ def differences(
             worst[name] = max(worst[name], float((b - ours[name]).abs().max()) if fits else float('inf'))
     return worst
 
+# %% ../nbs/57_export.ipynb #5dfcf7e3
 def agree(
     path,                # of the file, for the message
     worst:dict,          # of `differences`

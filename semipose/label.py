@@ -164,12 +164,12 @@ def _known_chance(run, weights, flip, device, sure, maybe)->tuple[Chance|None,li
     try: return chance_of(run, weights, flip, device), []
     except UserError as e:
         return None, [Note('chance', 0, 0, f'What scores are worth is not known ({e}) They are taken as they are: '
-                                           f'{sure:g} and more is seen, {maybe:g} and more hidden.')]
+                                           f'{sure:g} and more is visible, {maybe:g} and more hidden.')]
 
 def _visibility(chance, sure, maybe)->dict:
     "By which scores v = 2 and v = 1 were written"
     level = lambda c: round(v, 4) if np.isfinite(v := chance.level(c)) else None
-    return dict(seen=f'chance of {sure:g} or more', hidden=f'{maybe:g} or more',
+    return dict(visible=f'chance of {sure:g} or more', hidden=f'{maybe:g} or more',
                 joints=0 if chance is None else chance.joints,
                 scores=[sure, maybe] if chance is None else [level(c) for c in (sure, maybe)])
 

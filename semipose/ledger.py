@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from scipy.stats import norm as normal_law, t as t_law
 from .errors import UserError
 from .files import whole
@@ -94,17 +95,11 @@ class Entry(Fields):
     outcome = property(lambda self: outcome(self.curve))         # held, faded or collapsed, see watch.outcome
     fall = property(lambda self: largest_fall([row['ap'] for row in self.curve]))
     @property
-    def pictures(self)->dict: return {k: v*self.steps for k,v in self.cost.items()}     # in all: forward, backward
-    @property
     def called(self)->str:      # its title; says so where an outside model taught
         outside = (self.source or {}).get('teacher') and OUTSIDE not in self.title
         return f'{self.title}, {OUTSIDE}' if outside else self.title
-    @property
-    def work(self)->int: return (self.cost['forward'] + 2*self.cost['backward'])*self.steps   # in pictures forward
     @cached_property
     def val(self)->str|None: return (self.people or {}).get('val')
-    @property
-    def train(self)->str|None: return (self.people or {}).get('train')     # which training people, if known
     @cached_property
     def fingerprint(self)->str: return hashlib.sha256(json.dumps(self.people).encode()).hexdigest()
 
@@ -315,6 +310,16 @@ def example_entry(
         best=dict(step=100, ap=ap, chosen_on='validation'), collapsed=False, seconds=10., hardware='no machine',
         versions={}, revision=None, command='none', begun='2026-01-01T00:00:00+00:00', sentence='made up',
         people=dict(val=f'{seed:06x}', nets=[found.to_dict()]))
+
+# %% ../nbs/68_ledger.ipynb #e844e48f
+@patch(as_prop=True)
+def pictures(self:Entry)->dict: return {k: v*self.steps for k,v in self.cost.items()}     # in all: forward, backward
+
+@patch(as_prop=True)
+def work(self:Entry)->int: return (self.cost['forward'] + 2*self.cost['backward'])*self.steps   # in pictures forward
+
+@patch(as_prop=True)
+def train(self:Entry)->str|None: return (self.people or {}).get('train')     # which training people, if known
 
 # %% ../nbs/68_ledger.ipynb #f34d8185
 def summarise(

@@ -100,7 +100,7 @@ def by_visibility(
     vis:Tensor,          # (B,K) COCO's 0, 1, 2
 )->dict[str,Tensor]:     # (B,K) masks
     "Visible joints and hidden ones"
-    return dict(seen=vis==2, hidden=vis==1)
+    return dict(visible=vis==2, hidden=vis==1)
 
 def by_facing(
     facing:Tensor,       # (B,) 1 chest towards the camera, 0 sideways, -1 from behind: synthetic people know it

@@ -54,6 +54,7 @@ class Run:
         return ([('start', 0), ('middle', (n-1)//2), ('end', n-1)] if n > 2
                 else [(f'step {row["step"]}', i) for i,row in enumerate(self.rows)])
 
+# %% ../nbs/72_report.ipynb #3e25c035
 @dataclass(frozen=True)
 class Demo:
     "A supervised start and the methods that left from it"
@@ -263,6 +264,7 @@ def histogram_axes(
     ax.set(xlim=(0, 1), ylim=(0, 1.05*top), yticks=[])
     ax.set_xticks([0, .5, 1], ['0', '0.5', '1'])
 
+# %% ../nbs/72_report.ipynb #0b47c2f0
 def histogram_figure(
     runs:list[Run],         # a column each; start, middle and end of a single run stand side by side
 )->Picture:
@@ -520,6 +522,7 @@ def summary_rows(
              's': round(d['seconds']),
              'collapsed': d.get('collapsed')} for _, d, share in entries(summary)]
 
+# %% ../nbs/72_report.ipynb #45053cd8
 def result_rows(
     result:dict,        # result.json
 )->list[dict]:
@@ -592,6 +595,7 @@ MEDIA = '''@media screen and (max-width:760px) { main { padding:1.5rem 1rem 3rem
 
 CSS = THEME + PAGE + MEDIA
 
+# %% ../nbs/72_report.ipynb #96c3ff44
 def write_page(
     path,               # *.html
     head:str,           # the browser's title

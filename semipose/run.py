@@ -213,9 +213,7 @@ def train_recipe(
 
 def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, cbs)->Run:
     "The same on one rank"
-    if ranks.many: check_method(row_of(recipe), recipe.method)
-    check_batch(recipe.method, recipe.protocol)
-    check_precision(dev, recipe.amp)
+    _check(recipe, dev, ranks)
     begun = _begun(folder, resume, progress)
     if recipe.steps is None:
         data = _people(recipe, data, begun, progress)
@@ -238,6 +236,12 @@ def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, c
         finally: clear_blank(folder)
 
 # %% ../nbs/71_run.ipynb #f83b54b0
+def _check(recipe:Recipe, dev, ranks):
+    "UserError where the ranks or the machine cannot train this"
+    if ranks.many: check_method(row_of(recipe), recipe.method)
+    check_batch(recipe.method, recipe.protocol)
+    check_precision(dev, recipe.amp)
+
 def _facts(recipe:Recipe, data:Data)->dict:
     "What all ranks must see alike, short enough for a sentence"
     ids = np.concatenate([data.split.ids[data.split.labeled], data.split.ids[data.split.unlabeled]])

@@ -6,8 +6,8 @@
 __all__ = ['SIGMAS', 'COCO17', 'DEFAULT_SIGMA', 'MPII16', 'AIC14', 'LSP14', 'UNION24', 'SKELETONS', 'CROWDPOSE14', 'AP10K17',
            'HUMANART21', 'HALPE26', 'WHOLEBODY133', 'HALPE136', 'KNOWN', 'check_skeleton', 'Skeleton', 'sides_of',
            'find_flips', 'one_sided', 'numbered', 'by_names', 'waving', 'spelled', 'places', 'known_set', 'in_order_of',
-           'fit_limbs', 'skeleton_from_coco', 'remap', 'mirror_note', 'sigmas_note', 'joints_note', 'parse_flips',
-           'mirrored']
+           'fit_limbs', 'skeleton_to_coco', 'skeleton_from_coco', 'remap', 'mirror_note', 'sigmas_note', 'joints_note',
+           'parse_flips', 'mirrored']
 
 # %% ../nbs/00_skeletons.ipynb #0af0dddf
 import re
@@ -70,40 +70,29 @@ class Skeleton:
         for f in ('joints','limbs','flips','sigmas'):
             object.__setattr__(self, f, _listed(self, f, f in ('limbs','flips')))
         check_skeleton(self)
-
     def __len__(self): return len(self.joints)
-
     @property
     def flip_index(self)->tuple[int,...]:  # (K,) for each joint, the joint whose place it takes in a mirror
         "The permutation of joints in a mirrored picture; applied twice it is the identity"
         swap = {a:b for l,r in self.flips for a,b in ((l,r),(r,l))}
         return tuple(swap.get(k,k) for k in range(len(self)))
-
     @property
     def sides(self)->tuple[str,...]:  # (K,) 'left', 'right' or 'middle', from the person's own point of view
         "On which side of the body each joint is"
         left, right = {l for l,_ in self.flips}, {r for _,r in self.flips}
         return tuple('left' if k in left else 'right' if k in right else 'middle' for k in range(len(self)))
-
     def in_mirror(self)->tuple[int,...]:  # (K,) `flip_index`; UserError where a picture must not be mirrored
         "`flip_index` for whoever is about to mirror a picture"
         if self.mirror: return self.flip_index
-        raise UserError(f"skeleton '{self.name}' is not mirrored (no mirror pairs are known, or --no-mirror "
-                        "was given): "
-                        'leave the flip test out (--no-mirror does, in training), or train with --flips.')
-
+        raise UserError(f"skeleton '{self.name}' is not mirrored (no mirror pairs are known, or --no-mirror was "
+                        'given): leave the flip test out (--no-mirror does, in training), or train with --flips.')
     @classmethod
     def from_coco(cls, category:dict, sigmas=None, flips=None)->'Skeleton':
         "The skeleton of an entry of 'categories' in a COCO keypoint file; see `skeleton_from_coco`"
         return skeleton_from_coco(category, sigmas, flips)
-
-    def to_coco(self)->dict:  # an entry for 'categories'; 'skeleton_name', 'flips', 'sigmas', 'mirror' are extra keys
-        "This skeleton as a COCO category (limbs there count from 1); `from_coco` reads it back unchanged"
-        known = self.name.split(',')[0]
-        kind = 'animal' if known=='ap10k17' else 'person' if known in KNOWN else self.name
-        return dict(id=1, name=kind, supercategory=kind, skeleton_name=self.name, keypoints=list(self.joints),
-                    skeleton=[[a+1,b+1] for a,b in self.limbs], flips=[list(p) for p in self.flips],
-                    sigmas=list(self.sigmas), **({} if self.mirror else dict(mirror=False)))
+    def to_coco(self)->dict:  # an entry for 'categories', see `skeleton_to_coco`
+        "This skeleton as a COCO category; `from_coco` reads it back unchanged"
+        return skeleton_to_coco(self)
 
 # %% ../nbs/00_skeletons.ipynb #5aa019c1
 _WORD = re.compile(r'[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+')
@@ -429,6 +418,17 @@ def _sigmas_of(sigmas, known, joints):
     "Spreads: as given, one for all or one each, else those of the known set, else by the names"
     if sigmas is None: sigmas = known.sigmas if known else tuple(SIGMAS.get(j, DEFAULT_SIGMA) for j in joints)
     return (sigmas,)*len(joints) if isinstance(sigmas, Real) else sigmas
+
+# %% ../nbs/00_skeletons.ipynb #058e77d6
+def skeleton_to_coco(
+    sk:Skeleton,   # any
+)->dict:           # an entry for 'categories'; 'skeleton_name', 'flips', 'sigmas', 'mirror' are extra keys
+    "A skeleton as a COCO category (limbs there count from 1)"
+    known = sk.name.split(',')[0]
+    kind = 'animal' if known=='ap10k17' else 'person' if known in KNOWN else sk.name
+    return dict(id=1, name=kind, supercategory=kind, skeleton_name=sk.name, keypoints=list(sk.joints),
+                skeleton=[[a+1,b+1] for a,b in sk.limbs], flips=[list(p) for p in sk.flips],
+                sigmas=list(sk.sigmas), **({} if sk.mirror else dict(mirror=False)))
 
 # %% ../nbs/00_skeletons.ipynb #202dbc04
 def skeleton_from_coco(

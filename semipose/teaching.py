@@ -24,7 +24,7 @@ from .losses import deep, Terms
 __all__ = ['LATER', 'Teacher', 'Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Outside', 'Closest', 'Weight',
            'Everything', 'Confident', 'BothSee', 'Foreground', 'Certain', 'Reweighted', 'Along', 'Way', 'Term',
            'check_method', 'as_tuple', 'Method', 'Sampler', 'TeacherForward', 'full', 'last', 'Crops', 'scaled',
-           'times', 'believed', 'Made', 'in_float32', 'constant', 'Step', 'Teaching', 'mix', 'given', 'one_batch']
+           'times', 'believed', 'Made', 'in_float32', 'constant', 'Step', 'mix', 'given', 'Teaching', 'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
 LATER = float('inf')        # a step late enough for every teacher
@@ -80,6 +80,7 @@ class Peer(Teacher):
     least = 2
     def sources(self, i, n, step=LATER): return [('net', (i+1) % n)]
 
+# %% ../nbs/41_teaching.ipynb #dc657420
 @dataclass(frozen=True)
 class Average(Teacher):
     "Mean teacher: an exponential moving average of the student (Tarvainen & Valpola 2017)"
@@ -188,7 +189,7 @@ class Reweighted(Weight):
 class Along:
     "Which frames of a clip teach which: a base class, with what holds unless a class says otherwise"
     asks = None     # (name, frames apart) of what it reads in a batch; None: single pictures alone
-    drawn = False   # does it give joints, so that its targets must be drawn anew?
+    drawn = False   # does it give joints, so that its targets must be hard pseudo labels?
     times = 1       # frames that teachers see for one that a student sees
     def frames(self,
         x:dict,             # the batch: labeled, unlabeled (B,3,Hr,Wr); what it asks for, by name
@@ -211,6 +212,7 @@ class Way:
     def trust(self, size:tuple[int,int], codec, hard:Sample)->Tensor|None:   # (B,1,h,w) in [0,1], of each pixel carried
         return None
 
+# %% ../nbs/41_teaching.ipynb #d68b4ef4
 class Term:
     "What else is asked of the networks: a base class. Each network answers `pictures`, and `loss` reads the answer"
     name = ''       # in the log, before the network's number
@@ -246,7 +248,7 @@ def _contradictions(m:Method):  # pairs (is it so?, sentence)
     "What may not be together in a method"
     kinds = {p.asks for p in (m.along, *m.terms) if p is not None and p.asks}
     alone = m.along and (not m.student_views or m.teacher.gradient or m.along.drawn and not m.drawn)
-    yield alone, 'Frames teach frames by a constant teacher and student views; a mean of joints is drawn anew.'
+    yield alone, 'Frames teach frames by a constant teacher and student views; a mean of joints is a hard pseudo label.'
     yield len(m.asks) < len(kinds), 'Two parts of a method want frames of one name, differently far apart.'
     yield (set(m.networks) - {'net', 'other'} or len(m.networks) > m.nets,
            "networks names for each network the protocol's field: 'net' or 'other'.")
@@ -307,10 +309,6 @@ class Method:
     def decay(self)->float|None: return self.teacher.decay
     @property
     def every(self)->int|None: return self.teacher.every                            # steps between two snapshots
-    @property
-    def copies(self)->dict:     # what `Peers` must hold besides the networks, and whether it follows train()
-        follow = dict(train_copies=True) if self.teacher.train_copies else {}
-        return dict(ema=self.decay is not None, frozen=self.teacher.frozen, **follow)
 
 # %% ../nbs/41_teaching.ipynb #3c45ce3f
 @patch
@@ -319,6 +317,11 @@ def paced(self:Method,
 )->Method:          # itself where nothing is taken by the epoch
     "The method with its snapshots taken at the end of every epoch"
     return replace(self, teacher=replace(self.teacher, every=epoch)) if self.every else self
+
+@patch(as_prop=True)
+def copies(self:Method)->dict:     # what `Peers` must hold besides the networks, and whether it follows train()
+    follow = dict(train_copies=True) if self.teacher.train_copies else {}
+    return dict(ema=self.decay is not None, frozen=self.teacher.frozen, **follow)
 
 # %% ../nbs/41_teaching.ipynb #7ca88b77
 class Sampler:
@@ -415,16 +418,6 @@ class Crops:
         return keep.to(device)
     def sampler(self, image, generator)->Sampler:
         return Sampler(len(image), self.size, image.device, generator, self.mirror)
-    def sample(self, x, y, generator)->tuple:
-        "Views of the labelled, of teachers, of students: in this order"
-        m, known = self.method, self.sampler(x['labeled'], generator)
-        known = [known(v, (y['xy'], y['vis'] > 0)) for v in m.labeled_views]
-        return known, *(self.pair(self.sampler(x['unlabeled'], generator)) if m.student_views else ([], []))
-    def pair(self, sampler)->tuple:
-        "Views of teachers and students; what hides joints stays open"
-        m, K = self.method, len(self.flip_index)
-        easy = [sampler(v) for v in m.teacher_views]
-        return easy, sampler.together(m.student_views, K) if m.together else [sampler(v, K) for v in m.student_views]
     def hide(self, hard, heats, easy, way=None, outside=None)->list:
         "Each network's views, with their holes at the joints that its teacher found, or that came from outside"
         if not self.hides: return [hard]*self.method.nets
@@ -441,6 +434,21 @@ class Crops:
     def forward(self, peers, pictures, easy)->TeacherForward:
         m = self.method
         return TeacherForward(peers, pictures, easy, self.codec, self.flip_index, m.mode, m.evaluation)
+
+# %% ../nbs/41_teaching.ipynb #4a99a993
+@patch
+def sample(self:Crops, x, y, generator)->tuple:
+    "Views of the labelled, of teachers, of students: in this order"
+    m, known = self.method, self.sampler(x['labeled'], generator)
+    known = [known(v, (y['xy'], y['vis'] > 0)) for v in m.labeled_views]
+    return known, *(self.pair(self.sampler(x['unlabeled'], generator)) if m.student_views else ([], []))
+
+@patch
+def pair(self:Crops, sampler)->tuple:
+    "Views of teachers and students; what hides joints stays open"
+    m, K = self.method, len(self.flip_index)
+    easy = [sampler(v) for v in m.teacher_views]
+    return easy, sampler.together(m.student_views, K) if m.together else [sampler(v, K) for v in m.student_views]
 
 # %% ../nbs/41_teaching.ipynb #87afb3df
 @patch
@@ -619,6 +627,15 @@ class Step(Crops):
         terms.made = Made(known, easy, hard, shown, forward, answers, labels, targets, way)
         return terms
 
+# %% ../nbs/41_teaching.ipynb #4aa0822f
+def mix(
+    seed:int,   # of the run
+    step:int,   # of training
+)->int:         # a seed of its own for this step
+    return (seed*1_000_003 + step) % 2**63
+
+def given(total:Tensor, *y)->Tensor: return total     # the Learner's loss: the step has summed it already
+
 # %% ../nbs/41_teaching.ipynb #44d6172a
 class Teaching(Callback):
     "A method's step in fastai's loop: the Learner calls its model with the step, and gets the sum of the losses"
@@ -653,14 +670,6 @@ class Teaching(Callback):
         if not self.training: return
         self.step += 1
         if self.method.every and self.step % self.method.every == 0: self.model.freeze()
-
-def mix(
-    seed:int,   # of the run
-    step:int,   # of training
-)->int:         # a seed of its own for this step
-    return (seed*1_000_003 + step) % 2**63
-
-def given(total:Tensor, *y)->Tensor: return total     # the Learner's loss: the step has summed it already
 
 # %% ../nbs/41_teaching.ipynb #616e9f53
 def one_batch(

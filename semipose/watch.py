@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 from fastai.callback.core import Callback
 from .errors import UserError
@@ -14,7 +15,7 @@ from .codecs import peaks
 from .teaching import Teaching
 
 # %% auto #0
-__all__ = ['PEAKS', 'mean_peak', 'foreground', 'peak_histogram', 'Watch', 'check_finite', 'per_network', 'each_of', 'peak_key',
+__all__ = ['PEAKS', 'mean_peak', 'foreground', 'peak_histogram', 'check_finite', 'Watch', 'per_network', 'each_of', 'peak_key',
            'peak_share', 'collapsed', 'outcome']
 
 # %% ../nbs/45_watch.ipynb #9dabb7f1
@@ -43,6 +44,17 @@ def peak_histogram(
     h = torch.histc(peak.detach().float().clamp(0,1).flatten().cpu(), bins, 0, 1)
     return (h/h.sum().clamp(min=1)).tolist()
 
+# %% ../nbs/45_watch.ipynb #086ff926
+def check_finite(
+    terms:dict,     # name -> scalar tensor
+    step:int,       # for the message
+):
+    "A loss that is no longer a number stops the run with one sentence (UserError)"
+    for name,v in terms.items():
+        if not torch.isfinite(v):
+            raise UserError(f'The loss term {name!r} is {float(v)} at step {step}: lower the learning rate (--lr) or '
+                            f'look for broken pictures or labels.')
+
 # %% ../nbs/45_watch.ipynb #ea33a04c
 class Watch(Callback):
     "Rows of measurements along training, and the best one so far"
@@ -62,7 +74,7 @@ class Watch(Callback):
 
     def before_fit(self):
         self.began, self.busy = time.perf_counter(), 0.
-        self.sums, self.count = {}, 0   # a stretch that was broken off is not taken up
+        self.sums, self.count = {}, 0   # what was broken off since the last row is not taken up
         if self.first and not self.rows: self.measure()
     def after_loss(self):
         if not self.training: return
@@ -74,44 +86,38 @@ class Watch(Callback):
         # a run taken up again skips what was measured before
         if not self.rows or self.rows[-1]['step'] != self.steps: self.measure()
 
-    def take_up(self,
-        rows:list[dict],    # of the run so far
-        best:dict|None,     # the best of them
-    ):
-        "Go on where a stopped run was"
-        self.rows, self.spent = list(rows), rows[-1]['seconds'] if rows else 0.
-        self.best = best if best and self.select in best else None    # of a run that was chosen by something else
-
     @property
     def steps(self)->int: return self.learn.teaching.step
-    def measure(self):
-        "One row: ask `evaluate`, add the losses since the last row"
-        start, was = time.perf_counter(), self.model.training
-        check_finite(self.sums, self.steps)   # of the steps that `after_loss` passed over
-        self.model.eval()
-        with torch.no_grad(): row = dict(step=self.steps, **self.evaluate(self.model))
-        self.model.train(was)
-        row.update({k: float(v)/max(self.count,1) for k,v in self.sums.items()})
-        self.busy += time.perf_counter() - start
-        row['seconds'] = round(self.spent + time.perf_counter() - self.began - self.busy, 2)   # of training alone
-        self.sums, self.count = {}, 0
-        self.rows.append(row)
-        rank = lambda r: tuple(r.get(k, -1.) for k in (self.select, *self.ties))
-        counts = self.select in row and (self.trained or row['step'] > 0)
-        if counts and (self.best is None or rank(row) >= rank(self.best)):
-            self.best = row
-            if self.on_best: self.on_best(self.model, row)
-        if self.on_row: self.on_row(row)
 
-def check_finite(
-    terms:dict,     # name -> scalar tensor
-    step:int,       # for the message
+# %% ../nbs/45_watch.ipynb #4332acaf
+@patch
+def take_up(self:Watch,
+    rows:list[dict],    # of the run so far
+    best:dict|None,     # the best of them
 ):
-    "A loss that is no longer a number stops the run with one sentence (UserError)"
-    for name,v in terms.items():
-        if not torch.isfinite(v):
-            raise UserError(f'The loss term {name!r} is {float(v)} at step {step}: lower the learning rate (--lr) or '
-                            f'look for broken pictures or labels.')
+    "Go on where a stopped run was"
+    self.rows, self.spent = list(rows), rows[-1]['seconds'] if rows else 0.
+    self.best = best if best and self.select in best else None    # of a run that was chosen by something else
+
+@patch
+def measure(self:Watch):
+    "One row: ask `evaluate`, add the losses since the last row"
+    start, was = time.perf_counter(), self.model.training
+    check_finite(self.sums, self.steps)   # of the steps that `after_loss` passed over
+    self.model.eval()
+    with torch.no_grad(): row = dict(step=self.steps, **self.evaluate(self.model))
+    self.model.train(was)
+    row.update({k: float(v)/max(self.count,1) for k,v in self.sums.items()})
+    self.busy += time.perf_counter() - start
+    row['seconds'] = round(self.spent + time.perf_counter() - self.began - self.busy, 2)   # of training alone
+    self.sums, self.count = {}, 0
+    self.rows.append(row)
+    rank = lambda r: tuple(r.get(k, -1.) for k in (self.select, *self.ties))
+    counts = self.select in row and (self.trained or row['step'] > 0)
+    if counts and (self.best is None or rank(row) >= rank(self.best)):
+        self.best = row
+        if self.on_best: self.on_best(self.model, row)
+    if self.on_row: self.on_row(row)
 
 # %% ../nbs/45_watch.ipynb #b378c5b4
 def per_network(

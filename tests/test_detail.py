@@ -74,13 +74,13 @@ def test_groups_partition_the_joints_that_were_asked():
     g = table["groups"]
     hits = lambda names: sum(g[n]["share"] * g[n]["joints"] for n in names)
     every = g["all"]["share"] * g["all"]["joints"]
-    for names in (("seen", "hidden"), ("from the front", "sideways", "from behind"),
+    for names in (("visible", "hidden"), ("from the front", "sideways", "from behind"),
                   [n for n in g if n.split("_")[0] in " ".join(LSP14.joints)]):
         assert hits(names) == pytest.approx(every) and sum(g[n]["joints"] for n in names) == g["all"]["joints"]
     assert "from behind" not in tables(p, xy)["PCK@0.2"]["groups"]
     seen = np.where((p.vis == 2)[..., None], p.xy, p.xy + 9999)
     g = tables(p, seen)["PCK@0.2"]["groups"]
-    assert g["seen"]["share"] == 100 and g["hidden"]["share"] == 0
+    assert g["visible"]["share"] == 100 and g["hidden"]["share"] == 0
     with pytest.raises(UserError, match="does not fit 40 people with 14 joints"):
         tables(p, xy[:3])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-import execute, readme
+import execute, measure_code, readme
 
 TOP = execute.TOP
 LIBRARY = TOP / "semipose"
@@ -182,6 +182,32 @@ def test_no_line_over_120_columns():
     modules = [p for p in LIBRARY.rglob("*.py") if p.name != "_modidx.py"]
     long = [f"{name(p)}:{i}" for p in modules for i, line in code_lines(p) if len(line) > 120]
     assert not long, f"{', '.join(long)}: over 120 columns. Break the line in the notebook, then run `make export`."
+
+
+SPLIT_ELSEWHERE = {"nbs/26_data.labels.ipynb", "nbs/29_data.teacher.ipynb", "nbs/74_widgets.ipynb"}  # rebuilt just now
+
+
+@each_notebook
+def test_exported_cells_fit_a_screen(path):
+    if name(path) in SPLIT_ELSEWHERE: pytest.skip("its cells are being split on another branch")
+    large = [next(line for line in cell.splitlines()[1:] if line.strip()) for cell in
+             measure_code.cells(path.read_text()) if len(cell.splitlines()) > measure_code.CELL]
+    assert not large, (f"{name(path)}: over {measure_code.CELL} lines are the cells that begin with "
+                       f"{'; '.join(large)}. Split them, each part with a use, a picture or a law of its own.")
+
+
+def test_no_function_takes_too_much_or_branches_too_often():
+    found = [f for p in LIBRARY.rglob("*.py") for f in measure_code.functions(name(p), ast.parse(p.read_text()))]
+    many = [n for n, f in found if measure_code.arguments(f) > measure_code.ARGUMENTS]
+    branched = [n for n, f in found if measure_code.branches(f) > measure_code.BRANCHES]
+    assert not many, f"{', '.join(many)}: over {measure_code.ARGUMENTS} arguments. Group them in a dataclass."
+    assert not branched, f"{', '.join(branched)}: over {measure_code.BRANCHES} branches. Take a function out."
+
+
+@each_notebook
+def test_sentences_are_short(path):
+    long = [n for n in measure_code.prose(path.read_text()) if n > measure_code.SENTENCE]
+    assert not long, f"{name(path)}: sentences of {long} words; {measure_code.SENTENCE} are the most."
 
 
 def test_exported_code_imports_names():

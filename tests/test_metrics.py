@@ -177,7 +177,7 @@ def test_shares_are_means_of_parts():
     for b in range(30):
         for k in range(17):
             if vis[b, k] == 0: continue
-            names = [COCO17.joints[k].split("_")[-1], "seen" if vis[b, k] == 2 else "hidden",
+            names = [COCO17.joints[k].split("_")[-1], "visible" if vis[b, k] == 2 else "hidden",
                      "from the front" if facing[b] > 1 / 3 else "from behind" if facing[b] < -1 / 3 else "sideways"]
             for name in names: want[name] = [want[name][0] + int(hits[b, k]), want[name][1] + 1]
     for name, (right, n) in want.items():

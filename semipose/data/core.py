@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
@@ -88,41 +89,47 @@ class People:
         return Person(self.files[self.image[i]], self.box[i], self.xy[i], self.vis[i], float(self.area[i]),
                       int(self.ids[i]), int(self.image_ids[self.image[i]]), bool(self.crowd[i]))
 
-    def path(self, i:int)->Path:
-        "The picture of person `i`"
-        return Path(self.folder)/self.files[self.image[i]]
-
-    def picture(self, i:int)->Image.Image:
-        "The photograph of person `i`, in the pixels of its joints and box; UserError if it has another size"
-        at = self.image[i]
-        size = None if self.sizes is None else tuple(self.sizes[at].tolist())
-        return read_picture(self.path(i), bool(np.broadcast_to(self.upright, len(self.files))[at]),
-                            size if size and all(size) else None)
-
-    def subset(self,
-        rows,  # indices, a slice or a mask
-    )->People:
-        "The same data set with only these rows (the list of pictures stays, so picture numbers stay valid)"
-        rows = _index(rows, len(self))
-        return replace(self, **{k: v[rows] for k in _ROWS if (v := getattr(self, k)) is not None})
-
-    def unlabeled(self)->People:
-        "The same people with every label forgotten: no joint is annotated any more"
-        return replace(self, xy=np.zeros_like(self.xy), vis=np.zeros_like(self.vis))
-
     @property
     def supervised(self)->np.ndarray:
         "(K,) bool, joints that at least one person has annotated: the others have weight 0 everywhere"
         return (self.vis > 0).any(0)
 
-    @property
-    def posed(self)->np.ndarray:
-        "(n,) rows one can train or be tested on: at least one joint, a box with an inside, not a crowd"
-        return np.flatnonzero((self.vis > 0).any(1) & (self.box[:,2:] > 0).all(1) & ~self.crowd)
-
     def __repr__(self):
         return (f'{len(self):,} people in {len(np.unique(self.image)):,} pictures, {int(self.supervised.sum())} of '
                 f'{len(self.skeleton)} joints annotated ({self.skeleton.name})')
+
+# %% ../../nbs/10_data.core.ipynb #19ba65d0
+@patch
+def path(self:People, i:int)->Path:
+    "The picture of person `i`"
+    return Path(self.folder)/self.files[self.image[i]]
+
+@patch
+def picture(self:People, i:int)->Image.Image:
+    "The photograph of person `i`, in the pixels of its joints and box; UserError if it has another size"
+    at = self.image[i]
+    size = None if self.sizes is None else tuple(self.sizes[at].tolist())
+    return read_picture(self.path(i), bool(np.broadcast_to(self.upright, len(self.files))[at]),
+                        size if size and all(size) else None)
+
+# %% ../../nbs/10_data.core.ipynb #edc8d63c
+@patch
+def subset(self:People,
+    rows,  # indices, a slice or a mask
+)->People:
+    "The same data set with only these rows (the list of pictures stays, so picture numbers stay valid)"
+    rows = _index(rows, len(self))
+    return replace(self, **{k: v[rows] for k in _ROWS if (v := getattr(self, k)) is not None})
+
+@patch
+def unlabeled(self:People)->People:
+    "The same people with every label forgotten: no joint is annotated any more"
+    return replace(self, xy=np.zeros_like(self.xy), vis=np.zeros_like(self.vis))
+
+@patch(as_prop=True)
+def posed(self:People)->np.ndarray:
+    "(n,) rows one can train or be tested on: at least one joint, a box with an inside, not a crowd"
+    return np.flatnonzero((self.vis > 0).any(1) & (self.box[:,2:] > 0).all(1) & ~self.crowd)
 
 # %% ../../nbs/10_data.core.ipynb #4774f532
 def one_picture(
@@ -414,6 +421,7 @@ class Crops(torch.utils.data.Dataset):
         self.xy = torch.where(self.vis[...,None] > 0, xy, torch.zeros_like(xy))
 
     def __len__(self): return len(self.people)
+    def subset(self, rows)->Crops: return Crops(self.people.subset(rows), self.size, self.pad)    # of these people
     def __getitem__(self, i:int)->dict: return self.__getitems__([int(i)])[0]
 
     def __getitems__(self, indices)->list[dict]:
@@ -437,28 +445,28 @@ class Crops(torch.utils.data.Dataset):
         if not len(rows): return torch.zeros(0, 3, *self.room, dtype=torch.uint8)
         return torch.stack([o['image'] for o in self.__getitems__(rows)])
 
-    def matrix(self,
-        indices=None,  # None: all
-    )->Tensor:         # (B,3,3)
-        "image px -> roomy px of these samples; its inverse takes an answer back to the photograph"
-        return self.M if indices is None else self.M[torch.from_numpy(_index(indices, len(self)))]
+# %% ../../nbs/10_data.core.ipynb #a333d3b9
+@patch
+def matrix(self:Crops,
+    indices=None,  # None: all
+)->Tensor:         # (B,3,3)
+    "image px -> roomy px of these samples; its inverse takes an answer back to the photograph"
+    return self.M if indices is None else self.M[torch.from_numpy(_index(indices, len(self)))]
 
-    def subset(self, rows)->Crops:
-        "Crops of these people only"
-        return Crops(self.people.subset(rows), self.size, self.pad)
+@patch
+def fits(self:Crops,
+    most:float=math.inf,   # bytes that it may take at most
+)->bool:
+    "Would `cache` find room for them in memory?"
+    return _bytes(self) <= min(most, .9*_free_memory())
 
-    def fits(self,
-        most:float=math.inf,   # bytes that it may take at most
-    )->bool:
-        "Would `cache` find room for them in memory?"
-        return _bytes(self) <= min(most, .9*_free_memory())
-
-    def cache(self,
-        progress:bool=True,      # a bar with the time left, if it takes more than two seconds
-        workers:int|None=None,   # threads; None: as many as torch uses, at most 8
-    )->CachedCrops:              # UserError if they do not fit into memory
-        "The same crops, cut now and held in memory as one uint8 tensor"
-        return CachedCrops(self, _cut_all(self, progress, workers))
+@patch
+def cache(self:Crops,
+    progress:bool=True,      # a bar with the time left, if it takes more than two seconds
+    workers:int|None=None,   # threads; None: as many as torch uses, at most 8
+)->CachedCrops:              # UserError if they do not fit into memory
+    "The same crops, cut now and held in memory as one uint8 tensor"
+    return CachedCrops(self, _cut_all(self, progress, workers))
 
 # %% ../../nbs/10_data.core.ipynb #0e02b444
 LEGS = ('hip', 'knee', 'ankle', 'pelvis')  # names of the lower half

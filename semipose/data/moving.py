@@ -250,10 +250,9 @@ def film(
     seed:int, size:tuple[int,int], difficulty:Difficulty, filming:Filming, people:int, length:int,   # as `draw_frames`
 )->tuple[Scene,Tensor]:     # everything decided; (B,3,H,W) the wall behind, with shadows
     "Decide everything about some moments"
-    B, P, dev = len(clip), people, clip.device
-    shot, time = _shots(clip, frame, filming, length, seed), time.double()
+    B, P, shot, time = len(clip), people, _shots(clip, frame, filming, length, seed), time.double()
     whole = Shots(shot, time, seed, torch.zeros_like(shot))
-    each = Shots(shot.repeat_interleave(P), time.repeat_interleave(P), seed, torch.arange(P, device=dev).repeat(B))
+    each = Shots(shot.repeat_interleave(P), time.repeat_interleave(P), seed, torch.arange(P).to(clip).repeat(B))
     angle, yaw, speed = limbs(each, difficulty, filming)
     scale, x, floor, away = _stand(each, speed, yaw, size, difficulty, P)
     zoom, shift = camera(whole, filming, size, away.view(B, P)[:,0])

@@ -118,6 +118,17 @@ def _whose(
         found |= {i: k for i, k in pairs.items() if many[k] == 1}
     return found
 
+# %% ../../nbs/15_data.pictures.ipynb #ab7adb84
+def _lost(boxes:dict, lost:list[str], last:Counter)->tuple[Note,...]:
+    "Notes of the entries with boxes that belong to no picture"
+    unsure = [k for k in lost if last[Path(k).name]]
+    example = unsure[0] if unsure else ""
+    each = ((len(unsure), f'could mean several pictures, or one elsewhere ("{example}"): '
+                          'write the folder in front of the name'),
+            (len(lost) - len(unsure), 'are of pictures that are not there'))
+    text = lambda n, what: f'Boxes left out: {n:,} of {len(boxes):,} names {what}.'
+    return tuple(Note('boxes', n, len(boxes), text(n, what)) for n, what in each if n)
+
 # %% ../../nbs/15_data.pictures.ipynb #aef83a34
 class Boxes(dict):
     "Name of a picture -> boxes (list of [x,y,w,h]), id (the picture's, or None), size ((H,W) or None)"
@@ -153,16 +164,6 @@ class Boxes(dict):
     def elsewhere(self, name:str, inside:str, path)->bool:
         "Is there another picture of that very name beside the folder or in it? Then it is the one that is meant"
         return _elsewhere(name, inside, Path(os.path.abspath(path)).as_posix())
-
-def _lost(boxes:Boxes, lost:list[str], last:Counter)->tuple[Note,...]:
-    "Notes of the entries with boxes that belong to no picture"
-    unsure = [k for k in lost if last[Path(k).name]]
-    example = unsure[0] if unsure else ""
-    each = ((len(unsure), f'could mean several pictures, or one elsewhere ("{example}"): '
-                          'write the folder in front of the name'),
-            (len(lost) - len(unsure), 'are of pictures that are not there'))
-    text = lambda n, what: f'Boxes left out: {n:,} of {len(boxes):,} names {what}.'
-    return tuple(Note('boxes', n, len(boxes), text(n, what)) for n, what in each if n)
 
 # %% ../../nbs/15_data.pictures.ipynb #c8351c12
 def _wanted(path, entries:list, categories, prefer:str):

@@ -75,10 +75,8 @@ class Reading:
         return dict(counts=self.counts, pairs=[list(p) for p in self.pairs],
                     notes=[dict(part=part, **asdict(n)) for part, n in self.notes])
 
-    def save(self,
-        path:Path|str,  # reading.json of a run
-    ):
-        "Write it, whole or not at all"
+    def save(self, path:Path|str):
+        "Write reading.json of a run, whole or not at all"
         write_json(path, self.as_dict())
 
     @classmethod

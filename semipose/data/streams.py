@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 
 from ..errors import UserError
 from .core import People, Crops
@@ -158,19 +159,22 @@ class Streams(torch.utils.data.Dataset):
     __getitem__ = at
     def __len__(self): return self.steps - self.start
 
-    def __iter__(self)->Iterator[tuple[dict,dict]]:
-        order = range(self.start, self.steps)
-        if not self.num_workers: yield from map(self.at, order)
-        else:
-            own = torch.Generator().manual_seed(self.seed)   # else it would advance everybody's
-            yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers,
-                                                   collate_fn=_as_is, generator=own)
-
-    def from_step(self,
-        step:int,  # how many steps are done
-    )->Streams:
-        "The same streams, taken up at `step`"
-        return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers,
-                       self.taught)
-
+# %% ../../nbs/19_data.streams.ipynb #93fd69b6
 def _as_is(batch): return batch
+
+@patch
+def __iter__(self:Streams)->Iterator[tuple[dict,dict]]:
+    order = range(self.start, self.steps)
+    if not self.num_workers: yield from map(self.at, order)
+    else:
+        own = torch.Generator().manual_seed(self.seed)   # else it would advance everybody's
+        yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers,
+                                               collate_fn=_as_is, generator=own)
+
+@patch
+def from_step(self:Streams,
+    step:int,  # how many steps are done
+)->Streams:
+    "The same streams, taken up at `step`"
+    return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers,
+                   self.taught)

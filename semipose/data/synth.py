@@ -290,6 +290,7 @@ WARM  = _rgb('e4572e f0803c f2a73b d64550 e8655a')
 WALL  = _rgb('dfe3e0 cfd8dc e8dfd0 d8c8b4 b9c6c0 c9b8ad a9b8c6 8fa3a8 9aa38c 7d8794 bdb2c4 e3e6ea')
 FLOOR = _rgb('b59a7a 9c8f84 8a9199 a7a08f c2ab8b 7f8a78 96836f b9bfc4')
 
+# %% ../../nbs/12_data.synth.ipynb #94d30017
 def _choose(dice, name, palette, jitter=.05):
     "(N,3) a colour of the palette, a little off"
     palette = palette.to(dice.key.device)
@@ -544,6 +545,7 @@ def _prepare(P:Parts)->Tensor:
     A = torch.where(ball | (A.abs() < 1e-3), -1e-3, A)
     return torch.stack([g00,g01,g11,lx,ly, ax,ay,az, ux,uy,uz, ra,dr, A,1/A,1/(A - uz*uz)], -1).float()
 
+# %% ../../nbs/12_data.synth.ipynb #8fec655b
 def _row(y, q):
     "What `_meet` needs on image row y, from the numbers of `_prepare`"
     g00,g01,g11,_,_, ax,ay,_, ux,uy,uz, ra,dr, A,iA,im = q

@@ -45,27 +45,32 @@ class Header:
     def short(self)->str|None:
         "What is missing, as a clause"
         if self.frames:
-            return (
-                f'{self.frames:,} frames are announced and {self.read:,} could be read'
-                if self.read < self.frames
-                else None
-            )
+            if self.read >= self.frames: return None
+            return f'{self.frames:,} frames are announced and {self.read:,} could be read'
         if not (self.seconds and self.until and self.read) or self.until + .5*self.until/self.read >= self.seconds:
             return None
         return (f'{self.seconds:.2f} s are announced, about {round(self.seconds*self.read/self.until):,} frames, '
                 f'and {self.until:.2f} s could be read, {self.read:,} frames')
 
 # %% ../../nbs/21_data.video.ipynb #9ab1298f
-def video_reader(
-    path:Path|str,  # a video, for the message
-)->Callable:        # path, `Header` to fill in -> of each frame its time and what makes the RGB picture; or UserError
-    "The first video package that is there"
-    for name, read in (('av', _av), ('cv2', _cv2), ('imageio.v3', _imageio)):
-        try: module = importlib.import_module(name)
-        except ImportError: continue
-        return lambda p, head: read(module, str(p), head)
-    raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is '
-                    'installed; pip install av, or give its frames as pictures.')
+def _announced(f, head:Header)->float:
+    "Fill in what PyAV knows; seconds at which the video begins"
+    try: s = f.streams.video[0]
+    except AttributeError: return 0.    # a stand-in
+    except IndexError: raise UserError('no moving pictures in it, as in a file that was cut short') from None
+    try:
+        if s.codec_context is None: raise UserError('its frames are coded in a way that PyAV cannot decode')
+        s.thread_type = 'AUTO'
+        if s.frames:
+            # what an edit cut away is in the file, and not shown
+            kept = sum(not e.is_discard for e in s.index_entries) if 'mp4' in f.format.name else s.frames
+            head.frames = min(kept or s.frames, s.frames)
+        if s.duration: head.seconds = float(s.duration*s.time_base)
+        elif clock := s.metadata.get('DURATION'):
+            head.seconds = sum(float(v)*u for v, u in zip(clock.split(':'), (3600, 60, 1)))
+        elif f.duration and len(f.streams) == 1: head.seconds = f.duration/1e6
+        return float((s.start_time or 0)*s.time_base)
+    except (AttributeError, IndexError): return 0.   # another version: decoding will say
 
 def _av(av, path:str, head:Header)->Iterator[tuple]:
     with av.open(path) as f:
@@ -78,26 +83,7 @@ def _av(av, path:str, head:Header)->Iterator[tuple]:
             if getattr(frame, 'is_corrupt', False): yield at, None
             else: yield at, lambda frame=frame: frame.to_image().rotate(getattr(frame, 'rotation', 0) or 0, expand=True)
 
-def _announced(f, head:Header)->float:
-    "Fill in what PyAV knows; seconds at which the video begins"
-    try: s = f.streams.video[0]
-    except AttributeError: return 0.    # a stand-in
-    except IndexError: raise UserError('no moving pictures in it, as in a file that was cut short') from None
-    try:
-        if s.codec_context is None: raise UserError('its frames are coded in a way that PyAV cannot decode')
-        s.thread_type = 'AUTO'
-        if s.frames:
-            kept = (
-                sum(not e.is_discard for e in s.index_entries) if 'mp4' in f.format.name else s.frames
-            )  # what an edit cut away is in the file, and not shown
-            head.frames = min(kept or s.frames, s.frames)
-        if s.duration: head.seconds = float(s.duration*s.time_base)
-        elif clock := s.metadata.get('DURATION'):
-            head.seconds = sum(float(v)*u for v, u in zip(clock.split(':'), (3600, 60, 1)))
-        elif f.duration and len(f.streams) == 1: head.seconds = f.duration/1e6
-        return float((s.start_time or 0)*s.time_base)
-    except (AttributeError, IndexError): return 0.   # another version: decoding will say
-
+# %% ../../nbs/21_data.video.ipynb #a65e0869
 def _cv2(cv2, path:str, head:Header)->Iterator[tuple]:
     f, get = cv2.VideoCapture(path), lambda what: float(getattr(f, 'get', lambda _: 0)(getattr(cv2, what, 0)) or 0)
     try:
@@ -108,21 +94,30 @@ def _cv2(cv2, path:str, head:Header)->Iterator[tuple]:
             there, frame = f.read()
             if not there: return
             if (at := get('CAP_PROP_POS_MSEC')/1000) > 0: head.until = at + at/max(head.read, 1)
-            yield (
-                at if at or not head.read else None,
-                lambda frame=frame: Image.fromarray(np.ascontiguousarray(frame[..., ::-1])),
-            )
+            rgb = lambda frame=frame: Image.fromarray(np.ascontiguousarray(frame[..., ::-1]))
+            yield (at if at or not head.read else None), rgb
     finally: f.release()
 
+# %% ../../nbs/21_data.video.ipynb #5a03cb1e
 def _imageio(iio, path:str, head:Header)->Iterator[tuple]:
-    kw = (
-        {} if path.lower().endswith('.gif') else dict(plugin='FFMPEG', output_params=['-fps_mode', 'passthrough'])
-    )  # every frame once, whatever its time
+    # every frame once, whatever its time
+    kw = {} if path.lower().endswith('.gif') else dict(plugin='FFMPEG', output_params=['-fps_mode', 'passthrough'])
     if kw and path.lower().endswith(COUNTED) and hasattr(iio, 'immeta'):
         meta = iio.immeta(path, plugin='FFMPEG')
         head.frames = round(meta.get('fps', 0)*meta.get('duration', 0)) or None
     for frame in iio.imiter(path, **kw):
         yield None, lambda frame=frame: Image.fromarray(np.asarray(frame)).convert('RGB')
+
+def video_reader(
+    path:Path|str,  # a video, for the message
+)->Callable:        # path, `Header` to fill in -> of each frame its time and what makes the RGB picture; or UserError
+    "The first video package that is there"
+    for name, read in (('av', _av), ('cv2', _cv2), ('imageio.v3', _imageio)):
+        try: module = importlib.import_module(name)
+        except ImportError: continue
+        return lambda p, head: read(module, str(p), head)
+    raise UserError(f'{path}: reading a video needs one of the packages av, opencv-python or imageio, and none is '
+                    'installed; pip install av, or give its frames as pictures.')
 
 # %% ../../nbs/21_data.video.ipynb #b5c30d46
 def numbered(

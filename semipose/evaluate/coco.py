@@ -219,7 +219,7 @@ def _refuse(at:str, r:dict, field:str, joints:int):
         odd = f'{value_text(v[i])} in "{field}"' + f' (joint {i//3 + 1})'*(field == 'keypoints')
     raise UserError(f'{at} has {odd}; it should be {needs}.')
 
-
+# %% ../../nbs/51_evaluate.coco.ipynb #176c63ff
 def _limit(truth:dict, max_people:int|None)->int:
     "How many detections of a picture count; a note where that is not COCO's number, or leaves people unfound"
     if max_people is not None and (not isinstance(max_people, Integral) or max_people < 1):
@@ -308,6 +308,7 @@ def evaluate_results(
     "Any detections (on a detector's boxes too) against people in memory"
     return _ten(_judged(_truth(people), _of_people(people, results, category), people.skeleton.sigmas, max_people))
 
+# %% ../../nbs/51_evaluate.coco.ipynb #2c533046
 def coco_results(
     people:People,        # the truth, read with keep_all=True
     xy,                   # (N,K,2) predicted joints, image px: of all these people, or of `people.posed`
@@ -390,7 +391,7 @@ def _which(path, a:dict, d:dict, cats:list[dict])->int:
     raise UserError(f'{path}: annotation {value_text(a.get("id"))} has "category_id" {value_text(c)}, and "categories" '
                     f'has {value_text(known)}; name one of these.')
 
-
+# %% ../../nbs/51_evaluate.coco.ipynb #bd44ce71
 def category_of(
     gt:Path|str,   # COCO keypoint annotations
 )->int:            # UserError if none or several have joints

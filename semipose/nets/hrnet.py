@@ -4,6 +4,7 @@
 
 # %% ../../nbs/31_nets.hrnet.ipynb #692595e5
 from __future__ import annotations
+from fastcore.basics import patch
 from torch import nn, Tensor
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..errors import UserError
@@ -60,9 +61,9 @@ UNUSED = ('stage4.2.fuse_layers.1', 'stage4.2.fuse_layers.2', 'stage4.2.fuse_lay
           # what image classifiers have besides
           'incre_modules', 'downsamp_modules', 'final_layer', 'classifier', 'head.', 'fc.')
 
+# %% ../../nbs/31_nets.hrnet.ipynb #ce6019d1
 class HRNet(nn.Module):
-    """Deep High-Resolution Representation Learning for Human Pose Estimation (arXiv 1902.09212), under the published
-    key names"""
+    "Deep High-Resolution Representation Learning for Human Pose Estimation (arXiv 1902.09212), published key names"
     stride, divisor = 4, 32
     imagenet = 'conv', 'bn', 'layer', 'transition', 'stage'   # how the names begin that ImageNet weights fill
     def __init__(self,
@@ -94,34 +95,37 @@ class HRNet(nn.Module):
         nn.init.zeros_(self.final_layer.bias)
         if weights is not None: self.load_imagenet(weights)
 
-    def forward(self,
-        x:Tensor,  # (B,3,H,W) RGB in [0,1]; H and W multiples of 32
-    )->Tensor:     # (B,K,H/4,W/4) heatmaps, float32
-        check_crop(x, self.divisor, self.name)
-        x = self.bn1(self.conv1(self.normalise(x))).relu_()
-        x = self.layer1(self.bn2(self.conv2(x)).relu_())
-        xs = self.stage2([way(x) for way in self.transition1])
-        xs = self.stage3([*xs, self.transition2[-1](xs[-1])])
-        xs = self.stage4([*xs, self.transition3[-1](xs[-1])])
-        return last_layer(xs[0], self.final_layer)
+# %% ../../nbs/31_nets.hrnet.ipynb #b2fcee0a
+@patch
+def forward(self:HRNet,
+    x:Tensor,  # (B,3,H,W) RGB in [0,1]; H and W multiples of 32
+)->Tensor:     # (B,K,H/4,W/4) heatmaps, float32
+    check_crop(x, self.divisor, self.name)
+    x = self.bn1(self.conv1(self.normalise(x))).relu_()
+    x = self.layer1(self.bn2(self.conv2(x)).relu_())
+    xs = self.stage2([way(x) for way in self.transition1])
+    xs = self.stage3([*xs, self.transition2[-1](xs[-1])])
+    xs = self.stage4([*xs, self.transition3[-1](xs[-1])])
+    return last_layer(xs[0], self.final_layer)
 
-    def load_imagenet(self,
-        weights:str,       # as in `__init__`
-    )->tuple[str,...]:     # names of the file's tensors that a pose network has no use for
-        "Fill all but the last layer, strictly; UserError says what did not fit"
-        weights = str(weights)
-        path = (download(f'timm:{self.name}') if weights == 'imagenet'
-                else package_weights(weights[4:]) if weights.startswith('pip:') else weights)
-        have = read_tensors(path)
-        dropped = tuple(k for k in have if k.startswith(UNUSED))
-        need = {k:v for k,v in self.state_dict().items() if not k.startswith(('final_layer', 'normalise'))}
-        lost  = [k for k in need if k not in have and not k.endswith('num_batches_tracked')]
-        wrong = [k for k in need if k in have and have[k].shape != need[k].shape]
-        extra = [k for k in have if k not in need and k not in dropped]
-        if lost or wrong or extra:
-            raise UserError(f"'{str(path).rsplit('/', 1)[-1]}' does not fit {self.name}: of its {len(need)} tensors "
-                            f"before the last layer {len(lost)} are missing and {len(wrong)} have another shape, and "
-                            f"{len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); "
-                            f"{pose_file(extra) or 'give ImageNet weights of this very network.'}")
-        self.load_state_dict({k: have.get(k, v) for k,v in need.items()}, strict=False)
-        return dropped
+@patch
+def load_imagenet(self:HRNet,
+    weights:str,       # as in `__init__`
+)->tuple[str,...]:     # names of the file's tensors that a pose network has no use for
+    "Fill all but the last layer, strictly; UserError says what did not fit"
+    weights = str(weights)
+    path = (download(f'timm:{self.name}') if weights == 'imagenet'
+            else package_weights(weights[4:]) if weights.startswith('pip:') else weights)
+    have = read_tensors(path)
+    dropped = tuple(k for k in have if k.startswith(UNUSED))
+    need = {k:v for k,v in self.state_dict().items() if not k.startswith(('final_layer', 'normalise'))}
+    lost  = [k for k in need if k not in have and not k.endswith('num_batches_tracked')]
+    wrong = [k for k in need if k in have and have[k].shape != need[k].shape]
+    extra = [k for k in have if k not in need and k not in dropped]
+    if lost or wrong or extra:
+        raise UserError(f"'{str(path).rsplit('/', 1)[-1]}' does not fit {self.name}: of its {len(need)} tensors "
+                        f"before the last layer {len(lost)} are missing and {len(wrong)} have another shape, and "
+                        f"{len(extra)} in the file belong to no part of it (first: {(lost+wrong+extra)[0]}); "
+                        f"{pose_file(extra) or 'give ImageNet weights of this very network.'}")
+    self.load_state_dict({k: have.get(k, v) for k,v in need.items()}, strict=False)
+    return dropped

@@ -5,6 +5,7 @@
 # %% ../../nbs/32_nets.mspn.ipynb #4fc43b08
 from __future__ import annotations
 import torch
+from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from ..errors import UserError
@@ -111,19 +112,6 @@ class MSPN(nn.Module):
         self.widths = tuple(s/sigma[-1] for i in range(stages) for s in (sigma[1:] if i == stages-1 else sigma[:-1]))
         self.shares = (.25, .25, .25, 1.)*stages  # how much each answer counts
         if weights is not None: self.load_imagenet(weights)
-
-    def load_imagenet(self,
-        weights:str,       # as `SimpleBaseline` takes it
-    )->tuple[str,...]:     # names of the file's tensors that a pose network has no use for
-        "The same ImageNet weights in the top and in every stage's way down"
-        net = ResNet(self.encoder)
-        load_encoder(net, self.encoder, weights)
-        for mine, theirs in zip((self.top[0], self.top[1]), (net.conv1, net.bn1)):
-            mine.load_state_dict(theirs.state_dict())
-        for s in self.stages:
-            for name, layer in s.down.items(): layer.load_state_dict(getattr(net, name).state_dict())
-        return net.dropped
-
     def forward(self,
         x:Tensor,          # (B,3,H,W) RGB in [0,1]; H and W multiples of 32
     )->list[Tensor]:       # four (B,K,H/4,W/4) heatmaps a stage, coarse to fine, float32; the last is the answer
@@ -133,3 +121,17 @@ class MSPN(nn.Module):
             x, skips, heats = stage(x, skips)
             answers += heats
         return answers
+
+# %% ../../nbs/32_nets.mspn.ipynb #4fcc4ee4
+@patch
+def load_imagenet(self:MSPN,
+    weights:str,       # as `SimpleBaseline` takes it
+)->tuple[str,...]:     # names of the file's tensors that a pose network has no use for
+    "The same ImageNet weights in the top and in every stage's way down"
+    net = ResNet(self.encoder)
+    load_encoder(net, self.encoder, weights)
+    for mine, theirs in zip((self.top[0], self.top[1]), (net.conv1, net.bn1)):
+        mine.load_state_dict(theirs.state_dict())
+    for s in self.stages:
+        for name, layer in s.down.items(): layer.load_state_dict(getattr(net, name).state_dict())
+    return net.dropped

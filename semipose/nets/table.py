@@ -34,6 +34,7 @@ class Bill(NamedTuple):
         ours = self.params/1e6, self.published/2**30
         return self.printed and tuple(p in digits(v) for p, v in zip(self.printed, ours))
 
+# %% ../../nbs/36_nets.table.ipynb #45fa6d99
 UDP  = ('Three channels a joint and a last exchange four times as wide (widen=4), as in its public code, give the '
         'GFLOPs and 63.71 M parameters; the running means and variances of its batch norms counted too would make '
         '63.79 M.')
@@ -55,6 +56,7 @@ NETWORKS = (  # network, name, further arguments of build, size, printed, note
     ('Tiny',                'tiny',      {}, (64,48), None, ''),
 )
 
+# %% ../../nbs/36_nets.table.ipynb #545686f6
 def bills(
     networks=NETWORKS,   # rows of `NETWORKS`
 )->list[Bill]:
@@ -114,5 +116,5 @@ def offset(
     stride = length/heat.shape[-1]
     cells = torch.arange(period := max(round(net.divisor/stride), 1)) + (heat.shape[-1] - period)//2
     heat[0, 0, heat.shape[-2]//2, cells].sum().backward()
-    seen = x.grad.sum((0,1,2)).double()
-    return float((seen*torch.arange(length)).sum()/seen.sum() - stride*cells.double().mean())
+    pull = x.grad.sum((0,1,2)).double()
+    return float((pull*torch.arange(length)).sum()/pull.sum() - stride*cells.double().mean())
