@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semipose.claims import (CHOOSE, HEADLINE, SHOW, aims, claim_rows, claim_sentences, claim_table,
-                             fates, moved, repeats)
+from semipose.claims import (BEST, CHOOSE, CORNERS, HEADLINE, SHOW, aims, best_corner, claim_rows, claim_sentences,
+                             claim_table, fates, moved, repeats)
 from semipose.errors import UserError
 from semipose.ledger import Resamples, read_ledger
 
@@ -35,10 +35,15 @@ def raw(folder: str, protocol: str = "demo") -> dict:
     return out
 
 
+def first(row: dict) -> float:
+    "AP of network 1, in files of either form"
+    return row["nets"][0]["ap"] if "nets" in row else row["ap1"]
+
+
 def graded(curve: list) -> str:
     "The rule of results/unseen/rule.md, written once more"
     peak = curve[-1]["peak_reestimated"] / curve[0]["peak_reestimated"]
-    ap = curve[-1]["ap1"] / curve[0]["ap1"]
+    ap = first(curve[-1]) / first(curve[0])
     return "collapsed" if peak < 1/3 or ap < 1/2 else "faded" if peak < 2/3 or ap < .9 else "held"
 
 
@@ -50,7 +55,7 @@ def test_rows_are_what_the_files_say(rows):
         assert row.ap == pytest.approx(np.mean([c[-1]["ap"] for c in curves]), abs=1e-3)
         assert [e.outcome for e in row.entries] == [graded(c) for c in curves]
         if row.gain:
-            gains = [c[-1]["ap1"] - files["supervised"][s][-1]["ap1"] for s, c in zip(CHOOSE, curves)]
+            gains = [first(c[-1]) - first(files["supervised"][s][-1]) for s, c in zip(CHOOSE, curves)]
             assert row.gain["difference"] == pytest.approx(np.mean(gains), abs=1e-3)
 
 
@@ -59,6 +64,16 @@ def test_a_claim_needs_every_seed_of_its_rule(trials):
         claim_rows([e for e in trials if (e.method, e.seed) != ("posecons", 7)], CHOOSE, resample=FAST)
     some = claim_rows([e for e in trials if (e.method, e.seed) != ("posecons", 7)], resample=FAST)
     assert {tuple(r.seeds) for r in some.values()} == {(0, 1, 2, 3, 4, 5, 6, 8, 9)}
+
+
+def test_the_best_corner_is_chosen_by_its_rule(trials):
+    files = raw("results/trials")
+    means = {m: np.mean([first(files[m][s][-1]) for s in CHOOSE]) for m in CORNERS}
+    assert best_corner(trials) == max(means, key=means.get) == BEST and BEST in HEADLINE
+    for m in CORNERS: assert f"`{m}`" in (TOP / "results/unseen/rule.md").read_text()
+    assert best_corner(trials, names=CORNERS[2:]) == "posedual_jc_drawn"
+    with pytest.raises(UserError, match="posecons_one: seed 3 has not been trained"):
+        best_corner([e for e in trials if (e.method, e.seed) != ("posecons_one", 3)])
 
 
 def test_seeds_that_choose_never_show():
@@ -96,7 +111,7 @@ def test_words_follow_the_numbers(rows):
 
 KEPT, ONE = "posedual_jc_kept", "posecons_joined"
 MISSES = [("naive", 0, .9), (KEPT, 0, .5), (KEPT, -4, None), (KEPT, 0, None), ("posecons_kept", 0, .2),
-          ("posecons_kept", -9, None),
+          ("posecons_kept", -9, None), (BEST, -9, None),
           (ONE, 0, .5), (ONE, -4, None), (ONE, 0, None), (CURE, 0, .5), (CURE, 0, None), ("naive_joined", 0, .9)]
 
 
