@@ -1095,8 +1095,10 @@ def export(
     weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
     joints:Annotated[bool, typer.Option(
         '--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
+    licence:Annotated[Optional[str], option('Of the weights, for the model card: a name of the SPDX list, as in '
+                                            'cc-by-4.0.', '--license')]=None,
 ):
-    "Write the networks as files that run without semipose, each checked against the networks."
+    "Write the networks as files that run without semipose, each checked against the networks, and a model card."
     known(to, ('onnx', 'torch', 'both'), 'format')
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.export import PRECISION, export_onnx, export_torch
@@ -1107,14 +1109,16 @@ def export(
         raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave '
                         '--net away, '
                         'or give a smaller one.')
-    which, rows = 'ensemble' if net is None else net-1, []
+    which, rows, files = 'ensemble' if net is None else net-1, [], []
     folder = make_folder(out or run/'export')
     for kind, write, end in (('onnx', export_onnx, 'onnx'), ('torch', export_torch, 'pt2')):
         if to not in (kind, 'both'): continue
         done = write(peers, folder/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)
+        files.append(done)
         rows.append(dict(file=str(done.path), **{f'{k} differs by': f'{d:.1e}' for k,d in done.difference.items()}))
     show_table(rows, title='Largest differences from the networks, on noise and on synthetic people')
-    typer.echo(PRECISION)
+    from semipose.card import write_card
+    typer.echo(f'{PRECISION}\nModel card: {write_card(folder, run, files, weights, net, licence)}')
 
 # %% ../nbs/79_cli.ipynb #0580d964
 @app.command(epilog='Example:  semipose runs')
