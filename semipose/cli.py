@@ -1048,6 +1048,9 @@ def suggest(
                                             'disagree.')],
     folder:Annotated[Path, typer.Argument(help='Photographs.')],
     n:Annotated[int, typer.Option('-n', '--number', min=1, help='Pictures to choose.')]=20,
+    how:Annotated[str, typer.Option(help='How to spread over poses: center (k-center, the core-set of Sener and '
+                                         'Savarese), or cover (nearest to everybody).',
+                                    **names(('center', 'cover')))]='center',
     boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people; without it each picture '
                                                       'is one person.', show_default=False)]=None,
     skip:Annotated[Optional[Path], typer.Option(metavar='LABELS', help='Labels of any format: their pictures are not '
@@ -1059,11 +1062,12 @@ def suggest(
 ):
     "Which pictures to label next: those about which networks and views disagree, spread over poses."
     known(weights, ('last', 'best'), 'checkpoint')
+    known(how, ('center', 'cover'), 'way to spread')
     from semipose.label import suggest_run
     from semipose.suggest import save_suggestions
-    found = suggest_run(run, folder, n, boxes, skip, weights, device, True)
+    found = suggest_run(run, folder, n, boxes, skip, weights, device, True, how)
     out = save_suggestions(found, out or run/'suggest',
-                           dict(run=run.resolve().name, weights=weights, folder=folder.name))
+                           dict(run=run.resolve().name, weights=weights, folder=folder.name, how=how))
     typer.echo(f'{len(found.files):,} pictures of {len(found.people.files):,}: {out/"suggest.txt"}; look at '
                f'{out/"suggest.png"}. '
                f'Next: semipose label {quoted(run)} {quoted(folder)} --only {quoted(out/"suggest.txt")}'
