@@ -583,14 +583,13 @@ class Step(Crops):
         step:int=0,         # steps made: some teachers wait
     )->Terms:               # sup1, cons1, ...; `total`, ready for backward; `made`, see `Made`
         "sup * S + cons * lam * U, summed over networks and student views (Xie et al. 2021, Eq. 3-5), and further terms"
-        m, (x, y), both = self.method, batch, self.method.teacher.gradient
-        image = x['labeled']
+        m, (x, y), outside = self.method, batch, self.outside_joints(batch[0])
+        image, both = x['labeled'], m.teacher.gradient
         with in_float32(image):
             x, way = m.along.frames(x) if m.along else (x, None)
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
             taught_by = way.draws(easy) if way else easy
             forward = self.forward(peers, self.render(x.get('teacher', x.get('unlabeled')), taught_by), taught_by)
-        outside = self.outside_joints(x)
         with constant(image):
             heats = self.teach(forward, step) if easy and not outside and (self.hides or not both) else []
         with in_float32(image):
