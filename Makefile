@@ -1,5 +1,5 @@
 # Each target sets up .venv by itself: `make demo` in a fresh clone is enough.
-# PYTHON=/path/to/python3.12 make demo    chooses the Python that .venv is made with (3.10 to 3.14)
+# PYTHON=/path/to/python3.12 make demo    chooses the Python that .venv is made with (3.10 to 3.14; a newer one is tried, with a note)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,7 +13,8 @@ READY := $(VENV)/.semipose-ready
 comma := ,
 
 # A Python of the right age that can also make an environment (Debian keeps that part in a package of its own)
-RIGHT   := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
+RIGHT   := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2])
+TRIED   := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.10 python3.14 python3)
 
 # A .venv that is a link is somebody else's: nothing is installed there, and this clone's code goes before any it holds.
@@ -60,6 +61,8 @@ $(READY): pyproject.toml
 	  if [ $$python = none ]; then \
 	    echo "semipose needs Python 3.10 to 3.14 with its venv module (tried: $(PYTHONS)): install one, on Debian or Ubuntu" \
 	         "with 'apt install python3-venv', or name yours: make PYTHON=/path/to/python3.12 $(or $(MAKECMDGOALS),demo)" >&2; exit 1; fi; \
+	  $$python -c '$(TRIED)' || echo "$$($$python --version) is newer than those that were tried (Python 3.10 to 3.14):" \
+	    "if pip finds no wheel for it, name an older one: make PYTHON=/path/to/python3.12 $(or $(MAKECMDGOALS),demo)" >&2; \
 	  echo "Setting up $(VENV) with $$($$python --version), once: PyTorch is large (6 GB on disk), so this takes some minutes."; \
 	  $$python -m venv $(VENV); \
 	elif ! $(BIN)/python -c '$(RIGHT)' 2>/dev/null; then \

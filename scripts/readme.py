@@ -1,4 +1,5 @@
-"""Write README.md from nbs/index.ipynb: `python scripts/readme.py`, or `--check` to only compare.
+"""Write README.md from nbs/index.ipynb, and DESCRIPTION.md for a package index: `python scripts/readme.py`, or `--check` to
+only compare.
 
 Links and pictures in the notebook are written as JupyterLab needs them, relative to nbs/; here they become relative
 to the top.
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 TOP = Path(__file__).resolve().parent.parent
-INDEX, README = "nbs/index.ipynb", "README.md"
+INDEX, README, DESCRIPTION = "nbs/index.ipynb", "README.md", "DESCRIPTION.md"
 NOTE = "<!-- Written from nbs/index.ipynb by scripts/readme.py; change the notebook, then `make readme`. -->\n\n"
 LINK = re.compile(r"""(\]\(|\bsrc=["']|\bhref=["'])([^)\s"'#]+)""")  # ](target), src="target", href="target"
 FENCE = re.compile(r"(^```.*?^```[^\n]*$)", re.M | re.S)
@@ -61,6 +62,14 @@ def make() -> str:
     return NOTE + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
+def describe(text: str) -> str:
+    "README for a page outside the repository: no pictures of ours, and of links into the repository their words alone"
+    def plain(part: str) -> str:
+        part = re.sub(r"^!\[[^\]]*\]\([^)]*\)\n\n(\*[^\n]*\*\n\n)?", lambda m: "" if is_relative(LINK.search(m[0])[2]) else m[0], part, flags=re.M)
+        return re.sub(r"(?<!!)\[([^\]]*)\]\(([^)]*)\)", lambda m: m[1] if is_relative(m[2]) else m[0], part)
+    return "".join(part if part.startswith("```") else plain(part) for part in FENCE.split(text))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail where README.md is out of step")
@@ -70,8 +79,12 @@ def main() -> None:
         sys.exit(f"README.md links to {', '.join(missing)}, which is not in the repository: mend the link in {INDEX}.")
     if check and (not file.exists() or file.read_text() != text):
         sys.exit(f"README.md is out of step with {INDEX}: run `make readme`.")
+    other = TOP / DESCRIPTION
+    if check and (not other.exists() or other.read_text() != describe(text)):
+        sys.exit(f"{DESCRIPTION} is out of step with {INDEX}: run `make readme`.")
     if not check:
         file.write_text(text)
+        other.write_text(describe(text))
         print(f"README.md written from {INDEX}" + (f"; not there yet: {', '.join(missing)}" if missing else ""))
 
 

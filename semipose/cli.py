@@ -1057,6 +1057,9 @@ def suggest(
                                             'disagree.')],
     folder:Annotated[Path, typer.Argument(help='Photographs.')],
     n:Annotated[int, typer.Option('-n', '--number', min=1, help='Pictures to choose.')]=20,
+    how:Annotated[str, typer.Option(help='How to spread over poses: center (k-center, the core-set of Sener and '
+                                         'Savarese), or cover (nearest to everybody).',
+                                    **names(('center', 'cover')))]='center',
     boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people; without it each picture '
                                                       'is one person.', show_default=False)]=None,
     skip:Annotated[Optional[Path], typer.Option(metavar='LABELS', help='Labels of any format: their pictures are not '
@@ -1068,11 +1071,12 @@ def suggest(
 ):
     "Which pictures to label next: those about which networks and views disagree, spread over poses."
     known(weights, ('last', 'best'), 'checkpoint')
+    known(how, ('center', 'cover'), 'way to spread')
     from semipose.label import suggest_run
     from semipose.suggest import save_suggestions
-    found = suggest_run(run, folder, n, boxes, skip, weights, device, True)
+    found = suggest_run(run, folder, n, boxes, skip, weights, device, True, how)
     out = save_suggestions(found, out or run/'suggest',
-                           dict(run=run.resolve().name, weights=weights, folder=folder.name))
+                           dict(run=run.resolve().name, weights=weights, folder=folder.name, how=how))
     typer.echo(f'{len(found.files):,} pictures of {len(found.people.files):,}: {out/"suggest.txt"}; look at '
                f'{out/"suggest.png"}. '
                f'Next: semipose label {quoted(run)} {quoted(folder)} --only {quoted(out/"suggest.txt")}'
@@ -1104,8 +1108,10 @@ def export(
     weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
     joints:Annotated[bool, typer.Option(
         '--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
+    licence:Annotated[Optional[str], option('Of the weights, for the model card: a name of the SPDX list, as in '
+                                            'cc-by-4.0.', '--license')]=None,
 ):
-    "Write the networks as files that run without semipose, each checked against the networks."
+    "Write the networks as files that run without semipose, each checked against the networks, and a model card."
     known(to, ('onnx', 'torch', 'both'), 'format')
     known(weights, ('last', 'best'), 'checkpoint')
     from semipose.export import PRECISION, export_onnx, export_torch
@@ -1116,14 +1122,16 @@ def export(
         raise UserError(f'--net {net}: the run {run} has {len(peers)} network{"s" if len(peers) > 1 else ""}; leave '
                         '--net away, '
                         'or give a smaller one.')
-    which, rows = 'ensemble' if net is None else net-1, []
+    which, rows, files = 'ensemble' if net is None else net-1, [], []
     folder = make_folder(out or run/'export')
     for kind, write, end in (('onnx', export_onnx, 'onnx'), ('torch', export_torch, 'pt2')):
         if to not in (kind, 'both'): continue
         done = write(peers, folder/f'model.{end}', p.size, codec_of(p, peers.stride), skeleton, joints, which)
+        files.append(done)
         rows.append(dict(file=str(done.path), **{f'{k} differs by': f'{d:.1e}' for k,d in done.difference.items()}))
     show_table(rows, title='Largest differences from the networks, on noise and on synthetic people')
-    typer.echo(PRECISION)
+    from semipose.card import write_card
+    typer.echo(f'{PRECISION}\nModel card: {write_card(folder, run, files, weights, net, licence)}')
 
 # %% ../nbs/79_cli.ipynb #0580d964
 @app.command(epilog='Example:  semipose runs')

@@ -262,7 +262,7 @@ def row_of(
     m = METHODS.get(name)
     at = list(METHODS).index(name) if name in METHODS else 0
     r = ROWS.get(name) or Row(name, name, m, color=SPARE[at % len(SPARE)])
-    return r if r.method == m else marked(replace(r, method=m))
+    return marked(r if r.method == m else replace(r, method=m))
 
 def title(name:str)->str: return row_of(name).title     # of any name: how it is called in print
 def color(name:str)->str: return PALETTE[row_of(name).color]    # of any name: hex, the same in every figure

@@ -593,8 +593,8 @@ class Step(Crops):
         step:int=0,         # steps made: some teachers wait
     )->Terms:               # sup1, cons1, ...; `total`, ready for backward; `made`, see `Made`
         "sup * S + cons * lam * U, summed over networks and student views (Xie et al. 2021, Eq. 3-5), and further terms"
-        m, (x, y), both = self.method, batch, self.method.teacher.gradient
-        image = x['labeled']
+        m, (x, y), outside = self.method, batch, self.outside_joints(batch[0])
+        image, both = x['labeled'], m.teacher.gradient
         with in_float32(image):
             x, way = m.along.frames(x) if m.along else (x, None)
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
@@ -602,7 +602,6 @@ class Step(Crops):
             looks = {k: Renderer(v) for k, v in x.items() if k in ('labeled', 'unlabeled', 'teacher')}
             pictures = self.render(looks.get('teacher', looks.get('unlabeled')), taught_by)
             forward = self.forward(peers, pictures, taught_by)
-        outside = self.outside_joints(x)
         with constant(image):
             heats = self.teach(forward, step) if easy and not outside and (self.hides or not both) else []
         with in_float32(image):

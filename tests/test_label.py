@@ -21,7 +21,7 @@ from semipose.predict import Prediction
 from semipose.protocols import protocol
 from semipose.run import train
 from semipose.skeletons import COCO17
-from semipose.suggest import Disagreement, answers, k_center, suggest
+from semipose.suggest import Disagreement, answers, k_center, k_cover, suggest
 
 SAMPLE = Path(__file__).parents[1] / "data/sample"
 
@@ -219,6 +219,16 @@ def test_k_center_covers_better_than_chance():
     assert all(mine < radius(torch.randperm(220, generator=g)[:10].tolist()) for _ in range(20))
 
 
+def test_cover_brings_everybody_nearer_than_chance_and_than_the_farthest_points():
+    g = torch.Generator().manual_seed(0)
+    points = torch.cat([torch.randn(200, 2, generator=g) * .1, torch.randn(20, 2, generator=g) * 3])
+    near = lambda rows: float(torch.cdist(points, points[rows]).amin(1).mean())
+    mine = near(k_cover(points, 10))
+    assert mine < near(k_center(points, 10)) and all(mine < near(torch.randperm(220, generator=g)[:10].tolist()) for _ in range(20))
+    a, p = asked([0., .01, .02, 1., 5.], [.5, .5, .5, .5, 1.]), crowd(5)
+    assert suggest(p, a, 1, how="cover").files != suggest(p, a, 1, how="center").files == ["4.jpg"]
+
+
 def test_pictures_with_labels_are_not_chosen_again(run, photos, tmp_path):
     known = labeled_people(run)
     mine = {known.files[i] for i in known.image}
@@ -241,10 +251,12 @@ def test_the_road_from_photographs_to_labels_and_back(run, photos, tmp_path, mon
     out = typed("boxes", photos, "--out", "boxes.json", "--detector", "finder:find")
     assert out.exit_code == 0 and "48 people in 48 of 48 pictures" in out.output and (
         tmp_path / "boxes.png").is_file(), out.output
-    out = typed("suggest", run, photos, "--boxes", "boxes.json", "-n", 6, "--out", "next", "--device", "cpu")
+    out = typed("suggest", run, photos, "--boxes", "boxes.json", "-n", 6, "--out", "next", "--how", "cover", "--device", "cpu")
     assert out.exit_code == 0 and "6 pictures of 48" in out.output, out.output
     assert len((tmp_path / "next/suggest.txt").read_text().split()) == 6 and (tmp_path / "next/suggest.png").is_file()
-    assert len(json.loads((tmp_path / "next/suggest.json").read_text())["pictures"]) == 6
+    written = json.loads((tmp_path / "next/suggest.json").read_text())
+    assert len(written["pictures"]) == 6 and written["info"]["how"] == "cover"
+    assert typed("suggest", run, photos, "--how", "covers").exit_code == 2
     out = typed("label", run, photos, "--boxes", "boxes.json", "--only", "next/suggest.txt", "--out", "labels.json",
                 "--sure", 0, "--maybe", 0, "--device", "cpu")
     assert out.exit_code == 0 and "6 people in 6 pictures: 102 joints visible" in out.output, out.output

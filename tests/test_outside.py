@@ -212,3 +212,8 @@ def test_a_sweep_of_all_rows_leaves_it_out():
     from semipose.cli import rows_of
     assert "outside" not in rows_of(P, None, None) and "outside" in rows_of(P, None, None, "a.json")
     with pytest.raises(UserError, match="give --teacher"): rows_of(P, None, "outside teacher")
+
+
+def test_a_row_of_ones_own_says_so_too(monkeypatch):
+    monkeypatch.setitem(METHODS, "mine", Method(Outside(), A30, (A60,), nets=2))
+    assert title("mine") == f"mine, {OUTSIDE}" and OUTSIDE not in title("posecons")

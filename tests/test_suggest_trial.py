@@ -1,0 +1,55 @@
+"""The trial of `suggest` goes on where it stopped, and its arms differ in their labels alone"""
+import json
+from pathlib import Path
+
+import pytest
+import suggest_trial as trial
+
+SAMPLE = Path(__file__).parent.parent / "data/sample"
+WORDS = ["lsp", "--data", str(SAMPLE), "--small", "--seeds", "3-3", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch): monkeypatch.setitem(trial.SETS, "lsp", dict(protocol="demo", labels=8))
+
+
+def go(folder, *more): return trial.main([*WORDS, "--out", str(folder / "out.json"), "--work", str(folder / "work"), *more])
+
+
+def numbers(folder): return {a: {k: v for k, v in r.items() if k != "seconds"} for a, r in json.loads((folder / "out.json").read_text())["seeds"]["3"].items()}
+
+
+def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    "arms that are written are not trained again, and the numbers are those of a trial that was never stopped"
+    begun, real = [], trial.train
+
+    def counted(method, q, data, folder, *a, **kw):
+        begun.append(folder.name)
+        if len(begun) == 3: raise KeyboardInterrupt
+        return real(method, q, data, folder, *a, **kw)
+
+    monkeypatch.setattr(trial, "train", counted)
+    with pytest.raises(KeyboardInterrupt): go(tmp_path / "a")
+    assert set(numbers(tmp_path / "a")) == {"start", "chosen", "value"}
+    go(tmp_path / "a")
+    assert begun == ["start-run", "chosen-run", "covered-run", "start-run", "covered-run", "random-run", "double-run"]
+    assert not (tmp_path / "a/work/seed3").exists() and "Lacking: 4 of five seeds" in capsys.readouterr().out
+    monkeypatch.setattr(trial, "train", real)
+    go(tmp_path / "b")
+    a, b = numbers(tmp_path / "a"), numbers(tmp_path / "b")
+    assert a == b and {n: a[n]["labels"] for n in trial.ARMS} == dict(start=8, chosen=16, covered=16, random=16, double=32)
+    go(tmp_path / "b")                                                                   # nothing is left to do
+    with pytest.raises(SystemExit, match="another trial"): go(tmp_path / "b", "--labels", "6")
+
+
+def test_the_report_counts_seeds_and_says_what_is_lacking():
+    arm = lambda n, ap: dict(labels=n, ap=ap, pck=50.)
+    seeds = {str(s): dict(start=arm(8, 20.), chosen=arm(16, 34. + s), random=arm(16, 30.), double=arm(32, 34.)) for s in range(3)}
+    text = trial.report(dict(about={}, seeds=seeds))
+    assert "chosen +5.0 AP ± 2.5 over as many random labels; 3 of 3 seeds above" in text
+    assert "chosen +1.0 AP ± 2.5 against twice as many random labels" in text and "2 of 3 seeds above" in text
+    assert "seed 0: covered" in text and "2 of five seeds" in text
+
+
+def test_a_folder_is_needed():
+    with pytest.raises(SystemExit, match="needs --data"): trial.main(["lsp", "--seeds", "0-0"])
