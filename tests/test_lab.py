@@ -345,7 +345,7 @@ def test_sliders_change_the_picture(name, sheet):
     for slider in SLIDERS[name]:
         before, after = sheet.press(name, slider)
         assert hash(before) != hash(after), f"{name}: the slider {slider!r} changed nothing by keyboard ({'; '.join(sheet.widgets[name].log)})."
-    before, after = sheet.widgets[name].drag(SLIDERS[name][0])
+    before, after = sheet.widgets[name].drag(SLIDERS[name][0], by=150)      # also where there are two moments
     assert hash(before) != hash(after), f"{name}: the slider {SLIDERS[name][0]!r} changed nothing by mouse."
 
 

@@ -126,14 +126,18 @@ class Figure {
   knob(at) {                                  // the handle to turn it: beyond the middle of its upper side
     const [cx, cy] = this.middle(at), mx = (at[0][0] + at[1][0]) / 2, my = (at[0][1] + at[1][1]) / 2;
     const d = Math.max(Math.hypot(mx - cx, my - cy), 1), by = 1 + 18 / d;
-    return [clamp(cx + (mx - cx) * by, 6, this.width - 6), clamp(cy + (my - cy) * by, 6, this.height - 6)];
+    return this.near([cx + (mx - cx) * by, cy + (my - cy) * by], 18);
+  }
+  near([x, y], rim = 0) {                     // what is outside the picture stands at its edge, within reach
+    const [l, t, r, b] = this.frame().within, W = this.width, H = this.height;
+    return [clamp(x, l * W + 4 - rim, r * W - 4 + rim), clamp(y, t * H + 4 - rim, b * H - 4 + rim)];
   }
   grip(x, y) {
     const s = this.frame();
     if (!s) return null;
     const at = this.corners(s), near = ([a, b], r) => Math.hypot(a - x, b - y) < r;
     if (near(this.knob(at), 13)) return 'turn';
-    if (at.some(c => near(c, 11))) return 'zoom';
+    if (at.some(c => near(this.near(c), 11))) return 'zoom';
     let inside = false;
     for (let i = 0, j = 3; i < 4; j = i++) {
       const [xi, yi] = at[i], [xj, yj] = at[j];
@@ -222,7 +226,7 @@ class Figure {
       c.beginPath(); c.moveTo(...top); c.lineTo(...knob); c.stroke();
     }
     c.fillStyle = GIVEN.frame; c.strokeStyle = '#000'; c.lineWidth = 1.5;
-    for (const [x, y] of at) { c.fillRect(x - 4, y - 4, 8, 8); c.strokeRect(x - 4, y - 4, 8, 8); }
+    for (const [x, y] of at.map(p => this.near(p))) { c.fillRect(x - 4, y - 4, 8, 8); c.strokeRect(x - 4, y - 4, 8, 8); }
     c.beginPath(); c.arc(...knob, 7, 0, 2 * Math.PI); c.fill(); c.stroke();
     if (this.over === s || this.grips) {
       const how = this.held?.how || this.grips;
