@@ -85,8 +85,8 @@ def spelled(
     for n,v in settings.items():
         k = knobs[n]
         if v not in k.choices if k.choices else not k.least <= v <= k.most:
-            raise UserError(f'{n}={v}: choose '
-                            f'{", ".join(map(str, k.choices)) if k.choices else f"{k.least:g} to {k.most:g}"}.')
+            may = ', '.join(map(str, k.choices)) if k.choices else f'{k.least:g} to {k.most:g}'
+            raise UserError(f'{n}={v}: choose {may}.')
     first = [f'{k.name}={settings.get(k.name, k.value):g}' for k in KNOBS[name] if k.anew]
     deeds = [f'0:who:{who}', *(f'0:{n}:{v:g}' for n,v in settings.items() if not knobs[n].anew)]
     return ';'.join([*first, f'step={step}', 'do=' + ','.join(deeds)])
@@ -99,16 +99,17 @@ def place(
     state:str='',   # of `spelled`, or copied from a toy
 )->str:             # HTML
     "Where a toy will stand in a page"
-    return (f'<div class="semipose-page" data-toy="{name}" data-state="{escape(state, quote=True)}">A toy that lives '
-            'in the browser: run this cell, or read this page in the site that <code>make docs</code> writes.</div>')
+    return (f'<div class="semipose-page" data-toy="{name}" data-state="{escape(state, quote=True)}">'
+            'A toy that lives in the browser: run this cell, or read this page in the site that '
+            '<code>make docs</code> writes.</div>')
 
 def scripts(
     html:str,       # a page, or a part of one
 )->str:             # what it needs besides: '' where it holds no toy
     "The text of every toy that a page has a place for"
     names = [name for name in KNOBS if re.search(rf'<div class="semipose-page"[^>]* data-toy="{name}"', html)]
-    inline = lambda name: (source(name).replace('export default', 'const widget =')
-                           + f'\nmount(widget, {json.dumps(name)});\n')
+    end = lambda name: f'\nmount(widget, {json.dumps(name)});\n'
+    inline = lambda name: source(name).replace('export default', 'const widget =') + end(name)
     return ''.join(f'<script type="module">\n{inline(name)}</script>' for name in names)
 
 def page(
@@ -118,8 +119,7 @@ def page(
     "Toys as a page"
     places = ''.join(place(t.name, t.state) for t in toys)
     head = ('<!doctype html><html lang="en"><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{escape(title)}</title>')
+            '<meta name="viewport" content="width=device-width, initial-scale=1">' f'<title>{escape(title)}</title>')
     style = ('<style>body { margin:1rem auto; padding:0 1rem; max-width:62rem; font-family:system-ui,sans-serif; '
              'background:#fff; color:#1b1f24 } h1 { font-size:1.5rem }</style>')
     return f'{head}{style}<h1>{escape(title)}</h1>{places}{scripts(places)}</html>\n'
@@ -139,7 +139,7 @@ class BrowserToy(anywidget.AnyWidget):
     ):
         if state is None: state = spelled(self.name, who, step, **settings)
         elif settings:
-            raise UserError('A state holds all settings already: leave out ' + ', '.join(settings) + ', or the state.')
+            raise UserError(f'A state holds all settings already: leave out {", ".join(settings)}, or the state.')
         super().__init__(state=state, page=page)
     def __repr__(self): return f'{type(self).__name__}(state={self.state!r})'
     def _repr_mimebundle_(self, **kw):

@@ -163,6 +163,7 @@ def still(self:Lab):
     finally: self.held = was
     if not was: self.redraw()
 
+# %% ../nbs/74_widgets.ipynb #14e1412c
 def on_grid(c, v):
     "A value that a slider can stand at: the browser's sends back what it has rounded, and late"
     if not isinstance(c, ipw.FloatSlider): return v
@@ -607,7 +608,8 @@ class HeatmapBrowser(Lab):
         first = next(iter(self.albums.values()))
         moment = stages('moment', first.moments, list(first.moments)[-1], label=62)
         rows = [dict(person=Thumbs(first.crops)),
-                dict(people=choice('which', self.albums, None, 310, 50), joint=choice('joint', first.joints, None, 210, 50),
+                dict(people=choice('which', self.albums, None, 310, 50),
+                     joint=choice('joint', first.joints, None, 210, 50),
                      order=choice('order', ['as they come'], None, 210, 50)),
                 dict(network=choice('network', first.networks, None, 210, 66), play=player(moment), moment=moment)]
         rows[1]['people'].observe(self.turn, 'value')

@@ -27,7 +27,8 @@ class Row {
     this.model = model;
     this.row = make('div', { className: 'row', role: 'radiogroup', ariaLabel: model.get('description') });
     this.name = make('span', { className: 'name', textContent: model.get('description') });
-    this.root = make('div', { className: 'semipose-thumbs' }, make('style', { textContent: STYLE }), this.name, this.row);
+    const style = make('style', { textContent: STYLE });
+    this.root = make('div', { className: 'semipose-thumbs' }, style, this.name, this.row);
     this.row.setAttribute('data-lm-suppress-shortcuts', 'true');
     el.append(this.root);
     el.style.minWidth = '0'; el.style.maxWidth = '100%';
@@ -77,7 +78,8 @@ class Row {
     this.mark(true);
   }
   key(e) {
-    const now = this.model.get('value'), to = { ArrowLeft: now - 1, ArrowUp: now - 1, ArrowRight: now + 1, ArrowDown: now + 1,
+    const now = this.model.get('value');
+    const to = { ArrowLeft: now - 1, ArrowUp: now - 1, ArrowRight: now + 1, ArrowDown: now + 1,
       Home: 0, End: this.row.children.length - 1 }[e.key];
     if (to === undefined || e.ctrlKey || e.metaKey || e.altKey) return;
     this.choose(to);

@@ -1,18 +1,21 @@
-// A figure that answers to a hand. The kernel draws the picture and says which places of it mean something (`semipose.touch`);
-// hovering, choosing by keyboard and dragging are drawn here, on a canvas over the picture, without asking the kernel.
+// A figure that answers to a hand. The kernel draws the picture and says which places of it mean something
+// (`semipose.touch`); hovering, choosing by keyboard and dragging are drawn here, on a canvas over the picture,
+// without asking the kernel.
 // Python puts GIVEN before this text (colours).
 
 const clamp = (v, lo, hi) => Math.min(Math.max(v, lo), hi);
 
 const STYLE = `
-.semipose-touch { position:relative; display:inline-block; max-width:100%; line-height:0; vertical-align:top; --focus:#3465c8 }
+.semipose-touch { position:relative; display:inline-block; max-width:100%; line-height:0; vertical-align:top;
+  --focus:#3465c8 }
 .semipose-touch img { display:block; max-width:100%; max-height:max(60vh,300px); width:auto;
   height:auto; -webkit-user-drag:none; user-select:none }
 .semipose-touch canvas { position:absolute; inset:0; width:100%; height:100%; touch-action:pan-y; border-radius:3px }
 .semipose-touch canvas.drags { touch-action:none }
 .semipose-touch canvas:focus-visible { outline:3px solid var(--focus); outline-offset:2px }
 .semipose-touch .told { position:absolute; width:1px; height:1px; overflow:hidden; clip-path:inset(50%) }
-.semipose-touch .busy { position:absolute; right:6px; top:6px; padding:.25rem .7rem; border-radius:1rem; background:#1b1f24; color:#fff;
+.semipose-touch .busy { position:absolute; right:6px; top:6px; padding:.25rem .7rem; border-radius:1rem;
+  background:#1b1f24; color:#fff;
   font:600 13px/1.4 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif }
 .semipose-touch .busy[hidden] { display:none }
 `;
@@ -126,14 +129,18 @@ class Figure {
   knob(at) {                                  // the handle to turn it: beyond the middle of its upper side
     const [cx, cy] = this.middle(at), mx = (at[0][0] + at[1][0]) / 2, my = (at[0][1] + at[1][1]) / 2;
     const d = Math.max(Math.hypot(mx - cx, my - cy), 1), by = 1 + 18 / d;
-    return [clamp(cx + (mx - cx) * by, 6, this.width - 6), clamp(cy + (my - cy) * by, 6, this.height - 6)];
+    return this.near([cx + (mx - cx) * by, cy + (my - cy) * by], 18);
+  }
+  near([x, y], rim = 0) {                     // what is outside the picture stands at its edge, within reach
+    const [l, t, r, b] = this.frame().within, W = this.width, H = this.height;
+    return [clamp(x, l * W + 4 - rim, r * W - 4 + rim), clamp(y, t * H + 4 - rim, b * H - 4 + rim)];
   }
   grip(x, y) {
     const s = this.frame();
     if (!s) return null;
     const at = this.corners(s), near = ([a, b], r) => Math.hypot(a - x, b - y) < r;
     if (near(this.knob(at), 13)) return 'turn';
-    if (at.some(c => near(c, 11))) return 'zoom';
+    if (at.some(c => near(this.near(c), 11))) return 'zoom';
     let inside = false;
     for (let i = 0, j = 3; i < 4; j = i++) {
       const [xi, yi] = at[i], [xj, yj] = at[j];
@@ -201,7 +208,8 @@ class Figure {
   }
   paintPixel(c, s) {
     const [l, t, r, b] = s.at, [H, W] = s.size, [i, j] = this.pixel, W1 = this.width, H1 = this.height;
-    const x = v => clamp(l + (v + 0.5) / W * (r - l), l, r) * W1, y = v => clamp(t + (v + 0.5) / H * (b - t), t, b) * H1;
+    const x = v => clamp(l + (v + 0.5) / W * (r - l), l, r) * W1;
+    const y = v => clamp(t + (v + 0.5) / H * (b - t), t, b) * H1;
     const box = [x((i - 0.5) * s.stride), y((j - 0.5) * s.stride), x((i + 0.5) * s.stride), y((j + 0.5) * s.stride)];
     for (const [color, wide] of [['#000', 4], ['#fff', 2]]) {
       c.strokeStyle = color; c.lineWidth = wide; c.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
@@ -222,11 +230,15 @@ class Figure {
       c.beginPath(); c.moveTo(...top); c.lineTo(...knob); c.stroke();
     }
     c.fillStyle = GIVEN.frame; c.strokeStyle = '#000'; c.lineWidth = 1.5;
-    for (const [x, y] of at) { c.fillRect(x - 4, y - 4, 8, 8); c.strokeRect(x - 4, y - 4, 8, 8); }
+    for (const [x, y] of at.map(p => this.near(p))) {
+      c.fillRect(x - 4, y - 4, 8, 8);
+      c.strokeRect(x - 4, y - 4, 8, 8);
+    }
     c.beginPath(); c.arc(...knob, 7, 0, 2 * Math.PI); c.fill(); c.stroke();
     if (this.over === s || this.grips) {
       const how = this.held?.how || this.grips;
-      this.tip(c, [how ? `drag: ${{ turn: 'turn', zoom: 'resize', move: 'move' }[how]} the student's view` : s.label], knob);
+      const does = { turn: 'turn', zoom: 'resize', move: 'move' }[how];
+      this.tip(c, [how ? `drag: ${does} the student's view` : s.label], knob);
     }
   }
   tip(c, lines, [x, y]) {
@@ -326,7 +338,9 @@ class Figure {
   }
   peak(s) {
     let best = 0;
-    for (let i = 0; i < s.shape[0] * s.shape[1]; i++) if (this.values[s.from + i] > this.values[s.from + best]) best = i;
+    for (let i = 0; i < s.shape[0] * s.shape[1]; i++) {
+      if (this.values[s.from + i] > this.values[s.from + best]) best = i;
+    }
     return [best % s.shape[1], Math.floor(best / s.shape[1])];
   }
   leave() {
