@@ -68,6 +68,8 @@ class TrainingSettings(PeopleSettings):
     epochs:float|None = None            # passes over the unlabelled people, where a published budget was filled in
     flips:tuple|None = None             # mirror pairs, names or numbers from 0; () = none; None = the data's
     mirror:bool = True                  # may views be mirrored, where the joints allow it?
+    # without a folder of unlabelled people: are people whom the labels list without joints unlabelled ones?
+    unannotated:bool = False
 
 # %% ../nbs/62_protocols.ipynb #914fb11b
 def _faults(p:Protocol):    # sentences
@@ -286,7 +288,7 @@ PROTOCOLS = {p.name: p for p in (
     Protocol('coco-full-hrnet', 'COCO and unlabeled2017, HRNet-W48', budget='coco-full-hrnet', **_W48),
     Protocol('mpii-aic', 'MPII and AI Challenger, ResNet-18', budget='mpii-aic', **_MPII),
     Protocol('mpii-aic-hrnet', 'MPII and AI Challenger, HRNet-W32', budget='mpii-aic-hrnet', **_W32, **_MPII),
-    Protocol('folder', 'Your own folder', steps=2000, every=200),
+    Protocol('folder', 'Your own folder', steps=2000, every=200, unannotated=True),
 )}
 HEADLINE = ('supervised', 'naive', 'posecons', 'posecons_joined', 'posedual_jc_joined')   # what the demo compares
 
