@@ -75,14 +75,15 @@ def prepare(
     # picture of `unlabeled` is one person
     boxes=None,
     begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
+    val=None,               # a COCO keypoint file, or a folder of one, to validate on; None: found in `data`, or a share
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
-    train, val, note = read_any_train_val(data, labels)
+    source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes, val=val)
+    train, val, note = read_any_train_val(data, labels, val)
     train, val = (replace(as_filmed(q), skeleton=joints_of(q.skeleton, p, begun)) for q in (train, val))
     check_people(train, val)
     split = choose_labeled(p, train, seed)
-    source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
     others, remarks = unlabeled_people(p, train, val, split, source, begun is not None)
     read = reading(train=replace(train, notes=(*remarks, *train.notes)), val=val, unlabeled=others)
     if progress:
@@ -97,7 +98,7 @@ def unlabeled_people(
     train:People,       # all training people
     val:People,         # of validation
     split:Split,        # of the training people
-    source:dict,        # data, labels, unlabeled, boxes
+    source:dict,        # data, labels, unlabeled, boxes, val
     begun:bool=False,   # a run is taken up: boxes may have nobody to find any more
 )->tuple[People|None,tuple]:    # None: the training people; what should be known. UserError where nobody is left
     "Whom methods learn from without labels, where they are not the training people"
@@ -307,10 +308,10 @@ def people_of(
 )->tuple[People,People,list[str]]:  # to train and to validate on; what has become of them. UserError if nobody is left
     "The very people of a run, wherever one works now and whatever else the files hold by now"
     recipe, who = recipe or read_recipe(folder), read_who(folder)
-    given = [k for k in ('data', 'labels') if recipe.get(k)]
+    given = [k for k in ('data', 'labels', 'val') if recipe.get(k)]
     ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in given}
     if lost := [k for k in given if not ways[k]]:
-        what = 'labels' if lost[0] == 'labels' else 'people'
+        what = dict(labels='labels', val='validation people').get(lost[0], 'people')
         raise UserError(f'The {what} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, '
                         'or say where others are with --data.')
     tried = [{k: w[min(i, len(w)-1)] for k,w in ways.items()} for i in range(max(map(len, ways.values()), default=0))]
@@ -343,7 +344,7 @@ def is_own(
 
 def _people_at(source:dict, who, folder)->tuple:
     "What a place holds of a run's people; how many of them are gone or changed, and that in sentences"
-    train, val, _ = read_any_train_val(source.get('data'), source.get('labels'))
+    train, val, _ = read_any_train_val(source.get('data'), source.get('labels'), source.get('val'))
     if who is None: return train, val, 0, _since(val, folder)
     if train.folder == val.folder and train.files == val.files:      # one file: who is set aside may be others today
         labels, data = source.get('labels'), source.get('data')

@@ -917,7 +917,9 @@ def _empty(path:Path)->bool:
 def _two_files(data, labels, val)->tuple[Path,Path|str|None,Path,Path|str|None,tuple]:
     "The file to train on and its pictures, the file to validate on (maybe the same) and its, and notes"
     first, pictures = (Path(labels), data) if labels is not None else find_coco(data, 'train')
-    if val is not None: return first, pictures, Path(val), data, ()
+    if val is not None:
+        if Path(val).is_dir(): return first, pictures, *find_coco(val, 'val'), ()
+        return first, pictures, Path(val), data, ()
     if labels is not None: return first, pictures, first, data, ()
     try: val, val_pictures = find_coco(data, 'val')
     except UserError: return first, pictures, first, pictures, ()
@@ -942,6 +944,16 @@ def _one_file(first:Path, pictures, share:float, seed:int, unused:tuple, kw:dict
     return replace(train.subset(train.posed), notes=tuple(notes)), other, note
 
 # %% ../../nbs/11_data.coco.ipynb #b67d8734
+def _read_val(val:Path, pictures, kw:dict)->People:
+    "Validation people, whose pictures lie among the others or beside their own file"
+    try: return read_coco(val, pictures, keep_all=True, **kw)
+    except UserError:
+        if pictures is None: raise
+        try: found = read_coco(val, None, keep_all=True, **kw)
+        except UserError: found = None
+        if found is None or not is_there(Path(found.folder)/found.files[0]): raise
+    return found
+
 def read_train_val(
     data:Path|str|None=None,      # a COCO-style folder, or the pictures of `labels`; None: looked for beside `labels`
     labels:Path|str|None=None,    # a COCO keypoint file, anywhere; None: found in `data`
@@ -958,7 +970,7 @@ def read_train_val(
     kw = dict(sigmas=sigmas, flips=flips, fill=FILL)
     first, pictures, val, val_pictures, unused = _two_files(data, labels, val)
     if Path(val).resolve() == first.resolve(): return _one_file(first, pictures, share, seed, unused, kw)
-    train, other = read_coco(first, pictures, **kw), read_coco(val, val_pictures, keep_all=True, **kw)
+    train, other = read_coco(first, pictures, **kw), _read_val(val, val_pictures, kw)
     if other.skeleton.joints != train.skeleton.joints:
         raise UserError(f'{val}: "keypoints" of its category are {len(other.skeleton)} joints, other than the '
                         f'{len(train.skeleton)} of {first.name}; validate on people with the same joints.')

@@ -240,9 +240,8 @@ def _found_boxes(every:People, at:list, sizes:list, path, min_score:float)->tupl
         found = read_detections(path, every.source or None, every.folder, every.skeleton, min_score)
         return [found.box[found.image == i].tolist() for i in at], found.notes
     table = read_boxes(path, min_score, every.skeleton.name)
-    names = [every.files[i] for i in at]
-    table = table.match(names, [Path(every.folder)/f for f in names])
-    return [boxes_of(f, s, table, str(path)) for f, s in zip(names, sizes)], table.notes
+    table = table.match(every.files, [Path(every.folder)/f for f in every.files])
+    return [boxes_of(every.files[i], s, table, str(path)) for i, s in zip(at, sizes)], table.notes
 
 def read_unannotated(
     place:Path|str,             # the data folder, or the file of labels
