@@ -945,14 +945,11 @@ def _one_file(first:Path, pictures, share:float, seed:int, unused:tuple, kw:dict
 
 # %% ../../nbs/11_data.coco.ipynb #b67d8734
 def _read_val(val:Path, pictures, kw:dict)->People:
-    "Validation people, whose pictures lie among the others or beside their own file"
-    try: return read_coco(val, pictures, keep_all=True, **kw)
-    except UserError:
-        if pictures is None: raise
-        try: found = read_coco(val, None, keep_all=True, **kw)
-        except UserError: found = None
-        if found is None or not is_there(Path(found.folder)/found.files[0]): raise
-    return found
+    "People of a file to validate on, whose pictures lie beside it, or else among the others"
+    try: found = read_coco(val, None, keep_all=True, **kw)
+    except UserError: found = None
+    if found is not None and len(found) and is_there(Path(found.folder)/found.files[found.image[0]]): return found
+    return read_coco(val, pictures, keep_all=True, **kw)
 
 def read_train_val(
     data:Path|str|None=None,      # a COCO-style folder, or the pictures of `labels`; None: looked for beside `labels`
@@ -968,9 +965,10 @@ def read_train_val(
         raise UserError('There are no labels to read: pass a COCO keypoint file as labels, or a folder that holds '
                         'one as data.')
     kw = dict(sigmas=sigmas, flips=flips, fill=FILL)
+    read_val = _read_val if val is not None else lambda path, images, kw: read_coco(path, images, keep_all=True, **kw)
     first, pictures, val, val_pictures, unused = _two_files(data, labels, val)
     if Path(val).resolve() == first.resolve(): return _one_file(first, pictures, share, seed, unused, kw)
-    train, other = read_coco(first, pictures, **kw), _read_val(val, val_pictures, kw)
+    train, other = read_coco(first, pictures, **kw), read_val(val, val_pictures, kw)
     if other.skeleton.joints != train.skeleton.joints:
         raise UserError(f'{val}: "keypoints" of its category are {len(other.skeleton)} joints, other than the '
                         f'{len(train.skeleton)} of {first.name}; validate on people with the same joints.')
