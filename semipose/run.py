@@ -26,13 +26,13 @@ from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
 from .ranks import (Ranked, RankStream, Ranks, check_method, find_ranks, folder_of_rank, lost_rank, must_agree,
                             process_group)
-from .recipe import (Recipe, at, check_teacher, command, filled, found, hardware, read_recipe, recipe_of, row_of, same_recipe,
-                             teacher_name, versions)
+from .recipe import (Recipe, as_written, at, check_teacher, command, filled, found, hardware, read_recipe,
+                             recipe_of, row_of, same_recipe, teacher_name, versions)
 from .people import (Data, as_begun, film_in, keep_outside, outside_in, synthetic_people, joints_of, prepare,
                              readers, same_split, save_who)
 from .measure import Evaluate, has_heads
-from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, peers_of,
-                               pick_device, step_sentence)
+from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, forecast,
+                               peers_of, pick_device, step_sentence)
 from .answers import load_run
 from .ledger import Entry, entry_of, record
 from .folder import (Log, Run, clear_blank, is_blank, open_run, read_result, read_run, refuse_existing,
@@ -41,7 +41,7 @@ from .folder import (Log, Run, clear_blank, is_blank, open_run, read_result, rea
 # %% auto #0
 __all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'callbacks',
            'take_up', 'starts', 'wants_labels', 'labeller', 'first_of', 'train_row', 'labels_first', 'find_people',
-           'train_rows', 'compare', 'Page', 'digest', 'keep_numbers', 'demo']
+           'train_rows', 'compare', 'keep_comparison', 'take_up_comparison', 'Page', 'digest', 'keep_numbers', 'demo']
 
 # %% ../nbs/71_run.ipynb #e9e80911
 from .recipe import (PLACES, check_labels, drawing_of, synthetic_folder, is_place, nameless,  # noqa: F401
@@ -90,7 +90,8 @@ class Progress(Callback):
 # %% ../nbs/71_run.ipynb #e37eae7b
 def words_of(row:dict)->list[str]:  # of the log, the most important first
     losses = [f'{k} {v:.5f}' for k,v in row.items() if k[:3] in ('sup', 'con')]
-    return [f'AP {row["ap"]:.1f}', f'peak {row["peak_unlabeled"]:.2f}', *losses]
+    first = [f'PCK {row["pck"]:.1f}']*('pck' in row and row['ap'] < 1)      # an AP of nothing says nothing
+    return [*first, f'AP {row["ap"]:.1f}', f'peak {row["peak_unlabeled"]:.2f}', *losses]
 
 def fitting(words:list[str], room:int)->str:
     "As many of the first words as there is room for"
@@ -184,10 +185,11 @@ def train(
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one; or `loggers.log_to`
-    **more,                 # of `recipe_of`: labels, unlabeled, boxes, teacher, amp, steps, every, lr, nets
+    ahead=None,             # names of methods that follow: how long all take is said; None: nothing is
+    **more,                 # of `recipe_of`: labels, unlabeled, boxes, val, teacher, amp, steps, every, lr, nets
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
-    how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs)
+    how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs, ahead=ahead)
     if isinstance(method, Recipe): return train_recipe(method, p if folder is None else folder, data, **how)
     check_batch(method, p)
     recipe = recipe_of(method, p, data, seed, start, **more)
@@ -203,15 +205,16 @@ def train_recipe(
     replace:bool=False,     # as `train`
     resume:bool=False,      # as `train`
     cbs=(),                 # as `train`
+    ahead=None,             # as `train`
 )->Run:
     "Compare with what is there, read, build, try one step, train; each rank for itself, where torchrun started several"
     ranks = find_ranks()
-    how = dict(data=data, progress=progress and ranks.first, replace=replace, resume=resume, cbs=cbs)
+    how = dict(data=data, progress=progress and ranks.first, replace=replace, resume=resume, cbs=cbs, ahead=ahead)
     dev = ranks.device(pick_device(device))
     with process_group(ranks, dev), folder_of_rank(folder, ranks) as here:
         return _train_recipe(recipe, here, dev, ranks, **how)
 
-def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, cbs)->Run:
+def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, cbs, ahead)->Run:
     "The same on one rank"
     _check(recipe, dev, ranks)
     begun = _begun(folder, resume, progress)
@@ -229,11 +232,19 @@ def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, c
     must_agree(ranks, **_facts(recipe, data))
     recipe, peers, m = _prepared(recipe, data, begun)
     if begun is None: dry_step(recipe.method, m, recipe.protocol, data, peers, dev, recipe.amp)
+    if begun is None and progress and ahead is not None: print(_ahead(recipe, data, dev, ahead), flush=True)
     with only_writer(make_folder(folder)):
         if begun is None: open_run(folder, recipe, replace, mine=True)
         elif run := _finished(folder): return run   # another process has just ended it
         try: return _train(recipe, m, data, peers, folder, dev, progress, begun is not None, cbs, ranks)
         finally: clear_blank(folder)
+
+# %% ../nbs/71_run.ipynb #cb1e36a0
+def _ahead(recipe:Recipe, data:Data, dev, ahead)->str:
+    "How long this run and those that follow take; a start with those that leave from it, a run of its own with none"
+    p = recipe.protocol
+    if ahead: return forecast(ahead, p, data, dev, recipe.amp, recipe.nets)
+    return forecast([recipe.method], changed(p, budget=None, steps=recipe.steps, every=recipe.every), data, dev, recipe.amp)
 
 # %% ../nbs/71_run.ipynb #f83b54b0
 def _check(recipe:Recipe, dev, ranks):
@@ -266,7 +277,7 @@ def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Da
     if data is not None: return data
     check_networks((recipe.method,), recipe.protocol)
     return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes,
-                   _joints(begun), recipe.teacher)
+                   _joints(begun), teacher=recipe.teacher, val=recipe.val)
 
 def _joints(begun:Recipe|None)->Skeleton|None: return begun and Skeleton.from_coco(begun.skeleton)
 
@@ -500,25 +511,58 @@ def compare(
     on_update=None,         # called with the folder after each run, e.g. to refresh a page
     note:dict|None=None,    # more facts for summary.json
     resume:bool=False,      # go on with what stopped, keep what is done
-    **more,                 # unlabeled, labels, boxes, teacher: as `prepare`; every: as `train_row`; cbs: as `train`
+    # unlabeled, labels, boxes, val, teacher: as `prepare`; every: as `train_row`; cbs: as `train`; forecast: say how long
+    **more,
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
     began, every, cbs = time.perf_counter(), more.pop('every', None), more.pop('cbs', ())
+    ahead = tuple(methods) if more.pop('forecast', False) else None
     for name in methods: check_batch(name, p)
     check_teacher(methods, (data.source if isinstance(data, Data) else more).get('teacher'))
     check_precision(pick_device(device), amp)
     if not isinstance(data, Data): check_networks(('supervised', *methods), p)
     with only_writer(make_folder(folder)):
+        asked = getattr(data, 'source', None) or dict(data=data, **more)
+        keep_comparison(folder, methods, p, seed, asked, amp=amp, every=every)
         if not isinstance(data, Data): data = prepare(p, data, seed, progress=progress, **more)
         page = Page(Path(folder), p, data, methods, seed, device, dict(note or {}), on_update, began)
         kw = dict(device=device, amp=amp, progress=progress, resume=resume, cbs=cbs)
-        start = starts(('supervised', *methods), p, data, page.folder/'start', seed, **kw)
+        start = starts(('supervised', *methods), p, data, page.folder/'start', seed, ahead=ahead, **kw)
         if start: page.start(read_run(start['net']))
         page.write()
         order = labels_first(methods, start)
         for run, _ in train_rows(order, p, data, folder, page.results, seed, start, every=every, **kw):
             page.add(run, last=run.recipe.method == order[-1])
         return page.summary
+
+# %% ../nbs/71_run.ipynb #27734ce8
+def keep_comparison(
+    folder,         # of the comparison
+    methods,        # names in METHODS
+    p:Protocol,
+    seed:int,
+    source:Mapping,     # data, labels, unlabeled, boxes, val: as `prepare`
+    **more,         # amp, every
+)->None:
+    "Write comparison.json: what was asked for"
+    places = {k: v for k, v in source.items() if v}
+    write_json(Path(folder)/'comparison.json', dict(methods=list(methods), settings=p.as_dict(), seed=seed, **more,
+                                                    **as_written(places), places=places_of(folder, **places)))
+
+def take_up_comparison(
+    folder,             # of a comparison that stopped
+    device='auto',
+    progress:bool=True,
+    on_update=None,     # as `compare`
+)->dict:                # what summary.json holds; UserError where it is none
+    "Go on with a comparison as it was begun, with its people where they are now"
+    try: asked = json.loads((Path(folder)/'comparison.json').read_text())
+    except FileNotFoundError:
+        raise UserError(f'{folder} is no comparison that could be gone on with: it has no comparison.json.') from None
+    except ValueError: raise UserError(f'{Path(folder)/"comparison.json"} is damaged: it is not JSON.') from None
+    now = {k: next(iter(places_now(folder, asked, k)), asked[k]) for k in PLACES if asked.get(k)}
+    return compare(asked['methods'], Protocol.from_dict(asked['settings']), now.pop('data', None), folder, asked['seed'],
+                   device, asked['amp'], progress, on_update, resume=True, every=asked['every'], **now)
 
 # %% ../nbs/71_run.ipynb #26672c42
 DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled', 'peak_reestimated')

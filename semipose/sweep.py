@@ -66,6 +66,7 @@ def check_sweep(
     unlabeled=None,         # as `sweep`
     boxes=None,             # as `sweep`
     teacher=None,           # as `sweep`
+    val=None,               # as `sweep`
 )->None:                    # UserError, before anything slow is done
     "Can these rows be trained on this protocol at all?"
     if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
@@ -74,19 +75,16 @@ def check_sweep(
     for name in methods:
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
-    for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes).items():
+    for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes, val=val).items():
         if path is not None: _check_place(p, option, path)
     if p.data != 'drawn' and data is None and labels is None:
         raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
-    if boxes and not (unlabeled or p.unlabeled):
-        raise UserError('--boxes names the boxes of the people in --unlabeled, which is not given: give both, or '
-                        'neither.')
 
 def _check_place(p:Protocol, option:str, path)->None:
     "Is there something to read, and may it be given?"
     if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
     if Path(path).exists() or is_there(path): return
-    raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes") else "folder"}.')
+    raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes", "val") else "folder"}.')
 
 # %% ../nbs/75_sweep.ipynb #4d40a15b
 def unobtainable(
@@ -124,7 +122,7 @@ class Seed:
     "What a sweep does under one seed"
     p:Protocol
     seed:int
-    source:dict             # data, labels, unlabeled, boxes, teacher
+    source:dict             # data, labels, unlabeled, boxes, teacher, val
     results:str|Path        # the ledger
     amp:bool = False
     val:str|None = None     # which validation people, where the ledger may hold others
@@ -144,7 +142,7 @@ class Seed:
         s = self.source
         where = synthetic_people(self.p, self.seed, progress) if self.p.data == 'drawn' else s['data']
         d = prepare(self.p, where, self.seed, s.get('unlabeled'), progress, s.get('labels'), s.get('boxes'),
-                    teacher=s.get('teacher'))
+                    teacher=s.get('teacher'), val=s.get('val'))
         self.know(d.train, d.val)
         return d
 
@@ -210,7 +208,7 @@ def sweep(
     progress:bool=True,
     on_entry=None,          # called with each new Entry
     cbs=(),                 # as `train`
-    **source,               # labels, unlabeled, boxes, teacher: as `people.prepare`
+    **source,               # labels, unlabeled, boxes, teacher, val: as `people.prepare`
 )->dict:                    # new: entries; there: how many were in the ledger; elsewhere: others train it;
                             # waiting: for supervised, which others train; failed: name -> why
     "Train what the ledger lacks and record it"
@@ -218,10 +216,10 @@ def sweep(
     check_sweep(p, methods, data, **source)
     check_precision(pick_device(device), amp)
     begun, out = False, dict(new=[], there=0, elsewhere=[], waiting=[], failed={})
-    read = cache(lambda: read_any_train_val(data, source.get('labels'))[:2])
+    read = cache(lambda: read_any_train_val(data, source.get('labels'), source.get('val'))[:2])
     for seed in seeds:
         places = {} if p.data == 'drawn' else p.places(data, source.get('unlabeled'), source.get('boxes'))
-        mine = dict(data=data, labels=source.get('labels'), teacher=source.get('teacher'), **places)
+        mine = dict(data=data, labels=source.get('labels'), teacher=source.get('teacher'), val=source.get('val'), **places)
         one = Seed(p, seed, mine, results, amp)
         # whose people are those in the ledger?
         if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())

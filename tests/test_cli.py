@@ -106,7 +106,7 @@ def test_shell_completion_offers_methods():
     (["train", "naive", "--data", "x", "--size", "256"], "as in 256x192"),
     (["train", "naive", "--data", "x", "--batch", "16+"], "as in 16+48"),
     (["synth", "x", "--difficulty", "hrad"], "did you mean hard?"),
-    (["eval", "x", "--weights", "lst"], "did you mean last?"),
+    (["eval", "x", "--checkpoint", "lst"], "did you mean last?"),
     (["report", "nowhere"], "nowhere/result.json is not there"),
     (["eval", "nowhere"], "nowhere"),
     (["detail", "nowhere"], "nowhere"), (["detail", "nowhere", "--worst", "worst.gif"], "kind of picture"),
@@ -129,7 +129,7 @@ def test_shell_completion_offers_methods():
     (["predict", "nowhere", "a.jpg"], "no run folder nowhere"),
     (["predict", "nowhere", "a.jpg", "--box", "1,2,3"], "as in --box 120,40,200,380"),
     (["predict", "nowhere", "a.jpg", "--box", "1,2,3,4", "--boxes", "b.json"], "both given"),
-    (["predict", "nowhere", "a.jpg", "--weights", "bset"], "did you mean best?"),
+    (["predict", "nowhere", "a.jpg", "--checkpoint", "bset"], "did you mean best?"),
     (["export", "nowhere"], "no run folder nowhere"),
     (["export", "nowhere", "--to", "onx"], "did you mean onnx?"),
     (["train", "posedual_jc", "--data", "x", "--batch", "16+0"], "batch=16+0, and posedual_jc needs labelled and "
@@ -147,8 +147,8 @@ def test_shell_completion_offers_methods():
     (["sweep", "coco-1k", "--data", "nowhere"], "--data nowhere: there is no such folder"),
     (["protocols", "dmeo"], "did you mean demo?"),
     (["report", "nowhere", "--figure", "gains.pdf"], "a name that ends in .png"),
-    (["sweep", "lsp-100", "naive", "--data", "/tmp", "--boxes", "/tmp"],
-     "--boxes names the boxes of the people in --unlabeled, which is not given"),
+    (["train", "naive", "--data", "x", "--boxes", "b.json", "--detector", "a:b"], "both given: boxes are read"),
+    (["train", "naive", "--data", "x", "--name", "a", "--out", "b"], "--name and --out were both given"),
     (["sweep", "mpii-aic", "posedual_other", "--data", "x"], "names one: give --other"),
     (["runs", "nowhere"], "no runs in nowhere"),
     (["runs"], "no runs in runs"),
@@ -164,7 +164,7 @@ def test_a_mistake_is_one_sentence_and_exit_2(args, told, tmp_path, monkeypatch)
 def test_an_existing_run_is_not_written_over(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "weights.safetensors").write_text("precious")
-    done = typed("train", "naive", "--data", "x", "--out", tmp_path, "--name", "mine")
+    done = typed("train", "naive", "--data", "x", "--runs", tmp_path, "--name", "mine")
     assert done.exit_code == 2 and "exists: choose another --name" in done.stderr
 
 
@@ -230,7 +230,7 @@ def test_train_hands_over_what_was_typed(tmp_path, monkeypatch):
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     args = f"--labels 7 --labels {tmp_path / 'l.json'} --boxes b.json --seed 3 --size 64x48 --batch 4+12".split()
     args += "--lr 0.01 --lam 2 --steps 60 --start-steps 40 --net tiny --weights w.pth --every 20".split()
-    done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--out", tmp_path, "--device",
+    done = typed("train", "posedual_jc", "--data", "some/photos", "--unlabeled", "more", "--runs", tmp_path, "--device",
                  "cpu", *args)
     assert done.exit_code == 0, done.output
     checked, (first, start), (second, kw), recorded = calls
@@ -302,8 +302,8 @@ def test_every_reaches_a_run_of_a_published_budget(tmp_path, monkeypatch):
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: None)
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
     for more in (["--every", 1000], []):
-        assert typed("train", "naive", "--data", "d", "--protocol", "coco-1k", "--out", tmp_path, *more).exit_code == 0
-    assert typed("train", "naive", "--data", "d", "--every", 50, "--out", tmp_path).exit_code == 0
+        assert typed("train", "naive", "--data", "d", "--protocol", "coco-1k", "--runs", tmp_path, *more).exit_code == 0
+    assert typed("train", "naive", "--data", "d", "--every", 50, "--start-steps", 0, "--runs", tmp_path).exit_code == 0
     assert calls == [1000, None, None], "elsewhere the protocol says it"
 
 
@@ -327,7 +327,7 @@ def test_train_asks_whose_labels_a_labelling_network_has_seen(tmp_path, monkeypa
     monkeypatch.setattr(semipose.run, "check_labels", lambda *a, **kw: seen.append((a, kw)))
     def caught(*a, **kw): raise UserError("enough.")
     monkeypatch.setattr(semipose.run, "train", caught)
-    assert typed("train", "pseudopose", "--data", "d", "--labels", 8, "--seed", 3, "--out",
+    assert typed("train", "pseudopose", "--data", "d", "--labels", 8, "--seed", 3, "--start-steps", 0, "--runs",
                  tmp_path).stderr == "enough.\n"
     [((method, supervised, p, seed), source)] = seen
     assert (method, supervised, p.labels, seed, source) == ("pseudopose", tmp_path / "supervised-d-8-seed3", 8, 3,
@@ -358,7 +358,7 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
     done = typed("sweep", "mpii-aic", "posedual_unlike", "--data", "mpii", "--labels", "l.json", "--unlabeled", "wild",
                  "--boxes", "b.json", "--other", "resnet50",
                  "--amp", "--weights2", "w.pth", "--weights", "none",
-                 "--device", "cuda", "--seeds", "1-2", "--out", tmp_path / "runs", "--results", tmp_path / "results")
+                 "--device", "cuda", "--seeds", "1-2", "--runs", tmp_path / "runs", "--results", tmp_path / "results")
     assert done.exit_code == 0, done.output
     assert ("Waiting for supervised, which another process trains; run the same command again for pseudopose, seed 1."
             in done.output)
@@ -367,7 +367,7 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert (methods, seeds, data, device, amp) == (["posedual_unlike"], [1, 2], Path("mpii"), "cuda", True)
     assert (out, results) == (tmp_path / "runs", tmp_path / "results")
     assert {k: v for k, v in kw.items() if k != "on_entry"} == dict(unlabeled=Path("wild"), labels=Path("l.json"),
-                                                                    boxes=Path("b.json"))
+                                                                    boxes=Path("b.json"), val=None)
 
 
 def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
@@ -378,8 +378,8 @@ def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
     monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: calls.append((entry, results)))
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
-    assert typed("train", "naive", "--data", "d", "--out", tmp_path).exit_code == 0
-    assert len(calls) == 2 and calls[0][1]["start"] is None and calls[0][0][1] == PROTOCOLS["folder"]
+    assert typed("train", "naive", "--data", "d", "--start-steps", 0, "--runs", tmp_path).exit_code == 0
+    assert len(calls) == 2 and calls[0][1]["start"] is None and calls[0][0][1].start_steps == 0
 
 
 @pytest.mark.parametrize("verb", ["train", "compare"])
@@ -446,7 +446,7 @@ def test_compare_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert (list(methods), data, folder, seed) == (["naive", "posecons_jc"], Path("photos"), tmp_path / "c", 2)
     assert (p.name, p.steps, p.start_steps, p.every) == ("lsp-200", 50, 20, 10)
     assert calls[0][1]["on_update"].__name__ == "demo_report", "the page renews itself"
-    told = typed("compare", "naive", "--data", "photos")
+    told = typed("compare", "naive", "--data", "photos", "--start-steps", 0)
     assert told.exit_code == 2 and "give --start-steps" in told.stderr, "a comparison without a common start is none"
 
 

@@ -197,7 +197,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     "the command itself: exit code 130, one sentence, and the same command with --resume ends the run"
     typed = [*argv, 'from semipose.cli import main; main()', 'train', 'posecons', '--data', str(SAMPLE),
              *'--protocol demo --labels 8 --size 32x32 --batch 4'.split(),
-             *'--start-steps 4 --steps 4000 --every 2 --name r --device cpu'.split(), '--out', str(tmp_path),
+             *'--start-steps 4 --steps 4000 --every 2 --name r --device cpu'.split(), '--runs', str(tmp_path),
              '--results', str(tmp_path/'results')]
     # a shell starts what runs in the background deaf to Ctrl-C, tests too
     heard = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))

@@ -24,7 +24,7 @@ from .core import (FILL, Note, People, find_inside, glance, hold_out, in_archive
 # %% auto #0
 __all__ = ['OUTLINES', 'UNUSED', 'LOOKED', 'VAL', 'FOREIGN', 'TWINS', 'read_json', 'write_json', 'slim', 'read_coco',
            'are_corners', 'part_of', 'foreign_labels', 'label_files', 'find_coco', 'read_detections', 'copies', 'apart',
-           'read_train_val', 'to_coco', 'write_coco']
+           'not_validated_on', 'read_train_val', 'to_coco', 'write_coco']
 
 # %% ../../nbs/11_data.coco.ipynb #a7a13316
 _KINDS = (   # how a file begins, what it is, what to do
@@ -874,19 +874,38 @@ def apart(
     val:People,
 )->People:         # of `train`; UserError where nobody is left
     "Training people without those whose pictures are validated on, with a note"
-    mine, theirs = _marks(train, slice(None)), _marks(val, val.posed)
-    twin = copies([*mine.values(), *theirs.values()])
-    kept = {twin.get(p, p) for p in theirs.values()}
-    shared = [i for i, p in mine.items() if twin.get(p, p) in kept]
+    shared, many = _in_both(train, val)
     if not shared: return train
-    if len(shared) == len(mine):
-        raise UserError(f'{train.folder}: all {len(mine):,} pictures to train on are among those to validate on, '
+    if len(shared) == many:
+        raise UserError(f'{train.folder}: all {many:,} pictures to train on are among those to validate on, '
                         'under one path or as copies; give people in other pictures to validate on, '
                         'or one file alone, of which a part is set aside.')
     keep = ~np.isin(train.image, shared)
     text = (f'Left out of training: people in pictures that are validated on, {int((~keep).sum()):,} in '
-            f'{len(shared):,} of {len(mine):,} pictures; take these out of one of the two files.')
-    return replace(train.subset(keep), notes=(*train.notes, Note('shared', len(shared), len(mine), text)))
+            f'{len(shared):,} of {many:,} pictures; take these out of one of the two files.')
+    return replace(train.subset(keep), notes=(*train.notes, Note('shared', len(shared), many, text)))
+
+def not_validated_on(
+    unlabeled:People,
+    val:People,
+)->People:         # of `unlabeled`; UserError where nobody is left
+    "Unlabelled people without those in pictures that are validated on, with a note"
+    shared, many = _in_both(unlabeled, val)
+    if not shared: return unlabeled
+    if len(shared) == many:
+        raise UserError(f'{unlabeled.folder}: all {many:,} unlabelled pictures are validated on, under one path or as '
+                        'copies; give other pictures to learn from without labels.')
+    keep = ~np.isin(unlabeled.image, shared)
+    text = (f'Left out of the unlabelled people: {int((~keep).sum()):,} in {len(shared):,} of {many:,} pictures, '
+            'which are validated on.')
+    return replace(unlabeled.subset(keep), notes=(*unlabeled.notes, Note('shared', len(shared), many, text)))
+
+def _in_both(people:People, val:People)->tuple[list[int],int]:
+    "Pictures of people that are validated on, under one path or as copies; of how many"
+    mine, theirs = _marks(people, slice(None)), _marks(val, val.posed)
+    twin = copies([*mine.values(), *theirs.values()])
+    kept = {twin.get(p, p) for p in theirs.values()}
+    return [i for i, p in mine.items() if twin.get(p, p) in kept], len(mine)
 
 # %% ../../nbs/11_data.coco.ipynb #a6e6e128
 def _empty(path:Path)->bool:
@@ -898,7 +917,9 @@ def _empty(path:Path)->bool:
 def _two_files(data, labels, val)->tuple[Path,Path|str|None,Path,Path|str|None,tuple]:
     "The file to train on and its pictures, the file to validate on (maybe the same) and its, and notes"
     first, pictures = (Path(labels), data) if labels is not None else find_coco(data, 'train')
-    if val is not None: return first, pictures, Path(val), data, ()
+    if val is not None:
+        if Path(val).is_dir(): return first, pictures, *find_coco(val, 'val'), ()
+        return first, pictures, Path(val), data, ()
     if labels is not None: return first, pictures, first, data, ()
     try: val, val_pictures = find_coco(data, 'val')
     except UserError: return first, pictures, first, pictures, ()
@@ -923,6 +944,13 @@ def _one_file(first:Path, pictures, share:float, seed:int, unused:tuple, kw:dict
     return replace(train.subset(train.posed), notes=tuple(notes)), other, note
 
 # %% ../../nbs/11_data.coco.ipynb #b67d8734
+def _read_val(val:Path, pictures, kw:dict)->People:
+    "People of a file to validate on, whose pictures lie beside it, or else among the others"
+    try: found = read_coco(val, None, keep_all=True, **kw)
+    except UserError: found = None
+    if found is not None and len(found) and is_there(Path(found.folder)/found.files[found.image[0]]): return found
+    return read_coco(val, pictures, keep_all=True, **kw)
+
 def read_train_val(
     data:Path|str|None=None,      # a COCO-style folder, or the pictures of `labels`; None: looked for beside `labels`
     labels:Path|str|None=None,    # a COCO keypoint file, anywhere; None: found in `data`
@@ -937,9 +965,10 @@ def read_train_val(
         raise UserError('There are no labels to read: pass a COCO keypoint file as labels, or a folder that holds '
                         'one as data.')
     kw = dict(sigmas=sigmas, flips=flips, fill=FILL)
+    read_val = _read_val if val is not None else lambda path, images, kw: read_coco(path, images, keep_all=True, **kw)
     first, pictures, val, val_pictures, unused = _two_files(data, labels, val)
     if Path(val).resolve() == first.resolve(): return _one_file(first, pictures, share, seed, unused, kw)
-    train, other = read_coco(first, pictures, **kw), read_coco(val, val_pictures, keep_all=True, **kw)
+    train, other = read_coco(first, pictures, **kw), read_val(val, val_pictures, kw)
     if other.skeleton.joints != train.skeleton.joints:
         raise UserError(f'{val}: "keypoints" of its category are {len(other.skeleton)} joints, other than the '
                         f'{len(train.skeleton)} of {first.name}; validate on people with the same joints.')

@@ -19,12 +19,13 @@ from ..errors import UserError, value_text
 from ..files import make_folder, whole
 from ..sheets import sheet, spread, thumbnail
 from .core import read_picture
-from .coco import write_json
+from .coco import read_json, write_json
 from .pictures import list_pictures
 
 # %% auto #0
 __all__ = ['PERSON', 'DETECTOR', 'HEADS', 'rows_of', 'own_function', 'torchvision_names', 'torchvision_detector', 'letterbox',
-           'onnx_detector', 'detector_of', 'FoundBoxes', 'find_boxes', 'write_boxes', 'boxes_sheet', 'folder_boxes']
+           'onnx_detector', 'detector_of', 'FoundBoxes', 'find_boxes', 'write_boxes', 'boxes_sheet', 'folder_boxes',
+           'kept_boxes']
 
 # %% ../../nbs/28_data.detect.ipynb #1a8e28aa
 PERSON = 1   # COCO's category, and torchvision's label
@@ -269,11 +270,13 @@ def write_boxes(
     path:Path|str,           # the JSON
     name:str='detector',
     min_score:float=.5,
+    **more,                  # further facts for "info"
 ):
     "A COCO data set of boxes, as `predict --boxes` and `train --boxes` read it; UserError where nobody was found"
     if not any(map(len, found.boxes.values())): raise UserError(f'In none of {len(found.boxes):,} pictures was '
                                                                 f'anybody found with a score of {min_score:g} or '
-                                                                f'more: lower --min-score, or try another detector.')
+                                                                f'more: lower --min-score (in training --box-score), or try another '
+                                                                f'detector.')
     images, anns = [], []
     for f, rows in found.boxes.items():
         if not len(rows): continue
@@ -283,7 +286,7 @@ def write_boxes(
                              area=round(w*h, 2), iscrowd=0, score=s))
     info = dict(description='People as a detector found them', detector=name, min_score=min_score,
                 date_created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                pictures=len(found.boxes), nobody=len(found.nobody))
+                pictures=len(found.boxes), nobody=len(found.nobody), **more)
     write_json(path, dict(info=info, images=images, annotations=anns, categories=[dict(id=PERSON, name='person')]))
 
 def boxes_sheet(
@@ -307,6 +310,7 @@ def folder_boxes(
     device='cpu',
     progress:bool=False,
     note:Callable=print,
+    **more,                      # further facts for the file's "info"
 )->FoundBoxes:
     "From a folder of photographs to a file of boxes and a sheet"
     out = Path(out)
@@ -317,7 +321,32 @@ def folder_boxes(
     make_folder(out.parent)
     journal = out.with_name(f'.{out.name}.part.jsonl')
     found = find_boxes(folder, find, min_score, name, journal, progress, note)
-    write_boxes(found, out, name, min_score)
+    write_boxes(found, out, name, min_score, **more, text=str(found))
     with whole(out.with_suffix('.png')) as part: boxes_sheet(folder, found).save(part, 'PNG')
     journal.unlink(missing_ok=True)
     return found
+
+# %% ../../nbs/28_data.detect.ipynb #2e41b7d0
+def kept_boxes(
+    folder:Path|str,
+    beside:Path|str,             # the folder of the runs
+    detector:str|None=None,      # as `detector_of`
+    weights:Path|str|None=None,  # as `detector_of`
+    min_score:float=.5,
+    device='cpu',
+    progress:bool=False,
+    note:Callable=print,
+)->tuple[Path,str]:              # the file; what is in it, in a sentence
+    "Boxes of a folder, found where no file of them lies beside the runs yet"
+    files, title = list_pictures(folder), detector or DETECTOR
+    if weights is not None: title += f', {Path(weights).name}'
+    if title.endswith('.onnx'): title = Path(title).name
+    asked = json.dumps([title, min_score, str(Path(folder).resolve()), files])
+    key = hashlib.blake2b(asked.encode('utf-8', 'surrogateescape'), digest_size=3).hexdigest()
+    stem = Path(folder).resolve().name
+    for out in (Path(beside)/f'{stem}-boxes.json', Path(beside)/f'{stem}-boxes-{key}.json'):
+        if not out.exists(): break
+        info = read_json(out).get('info') or {}
+        if info.get('key') == key: return out, f'{info.get("text")} {out}, found before.'
+    found = folder_boxes(folder, out, detector, weights, min_score, device, progress, note, key=key)
+    return out, f'{found} {out}; look at {out.with_suffix(".png")}.'

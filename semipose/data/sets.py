@@ -11,15 +11,17 @@ import numpy as np
 
 from ..errors import UserError
 from ..skeletons import Skeleton, UNION24
-from .core import FILL, People, hold_out, in_archive, is_there, mix, read_bytes, to_skeleton
+from .core import (FILL, Note, People, glance, hold_out, in_archive, is_there, mix, one_picture,
+                                read_bytes, to_skeleton, turned)
 from .coco import find_coco, foreign_labels, read_coco, read_detections, read_train_val
 from .mpii import find_mpii, read_mat, read_mpii
 from .aic import find_aic, read_aic
-from .pictures import BOX_SCORE, read_pictures
+from .pictures import BOX_SCORE, boxes_of, read_boxes, read_pictures
 from .lsp import find_lsp, read_lsp_folder
 
 # %% auto #0
-__all__ = ['MARKS', 'kind_of', 'read_any', 'read_any_train_val', 'read_any_unlabeled']
+__all__ = ['MARKS', 'FULL', 'kind_of', 'read_any', 'read_any_train_val', 'read_any_unlabeled', 'box_share', 'whole_note',
+           'read_unannotated']
 
 # %% ../../nbs/18_data.sets.ipynb #e77d6da2
 MARKS = dict(   # what a folder of each kind holds
@@ -157,8 +159,13 @@ def _bare(people:People, skeleton:Skeleton)->People:
         raise UserError(f'{people.folder}: there is nobody with a box in it to learn from without labels; '
                         'give the pictures alone, or a JSON of boxes.')
     people = people.subset(boxed)
-    n, K = len(people), len(skeleton)
-    return replace(people, skeleton=skeleton, xy=np.zeros((n, K, 2), np.float32), vis=np.zeros((n, K), np.uint8))
+    n, K, some = len(people), len(skeleton), len(np.unique(people.image))
+    many, name = len(set(people.files)), Path(people.source or people.folder).name
+    out = Note('unannotated', many - some, many, f'Pictures that {name} lists without a bounding box: {many - some:,} of '
+               f'{many:,}, left out, since the networks are top-down; `semipose boxes {people.folder} --out boxes.json` '
+               'and --boxes boxes.json bring their people in.')
+    return replace(people, skeleton=skeleton, xy=np.zeros((n, K, 2), np.float32), vis=np.zeros((n, K), np.uint8),
+                   notes=(*people.notes, *((out,) if many > some else ())))
 
 # %% ../../nbs/18_data.sets.ipynb #5a26a7d2
 def read_any_unlabeled(
@@ -176,3 +183,99 @@ def read_any_unlabeled(
     if boxes is None and (kind_of(folder) != 'coco' or _is_coco(folder)):
         return _bare(read_any(folder, keep_all=True), skeleton)
     return read_pictures(folder, skeleton, boxes, min_score)
+
+# %% ../../nbs/18_data.sets.ipynb #03eeb888
+FULL = .5    # of a picture: where labelled people fill less of theirs, a whole picture is no person beside them
+
+def box_share(
+    people:People,
+)->float|None:      # in [0,1]; None where no picture's size is known
+    "How much of their pictures people's boxes fill, the median"
+    if people.sizes is None: return None
+    real = (people.box[:,2:] > 0).all(1) & ~people.crowd & (people.sizes[people.image] > 0).all(1)
+    if not real.any(): return None
+    sides = people.sizes[people.image[real]].prod(1)
+    return float(np.median(np.minimum(people.box[real,2:].prod(1)/sides, 1)))
+
+def whole_note(
+    unlabeled:People,   # read without boxes
+    labeled:People,     # those whose joints may be used
+)->tuple[Note,...]:     # nothing where labelled people fill their pictures too
+    "Whole pictures that are taken for people beside people in tight boxes"
+    share, own = box_share(labeled), box_share(unlabeled)
+    if share is None or own is None or share >= FULL or own < .98: return ()
+    n = len(np.unique(unlabeled.image))
+    return Note('whole', n, n, f'Whole photographs are taken as people: {n:,} of {n:,}, while the labelled people '
+                f'fill {100*share:.0f} % of theirs (median). The networks are top-down, so each person needs a bounding '
+                f'box: give --boxes FILE (`semipose boxes {unlabeled.folder} --out boxes.json` writes one), or '
+                '--detector.'),
+
+# %% ../../nbs/18_data.sets.ipynb #5943edb5
+def _own_boxes(every:People, bare:np.ndarray)->np.ndarray:
+    "Rows with a drawn box in pictures without joints"
+    return np.flatnonzero(bare[every.image] & (every.box[:,2:] > 0).all(1) & ~every.crowd)
+
+def _unjointed(every:People)->np.ndarray:
+    "(n_files,) pictures in which nobody has a joint, under any of their names"
+    joined = np.zeros(len(every.files), bool)
+    joined[every.image[(every.vis > 0).any(1)]] = True
+    first = one_picture(every)
+    known, again = np.isin(first, first[joined]), first != np.arange(len(first))
+    return ~known & ~again
+
+def _boxed(every:People, at:list, boxes:list, sizes:list)->People:
+    "People by boxes in the pictures `at`, upright"
+    size, n = np.zeros((len(every.files), 2), np.int64), sum(map(len, boxes))
+    for i, s in zip(at, sizes): size[i] = s
+    ids, K = np.arange(n) + int(every.ids.max(initial=0)) + 1, len(every.skeleton)
+    box = np.array([b for bs in boxes for b in bs], dtype=np.float32).reshape(-1, 4)
+    return People(every.skeleton, every.folder, every.files, np.repeat(np.array(at, np.int64), list(map(len, boxes))),
+                  every.image_ids, ids, box, np.zeros((n, K, 2), np.float32), np.zeros((n, K), np.uint8),
+                  FILL*box[:,2:].prod(1), np.zeros(n, bool), size, upright=True)
+
+# %% ../../nbs/18_data.sets.ipynb #a70e89b4
+def _found_boxes(every:People, at:list, sizes:list, path, min_score:float)->tuple[list,tuple]:
+    "Boxes of a file for each of the pictures `at`, and notes"
+    if _are_results(Path(path)):
+        found = read_detections(path, every.source or None, every.folder, every.skeleton, min_score)
+        return [found.box[found.image == i].tolist() for i in at], found.notes
+    table = read_boxes(path, min_score, every.skeleton.name)
+    table = table.match(every.files, [Path(every.folder)/f for f in every.files])
+    return [boxes_of(every.files[i], s, table, str(path)) for i, s in zip(at, sizes)], table.notes
+
+def read_unannotated(
+    place:Path|str,             # the data folder, or the file of labels
+    images=None,                # folder of the pictures, where `place` is a file; None: looked for
+    boxes=None,                 # a JSON of boxes, as `read_any_unlabeled`
+    min_score:float=BOX_SCORE,  # boxes of which a detector was less sure are left out
+    also:tuple=(),              # pictures that are taken so whatever has been annotated in them since
+)->tuple[People,Note|None]:     # their people, maybe nobody; what could not be used, and why. COCO files alone
+    "People in pictures that the labels list and in which no joint is annotated"
+    every = read_any(place, 'train', images, keep_all=True)
+    more = np.isin(every.files, list(also))
+    bare = _unjointed(every) | more
+    own = _own_boxes(every, bare)
+    rest = np.union1d(np.setdiff1d(np.flatnonzero(bare), every.image[own]), np.flatnonzero(more)).tolist()
+    looked = {i: g for i in rest if (g := glance(Path(every.folder)/every.files[i])) is not None}
+    at, sizes = list(looked), [turned(*g) for g in looked.values()]
+    share, notes, found = box_share(every.subset(every.posed)), [], [[] for _ in at]
+    if boxes is not None: found, notes = _found_boxes(every, at, sizes, boxes, min_score)
+    elif share is not None and share >= FULL: found = [boxes_of(every.files[i], s, None) for i, s in zip(at, sizes)]
+    parts = [p for p in (every.subset(own).unlabeled(), _boxed(every, at, found, sizes)) if len(p)]
+    people = mix(*parts, skeleton=every.skeleton) if len(parts) > 1 else (parts or [every.subset([])])[0]
+    out = _left_note(every, int(bare.sum()), len(rest) - len(at), sum(not b for b in found), boxes, share)
+    return replace(people, source=every.source, notes=tuple(notes)), out
+
+# %% ../../nbs/18_data.sets.ipynb #aaf5a092
+def _left_note(every:People, many:int, lost:int, left:int, boxes, share:float|None)->Note|None:
+    "Why pictures without joints teach nothing"
+    name, gone = Path(every.source).name, f'{lost:,} of them are not there or cannot be read. '*bool(lost)
+    text = f'Pictures that {name} lists and in which nobody has a joint: {many:,}. {gone}'
+    some = 'All' if left == many else f'{left:,}'
+    if left and boxes is not None: text += f'In {left:,} of them {Path(boxes).name} has no person; they are left out.'
+    elif left:
+        fills = '' if share is None else f', and a whole photograph is none: labelled people fill {100*share:.0f} % of theirs'
+        text += (f'{some} are left out: the networks are top-down, each person needs a bounding box{fills}. To learn '
+                 f'from them, give --boxes FILE (`semipose boxes {every.folder} --out boxes.json` writes one), or '
+                 '--detector.')
+    return Note('unannotated', left + lost, many, text.strip()) if left + lost else None
