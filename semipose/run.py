@@ -90,7 +90,7 @@ class Progress(Callback):
 # %% ../nbs/71_run.ipynb #e37eae7b
 def words_of(row:dict)->list[str]:  # of the log, the most important first
     losses = [f'{k} {v:.5f}' for k,v in row.items() if k[:3] in ('sup', 'con')]
-    first = [f'PCK {row["pck"]:.1f}']*('pck' in row and row['ap'] < 1)      # an AP of nothing says nothing
+    first = [f'PCK {row["pck"]:.1f}'] if 'pck' in row and row['ap'] < 1 else []     # an AP of nothing says nothing
     return [*first, f'AP {row["ap"]:.1f}', f'peak {row["peak_unlabeled"]:.2f}', *losses]
 
 def fitting(words:list[str], room:int)->str:
