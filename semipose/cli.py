@@ -27,10 +27,10 @@ __all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'R
            'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights',
            'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods',
            'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on',
-           'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'compare',
-           'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail', 'submit',
-           'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert',
-           'export', 'runs', 'report']
+           'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'Place',
+           'compare', 'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail',
+           'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest',
+           'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -816,6 +816,15 @@ def tell_sweep(found:dict, p, chosen:list[str], seeds:list[int], results:Path)->
                f'The whole ledger on a page: semipose report {quoted(results)}')
     if found['failed']: raise UserError(' '.join(f'{k} failed: {v}' for k,v in found['failed'].items()))
 
+# %% ../nbs/79_cli.ipynb #778b4794
+@dataclass
+class Place:
+    "Where a comparison goes, and whether it is there already"
+    out:Annotated[Optional[Path], option("The comparison's own folder; runs/PROTOCOL-seedSEED if not given.")] = None
+    keep:Annotated[Optional[Path], option(
+        'Also write the numbers, without weights and pictures, into this folder.')] = None
+    resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')] = False
+
 # %% ../nbs/79_cli.ipynb #d2f3434e
 @app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data '
                     'data/lsp')
@@ -829,19 +838,16 @@ def compare(
     budget:Budget,
     encoder:Weights,
     machine:Machine,
+    place:Place,
     labels:Labels=None,
     protocol:ProtocolName='folder',
     seed:Seed=0,
-    out:Annotated[Optional[Path], option("The comparison's own folder; runs/PROTOCOL-seedSEED if not given.")]=None,
-    keep:Annotated[Optional[Path], option(
-        'Also write the numbers, without weights and pictures, into this folder.')]=None,
-    resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')]=False,
     log:Log=None,
 ):
     "Train several methods from one supervised start, everything else equal."
-    if resume and len(methods) == 1 and (Path(methods[0])/'comparison.json').exists():
-        typed = [people, settings, budget, encoder, labels, out]
-        return go_on_comparing(Path(methods[0]), typed, machine, keep)
+    if place.resume and len(methods) == 1 and (Path(methods[0])/'comparison.json').exists():
+        typed = [people, settings, budget, encoder, labels, place.out]
+        return go_on_comparing(Path(methods[0]), typed, machine, place.keep)
     for name in methods: known(name, method_names(), 'method')
     many, file = parse_labels(labels)
     machine.check()
@@ -850,8 +856,8 @@ def compare(
     data, make_people = own_people(p, people.data, file, seed)
     if not p.start_steps:
         raise UserError(f'The protocol {p.name} has no supervised start for the methods to share: give --start-steps.')
-    folder = out or Path('runs')/f'{p.name}-seed{seed}'
-    refuse_comparison(folder, resume)
+    folder = place.out or Path('runs')/f'{p.name}-seed{seed}'
+    refuse_comparison(folder, place.resume)
     from semipose.run import check_teacher, compare as run_compare
     check_teacher(methods, people.teacher)
     cbs = logger(log)
@@ -859,8 +865,8 @@ def compare(
     begin(p, make_people)
     source = dict(labels=file, cbs=cbs, **people.found(folder.parent, machine.device, file))
     summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
-                          resume=resume, every=budget.every if p.budget else None, forecast=True, **source)
-    finish_comparison(summary, folder, keep)
+                          resume=place.resume, every=budget.every if p.budget else None, forecast=True, **source)
+    finish_comparison(summary, folder, place.keep)
 
 # %% ../nbs/79_cli.ipynb #8a6b9b89
 def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it cannot go there

@@ -185,11 +185,13 @@ def train(
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one; or `loggers.log_to`
-    ahead=None,             # names of methods that follow: how long all take is said; None: nothing is
-    **more,                 # of `recipe_of`: labels, unlabeled, boxes, val, teacher, amp, steps, every, lr, nets
+    # of `recipe_of`: labels, unlabeled, boxes, val, teacher, amp, steps, every, lr, nets; ahead: names of methods that
+    # follow, how long all take is said
+    **more,
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
-    how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs, ahead=ahead)
+    how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs,
+               ahead=more.pop('ahead', None))
     if isinstance(method, Recipe): return train_recipe(method, p if folder is None else folder, data, **how)
     check_batch(method, p)
     recipe = recipe_of(method, p, data, seed, start, **more)
