@@ -90,7 +90,7 @@ class Progress(Callback):
 # %% ../nbs/71_run.ipynb #e37eae7b
 def words_of(row:dict)->list[str]:  # of the log, the most important first
     losses = [f'{k} {v:.5f}' for k,v in row.items() if k[:3] in ('sup', 'con')]
-    first = [f'PCK {row["pck"]:.1f}']*('pck' in row and row['ap'] < 1)      # an AP of nothing says nothing
+    first = [f'PCK {row["pck"]:.1f}'] if 'pck' in row and row['ap'] < 1 else []      # an AP of nothing says nothing
     return [*first, f'AP {row["ap"]:.1f}', f'peak {row["peak_unlabeled"]:.2f}', *losses]
 
 def fitting(words:list[str], room:int)->str:
@@ -185,11 +185,11 @@ def train(
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one
-    ahead=None,             # names of methods that follow: how long all take is said; None: nothing is
+    # ahead: names of methods that leave from this run, for a line on how long all take; and
     **more,                 # of `recipe_of`: labels, unlabeled, boxes, amp, steps, every, lr, nets
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
-    how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs, ahead=ahead)
+    how = dict(device=device, progress=progress, replace=replace, resume=resume, cbs=cbs, ahead=more.pop('ahead', None))
     if isinstance(method, Recipe): return train_recipe(method, p if folder is None else folder, data, **how)
     check_batch(method, p)
     recipe = recipe_of(method, p, data, seed, start, **more)
