@@ -133,7 +133,8 @@ class Desk:
         cells = page.locator(".jp-NotebookPanel .jp-CodeCell")
         until, done = time.monotonic() + seconds, re.compile(r"\[\d+\]")
         while time.monotonic() < until:
-            prompts = cells.evaluate_all("cells => cells.map(c => [c.querySelector('.jp-InputPrompt')?.innerText ?? '', "
+            prompts = cells.evaluate_all("cells => cells.map(c => ["
+                                         "c.querySelector('.jp-InputPrompt')?.innerText ?? '', "
                                          "c.querySelector('.cm-content')?.innerText.trim() ?? ''])")
             ran = [bool(done.search(prompt)) for prompt, source in prompts if source]
             if all(ran) and all(k["execution_state"] == "idle" for k in self.server.kernels()) or self.errors():
