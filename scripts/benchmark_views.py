@@ -1,9 +1,9 @@
-"""Views and targets of a PoseDual + JC step: today's code beside that of an earlier commit, interleaved in one run; ratios.
+"""Views and targets of a PoseDual + JC step: ratios of today's code and an earlier commit's, interleaved in one run.
 
 python scripts/benchmark_views.py [--before 64a01e5] [--size 256x192] [--people 8,32,64] [--rounds 7] [--threads 1]
 
-One round: the teacher's view and both students' hard views of so many people, then the labelled targets. The pictures of
-both must be equal to the bit. It needs git and the commit. Then how time grows with the people.
+One round: the teacher's view and both students' hard views of so many people, then the labelled targets.
+The pictures of both must be equal to the bit. It needs git and the commit. Then how time grows with the people.
 """
 from __future__ import annotations
 import argparse, importlib.util, statistics, subprocess, sys, tempfile, time
@@ -40,7 +40,7 @@ def work(module, people: int, size: tuple):
     easy = module.A30.sample(module.plain(people, size), size, generator=g)
     view = module.JointCutout(5) >> module.A60
     first = view.sample(easy, size, (xy, torch.ones(17)), g)
-    second = replace(first, holes=view.sample(easy, size, (xy, torch.ones(17)), g).holes)    # the peer hides other joints
+    second = replace(first, holes=view.sample(easy, size, (xy, torch.ones(17)), g).holes)  # the peer hides other joints
     codec, heat_size = Gaussian(sigma=2., stride=4), tuple(s // 4 for s in size)
 
     def run():
@@ -66,7 +66,8 @@ def main() -> None:
     p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
     torch.set_num_threads(args.threads)
-    size, counts, old = tuple(map(int, args.size.split("x"))), list(map(int, args.people.split(","))), before(args.before)
+    size, counts, old = (tuple(map(int, args.size.split("x"))), list(map(int, args.people.split(","))),
+                         before(args.before))
     best = {}
     print(f"{args.size}, {args.threads} threads, best of {args.rounds}; today / {args.before}: min, median, max\n")
     for people in counts:

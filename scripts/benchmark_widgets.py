@@ -1,5 +1,5 @@
-"""How long a widget takes to answer a hand: in the kernel, CPU milliseconds from the new value to the new picture; in the browser,
-milliseconds of a hover and of a new picture. Medians; targets are 100 ms and 16 ms.
+"""How long a widget takes to answer a hand: in the kernel, CPU milliseconds from the new value to the new picture;
+in the browser, milliseconds of a hover and of a new picture. Medians; targets are 100 ms and 16 ms.
 `python scripts/benchmark_widgets.py RUN [RUN ...]`"""
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def answers(lab, name: str, values, n: int = 10) -> float:
 
 
 def line(ms: float, where: str, words: str) -> None:
-    print(f"{ms:6.1f} ms  {where:<8} {words}{'' if ms <= TARGET[where] else f'  (target {TARGET[where]} ms)'}", flush=True)
+    print(f"{ms:6.1f} ms  {where:<8} {words}{'' if ms <= TARGET[where] else f'  (target {TARGET[where]} ms)'}",
+          flush=True)
 
 
 def in_browser(labs: dict) -> None:
@@ -56,7 +57,8 @@ def in_browser(labs: dict) -> None:
         browser = play.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         for name, lab in labs.items():
             page = browser.new_page(viewport=dict(width=1440, height=900))
-            shown = page.evaluate(SHOW, [source("touch"), text(lab.image.value), text(lab.image.floats), lab.image.spots])
+            shown = page.evaluate(SHOW, [source("touch"), text(lab.image.value), text(lab.image.floats),
+                                         lab.image.spots])
             box = page.locator("canvas").bounding_box()
             for i in range(120):
                 page.mouse.move(box["x"] + box["width"] * (i % 40) / 40, box["y"] + box["height"] * (i % 24) / 24)

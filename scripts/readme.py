@@ -1,5 +1,5 @@
-"""Write README.md from nbs/index.ipynb, and DESCRIPTION.md for a package index: `python scripts/readme.py`, or `--check` to
-only compare.
+"""Write README.md from nbs/index.ipynb, and DESCRIPTION.md for a package index: `python scripts/readme.py`,
+or `--check` to only compare.
 
 Links and pictures in the notebook are written as JupyterLab needs them, relative to nbs/; here they become relative
 to the top.
@@ -65,7 +65,8 @@ def make() -> str:
 def describe(text: str) -> str:
     "README for a page outside the repository: no pictures of ours, and of links into the repository their words alone"
     def plain(part: str) -> str:
-        part = re.sub(r"^!\[[^\]]*\]\([^)]*\)\n\n(\*[^\n]*\*\n\n)?", lambda m: "" if is_relative(LINK.search(m[0])[2]) else m[0], part, flags=re.M)
+        part = re.sub(r"^!\[[^\]]*\]\([^)]*\)\n\n(\*[^\n]*\*\n\n)?",
+                      lambda m: "" if is_relative(LINK.search(m[0])[2]) else m[0], part, flags=re.M)
         return re.sub(r"(?<!!)\[([^\]]*)\]\(([^)]*)\)", lambda m: m[1] if is_relative(m[2]) else m[0], part)
     return "".join(part if part.startswith("```") else plain(part) for part in FENCE.split(text))
 

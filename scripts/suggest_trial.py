@@ -1,14 +1,14 @@
 """Are labels that `semipose suggest` chooses worth more than as many random ones? One command a data set:
 
-`python scripts/suggest_trial.py drawn --seeds 0-4`                        synthetic people: results/suggest/drawn.json
-`python scripts/suggest_trial.py lsp --data data/lsp --seeds 0-4`          Leeds Sports Pose: results/suggest/lsp.json
-    For each seed: a start on a few random labels; its networks choose as many again; then trainings that differ in their
-    labels alone:
+`python scripts/suggest_trial.py drawn --seeds 0-4`                    synthetic people: results/suggest/drawn.json
+`python scripts/suggest_trial.py lsp --data data/lsp --seeds 0-4`      Leeds Sports Pose: results/suggest/lsp.json
+    For each seed: a start on a few random labels; its networks choose as many again; then trainings that differ in
+    their labels alone:
     `start` (the first few), `chosen` (as many again by `suggest`), `covered` (by `suggest` with how='cover'),
     `random` (as many again at random), `double` (random, twice as many in all as `random`).
     Every arm is written down as it ends, and a training that stopped goes on: the same command again does the rest.
     The runs are kept in --work until their seed is done. Synthetic people of a seed are drawn anew.
-`--report` trains nothing and prints what the file says, arm by arm, against the aim: the AP of `double` with half its labels.
+`--report` trains nothing and prints what the file says, against the aim: the AP of `double` with half its labels.
 `--small` trains a few steps on few people, to see that it runs: its numbers mean nothing, and the file says so.
 """
 from __future__ import annotations
@@ -39,15 +39,19 @@ def seeds_of(text: str) -> list[int]:
 def settings(kind: str, labels: int | None, small: bool):
     "(protocol of all arms, which begin from the same weights; labels of the start)"
     p = protocol(SETS[kind]["protocol"])
-    if kind != "drawn": p = replace(p, steps=p.start_steps, every=p.start_every, lr=p.start_lr or p.lr)   # no warm-up before it
-    if small: p, labels = replace(p, steps=4 if kind == "lsp" else 60, every=2 if kind == "lsp" else 30, start_steps=0, start_every=None), labels or 8
+    # no warm-up before it
+    if kind != "drawn": p = replace(p, steps=p.start_steps, every=p.start_every, lr=p.start_lr or p.lr)
+    if small:
+        steps, every = (4, 2) if kind == "lsp" else (60, 30)
+        p, labels = replace(p, steps=steps, every=every, start_steps=0, start_every=None), labels or 8
     return p, labels or SETS[kind]["labels"]
 
 
 def people_of(kind: str, data: Path | None, seed: int, p, people: tuple[int, int], work: Path) -> Path:
     "The COCO folder of a seed"
     if kind != "drawn": return data
-    return write_synth(work / "drawn", *people, seed=1000 + seed, size=(96, 72), difficulty=DIFFICULTIES[p.difficulty or "medium"], progress=False)
+    return write_synth(work / "drawn", *people, seed=1000 + seed, size=(96, 72),
+                       difficulty=DIFFICULTIES[p.difficulty or "medium"], progress=False)
 
 
 def part(source: Path, folder: Path, rows) -> Path:
@@ -66,19 +70,23 @@ def part(source: Path, folder: Path, rows) -> Path:
     return folder
 
 
-def once(seed: int, kind: str, data: Path | None, method: str, labels: int, p, people, device: str, work: Path, out: dict, keep, say=print) -> None:
+def once(seed: int, kind: str, data: Path | None, method: str, labels: int, p, people, device: str, work: Path,
+         out: dict, keep, say=print) -> None:
     "The arms of one seed that `out` lacks; `keep` is called after each"
     source = people_of(kind, data, seed, p, people, work)
     file, pictures = find_coco(source, "train")
     all_ = read_coco(file, pictures)
     posed = all_.posed if kind != "drawn" else np.arange(people[0])
     order = posed[np.random.default_rng(seed).permutation(len(posed))]
-    if len(order) < 4 * labels: raise SystemExit(f"{source} has {len(order)} labelled people, and {4 * labels} are needed: give fewer --labels.")
+    if len(order) < 4 * labels:
+        raise SystemExit(f"{source} has {len(order)} labelled people, and {4 * labels} are needed: "
+                         "give fewer --labels.")
     q = replace(p, data=None, labels=None, name="suggest", title="Which to label")
 
     def arm(name, rows):
         begun, here = time.time(), work / f"{name}-run"
-        done = train(method, q, part(source, work / name, rows), here, seed, device=device, progress=False, resume=here.exists())
+        done = train(method, q, part(source, work / name, rows), here, seed, device=device, progress=False,
+                     resume=here.exists())
         last = done["last"]
         if name in out: return
         out[name] = dict(labels=len(rows), ap=last["ap"], pck=last["pck"], seconds=round(time.time() - begun, 1))
@@ -92,7 +100,8 @@ def once(seed: int, kind: str, data: Path | None, method: str, labels: int, p, p
         found = suggest_run(work / "start-run", pictures, labels, boxes, device=device, how=how)
         rows = np.array([int(np.flatnonzero(all_.image == all_.files.index(f))[0]) for f in found.files])
         assert not set(rows) & set(first) and len(rows) == labels
-        out.setdefault("value", {}).update({name: float(np.mean(found.value)), "all": float(found.disagreement.value.mean())})
+        out.setdefault("value", {}).update({name: float(np.mean(found.value)),
+                                            "all": float(found.disagreement.value.mean())})
         arm(name, np.concatenate([first, rows]))
     if "random" not in out: arm("random", order[:2 * labels])
     if "double" not in out: arm("double", order[:4 * labels])
@@ -103,10 +112,14 @@ def report(found: dict) -> str:
     seeds, lines = found["seeds"], [json.dumps(found["about"])]
     for name in ARMS:
         mine = [s[name] for s in seeds.values() if name in s]
-        if mine: lines.append(f"{name:<8} {mine[0]['labels']:>5} labels  {len(mine)} seeds  AP {np.mean([m['ap'] for m in mine]):.1f}  "
+        if mine:
+            lines.append(f"{name:<8} {mine[0]['labels']:>5} labels  {len(mine)} seeds  "
+                         f"AP {np.mean([m['ap'] for m in mine]):.1f}  "
                               f"PCK {np.mean([m['pck'] for m in mine]):.1f}")
-    for a, b, text in (("chosen", "random", "over as many random labels"), ("covered", "random", "over as many random labels"),
-                       ("chosen", "double", "against twice as many random labels (the aim: not below 0)"), ("covered", "double", "against twice as many")):
+    for a, b, text in (("chosen", "random", "over as many random labels"),
+                       ("covered", "random", "over as many random labels"),
+                       ("chosen", "double", "against twice as many random labels (the aim: not below 0)"),
+                       ("covered", "double", "against twice as many")):
         d = np.array([s[a]["ap"] - s[b]["ap"] for s in seeds.values() if a in s and b in s])
         if not len(d): continue
         half = student.ppf(.975, len(d) - 1) * d.std(ddof=1) / len(d)**.5 if len(d) > 1 else float("nan")
@@ -126,7 +139,8 @@ def main(words=None):
     a.add_argument("--people", type=int, default=2000, help="synthetic training people among whom to choose")
     a.add_argument("--device", default="auto")
     a.add_argument("--out", type=Path, help="results/suggest/KIND.json if not given")
-    a.add_argument("--work", type=Path, help="where runs are kept until their seed is done; runs/suggest/KIND if not given")
+    a.add_argument("--work", type=Path, help="where runs are kept until their seed is done; "
+                                             "runs/suggest/KIND if not given")
     a.add_argument("--small", action="store_true", help="see that it runs")
     a.add_argument("--report", action="store_true", help="print what is there, train nothing")
     a = a.parse_args(words)
@@ -134,10 +148,12 @@ def main(words=None):
     if a.report:
         if not out.exists(): raise SystemExit(f"{out} is not there yet.")
         return print(report(json.loads(out.read_text())))
-    if a.kind != "drawn" and a.data is None: raise SystemExit(f"{a.kind} needs --data, the folder of its pictures and labels.")
+    if a.kind != "drawn" and a.data is None:
+        raise SystemExit(f"{a.kind} needs --data, the folder of its pictures and labels.")
     p, labels = settings(a.kind, a.labels, a.small)
     people = (200, 60) if a.small else (a.people, 500)
-    about = dict(method=a.method, labels=labels, people=list(people) if a.kind == "drawn" else None, small=a.small, protocol=p.name, steps=p.steps)
+    about = dict(method=a.method, labels=labels, people=list(people) if a.kind == "drawn" else None,
+                 small=a.small, protocol=p.name, steps=p.steps)
     found = json.loads(out.read_text()) if out.exists() else dict(about=about, seeds={})
     if found["about"] != about: raise SystemExit(f"{out} holds another trial ({found['about']}); choose another --out.")
     found |= dict(versions=versions(), hardware=hardware(), revision=revision())

@@ -157,7 +157,7 @@ def people_for_test(
 def named_by(
     folder,         # a run folder
     boxes,          # a detector's JSON: a list with image_id
-)->tuple:           # a COCO file that names the pictures, and their folder (None: beside it); None, None: no file of the run does
+)->tuple:           # a COCO file that names the pictures, and their folder (None: beside it); None, None: there is none
     "Which of a run's own files lists the pictures that a detector has looked at"
     r, asked = read_recipe(folder), read_json(boxes)
     ids = {o.get('image_id') for o in asked if isinstance(o, dict)} if isinstance(asked, list) else set()

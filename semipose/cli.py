@@ -211,7 +211,8 @@ def build_protocol(
     **changes,         # fields; None leaves the protocol's own value
 )->Protocol:
     "A protocol with what was typed changed: `every` divides the steps, a network brings its own weights and width"
-    typed, saved, machine = {k: v for k,v in changes.items() if v is not None}, isinstance(name, Protocol), machine or {}
+    typed, saved, machine = ({k: v for k,v in changes.items() if v is not None}, isinstance(name, Protocol),
+                             machine or {})
     base = name if saved else replace(protocol(name), **machine)
     if machine and 'steps' in typed: typed.setdefault('start_steps', min(base.start_steps, typed['steps']))
     rest = _weights(base, typed)
@@ -372,7 +373,8 @@ class People:
 
     def found(self, beside:Path, device:str, file:Path|None=None)->dict:
         "unlabeled, val, teacher, boxes of `prepare`; a detector looks for people first, where one is named"
-        return dict(unlabeled=self.unlabeled, val=self.val, teacher=self.teacher, boxes=self.boxes if self.detector is None else
+        return dict(unlabeled=self.unlabeled, val=self.val, teacher=self.teacher,
+                    boxes=self.boxes if self.detector is None else
                     find_boxes(self, self.unlabeled or self.data or file.parent, beside, device))
 
 @dataclass
@@ -583,7 +585,8 @@ class Settings:
 
 # %% ../nbs/79_cli.ipynb #2f6373f5
 Log = Annotated[Optional[str], option(
-    "Also log to tensorboard (files beside the runs) or wandb (Weights & Biases), through fastai's callbacks.", **names(('tensorboard', 'wandb')))]
+    "Also log to tensorboard (files beside the runs) or wandb (Weights & Biases), through fastai's callbacks.",
+    **names(('tensorboard', 'wandb')))]
 
 def logger(kind:str|None):      # what `train` takes as cbs; UserError names the pip command of what is missing
     if kind is None: return ()
@@ -631,8 +634,8 @@ class Session:
                                          'seed if not given.')] = None
     out:Annotated[Optional[Path], option("The run's own folder, instead of --runs and --name.")] = None
     resume:Annotated[bool, typer.Option('--resume', help=(
-        'Go on with this run where it stopped; the numbers are those of a run that never stopped. The folder of a run is '
-        'enough: semipose train --resume runs/mine.'))] = False
+        'Go on with this run where it stopped; the numbers are those of a run that never stopped. The folder of a run '
+        'is enough: semipose train --resume runs/mine.'))] = False
     config:Annotated[Optional[Path], option(
         "A saved recipe: recipe.json of a run, its folder, or a file of one's own. What is typed wins.",
         metavar='FILE')] = None
@@ -712,8 +715,9 @@ def train(
     train_with(method, p, saved.people(people, p), file, seed, machine, folders, session, numbers, saved.unstarted)
 
 # %% ../nbs/79_cli.ipynb #2ffa1fb8
-def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:Machine, folders:Folders, session:Session,
-               numbers:dict, unstarted:bool)->None:     # `numbers` of `train`; begun from no warm-up checkpoint?
+def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:Machine, folders:Folders,
+               session:Session, numbers:dict,   # of `train`
+               unstarted:bool)->None:           # begun from no warm-up checkpoint?
     "From the warm-up checkpoint to the table of a run"
     data, make_people = own_people(p, people.data, file, seed)
     folder = session.folder(folders.runs, run_name(method, data or file.parent, p.labels, seed))
@@ -772,7 +776,8 @@ def sweep(
     "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
     for name in methods or (): known(name, method_names(), 'method')
     many = parse_seeds(seeds)
-    p = protocol_of(known(protocol, protocol_names(), 'protocol'), machine.device, **encoder.fields(), **people.fields())
+    p = protocol_of(known(protocol, protocol_names(), 'protocol'), machine.device, **encoder.fields(),
+                    **people.fields())
     chosen = rows_of(p, methods, group, people.teacher)
     from semipose.sweep import check_sweep, sweep as run_sweep
     check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher, people.val)
@@ -878,8 +883,8 @@ def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it ca
 def go_on_comparing(folder:Path, typed:list, machine:Machine, keep:Path|None)->None:
     "Take up a comparison by its folder: comparison.json knows the rest"
     if any(v is not None and v != type(v)() for v in typed):
-        raise UserError(f'compare --resume {quoted(folder)} goes on as the comparison was begun: leave the other options '
-                        'out.')
+        raise UserError(f'compare --resume {quoted(folder)} goes on as the comparison was begun: leave the other '
+                        'options out.')
     from semipose.report import demo_report
     from semipose.run import take_up_comparison
     finish_comparison(take_up_comparison(folder, machine.device, on_update=demo_report), folder, keep)
@@ -956,8 +961,8 @@ def submit(
     judge:Judge,
     images:Annotated[Optional[Path], option('The pictures, a folder or a zip archive; looked for beside the JSON '
                                             'files if not given.')]=None,
-    info:Annotated[Optional[Path], option("A COCO file that names the pictures; without it the run's own labels do where "
-                                          'they list them all, else 000000000009.jpg is picture 9.')]=None,
+    info:Annotated[Optional[Path], option("A COCO file that names the pictures; without it the run's own labels do "
+                                          'where they list them all, else 000000000009.jpg is picture 9.')]=None,
     truth:Annotated[Optional[Path], option('A COCO keypoint file, where there is one, to evaluate against.')]=None,
     out:Annotated[Optional[Path], option('Folder of the results files; RUN/submission if not given.')]=None,
     shift:Shift=False,

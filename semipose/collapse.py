@@ -455,8 +455,8 @@ def draw_plane(
     ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
     clear = dict(facecolor='white', alpha=.85, lw=0, pad=1.5)
     if points.shape[-1] > 31:
-        ax.text(X[0]+.1, Y[1]-.08, f'shown: 30 of {points.shape[-1]-1} background pixels to a joint pixel', fontsize=8.5,
-                color='#5d6670', va='top', bbox=clear)
+        ax.text(X[0]+.1, Y[1]-.08, f'shown: 30 of {points.shape[-1]-1} background pixels to a joint pixel',
+                fontsize=8.5, color='#5d6670', va='top', bbox=clear)
     if 0 < (h > .5).float().mean() < .03:
         ax.text(X[0]+.1, Y[1]-.38, f'step {k}: all but one corner is called background', fontsize=10, color=color,
                 va='top', bbox=clear)

@@ -19,8 +19,8 @@ __all__ = ['FILES', 'refuse_existing', 'is_blank', 'clear_blank', 'open_run', 't
            'list_runs', 'Log']
 
 # %% ../nbs/67_folder.ipynb #61650eb0
-FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'teacher.json', 'log.csv', 'result.json', 'people.json',
-         'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
+FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'teacher.json', 'log.csv', 'result.json',
+         'people.json', 'weights.safetensors', 'best.safetensors', 'state.safetensors', 'strip.npz')
 
 def refuse_existing(
     folder,                 # where a run is to go

@@ -262,6 +262,6 @@ def smaller(p:Protocol)->str:
     "Options that make a training shorter: fewer steps, smaller crops, fewer people a step, a small network"
     (H, W), (b, u) = (max(s*3//4//32*32, 32) for s in p.size), p.batch
     halves = f'{max(b//2, 1)}' + ('' if b == u else f'+{max(u//2, 1)}')
-    each = {f'--steps {p.steps//4}': p.steps > 3, f'--size {H}x{W}': H*W < p.size[0]*p.size[1], f'--batch {halves}': b > 3,
-            '--net tiny': p.net != 'tiny'}
+    each = {f'--steps {p.steps//4}': p.steps > 3, f'--size {H}x{W}': H*W < p.size[0]*p.size[1],
+            f'--batch {halves}': b > 3, '--net tiny': p.net != 'tiny'}
     return ', '.join(k for k, useful in each.items() if useful) or 'fewer methods'

@@ -74,12 +74,12 @@ def prepare(
     unlabeled=None,         # another folder whose pictures are the unlabelled people: COCO-style, or pictures alone
     progress:bool=True,     # bars for what takes over two seconds
     labels=None,            # a COCO keypoint file, anywhere; None: found in `data`
-    # a JSON with the boxes of the people in `unlabeled`, else in pictures that `labels` lists without joints; None: each
-    # picture of `unlabeled` is one person
+    # a JSON with the boxes of the people in `unlabeled`, else in pictures that `labels` lists without joints;
+    # None: each picture of `unlabeled` is one person
     boxes=None,
     begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
     teacher=None,           # an outside model: a COCO file, or module:function; asked by rows that learn from it
-    val=None,               # a COCO keypoint file, or a folder of one, to validate on; None: found in `data`, or a share
+    val=None,               # a COCO keypoint file, or its folder, to validate on; None: found in `data`, or a share
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()

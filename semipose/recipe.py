@@ -329,7 +329,7 @@ def read_config(
     if isinstance(settings, str): d = d | dict(protocol=protocol(settings).as_dict())
     else: _all_known(path, settings, [f.name for f in fields(Protocol)], ' of "protocol"')
     recipe = recipe_from({'method': None} | d)
-    if recipe.settings: recipe.protocol     # UserError where a value does not fit
+    if recipe.settings: _ = recipe.protocol     # UserError where a value does not fit
     return found(recipe, path.parent) if recipe.places else recipe
 
 def _all_known(path, d, known, where:str='')->None:
@@ -341,8 +341,8 @@ def _all_known(path, d, known, where:str='')->None:
         raise UserError(f'--config {path}: the key "{k}"{where} is unknown: {hint}')
 
 # %% ../nbs/63_recipe.ipynb #7a6feb5b
-SAME_RUN = ('method', 'definition', 'settings', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start', *PLACES, 'teacher',
-            'own')
+SAME_RUN = ('method', 'definition', 'settings', 'seed', 'steps', 'every', 'nets', 'lr', 'amp', 'start',
+            *PLACES, 'teacher', 'own')
 # whoever labels for another run has learned from its labels, and from no others
 SAME_LABELS = ('data', 'labels', 'seed', 'settings')
 LABELLING = ('labels', 'choose', 'heldout', 'size', 'net', 'width', 'decode', 'sigma')     # of its settings
@@ -418,7 +418,8 @@ def same_recipe(
     recipe:Mapping,     # what is wanted now
 )->None:                # UserError names the first setting that differs, and the version that began the run
     "A run is gone on with as it was begun, or not at all"
-    old, again = read_recipe(folder), 'choose another --name (of a sweep: other --runs, of a comparison: another --out).'
+    again = 'choose another --name (of a sweep: other --runs, of a comparison: another --out).'
+    old = read_recipe(folder)
     new = recipe if isinstance(recipe, Recipe) else recipe_from(recipe)
     if (d := difference(old, new, folder)) is None: return
     run = f'The run {folder} of {begun_by(old)} was begun'

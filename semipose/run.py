@@ -246,7 +246,8 @@ def _ahead(recipe:Recipe, data:Data, dev, ahead)->str:
     "How long this run and those that follow take; a start with those that leave from it, a run of its own with none"
     p = recipe.protocol
     if ahead: return forecast(ahead, p, data, dev, recipe.amp, recipe.nets)
-    return forecast([recipe.method], changed(p, budget=None, steps=recipe.steps, every=recipe.every), data, dev, recipe.amp)
+    return forecast([recipe.method], changed(p, budget=None, steps=recipe.steps, every=recipe.every),
+                    data, dev, recipe.amp)
 
 # %% ../nbs/71_run.ipynb #f83b54b0
 def _check(recipe:Recipe, dev, ranks):
@@ -513,7 +514,8 @@ def compare(
     on_update=None,         # called with the folder after each run, e.g. to refresh a page
     note:dict|None=None,    # more facts for summary.json
     resume:bool=False,      # go on with what stopped, keep what is done
-    # unlabeled, labels, boxes, val, teacher: as `prepare`; every: as `train_row`; cbs: as `train`; forecast: say how long
+    # unlabeled, labels, boxes, val, teacher: as `prepare`; every: as `train_row`; cbs: as `train`;
+    # forecast: say how long
     **more,
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
@@ -563,8 +565,8 @@ def take_up_comparison(
         raise UserError(f'{folder} is no comparison that could be gone on with: it has no comparison.json.') from None
     except ValueError: raise UserError(f'{Path(folder)/"comparison.json"} is damaged: it is not JSON.') from None
     now = {k: next(iter(places_now(folder, asked, k)), asked[k]) for k in PLACES if asked.get(k)}
-    return compare(asked['methods'], Protocol.from_dict(asked['settings']), now.pop('data', None), folder, asked['seed'],
-                   device, asked['amp'], progress, on_update, resume=True, every=asked['every'], **now)
+    return compare(asked['methods'], Protocol.from_dict(asked['settings']), now.pop('data', None), folder,
+                   asked['seed'], device, asked['amp'], progress, on_update, resume=True, every=asked['every'], **now)
 
 # %% ../nbs/71_run.ipynb #26672c42
 DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled', 'peak_reestimated')

@@ -18,8 +18,8 @@ from .data.sets import read_any_train_val
 from .protocols import Protocol
 from .networks import check_batch, check_networks, check_precision, pick_device
 from .people import Data, Who, synthetic_people, keys_of, marks, prepare, read_who, val_key, val_of
-from .recipe import (Recipe, check_teacher, difference, is_synthetic, length_of, portable, terms_of, todays,  # noqa: F401
-                             variety_of)
+from .recipe import (Recipe, check_teacher, difference, is_synthetic, length_of, portable,  # noqa: F401
+                             terms_of, todays, variety_of)
 from .run import find_people, starts, train_rows, wants_labels  # noqa: F401
 
 # %% auto #0
@@ -84,7 +84,8 @@ def _check_place(p:Protocol, option:str, path)->None:
     "Is there something to read, and may it be given?"
     if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
     if Path(path).exists() or is_there(path): return
-    raise UserError(f'--{option} {path}: there is no such {"file" if option in ("labels", "boxes", "val") else "folder"}.')
+    raise UserError(f'--{option} {path}: there is no such '
+                    f'{"file" if option in ("labels", "boxes", "val") else "folder"}.')
 
 # %% ../nbs/75_sweep.ipynb #4d40a15b
 def unobtainable(
@@ -219,7 +220,8 @@ def sweep(
     read = cache(lambda: read_any_train_val(data, source.get('labels'), source.get('val'))[:2])
     for seed in seeds:
         places = {} if p.data == 'drawn' else p.places(data, source.get('unlabeled'), source.get('boxes'))
-        mine = dict(data=data, labels=source.get('labels'), teacher=source.get('teacher'), val=source.get('val'), **places)
+        mine = dict(data=data, labels=source.get('labels'), teacher=source.get('teacher'),
+                    val=source.get('val'), **places)
         one = Seed(p, seed, mine, results, amp)
         # whose people are those in the ledger?
         if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())

@@ -363,9 +363,10 @@ def table_rows(
     return [{c.head: c.text(done[n]) for c in columns} if n in done else gap(n) for n in names]
 
 # %% ../nbs/73_tables.ipynb #290e146e
-SETTINGS = dict(gate='score gate', lam='unlabelled weight', lr='learning rate', wd='weight decay', start_steps='steps of the start',
-                start_lr='learning rate of the start', labels='labelled people', data='people of',
-                unlabeled='unlabelled people of', boxes='boxes of', net='network', definition='definition')
+SETTINGS = dict(gate='score gate', lam='unlabelled weight', lr='learning rate', wd='weight decay',
+                start_steps='steps of the start', start_lr='learning rate of the start', labels='labelled people',
+                data='people of', unlabeled='unlabelled people of', boxes='boxes of', net='network',
+                definition='definition')
 OTHERWISE = 'other people, start, precision or formula'
 
 def changed(

@@ -263,7 +263,8 @@ def test_a_map_of_another_stride_is_refused_in_a_sentence():
         stride = 4
         def forward(self, x): raise AssertionError('height (32) does not match')
     before = torch.get_rng_state()
-    with pytest.raises(UserError, match='says does not take crops of 32x32 px .its heatmap is 16x16, not a pixel every 4 px'):
+    with pytest.raises(UserError, match='says does not take crops of 32x32 px '
+                                        '.its heatmap is 16x16, not a pixel every 4 px'):
         dry_forward(Says(), SMALL, 'says')
     with pytest.raises(UserError, match='AssertionError: height .32. does not match.: choose another --size or --net'):
         dry_forward(Breaks(), SMALL, 'breaks')

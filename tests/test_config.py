@@ -1,4 +1,4 @@
-"""A saved recipe trains once more to the same numbers; what is typed wins; a key that nobody knows is refused by name"""
+"""A saved recipe trains once more to the same numbers; what is typed wins; an unknown key is refused by name"""
 import json
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from semipose.errors import UserError
 from semipose.recipe import difference, read_config, read_recipe
 
 SAMPLE = Path(__file__).parent.parent / "data/sample"
-SMALL = ("--protocol", "demo", "--data", SAMPLE, "--labels", "8", "--size", "32x32", "--batch", "4", "--start-steps", "2",
-         "--steps", "4", "--every", "2", "--lr", "0.002", "--seed", "3")
+SMALL = ("--protocol", "demo", "--data", SAMPLE, "--labels", "8", "--size", "32x32", "--batch", "4",
+         "--start-steps", "2", "--steps", "4", "--every", "2", "--lr", "0.002", "--seed", "3")
 
 
 def typed(*words):
@@ -20,19 +20,23 @@ def typed(*words):
     return out
 
 
-def rows(folder): return [{k: v for k, v in r.items() if k != "seconds"} for r in json.loads((Path(folder) / "result.json").read_text())["rows"]]
+def rows(folder):
+    return [{k: v for k, v in r.items() if k != "seconds"}
+            for r in json.loads((Path(folder) / "result.json").read_text())["rows"]]
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     here = tmp_path_factory.mktemp("first")
-    out = typed("train", "posecons", *SMALL, "--name", "one", "--out", here / "runs", "--results", here / "results", "--device", "cpu")
+    out = typed("train", "posecons", *SMALL, "--name", "one", "--out", here / "runs", "--results", here / "results",
+                "--device", "cpu")
     assert out.exit_code == 0, out.output
     return here / "runs" / "one"
 
 
 def again(first, folder, *more):
-    return typed("train", *more, "--config", first / "recipe.json", "--out", folder / "runs", "--results", folder / "results", "--device", "cpu")
+    return typed("train", *more, "--config", first / "recipe.json", "--out", folder / "runs",
+                 "--results", folder / "results", "--device", "cpu")
 
 
 def test_it_trains_the_same_run_again(first, tmp_path, monkeypatch):
@@ -46,24 +50,29 @@ def test_it_trains_the_same_run_again(first, tmp_path, monkeypatch):
 
 
 def test_what_is_typed_wins(first, tmp_path):
-    out = again(first, tmp_path, "naive", "--seed", "4", "--steps", "2", "--lam", "0.5", "--labels", "6", "--name", "two")
+    out = again(first, tmp_path, "naive", "--seed", "4", "--steps", "2", "--lam", "0.5", "--labels", "6",
+                "--name", "two")
     assert out.exit_code == 0, out.output
     old, new = read_recipe(first), read_recipe(tmp_path / "runs/two")
     assert (new.method, new.seed, new.steps, new.settings["lam"], new.settings["labels"]) == ("naive", 4, 2, .5, 6)
-    assert new.lr == old.lr == .002 and {k for k in old.settings if old.settings[k] != new.settings[k]} == {"labels", "steps", "lam"}
+    assert (new.lr == old.lr == .002 and {k for k in old.settings if old.settings[k] != new.settings[k]}
+            == {"labels", "steps", "lam"})
 
 
 def test_the_recipe_of_a_start_is_trained_from_nothing(first, tmp_path):
     start = first.with_name("one-start")
-    out = typed("train", "--config", start, "--out", tmp_path / "runs", "--results", tmp_path / "results", "--name", "s", "--device", "cpu")
+    out = typed("train", "--config", start, "--out", tmp_path / "runs", "--results", tmp_path / "results",
+                "--name", "s", "--device", "cpu")
     assert out.exit_code == 0, out.output
     assert rows(tmp_path / "runs/s") == rows(start) and not (tmp_path / "runs/s-start").exists()
 
 
 @pytest.mark.parametrize("d, words", [
     (dict(method="posecons", sede=1), 'key "sede" is unknown: did you mean "seed"'),
-    (dict(method="posecons", protocol=dict(name="mine", lamda=.5)), 'key "lamda" of "protocol" is unknown: did you mean "lam"'),
-    (dict(method="posecns"), "did you mean posecons"), (dict(protocol="demo"), "Which method"), (dict(method="posecons", protocol="dmo"), "demo"),
+    (dict(method="posecons", protocol=dict(name="mine", lamda=.5)),
+     'key "lamda" of "protocol" is unknown: did you mean "lam"'),
+    (dict(method="posecns"), "did you mean posecons"), (dict(protocol="demo"), "Which method"),
+    (dict(method="posecons", protocol="dmo"), "demo"),
     ([1], "does not hold a JSON object"), (dict(protocol=3), "is a name or a JSON object"),
     (dict(method="posecons", protocol=dict(name="mine", labels=0)), "labels=0")])
 def test_what_does_not_fit_is_refused_by_name(d, words, tmp_path, monkeypatch):

@@ -71,9 +71,11 @@ def test_pull_is_found_again(posecons):
     "Curves made by the recursion give back the pull they were made with"
     c, q = .02, .007
     heights = fade(efforts(posecons), c, posecons[0].settings["sigma"], posecons[0].settings["lam"], q)
-    made = [replace(e, curve=[{**row, "peak_reestimated": float(h)} for row, h in zip(e.curve, heights)]) for e in posecons]
+    made = [replace(e, curve=[{**row, "peak_reestimated": float(h)} for row, h in zip(e.curve, heights)])
+            for e in posecons]
     assert fit_fade(made, c) == pytest.approx(q, abs=1e-4)
-    assert fit_fade([replace(e, curve=[{**r, "peak_reestimated": float(h)} for r, h in zip(e.curve, fade(efforts(posecons), c, 1.5))])
+    assert fit_fade([replace(e, curve=[{**r, "peak_reestimated": float(h)}
+                                       for r, h in zip(e.curve, fade(efforts(posecons), c, 1.5))])
                      for e in posecons]) == pytest.approx(c, abs=1e-4)
 
 

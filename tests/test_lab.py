@@ -1,7 +1,8 @@
 """Tutorials and widgets in a real JupyterLab, in headless Chromium: cells run, hands on sliders change pictures.
 
-Screenshots of what was seen, at the width of a laptop and of a projector, go to runs/screenshots/ (ignored by git). Without a browser these
-tests are skipped with a sentence, but under CI=true they fail: a gate that did not look says so. SEMIPOSE_BROWSER names another browser.
+Screenshots of what was seen, at the width of a laptop and of a projector, go to runs/screenshots/ (ignored by git).
+Without a browser these tests are skipped with a sentence, but under CI=true they fail: a gate that did not look says
+so. SEMIPOSE_BROWSER names another browser.
 """
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ TOP = execute.TOP
 SHOTS = TOP / "runs/screenshots"
 TUTORIALS = [path for path in execute.notebooks() if path.parent.name == "tutorials"]
 LAPTOP, PROJECTOR = dict(width=1366, height=768), dict(width=1920, height=1080)
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+         "--disable-component-update --disable-sync").split()
 NEEDED = ("nbs", "data", "results")  # what a reader's clone has and a tutorial may read
 
 
@@ -29,11 +31,13 @@ def without(what: str):
 def browser_path() -> str | None:
     "The browser to look with; None if there is none"
     asked = os.environ.get("SEMIPOSE_BROWSER")
-    return next(filter(None, map(shutil.which, [asked] if asked else ["chromium", "chromium-browser", "google-chrome", "chrome"])), None)
+    return next(filter(None, map(shutil.which, [asked] if asked else [
+        "chromium", "chromium-browser", "google-chrome", "chrome"])), None)
 
 
 def find_browser() -> str:
-    return browser_path() or without(f"there is no {os.environ.get('SEMIPOSE_BROWSER') or 'Chromium'}; on Debian, `apt install chromium`.")
+    return browser_path() or without(f"there is no {os.environ.get('SEMIPOSE_BROWSER') or 'Chromium'}; "
+                                     "on Debian, `apt install chromium`.")
 
 
 # ---- a server and a browser ----
@@ -43,20 +47,24 @@ class Server:
 
     def __init__(self, home: Path):
         self.work, self.home, self.url = home / "work", home, None
-        listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *NEEDED], cwd=TOP, capture_output=True, text=True, check=True)
+        listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *NEEDED],
+                                cwd=TOP, capture_output=True, text=True, check=True)
         for name in filter(None, listed.stdout.split("\0")):
             if (TOP / name).exists():
                 (self.work / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(TOP / name, self.work / name)
         env = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": execute.QUIET}
-        for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"):
+        for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR",
+                     "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"):
             env[name] = str(home / name)
             (home / name).mkdir()
         self.settings(Path(env["JUPYTERLAB_SETTINGS_DIR"]))
         with open(home / "log", "w") as log:
-            options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]
+            options = ["--no-browser", "--ip=127.0.0.1", "--port=0", "--allow-root", "--IdentityProvider.token=",
+                       "--ServerApp.disable_check_xsrf=True"]
             options += [f"--ServerApp.root_dir={self.work}"]
-            self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, stdout=log, stderr=log, cwd=home)
+            self.process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env,
+                                            stdout=log, stderr=log, cwd=home)
         until = time.monotonic() + 120
         while self.url is None and time.monotonic() < until and self.process.poll() is None:
             for file in Path(env["JUPYTER_RUNTIME_DIR"]).glob("jpserver-*.json"):
@@ -125,7 +133,9 @@ class Desk:
         cells = page.locator(".jp-NotebookPanel .jp-CodeCell")
         until, done = time.monotonic() + seconds, re.compile(r"\[\d+\]")
         while time.monotonic() < until:
-            prompts = cells.evaluate_all("cells => cells.map(c => [c.querySelector('.jp-InputPrompt')?.innerText ?? '', c.querySelector('.cm-content')?.innerText.trim() ?? ''])")
+            prompts = cells.evaluate_all("cells => cells.map(c => ["
+                                         "c.querySelector('.jp-InputPrompt')?.innerText ?? '', "
+                                         "c.querySelector('.cm-content')?.innerText.trim() ?? ''])")
             ran = [bool(done.search(prompt)) for prompt, source in prompts if source]
             if all(ran) and all(k["execution_state"] == "idle" for k in self.server.kernels()) or self.errors():
                 break
@@ -153,12 +163,14 @@ class Desk:
     def widgets(self) -> list:
         "Every cell's output that has a slider or a button"
         outputs = self.page.locator(".jp-NotebookPanel .jp-Cell-outputWrapper")
-        return [Widget(self.page, outputs.nth(i)) for i in range(outputs.count()) if outputs.nth(i).locator(".noUi-handle, .jupyter-button").count()]
+        return [Widget(self.page, outputs.nth(i)) for i in range(outputs.count())
+                if outputs.nth(i).locator(".noUi-handle, .jupyter-button").count()]
 
     def close(self):
         self.page.close()
         for kernel in self.server.kernels():
-            urllib.request.urlopen(urllib.request.Request(f"{self.server.url}api/kernels/{kernel['id']}", method="DELETE"))
+            urllib.request.urlopen(urllib.request.Request(f"{self.server.url}api/kernels/{kernel['id']}",
+                                                          method="DELETE"))
 
 
 class Widget:
@@ -198,7 +210,8 @@ class Widget:
         return self.root.locator(".widget-hslider > .widget-label").all_inner_texts()
 
     def handle(self, name: str, of: int = 0):
-        rows = self.root.locator(".widget-hslider").filter(has=self.page.locator(":scope > .widget-label", has_text=re.compile(f"^{re.escape(name)}$")))
+        rows = self.root.locator(".widget-hslider").filter(has=self.page.locator(
+            ":scope > .widget-label", has_text=re.compile(f"^{re.escape(name)}$")))
         return rows.nth(of).locator(".noUi-handle")
 
     def press(self, name: str, of: int = 0) -> tuple[str, str]:
@@ -219,7 +232,8 @@ class Widget:
         "Move a slider by the mouse: the picture before and after"
         before, handle = self.settled(), self.handle(name, of)
         handle.scroll_into_view_if_needed()
-        box, bar = handle.bounding_box(), handle.locator("xpath=ancestor::*[contains(@class, 'noUi-target')]").bounding_box()
+        box, bar = (handle.bounding_box(),
+                    handle.locator("xpath=ancestor::*[contains(@class, 'noUi-target')]").bounding_box())
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         way = by if x < bar["x"] + bar["width"] / 2 else -by
         self.page.mouse.move(x, y)
@@ -251,7 +265,8 @@ def desk(chromium, server):
 def leave_out_marked_cells(path: Path):
     "A reader without a GPU, the photographs or the time does not run those cells either"
     nb = nbformat.read(path, as_version=4)
-    nb.cells = [cell for cell in nb.cells if not execute.marks(cell.source) & {"slow", "cuda", "data"} - execute.enabled()]
+    nb.cells = [cell for cell in nb.cells
+                if not execute.marks(cell.source) & {"slow", "cuda", "data"} - execute.enabled()]
     nbformat.write(nb, path)
 
 
@@ -267,7 +282,8 @@ def test_tutorial_in_jupyterlab(path, server, desk, record_property):
         d.shot(f"widget{i}", widget.root)
         if sliders := widget.sliders():
             moved = [widget.press(slider) for slider in sliders[:3]] + [widget.drag(sliders[0])]
-            assert any(before != after for before, after in moved), f"{name}: no slider of widget {i} ({', '.join(sliders[:3])}) changed its picture."
+            assert any(before != after for before, after in moved), (
+                f"{name}: no slider of widget {i} ({', '.join(sliders[:3])}) changed its picture.")
 
 
 # ---- every widget ----
@@ -281,7 +297,8 @@ from semipose.data.synth import DEMO, write_synth
 from semipose.protocols import protocol
 from semipose.run import prepare, train
 from semipose.widgets import *
-p = protocol('demo', train_people=60, val_people=12, labels=40, width=8, batch=(8,8), start_steps=20, start_every=20, steps=20, every=10)
+p = protocol('demo', train_people=60, val_people=12, labels=40, width=8, batch=(8,8), start_steps=20, start_every=20,
+             steps=20, every=10)
 home = Path(tempfile.mkdtemp())
 write_synth(home/'people', 60, 12, seed=1, difficulty=DEMO, progress=False)
 data = prepare(p, home/'people', 1, progress=False)
@@ -303,7 +320,8 @@ class Sheet:
     "Every widget on one page; opened again where a page lost its kernel"
     def __init__(self, chromium, server):
         cells = [nbformat.v4.new_code_cell(source.strip()) for source in SHEET.values()]
-        nb = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(display_name="python3", language="python", name="python3")))
+        nb = nbformat.v4.new_notebook(cells=cells, metadata=dict(
+            kernelspec=dict(display_name="python3", language="python", name="python3")))
         nbformat.write(nb, server.work / "sheet.ipynb")
         self.open = lambda: Desk(chromium, server, "sheet.ipynb")
         self.desk, self.again = None, False
@@ -344,7 +362,8 @@ def test_sliders_change_the_picture(name, sheet):
     sheet.desk.shot(name, sheet.widgets[name].root)
     for slider in SLIDERS[name]:
         before, after = sheet.press(name, slider)
-        assert hash(before) != hash(after), f"{name}: the slider {slider!r} changed nothing by keyboard ({'; '.join(sheet.widgets[name].log)})."
+        assert hash(before) != hash(after), (
+            f"{name}: the slider {slider!r} changed nothing by keyboard ({'; '.join(sheet.widgets[name].log)}).")
     before, after = sheet.widgets[name].drag(SLIDERS[name][0], by=150)      # also where there are two moments
     assert hash(before) != hash(after), f"{name}: the slider {SLIDERS[name][0]!r} changed nothing by mouse."
 
@@ -352,7 +371,8 @@ def test_sliders_change_the_picture(name, sheet):
 @pytest.mark.parametrize("name", list(SLIDERS))
 def test_tab_goes_through_every_control_and_out_again(name, sheet):
     page, root = sheet.desk.page, sheet.widgets[name].root
-    stops = root.locator(".noUi-handle:visible, select:visible, button:not([disabled]):not([tabindex='-1']):visible, canvas:visible").count()
+    stops = root.locator(".noUi-handle:visible, select:visible, button:not([disabled]):not([tabindex='-1']):visible, "
+                         "canvas:visible").count()
     root.locator(".noUi-handle, select, button:not([tabindex='-1'])").first.focus()
     seen = set()
     for _ in range(3 * stops + 10):
@@ -368,7 +388,8 @@ def test_tab_goes_through_every_control_and_out_again(name, sheet):
 
 def test_boundary_steps_forward_and_back(sheet):
     widget = sheet.widgets["boundary"]
-    start = widget.click("reset") if float(widget.handle("steps made").get_attribute("aria-valuenow")) else widget.settled()
+    start = (widget.click("reset") if float(widget.handle("steps made").get_attribute("aria-valuenow"))
+             else widget.settled())
     one = widget.click("step")
     two = widget.click("step")
     assert len({start, one, two}) == 3

@@ -224,7 +224,8 @@ def test_cover_brings_everybody_nearer_than_chance_and_than_the_farthest_points(
     points = torch.cat([torch.randn(200, 2, generator=g) * .1, torch.randn(20, 2, generator=g) * 3])
     near = lambda rows: float(torch.cdist(points, points[rows]).amin(1).mean())
     mine = near(k_cover(points, 10))
-    assert mine < near(k_center(points, 10)) and all(mine < near(torch.randperm(220, generator=g)[:10].tolist()) for _ in range(20))
+    assert (mine < near(k_center(points, 10))
+            and all(mine < near(torch.randperm(220, generator=g)[:10].tolist()) for _ in range(20)))
     a, p = asked([0., .01, .02, 1., 5.], [.5, .5, .5, .5, 1.]), crowd(5)
     assert suggest(p, a, 1, how="cover").files != suggest(p, a, 1, how="center").files == ["4.jpg"]
 
@@ -251,7 +252,8 @@ def test_the_road_from_photographs_to_labels_and_back(run, photos, tmp_path, mon
     out = typed("boxes", photos, "--out", "boxes.json", "--detector", "finder:find")
     assert out.exit_code == 0 and "48 people in 48 of 48 pictures" in out.output and (
         tmp_path / "boxes.png").is_file(), out.output
-    out = typed("suggest", run, photos, "--boxes", "boxes.json", "-n", 6, "--out", "next", "--how", "cover", "--device", "cpu")
+    out = typed("suggest", run, photos, "--boxes", "boxes.json", "-n", 6, "--out", "next", "--how", "cover",
+                "--device", "cpu")
     assert out.exit_code == 0 and "6 pictures of 48" in out.output, out.output
     assert len((tmp_path / "next/suggest.txt").read_text().split()) == 6 and (tmp_path / "next/suggest.png").is_file()
     written = json.loads((tmp_path / "next/suggest.json").read_text())

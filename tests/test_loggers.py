@@ -16,7 +16,8 @@ from semipose.protocols import protocol
 from semipose.run import take_up, train
 
 SAMPLE = Path(__file__).parent.parent / "data/sample"
-P = replace(protocol("demo", data="", labels=8, size=(32, 32), width=8, batch=(4, 4)), start_steps=0, start_every=None, steps=4, every=2)
+P = replace(protocol("demo", data="", labels=8, size=(32, 32), width=8, batch=(4, 4)), start_steps=0,
+            start_every=None, steps=4, every=2)
 HERE = dict(device="cpu", progress=False)
 
 
@@ -66,7 +67,8 @@ def test_tensorboard_sees_each_step_and_each_measurement(board, tmp_path):
     seen = board["run"]
     steps = [(v, s) for n, v, s in (w for w in seen if w != "closed") if n == "train_loss"]
     assert [s for _, s in steps] == [1, 2, 3, 4] and seen[-1] == "closed"
-    for key, of in (("ap", lambda r: r["ap"]), ("peak_unlabeled", lambda r: r["peak_unlabeled"]), ("cons2", lambda r: r["cons2"]),
+    for key, of in (("ap", lambda r: r["ap"]), ("peak_unlabeled", lambda r: r["peak_unlabeled"]),
+                    ("cons2", lambda r: r["cons2"]),
                     ("net2_ap", lambda r: r["nets"][1]["ap"])):
         assert [(v, s) for n, v, s in seen[:-1] if n == key] == [(of(r), r["step"]) for r in run["rows"][1:]], key
     assert any(n == "lr_0" for n, *_ in seen[:-1]) and not any(n.startswith("fused") for n, *_ in seen[:-1])
@@ -98,7 +100,8 @@ def test_wandb_gets_a_run_for_each_training(wandb, tmp_path):
     wanted = train("posecons", P, SAMPLE, tmp_path / "run", cbs=log_to("wandb"), **HERE)
     assert rows(wanted) == rows(alone) and wandb.run is None        # finished
     [begun] = wandb.begun
-    assert begun["name"].endswith("/run") and begun["config"]["method"] == "posecons" and "places" not in begun["config"]
+    assert (begun["name"].endswith("/run") and begun["config"]["method"] == "posecons"
+            and "places" not in begun["config"])
     assert [d["ap"] for _, d in wandb.logged if "ap" in d] == [r["ap"] for r in wanted["rows"][1:]]
     assert len([1 for _, d in wandb.logged if "train_loss" in d]) == 4
     json.dumps(begun["config"])
@@ -122,7 +125,9 @@ def test_another_name_is_refused():
 
 def test_the_command_logs(board, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    out = CliRunner().invoke(app, ["compare", "supervised", "posecons", "--protocol", "demo", "--data", str(SAMPLE), "--labels", "8",
-                                   "--start-steps", "2", "--steps", "2", "--every", "2", "--log", "tensorboard", "--device", "cpu", "--out", "cmp"])
+    out = CliRunner().invoke(app, ["compare", "supervised", "posecons", "--protocol", "demo",
+                                   "--data", str(SAMPLE), "--labels", "8", "--start-steps", "2", "--steps", "2",
+                                   "--every", "2", "--log", "tensorboard", "--device", "cpu", "--out", "cmp"])
     assert out.exit_code == 0, out.output
-    assert set(board) == {"start", "supervised", "posecons"} and board_of(Path("cmp/posecons")) == Path("cmp/tensorboard/posecons")
+    assert (set(board) == {"start", "supervised", "posecons"}
+            and board_of(Path("cmp/posecons")) == Path("cmp/tensorboard/posecons"))

@@ -144,20 +144,24 @@ def test_the_supported_pythons_are_the_same_everywhere():
     assert " ".join(map(str, every)) in matrix
 
 
-@pytest.mark.parametrize("version, right, tried", [((3, 9), 1, 1), ((3, 10), 0, 0), ((3, 13), 0, 0), ((3, 14), 0, 0), ((3, 15), 0, 1), ((4, 0), 0, 1)])
+@pytest.mark.parametrize("version, right, tried", [((3, 9), 1, 1), ((3, 10), 0, 0), ((3, 13), 0, 0),
+                                                   ((3, 14), 0, 0), ((3, 15), 0, 1), ((4, 0), 0, 1)])
 def test_a_newer_python_is_taken(version, right, tried):
     "what is too old is refused; what is newer than those that were tried gets a note"
     make = (TOP / "Makefile").read_text()
     for name, want in (("RIGHT", right), ("TRIED", tried)):
         code = re.search(rf"^{name} +:= (.*)", make, re.M)[1]
-        done = subprocess.run([sys.executable, "-c", f"import sys; sys.version_info = {(*version, 0)}; {code}"], capture_output=True)
+        done = subprocess.run([sys.executable, "-c", f"import sys; sys.version_info = {(*version, 0)}; {code}"],
+                              capture_output=True)
         assert done.returncode == want, (name, done.stderr)
 
 
 def test_a_newer_python_gets_a_note_and_goes_on(clone):
-    clone.python.write_text(clone.python.read_text().replace('[ "${1-}" = -c ]', """[[ "${1-} ${2-}" == "-c "*"3, 14"* ]] && exit 1\n[ "${1-}" = -c ]"""))
+    clone.python.write_text(clone.python.read_text().replace(
+        '[ "${1-}" = -c ]', """[[ "${1-} ${2-}" == "-c "*"3, 14"* ]] && exit 1\n[ "${1-}" = -c ]"""))
     done = clone.make("test", f"PYTHON={clone.python}")
-    assert done.returncode == 0 and "is newer than those that were tried (Python 3.10 to 3.14)" in done.stderr, done.stderr
+    assert done.returncode == 0 and "is newer than those that were tried (Python 3.10 to 3.14)" in done.stderr, (
+        done.stderr)
     assert any("pip install" in call for call in clone.called())
 
 

@@ -1,4 +1,4 @@
-"""A row that an outside model teaches is a row like any other, and says that it is not comparable wherever its numbers are"""
+"""A row an outside model teaches is a row like any other, and says it is not comparable wherever its numbers are"""
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,8 @@ from steps import CODEC, SIZE, SUPERVISED, People, build
 from semipose.skeletons import COCO17
 
 SAMPLE = Path(__file__).parent.parent / "data/sample"
-P = protocol("demo", data="", labels=8, size=(32, 32), width=8, batch=(4, 4), start_steps=2, start_every=2, steps=4, every=2)
+P = protocol("demo", data="", labels=8, size=(32, 32), width=8, batch=(4, 4), start_steps=2, start_every=2,
+             steps=4, every=2)
 HERE = dict(device="cpu", progress=False)
 
 
@@ -47,7 +48,7 @@ def step(m, x, y):
 
 
 def test_the_student_learns_the_joints_that_came_with_the_batch():
-    "the loss is that of labels in the student's own view; joints without a score and joints nobody labels have no weight"
+    "the loss is that of labels in the student's view; joints without a score and joints nobody labels have no weight"
     seen = torch.full((4, 17), 2)
     seen[:, 5], seen[1] = 0, 0
     x, y = batch(seen)
@@ -95,7 +96,8 @@ def test_what_is_hidden_is_what_the_outside_model_found():
 
 def test_an_outside_teacher_gives_joints_alone():
     for wrong in (dict(drawn=True), dict(carried="spline"), dict(evaluation=True), dict(student_views=())):
-        with pytest.raises(ValueError, match="outside teacher"): Method(Outside(), **{**dict(student_views=(A60,)), **wrong})
+        with pytest.raises(ValueError, match="outside teacher"):
+            Method(Outside(), **{**dict(student_views=(A60,)), **wrong})
     assert Method(Outside(), A30, (A60,)).weight == Everything() and not Self().outside
 
 
@@ -110,7 +112,8 @@ def results(folder, file="vitpose.json", score=.9, off=0.):
         k = np.array(a["keypoints"], float).reshape(-1, 3)
         k[:, :2] += off
         k[:, 2] = np.where(k[:, 2] > 0, score, .1)
-        rows.append(dict(image_id=a["image_id"], category_id=1, keypoints=k.ravel().tolist(), score=score, bbox=a["bbox"]))
+        rows.append(dict(image_id=a["image_id"], category_id=1, keypoints=k.ravel().tolist(), score=score,
+                         bbox=a["bbox"]))
     (folder / file).write_text(json.dumps(rows))
     return folder / file
 
@@ -146,7 +149,8 @@ def test_a_run_goes_on_to_the_same_numbers_when_the_model_is_gone(alone, tmp_pat
             if self.learn.teaching.step == 3: raise KeyboardInterrupt
 
     file = results(tmp_path)
-    with pytest.raises(KeyboardInterrupt): train("outside", P, SAMPLE, tmp_path / "run", teacher=file, cbs=Stop(), **HERE)
+    with pytest.raises(KeyboardInterrupt):
+        train("outside", P, SAMPLE, tmp_path / "run", teacher=file, cbs=Stop(), **HERE)
     file.unlink()
     from semipose.run import take_up
     again = take_up(tmp_path / "run", "cpu", False)
@@ -156,15 +160,18 @@ def test_a_run_goes_on_to_the_same_numbers_when_the_model_is_gone(alone, tmp_pat
 def test_a_function_is_asked_once_for_all_rows(tmp_path, monkeypatch):
     (tmp_path / "one_teacher.py").write_text(
         "import numpy as np\nasked = []\ndef find(picture, boxes):\n    asked.append(len(boxes))\n"
-        "    return np.stack([np.concatenate([np.tile(b[:2] + b[2:]/2, (17, 1)), np.full((17, 1), .9)], 1) for b in boxes])\n")
+        "    return np.stack([np.concatenate([np.tile(b[:2] + b[2:]/2, (17, 1)), np.full((17, 1), .9)], 1) "
+        "for b in boxes])\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(detect.sys.modules, "one_teacher", raising=False)
     compare(["outside", "outside_jc"], P, SAMPLE, tmp_path / "cmp", teacher="one_teacher:find", **HERE)
     people = prepare(P, SAMPLE, progress=False).unlabeled.people
     assert len(detect.sys.modules["one_teacher"].asked) == len(set(people.image.tolist()))
     recipe = json.loads((tmp_path / "cmp/outside_jc/recipe.json").read_text())
-    assert recipe["teacher"] == "one_teacher:find" and "teacher" not in json.loads((tmp_path / "cmp/start/recipe.json").read_text())
-    assert all(OUTSIDE in m["title"] for m in json.loads((tmp_path / "cmp/summary.json").read_text())["methods"].values())
+    assert (recipe["teacher"] == "one_teacher:find"
+            and "teacher" not in json.loads((tmp_path / "cmp/start/recipe.json").read_text()))
+    summary = json.loads((tmp_path / "cmp/summary.json").read_text())
+    assert all(OUTSIDE in m["title"] for m in summary["methods"].values())
 
 
 def test_a_sweep_holds_it_beside_the_others(tmp_path):
@@ -192,15 +199,18 @@ def typed(*words): return CliRunner().invoke(app, list(map(str, words)), env=dic
 
 def test_every_table_says_so(alone, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for words in (("eval", alone.folder, "--device", "cpu"), ("detail", alone.folder, "--device", "cpu"), ("runs", alone.folder.parent)):
+    for words in (("eval", alone.folder, "--device", "cpu"), ("detail", alone.folder, "--device", "cpu"),
+                  ("runs", alone.folder.parent)):
         out = typed(*words)
         assert out.exit_code == 0 and OUTSIDE in out.output.replace("\n", " "), (words[0], out.output)
     assert typed("report", alone.folder).exit_code == 0 and OUTSIDE in (alone.folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize("words, sentence", [
-    (["train", "outside"], "give --teacher"), (["train", "posecons", "--teacher", "none.json"], "choose outside or outside_jc"),
-    (["train", "outside", "--teacher", "none.json"], "no such file"), (["train", "outside", "--teacher", "no_such:find"], "cannot be imported"),
+    (["train", "outside"], "give --teacher"),
+    (["train", "posecons", "--teacher", "none.json"], "choose outside or outside_jc"),
+    (["train", "outside", "--teacher", "none.json"], "no such file"),
+    (["train", "outside", "--teacher", "no_such:find"], "cannot be imported"),
     (["compare", "supervised", "outside", "--start-steps", "20"], "give --teacher")])
 def test_a_missing_teacher_ends_in_a_sentence(words, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The road from a folder of photographs to a comparison: whom a usual export makes labelled, unlabelled and validated on."""
+"""From a folder of photographs to a comparison: whom a usual export makes labelled, unlabelled and validated on."""
 import json, os, re, shutil, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ NAMES = ["nose", "left_hand", "right_hand", "left_foot", "right_foot", "tail"]  
 
 
 def export(folder, listed=60, labelled=20, side=.4, boxed=(), seed=0):
-    "A labelling tool's export: `listed` pictures, the first `labelled` of them annotated, boxes `side` of a picture wide"
+    "A labelling tool's export: `listed` pictures, the first `labelled` annotated, boxes `side` of a picture wide"
     rng, images, anns = np.random.default_rng(seed), [], []
     (folder / "photos").mkdir(parents=True)
     for i in range(listed):
@@ -66,7 +66,8 @@ def test_listed_pictures_with_boxes_are_the_unlabelled_ones(tmp_path, capsys):
 
 def test_labels_left_unused_are_unlabelled_ones_too(tmp_path, capsys):
     d = export(tmp_path / "d")
-    data = prepare(protocol("folder", labels=10, size=(32, 32)), d, boxes=boxes_for(d, range(20, 60), tmp_path / "b.json"))
+    data = prepare(protocol("folder", labels=10, size=(32, 32)), d,
+                   boxes=boxes_for(d, range(20, 60), tmp_path / "b.json"))
     assert line(capsys.readouterr().out).startswith("People: 10 labelled + 46 unlabelled + 4 validation people")
     mine = {data.train.files[i] for i in data.train.image[data.split.labeled]}
     assert not mine & pictures(data.unlabeled) and len(data.unlabeled) == 46
@@ -77,7 +78,8 @@ def test_without_boxes_listed_pictures_are_left_out_in_a_sentence(tmp_path, caps
     data = prepare(protocol("folder", size=(32, 32)), export(tmp_path / "d"))
     text = capsys.readouterr().out
     assert line(text).startswith("People: 16 labelled + 0 unlabelled + 4 validation people, in 16 + 0 + 4 pictures")
-    assert "nobody has a joint: 40. All are left out: the networks are top-down, each person needs a bounding box" in text
+    assert ("nobody has a joint: 40. All are left out: the networks are top-down, each person needs a bounding box"
+            in text)
     assert "labelled people fill 16 % of theirs" in text and "semipose boxes" in text and "--detector" in text
     assert data.others is None and [n.count for _, n in data.reading.notes if n.about == "unannotated"] == [40]
 
@@ -120,7 +122,8 @@ def test_validation_pictures_are_never_unlabelled_ones(tmp_path, capsys, how):
     data = prepare(protocol("folder", size=(32, 32)), d, unlabeled=place, boxes=boxes)
     text, own = capsys.readouterr().out, {data.val.files[i] for i in data.val.image}
     n = 16 if how == "folder" else 56
-    assert line(text).startswith(f"People: 16 labelled + {n} unlabelled + 4 validation people, in 16 + {n} + 4 pictures")
+    assert line(text).startswith(f"People: 16 labelled + {n} unlabelled + 4 validation people, "
+                                 f"in 16 + {n} + 4 pictures")
     assert not {Path(f).name for f in pictures(data.unlabeled)} & own and len(data.unlabeled) == n
     assert f"Left out of the unlabelled people: 4 in 4 of {n + 4} pictures, which are validated on." in text
     assert ("without a bounding box: 40 of 60" in text) == (how == "folder")
@@ -183,7 +186,8 @@ def test_a_folder_of_ones_own_gets_what_the_machine_can_do(monkeypatch):
     assert (p.size, p.batch, p.net, p.weights, p.start_steps, p.steps) == (
         (128, 96), (16, 16), "fpn:tf_efficientnet_lite0", "imagenet", 600, 600)
     p = cli.protocol_of("folder", "cpu", steps=50, net="resnet34", batch=(4, 4))
-    assert (p.net, p.width, p.weights, p.batch, p.steps, p.start_steps) == ("resnet34", None, "imagenet", (4, 4), 50, 50)
+    assert ((p.net, p.width, p.weights, p.batch, p.steps, p.start_steps)
+            == ("resnet34", None, "imagenet", (4, 4), 50, 50))
     monkeypatch.setattr(networks, "obtainable", lambda n: False)
     assert cli.protocol_of("folder", "cpu").weights is None, "where none can be had training begins at random"
     assert cli.protocol_of("folder", "cpu", weights="w.pth").weights == "w.pth"
@@ -228,7 +232,8 @@ def test_how_long_it_takes_is_measured(monkeypatch):
     p = replace(protocol("folder"), net="tiny", width=8, size=(64, 48), batch=(8, 4), steps=600, start_steps=1000)
     data = SimpleNamespace(skeleton=range(6), unlabeled=range(40))
     text = networks.forecast(["naive", "posedual_jc"], p, data, torch.device("cpu"), start=2)
-    assert timed == [("supervised", 2, 4), ("naive", 1, 4), ("posedual_jc", 2, 4)], "more than one step, the first not timed"
+    assert timed == [("supervised", 2, 4), ("naive", 1, 4), ("posedual_jc", 2, 4)], (
+        "more than one step, the first not timed")
     assert text.startswith("On cpu (") and "about 1.8 hours for 2 methods and their start" in text      # 3 s x 2,200
     assert text.endswith("To make it smaller: --steps 150, --size 32x32, --batch 4+2.")
 

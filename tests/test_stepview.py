@@ -133,7 +133,7 @@ def test_a_click_on_a_stage_or_a_joint_goes_there(home):
     label = next(s for s in view.image.spots if s["label"].startswith("left knee: loss"))
     view.image.hand(dict(do="click", id=label["id"], n=2))
     assert view.values["joint"] == "left knee" and "left knee" in view.sentence
-    hot = [s for s in view.image.spots if s["kind"] == "heat"][-1]          # the values that a hand reads are the target's
+    hot = [s for s in view.image.spots if s["kind"] == "heat"][-1]  # the values that a hand reads are the target's
     values = np.frombuffer(view.image.floats, "<f4")[hot["from"]:][:np.prod(hot["shape"])].reshape(hot["shape"])
     p = person_of(view.made("posedual_jc", "start", 0)[0], 0)
     assert np.array_equal(values, p.target[13].numpy())

@@ -13,10 +13,13 @@ WORDS = ["lsp", "--data", str(SAMPLE), "--small", "--seeds", "3-3", "--device", 
 def small(monkeypatch): monkeypatch.setitem(trial.SETS, "lsp", dict(protocol="demo", labels=8))
 
 
-def go(folder, *more): return trial.main([*WORDS, "--out", str(folder / "out.json"), "--work", str(folder / "work"), *more])
+def go(folder, *more):
+    return trial.main([*WORDS, "--out", str(folder / "out.json"), "--work", str(folder / "work"), *more])
 
 
-def numbers(folder): return {a: {k: v for k, v in r.items() if k != "seconds"} for a, r in json.loads((folder / "out.json").read_text())["seeds"]["3"].items()}
+def numbers(folder):
+    return {a: {k: v for k, v in r.items() if k != "seconds"}
+            for a, r in json.loads((folder / "out.json").read_text())["seeds"]["3"].items()}
 
 
 def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
@@ -37,14 +40,16 @@ def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trial, "train", real)
     go(tmp_path / "b")
     a, b = numbers(tmp_path / "a"), numbers(tmp_path / "b")
-    assert a == b and {n: a[n]["labels"] for n in trial.ARMS} == dict(start=8, chosen=16, covered=16, random=16, double=32)
+    assert (a == b and {n: a[n]["labels"] for n in trial.ARMS}
+            == dict(start=8, chosen=16, covered=16, random=16, double=32))
     go(tmp_path / "b")                                                                   # nothing is left to do
     with pytest.raises(SystemExit, match="another trial"): go(tmp_path / "b", "--labels", "6")
 
 
 def test_the_report_counts_seeds_and_says_what_is_lacking():
     arm = lambda n, ap: dict(labels=n, ap=ap, pck=50.)
-    seeds = {str(s): dict(start=arm(8, 20.), chosen=arm(16, 34. + s), random=arm(16, 30.), double=arm(32, 34.)) for s in range(3)}
+    seeds = {str(s): dict(start=arm(8, 20.), chosen=arm(16, 34. + s), random=arm(16, 30.), double=arm(32, 34.))
+             for s in range(3)}
     text = trial.report(dict(about={}, seeds=seeds))
     assert "chosen +5.0 AP ± 2.5 over as many random labels; 3 of 3 seeds above" in text
     assert "chosen +1.0 AP ± 2.5 against twice as many random labels" in text and "2 of 3 seeds above" in text

@@ -1,8 +1,8 @@
-"""Figures that answer to a hand, in a real JupyterLab: every gesture is performed, at three sizes nothing is cut off, and a
-widget says when a cell trains.
+"""Figures that answer to a hand, in a real JupyterLab: every gesture is performed, at three sizes nothing is cut
+off, and a widget says when a cell trains.
 
-Without a browser these tests are skipped with a sentence, and fail under CI=true (see test_lab.py, whose browser and server they use).
-Screenshots go to runs/screenshots/ (ignored by git).
+Without a browser these tests are skipped with a sentence, and fail under CI=true (see test_lab.py, whose browser and
+server they use). Screenshots go to runs/screenshots/ (ignored by git).
 """
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 from test_lab import SHEET as LAB
 from test_lab import SHOTS, Desk
 
-SIZES = {"laptop": dict(width=1440, height=900), "small": dict(width=1024, height=768), "projector": dict(width=1280, height=720)}
+SIZES = {"laptop": dict(width=1440, height=900), "small": dict(width=1024, height=768),
+         "projector": dict(width=1280, height=720)}
 SHEET = {
     "made": LAB["made"] + "\nfrom semipose.stepview import StepView",
     "browser": "browser = HeatmapBrowser(home/'posedual', people=8)\nbrowser",
@@ -34,10 +35,12 @@ class Hand:
         self.canvas = root.locator(".semipose-touch canvas")
         self.canvas.wait_for()
     def ask(self, js: str):
-        return self.root.evaluate(f"root => {{ const f = root.querySelector('.semipose-touch').parentElement.figure; return {js} }}")
+        return self.root.evaluate(f"root => {{ const f = root.querySelector('.semipose-touch').parentElement.figure; "
+                                  f"return {js} }}")
     def spots(self) -> list[dict]: return self.ask("f.spots")
     def spot(self, **which) -> dict:
-        return next(s for s in self.spots() if all(re.search(v, s[k]) if k == "label" else s[k] == v for k, v in which.items()))
+        return next(s for s in self.spots() if all(
+            re.search(v, s[k]) if k == "label" else s[k] == v for k, v in which.items()))
     def px(self, spot) -> tuple[float, float]:
         "The middle of a spot on the page"
         self.canvas.scroll_into_view_if_needed()
@@ -51,18 +54,21 @@ class Hand:
         "Do something, and wait for another picture"
         was = self.ask("f.img.src")
         do()
-        self.page.wait_for_function("([root, was]) => root.querySelector('.semipose-touch').parentElement.figure.img.src !== was",
+        self.page.wait_for_function("([root, was]) => "
+                                    "root.querySelector('.semipose-touch').parentElement.figure.img.src !== was",
                                     arg=[self.root.element_handle(), was], timeout=1000 * seconds)
         self.page.wait_for_timeout(200)
     def settled(self):
         "Every message of the hand is answered, and its picture stands"
-        self.page.wait_for_function("root => root.querySelector('.semipose-touch').parentElement.figure.answered", arg=self.root.element_handle())
+        self.page.wait_for_function("root => root.querySelector('.semipose-touch').parentElement.figure.answered",
+                                    arg=self.root.element_handle())
         self.page.wait_for_timeout(300)
     def click(self, spot): self.changed(lambda: self.page.mouse.click(*self.px(spot)))
     def over(self, spot):
         self.page.mouse.move(*self.px(spot), steps=3)
         self.page.wait_for_timeout(100)
-    def select(self, n: int) -> str: return self.root.locator("select").nth(n).evaluate("e => e.selectedOptions[0].text")
+    def select(self, n: int) -> str:
+        return self.root.locator("select").nth(n).evaluate("e => e.selectedOptions[0].text")
     def shot(self, name: str):
         SHOTS.mkdir(parents=True, exist_ok=True)
         for word, size in SIZES.items():
@@ -85,7 +91,8 @@ def sheet(chromium, server):
     desk.page.set_viewport_size(SIZES["laptop"])
     desk.run_all()
     outputs = desk.page.locator(".jp-NotebookPanel .jp-CodeCell")
-    desk.hands = {name: Hand(desk.page, outputs.nth(i).locator(".jp-Cell-outputWrapper")) for i, name in enumerate(SHEET) if name in WIDGETS}
+    desk.hands = {name: Hand(desk.page, outputs.nth(i).locator(".jp-Cell-outputWrapper"))
+                  for i, name in enumerate(SHEET) if name in WIDGETS}
     yield desk
     desk.close()
 
@@ -104,12 +111,14 @@ def test_hover_tells_value_joint_and_place(hand):
     v = h.ask(f"f.values[{s['from']} + {j} * {s['shape'][1]} + {i}]")
     assert value.startswith(f"{v:.3f}") and s["label"] in value and (f"heatmap px ({i}, {j})" in place)
     assert f"crop px ({i * s['stride']:g}, {j * s['stride']:g})" in place
-    assert abs(i - s["shape"][1] / 2) <= 1 and abs(j - s["shape"][0] / 2) <= 1      # the middle of the map lies in its middle
+    # the middle of the map lies in its middle
+    assert abs(i - s["shape"][1] / 2) <= 1 and abs(j - s["shape"][0] / 2) <= 1
 
 
 def test_a_click_on_a_joint_shows_its_heatmap(hand):
     h = hand("browser")
-    s = h.ask("f.spots.find(s => s.kind === 'point' && s.label.includes(': peak') && f.find(...f.px(s.at)) === s)")   # no other over it
+    # no other over it
+    s = h.ask("f.spots.find(s => s.kind === 'point' && s.label.includes(': peak') && f.find(...f.px(s.at)) === s)")
     h.click(s)
     joint = s["label"].split(":")[0]
     assert joint in h.text() and h.select(1) == joint and h.spot(kind="heat")["label"] == joint
@@ -141,7 +150,8 @@ def test_a_click_on_a_person_opens_it(hand):
         first = h.ask("f.img.src")
         third.focus()
         h.changed(lambda h=h: h.page.keyboard.press("ArrowRight"))     # and by keyboard
-        assert h.root.locator(".semipose-thumbs button").nth(3).get_attribute("aria-checked") == "true" and h.ask("f.img.src") != first
+        assert (h.root.locator(".semipose-thumbs button").nth(3).get_attribute("aria-checked") == "true"
+                and h.ask("f.img.src") != first)
 
 
 def test_the_frame_of_a_view_is_dragged_turned_and_resized(hand):
@@ -156,18 +166,20 @@ def test_the_frame_of_a_view_is_dragged_turned_and_resized(hand):
     box = h.canvas.bounding_box()
     x, y = h.px(h.spot(kind="frame"))
     inside = next((x + dx, y + dy) for dx, dy in [(0, 0), (12, 30), (-12, 30), (15, -20), (-18, 45), (25, 60)]
-                  if h.ask(f"f.grip({x + dx - box['x']}, {y + dy - box['y']}) === 'move' && !(f.find({x + dx - box['x']}, {y + dy - box['y']}) || {{}}).click"))
+                  if h.ask(f"f.grip({x + dx - box['x']}, {y + dy - box['y']}) === 'move' && "
+                           f"!(f.find({x + dx - box['x']}, {y + dy - box['y']}) || {{}}).click"))
     drag(inside, 20, 10)
     moved = now()
     scale = h.spot(kind="frame")["scale"]
-    assert moved["right"] == pytest.approx(20 / box["width"] * scale[0], abs=.6) and moved["down"] == pytest.approx(10 / box["height"] * scale[1], abs=.6)
+    assert (moved["right"] == pytest.approx(20 / box["width"] * scale[0], abs=.6)
+            and moved["down"] == pytest.approx(10 / box["height"] * scale[1], abs=.6))
     knob = h.ask("f.knob(f.corners(f.frame()))")
     drag((box["x"] + knob[0], box["y"] + knob[1]), 40, 10)
     assert abs(now()["turn"]) > 5 and now()["right"] == moved["right"]
     assert "turned by" in h.text()
     before = now()["zoom"]
     middle = h.ask("f.middle(f.corners(f.frame()))")
-    reach = h.ask("f.corners(f.frame()).map(c => f.near(c))")            # what is outside the picture stands at its edge
+    reach = h.ask("f.corners(f.frame()).map(c => f.near(c))")  # what is outside the picture stands at its edge
     c = next(c for c in reach if h.ask(f"f.grip({c[0]}, {c[1]}) === 'zoom'"))
     drag((box["x"] + c[0], box["y"] + c[1]), (middle[0] - c[0]) * .3, (middle[1] - c[1]) * .3)
     assert now()["zoom"] == pytest.approx(.7 * before, abs=.05)
@@ -209,7 +221,8 @@ def test_the_keyboard_does_it_all(hand):
     for _ in range(30):                       # Tab arrives at the picture
         if h.canvas.evaluate("e => document.activeElement === e"): break
         key("Tab")
-    style = "e => { const s = getComputedStyle(e); return document.activeElement === e && s.outlineStyle === 'solid' && parseFloat(s.outlineWidth) >= 2 }"
+    style = ("e => { const s = getComputedStyle(e); return document.activeElement === e && "
+             "s.outlineStyle === 'solid' && parseFloat(s.outlineWidth) >= 2 }")
     assert h.canvas.evaluate(style), "the picture has no visible focus"
     cells = h.page.locator(".jp-NotebookPanel .jp-CodeCell").count()
     for _ in range(len(h.spots())):
@@ -222,7 +235,8 @@ def test_the_keyboard_does_it_all(hand):
         if h.ask("f.over && f.over.kind === 'heat'"): break
     peak = h.ask("f.pixel")                   # where the map is highest
     s = h.spot(kind="heat")
-    assert h.ask(f"f.values[{s['from']} + {peak[1]} * {s['shape'][1]} + {peak[0]}] === Math.max(...f.values.slice({s['from']}, {s['from']} + {s['shape'][0] * s['shape'][1]}))")
+    assert h.ask(f"f.values[{s['from']} + {peak[1]} * {s['shape'][1]} + {peak[0]}] === "
+                 f"Math.max(...f.values.slice({s['from']}, {s['from']} + {s['shape'][0] * s['shape'][1]}))")
     key("ArrowRight" if peak[0] < s["shape"][1] - 1 else "ArrowLeft")
     assert h.ask("f.pixel") != peak and "heatmap px" in h.ask("f.told.textContent")
     key("Escape")
@@ -251,16 +265,21 @@ def test_one_screen_wide_tracks_nothing_cut_off(hand, name):
         h.page.set_viewport_size(size)
         h.page.wait_for_timeout(400)
         room = h.page.locator(".jp-WindowedPanel-outer, .jp-NotebookPanel-notebook").first.bounding_box()
-        first, picture = h.root.locator(".widget-hbox, .semipose-thumbs").first.bounding_box(), h.root.locator(".semipose-touch").bounding_box()
-        assert picture["y"] + picture["height"] - first["y"] <= room["height"], f"{name}, {word}: controls and picture are higher than the screen"
-        assert picture["x"] + picture["width"] <= room["x"] + room["width"] + 1, f"{name}, {word}: the picture is wider than the screen"
-        tracks = h.root.locator(".noUi-target:visible").evaluate_all("all => all.map(e => e.getBoundingClientRect().width)")
+        first, picture = (h.root.locator(".widget-hbox, .semipose-thumbs").first.bounding_box(),
+                          h.root.locator(".semipose-touch").bounding_box())
+        assert picture["y"] + picture["height"] - first["y"] <= room["height"], (
+            f"{name}, {word}: controls and picture are higher than the screen")
+        assert picture["x"] + picture["width"] <= room["x"] + room["width"] + 1, (
+            f"{name}, {word}: the picture is wider than the screen")
+        tracks = h.root.locator(".noUi-target:visible").evaluate_all(
+            "all => all.map(e => e.getBoundingClientRect().width)")
         assert all(w >= 150 for w in tracks), f"{name}, {word}: slider tracks of {tracks} px"
         cut = h.root.locator(".widget-label:visible, .widget-readout:visible, .jupyter-button:visible").evaluate_all(
             "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)")
         assert not cut, f"{name}, {word}: cut off: {cut}"
-        chosen = h.root.locator("select:visible").evaluate_all("""all => all.map(e => { const c = document.createElement('canvas').getContext('2d');
-            c.font = getComputedStyle(e).font; return [e.selectedOptions[0].text, c.measureText(e.selectedOptions[0].text).width, e.clientWidth] })""")
+        chosen = h.root.locator("select:visible").evaluate_all("""all => all.map(e => {
+            const c = document.createElement('canvas').getContext('2d'), text = e.selectedOptions[0].text;
+            c.font = getComputedStyle(e).font; return [text, c.measureText(text).width, e.clientWidth] })""")
         assert all(text < wide - 20 for _, text, wide in chosen), f"{name}, {word}: cut off in a list: {chosen}"
     h.page.set_viewport_size(SIZES["laptop"])
 
@@ -268,9 +287,11 @@ def test_one_screen_wide_tracks_nothing_cut_off(hand, name):
 def test_seldom_moved_sliders_are_folded(hand):
     for name, hidden in (("explorer", "rotate"), ("step", "network")):
         h = hand(name)
-        slider = h.root.locator(".widget-hslider").filter(has=h.page.locator(f":scope > .widget-label:text-is('{hidden}')")).first
+        slider = h.root.locator(".widget-hslider").filter(has=h.page.locator(
+            f":scope > .widget-label:text-is('{hidden}')")).first
         assert not slider.is_visible()
-        heads = h.root.locator(".jupyter-widget-Collapse-header, .jupyter-widget-Accordion .jupyter-widget-Collapse-header")
+        heads = h.root.locator(".jupyter-widget-Collapse-header, .jupyter-widget-Accordion "
+                               ".jupyter-widget-Collapse-header")
         for i in range(heads.count()):
             heads.nth(i).click()
             h.page.wait_for_timeout(200)

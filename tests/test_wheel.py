@@ -19,10 +19,13 @@ TOP = Path(__file__).parents[1]
 
 def run(*words, cwd, **env):
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    return subprocess.run([sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True, env={**clean, **env})
+    return subprocess.run([sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True,
+                          env={**clean, **env})
 
 
-def sources(): return {f.relative_to(TOP).as_posix() for f in (TOP / "semipose").rglob("*") if f.suffix in (".py", ".js") and "__pycache__" not in f.parts}
+def sources():
+    return {f.relative_to(TOP).as_posix() for f in (TOP / "semipose").rglob("*")
+            if f.suffix in (".py", ".js") and "__pycache__" not in f.parts}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,8 @@ def wheel(tmp_path_factory):
     "Built in a copy, so that nothing is left here"
     room = tmp_path_factory.mktemp("wheel")
     shutil.copytree(TOP / "semipose", room / "clone/semipose", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "DESCRIPTION.md", "LICENSE"): shutil.copy(TOP / name, room / "clone" / name)
+    for name in ("pyproject.toml", "README.md", "DESCRIPTION.md", "LICENSE"):
+        shutil.copy(TOP / name, room / "clone" / name)
     done = run("-m", "build", "--no-isolation", "--wheel", "--outdir", room / "index", room / "clone", cwd=room)
     if "No module named" in done.stdout + done.stderr: pytest.skip("setuptools is not installed here")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -48,23 +52,28 @@ def test_it_holds_all_of_the_package_and_nothing_else(wheel):
 
 
 def test_what_an_index_shows(wheel):
-    with zipfile.ZipFile(wheel) as z: about = email.message_from_bytes(z.read(next(n for n in z.namelist() if n.endswith("METADATA"))))
-    assert (about["Name"], about["Version"], about["License-Expression"]) == ("semipose", semipose.__version__, "Apache-2.0")
+    with zipfile.ZipFile(wheel) as z:
+        about = email.message_from_bytes(z.read(next(n for n in z.namelist() if n.endswith("METADATA"))))
+    assert ((about["Name"], about["Version"], about["License-Expression"])
+            == ("semipose", semipose.__version__, "Apache-2.0"))
     assert about["Description-Content-Type"] == "text/markdown" and about["Requires-Python"] == ">=3.10"
     kinds = about.get_all("Classifier")
-    assert {f"Programming Language :: Python :: 3.{m}" for m in range(10, 15)} <= set(kinds) and len(kinds) == len(set(kinds))
+    assert ({f"Programming Language :: Python :: 3.{m}" for m in range(10, 15)} <= set(kinds)
+            and len(kinds) == len(set(kinds)))
     assert not any(k.startswith("License ::") for k in kinds)          # the expression says it; both are refused
     assert {"tensorboard", "wandb", "export", "video", "tools", "dev"} == set(about.get_all("Provides-Extra"))
     text = about.get_payload()
-    assert readme.links(text) == [] and "](images/" not in text and "# semipose" in text     # an index has no files beside it
+    # an index has no files beside it
+    assert readme.links(text) == [] and "](images/" not in text and "# semipose" in text
     for url in re.findall(r"\]\((http[^)]+)\)", text) + [u.split(", ")[1] for u in about.get_all("Project-URL")]:
         assert re.fullmatch(r"https://[a-z0-9.-]+\.[a-z]+/\S+", url), url
-    for head in re.findall(r"^## .*", readme.FENCE.sub("", (TOP / "README.md").read_text()), re.M): assert head in text, head
+    for head in re.findall(r"^## .*", readme.FENCE.sub("", (TOP / "README.md").read_text()), re.M):
+        assert head in text, head
 
 
 def test_it_installs_by_name_and_runs_from_there(wheel, tmp_path):
-    done = run("-m", "pip", "install", "--disable-pip-version-check", "-q", "--no-deps", "--no-index", "--find-links", wheel.parent, "--target", tmp_path / "there",
-               "semipose", cwd=tmp_path)
+    done = run("-m", "pip", "install", "--disable-pip-version-check", "-q", "--no-deps", "--no-index",
+               "-f", wheel.parent, "--target", tmp_path / "there", "semipose", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     here = dict(cwd=tmp_path, PYTHONPATH=str(tmp_path / "there"))
     assert run("-m", "semipose", "--version", **here).stdout == f"semipose {semipose.__version__}\n"
@@ -72,5 +81,6 @@ def test_it_installs_by_name_and_runs_from_there(wheel, tmp_path):
     assert Path(where[0]).is_relative_to(tmp_path / "there") and where[1] == "False"
     script = next((tmp_path / "there/bin").iterdir()) if (tmp_path / "there/bin").exists() else None
     assert script is None or script.name.startswith("semipose")
-    none = run("-m", "pip", "install", "--no-deps", "--no-index", "--find-links", wheel.parent, "--target", tmp_path / "no", "semipos", cwd=tmp_path)
+    none = run("-m", "pip", "install", "--no-deps", "--no-index", "-f", wheel.parent,
+               "--target", tmp_path / "no", "semipos", cwd=tmp_path)
     assert none.returncode != 0

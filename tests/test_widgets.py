@@ -20,7 +20,8 @@ from semipose.teaching import Sampler
 from semipose.views import A30, A60, carry, plain, render
 from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer,
                               ViewExplorer, album, answer, entropy, fall, heeded,
-                              frame_of, teacher_student, monitor_words, people_crops, settings_of, steps_of, strip_album, warning)
+                              frame_of, teacher_student, monitor_words, people_crops, settings_of, steps_of,
+                              strip_album, warning)
 
 P = protocol("demo", train_people=50, val_people=10, labels=30, width=8, batch=(8, 8), start_steps=30, start_every=30,
              steps=20, every=10, lam=4.)
@@ -370,12 +371,12 @@ def test_the_frame_moves_as_the_hand_says(runs):
     before, teacher = corners(), e.memo[1].pair.easy.M
     e.image.hand(dict(do="frame", id=spots(e, "frame")[0]["id"], turn=90, zoom=.5, right=3, down=-2, n=1))
     after, middle = corners(), before.mean(0)
-    turned = torch.stack([before[:, 1] - middle[1], middle[0] - before[:, 0]], -1)      # counter-clockwise on the screen
+    turned = torch.stack([before[:, 1] - middle[1], middle[0] - before[:, 0]], -1)  # counter-clockwise on the screen
     assert torch.allclose(after, middle + .5 * turned + torch.tensor([3., -2.]), atol=1e-2)
     assert torch.equal(teacher, e.memo[1].pair.easy.M) and "turned by 90 degrees" in e.sentence
     o, codec = e.memo[1].pair, e.codec
     assert torch.equal(o.target, carry(o.teacher, o.easy, o.hard, codec, COCO17.flip_index))   # the target goes along
-    e.touched(turn=20.03, right=1e6)          # only what a slider can hold: what it rounded came back late, over newer values
+    e.touched(turn=20.03, right=1e6)  # only what a slider can hold: what it rounded came back late, over newer values
     now = spots(e, "frame")[0]["now"]
     assert now["turn"] == 20 and now["right"] == 512 and all((8 * v).is_integer() for v in (now["turn"], now["right"]))
     e.controls["pair"].value = "hard_hard"                               # another pair begins without the hand
@@ -384,7 +385,8 @@ def test_the_frame_moves_as_the_hand_says(runs):
 
 def test_sliders_have_room_and_every_moment_has_a_play_button(runs):
     import ipywidgets as ipw
-    labs = (HeatmapBrowser(runs / "naive", people=3), RunComparer([runs / "naive"], people=3), CollapseMonitor(runs / "naive"))
+    labs = (HeatmapBrowser(runs / "naive", people=3), RunComparer([runs / "naive"], people=3),
+            CollapseMonitor(runs / "naive"))
     for lab in labs:
         play = lab.controls["play"]
         slider = next(c for c in lab.controls.values() if isinstance(c, ipw.SelectionSlider))
@@ -399,7 +401,8 @@ def test_sliders_have_room_and_every_moment_has_a_play_button(runs):
 def test_a_widget_says_that_a_cell_trains():
     from semipose import widgets
     lab = PixelLab()
-    assert [widgets.busy_words(s) for s in ("train('naive', p)", "fit(learn, 8)", "x = 1")] == ["training ..."] * 2 + ["a cell is running ..."]
+    assert ([widgets.busy_words(s) for s in ("train('naive', p)", "fit(learn, 8)", "x = 1")] == ["training ..."] * 2
+            + ["a cell is running ..."])
     widgets.tell_labs("training ...")
     assert lab.image.status == "training ..."
     widgets.tell_labs("")

@@ -273,10 +273,9 @@ def write_boxes(
     **more,                  # further facts for "info"
 ):
     "A COCO data set of boxes, as `predict --boxes` and `train --boxes` read it; UserError where nobody was found"
-    if not any(map(len, found.boxes.values())): raise UserError(f'In none of {len(found.boxes):,} pictures was '
-                                                                f'anybody found with a score of {min_score:g} or '
-                                                                f'more: lower --min-score (in training --box-score), or try another '
-                                                                f'detector.')
+    if not any(map(len, found.boxes.values())):
+        raise UserError(f'In none of {len(found.boxes):,} pictures was anybody found with a score of {min_score:g} or '
+                        'more: lower --min-score (in training --box-score), or try another detector.')
     images, anns = [], []
     for f, rows in found.boxes.items():
         if not len(rows): continue

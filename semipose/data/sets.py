@@ -161,9 +161,10 @@ def _bare(people:People, skeleton:Skeleton)->People:
     people = people.subset(boxed)
     n, K, some = len(people), len(skeleton), len(np.unique(people.image))
     many, name = len(set(people.files)), Path(people.source or people.folder).name
-    out = Note('unannotated', many - some, many, f'Pictures that {name} lists without a bounding box: {many - some:,} of '
-               f'{many:,}, left out, since the networks are top-down; `semipose boxes {people.folder} --out boxes.json` '
-               'and --boxes boxes.json bring their people in.')
+    out = Note('unannotated', many - some, many,
+               f'Pictures that {name} lists without a bounding box: {many - some:,} of {many:,}, left out, since the '
+               f'networks are top-down; `semipose boxes {people.folder} --out boxes.json` and --boxes boxes.json '
+               'bring their people in.')
     return replace(people, skeleton=skeleton, xy=np.zeros((n, K, 2), np.float32), vis=np.zeros((n, K), np.uint8),
                    notes=(*people.notes, *((out,) if many > some else ())))
 
@@ -206,9 +207,9 @@ def whole_note(
     if share is None or own is None or share >= FULL or own < .98: return ()
     n = len(np.unique(unlabeled.image))
     return Note('whole', n, n, f'Whole photographs are taken as people: {n:,} of {n:,}, while the labelled people '
-                f'fill {100*share:.0f} % of theirs (median). The networks are top-down, so each person needs a bounding '
-                f'box: give --boxes FILE (`semipose boxes {unlabeled.folder} --out boxes.json` writes one), or '
-                '--detector.'),
+                f'fill {100*share:.0f} % of theirs (median). The networks are top-down, so each person needs a '
+                f'bounding box: give --boxes FILE (`semipose boxes {unlabeled.folder} --out boxes.json` writes one), '
+                'or --detector.'),
 
 # %% ../../nbs/18_data.sets.ipynb #5943edb5
 def _own_boxes(every:People, bare:np.ndarray)->np.ndarray:
@@ -274,7 +275,8 @@ def _left_note(every:People, many:int, lost:int, left:int, boxes, share:float|No
     some = 'All' if left == many else f'{left:,}'
     if left and boxes is not None: text += f'In {left:,} of them {Path(boxes).name} has no person; they are left out.'
     elif left:
-        fills = '' if share is None else f', and a whole photograph is none: labelled people fill {100*share:.0f} % of theirs'
+        fills = ('' if share is None else
+                 f', and a whole photograph is none: labelled people fill {100*share:.0f} % of theirs')
         text += (f'{some} are left out: the networks are top-down, each person needs a bounding box{fills}. To learn '
                  f'from them, give --boxes FILE (`semipose boxes {every.folder} --out boxes.json` writes one), or '
                  '--detector.')

@@ -147,7 +147,7 @@ class Streams(torch.utils.data.Dataset):
     def at(self,
         step:int,
     )->tuple[dict,dict]:  # x = {labeled, unlabeled (B,3,Hr,Wr) u8}, y = {xy (B,K,2) px, vis (B,K)} of the labelled
-        "Batch number `step`; without a second stream x has no 'unlabeled'; an outside teacher's joints are x['outside']"
+        "Batch number `step`; without a second stream x has no 'unlabeled'; an outside teacher's joints: x['outside']"
         known = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0))
         x, y = dict(labeled=known['image']), dict(xy=known['xy'], vis=known['vis'])
         if self._second:
