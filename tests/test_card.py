@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from semipose.card import UNKNOWN, model_card
+from semipose.report import UNKNOWN, model_card
 from semipose.cli import app
 from semipose.errors import UserError
 from semipose.folder import read_run
@@ -36,7 +36,8 @@ def table(text): return {c[0].strip(): [v.strip() for v in c[1:-1]] for line in 
 
 def test_its_numbers_are_those_of_the_records(run):
     nets = [dict(ap=31.26, pck=70.04), dict(ap=33.5, pck=71.)]
-    text = model_card(numbered(run, last=dict(nets=nets, ap_ensemble=35.16, pck_ensemble=72.2, step=4), best=dict(nets=nets[::-1], ap_ensemble=36., pck_ensemble=73., step=2)))
+    last = dict(nets=nets, ap_ensemble=35.16, pck_ensemble=72.2, step=4)
+    text = model_card(numbered(run, last=last, best=dict(nets=nets[::-1], ap_ensemble=36., pck_ensemble=73., step=2)))
     assert table(text)["network 1"] == ["31.3", "70.0"] and table(text)["network 2"] == ["33.5", "71.0"] and table(text)["ensemble"] == ["35.2", "72.2"]
     assert "step 4), chosen on nothing" in text and "`semipose eval pair`" in text
     best = model_card(numbered(run, best=dict(nets=nets[::-1], ap_ensemble=36., pck_ensemble=73., step=2)), weights="best")
@@ -45,8 +46,8 @@ def test_its_numbers_are_those_of_the_records(run):
 
 def test_it_tells_data_protocol_seed_and_command(run):
     text, r = model_card(run), run.recipe
-    for words in (r.sentence, f"seed: {r.seed}", r.command, r.hardware, r.begun, "8 people were used with their joints, and 48 as pictures",
-                  "data: `sample`", "16 validation people", "Method(teacher=Peer()", f"torch {r.versions['torch']}", "the mean of its networks"): assert words in text, words
+    for words in (r.sentence, f"seed: {r.seed}", r.command, r.hardware, r.begun, "data: `sample`",
+                  "8 people were used with their joints, and 48 as pictures", "16 validation people", "Method(teacher=Peer()", f"torch {r.versions['torch']}", "the mean of its networks"): assert words in text, words
     assert str(run.folder.parent) not in text and not re.search(r"`/", text)
     assert "network 2 alone" in model_card(run, net=2)
 
