@@ -1215,7 +1215,7 @@ def export(
         files.append(done)
         rows.append(dict(file=str(done.path), **{f'{k} differs by': f'{d:.1e}' for k,d in done.difference.items()}))
     show_table(rows, title='Largest differences from the networks, on noise and on synthetic people')
-    from semipose.card import write_card
+    from semipose.report import write_card
     typer.echo(f'{PRECISION}\nModel card: {write_card(folder, run, files, weights, net, licence)}')
 
 # %% ../nbs/79_cli.ipynb #0580d964

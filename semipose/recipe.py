@@ -329,7 +329,7 @@ def read_config(
     if isinstance(settings, str): d = d | dict(protocol=protocol(settings).as_dict())
     else: _all_known(path, settings, [f.name for f in fields(Protocol)], ' of "protocol"')
     recipe = recipe_from({'method': None} | d)
-    if recipe.settings: _ = recipe.protocol     # UserError where a value does not fit
+    if recipe.settings: Protocol.from_dict(recipe.settings)     # UserError where a value does not fit
     return found(recipe, path.parent) if recipe.places else recipe
 
 def _all_known(path, d, known, where:str='')->None:

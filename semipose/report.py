@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'DASHES', 'HEAD', 'FATES', 'REST', 'PAGE', 'THEME', 'MEDIA', 'CSS', 'VARIABLES', 'DASHED', 'SPREAD', 'HEAT',
-           'PEOPLE', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'spread', 'name_lines', 'curve',
-           'ap_axes', 'judged_by', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes', 'histogram_figure',
-           'people_picture', 'row_height', 'strip_axes', 'with_people', 'strip_figure', 'curve_figure', 'demo_figure',
-           'run_figure', 'teaches', 'by_fate', 'and_list', 'runs_text', 'easy_to_hard', 'first_ap', 'fate_text',
-           'against', 'finding', 'numbers', 'share_of', 'entries', 'summary_rows', 'result_rows', 'write_page', 'svg',
-           'jpeg', 'section', 'tinted', 'facts', 'html_table', 'people_html', 'demo_table', 'footnote', 'equal',
-           'origin', 'headline', 'demo_report', 'run_report']
+           'PEOPLE', 'UNKNOWN', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'spread',
+           'name_lines', 'curve', 'ap_axes', 'judged_by', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes',
+           'histogram_figure', 'people_picture', 'row_height', 'strip_axes', 'with_people', 'strip_figure',
+           'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'by_fate', 'and_list', 'runs_text', 'easy_to_hard',
+           'first_ap', 'fate_text', 'against', 'finding', 'numbers', 'share_of', 'entries', 'summary_rows',
+           'result_rows', 'write_page', 'svg', 'jpeg', 'section', 'tinted', 'facts', 'html_table', 'people_html',
+           'demo_table', 'footnote', 'equal', 'origin', 'headline', 'demo_report', 'run_report', 'number_rows',
+           'measured_on', 'model_card', 'write_card']
 
 # %% ../nbs/72_report.ipynb #4330221d
 import base64, io, json, re
@@ -849,3 +850,131 @@ def run_report(
              **origin(run.recipe)}
     body.append(section('Where this comes from', '', facts(where)))
     return write_page(folder/'report.html', f'semipose: {run.title}', ''.join(body), refresh=0 if done else 10)
+
+# %% ../nbs/72_report.ipynb #3fffe337
+from collections.abc import Sequence
+from .names import OUTSIDE
+from .data.reading import Reading
+from .folder import Run as FinishedRun, read_run as read_finished
+from .ledger import portable_sentence
+from .methods import facts as facts_of_method
+from .recipe import place_name, teacher_name
+
+# %% ../nbs/72_report.ipynb #93d33987
+UNKNOWN = 'not recorded'
+
+def _cell(v)->str: return UNKNOWN if v is None else f'{v:.1f}'
+
+def _row(run:FinishedRun, weights:str)->dict:
+    if run[weights]: return run[weights]
+    raise UserError(f'The run {run.folder} has no best checkpoint: export the last one.')
+
+def number_rows(
+    run:FinishedRun,
+    weights:str='last',     # 'last' or 'best', as exported
+)->list[str]:               # lines of a Markdown table
+    "AP, PCK and where heads are known PCKh of each network and of their ensemble, in percent"
+    row = _row(run, weights)
+    keys = {'AP': 'ap', 'PCK@0.2': 'pck'} | ({'PCKh@0.5': 'pckh'} if 'pckh' in row else {})
+    n = len(each_of(row)) or 1
+    each = {f'network {i+1}': [(each_of(row, k) or [row.get(k)])[i:i+1] for k in keys.values()] for i in range(n)}
+    line = lambda name, values: f'| {name} | ' + ' | '.join(_cell(next(iter(v), None)) for v in values) + ' |'
+    lines = [line(*of) for of in each.items()]
+    together = ' | '.join(_cell(row.get(f'{k}_ensemble')) for k in keys.values())
+    if n > 1: lines.append(f'| ensemble | {together} |')
+    return [f'| | {" | ".join(keys)} |', '|---|' + '---|'*len(keys), *lines]
+
+def measured_on(run:FinishedRun, weights:str='last')->str:
+    "On whom, which checkpoint, and by which command"
+    row, read = _row(run, weights), _reading(run)
+    val = read and (read.counts.get('val') or {}).get('people')
+    who = f'{val:,} validation people' if val else 'the validation people of the run'
+    best = weights == 'best'
+    chosen = f'the {weights} checkpoint (step {row["step"]:,}), chosen on {row["chosen_on"] if best else "nothing"}'
+    again = f'semipose eval {run.folder.name}{" --weights best"*best}'
+    return f'In percent, on {who}, of {chosen}. Again: `{again}`.'
+
+def _reading(run:FinishedRun)->Reading|None:
+    path = run.folder/'reading.json'
+    return Reading.load(path) if path.is_file() else None
+
+# %% ../nbs/72_report.ipynb #fdaf55f5
+def _data(run:FinishedRun)->list[str]:
+    "Whose pictures, by the names of folders alone"
+    r, named = run.recipe, lambda k: place_name(run.recipe, k)
+    places = [f'{k}: `{named(k)}`' for k in ('data', 'labels', 'unlabeled', 'boxes') if named(k)]
+    read = [f'- {line}' for line in str(_reading(run)).splitlines()] if _reading(run) else []
+    taught = f'- {OUTSIDE.capitalize()}. Joints of `{teacher_name(r)}` were labels of the unlabelled people.'
+    outside = [taught]*bool(r.teacher)
+    many = f'{len(run.split["labeled"]):,} people were used with their joints, {_pictures(run)}.'
+    return [f'- {many}', f'- {"; ".join(places) or UNKNOWN}', *read, *outside]
+
+def _pictures(run:FinishedRun)->str:
+    "How many people were used as pictures alone"
+    m, others = METHODS.get(run.recipe.method), _reading(run) and _reading(run).counts.get('unlabeled')
+    if m and not m.student_views: return 'and no pictures of others'
+    return f'and {others["people"] if others else len(run.split["unlabeled"]):,} as pictures'
+
+def _training(run:FinishedRun)->list[str]:
+    "Under which protocol, from which command, on what"
+    r = run.recipe
+    about = facts_of_method(r.method) if r.method in METHODS else {}
+    lines = {'method': f'{run["title"]} (`{r.method}`)', 'definition': f'`{about["line"]}`' if about else UNKNOWN,
+             'protocol': portable_sentence(r), 'seed': r.seed, 'steps': f'{r.steps:,}', 'learning rate': r.lr,
+             'command': f'`{r.command}`' if r.command else None, 'begun': r.begun, 'hardware': r.hardware,
+             'revision': r.revision,
+             'versions': ', '.join(f'{k} {v}' for k, v in (r.versions or {}).items()) or None}
+    return [f'- {k}: {UNKNOWN if v is None else v}' for k, v in lines.items()]
+
+def _limits(run:FinishedRun)->list[str]:
+    "What the records say it cannot do"
+    r, sk = run.recipe, run.recipe.skeleton
+    never = [j for j, s in zip(sk['keypoints'], r.supervised or ()) if not s]
+    H, W = r.protocol.size
+    out = [f'It sees one person in a crop of {H}x{W} px around a bounding box (top-down); another program must '
+           'find the boxes.',
+           'It answers for every joint, hidden or not; a low score means that it is unsure.',
+           f'One training with seed {r.seed}: another seed gives other numbers.',
+           'The numbers hold for people like those it was measured on. Other people, cameras and poses were not '
+           'measured.']
+    nothing = 'No label taught these joints, and what it says of them means nothing'
+    if never: out.insert(1, f'{nothing}: {", ".join(never)}.')
+    if run['collapsed']: out.append('Its heatmaps collapsed in training.')
+    if r.teacher: out.append(f'{OUTSIDE.capitalize()}: its numbers owe to the labels of another model.')
+    return [f'- {line}' for line in out]
+
+# %% ../nbs/72_report.ipynb #270831f4
+def model_card(
+    run:FinishedRun|str|Path,           # a finished run, or its folder
+    files:Sequence=(),          # of `export.Exported`
+    weights:str='last',         # 'last' or 'best', as exported
+    net:int|None=None,          # the network that was exported, from 1; None: the ensemble
+    licence:str|None=None,      # of the weights, an SPDX name; None: nobody said
+)->str:                         # Markdown
+    "What, data, protocol, numbers, use, limits, licence: of one run"
+    run = run if isinstance(run, FinishedRun) else read_finished(run)
+    r, joints = run.recipe, run.recipe.skeleton['keypoints']
+    which = f'network {net} alone' if net else 'the mean of its networks' if r.nets > 1 else 'its network'
+    far = lambda f: ', '.join(f'{k} within {d:.1e}' for k, d in f.difference.items())
+    each = [f'- `{f.path.name}`: {far(f)} of the network that it was made from' for f in files]
+    head = ['---', *([f'license: {licence}'] if licence else []), 'library_name: semipose',
+            'pipeline_tag: keypoint-detection', '---']
+    what = f'{run["title"]}: 2D human pose. Network: {r.protocol.net}. Exported: {which}.'
+    use = (f'To find {len(joints)} joints of a person in a photograph: {", ".join(joints)}. For research, and for a '
+           'first labelling that a person corrects. Nobody has measured it for anything else.')
+    free = f'{licence}.' if licence else ('Not stated. Whoever gives these weights away must say under which licence, '
+                                          'and whether the pictures that they learned from allow it.')
+    parts = {'What it is': [what, '', *each], 'Intended use': [use], 'Data': _data(run), 'Training': _training(run),
+             'Numbers': [measured_on(run, weights), '', *number_rows(run, weights)], 'Limits': _limits(run),
+             'Licence': [free]}
+    body = '\n\n'.join(f'## {k}\n\n' + '\n'.join(lines).rstrip() for k, lines in parts.items())
+    return '\n'.join([*head, '', f'# {run.folder.resolve().name}', '', body, ''])
+
+def write_card(
+    folder:Path|str,    # of the exported files
+    *args, **kw,        # of `model_card`
+)->Path:                # MODEL_CARD.md in it
+    "Write it, whole or not at all"
+    path = Path(folder)/'MODEL_CARD.md'
+    with whole(path) as part: part.write_text(model_card(*args, **kw), encoding='utf-8')
+    return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from semipose.card import UNKNOWN, model_card
+from semipose.report import UNKNOWN, model_card
 from semipose.cli import app
 from semipose.errors import UserError
 from semipose.folder import read_run

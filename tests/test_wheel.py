@@ -72,8 +72,9 @@ def test_what_an_index_shows(wheel):
 
 
 def test_it_installs_by_name_and_runs_from_there(wheel, tmp_path):
+    index = dict(PIP_FIND_LINKS=str(wheel.parent))      # a folder serves as one
     done = run("-m", "pip", "install", "--disable-pip-version-check", "-q", "--no-deps", "--no-index",
-               "-f", wheel.parent, "--target", tmp_path / "there", "semipose", cwd=tmp_path)
+               "--target", tmp_path / "there", "semipose", cwd=tmp_path, **index)
     assert done.returncode == 0, done.stderr
     here = dict(cwd=tmp_path, PYTHONPATH=str(tmp_path / "there"))
     assert run("-m", "semipose", "--version", **here).stdout == f"semipose {semipose.__version__}\n"
@@ -81,6 +82,6 @@ def test_it_installs_by_name_and_runs_from_there(wheel, tmp_path):
     assert Path(where[0]).is_relative_to(tmp_path / "there") and where[1] == "False"
     script = next((tmp_path / "there/bin").iterdir()) if (tmp_path / "there/bin").exists() else None
     assert script is None or script.name.startswith("semipose")
-    none = run("-m", "pip", "install", "--no-deps", "--no-index", "-f", wheel.parent,
-               "--target", tmp_path / "no", "semipos", cwd=tmp_path)
+    none = run("-m", "pip", "install", "--no-deps", "--no-index",
+               "--target", tmp_path / "no", "semipos", cwd=tmp_path, **index)
     assert none.returncode != 0
