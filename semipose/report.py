@@ -500,8 +500,8 @@ def numbers(
     two = lambda key: f'{d[key]:.2f}'
     heads = {'PCKh': d.get('pckh', '')} if heads else {}
     first = {'PCK': d['pck']} if (d['ap'] < 1 if low is None else low) else {}
-    return {**first, 'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], **heads, 'peak lab.': two('peak_labeled'),
-            'peak unl.': two('peak_unlabeled')}
+    return {**first, 'AP': d['ap'], 'AP ens.': d['ap_ensemble'], 'PCK': d['pck'], **heads,
+            'peak lab.': two('peak_labeled'), 'peak unl.': two('peak_unlabeled')}
 
 # which peak
 def share_of(summary:dict)->str:
