@@ -75,6 +75,7 @@ def _pictures(run:Run)->str:
     if m and not m.student_views: return 'and no pictures of others'
     return f'and {others["people"] if others else len(run.split["unlabeled"]):,} as pictures'
 
+# %% ../nbs/78_card.ipynb #d9354065
 def _training(run:Run)->list[str]:
     "Under which protocol, from which command, on what"
     r = run.recipe
