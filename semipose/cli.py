@@ -234,6 +234,7 @@ def protocol_of(
     from semipose.networks import own_settings
     return build_protocol(name, own_settings(device, changes.get('net'), changes.get('weights')), **changes)
 
+# %% ../nbs/79_cli.ipynb #31558978
 def _weights(base:Protocol, typed:dict)->dict:      # fields to replace; those of weights leave `typed`
     "Another network has other weights and another width; 'none' means none"
     out = {}
@@ -337,6 +338,7 @@ DETECTORS = ("a name of torchvision's, module:function (an RGB picture in, rows 
              'a .onnx file.')
 DETECTOR_FILE = "A file of weights for torchvision's detector; if not given they are fetched by name."
 
+# %% ../nbs/79_cli.ipynb #4d9d8d1a
 @dataclass
 class People:
     "Where the people are"
@@ -377,6 +379,7 @@ class People:
                     boxes=self.boxes if self.detector is None else
                     find_boxes(self, self.unlabeled or self.data or file.parent, beside, device))
 
+# %% ../nbs/79_cli.ipynb #837d18cf
 @dataclass
 class Budget:
     "For how long"

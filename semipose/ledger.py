@@ -77,12 +77,9 @@ class Entry(Fields):
     last = property(lambda self: self.curve[-1])
     @property
     def ap(self)->float: return self.last['ap']          # mean over networks, last checkpoint: nothing was chosen on it
-    @property
-    def ap_ensemble(self)->float: return self.last['ap_ensemble']
-    @property
-    def pckh(self)->float|None: return self.last.get('pckh')   # PCKh@0.5, where heads are known
-    @property
-    def each(self)->list[float]: return each_of(self.last)          # AP of each network
+    ap_ensemble = property(lambda self: self.last['ap_ensemble'])
+    pckh = property(lambda self: self.last.get('pckh'))     # PCKh@0.5, where heads are known
+    each = property(lambda self: each_of(self.last))        # AP of each network
     def ap_of_first(self,
         nets:int,           # at least 1
     )->float:               # mean over so many networks; over all where nothing tells them apart

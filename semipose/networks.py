@@ -74,6 +74,7 @@ def peers_of(p:Protocol, joints:int, n:int, seed:int, networks:tuple=(), **kw)->
     planes = joints*build_codec(p.decode).planes
     return build_peers(name, planes, n, seed=seed, weights=weights, net=net, joined=p.joined, **kw)
 
+# %% ../nbs/66_networks.ipynb #7a22b301
 def check_networks(
     methods,        # names in METHODS
     p:Protocol,
@@ -251,6 +252,7 @@ def forecast(
     return (f'On {device.type} ({hardware(device)}): about {time_text(total)} for {what}{begin}, '
             f'by a few steps that were timed ({span} s each), measurements apart. To make it smaller: {smaller(p)}.')
 
+# %% ../nbs/66_networks.ipynb #ef5fe1bd
 def time_text(seconds:float)->str:
     "So long, as a person says it"
     n, unit = ((seconds/3600, 'hour') if seconds >= 5400 else (seconds/60, 'minute') if seconds >= 90 else

@@ -128,6 +128,7 @@ def unlabeled_people(
     rest = train.subset(np.setdiff1d(split.unlabeled, split.labeled)).unlabeled()
     return (mix(rest, bare, skeleton=train.skeleton) if len(rest) else bare), remarks
 
+# %% ../nbs/64_people.ipynb #61be3081
 def people_text(split:Split, train:People, val:People, others:People|None)->str:
     "How many are labelled, unlabelled, kept aside and validated on: numbers that add up"
     labeled, held = train.subset(split.labeled), train.subset(split.heldout)
@@ -466,6 +467,7 @@ def as_begun(
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     return Data(train, val, Split.load(Path(folder)/'split.json', train), *cut, others, data.source)
 
+# %% ../nbs/64_people.ipynb #717735d1
 def same_split(path:Path, data:Data)->None:
     "UserError if other people would be labelled than when the run was begun"
     if not path.exists(): return

@@ -174,7 +174,6 @@ class Recipe(Mapping):
     skeleton:dict|None = None       # the joints, as COCO writes them
     supervised:list|None = None     # (K,) 1 for joints that a labelled person has
     sigmas:list|None = None         # (K,) of OKS
-
     def as_dict(self)->dict:
         each = ((f.name, getattr(self, f.name)) for f in fields(self))
         return {WRITTEN.get(k, k): v for k,v in each if v is not None or k in NULLS}

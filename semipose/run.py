@@ -216,6 +216,7 @@ def train_recipe(
     with process_group(ranks, dev), folder_of_rank(folder, ranks) as here:
         return _train_recipe(recipe, here, dev, ranks, **how)
 
+# %% ../nbs/71_run.ipynb #e32d3c7a
 def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, cbs, ahead)->Run:
     "The same on one rank"
     _check(recipe, dev, ranks)

@@ -264,6 +264,7 @@ def _contradictions(m:Method):  # pairs (is it so?, sentence)
            f"height={m.height!r}: a carried heatmap may be scaled to 'one', a drawn bump to the 'teacher'; "
            'leave it None otherwise.')
 
+# %% ../nbs/41_teaching.ipynb #7f9595d8
 def _plain_answers(m:Method)->bool:
     "Nothing that is asked of a teacher's heatmaps"
     odd = (m.drawn, m.carried, m.height, m.evaluation, m.along, type(m.weight) is not Everything)

@@ -214,8 +214,8 @@ class FoundBoxes:
     def __str__(self):
         people, many = sum(map(len, self.boxes.values())), sum(len(b) > 1 for b in self.boxes.values())
         here = len(self.boxes) - len(self.nobody)
-        return (f'{people:,} people in {here:,} of {len(self.boxes):,} pictures ({many:,} with several); in '
-                f'{len(self.nobody):,} nobody was found, and they are left out'
+        return (f'{people:,} people in {here:,} of {len(self.boxes):,} pictures ({many:,} with several)'
+                + (f'; in {len(self.nobody):,} nobody was found, and they are left out' if self.nobody else '')
                 + (f'; {len(self.failed):,} could not be read' if self.failed else '') + '.')
 
 def _journal(path:Path, begun:dict)->dict[str,list]:
