@@ -834,13 +834,12 @@ class Place:
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')] = False
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
-@app.command(epilog='Example:  semipose compare supervised naive posecons_jc posedual_jc --protocol lsp-200 --data '
-                    'data/lsp')
+@app.command(epilog='Example:  semipose compare supervised posedual_jc --protocol lsp-200 --data data/lsp')
 @grouped
 def compare(
-    methods:Annotated[list[str], typer.Argument(
-        help='Two or more methods, in the order in which they are trained. With --resume also the folder of a '
-             'comparison, which knows the rest.', **names(method_names))],
+    methods:Annotated[list[str], typer.Argument(help=(
+        'Two or more methods, in the order in which they are trained. With --resume also the folder of a comparison, '
+        'which knows the rest.'), **names(method_names))],
     people:People,
     settings:Settings,
     budget:Budget,
@@ -867,14 +866,13 @@ def compare(
     folder = place.out or Path('runs')/f'{p.name}-seed{seed}'
     refuse_comparison(folder, place.resume)
     from semipose.run import check_teacher, compare as run_compare
-    check_teacher(methods, people.teacher)
-    cbs = logger(log)
     from semipose.report import demo_report
+    check_teacher(methods, people.teacher)
     begin(p, make_people)
-    source = dict(labels=file, cbs=cbs, **people.found(folder.parent, machine.device, file))
-    summary = run_compare(methods, p, data, folder, seed, machine.device, machine.amp, on_update=demo_report,
-                          resume=place.resume, every=budget.every if p.budget else None, forecast=True, **source)
-    finish_comparison(summary, folder, place.keep)
+    source = dict(labels=file, cbs=logger(log), **people.found(folder.parent, machine.device, file))
+    how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report)
+    finish_comparison(run_compare(methods, p, data, folder, seed, machine.device, machine.amp, **how, **source),
+                      folder, place.keep)
 
 # %% ../nbs/79_cli.ipynb #8a6b9b89
 def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it cannot go there

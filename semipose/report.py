@@ -926,6 +926,7 @@ def _training(run:FinishedRun)->list[str]:
              'versions': ', '.join(f'{k} {v}' for k, v in (r.versions or {}).items()) or None}
     return [f'- {k}: {UNKNOWN if v is None else v}' for k, v in lines.items()]
 
+# %% ../nbs/72_report.ipynb #96e68254
 def _limits(run:FinishedRun)->list[str]:
     "What the records say it cannot do"
     r, sk = run.recipe, run.recipe.skeleton

@@ -600,7 +600,7 @@ class Step(Crops):
             x, way = m.along.frames(x) if m.along else (x, None)
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
             taught_by = way.draws(easy) if way else easy
-            looks = {k: Renderer(v) for k, v in x.items() if k in ('labeled', 'unlabeled', 'teacher')}
+            looks = {k: Renderer(v) for k in ('labeled', 'unlabeled', 'teacher') if (v := x.get(k)) is not None}
             pictures = self.render(looks.get('teacher', looks.get('unlabeled')), taught_by)
             forward = self.forward(peers, pictures, taught_by)
         with constant(image):
@@ -616,16 +616,28 @@ class Step(Crops):
             labels = self.labels(known, y, peers.nets)
             if outside: targets = [[self.target_of(outside, d) for d in ds] for ds in hard]
             else: targets = [[self.target(h, forward, easy[0], d, way) for d in ds] for h, ds in zip(heats, hard)]
-        terms = Terms()
-        for i, heat in enumerate(answers['labeled']):
-            target, shares = labels.get('levels', {}).get(i, (labels['target'], None))
-            terms.add(f'sup{i+1}', deep(heat, target, labels['weight'], shares), m.sup)
-            for view, (target, weight) in zip(answers['student'][i], targets[i]) if targets else ():
-                terms.add(f'cons{i+1}', deep(view, target, weight, shares), m.cons*self.lam)
-            for t, (_, more) in extra:
-                terms.add(f'{t.name}{i+1}', t.loss(self, last(answers[t.name][i]), more), t.share(self))
+        terms = self.sum_up(answers, labels, targets, extra)
         terms.made = Made(known, easy, hard, shown, forward, answers, labels, targets, way)
         return terms
+
+# %% ../nbs/41_teaching.ipynb #42557139
+@patch
+def sum_up(self:Step,
+    answers:dict,       # heatmaps, named as the pictures are
+    labels:dict,        # of `labels`
+    targets:list,       # (target, weight) per network and view
+    extra:list,         # (further term, what its `pictures` made)
+)->Terms:
+    "Every loss of the step under its name, with its share of the sum"
+    m, terms = self.method, Terms()
+    for i, heat in enumerate(answers['labeled']):
+        target, shares = labels.get('levels', {}).get(i, (labels['target'], None))
+        terms.add(f'sup{i+1}', deep(heat, target, labels['weight'], shares), m.sup)
+        for view, (target, weight) in zip(answers['student'][i], targets[i]) if targets else ():
+            terms.add(f'cons{i+1}', deep(view, target, weight, shares), m.cons*self.lam)
+        for t, (_, more) in extra:
+            terms.add(f'{t.name}{i+1}', t.loss(self, last(answers[t.name][i]), more), t.share(self))
+    return terms
 
 # %% ../nbs/41_teaching.ipynb #4aa0822f
 def mix(

@@ -184,12 +184,8 @@ def test_no_line_over_120_columns():
     assert not long, f"{', '.join(long)}: over 120 columns. Break the line in the notebook, then run `make export`."
 
 
-SPLIT_ELSEWHERE = {"nbs/26_data.labels.ipynb", "nbs/29_data.teacher.ipynb", "nbs/74_widgets.ipynb"}  # rebuilt just now
-
-
 @each_notebook
 def test_exported_cells_fit_a_screen(path):
-    if name(path) in SPLIT_ELSEWHERE: pytest.skip("its cells are being split on another branch")
     large = [next(line for line in cell.splitlines()[1:] if line.strip()) for cell in
              measure_code.cells(path.read_text()) if len(cell.splitlines()) > measure_code.CELL]
     assert not large, (f"{name(path)}: over {measure_code.CELL} lines are the cells that begin with "

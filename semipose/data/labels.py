@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 from scipy.optimize import linear_sum_assignment
 
 from ..errors import UserError, value_text
@@ -58,16 +59,18 @@ class Labels:
         rows = np.arange(len(self))[np.asarray(rows)]
         return replace(self, **{k: getattr(self, k)[rows] for k in _COLUMNS}, names=[self.names[i] for i in rows])
 
-    def only(self,
-        files,     # names of pictures
-    )->Labels:     # these pictures, in their order here, and who is in them
-        "Some of the pictures"
-        wanted = set(files)
-        keep = [i for i, f in enumerate(self.files) if f in wanted]
-        at = {i: n for n, i in enumerate(keep)}
-        part = self.subset(np.isin(self.image, keep))
-        return replace(part, files=[self.files[i] for i in keep], sizes=self.sizes[keep],
-                       image=np.array([at[i] for i in part.image.tolist()], dtype=np.int64))
+# %% ../../nbs/26_data.labels.ipynb #5cc5e0b5
+@patch
+def only(self:Labels,
+    files,     # names of pictures
+)->Labels:     # these pictures, in their order here, and who is in them
+    "Some of the pictures"
+    wanted = set(files)
+    keep = [i for i, f in enumerate(self.files) if f in wanted]
+    at = {i: n for n, i in enumerate(keep)}
+    part = self.subset(np.isin(self.image, keep))
+    return replace(part, files=[self.files[i] for i in keep], sizes=self.sizes[keep],
+                   image=np.array([at[i] for i in part.image.tolist()], dtype=np.int64))
 
 # %% ../../nbs/26_data.labels.ipynb #c60a9eef
 def as_labels(
