@@ -220,6 +220,8 @@ def build_protocol(
     # the budget stays: its steps follow from the method
     if (base.budget or machine) and 'every' in typed and 'steps' not in typed:
         typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
+    if machine and 'every' in typed and 'start_steps' not in typed:
+        typed['start_steps'] = max(round(base.start_steps/typed['every']), 1)*typed['every']
     _intervals(base, typed)
     if saved and 'steps' in typed: typed = dict(budget=None, epochs=None) | typed
     return replace(replace(base, **typed) if saved else protocol(name, **{**machine, **typed}), **rest)
