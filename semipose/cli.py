@@ -217,14 +217,18 @@ def build_protocol(
     if machine and 'steps' in typed: typed.setdefault('start_steps', min(base.start_steps, typed['steps']))
     rest = _weights(base, typed)
     if typed.get('mirror') is False: typed['flip'] = False      # nor does evaluation look into one
-    # the budget stays: its steps follow from the method
-    if (base.budget or machine) and 'every' in typed and 'steps' not in typed:
-        typed['steps'], rest['budget'] = max(round(base.steps/typed['every']), 1)*typed['every'], base.budget
-    if machine and 'every' in typed and 'start_steps' not in typed:
-        typed['start_steps'] = max(round(base.start_steps/typed['every']), 1)*typed['every']
+    rest |= _whole(base, typed, machine)
     _intervals(base, typed)
     if saved and 'steps' in typed: typed = dict(budget=None, epochs=None) | typed
     return replace(replace(base, **typed) if saved else protocol(name, **{**machine, **typed}), **rest)
+
+def _whole(base:Protocol, typed:dict, machine:dict)->dict:   # fields to replace
+    "Steps that nobody typed become whole numbers of a typed interval; a budget stays: its steps follow from the method"
+    if 'every' not in typed: return {}
+    mine = ['steps']*bool(base.budget or machine) + ['start_steps']*bool(base.start_steps and not base.start_every)
+    fit = {k: max(round(getattr(base, k)/typed['every']), 1)*typed['every'] for k in mine if k not in typed}
+    typed.update(fit)
+    return dict(budget=base.budget) if 'steps' in fit else {}
 
 def protocol_of(
     name:str|Protocol, # a name in PROTOCOLS, or one of a saved recipe

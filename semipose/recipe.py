@@ -236,8 +236,8 @@ def recipe_of(
     **numbers,          # instead of the protocol's and the method's: steps, every, lr, nets
 )->Recipe:
     "A recipe from a protocol; `steps` stays open where a published budget waits for the number of unlabelled people"
-    given = dict(data=data, labels=labels, val=val, **p.places(data, unlabeled, boxes))
-    source = dict(getattr(data, 'source', None) or given)
+    given = lambda: dict(data=data, labels=labels, val=val, **p.places(data, unlabeled, boxes))
+    source = dict(getattr(data, 'source', None) or given())
     if teacher: source['teacher'] = teacher
     elif not find_method(method).teacher.outside: source.pop('teacher', None)      # of other rows of a comparison
     needs_teacher((method,), source.get('teacher'))

@@ -28,14 +28,14 @@ def rows(folder):
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     here = tmp_path_factory.mktemp("first")
-    out = typed("train", "posecons", *SMALL, "--name", "one", "--out", here / "runs", "--results", here / "results",
+    out = typed("train", "posecons", *SMALL, "--name", "one", "--runs", here / "runs", "--results", here / "results",
                 "--device", "cpu")
     assert out.exit_code == 0, out.output
     return here / "runs" / "one"
 
 
 def again(first, folder, *more):
-    return typed("train", *more, "--config", first / "recipe.json", "--out", folder / "runs",
+    return typed("train", *more, "--config", first / "recipe.json", "--runs", folder / "runs",
                  "--results", folder / "results", "--device", "cpu")
 
 
@@ -61,7 +61,7 @@ def test_what_is_typed_wins(first, tmp_path):
 
 def test_the_recipe_of_a_start_is_trained_from_nothing(first, tmp_path):
     start = first.with_name("one-start")
-    out = typed("train", "--config", start, "--out", tmp_path / "runs", "--results", tmp_path / "results",
+    out = typed("train", "--config", start, "--runs", tmp_path / "runs", "--results", tmp_path / "results",
                 "--name", "s", "--device", "cpu")
     assert out.exit_code == 0, out.output
     assert rows(tmp_path / "runs/s") == rows(start) and not (tmp_path / "runs/s-start").exists()
