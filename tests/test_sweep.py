@@ -365,9 +365,9 @@ def test_a_sweep_keeps_to_its_device_and_to_one_seed_s_pictures(tmp_path, monkey
     def asks(folder, weights='last', device='auto'):
         devices.append(device)
         return real(folder, weights, device)
-    def prepares(*a):
+    def prepares(*a, **kw):
         assert not seen or seen[-1]() is None, 'the crops of the seed before are still there'
-        d = cut(*a)
+        d = cut(*a, **kw)
         seen.append(weakref.ref(d))
         return d
     def trains(*a, **kw):
