@@ -367,7 +367,8 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert (methods, seeds, data, device, amp) == (["posedual_unlike"], [1, 2], Path("mpii"), "cuda", True)
     assert (out, results) == (tmp_path / "runs", tmp_path / "results")
     assert {k: v for k, v in kw.items() if k != "on_entry"} == dict(unlabeled=Path("wild"), labels=Path("l.json"),
-                                                                    boxes=Path("b.json"), val=None)
+                                                                    boxes=Path("b.json"), val=None,
+                                                                    teacher=None, cbs=())
 
 
 def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
