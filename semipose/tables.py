@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import rc_context
 from .errors import UserError
+from .names import OUTSIDE
 from .draw import INK, MUTED, Picture
 from .ledger import Entry, Resamples, paired, read_ledger, summarise
 from .methods import GROUPS, METHODS, color, cost, is_todays, is_unlike, row_of, second_of, title
@@ -457,6 +458,7 @@ def gains_figure(
         ax.set_yticks(range(len(some)), names, fontsize=8.5)
         for i, (t, r) in enumerate(zip(ax.get_yticklabels(), some)):
             t.set_color(color(r['method']))
+            if OUTSIDE in r['title']: t.set_fontsize(7)       # these titles are long
             ax.annotate(group_text(r['method']), (1.02, i), xycoords=('axes fraction', 'data'), va='center', fontsize=8,
                         color=MUTED)
         words = 'Gain over supervised training' + ' for the same steps'*alike

@@ -186,7 +186,7 @@ def test_the_gate_begins_as_a_person_would(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = ([part.strip() for part in line.split("|")] for line in calls.read_text().splitlines())
     assert first[:2] == ["test", "0"]
-    assert second[0] == "test ARGS=tests/test_lab.py tests/test_toys.py tests/test_docs.py", (
+    assert second[0] == "test ARGS=tests/test_lab.py tests/test_touch.py tests/test_toys.py tests/test_docs.py", (
         "the whole of it in an empty home, then the browser")
     for names, ci in ((first[2].split(), False), (second[2].split(), True)):
         assert ("CI" in names) == ci and {"PIP_CERT", "PIP_CONFIG_FILE", "PYENV_VERSION", "LANG", "PATH"} <= set(names)
