@@ -319,7 +319,7 @@ def stage_row(fig, p:Person, ks, stage:str, size, c:str)->float:
     ax.imshow(row, interpolation='nearest', aspect='auto')
     for j,s in enumerate(STAGES):
         at, on = .003 + .994*step*j, s == stage
-        fig.text(at, .958, f'{j+1} {s}', fontsize=8.5, color=c if on else INK, fontweight='bold' if on else 'normal')
+        fig.text(at, .958, f'{j+1} {s}', fontsize=7.5, color=c if on else INK, fontweight='bold' if on else 'normal')
         keep_spot(ax, Spot('area', (at, .055, at + .994*share, .055+tall), f'{j+1} {s}', dict(stage=s)))
         if on: fig.add_artist(Rectangle((at, .937-tall), .994*share, .006, transform=fig.transFigure, color=c))
         if each[j] is None: fig.text(at + .497*share, .945-tall/2, 'nobody', ha='center', color=MUTED, fontsize=9)

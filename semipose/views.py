@@ -415,6 +415,7 @@ SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True)
                for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 
 # %% ../nbs/20_views.ipynb #9a11419a
+# in the order in which a view explorer applies them
 STEPS = (RandAugment, JointCutout, JointOcclude, Cutout, CutMix, Affine, Zoom)
 
 def abbreviated(
