@@ -31,10 +31,10 @@ from .protocols import Protocol
 from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_recipe
 
 # %% auto #0
-__all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'unlabeled_people', 'people_text', 'kept', 'readers', 'film_in', 'outside_in',
-           'keep_outside', 'joints_of', 'check_people', 'choose_labeled', 'val_key', 'val_of', 'marks', 'keys_of',
-           'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on', 'shared_note',
-           'as_begun', 'same_split', 'synthetic_people']
+__all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'joints_of', 'check_people', 'choose_labeled', 'unlabeled_people',
+           'people_text', 'kept', 'readers', 'film_in', 'outside_in', 'keep_outside', 'val_key', 'val_of', 'marks',
+           'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on',
+           'shared_note', 'as_begun', 'same_split', 'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -96,6 +96,36 @@ def prepare(
     cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     if teacher: source['teacher'] = teacher
     return Data(train, val, split, *cut, kept(others and Crops(others, p.size), progress), source, read)
+
+# %% ../nbs/64_people.ipynb #8b8436d4
+def joints_of(
+    found:Skeleton,             # as the data have it
+    p:Protocol,                 # may say otherwise: flips, mirror
+    begun:Skeleton|None=None,   # of a run that is taken up
+)->Skeleton:                    # UserError if the pairs do not fit, or a flip test meets unmirrored joints
+    "The joints that are trained: mirror pairs as typed, or as a run was begun with"
+    sk = begun if begun is not None and begun.joints == found.joints else mirrored(found, p.flips, p.mirror)
+    if p.flip: sk.in_mirror()
+    return sk
+
+def check_people(
+    train:People,   # to train on
+    val:People,     # to validate on
+)->None:            # UserError, before anything slow is done
+    "Is there anybody to learn from, and anybody to be measured on?"
+    for people, what, end in ((train, 'training', 'learned'), (val, 'validation', 'measured')):
+        if len(people.posed): continue
+        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated joint, '
+                        f'so nothing can be {end}; check "bbox" and v in "keypoints", or give other people.')
+
+def choose_labeled(
+    p:Protocol,         # how many, and how they are chosen
+    train:People,       # all training people
+    seed:int,
+)->Split:
+    "Who is labelled, unlabelled, held out"
+    n = p.labels or len(train.posed)
+    return split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
 
 # %% ../nbs/64_people.ipynb #6808e929
 def unlabeled_people(
@@ -206,36 +236,6 @@ def keep_outside(folder, data:Data, name:str)->None:
     "Write down what an outside teacher taught, once"
     path = Path(folder)/TEACHER
     if not path.is_file(): write_taught(data.taught, path, name)
-
-# %% ../nbs/64_people.ipynb #8b8436d4
-def joints_of(
-    found:Skeleton,             # as the data have it
-    p:Protocol,                 # may say otherwise: flips, mirror
-    begun:Skeleton|None=None,   # of a run that is taken up
-)->Skeleton:                    # UserError if the pairs do not fit, or a flip test meets unmirrored joints
-    "The joints that are trained: mirror pairs as typed, or as a run was begun with"
-    sk = begun if begun is not None and begun.joints == found.joints else mirrored(found, p.flips, p.mirror)
-    if p.flip: sk.in_mirror()
-    return sk
-
-def check_people(
-    train:People,   # to train on
-    val:People,     # to validate on
-)->None:            # UserError, before anything slow is done
-    "Is there anybody to learn from, and anybody to be measured on?"
-    for people, what, end in ((train, 'training', 'learned'), (val, 'validation', 'measured')):
-        if len(people.posed): continue
-        raise UserError(f'{people.folder}: none of the {len(people):,} {what} people has a box and an annotated joint, '
-                        f'so nothing can be {end}; check "bbox" and v in "keypoints", or give other people.')
-
-def choose_labeled(
-    p:Protocol,         # how many, and how they are chosen
-    train:People,       # all training people
-    seed:int,
-)->Split:
-    "Who is labelled, unlabelled, held out"
-    n = p.labels or len(train.posed)
-    return split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
 
 # %% ../nbs/64_people.ipynb #11aaa57f
 def val_key(

@@ -101,6 +101,8 @@ class Rehearsal:
     def step(self, name:str, moment:str, step:int=0)->tuple[OneStep,int]:
         "The step, and how many networks are repeated"
         m, p, r, data = find_method(name), self.recipe.protocol, self.recipe, self.data
+        if m.teacher.outside:
+            raise UserError(f'{name} learns joints of an outside model: choose a row whose networks teach.')
         x, y = self.batch(name, step)
         peers, again = self.peers(name, moment)
         epoch = -(-len(data.unlabeled)//max(p.batch[1], 1))

@@ -209,7 +209,7 @@ def test_another_folder_can_be_the_unlabelled_people(tmp_path):
     (lambda d, t: prepare(replace(SMALL, labels=999), SAMPLE, progress=False), 'only 48 people have labels'),
     (lambda d, t: prepare(SMALL, t/'nowhere', progress=False), 'nowhere'),
     (lambda d, t: prepare(SMALL, SAMPLE, boxes='b.json', progress=False),
-     'b.json names the boxes of people in unlabelled pictures, which are not given'),
+     'b.json: there is no such file'),
     (lambda d, t: protocol('dmo'), 'did you mean demo'),
     (lambda d, t: protocol('demo', steps=7), 'steps=7 is not a whole number of evaluation intervals'),
     (lambda d, t: Protocol.from_dict({'name': 'x', 'colour': 1}), "unknown field 'colour'"),

@@ -146,6 +146,9 @@ def test_every_row_has_nine_stages_or_says_what_is_missing(home, run):
             with pytest.raises(UserError, match="single pictures"):
                 run.step(name, "start")
             continue
+        if m.teacher.outside:
+            with pytest.raises(UserError, match="outside model"): run.step(name, "start")
+            continue
         o, again = run.step(name, "start")
         assert again == 0, "the start holds three networks"
         p = person_of(o, 0, m.nets - 1, len(m.student_views or m.labeled_views) - 1)
