@@ -207,7 +207,13 @@ class Widget:
                 return now
 
     def sliders(self) -> list[str]:
-        return self.root.locator(".widget-hslider > .widget-label").all_inner_texts()
+        "Names of those that can be seen; where all are folded away, the first fold is opened"
+        seen, folds = self.root.locator(".widget-hslider:visible > .widget-label"), self.root.locator(
+            ".jupyter-widget-Collapse-header")
+        if not seen.count() and folds.count():
+            folds.first.click()
+            self.page.wait_for_timeout(500)
+        return seen.all_inner_texts()
 
     def handle(self, name: str, of: int = 0):
         rows = self.root.locator(".widget-hslider").filter(has=self.page.locator(
