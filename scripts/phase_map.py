@@ -1,6 +1,6 @@
 """Train the cells of the map: one setting of the demo changed at a time (results/map/rule.md).
 
-python scripts/phase_map.py AXIS [ROWS] [--values 8,64] [--seeds 0-9] [--out runs/map] [--results results/map]
+python scripts/phase_map.py AXIS [ROWS] [--values 8,64] [--seeds 0-9] [--runs runs/map] [--results results/map]
 
 AXIS is labels, weight, view or steps. It trains what the ledgers below --results lack, one cell after the other; it
 can be stopped, started again, and started twice. A cell of six rows and ten seeds takes about an hour of one core,
@@ -57,7 +57,7 @@ def main() -> None:
     p.add_argument("rows", nargs="*", default=ROWS)
     p.add_argument("--values", help="some of the axis's values, with commas; 'all' for all labels")
     p.add_argument("--seeds", default="0-9")
-    p.add_argument("--out", type=Path, default=Path("runs/map"))
+    p.add_argument("--runs", type=Path, default=Path("runs/map"))
     p.add_argument("--results", type=Path, default=Path("results/map"))
     args = p.parse_args()
     known = {cell_name(args.axis, v): v for v in AXES[args.axis]}
@@ -67,7 +67,7 @@ def main() -> None:
                                               f"of {', '.join(n.partition('-')[2] for n in known)}.")
         value = known[name]
         rows = rows_of(args.rows, value) if args.axis == "view" else args.rows
-        out = sweep(cell(args.axis, value), rows, parse_seeds(args.seeds), folder=args.out/name,
+        out = sweep(cell(args.axis, value), rows, parse_seeds(args.seeds), folder=args.runs/name,
                     results=args.results/name)
         for which, why in out["failed"].items(): print(f"{name}, {which}: {why}", file=sys.stderr)
 

@@ -1,6 +1,6 @@
 """Train the headline rows on the next seeds that nobody has used, and say whether they agree with what is printed.
 
-python scripts/replicate.py [--seeds 5] [--out runs] [--results results/replications]
+python scripts/replicate.py [--seeds 5] [--runs runs] [--results results/replications]
 
 The new entries are written below --results, apart from those that the README shows. A row agrees where its mean gain
 lies in the prediction interval of the printed seeds and its outcomes are not told apart (`claims.repeats`). Exit
@@ -34,7 +34,7 @@ def begun(results: Path) -> set[int]:
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--seeds", type=int, default=5, help="how many new seeds")
-    p.add_argument("--out", type=Path, default=Path("runs"), help="folder of the runs")
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     p.add_argument("--results", type=Path, default=TOP/"results"/"replications", help="ledger of the new seeds")
     args = p.parse_args()
     if args.seeds < 2:
@@ -43,7 +43,7 @@ def main() -> int:
     first = max(used(TOP/"results") - begun(args.results)) + 1
     seeds = range(first, first + args.seeds)
     print(f"Printed: seeds {SHOW[0]} to {SHOW[-1]}. New: seeds {seeds[0]} to {seeds[-1]}.")
-    out = sweep(protocol("demo"), HEADLINE, seeds, folder=args.out, results=args.results)
+    out = sweep(protocol("demo"), HEADLINE, seeds, folder=args.runs, results=args.results)
     for name, why in out["failed"].items(): print(f"{name}: {why}", file=sys.stderr)
     new = claim_rows(read_ledger(args.results, "demo")[0], seeds)
     found = repeats(printed, new)
