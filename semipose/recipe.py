@@ -46,7 +46,8 @@ def hardware(device='cpu')->str:
     try: model = next((l.split(':',1)[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), '')
     except OSError: pass
     name = model or platform.processor() or platform.machine()
-    return f'{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
+    count = lambda n, word: f'{n} {word}{"" if n == 1 else "s"}'
+    return f'{name}, {count(os.cpu_count(), "core")}, {count(torch.get_num_threads(), "thread")}'
 
 # %% ../nbs/63_recipe.ipynb #b1ea3e1e
 @cache

@@ -7,8 +7,11 @@ import pytest
 
 from semipose.fading import AXES, DEMO, cell_name, cell_text, map_table, read_map
 from semipose.ledger import Resamples, read_ledger, record
+from semipose.mapview import MapBrowser, cell_words, cells_of
 from semipose.methods import GROUPS, METHODS, ROWS
 from semipose.protocols import protocol
+from semipose.tables import between, outcomes
+from semipose.touch import spots_of
 
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP/"scripts"))
@@ -61,3 +64,25 @@ def test_a_cell_is_read_where_all_its_seeds_are(tmp_path):
     assert text.endswith(" 0/0/10") and text.startswith("-")
     line = map_table(cells, ("naive",), Resamples(50)).splitlines()[-1]
     assert line.count("|") == len(AXES["labels"]) + 2 and text in line
+
+
+def test_every_cell_of_the_map_can_be_clicked():
+    lab = MapBrowser(TOP/"results", ("supervised", "naive", "posecons"))
+    for axis, values in AXES.items():
+        lab.controls["axis"].value = axis
+        cells = [s for s in spots_of(lab.figure()) if s.kind == "area"]
+        known = {cell_words(v): v for v in values}
+        assert {tuple(s.act.values()) for s in cells} == {(m, v) for m in ("naive", "posecons") for v in known}
+        for s in cells:
+            lab.touched(**s.act)
+            assert (lab.values["method"], lab.values["value"]) == (s.act["method"], s.act["value"])
+            cell = lab.maps[axis][s.act["method"], known[s.act["value"]]]
+            assert ("not trained" in lab.sentence) == (not cell.entries)
+            if cell.entries: assert outcomes(cell.entries) in lab.sentence and between(cell.gain)[:-2] in lab.sentence
+
+
+def test_a_cell_counts_its_own_trainings():
+    cells = cells_of(TOP/"results", "labels", ("supervised", "posecons"), resample=Resamples(50))
+    e = sorted((e for e in read_ledger(TOP/"results/trials", "demo")[0] if e.method == "posecons"), key=lambda e: e.seed)
+    assert cells["posecons", 16].fates == tuple(sum(x.outcome == w for x in e) for w in ("held", "faded", "collapsed"))
+    assert cells["posecons", 16].entries == tuple(e) and cells["supervised", 16].gain is None
