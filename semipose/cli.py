@@ -15,7 +15,7 @@ from typing import Annotated, Optional, get_type_hints
 import typer
 from typer.core import TyperGroup
 from .errors import Note, UserError
-from .names import OUTSIDE, difficulty_names, import_rows, method_names, net_names
+from .names import OUTSIDE, difficulty_names, import_rows, kept_table, method_names, net_names
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
@@ -25,9 +25,9 @@ __all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'R
            'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before',
            'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol',
            'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights',
-           'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods',
-           'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on',
-           'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'Place',
+           'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'method_table',
+           'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish',
+           'go_on', 'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'Place',
            'compare', 'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail',
            'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest',
            'convert', 'export', 'runs', 'report']
@@ -502,6 +502,19 @@ def synth(
         text += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
     typer.echo(text)
 
+# %% ../nbs/79_cli.ipynb #c0b7b86b
+def method_table()->dict:   # groups: name -> rows; legend
+    "What `semipose methods` prints, computed; `scripts/method_table.py` writes it down for `names.kept_table`"
+    from semipose.methods import GROUPS, table
+    from semipose.views import STEPS, abbreviated
+    groups = {g: [{'name': r['name'], 'labelled': abbreviated(r['labeled_view']), 'teacher': r['teacher'],
+                   'it sees': abbreviated(r['teacher_view']), 'student sees': abbreviated(r['student_views']),
+                   'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
+                   'loss': r['loss']} for r in table(g)] for g in GROUPS}
+    steps = ', '.join(f'{s.short} {s.does}' for s in STEPS if s.short)
+    return dict(groups=groups, legend='A30 turns a little (the easy view), A60 then turns a lot (the hard view). '
+                                      f'{steps}. S: supervised, U: unlabelled loss.')
+
 # %% ../nbs/79_cli.ipynb #e4a2447d
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
@@ -515,18 +528,10 @@ def methods(
         if group is not None: raise UserError('A method and --group were both given: give one of them.')
         from semipose.methods import facts
         return show_table([{name: k, '': v} for k, v in facts(name).items()])
-    from semipose.methods import GROUPS, table
-    from semipose.views import STEPS, abbreviated
-    if group is not None: known(group, tuple(GROUPS), 'group of methods')
-    for name in GROUPS if group is None else (group,):
-        show_table([{'name': r['name'], 'labelled': abbreviated(r['labeled_view']), 'teacher': r['teacher'],
-                     'it sees': abbreviated(r['teacher_view']), 'student sees': abbreviated(r['student_views']),
-                     'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
-                     'loss': r['loss']}
-                    for r in table(name)], title=name)
-    steps = ', '.join(f'{s.short} {s.does}' for s in STEPS if s.short)
-    typer.echo(f'A30 turns a little (the easy view), A60 then turns a lot (the hard view). {steps}. '
-               'S: supervised, U: unlabelled loss.')
+    kept = kept_table() or method_table()
+    if group is not None: known(group, tuple(kept['groups']), 'group of methods')
+    for name in kept['groups'] if group is None else (group,): show_table(kept['groups'][name], title=name)
+    typer.echo(kept['legend'])
 
 # %% ../nbs/79_cli.ipynb #357e9c48
 @app.command(epilog='Example:  semipose protocols coco-1k')
