@@ -56,7 +56,8 @@ def versus(images, people, rounds):
         assert stats[False] == stats[True], "the ten numbers differ"
         ratios.append(seconds[True] / seconds[False])
     r = np.sort(ratios)
-    print(f"{images:,} images, {people:,} people, {len(results):,} detections; AP {100 * stats[True]['AP']:.2f} both ways\n"
+    print(f"{images:,} images, {people:,} people, {len(results):,} detections; "
+          f"AP {100 * stats[True]['AP']:.2f} both ways\n"
           f"{'all pictures at once / pycocotools':<38}min {r[0]:.2f}  median {np.median(r):.2f}  max {r[-1]:.2f}")
 
 
