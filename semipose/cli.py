@@ -21,16 +21,16 @@ from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName',
-           'Labels', 'Shift', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Flip', 'Device', 'Checkpoint',
-           'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before',
-           'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol',
-           'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights',
-           'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'method_table',
-           'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish',
-           'go_on', 'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'Place',
-           'compare', 'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail',
-           'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest',
-           'convert', 'export', 'runs', 'report']
+           'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Flip', 'Device',
+           'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version',
+           'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels',
+           'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People',
+           'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo',
+           'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger',
+           'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train', 'train_with', 'pack', 'parse_seeds',
+           'sweep', 'rows_of', 'tell_sweep', 'Place', 'compare', 'refuse_comparison', 'go_on_comparing',
+           'finish_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
+           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -333,6 +333,8 @@ Labels = Annotated[Optional[list[str]], option('How many people may be used with
                                                'both.', metavar='N|FILE')]
 Shift = Annotated[bool, typer.Option('--shift', help=(
     'With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.'))]
+Packed = Annotated[Optional[Path], option('A pack of these people, of `semipose pack`: their crops are read from it, '
+                                          'not from photographs.', metavar='FILE')]
 OtherData = Annotated[Optional[Path], option('Another data folder; if not given, the one the run was trained on.')]
 Part = Annotated[str, typer.Option(help=(
     'Which people: val, train, or test, the people of person_keypoints_test.json, whom neither training nor the '
@@ -653,6 +655,7 @@ class Session:
     config:Annotated[Optional[Path], option(
         "A saved recipe: recipe.json of a run, its folder, or a file of one's own. What is typed wins.",
         metavar='FILE')] = None
+    packed:Packed = None
     log:Log = None
 
     def folder(self, runs:Path, usual:str)->Path:
@@ -714,10 +717,11 @@ def train(
     "Train one method on your data. What is not typed, the protocol decides."
     resumed = session.resume and method and method not in method_names()
     if resumed and (Path(method)/'recipe.json').exists():
-        typed = [people, settings, budget, encoder, labels, session.name, session.out, session.config]
+        typed = [people, settings, budget, encoder, labels, session.name, session.out, session.config, session.packed]
         return go_on(Path(method), typed, machine, folders.results, session.log)
     saved = Saved(session.config)
     method, seed, machine.amp = saved('method', method), saved('seed', seed), saved('amp', machine.amp)
+    if pack := saved('packed', session.packed): session.packed = Path(pack)
     if not method: raise UserError('Which method? Name one (`semipose methods` lists them), or give --config.')
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
@@ -743,7 +747,7 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
         refuse_existing(folder)
     cbs = logger(session.log)
     begin(p, make_people)
-    same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs,
+    same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs, packed=session.packed,
                 **people.found(folder.parent, machine.device, file), **vars(machine))
     start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'),
                                           ahead=(method,), **same)
@@ -751,6 +755,34 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
     finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else (), **same),
            folders.results)
+
+# %% ../nbs/79_cli.ipynb #4a4c2a70
+@app.command(epilog='Example:  semipose pack data/coco --size 256x192\n\n'
+                    'Then:     semipose train posedual_jc --data data/coco --size 256x192 --packed data/coco.pack')
+def pack(
+    data:Annotated[Path, typer.Argument(help='A folder of people, as --data of train.')],
+    out:Annotated[Optional[Path], option('The file; if not given, DATA.pack.', metavar='FILE')]=None,
+    labels:Labels=None,
+    unlabeled:Annotated[Optional[Path], option('As of train.')]=None,
+    val:Annotated[Optional[Path], option('As of train.', metavar='FILE')]=None,
+    boxes:Annotated[Optional[Path], option('As of train.')]=None,
+    box_score:Annotated[Optional[float], option('As of train.')]=None,
+    size:Annotated[Optional[str], option('Height x width of a crop, px; as of train.', metavar='HxW')]=None,
+    protocol:ProtocolName='folder',
+    quality:Annotated[str, typer.Option(help='Of JPEG at full colour, 1 to 100; or raw, the very pixels.',
+                                        metavar='N|raw')]='95',
+    seed:Seed=0,
+):
+    "Cut every crop of a data set once, into one file that trainings read; a stopped one goes on."
+    from semipose.data.pack import check_quality
+    check_quality(quality)
+    many, file = parse_labels(labels)
+    p = protocol_of(protocol, 'auto', labels=many, size=parse_size(size), box_score=box_score)
+    from semipose.people import pack_data, prepare
+    people = prepare(p, data, seed, unlabeled, labels=file, boxes=boxes, val=val, cut=False)
+    path = pack_data(people, out or data.resolve().with_suffix('.pack'), quality)
+    typer.echo(f'{path}: {path.stat().st_size/1e6:,.1f} MB, crops for {"x".join(map(str, p.size))} px. Next: semipose '
+               f'train posedual_jc --data {quoted(data)} --size {"x".join(map(str, p.size))} --packed {quoted(path)}')
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -842,6 +874,7 @@ class Place:
     out:Annotated[Optional[Path], option("The comparison's own folder; runs/PROTOCOL-seedSEED if not given.")] = None
     keep:Annotated[Optional[Path], option(
         'Also write the numbers, without weights and pictures, into this folder.')] = None
+    packed:Packed = None
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')] = False
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
@@ -864,7 +897,7 @@ def compare(
 ):
     "Train several methods from one supervised start, everything else equal."
     if place.resume and len(methods) == 1 and (Path(methods[0])/'comparison.json').exists():
-        typed = [people, settings, budget, encoder, labels, place.out]
+        typed = [people, settings, budget, encoder, labels, place.out, place.packed]
         return go_on_comparing(Path(methods[0]), typed, machine, place.keep)
     for name in methods: known(name, method_names(), 'method')
     many, file = parse_labels(labels)
@@ -880,7 +913,8 @@ def compare(
     from semipose.report import demo_report
     check_teacher(methods, people.teacher)
     begin(p, make_people)
-    source = dict(labels=file, cbs=logger(log), **people.found(folder.parent, machine.device, file))
+    source = dict(labels=file, cbs=logger(log), packed=place.packed,
+                  **people.found(folder.parent, machine.device, file))
     how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report)
     finish_comparison(run_compare(methods, p, data, folder, seed, machine.device, machine.amp, **how, **source),
                       folder, place.keep)
