@@ -429,12 +429,21 @@ def find_boxes(
 class Machine:
     "On what"
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto'
-    amp:Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the '
-                                                   'ledger.')] = False
+    amp:Annotated[bool, typer.Option('--amp', help='The same as --precision fp16.')] = False
+    precision:Annotated[Optional[str], option(
+        'Of forward and backward passes: fp32, bf16 (on a CPU with avx512_bf16 or AMX, or a GPU), or fp16 (CUDA); such '
+        'runs stand apart in the ledger.', metavar='fp32|bf16|fp16', **names(('fp32', 'bf16', 'fp16')))] = None
 
-    def check(self)->None:      # UserError before anything slow is done
+    def check(self)->None:      # UserError before anything slow is done; `amp` is then what a recipe keeps
+        if self.precision is not None:
+            known(self.precision, ('fp32', 'bf16', 'fp16'), 'precision')
+            if self.amp and self.precision != 'fp16': raise UserError('--amp is fp16, and --precision says otherwise.')
+            from semipose.loop import PRECISIONS
+            self.amp = PRECISIONS[self.precision]
         from semipose.run import check_precision, pick_device
         check_precision(pick_device(self.device), self.amp)
+
+    def fields(self)->dict: return dict(device=self.device, amp=self.amp)   # of `train`
 
 @dataclass
 class Look:
@@ -720,7 +729,8 @@ def train(
         typed = [people, settings, budget, encoder, labels, session.name, session.out, session.config, session.packed]
         return go_on(Path(method), typed, machine, folders.results, session.log)
     saved = Saved(session.config)
-    method, seed, machine.amp = saved('method', method), saved('seed', seed), saved('amp', machine.amp)
+    method, seed = saved('method', method), saved('seed', seed)
+    if machine.precision is None: machine.amp = saved('amp', machine.amp)
     if pack := saved('packed', session.packed): session.packed = Path(pack)
     if not method: raise UserError('Which method? Name one (`semipose methods` lists them), or give --config.')
     known(method, method_names(), 'method')
@@ -748,7 +758,7 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
     cbs = logger(session.log)
     begin(p, make_people)
     same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs, packed=session.packed,
-                **people.found(folder.parent, machine.device, file), **vars(machine))
+                **people.found(folder.parent, machine.device, file), **machine.fields())
     start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'),
                                           ahead=(method,), **same)
     first = first_of(method, start, folders.runs/run_name('supervised', data or file.parent, p.labels, seed))

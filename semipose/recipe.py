@@ -155,7 +155,7 @@ class Recipe(Mapping):
     steps:int|None = None           # optimiser steps; None: a published budget waits for the number of people
     every:int|None = None           # steps between two measurements
     nets:int|None = None            # how many networks
-    amp:bool|None = None            # mixed precision
+    amp:bool|str|None = None        # mixed precision: a value of loop.PRECISIONS
     lr:float|None = None            # largest learning rate
     start:str|dict|None = None      # warm-up checkpoint: the folder of a run, or one for each kind of network
     data:str|None = None            # where the people are, as `people.prepare`
