@@ -1,6 +1,7 @@
 """Every codec beside two numpy versions of itself, one joint at a time and vectorised: ms a person, and ratios.
 
 python scripts/benchmark_codecs.py [--people 64] [--rounds 5] [--device cpu]
+python scripts/benchmark_codecs.py --versus     # pairs, round by round: min, median, max of the ratios
 """
 from __future__ import annotations
 import argparse, json, math, time
@@ -177,14 +178,65 @@ def compare(name, people, rounds, device):
                    for w in ("one", "numpy")})
 
 
+# ---- pairs, round by round ----
+
+def offsets_by_joint(c):
+    "Discs and ways as mmpose 1.x draws them: joint by joint, each over the whole map"
+    heat = np.zeros((len(c), K, 3, H, W), np.float32)
+    x, y = np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32)[:, None]
+    for b in range(len(c)):
+        for k in range(K):
+            dx, dy = (c[b, k, 0] - x) / R, (c[b, k, 1] - y) / R
+            near = np.where(dx ** 2 + dy ** 2 <= 1)
+            heat[b, k, 0][near] = 1
+            heat[b, k, 1][near] = np.broadcast_to(dx, (H, W))[near]
+            heat[b, k, 2][near] = np.broadcast_to(dy, (H, W))[near]
+    return heat
+
+
+def versus(ours, theirs, rounds):
+    "Ratios of processor time, ours / theirs, round by round"
+    out = []
+    for _ in range(rounds + 1):
+        at = [time.process_time()]
+        for f in (ours, theirs):
+            f()
+            at.append(time.process_time())
+        out.append((at[1] - at[0]) / (at[2] - at[1]))
+    return np.array(sorted(out[1:]))      # the first round warms up
+
+
+def pairs(rounds, people=1000):
+    "What the codecs are held to on one core"
+    gen = torch.Generator().manual_seed(0)
+    heat = torch.rand(people, K, H, W, generator=gen)
+    quarter, offsets, plain = (build_codec(n, S, STRIDE) for n in ("gaussian", "udp_offset", "gaussian"))
+    place = lambda n, k: (torch.rand(n, k, 2, generator=gen) * 180 + 4, torch.full((n, k), 2))
+    few, many, some = place(32, 17), place(32, 133), place(64, 17)
+    flat = (some[0].numpy() / UNIT).astype(np.float32)
+    h, (noisy, _) = heat.numpy(), offsets.encode(*some, (H, W))
+    yield f"quarter shift, {people:,} people / numpy", lambda: quarter.decode(heat), lambda: quarter_np(h) * STRIDE
+    yield "offsets, encoding / joint by joint", lambda: offsets.encode(*some, (H, W)), lambda: offsets_by_joint(flat)
+    yield "offsets, encoding / numpy", lambda: offsets.encode(*some, (H, W)), lambda: discs_np(flat)
+    yield "offsets, decoding / numpy", lambda: offsets.decode(noisy), lambda: vote_np(noisy.numpy())
+    yield "133 joints / 17 joints", lambda: plain.encode(*many, (H, W)), lambda: plain.encode(*few, (H, W))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--people", type=int, default=64)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--device", default="cpu")
     p.add_argument("--json", action="store_true", help="one JSON line per codec")
+    p.add_argument("--versus", action="store_true", help="pairs, round by round, at least 7 rounds")
     a = p.parse_args()
     torch.set_num_threads(1)
+    if a.versus:
+        print(f"{'processor time of semipose / of':<42}{'min':>8}{'median':>8}{'max':>8}")
+        for name, ours, theirs in pairs(rounds := max(a.rounds, 7)):
+            r = versus(ours, theirs, rounds)
+            print(f"{name:<42}{r[0]:>8.2f}{np.median(r):>8.2f}{r[-1]:>8.2f}")
+        return
     rows = [compare(name, a.people, a.rounds, a.device) for name in ONE]
     if a.json: return print("\n".join(map(json.dumps, rows)))
     where = "one core" if a.device == "cpu" else torch.cuda.get_device_name()

@@ -15,22 +15,22 @@ from typing import Annotated, Optional, get_type_hints
 import typer
 from typer.core import TyperGroup
 from .errors import Note, UserError
-from .names import OUTSIDE, difficulty_names, import_rows, method_names, net_names
+from .names import OUTSIDE, difficulty_names, import_rows, kept_table, method_names, net_names
 from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName',
-           'Labels', 'Shift', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Flip', 'Device', 'Checkpoint',
-           'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before',
-           'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels', 'build_protocol',
-           'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People', 'Budget', 'Weights',
-           'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo', 'synth', 'methods',
-           'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on',
-           'Session', 'Saved', 'train', 'train_with', 'parse_seeds', 'sweep', 'rows_of', 'tell_sweep', 'Place',
-           'compare', 'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail',
-           'submit', 'predict', 'predicted', 'tell_predicted', 'tell_notes', 'boxes', 'label', 'changes', 'suggest',
-           'convert', 'export', 'runs', 'report']
+           'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Flip', 'Device',
+           'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version',
+           'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels',
+           'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People',
+           'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo',
+           'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger',
+           'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train', 'train_with', 'pack', 'parse_seeds',
+           'sweep', 'rows_of', 'tell_sweep', 'Place', 'compare', 'refuse_comparison', 'go_on_comparing',
+           'finish_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
+           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -333,6 +333,8 @@ Labels = Annotated[Optional[list[str]], option('How many people may be used with
                                                'both.', metavar='N|FILE')]
 Shift = Annotated[bool, typer.Option('--shift', help=(
     'With --flip: move the mirrored heatmap by a whole pixel, as released code does, not by the exact matrix.'))]
+Packed = Annotated[Optional[Path], option('A pack of these people, of `semipose pack`: their crops are read from it, '
+                                          'not from photographs.', metavar='FILE')]
 OtherData = Annotated[Optional[Path], option('Another data folder; if not given, the one the run was trained on.')]
 Part = Annotated[str, typer.Option(help=(
     'Which people: val, train, or test, the people of person_keypoints_test.json, whom neither training nor the '
@@ -427,12 +429,21 @@ def find_boxes(
 class Machine:
     "On what"
     device:Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto'
-    amp:Annotated[bool, typer.Option('--amp', help='Mixed precision: faster on a GPU; such runs stand apart in the '
-                                                   'ledger.')] = False
+    amp:Annotated[bool, typer.Option('--amp', help='The same as --precision fp16.')] = False
+    precision:Annotated[Optional[str], option(
+        'Of forward and backward passes: fp32, bf16 (on a CPU with avx512_bf16 or AMX, or a GPU), or fp16 (CUDA); such '
+        'runs stand apart in the ledger.', metavar='fp32|bf16|fp16', **names(('fp32', 'bf16', 'fp16')))] = None
 
-    def check(self)->None:      # UserError before anything slow is done
+    def check(self)->None:      # UserError before anything slow is done; `amp` is then what a recipe keeps
+        if self.precision is not None:
+            known(self.precision, ('fp32', 'bf16', 'fp16'), 'precision')
+            if self.amp and self.precision != 'fp16': raise UserError('--amp is fp16, and --precision says otherwise.')
+            from semipose.loop import PRECISIONS
+            self.amp = PRECISIONS[self.precision]
         from semipose.run import check_precision, pick_device
         check_precision(pick_device(self.device), self.amp)
+
+    def fields(self)->dict: return dict(device=self.device, amp=self.amp)   # of `train`
 
 @dataclass
 class Look:
@@ -502,6 +513,19 @@ def synth(
         text += f' Next: semipose train posedual_jc --data {quoted(out)} --labels {min(40, max(train*people//2, 1))}'
     typer.echo(text)
 
+# %% ../nbs/79_cli.ipynb #c0b7b86b
+def method_table()->dict:   # groups: name -> rows; legend
+    "What `semipose methods` prints, computed; `scripts/method_table.py` writes it down for `names.kept_table`"
+    from semipose.methods import GROUPS, table
+    from semipose.views import STEPS, abbreviated
+    groups = {g: [{'name': r['name'], 'labelled': abbreviated(r['labeled_view']), 'teacher': r['teacher'],
+                   'it sees': abbreviated(r['teacher_view']), 'student sees': abbreviated(r['student_views']),
+                   'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
+                   'loss': r['loss']} for r in table(g)] for g in GROUPS}
+    steps = ', '.join(f'{s.short} {s.does}' for s in STEPS if s.short)
+    return dict(groups=groups, legend='A30 turns a little (the easy view), A60 then turns a lot (the hard view). '
+                                      f'{steps}. S: supervised, U: unlabelled loss.')
+
 # %% ../nbs/79_cli.ipynb #e4a2447d
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
 def methods(
@@ -515,18 +539,10 @@ def methods(
         if group is not None: raise UserError('A method and --group were both given: give one of them.')
         from semipose.methods import facts
         return show_table([{name: k, '': v} for k, v in facts(name).items()])
-    from semipose.methods import GROUPS, table
-    from semipose.views import STEPS, abbreviated
-    if group is not None: known(group, tuple(GROUPS), 'group of methods')
-    for name in GROUPS if group is None else (group,):
-        show_table([{'name': r['name'], 'labelled': abbreviated(r['labeled_view']), 'teacher': r['teacher'],
-                     'it sees': abbreviated(r['teacher_view']), 'student sees': abbreviated(r['student_views']),
-                     'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
-                     'loss': r['loss']}
-                    for r in table(name)], title=name)
-    steps = ', '.join(f'{s.short} {s.does}' for s in STEPS if s.short)
-    typer.echo(f'A30 turns a little (the easy view), A60 then turns a lot (the hard view). {steps}. '
-               'S: supervised, U: unlabelled loss.')
+    kept = kept_table() or method_table()
+    if group is not None: known(group, tuple(kept['groups']), 'group of methods')
+    for name in kept['groups'] if group is None else (group,): show_table(kept['groups'][name], title=name)
+    typer.echo(kept['legend'])
 
 # %% ../nbs/79_cli.ipynb #357e9c48
 @app.command(epilog='Example:  semipose protocols coco-1k')
@@ -648,6 +664,7 @@ class Session:
     config:Annotated[Optional[Path], option(
         "A saved recipe: recipe.json of a run, its folder, or a file of one's own. What is typed wins.",
         metavar='FILE')] = None
+    packed:Packed = None
     log:Log = None
 
     def folder(self, runs:Path, usual:str)->Path:
@@ -709,10 +726,12 @@ def train(
     "Train one method on your data. What is not typed, the protocol decides."
     resumed = session.resume and method and method not in method_names()
     if resumed and (Path(method)/'recipe.json').exists():
-        typed = [people, settings, budget, encoder, labels, session.name, session.out, session.config]
+        typed = [people, settings, budget, encoder, labels, session.name, session.out, session.config, session.packed]
         return go_on(Path(method), typed, machine, folders.results, session.log)
     saved = Saved(session.config)
-    method, seed, machine.amp = saved('method', method), saved('seed', seed), saved('amp', machine.amp)
+    method, seed = saved('method', method), saved('seed', seed)
+    if machine.precision is None: machine.amp = saved('amp', machine.amp)
+    if pack := saved('packed', session.packed): session.packed = Path(pack)
     if not method: raise UserError('Which method? Name one (`semipose methods` lists them), or give --config.')
     known(method, method_names(), 'method')
     many, file = parse_labels(labels)
@@ -738,14 +757,42 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
         refuse_existing(folder)
     cbs = logger(session.log)
     begin(p, make_people)
-    same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs,
-                **people.found(folder.parent, machine.device, file), **vars(machine))
+    same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs, packed=session.packed,
+                **people.found(folder.parent, machine.device, file), **machine.fields())
     start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'),
                                           ahead=(method,), **same)
     first = first_of(method, start, folders.runs/run_name('supervised', data or file.parent, p.labels, seed))
     if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
     finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else (), **same),
            folders.results)
+
+# %% ../nbs/79_cli.ipynb #4a4c2a70
+@app.command(epilog='Example:  semipose pack data/coco --size 256x192\n\n'
+                    'Then:     semipose train posedual_jc --data data/coco --size 256x192 --packed data/coco.pack')
+def pack(
+    data:Annotated[Path, typer.Argument(help='A folder of people, as --data of train.')],
+    out:Annotated[Optional[Path], option('The file; if not given, DATA.pack.', metavar='FILE')]=None,
+    labels:Labels=None,
+    unlabeled:Annotated[Optional[Path], option('As of train.')]=None,
+    val:Annotated[Optional[Path], option('As of train.', metavar='FILE')]=None,
+    boxes:Annotated[Optional[Path], option('As of train.')]=None,
+    box_score:Annotated[Optional[float], option('As of train.')]=None,
+    size:Annotated[Optional[str], option('Height x width of a crop, px; as of train.', metavar='HxW')]=None,
+    protocol:ProtocolName='folder',
+    quality:Annotated[str, typer.Option(help='Of JPEG at full colour, 1 to 100; or raw, the very pixels.',
+                                        metavar='N|raw')]='95',
+    seed:Seed=0,
+):
+    "Cut every crop of a data set once, into one file that trainings read; a stopped one goes on."
+    from semipose.data.pack import check_quality
+    check_quality(quality)
+    many, file = parse_labels(labels)
+    p = protocol_of(protocol, 'auto', labels=many, size=parse_size(size), box_score=box_score)
+    from semipose.people import pack_data, prepare
+    people = prepare(p, data, seed, unlabeled, labels=file, boxes=boxes, val=val, cut=False)
+    path = pack_data(people, out or data.resolve().with_suffix('.pack'), quality)
+    typer.echo(f'{path}: {path.stat().st_size/1e6:,.1f} MB, crops for {"x".join(map(str, p.size))} px. Next: semipose '
+               f'train posedual_jc --data {quoted(data)} --size {"x".join(map(str, p.size))} --packed {quoted(path)}')
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -837,6 +884,7 @@ class Place:
     out:Annotated[Optional[Path], option("The comparison's own folder; runs/PROTOCOL-seedSEED if not given.")] = None
     keep:Annotated[Optional[Path], option(
         'Also write the numbers, without weights and pictures, into this folder.')] = None
+    packed:Packed = None
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')] = False
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
@@ -859,7 +907,7 @@ def compare(
 ):
     "Train several methods from one supervised start, everything else equal."
     if place.resume and len(methods) == 1 and (Path(methods[0])/'comparison.json').exists():
-        typed = [people, settings, budget, encoder, labels, place.out]
+        typed = [people, settings, budget, encoder, labels, place.out, place.packed]
         return go_on_comparing(Path(methods[0]), typed, machine, place.keep)
     for name in methods: known(name, method_names(), 'method')
     many, file = parse_labels(labels)
@@ -875,7 +923,8 @@ def compare(
     from semipose.report import demo_report
     check_teacher(methods, people.teacher)
     begin(p, make_people)
-    source = dict(labels=file, cbs=logger(log), **people.found(folder.parent, machine.device, file))
+    source = dict(labels=file, cbs=logger(log), packed=place.packed,
+                  **people.found(folder.parent, machine.device, file))
     how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report)
     finish_comparison(run_compare(methods, p, data, folder, seed, machine.device, machine.amp, **how, **source),
                       folder, place.keep)

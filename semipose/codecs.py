@@ -5,6 +5,7 @@
 # %% ../nbs/02_codecs.ipynb #2ee51ed0
 from __future__ import annotations
 from dataclasses import dataclass
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,11 +13,30 @@ from .errors import UserError
 from .geometry import flip_joints, warp
 
 # %% auto #0
-__all__ = ['CODECS', 'bumps', 'encode', 'peaks', 'argmax_px', 'argmax', 'patches', 'quarter_shift', 'Gaussian', 'dark_step',
-           'DARK', 'steps', 'around', 'smooth', 'vote', 'UDP', 'bounded', 'response', 'highest', 'moved', 'renamed',
-           'counts', 'build_codec']
+__all__ = ['CODECS', 'is_plain', 'blank', 'bumps', 'encode', 'peaks', 'argmax_px', 'argmax', 'patches', 'quarter_shift',
+           'Gaussian', 'dark_step', 'DARK', 'steps', 'around', 'smooth', 'vote', 'UDP', 'bounded', 'response',
+           'highest', 'moved', 'renamed', 'counts', 'build_codec']
 
 # %% ../nbs/02_codecs.ipynb #3ae35075
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+
+def is_plain(
+    *tensors:Tensor,
+)->bool:    # may numpy have them: on the CPU, without a gradient, and nobody traces
+    "Numbers alone"
+    if torch.jit.is_tracing() or torch.compiler.is_compiling(): return False
+    learns = torch.is_grad_enabled()
+    return all(type(t) is Tensor and t.device.type == 'cpu' and t.dtype in _NUMPY and not (t.requires_grad and learns)
+               for t in tensors)
+
+def blank(
+    like:Tensor,            # of the same kind, and `is_plain`
+    shape:tuple[int,...],
+    make=np.empty,          # or np.zeros
+)->Tensor:                  # nothing in it yet
+    "Memory from numpy: a large array lies on huge pages, which Linux hands out several times faster than small ones"
+    return torch.from_numpy(make(shape, _NUMPY[like.dtype]))
+
 def bumps(
     center:Tensor,         # (B,K,2) heatmap px
     size:tuple[int,int],   # heatmap (H,W)
@@ -28,7 +48,10 @@ def bumps(
         d = torch.arange(n, device=c.device, dtype=c.dtype)-c.unsqueeze(-1)
         return torch.exp(-d**2/(2*sigma**2))*(d.abs()<=3*sigma)
     height = torch.as_tensor(height, device=center.device).unsqueeze(-1)
-    return (side(center[...,1], size[0])*height).unsqueeze(-1)*side(center[...,0], size[1]).unsqueeze(-2)
+    down = (side(center[...,1], size[0])*height).unsqueeze(-1)
+    across = side(center[...,0], size[1]).unsqueeze(-2)
+    if not is_plain(down, across) or down.dtype != across.dtype: return down*across
+    return torch.mul(down, across, out=blank(down, (*down.shape[:-1], size[1])))
 
 # %% ../nbs/02_codecs.ipynb #0a650859
 def encode(
@@ -59,7 +82,11 @@ def argmax_px(
     heat:Tensor,                    # (B,K,H,W)
 )->tuple[Tensor,Tensor,Tensor]:     # x, y (B,K) whole heatmap px; score (B,K)
     "The highest pixel of each joint; the first one where several are equally high"
-    score, at = heat.flatten(-2).max(-1)
+    flat = heat.flatten(-2)
+    if not is_plain(flat): score, at = flat.max(-1)
+    else:
+        at = torch.as_tensor(np.argmax(flat.detach().numpy(), -1))
+        score = flat.gather(-1, at.unsqueeze(-1)).squeeze(-1)
     return at%heat.shape[-1], torch.div(at, heat.shape[-1], rounding_mode='floor'), score
 
 def argmax(
@@ -92,9 +119,11 @@ def quarter_shift(
     y:Tensor,      # (B,K) whole heatmap px
 )->Tensor:         # (B,K,2) heatmap px, each -.25, 0 or .25
     "A quarter pixel towards the higher neighbour along each axis, only strictly inside the border"
-    H, W = heat.shape[-2:]
-    p = patches(heat, x, y, 1)
-    step = torch.stack([p[...,1,2]-p[...,1,0], p[...,2,1]-p[...,0,1]], -1).sign().float()*.25
+    (H, W), flat, at = heat.shape[-2:], heat.flatten(-2), y*heat.shape[-1]+x
+    def beside(dx, dy):     # 0 outside the map
+        there = (x+dx>=0)&(x+dx<W)&(y+dy>=0)&(y+dy<H)
+        return flat.gather(-1, (at+there*(dy*W+dx)).unsqueeze(-1)).squeeze(-1)*there
+    step = torch.stack([beside(1,0)-beside(-1,0), beside(0,1)-beside(0,-1)], -1).sign().float()*.25
     return step*((x>0)&(x<W-1)&(y>0)&(y<H-1)).unsqueeze(-1)
 
 @dataclass(frozen=True)
@@ -120,7 +149,7 @@ class Gaussian:
         heat:Tensor,           # (B,K,H,W)
     )->tuple[Tensor,Tensor]:   # xy (B,K,2) crop px; score (B,K), the peak
         "Heatmaps to joints"
-        x, y, score = argmax_px(heat)
+        x, y, score = argmax_px(heat := heat.contiguous())
         xy = torch.stack([x,y], -1).float()
         if self.shift: xy = xy+quarter_shift(heat, x, y)
         return xy*self.stride, score
@@ -169,7 +198,7 @@ class DARK:
         heat:Tensor,           # (B,K,H,W)
     )->tuple[Tensor,Tensor]:   # xy (B,K,2) crop px; score (B,K), the peak
         "Heatmaps to joints"
-        x, y, score = argmax_px(heat)
+        x, y, score = argmax_px(heat := heat.contiguous())
         return (torch.stack([x,y], -1).float()+dark_step(heat, x, y, self.sigma))*self.stride, score
 
 # %% ../nbs/02_codecs.ipynb #fe96ac0a
@@ -186,11 +215,28 @@ def around(
     radius:float,             # heatmap px
 )->Tensor:                    # (B,3K,H,W): discs of 1 in 0; ways across; ways down
     "Discs, and from each of their pixels the way to the middle, in units of the radius; 0 outside"
+    if is_plain(center) and center.isfinite().all(): return _around_few(size, center, radius)
     dx, dy = ((center[...,i,None]-torch.arange(n, device=center.device, dtype=center.dtype))/radius
               for i,n in ((0,size[1]), (1,size[0])))
     dx, dy = dx.unsqueeze(-2), dy.unsqueeze(-1)
     disc = (dx.square()+dy.square()<=1).to(center.dtype)
     return torch.cat([disc, dx*disc, dy*disc], 1)
+
+def _around_few(size:tuple[int,int], center:Tensor, radius:float)->Tensor:
+    "`around`, from the few pixels near each middle"
+    (B, K), (H, W), n = center.shape[:2], size, int(2*radius)+3
+    at = (center-radius).floor().clamp(-n, max(size)).long().unsqueeze(-1)+torch.arange(n)      # (B,K,2,n)
+    way = (center.unsqueeze(-1)-at.to(center.dtype))/radius
+    inside = (at>=0) & (at<torch.tensor([W,H]).view(2,1))
+    near = way.square()
+    disc = (near[:,:,0].unsqueeze(-2)+near[:,:,1].unsqueeze(-1)<=1)
+    disc &= inside[:,:,0].unsqueeze(-2) & inside[:,:,1].unsqueeze(-1)
+    b, k, v, u = disc.nonzero(as_tuple=True)
+    out = blank(center, (B, 3, K, H*W), np.zeros)
+    place, flat = ((b*3*K+k)*H+at[b,k,1,v])*W+at[b,k,0,u], out.view(-1)
+    flat[place] = 1
+    for plane in (0, 1): flat[place+(plane+1)*K*H*W] = way[b,k,plane,(u,v)[plane]]
+    return out.view(B, 3*K, H, W)
 
 # %% ../nbs/02_codecs.ipynb #ca1656fe
 def smooth(
@@ -245,13 +291,16 @@ class UDP:
         c = xy/xy.new_tensor(self.unit(size))
         c = torch.where(known.unsqueeze(-1), c, -9*self.radius)  # what is not annotated leaves no trace
         heat = around(size, c, self.radius)
-        return heat, counts(self, peaks(response(self, heat)), heat)
+        disc = response(self, heat)
+        weight = (blank(heat, heat.shape) if is_plain(heat) else torch.empty_like(heat)).unflatten(1, (3,-1))
+        weight[:,0], weight[:,1:] = peaks(disc)[...,None,None], disc.unsqueeze(1)      # `counts` of what is 0 or 1
+        return heat, weight.flatten(1, 2)
 
     def decode(self,
         heat:Tensor,           # (B,K,H,W), or (B,3K,H,W) with offsets
     )->tuple[Tensor,Tensor]:   # xy (B,K,2) crop px; score (B,K), the peak
         "Heatmaps to joints"
-        unit = self.unit(heat.shape[-2:])
+        unit, heat = self.unit(heat.shape[-2:]), heat.contiguous()
         if self.offset: xy, score = vote(heat.float(), self.radius)
         else:
             x, y, score = argmax_px(heat)

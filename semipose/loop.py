@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn, Tensor
-from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
@@ -21,9 +21,9 @@ from .files import whole
 from .teaching import Method, Teaching, given
 
 # %% auto #0
-__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'Intervals', 'Loaders', 'Mixed', 'Training', 'learner', 'sentence_of', 'fit',
-           'save_tensors', 'save_weights', 'load_tensors', 'load_weights', 'save_state', 'restore_moments',
-           'restore_random', 'Restore']
+__all__ = ['MILESTONES', 'SCHEDULES', 'OPTIMISERS', 'PRECISIONS', 'DTYPES', 'Intervals', 'Loaders', 'autocast', 'Mixed',
+           'Training', 'learner', 'sentence_of', 'fit', 'save_tensors', 'save_weights', 'load_tensors', 'load_weights',
+           'save_state', 'restore_moments', 'restore_random', 'Restore']
 
 # %% ../nbs/46_loop.ipynb #a56b0002
 class Intervals:
@@ -56,9 +56,27 @@ SCHEDULES = dict(         # name -> (largest learning rate, milestones) -> share
 # %% ../nbs/46_loop.ipynb #f35b3e0e
 OPTIMISERS = dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW)
 
+PRECISIONS = dict(fp32=False, bf16='bf16', fp16=True)      # as typed -> `amp`, as it is kept in a recipe
+DTYPES = {True: torch.float16, 'bf16': torch.bfloat16}
+
+def autocast(
+    device,         # torch.device, or its type
+    amp,            # False, 'bf16' or True
+):                  # a context, in which networks compute so
+    "torch's autocast, by what a recipe says"
+    return torch.autocast(getattr(device, 'type', device), dtype=DTYPES.get(amp or None), enabled=bool(amp))
+
 class Mixed(MixedPrecision):
     "fastai's, but autocast is left however a step ends: as long as it lasts, torch keeps its casts of the weights"
     entered = False
+    def __init__(self, amp=True): super().__init__(AMPMode.FP16 if amp is True else AMPMode.BF16)
+
+    def before_fit(self):
+        "bf16 on any device; fastai's is CUDA's alone"
+        if self.amp_mode == AMPMode.FP16: return super().before_fit()
+        self.autocast, self.scales = autocast(self.dls.device, 'bf16'), []
+        self.learn.scaler = torch.amp.GradScaler(self.dls.device.type, enabled=False)
+
     def before_batch(self):
         super().before_batch()
         self.entered = True
@@ -84,7 +102,7 @@ class Training:
     wd:float = 0.            # weight decay
     seed:int = 0             # of the views
     device:str = 'cpu'       # 'cpu', 'cuda', ...
-    amp:bool = False         # mixed precision
+    amp:bool|str = False     # mixed precision: a value of PRECISIONS
     start:int = 0            # first step
 
 def learner(
@@ -106,7 +124,7 @@ def learner(
     adam = partial(OptimWrapper, opt=OPTIMISERS[how.optimiser], weight_decay=how.wd)
     learn = Learner(Loaders(train, how.device), peers, loss_func=given, lr=how.lr, train_bn=False, wd_bn_bias=True,
                     opt_func=adam, default_cbs=False,
-                    cbs=[TrainEvalCallback(), teach, *([Mixed()] if how.amp else []), *cbs])
+                    cbs=[TrainEvalCallback(), teach, *([Mixed(how.amp)] if how.amp else []), *cbs])
     learn.every, learn.teaching = how.every, teach
     return learn
 

@@ -4,14 +4,15 @@
 
 # %% ../nbs/06_names.ipynb #d2cfbc1a
 from __future__ import annotations
-import ast, importlib, re, sys
+import ast, importlib, json, re, sys, zlib
 from functools import cache
 from importlib.util import find_spec, module_from_spec, resolve_name, spec_from_file_location
 from pathlib import Path
 from .errors import UserError
 
 # %% auto #0
-__all__ = ['OUTSIDE', 'source', 'names_of', 'method_names', 'net_names', 'difficulty_names', 'import_rows']
+__all__ = ['OUTSIDE', 'source', 'names_of', 'method_names', 'net_names', 'difficulty_names', 'table_file', 'table_key',
+           'kept_table', 'import_rows']
 
 # %% ../nbs/06_names.ipynb #a5baa418
 @cache
@@ -53,6 +54,17 @@ def method_names()->tuple[str,...]:
 
 def net_names()->tuple[str,...]: return names_of('semipose.nets.peers', 'NETS')     # and timm:NAME, fpn:NAME
 def difficulty_names()->tuple[str,...]: return names_of('semipose.data.synth', 'DIFFICULTIES')
+
+# %% ../nbs/06_names.ipynb #163438b5
+def table_file()->Path: return Path(find_spec('semipose.methods').origin).with_name('methods.json')
+def table_key()->int: return zlib.crc32(source('semipose.methods').encode())
+
+def kept_table()->dict|None:    # groups: name -> rows of the table; legend. None: the rows are others now
+    "The table of methods as it was written down: nothing heavy is loaded"
+    if 'semipose.methods' in sys.modules: return None       # there may be rows of one's own
+    try: kept = json.loads(table_file().read_text())
+    except (OSError, ValueError): return None
+    return kept if isinstance(kept, dict) and kept.get('key') == table_key() else None
 
 # %% ../nbs/06_names.ipynb #4709ee7b
 def import_rows(

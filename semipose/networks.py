@@ -4,13 +4,13 @@
 
 # %% ../nbs/66_networks.ipynb #9308886f
 from __future__ import annotations
-import copy, random, statistics, time
+import copy, random, re, statistics, time
 from pathlib import Path
 import numpy as np
 import torch
 from .codecs import build_codec
-from .errors import UserError
-from .loop import load_tensors
+from .errors import UserError, remark
+from .loop import PRECISIONS, autocast, load_tensors
 from .methods import kinds, method as find_method
 from .nets.peers import Peers, build_peers
 from .people import Data
@@ -20,9 +20,9 @@ from .recipe import hardware
 from .teaching import Teaching, last, one_batch
 
 # %% auto #0
-__all__ = ['NO_ROOM', 'pick_device', 'check_precision', 'check_batch', 'codec_of', 'peers_of', 'check_networks', 'dry_forward',
-           'begin_from', 'step_sentence', 'dry_step', 'own_settings', 'obtainable', 'seconds_of', 'forecast',
-           'time_text', 'smaller']
+__all__ = ['NO_ROOM', 'pick_device', 'check_precision', 'fast_bf16', 'check_batch', 'codec_of', 'peers_of', 'check_networks',
+           'dry_forward', 'begin_from', 'step_sentence', 'dry_step', 'own_settings', 'obtainable', 'seconds_of',
+           'forecast', 'time_text', 'smaller']
 
 # %% ../nbs/66_networks.ipynb #f7cef5e5
 def pick_device(
@@ -38,11 +38,26 @@ def pick_device(
 
 def check_precision(
     device:torch.device,
-    amp:bool,
-)->None:                # UserError
-    "Mixed precision is fastai's, for CUDA alone: elsewhere training would go on in fp32 and say otherwise"
-    if not amp or device.type == 'cuda': return
-    raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {device.type}: leave it out.')
+    amp,                # a value of loop.PRECISIONS
+)->None:                # UserError; a note where bf16 is not faster
+    "fp16 is for CUDA alone; bf16 for CUDA and the CPU"
+    if not amp: return
+    if amp not in PRECISIONS.values():
+        raise UserError(f'There is no precision {amp!r}: choose one of {", ".join(PRECISIONS)}.')
+    if amp is True and device.type == 'cuda': return
+    if amp is True:
+        raise UserError(f'--amp, mixed precision, is for CUDA, and the device here is {device.type}: leave it out'
+                        f'{", or take --precision bf16"*(device.type == "cpu")}.')
+    if device.type not in ('cuda', 'cpu') or device.type == 'cuda' and not torch.cuda.is_bf16_supported():
+        raise UserError(f'--precision bf16: the device {device} cannot compute in it; leave it out.')
+    if device.type == 'cpu' and not fast_bf16():
+        remark('This processor has neither avx512_bf16 nor AMX, so bf16 is slower than fp32 here.')
+
+def fast_bf16()->bool:      # does this processor multiply bf16? Linux says so; elsewhere nobody knows
+    "avx512_bf16, AMX, or their like on ARM"
+    try: flags = Path('/proc/cpuinfo').read_text()
+    except OSError: return False
+    return bool(re.search(r'\b(avx512_bf16|amx_bf16|bf16)\b', flags))
 
 def check_batch(
     method:str,     # a name in METHODS
@@ -178,7 +193,7 @@ def dry_step(
             teaching = Teaching(m, codec_of(p, own.stride), p.size, data.skeleton, data.supervised)
             for _ in range(times):
                 began = time.perf_counter()
-                with torch.autocast(device.type, enabled=amp): loss = one_batch(teaching, own, x, y)[-1]
+                with autocast(device, amp): loss = one_batch(teaching, own, x, y)[-1]
                 loss.backward()
                 if device.type == 'cuda': torch.cuda.synchronize(device)
                 seconds.append(time.perf_counter() - began)

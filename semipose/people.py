@@ -20,6 +20,7 @@ from .data.sets import (kind_of, read_any, read_any_train_val, read_any_unlabele
                                 whole_note)
 from .data.streams import Split, split_first, split_seeded
 from .data.moving import write_clips
+from .data.pack import Pack, PackedCrops, write_pack
 from .data.pairs import Film
 from .data.labels import read_coco_labels
 from .data.teacher import Taught, outside, taught_by, write_taught
@@ -32,9 +33,9 @@ from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_rec
 
 # %% auto #0
 __all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'joints_of', 'check_people', 'choose_labeled', 'unlabeled_people',
-           'people_text', 'kept', 'readers', 'film_in', 'outside_in', 'keep_outside', 'val_key', 'val_of', 'marks',
-           'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on',
-           'shared_note', 'as_begun', 'same_split', 'synthetic_people']
+           'people_text', 'kept', 'readers', 'pack_of', 'pack_data', 'film_in', 'outside_in', 'keep_outside', 'val_key',
+           'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own',
+           'trained_on', 'shared_note', 'as_begun', 'same_split', 'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -80,10 +81,13 @@ def prepare(
     begun:Skeleton|None=None,   # of a run that is taken up: its mirror pairs and sigmas, whatever would be read today
     teacher=None,           # an outside model: a COCO file, or module:function; asked by rows that learn from it
     val=None,               # a COCO keypoint file, or its folder, to validate on; None: found in `data`, or a share
+    packed=None,            # a pack of `semipose pack`, from which the crops are read; None: from the photographs
+    cut:bool=True,          # False: no crop is cut yet, wherever they come from
 )->Data:                    # UserError names file, field and remedy
     "Read a folder, choose the labelled people, cut the crops"
     unlabeled, boxes = p.places(data, unlabeled, boxes).values()
-    source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes, val=val)
+    source = dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes, val=val, packed=packed)
+    pack = packed and Pack(packed)
     train, val, note = read_any_train_val(data, labels, val)
     train, val = (replace(as_filmed(q), skeleton=joints_of(q.skeleton, p, begun)) for q in (train, val))
     check_people(train, val)
@@ -93,9 +97,9 @@ def prepare(
     if progress:
         who = f'People: {people_text(split, train, val, others)} {note}'
         print('\n'.join(filter(None, (who, joints_note(train.skeleton), str(read)))))
-    cut = (kept(Crops(people, p.size), progress) for people in (train, val))
     if teacher: source['teacher'] = teacher
-    return Data(train, val, split, *cut, kept(others and Crops(others, p.size), progress), source, read)
+    crops = [people and Crops(people, p.size) for people in (train, val, others)]
+    return Data(train, val, split, *(kept(c, progress, pack) if cut else c for c in crops), source, read)
 
 # %% ../nbs/64_people.ipynb #8b8436d4
 def joints_of(
@@ -172,7 +176,13 @@ def people_text(split:Split, train:People, val:People, others:People|None)->str:
     return f'{people} people, in {pictures} pictures ({both}{split.note}).{alone}'
 
 # %% ../nbs/64_people.ipynb #894de31c
-def kept(crops:Crops|None, progress:bool=True)->Crops|None:    # in memory where they fit
+def kept(
+    crops:Crops|None,
+    progress:bool=True,
+    pack:Pack|None=None,    # where they are read from; None: from the photographs
+)->Crops|None:              # in memory where they fit; UserError of a pack of other data
+    "Where the crops of a run come from"
+    if pack is not None and crops is not None: crops = PackedCrops(crops, pack)
     if crops is None or not crops.fits(CACHE): return crops
     inside = isinstance(crops.people, Filmed) and any('#' in f for f in crops.people.files)     # frames of a video file
     return cut_clips(crops.people, crops.size, crops.pad, progress=progress) if inside else crops.cache(progress)
@@ -188,6 +198,24 @@ def readers(
     try: room = shutil.disk_usage('/dev/shm').free//waiting     # two batches of each wait, two are made
     except OSError: room = 8
     return max(min(8, (os.cpu_count() or 1) - 1, room), 0)
+
+# %% ../nbs/64_people.ipynb #4cd79136
+def pack_of(data:Data)->Pack|None:     # that its crops are read from
+    return Pack(v) if (v := data.source.get('packed')) else None
+
+def pack_data(
+    data:Data,              # of `prepare(..., cut=False)`
+    path,                   # the file
+    quality:int|str=95,     # of JPEG, or 'raw'
+    progress:bool=True,
+)->Path:                    # UserError of frames of a video
+    "Cut everybody once, into one file"
+    sets = dict(train=data.crops, val=data.val_crops, **(dict(others=data.others) if data.others is not None else {}))
+    for crops in sets.values():
+        if any('#' in f for f in crops.people.files):
+            raise UserError(f'{crops.people.folder}: a pack holds crops of pictures, and these are frames inside video '
+                            'files: write them out as pictures first.')
+    return write_pack(path, sets, quality, progress)
 
 # %% ../nbs/64_people.ipynb #c37106ea
 def film_in(
@@ -225,6 +253,7 @@ def outside_in(
         if data.taught is None: data.taught = _asked(data, people, gate, progress)
         taught = data.taught
     own = Crops(taught.people, crops.size, crops.pad)
+    if isinstance(crops, PackedCrops): return PackedCrops(own, crops.pack, crops.at)
     return CachedCrops(own, crops.image, crops.rows) if isinstance(crops, CachedCrops) else own
 
 def _asked(data, people, gate, progress)->Taught:
@@ -464,7 +493,7 @@ def as_begun(
         print(f'The run goes on with the people that it was begun with, {len(train):,} to train on and '
               f'{len(val.posed):,} to validate on; '
                        'what the files hold besides is left aside.')
-    cut = (kept(Crops(people, p.size), progress) for people in (train, val))
+    cut = (kept(Crops(people, p.size), progress, pack_of(data)) for people in (train, val))
     return Data(train, val, Split.load(Path(folder)/'split.json', train), *cut, others, data.source)
 
 # %% ../nbs/64_people.ipynb #717735d1
@@ -488,7 +517,7 @@ def _others_again(folder, recipe:Mapping, data:Data, who:Who, p:Protocol)->Crops
     every = mix(*own, *([bare] if len(bare) else []), skeleton=data.train.skeleton)
     row = {m[10:]: i for i, m in reversed(list(enumerate(marks(every))))}
     if any(m[10:] not in row for m in who.marks): return None
-    return kept(Crops(every.subset([row[m[10:]] for m in who.marks]), p.size), False)
+    return kept(Crops(every.subset([row[m[10:]] for m in who.marks]), p.size), False, pack_of(data))
 
 # %% ../nbs/64_people.ipynb #606f772d
 def synthetic_people(

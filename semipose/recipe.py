@@ -90,7 +90,7 @@ def as_written(
     except ValueError: return os.path.abspath(path)
 
 # %% ../nbs/63_recipe.ipynb #8fb78dc4
-PLACES = ('data', 'labels', 'unlabeled', 'boxes', 'val')
+PLACES = ('data', 'labels', 'unlabeled', 'boxes', 'val', 'packed')
 
 def places_of(
     folder,                 # of a run
@@ -156,7 +156,7 @@ class Recipe(Mapping):
     steps:int|None = None           # optimiser steps; None: a published budget waits for the number of people
     every:int|None = None           # steps between two measurements
     nets:int|None = None            # how many networks
-    amp:bool|None = None            # mixed precision
+    amp:bool|str|None = None        # mixed precision: a value of loop.PRECISIONS
     lr:float|None = None            # largest learning rate
     start:str|dict|None = None      # warm-up checkpoint: the folder of a run, or one for each kind of network
     data:str|None = None            # where the people are, as `people.prepare`
@@ -165,6 +165,7 @@ class Recipe(Mapping):
     boxes:str|None = None
     teacher:str|None = None         # an outside model: a COCO file, or module:function
     val:str|None = None
+    packed:str|None = None          # the pack that their crops are read from
     command:str|None = None         # what was typed
     versions:dict|None = None       # of semipose and what it stands on
     revision:str|None = None        # of semipose
@@ -234,10 +235,11 @@ def recipe_of(
     teacher=None,       # as `people.prepare`
     val=None,           # as `people.prepare`
     amp:bool=False,     # mixed precision
-    **numbers,          # instead of the protocol's and the method's: steps, every, lr, nets
+    **numbers,          # instead of the protocol's and method's: steps, every, lr, nets; packed, as `people.prepare`
 )->Recipe:
     "A recipe from a protocol; `steps` stays open where a published budget waits for the number of unlabelled people"
-    given = lambda: dict(data=data, labels=labels, val=val, **p.places(data, unlabeled, boxes))
+    packed = numbers.pop('packed', None)
+    given = lambda: dict(data=data, labels=labels, val=val, packed=packed, **p.places(data, unlabeled, boxes))
     source = dict(getattr(data, 'source', None) or given())
     if teacher: source['teacher'] = teacher
     elif not find_method(method).teacher.outside: source.pop('teacher', None)      # of other rows of a comparison

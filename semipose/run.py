@@ -281,7 +281,7 @@ def _people(recipe:Recipe, data:Data|None, begun:Recipe|None, progress:bool)->Da
     if data is not None: return data
     check_networks((recipe.method,), recipe.protocol)
     return prepare(recipe.protocol, recipe.data, recipe.seed, recipe.unlabeled, progress, recipe.labels, recipe.boxes,
-                   _joints(begun), teacher=recipe.teacher, val=recipe.val)
+                   _joints(begun), teacher=recipe.teacher, val=recipe.val, packed=recipe.packed)
 
 def _joints(begun:Recipe|None)->Skeleton|None: return begun and Skeleton.from_coco(begun.skeleton)
 

@@ -1,5 +1,6 @@
 "Laws of the codecs: decode inverts encode, within the error that each decoder admits"
 import pytest, torch
+from semipose import codecs
 from torch.testing import assert_close
 from semipose.codecs import (CODECS, DARK, Gaussian, UDP, argmax, build_codec, counts, moved, patches, peaks, renamed,
                              response, smooth, steps)
@@ -464,3 +465,47 @@ def test_where_a_joint_is_does_not_depend_on_how_sure_the_network_is(name):
     (a, sure), (b, less) = codec.decode(heat), codec.decode(low)
     assert torch.allclose(a, b, atol=1e-2) and (less < sure / 500).all()
     assert_close(sure, response(codec, heat).amax((-1, -2)))  # a score is the height of the response, nothing else
+
+
+# ---- as before, to the bit ----
+
+def highest_before(heat):
+    score, at = heat.flatten(-2).max(-1)
+    return at % heat.shape[-1], at // heat.shape[-1], score
+
+
+def quarter_before(heat, x, y):
+    p, (H, W) = codecs.patches(heat, x, y, 1), heat.shape[-2:]
+    step = torch.stack([p[..., 1, 2]-p[..., 1, 0], p[..., 2, 1]-p[..., 0, 1]], -1).sign().float()*.25
+    return step*((x > 0) & (x < W-1) & (y > 0) & (y < H-1)).unsqueeze(-1)
+
+
+def alike(a, b): return torch.equal(a.nan_to_num(nan=-7., posinf=9e9), b.nan_to_num(nan=-7., posinf=9e9))
+
+
+@pytest.mark.parametrize('kind', ['rough', 'ties', 'nan', 'inf', 'channels_last', 'border', 'half'])
+def test_numpy_s_highest_pixel_is_pytorch_s(kind):
+    gen = torch.Generator().manual_seed(3)
+    heat = torch.randn(3, 6, 16, 12, generator=gen)
+    if kind == 'ties': heat = heat.round()
+    if kind in ('nan', 'inf'): heat[torch.rand(heat.shape, generator=gen) < .03] = float(kind)
+    if kind == 'channels_last': heat = heat.to(memory_format=torch.channels_last)
+    if kind == 'border': heat[:, :, 0] += 9
+    if kind == 'half': heat = heat.to(torch.bfloat16)
+    x, y, score = highest_before(heat)
+    for a, b in zip(codecs.argmax_px(heat), (x, y, score)): assert a.dtype == b.dtype and alike(a, b)
+    xy, height = codecs.Gaussian().decode(heat)
+    assert alike(xy, (torch.stack([x, y], -1).float()+quarter_before(heat, x, y))*4) and alike(height, score)
+
+
+@pytest.mark.parametrize('kind', ['inside', 'far', 'on pixels', 'nan'])
+def test_offsets_from_few_pixels_are_those_of_all(kind):
+    gen, udp, size = torch.Generator().manual_seed(4), codecs.UDP(offset=True), (64, 48)
+    xy, vis = torch.randn(5, 7, 2, generator=gen)*70+90, torch.randint(0, 3, (5, 7), generator=gen)
+    if kind == 'far': xy = xy*1e6
+    if kind == 'on pixels': xy = xy.round()*xy.new_tensor(udp.unit(size))
+    if kind == 'nan': xy[0, 0, 0], vis[0, 0] = float('nan'), 2
+    heat, weight = udp.encode(xy, vis, size)
+    c = torch.where((vis > 0).unsqueeze(-1), xy/xy.new_tensor(udp.unit(size)), -9*udp.radius)
+    full = codecs.around(size, c.requires_grad_(), udp.radius).detach()     # with a gradient: over whole maps
+    assert alike(heat, full) and alike(weight, codecs.counts(udp, codecs.peaks(codecs.response(udp, full)), full))

@@ -741,3 +741,48 @@ def test_doubles_are_measured_by_the_networks_crop():
                  torch.tensor(a).double(), COCO17.sigmas).item() for a in area]
     assert alike[1] - alike[0] > .03
     assert [len(to_results(p, xy, score, nms=sum(alike) / 2, joints=np.ones(17), aspect=a)) for a in (.75, 1)] == [2, 1]
+
+
+# ---- all pictures at once ----
+
+def both_ways(people, results, limit=None):
+    "COCOeval by pycocotools alone, and with our decisions"
+    from semipose.evaluate import coco
+    mine = coco._of_people(people, results, None)
+    return [coco._judged(coco._truth(people), mine, people.skeleton.sigmas, limit, fast=f) for f in (False, True)]
+
+
+@pytest.mark.parametrize("seed, ties, limit", [(0, True, None), (1, False, None), (2, True, 2), (3, True, 1)])
+def test_every_decision_is_pycocotools(seed, ties, limit):
+    people, results = hard(seed, ties=ties)
+    slow, fast = both_ways(people, results, limit)
+    assert np.array_equal(slow.stats, fast.stats)
+    assert len(slow.evalImgs) == len(fast.evalImgs)
+    for a, b in zip(slow.evalImgs, fast.evalImgs):
+        assert (a is None) == (b is None)
+        if a is None: continue
+        assert a.keys() == b.keys()
+        for k in a: assert np.array_equal(a[k], b[k]), k
+    for k in ("precision", "recall", "scores"): assert np.array_equal(slow.eval[k], fast.eval[k])
+
+
+def test_oks_of_all_pairs_is_pycocotools_to_the_bit():
+    from semipose.evaluate import coco
+    people, results = hard(5)
+    slow, fast = both_ways(people, results)
+    fast._prepare()
+    t, cat = coco._Tables(fast), fast.params.catIds[0]
+    like = np.split(coco._pair_oks(t), np.cumsum(t.G*t.D)[:-1])
+    for i, image in enumerate(fast.params.imgIds):
+        theirs = slow.ious[image, cat]
+        assert np.array_equal(np.ravel(theirs), like[i]), image
+
+
+@pytest.mark.parametrize("what", ["nobody found", "one picture", "boxes"])
+def test_few_are_decided_about_as_well(what):
+    people, results = hard(6)
+    if what == "nobody found": results = []
+    elif what == "boxes": results = [dict(r, bbox=[1., 1., 20. + i % 90, 50.]) for i, r in enumerate(results)]
+    else: results = [r for r in results if r["image_id"] == results[0]["image_id"]]
+    slow, fast = both_ways(people, results)
+    assert np.array_equal(slow.stats, fast.stats)

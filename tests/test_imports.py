@@ -48,3 +48,25 @@ def test_help_is_light(record_property):
     code = "import sys; sys.argv = ['semipose', '--help']\nfrom semipose.cli import main\nmain()"
     assert loaded(code) == [], "`semipose --help` loads more than it needs"
     check("semipose --help", [str(Path(sys.executable).parent / "semipose"), "--help"], record_property)
+
+
+@pytest.mark.parametrize("verb", ["methods", "methods --group supervised", "protocols", "protocols coco-1k"])
+def test_tables_are_printed_without_anything_heavy(verb):
+    code = f"import sys; sys.argv = ['semipose', *{verb.split()!r}]\nfrom semipose.cli import main\nmain()"
+    assert loaded(code) == [], f"`semipose {verb}` loads more than it needs"
+
+
+def test_the_table_that_was_written_down_is_the_table():
+    import method_table
+    from semipose.names import table_file
+    assert table_file().read_text(encoding="utf-8") == method_table.text(), "`make export` writes it anew"
+
+
+def test_rows_that_have_changed_are_computed(tmp_path, monkeypatch):
+    from semipose import names
+    monkeypatch.delitem(sys.modules, "semipose.methods", raising=False)
+    assert names.kept_table() is not None
+    monkeypatch.setattr(names, "table_key", lambda: 0)      # of another text
+    assert names.kept_table() is None
+    monkeypatch.setattr(names, "table_file", lambda: tmp_path / "none.json")
+    assert names.kept_table() is None

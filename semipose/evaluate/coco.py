@@ -4,7 +4,7 @@
 
 # %% ../../nbs/51_evaluate.coco.ipynb #d7dc96a3
 from __future__ import annotations
-import contextlib, io
+import contextlib, copy, io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -237,6 +237,139 @@ def _limit(truth:dict, max_people:int|None)->int:
                f'COCO counts {MAX_PEOPLE} (max_people={MAX_PEOPLE}, --max-people {MAX_PEOPLE}).')
     return limit
 
+# %% ../../nbs/51_evaluate.coco.ipynb #5ea57251
+class _Tables:
+    "The people and detections of a COCOeval as columns, picture after picture; pairs: each detection with each person"
+    def __init__(self, ev):
+        p, cat = ev.params, ev.params.catIds[0]
+        gts, dts = [ev._gts[i, cat] for i in p.imgIds], [ev._dts[i, cat] for i in p.imgIds]
+        by_score = lambda d: [d[i] for i in np.argsort([-o['score'] for o in d], kind='mergesort')[:p.maxDets[-1]]]
+        self.gts, self.dts = gts, dts = gts, [by_score(d) if len(d) > 1 else d for d in dts]
+        g, d, K = list(chain(*gts)), list(chain(*dts)), len(p.kpt_oks_sigmas)
+        keys = lambda rows: np.array([r['keypoints'] for r in rows], dtype=np.float64).reshape(-1, K, 3)
+        column = lambda rows, name: np.array([r[name] for r in rows], dtype=np.float64)
+        self.gt, self.dt, self.sigmas = keys(g), keys(d), np.asarray(p.kpt_oks_sigmas)
+        self.g_box = np.array([r['bbox'] for r in g], dtype=np.float64).reshape(-1, 4)
+        self.g_area, self.d_area = column(g, 'area'), column(d, 'area')
+        self.ignore, self.crowd = (np.array([bool(r[k]) for r in g], dtype=bool) for k in ('ignore', 'iscrowd'))
+        self.g_id, self.d_id = column(g, 'id'), column(d, 'id')
+        self.G, self.D = np.array(list(map(len, gts))), np.array(list(map(len, dts)))
+        start = lambda n: np.cumsum(n) - n
+        self.g0, self.d0, self.p0 = start(self.G), start(self.D), start(self.G*self.D)
+        n, image = self.G*self.D, np.repeat(np.arange(len(gts)), self.G*self.D)
+        at = np.arange(n.sum()) - self.p0[image]        # within its picture: detection by detection
+        width = np.maximum(self.G, 1)[image]
+        self.pair_d, self.pair_g = self.d0[image] + at//width, self.g0[image] + at%width
+
+# %% ../../nbs/51_evaluate.coco.ipynb #7d258e46
+def _pair_oks(
+    t:_Tables,
+)->np.ndarray:     # (P,) of every pair; the sums in pycocotools' order
+    "OKS; of someone without joints, how far a detection lies outside twice the box"
+    out, variance, step = np.zeros(len(t.pair_d)), (t.sigmas*2)**2, 50_000
+    visible = t.gt[...,2] > 0
+    count = visible.sum(1)
+    for rows in (slice(i, i + step) for i in range(0, len(out), step)):
+        d, g = t.dt[t.pair_d[rows],:,:2], t.pair_g[rows]
+        off = d - t.gt[g][...,:2]
+        bare = np.flatnonzero(count[g] == 0)
+        if len(bare):
+            box = t.g_box[g[bare]]
+            low, high = (box[:,:2] - box[:,2:])[:,None], (box[:,:2] + box[:,2:]*2)[:,None]
+            off[bare] = np.maximum(0, low - d[bare]) + np.maximum(0, d[bare] - high)
+        e = (off[...,0]**2 + off[...,1]**2)/variance/(t.g_area[g] + np.spacing(1))[:,None]/2
+        use = visible[g] | (count[g] == 0)[:,None]
+        n = use.sum(1)
+        for many in np.unique(n):      # rows of one length, so that numpy sums them as it sums one
+            here = np.flatnonzero(n == many)
+            out[rows.start + here] = np.exp(-e[here][use[here]].reshape(len(here), many)).sum(1)/many
+    return out
+
+# %% ../../nbs/51_evaluate.coco.ipynb #50ccc034
+def _ordered(t:_Tables, areas)->tuple[np.ndarray,np.ndarray]:
+    "(A,G) which people count neither way at each size; their rows in each picture, those who count first"
+    outside = np.stack([(t.g_area < lo) | (t.g_area > hi) for lo, hi in areas])
+    ignored = (t.ignore | outside).astype(np.int64)
+    image = np.repeat(np.arange(len(t.G)), t.G)
+    return ignored, np.stack([np.lexsort((v, image)) for v in ignored])
+
+def _assign(
+    t:_Tables,
+    like:np.ndarray,        # (P,) of `_pair_oks`
+    ignored:np.ndarray,     # of `_ordered`
+    order:np.ndarray,       # of `_ordered`
+    thresholds:np.ndarray,  # (T,)
+)->tuple[np.ndarray,np.ndarray]:   # (A,T,D) whom a detection finds, (A,T,G) who finds a person: rows, -1 nobody
+    "The surest detection of each picture takes the most alike person, then the second one, ..."
+    A, T = len(order), len(thresholds)
+    found, by = np.full((A, T, len(t.d_id)), -1), np.full((A, T, len(t.g_id)), -1)
+    a, th = np.arange(A)[:,None,None], np.arange(T)[None,:,None]
+    for turn in range(t.D.max(initial=0)):
+        images = np.flatnonzero((t.D > turn) & (t.G > 0))
+        best = np.broadcast_to(np.minimum(thresholds, 1 - 1e-10)[None,:,None], (A, T, len(images))).copy()
+        mine, counts, over = np.full(best.shape, -1), np.zeros(best.shape, bool), np.zeros(best.shape, bool)
+        for place in range(t.G[images].max(initial=0)):
+            some = np.flatnonzero(t.G[images] > place)
+            i = images[some]
+            g = order[:,t.g0[i] + place][:,None]                                    # (A,1,n)
+            oks_here = like[t.p0[i] + turn*t.G[i] + g - t.g0[i]]
+            taken = (by[a, th, g] >= 0) & ~t.crowd[g]
+            bad = ignored[a, g] == 1
+            over[...,some] |= ~taken & (mine[...,some] >= 0) & counts[...,some] & bad    # none who counts is given up
+            take = ~over[...,some] & ~taken & (oks_here >= best[...,some])
+            best[...,some] = np.where(take, oks_here, best[...,some])
+            mine[...,some] = np.where(take, g, mine[...,some])
+            counts[...,some] = np.where(take, ~bad, counts[...,some])
+        x, y, z = np.nonzero(mine >= 0)
+        who = t.d0[images[z]] + turn
+        found[x, y, who], by[x, y, mine[x, y, z]] = mine[x, y, z], who
+    return found, by
+
+# %% ../../nbs/51_evaluate.coco.ipynb #4ee73431
+def _loaded(
+    gt,                 # COCO
+    rows:list[dict],    # detections, which become its own
+    boxed:bool,         # does each bring a box, whose size is its own?
+):                      # COCO
+    "`COCO.loadRes` of joints, all at once: numbers from 1, and a size each"
+    dt = type(gt)()
+    if boxed: area = np.array([r['bbox'] for r in rows], dtype=np.float64)[:,2:].prod(1)
+    else:
+        xy = np.array([r['keypoints'] for r in rows], dtype=np.float64).reshape(len(rows), -1, 3)[...,:2]
+        area = (xy.max(1) - xy.min(1)).prod(1)
+    for i, (r, a) in enumerate(zip(rows, area.tolist()), 1): r.update(id=i, area=a)
+    dt.dataset = dict(gt.dataset, annotations=rows)
+    dt.createIndex()
+    return dt
+
+# %% ../../nbs/51_evaluate.coco.ipynb #ceff6b26
+def _evaluate(ev):
+    "`COCOeval.evaluate` for one category of people, all pictures at once"
+    p = ev.params
+    p.imgIds, p.maxDets = list(np.unique(p.imgIds)), sorted(p.maxDets)
+    p.catIds = list(np.unique(p.catIds))
+    ev._prepare()
+    t, thresholds = _Tables(ev), np.asarray(p.iouThrs)
+    ignored, order = _ordered(t, p.areaRng)
+    found, by = _assign(t, _pair_oks(t), ignored, order, thresholds)
+    matches = np.where(found >= 0, t.g_id[found], 0.) if len(t.g_id) else np.zeros(found.shape)
+    outside = np.stack([(t.d_area < lo) | (t.d_area > hi) for lo, hi in p.areaRng])[:,None]
+    loose = (found >= 0) & (np.take_along_axis(ignored[:,None], found.clip(0), 2) == 1) if len(t.g_id) else found >= 0
+    loose |= (found < 0) & outside
+    of_people = np.where(by >= 0, t.d_id[by], 0.) if len(t.d_id) else np.zeros(by.shape)
+    ids, scores = ([[d[k] for d in dts] for dts in t.dts] for k in ('id', 'score'))
+    at, ev.evalImgs = dict(category_id=p.catIds[0], maxDet=p.maxDets[-1]), []
+    for a, size in enumerate(p.areaRng):
+        rows, skip = t.g_id[order[a]].astype(int).tolist(), ignored[a, order[a]]
+        theirs = of_people[a][:,order[a]]
+        for i, image in enumerate(p.imgIds):
+            g, d = slice(t.g0[i], t.g0[i] + t.G[i]), slice(t.d0[i], t.d0[i] + t.D[i])
+            none = not (t.G[i] or t.D[i])
+            ev.evalImgs.append(None if none else dict(
+                at, image_id=image, aRng=size, dtIds=ids[i], gtIds=rows[g], dtMatches=matches[a][:,d],
+                gtMatches=theirs[:,g], dtScores=scores[i], gtIgnore=skip[g], dtIgnore=loose[a][:,d]))
+    ev._paramsEval = copy.copy(p)
+
 # %% ../../nbs/51_evaluate.coco.ipynb #c2d41f07
 def _judged(
     truth:dict,           # COCO annotations, sound, with ids from 1
@@ -244,6 +377,7 @@ def _judged(
     sigmas,               # (K,)
     max_people:int|None,  # see `_limit`
     where='results',      # their file, for the sentence
+    fast:bool=False,      # decide about all pictures at once, see `_evaluate`
 ):                        # pycocotools' COCOeval, all its work done
     "pycocotools, without its printing"
     from pycocotools.coco import COCO
@@ -257,11 +391,13 @@ def _judged(
         gt, dt = COCO(), COCO()
         gt.dataset = truth
         gt.createIndex()
-        if results: dt = gt.loadRes([{k: r[k] for k in DETECTION} | {k: list(r[k]) for k in size} for r in results])
+        rows = [{k: r[k] for k in DETECTION} | {k: list(r[k]) for k in size} for r in results]
+        if results: dt = _loaded(gt, rows, bool(size)) if fast else gt.loadRes(rows)
         ev = COCOeval(gt, dt, 'keypoints')
         ev.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
         ev.params.maxDets = [_limit(truth, max_people)]
-        ev.evaluate(); ev.accumulate()
+        _evaluate(ev) if fast else ev.evaluate()
+        ev.accumulate()
         ev.params.maxDets = [MAX_PEOPLE]   # the name by which `summarize` looks up the one limit there is
         ev.summarize()
     return ev
@@ -519,8 +655,9 @@ def judge(
     max_people:int|None=None, # as `evaluate_results`
     category:int|None=None,   # as `evaluate_results`
 )->tuple[dict[str,float],Matches]:  # the ten numbers, and what they were made of
-    "`evaluate_results` and `matches` for the price of one"
-    ev = _judged(_truth(people), _of_people(people, results, category), people.skeleton.sigmas, max_people)
+    "`evaluate_results` and `matches` for the price of one, decided for all pictures at once"
+    mine = _of_people(people, results, category)
+    ev = _judged(_truth(people), mine, people.skeleton.sigmas, max_people, fast=True)
     return _ten(ev), _matches(ev)
 
 def matches(people:People, results:list[dict], max_people:int|None=None, category:int|None=None)->Matches:
