@@ -19,7 +19,7 @@ from .metrics import oks, pck, torso
 from .draw import PALETTE, Picture
 from .views import (A30, A60, PLAIN, JC, RA, JO, CO, CM, Affine, Cutout, CutMix, Sample, JointCutout,
                             JointOcclude,
-                            RandAugment, View, Zoom, abbreviated, as_view, unmirrored, plain, render)
+                            RandAugment, View, Zoom, abbreviated, arrange_joints, as_view, unmirrored, plain, render)
 from .predict import as_list, decode, look, map_back, mean_heat
 from .methods import A90, METHODS, NOTHING
 
@@ -91,7 +91,8 @@ def home(
     flip_index,             # K ints, `Skeleton.flip_index`
 )->Tensor:                  # (B,K,2) plain crop px
     "Joints of a view as joints of the plain crop"
-    return move(flip_joints(xy, draw.flip, flip_index), compose(invert(draw.M), window(size)))
+    at = arrange_joints(flip_joints(xy, draw.flip, flip_index), draw.blocks, back=True)
+    return move(at, compose(invert(draw.M), window(size)))
 
 def in_sight(
     xy:Tensor,              # (B,K,2) true joints, roomy px

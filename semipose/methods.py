@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 from .errors import UserError
 from .names import OUTSIDE
 from .draw import PALETTE
-from .views import (A30, A60, A60_RELEASED, PLAIN, SCALES, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout,
+from .views import (A30, A60, A60_RELEASED, PLAIN, SCALES, BS, JC, RA, JO, CO, CM, Affine, Cutout, JointCutout,
                             JointOcclude, View)
 from .teaching import (Method, Nobody, BothWays, Self, Peer, Average, Frozen, Closest, Confident, BothSee,
-                               Foreground, Certain, Reweighted, Outside)
+                               Foreground, Certain, Reweighted, Outside, Mean, AveragePeer, Sure)
 from .along import LabelsTravel, MedianOfFive, Neighbour, PosePCA, Temporal, Unordered
 
 # %% auto #0
 __all__ = ['ROWS', 'METHODS', 'GROUPS', 'SPARE', 'ALONE', 'ONE', 'ONE_JC', 'TWO', 'TWO_JC', 'EQUAL', 'A1', 'A2', 'A3', 'A4', 'B1',
-           'B2', 'C', 'D1', 'D2', 'D3', 'UNLIKE', 'FOUR', 'A90', 'A120', 'NOTHING', 'NEIGHBOUR', 'MEDIAN', 'TRAVEL',
-           'JUMP', 'POSE', 'JC_RELEASED', 'JC_HARD', 'JO_HARD', 'SHIPPED', 'Row', 'marked', 'add', 'method', 'row_of',
-           'title', 'color', 'line_of', 'is_todays', 'own', 'is_unlike', 'kinds', 'second_of', 'table', 'teacher',
-           'mean_of', 'counted', 'formula', 'Cost', 'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
+           'B2', 'C', 'D1', 'D2', 'D3', 'UNLIKE', 'FOUR', 'ONE_HARD', 'TWO_HARD', 'ONE_RA', 'TWO_RA', 'MANY',
+           'MANY_TWO', 'PAIR', 'A90', 'A120', 'NOTHING', 'NEIGHBOUR', 'MEDIAN', 'TRAVEL', 'JUMP', 'POSE', 'JC_RELEASED',
+           'JC_HARD', 'JO_HARD', 'SHIPPED', 'Row', 'marked', 'add', 'method', 'row_of', 'title', 'color', 'line_of',
+           'is_todays', 'own', 'is_unlike', 'kinds', 'second_of', 'table', 'teacher', 'mean_of', 'counted', 'formula',
+           'Cost', 'sources', 'cost', 'equal_compute', 'line', 'parts', 'facts']
 
 # %% ../nbs/43_methods.ipynb #8aefa299
 @dataclass(frozen=True)
@@ -190,6 +191,46 @@ add('later methods',
     Row('multiaugs_dual', 'MultiAugs dual', replace(TWO, student_views=FOUR, together=True), 'MultiAugs dual (2024)'),
     Row('sspcm',          'SSPCM',          Method(Closest(), A30, (JO >> A60,), nets=3, sup=.5, weight=BothSee(.1)),
         'SSPCM (CVPR 2023)', color='pink'), color='violet')
+
+# %% ../nbs/43_methods.ipynb #f2c2fa64
+ONE_HARD, TWO_HARD = (replace(m, drawn=True) for m in (ONE, TWO))
+ONE_RA, TWO_RA = (replace(m, student_views=(RA >> A60,)) for m in (ONE_HARD, TWO_HARD))
+MANY, MANY_TWO = (replace(METHODS[n], drawn=True) for n in ('multiaugs', 'multiaugs_dual'))
+PAIR = replace(TWO_RA, teacher=Mean())
+
+add('winners together',
+    Row('posedual_drawn', 'PoseDual, hard labels', TWO_HARD),
+    Row('posecons_ra_drawn', 'PoseCons + RA, hard labels', ONE_RA, color='violet'),
+    Row('posedual_ra_drawn', 'PoseDual + RA, hard labels', TWO_RA, color='teal'),
+    Row('posecons_ra_drawn_06', 'PoseCons + RA, hard labels, peak > 0.6', replace(ONE_RA, weight=Confident(.6))),
+    Row('multiaugs_drawn', 'MultiAugs, hard labels', MANY),
+    Row('multiaugs_dual_drawn', 'MultiAugs dual, hard labels', MANY_TWO),
+    Row('posedual_mean', 'PoseDual, pair mean, hard labels', replace(TWO_HARD, teacher=Mean())),
+    Row('posedual_ra_mean', 'PoseDual + RA, pair mean, hard labels', PAIR),
+    Row('posedual_ra_mean_sure', 'PoseDual + RA, pair mean, hard labels, by peak', replace(PAIR, weight=Sure())),
+    Row('posecons_bs_drawn', 'PoseCons + shuffled blocks, hard labels', replace(ONE_HARD, student_views=(A60 >> BS,))),
+    Row('posecons_ra_ema', 'PoseCons + RA, hard labels, average 0.99', replace(ONE_RA, teacher=Average(.99))),
+    Row('posedual_ra_ema', 'PoseDual + RA, hard labels, averages 0.99', replace(TWO_RA, teacher=AveragePeer(.99))),
+    color='brown', role='trial')
+
+# %% ../nbs/43_methods.ipynb #bbad3473
+def _one(name:str)->Method: return replace(METHODS[name], joined=True)   # one forward with the labelled pictures
+
+add('winners in one forward',
+    Row('posecons_ra_joined', 'PoseCons + RA, joined', _one('posecons_ra')),
+    Row('posedual_ra_joined', 'PoseDual + RA, joined', _one('posedual_ra')),
+    Row('posedual_drawn_joined', 'PoseDual, hard labels, joined', _one('posedual_drawn')),
+    Row('posecons_ra_drawn_joined', 'PoseCons + RA, hard labels, joined', _one('posecons_ra_drawn')),
+    Row('posedual_ra_drawn_joined', 'PoseDual + RA, hard labels, joined', _one('posedual_ra_drawn')),
+    Row('posecons_ra_drawn_06_joined', 'PoseCons + RA, hard labels, peak > 0.6, joined', _one('posecons_ra_drawn_06')),
+    Row('multiaugs_drawn_joined', 'MultiAugs, hard labels, joined', _one('multiaugs_drawn')),
+    Row('multiaugs_dual_drawn_joined', 'MultiAugs dual, hard labels, joined', _one('multiaugs_dual_drawn')),
+    Row('posedual_mean_joined', 'PoseDual, pair mean, hard labels, joined', _one('posedual_mean')),
+    Row('posedual_ra_mean_joined', 'PoseDual + RA, pair mean, hard labels, joined', _one('posedual_ra_mean')),
+    Row('posecons_bs_drawn_joined', 'PoseCons + shuffled blocks, hard labels, joined', _one('posecons_bs_drawn')),
+    Row('posecons_ra_ema_joined', 'PoseCons + RA, hard labels, average 0.99, joined', _one('posecons_ra_ema')),
+    Row('posedual_ra_ema_joined', 'PoseDual + RA, hard labels, averages 0.99, joined', _one('posedual_ra_ema')),
+    color='slate', role='trial')
 
 # %% ../nbs/43_methods.ipynb #9412fb97
 A90, A120 = (View(f'A{30+a}', (Affine(a, p=.8),)) for a in (60, 90))     # A30, and then turned further than in A60

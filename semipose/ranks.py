@@ -155,7 +155,8 @@ def shard(
     rows:slice,
 )->Sample:            # of these rows
     "Part of a view's parameters"
-    return Sample(draw.M[rows], draw.flip[rows], rows_of(draw.holes, rows), rows_of(draw.colors, rows), draw.released)
+    holes, colors, blocks = (rows_of(v, rows) for v in (draw.holes, draw.colors, draw.blocks))
+    return Sample(draw.M[rows], draw.flip[rows], holes, colors, draw.released, blocks)
 
 # %% ../nbs/47_ranks.ipynb #a849b357
 class RankSampler:

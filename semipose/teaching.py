@@ -16,15 +16,16 @@ from fastai.imports import patch
 from .errors import UserError
 from .geometry import compose, flip_joints, invert, move
 from .codecs import Gaussian, argmax, counts, highest, peaks, response
-from .views import A30, View, Sample, hide, plain, unmirrored, Renderer, carry, joints_in
+from .views import A30, View, Sample, hide, plain, unmirrored, Renderer, arrange, carry, joints_in
 from .predict import evaluating
 from .losses import deep, Terms
 
 # %% auto #0
-__all__ = ['LATER', 'Teacher', 'Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Outside', 'Closest', 'Weight',
-           'Everything', 'Confident', 'BothSee', 'Foreground', 'Certain', 'Reweighted', 'Along', 'Way', 'Term',
-           'check_method', 'as_tuple', 'Method', 'Sampler', 'TeacherForward', 'full', 'last', 'Crops', 'scaled',
-           'times', 'believed', 'Made', 'in_float32', 'constant', 'Step', 'mix', 'given', 'Teaching', 'one_batch']
+__all__ = ['LATER', 'Teacher', 'Nobody', 'BothWays', 'Self', 'Peer', 'Average', 'Frozen', 'Outside', 'Closest', 'Mean',
+           'AveragePeer', 'Weight', 'Everything', 'Confident', 'BothSee', 'Sure', 'Agreed', 'Foreground', 'Certain',
+           'Reweighted', 'Along', 'Way', 'Term', 'check_method', 'as_tuple', 'Method', 'Sampler', 'TeacherForward',
+           'full', 'last', 'Crops', 'scaled', 'times', 'believed', 'Made', 'in_float32', 'constant', 'Step', 'mix',
+           'given', 'Teaching', 'one_batch']
 
 # %% ../nbs/41_teaching.ipynb #fb194c78
 LATER = float('inf')        # a step late enough for every teacher
@@ -125,6 +126,23 @@ class Closest(Teacher):
         best = apart.argmin(0).repeat(1, codec.planes)      # the first of equals; a joint's channels go together
         return means.gather(0, best[None,...,None,None].expand(1, *means.shape[1:]))[0]
 
+# %% ../nbs/41_teaching.ipynb #66a70fb0
+@dataclass(frozen=True)
+class Mean(Teacher):
+    "The mean of all networks' answers teaches each of them; no forward pass beyond those of `Peer`"
+    who = 'the mean of the networks'
+    least = 2
+    def sources(self, i, n, step=LATER): return [('net', j) for j in range(n)]
+    def merge(self, heats, codec=Gaussian()): return sum(heats)/len(heats)
+
+@dataclass(frozen=True)
+class AveragePeer(Teacher):
+    "The moving average of the next network teaches"
+    who = 'the moving average of the other network'
+    decay:float = .99    # how much of the old average stays at each step
+    least = 2
+    def sources(self, i, n, step=LATER): return [('ema', (i+1) % n)]
+
 # %% ../nbs/41_teaching.ipynb #8aef772e
 class Weight:
     "What counts: a base class, with what holds unless a weight says otherwise"
@@ -157,6 +175,24 @@ class BothSee(Weight):
     )->Tensor:              # (B,K) 0 or 1, joints named as in the easy view
         a, b = map(peaks, heats)
         return ((a + b)/2 > self.t).to(a.dtype)
+
+# %% ../nbs/41_teaching.ipynb #6789e78c
+@dataclass(frozen=True)
+class Sure(Weight):
+    "A joint counts as much as the target's peak, at most 1: no threshold"
+    def __call__(self, heat:Tensor)->Tensor: return peaks(heat).clamp(0, 1)     # (B,K)
+
+@dataclass(frozen=True)
+class Agreed(Weight):
+    "A joint counts as much as two networks are sure of it and agree on its place, at the joint's own pace"
+    least, sources = 2, (('net', 0), ('net', 1))
+    def __call__(self,
+        *heats:Tensor,      # (B,K,h,w) of the two
+    )->Tensor:              # (B,K) in [0,1], joints named as in the easy view
+        (a, p), (b, q) = (argmax(h, 1) for h in heats)
+        far = (a - b).square().sum(-1)
+        pace = far.median(0).values.clamp(min=1)                                # tau^2 of each joint, heatmap px^2
+        return ((p + q)/2).clamp(0, 1)*torch.exp(-far/(2*pace))
 
 # %% ../nbs/41_teaching.ipynb #24c0454a
 @dataclass(frozen=True)
@@ -254,6 +290,9 @@ def _contradictions(m:Method):  # pairs (is it so?, sentence)
            "networks names for each network the protocol's field: 'net' or 'other'.")
     yield (m.together and len({v.steps[-1] for v in m.student_views}) != 1,
            'Student views are sampled together only if their last steps are equal.')
+    yield (any(v.shuffles for v in m.teacher_views + m.labeled_views), 'Blocks change places in student views alone.')
+    yield (any(v.shuffles for v in m.student_views) and (m.together or m.along or m.teacher.gradient),
+           'Blocks do not change places together, along frames or where both views pull.')
     yield (m.teacher.outside and not _plain_answers(m),
            'An outside teacher gives joints: weight, drawn, carried, height, evaluation and along have nothing to ask.')
     yield (m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation),
@@ -493,6 +532,7 @@ def target(self:Crops,
             xy, sure = way.joints(move(xy, invert(way.draws([easy])[0].M)))
             xy, joints = move(xy, hard.M), joints*flip_joints(sure, flip, self.flip_index)
         h, there = codec.encode(flip_joints(xy, flip, self.flip_index), torch.ones_like(xy[...,0]), self.heat_size)
+        h = arrange(h, hard.blocks)
         joints = joints*(there if there.dim() == 2 else response(codec, there)[...,0,0])
     if m.height:
         peak = flip_joints(peaks(response(codec, way.own(heat) if way else heat)), flip, self.flip_index)[...,None,None]
@@ -518,7 +558,9 @@ def target_of(self:Crops,
     "What a student should answer where an outside teacher gives joints: as of labels"
     xy, vis = outside
     keep = self.joints(xy.device).to(vis.dtype)
-    return self.codec.encode(*joints_in(xy, vis*keep, hard, self.flip_index), self.heat_size)
+    joints = joints_in(xy, vis*keep, replace(hard, blocks=None), self.flip_index)
+    heat, weight = self.codec.encode(*joints, self.heat_size)
+    return arrange(heat, hard.blocks), weight if weight.dim() == 2 else arrange(weight, hard.blocks)
 
 # %% ../nbs/41_teaching.ipynb #604a0ef7
 def scaled(

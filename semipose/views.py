@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from fastcore.basics import patch
+from .errors import UserError
 from .geometry import affine, compose, invert, move, translate, warp, window, flip_joints
 from .codecs import Gaussian, moved, renamed
 
 # %% auto #0
-__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'SCALES', 'STEPS', 'Hole',
-           'Sample', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'Open', 'Hides',
-           'hide', 'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix', 'relabel', 'autocontrast',
-           'equalize', 'invert_colors', 'posterize', 'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten',
-           'sharpen', 'recolor', 'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'covered', 'Renderer',
-           'piece', 'render', 'joints_in', 'carry']
+__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'BS', 'SCALES', 'STEPS', 'Hole',
+           'Blocks', 'Sample', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'Open',
+           'Hides', 'hide', 'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix', 'arrange',
+           'arrange_joints', 'BlockShuffle', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize',
+           'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View',
+           'as_view', 'abbreviated', 'unmirrored', 'covered', 'Renderer', 'piece', 'render', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -32,6 +33,13 @@ class Hole(NamedTuple):
     other:Any = None        # (B,n) the picture of the batch that fills the box; None: the mean colour
     shift:Any = None        # (B,n,2) how far that picture's pixels move, frame px
 
+# %% ../nbs/20_views.ipynb #90e5f232
+class Blocks(NamedTuple):
+    "A crop cut into a grid of blocks that change places"
+    grid:tuple[int,int]     # rows, columns
+    size:tuple[int,int]     # crop (H,W), px
+    order:Tensor            # (B,n) of each place, row by row: the block of the crop that stands there
+
 # %% ../nbs/20_views.ipynb #beb3d9c6
 @dataclass(frozen=True)
 class Sample:
@@ -41,6 +49,7 @@ class Sample:
     holes:tuple = ()        # of Hole, the later over the earlier
     colors:tuple = ()       # pairs (which (B,), strength (B,) in [-1,1]) of colour changes, in order; see `recolor`
     released:bool = False   # heatmaps move by pixel centres, as in released code; see `carry`
+    blocks:Any = None       # Blocks that change places at the very end; None: nothing does
 
     def __len__(self): return len(self.flip)
 
@@ -60,6 +69,7 @@ class ViewStep:
     needs_joints = False    # does it hide joints? see `Hides`
     flip = 0.               # how often it mirrors
     released = False        # does it repeat a defect of released code?
+    shuffles = False        # do blocks change places? Such a step comes last, and in student views alone
     def __call__(self,
         sample:Sample,          # the view so far
         size:tuple[int,int],    # crop (H,W), px
@@ -279,6 +289,52 @@ class CutMix(ViewStep):
         hole = hole._replace(other=other, shift=torch.zeros_like(hole.box[...,:2]))
         return replace(sample, holes=sample.holes + (hole,))
 
+# %% ../nbs/20_views.ipynb #8dadb827
+def arrange(
+    x:Tensor,               # (B,C,h,w) pictures or heatmaps of a crop; UserError where the grid does not divide them
+    blocks:Blocks|None,     # of a sample; None: nothing changes
+    back:bool=False,        # from the view to the crop
+)->Tensor:                  # as `x`
+    "Blocks change places: whole pixels are copied, nothing is interpolated"
+    if blocks is None: return x
+    (rows, cols), (h, w) = blocks.grid, x.shape[-2:]
+    if h % rows or w % cols:
+        raise UserError(f'BlockShuffle: {rows} rows and {cols} columns do not divide {h}x{w} px; choose a grid that '
+                        'divides crop and heatmap.')
+    x = x.unflatten(3, (cols, -1)).unflatten(2, (rows, -1)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)    # (B,n,C,a,b)
+    order = blocks.order.argsort(1) if back else blocks.order
+    x = x[torch.arange(len(x), device=x.device)[:,None], order].unflatten(1, (rows, cols))
+    return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+def arrange_joints(
+    xy:Tensor,              # (B,K,2) crop px
+    blocks:Blocks|None,     # as `arrange`
+    back:bool=False,        # from the view to the crop
+)->Tensor:                  # (B,K,2); a joint outside the crop stays where it was
+    "A joint goes with the block that its pixel lies in"
+    if blocks is None: return xy
+    (rows, cols), (H, W) = blocks.grid, blocks.size
+    side = torch.tensor([W/cols, H/rows], device=xy.device, dtype=xy.dtype)
+    cell = ((xy + .5)/side).floor()
+    inside = ((cell >= 0) & (cell < torch.tensor([cols, rows], device=xy.device))).all(-1, keepdim=True)
+    number = (cell[...,1]*cols + cell[...,0]).clamp(0, rows*cols - 1).long()
+    to = (blocks.order if back else blocks.order.argsort(1)).gather(1, number)
+    place = torch.stack([to % cols, to.div(cols, rounding_mode='floor')], -1)
+    return torch.where(inside, xy + (place - cell)*side, xy)
+
+# %% ../nbs/20_views.ipynb #16796da1
+@dataclass(frozen=True)
+class BlockShuffle(ViewStep):
+    "Cut the finished view in a grid whose blocks change places (after S3KL, arXiv 2610.07726; the grid is ours)"
+    rows:int = 2    # of the grid, must divide crop and heatmap
+    cols:int = 2
+    short, does = 'BS', 'shuffles blocks'
+    shuffles = True
+
+    def __call__(self, sample:Sample, size:tuple[int,int], joints=None, generator=None)->Sample:
+        chance = torch.rand(len(sample), self.rows*self.cols, generator=generator, device=sample.M.device)
+        return replace(sample, blocks=Blocks((self.rows, self.cols), size, chance.argsort(1)))
+
 # %% ../nbs/20_views.ipynb #b6ab6171
 def relabel(
     x:Tensor,       # (B,3,H,W) uint8
@@ -376,6 +432,9 @@ class View:
     steps:tuple = ()        # of ViewStep, in the order they happen
     base:bool = False       # starts from the plain crop; otherwise continues the base sample
 
+    def __post_init__(self):
+        if any(getattr(s, 'shuffles', False) for s in self.steps[:-1]):
+            raise ValueError(f'{self.name}: blocks change places after everything else; make it the last step.')
     def __rshift__(self, other:View)->View:
         other = as_view(other)
         if other.base:
@@ -397,6 +456,8 @@ class View:
     def needs_joints(self): return any(s.needs_joints for s in self.steps)
     @property
     def only_moves(self): return all(s.only_moves for s in self.steps)
+    @property
+    def shuffles(self): return any(getattr(s, 'shuffles', False) for s in self.steps)
     def __repr__(self): return self.name
 
 # %% ../nbs/20_views.ipynb #6a782831
@@ -411,12 +472,13 @@ A30 = View('A30', (Affine(30, p=.6, flip=.5),), base=True)
 A60 = View('A60', (Affine(30, p=.8),))
 A60_RELEASED = View('A60(released)', (Affine(30, p=.8, released=True, box=True),))
 JC, RA, JO, CO, CM = map(as_view, (JointCutout(5), RandAugment(2), JointOcclude(2), Cutout(5), CutMix(2)))
+BS = as_view(BlockShuffle(2))
 SCALES = tuple(View(f'x{s}' + ' mirrored'*f, (Zoom(s, f),), base=True)
                for s in (.9, .7, 1.1, 1.3) for f in (False, True))
 
 # %% ../nbs/20_views.ipynb #9a11419a
 # in the order in which a view explorer applies them
-STEPS = (RandAugment, JointCutout, JointOcclude, Cutout, CutMix, Affine, Zoom)
+STEPS = (RandAugment, JointCutout, JointOcclude, Cutout, CutMix, Affine, Zoom, BlockShuffle)
 
 def abbreviated(
     text,       # a view, or words in which views are named
@@ -473,10 +535,10 @@ class Renderer:
         sample:Sample,          # the view
         size:tuple[int,int],    # crop (H,W), px
     )->Tensor:                  # (B,3,H,W) RGB in [0,1]
-        "Colours, one warp, then the hidden boxes"
+        "Colours, one warp, then the hidden boxes; blocks change places last"
         out = self.warped(sample, size)
         for hole in sample.holes: out = self.cover(out, hole, sample, size)
-        return out + self.fill
+        return arrange(out + self.fill, sample.blocks)
 
 # %% ../nbs/20_views.ipynb #63a7bbfc
 @patch
@@ -525,7 +587,8 @@ def joints_in(
     flip_index,             # K ints, each joint's mirror partner
 )->tuple[Tensor,Tensor]:    # (B,K,2) joints in crop px; (B,K) visibility
     "Labels follow the picture: moved by the view's matrix, left and right traded where it is mirrored"
-    return flip_joints(move(xy, sample.M), sample.flip, flip_index), flip_joints(vis, sample.flip, flip_index)
+    at = arrange_joints(move(xy, sample.M), sample.blocks)
+    return flip_joints(at, sample.flip, flip_index), flip_joints(vis, sample.flip, flip_index)
 
 # %% ../nbs/20_views.ipynb #18bb47bb
 def carry(
@@ -542,4 +605,5 @@ def carry(
     if src.released or dst.released:
         half = (codec.stride-1)/2
         M = compose(translate(half, half), M, translate(-half, -half))
-    return renamed(codec, moved(codec, heat, M, mode), src.flip ^ dst.flip, flip_index)
+    heat = arrange(heat, src.blocks, back=True)
+    return arrange(renamed(codec, moved(codec, heat, M, mode), src.flip ^ dst.flip, flip_index), dst.blocks)
