@@ -39,7 +39,7 @@ notebooks: $(READY)  ## run notebooks in place and tidy them: all, or NB=nbs/01_
 	@OMP_NUM_THREADS=1 $(BIN)/python scripts/execute.py $(NB)
 
 export: $(READY)  ## write semipose/*.py from the notebooks, and clean the notebooks
-	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && PYTHONPATH=$(CURDIR):$$PYTHONPATH $(BIN)/python scripts/method_table.py
+	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && PYTHONPATH=$(CURDIR):$${PYTHONPATH:-} $(BIN)/python scripts/method_table.py
 
 readme: $(READY)  ## write README.md from nbs/index.ipynb
 	@$(BIN)/python scripts/readme.py
