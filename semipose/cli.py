@@ -424,7 +424,7 @@ def find_boxes(
     typer.echo(f'Boxes: {text}')
     return out
 
-# %% ../nbs/79_cli.ipynb #e740f484
+# %% ../nbs/79_cli.ipynb #ce062723
 @dataclass
 class Machine:
     "On what"
@@ -445,6 +445,7 @@ class Machine:
 
     def fields(self)->dict: return dict(device=self.device, amp=self.amp)   # of `train`
 
+# %% ../nbs/79_cli.ipynb #e740f484
 @dataclass
 class Look:
     "How a trained run predicts"
@@ -887,6 +888,9 @@ class Place:
     packed:Packed = None
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')] = False
 
+    def found(self, people:People, beside:Path, device:str, file:Path|None)->dict:  # of `compare`
+        return dict(people.found(beside, device, file), packed=self.packed)
+
 # %% ../nbs/79_cli.ipynb #d2f3434e
 @app.command(epilog='Example:  semipose compare supervised posedual_jc --protocol lsp-200 --data data/lsp')
 @grouped
@@ -923,8 +927,7 @@ def compare(
     from semipose.report import demo_report
     check_teacher(methods, people.teacher)
     begin(p, make_people)
-    source = dict(labels=file, cbs=logger(log), packed=place.packed,
-                  **people.found(folder.parent, machine.device, file))
+    source = dict(labels=file, **place.found(people, folder.parent, machine.device, file), cbs=logger(log))
     how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report)
     finish_comparison(run_compare(methods, p, data, folder, seed, machine.device, machine.amp, **how, **source),
                       folder, place.keep)

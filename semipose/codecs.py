@@ -134,7 +134,6 @@ class Gaussian:
     rounded:bool=False  # put the centre on a whole heatmap pixel, as most released code does
     shift:bool=True     # take the quarter-pixel step when decoding
     planes = 1          # channels per joint
-
     def unit(self, size)->tuple[float,float]: return self.stride, self.stride  # crop px per heatmap px, across and down
 
     def encode(self,

@@ -20,7 +20,7 @@ from .recipe import hardware
 from .teaching import Teaching, last, one_batch
 
 # %% auto #0
-__all__ = ['NO_ROOM', 'pick_device', 'check_precision', 'fast_bf16', 'check_batch', 'codec_of', 'peers_of', 'check_networks',
+__all__ = ['NO_ROOM', 'pick_device', 'check_batch', 'check_precision', 'fast_bf16', 'codec_of', 'peers_of', 'check_networks',
            'dry_forward', 'begin_from', 'step_sentence', 'dry_step', 'own_settings', 'obtainable', 'seconds_of',
            'forecast', 'time_text', 'smaller']
 
@@ -36,6 +36,18 @@ def pick_device(
                         'auto.') from None
     return d
 
+def check_batch(
+    method:str,     # a name in METHODS
+    p:Protocol,
+)->None:            # UserError, before anything slow is done
+    "A batch needs labelled people, and a method that learns from unlabelled ones needs those too"
+    unlabeled = find_method(method).student_views
+    if p.batch[0] >= 1 and (p.batch[1] >= 1 or not unlabeled): return
+    who = 'labelled and unlabelled' if unlabeled else 'labelled'
+    raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {who} people in every '
+                    f'step: give --batch {max(*p.batch, 1)}.')
+
+# %% ../nbs/66_networks.ipynb #fc42ed17
 def check_precision(
     device:torch.device,
     amp,                # a value of loop.PRECISIONS
@@ -58,17 +70,6 @@ def fast_bf16()->bool:      # does this processor multiply bf16? Linux says so; 
     try: flags = Path('/proc/cpuinfo').read_text()
     except OSError: return False
     return bool(re.search(r'\b(avx512_bf16|amx_bf16|bf16)\b', flags))
-
-def check_batch(
-    method:str,     # a name in METHODS
-    p:Protocol,
-)->None:            # UserError, before anything slow is done
-    "A batch needs labelled people, and a method that learns from unlabelled ones needs those too"
-    unlabeled = find_method(method).student_views
-    if p.batch[0] >= 1 and (p.batch[1] >= 1 or not unlabeled): return
-    who = 'labelled and unlabelled' if unlabeled else 'labelled'
-    raise UserError(f'protocol {p.name}: batch={p.batch[0]}+{p.batch[1]}, and {method} needs {who} people in every '
-                    f'step: give --batch {max(*p.batch, 1)}.')
 
 # %% ../nbs/66_networks.ipynb #9f542030
 def codec_of(p:Protocol, stride:int):

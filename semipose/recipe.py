@@ -160,8 +160,7 @@ class Recipe(Mapping):
     lr:float|None = None            # largest learning rate
     start:str|dict|None = None      # warm-up checkpoint: the folder of a run, or one for each kind of network
     data:str|None = None            # where the people are, as `people.prepare`
-    labels:str|None = None
-    unlabeled:str|None = None
+    labels:str|None = None; unlabeled:str|None = None
     boxes:str|None = None
     teacher:str|None = None         # an outside model: a COCO file, or module:function
     val:str|None = None
@@ -230,8 +229,7 @@ def recipe_of(
     seed:int=0,
     start=None,         # warm-up checkpoint: the folder of a run, or dict(net=folder, other=folder)
     labels=None,        # as `people.prepare`
-    unlabeled=None,     # as `people.prepare`
-    boxes=None,         # as `people.prepare`
+    unlabeled=None, boxes=None,     # as `people.prepare`
     teacher=None,       # as `people.prepare`
     val=None,           # as `people.prepare`
     amp:bool=False,     # mixed precision

@@ -55,13 +55,14 @@ def test_a_processor_without_bf16_is_told(monkeypatch):
 
 
 def test_a_heatmap_rounded_to_bf16_would_move_joints():
-    """near 1 the numbers of bf16 are 1/256 apart, so that a peak gets flat: why the last layer answers in fp32"""
+    """near 1 the numbers of bf16 are 1/256 apart, so that neighbours tie and a peak jumps: why the last layer answers
+    in fp32. A fitted peak does not mind"""
     from semipose.codecs import DARK, Gaussian
     xy = torch.rand(64, 1, 2, generator=torch.Generator().manual_seed(0))*90+20
     heat = Gaussian().encode(xy, torch.ones(64, 1), (32, 32))[0]
-    for c in (Gaussian(), DARK()):
-        exact, rounded = (c.decode(h)[0] for h in (heat, heat.to(torch.bfloat16).float()))
-        assert (rounded-exact).norm(dim=-1).max() > .2, c
+    off = {c: (c.decode(heat.to(torch.bfloat16).float())[0]-c.decode(heat)[0]).norm(dim=-1).max()
+           for c in (Gaussian(), DARK())}
+    assert off[Gaussian()] >= 1 and off[DARK()] < .05       # crop px
 
 
 @pytest.mark.parametrize("typed, kept", [("fp32", False), ("bf16", "bf16")])

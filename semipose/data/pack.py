@@ -8,6 +8,7 @@ import io, json, os, shutil, threading, zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,10 +71,9 @@ def from_jpeg(
 ):
     "Decode one crop where it is wanted"
     if by == 'simplejpeg':
-        import simplejpeg
-        into[:] = simplejpeg.decode_jpeg(blob).transpose(2, 0, 1)
+        into[:] = import_module(by).decode_jpeg(blob).transpose(2, 0, 1)
     elif by == 'cv2':
-        import cv2
+        cv2 = import_module(by)
         into[:] = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR).transpose(2, 0, 1)[::-1]
     else: into[:] = np.asarray(Image.open(io.BytesIO(blob))).transpose(2, 0, 1)
 
