@@ -21,16 +21,17 @@ from .skeletons import parse_flips
 
 # %% auto #0
 __all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName',
-           'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Flip', 'Device',
-           'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm', 'tell_version',
-           'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels',
+           'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Drawn', 'Smooth',
+           'Flip', 'Device', 'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm',
+           'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels',
            'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People',
            'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo',
            'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger',
            'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train', 'train_with', 'pack', 'parse_seeds',
            'sweep', 'rows_of', 'tell_sweep', 'Place', 'compare', 'refuse_comparison', 'go_on_comparing',
-           'finish_comparison', 'beside', 'evaluate', 'detail', 'submit', 'predict', 'predicted', 'tell_predicted',
-           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'finish_comparison', 'beside', 'evaluate', 'detail', 'submit', 'clips_in', 'predict', 'predicted',
+           'tell_predicted', 'answer_clips', 'tell_clips', 'tell_notes', 'boxes', 'label', 'changes', 'suggest',
+           'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -352,13 +353,13 @@ class People:
     "Where the people are"
     data:Annotated[Optional[Path], option(
         'A folder with COCO keypoint files (see data/README.md), or the pictures of the --labels file.')] = None
-    unlabeled:Annotated[Optional[Path], option('Another folder for the unlabelled people: COCO-style, or pictures '
-                                               'alone.')] = None
+    unlabeled:Annotated[Optional[Path], option('Another folder for the unlabelled people: COCO-style, pictures '
+                                               'alone, a video, or a folder of clips.')] = None
     val:Annotated[Optional[Path], option('A COCO keypoint file of people to validate on; if not given, the one in '
                                          '--data, or a share of the labelled pictures.', metavar='FILE')] = None
     boxes:Annotated[Optional[Path], option(
-        'A JSON with the bounding boxes of the people in --unlabeled, else in pictures that the labels list without '
-        'joints. Without it each picture of --unlabeled is one person.')] = None
+        'A JSON with the bounding boxes of the people in --unlabeled (of clips: per frame, or one a clip), else in '
+        'unannotated pictures of the labels. Without it each picture of --unlabeled is one person.')] = None
     detector:Annotated[Optional[str], option(f'Find those boxes now, once for all runs, instead of --boxes: '
                                              f'{DETECTORS}', metavar='NAME')] = None
     detector_weights:Annotated[Optional[Path], option(DETECTOR_FILE)] = None
@@ -416,9 +417,11 @@ def find_boxes(
 )->Path:                # the file of boxes, beside the runs
     "Look for people once; who did it before is asked"
     if folder is None: raise UserError('--detector looks for people in --unlabeled or --data: give one of them.')
+    from semipose.clips import is_footage, kept_clip_boxes
     from semipose.data.detect import kept_boxes
     from semipose.run import pick_device
-    out, text = kept_boxes(folder, beside, people.detector, people.detector_weights,
+    look = kept_clip_boxes if is_footage(folder) else kept_boxes
+    out, text = look(folder, beside, people.detector, people.detector_weights,
                            .5 if people.box_score is None else people.box_score, pick_device(device), True,
                            lambda text: typer.echo(f'Note: {text}', err=True))
     typer.echo(f'Boxes: {text}')
@@ -1040,9 +1043,24 @@ def submit(
     show_table(beside(found), title=look.title(run, shift=shift))
     typer.echo(f'Written: {", ".join(str(out/(k.replace(" ", "") + ".json")) for k in found)}')
 
+# %% ../nbs/79_cli.ipynb #d17e553f
+Drawn = Annotated[bool, typer.Option('--pictures/--no-pictures', help=(
+    'Draw each photo with its skeletons, and with its heatmaps, and videos onto themselves; or write the results '
+    'alone.'))]
+Smooth = Annotated[Optional[str], option('Of videos: also smoothed.json, which the overlay shows.',
+                                         **names(('one-euro', 'savgol')))]
+
+def clips_in(sources:list[Path], pictures:bool, smooth:str|None)->tuple:
+    "Are they all videos? And what is made of them; UserError where smoothing has nothing to smooth"
+    from semipose.overlay import ClipOutput, are_clips
+    if smooth is not None and not are_clips(sources):
+        raise UserError('--smooth is for videos: give video files alone, or leave it out.')
+    return are_clips(sources), ClipOutput(pictures, smooth)
+
 # %% ../nbs/79_cli.ipynb #a1ea9668
 @app.command(epilog='Example:  semipose predict runs/mine photo.jpg --box 120,40,200,380\n\n'
-                    'Example:  semipose predict runs/mine folder/ --boxes boxes.json')
+                    'Example:  semipose predict runs/mine folder/ --boxes boxes.json\n\n'
+                    'Example:  semipose predict runs/mine clip.mp4 --boxes boxes.json --smooth one-euro')
 @grouped
 def predict(
     run:Run,
@@ -1050,23 +1068,24 @@ def predict(
     look:Look,
     box:Annotated[Optional[list[str]], option(
         'Where the person is, in px of the photo; once per person.', metavar='X,Y,W,H')]=None,
-    boxes:Annotated[Optional[Path], option('A JSON with the boxes of the people in each photo, whose category_id '
-                                           'the results carry '
+    boxes:Annotated[Optional[Path], option('A JSON with the boxes of the people in each photo or frame, whose '
+                                           'category_id the results carry '
                                            '(else 1); without boxes each photo is one person.')]=None,
     out:Annotated[Optional[Path], option('Folder of the results; RUN/predictions if not given.')]=None,
     every:Annotated[int, typer.Option('--frame-step', min=1, help='Of a video, look at every N-th frame.')]=1,
     replace:Annotated[bool, typer.Option('--replace', help='Write over the results of an earlier prediction.')]=False,
     resume:Annotated[bool, typer.Option('--resume', help=(
         'Go on where an earlier prediction stopped, and try again what could not be read.'))]=False,
-    pictures:Annotated[bool, typer.Option('--pictures/--no-pictures', help=(
-        'Draw each photo with its skeletons, and with its heatmaps; or write the results alone.'))]=True,
+    pictures:Drawn=True,
     heat:Annotated[bool, typer.Option('--heat/--no-heat', help='Draw the heatmaps too, or the skeletons alone.')]=True,
+    smooth:Smooth=None,
 ):
     "Find joints in photos, folders and videos: drawn skeletons and heatmaps, and COCO results."
     look.check()
     if replace and resume: raise UserError('--replace begins anew and --resume goes on: give one of them.')
     if box and boxes:
         raise UserError('--box and --boxes were both given: give the boxes of every photo in the file, or type them.')
+    clips, made = clips_in(sources, pictures, smooth)
     from semipose.data.pictures import parse_box
     from semipose.photos import Drawing, Inference
     from semipose.run import load_run
@@ -1074,6 +1093,7 @@ def predict(
     loaded = load_run(run, look.weights, look.device)
     learned = [s > 0 for s in loaded[-1]['supervised']]
     how = Inference(look.flip, learned, every, progress=True)
+    if clips: return answer_clips(loaded, sources, typed, out or run/'predictions', how, (replace, resume), made)
     found = predicted(loaded, sources, typed, out or run/'predictions', how,
                       drawing=Drawing(pictures, pictures and heat), replace=replace, resume=resume)
     tell_predicted(*found, pictures)
@@ -1099,6 +1119,25 @@ def tell_predicted(found, out:Path, pictures:bool)->None:   # exit 1 where a pho
                'with --resume adds them.', err=True)
     raise typer.Exit(1)
 
+# %% ../nbs/79_cli.ipynb #376b2d8b
+def answer_clips(loaded:tuple, sources:list[Path], boxes, out:Path, how, again:tuple, made)->None:
+    "What the networks of a run find in videos: joints, tracks, an overlay"
+    from semipose.overlay import predict_clips
+    from semipose.run import codec_of
+    peers, p, skeleton, _ = loaded
+    note = lambda text: typer.echo(text, err=True)
+    tell_clips(predict_clips(peers, codec_of(p, peers.stride), p.size, skeleton, sources, boxes, out, how, made, *again,
+                             note), out)
+
+def tell_clips(got, out:Path)->None:    # exit 1 where a clip could not be read to its end
+    "Where the answers and the overlays are, and what could not be read"
+    typer.echo(f'{got}: {out/"predictions.json"}.')
+    if got.overlays: typer.echo(f'Overlay: {", ".join(map(str, got.overlays))}.')
+    if not got.found.failed: return
+    typer.echo(f'{len(got.found.failed):,} could not be read, or not to the end: {out/"failed.json"}; mend them, and '
+               'the same command with --resume adds them.', err=True)
+    raise typer.Exit(1)
+
 # %% ../nbs/79_cli.ipynb #a8453226
 Flip = Annotated[bool, option('Average with the mirrored picture.', '--flip')]
 Device = Annotated[str, option('auto, cpu, cuda, cuda:1, mps.')]
@@ -1119,7 +1158,8 @@ def tell_notes(found):   # of `Note`
 # %% ../nbs/79_cli.ipynb #28dfd8fd
 @app.command(epilog='Example:  semipose boxes photos/ --out boxes.json')
 def boxes(
-    folder:Annotated[Path, typer.Argument(help='Photographs, also in folders inside it.')],
+    folder:Annotated[Path, typer.Argument(help='Photographs, also in folders inside it; or a video, or a folder of '
+                                               'clips.')],
     out:Annotated[Path, typer.Option(help='The JSON to write; a sheet to check by eye goes beside it, as .png.')]=Path(
         'boxes.json'),
     detector:Annotated[Optional[str], option(f"A{DETECTORS[1:]} If not given, torchvision's small "
@@ -1130,9 +1170,11 @@ def boxes(
     device:Device='auto',
 ):
     "Find people in a folder of photographs: a bounding box each, for predict, label, suggest and train --unlabeled."
+    from semipose.clips import clip_boxes, is_footage
     from semipose.data.detect import folder_boxes
     from semipose.run import pick_device
-    found = folder_boxes(folder, out, detector, detector_weights, min_score, pick_device(device), True,
+    find = clip_boxes if is_footage(folder) else folder_boxes
+    found = find(folder, out, detector, detector_weights, min_score, pick_device(device), True,
                          lambda text: typer.echo(f'Note: {text}', err=True))
     typer.echo(f'{found} Boxes: {out}; look at {out.with_suffix(".png")}.')
 

@@ -4,22 +4,29 @@
 
 # %% ../nbs/58_overlay.ipynb #f526b3b5
 from __future__ import annotations
-import warnings
+import json, math, time, warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from scipy.signal import savgol_filter
 
 from .errors import UserError
 from .skeletons import COCO17, Skeleton
 from .draw import paint_people
-from .data.tracks import link
-from .data.video import frames, write_video
+from .data.coco import write_json
+from .data.pictures import read_boxes
+from .data.tracks import find_cuts, link, read_clip_boxes, thumbnail
+from .data.video import VIDEOS, frames, write_video
+from .photos import JOURNAL, ByFrame, Drawing, Found, Inference, called, predict_photos
 
 # %% auto #0
-__all__ = ['track_results', 'smooth', 'smooth_results', 'overlay']
+__all__ = ['SMOOTH', 'TAGS', 'track_results', 'smooth', 'one_euro', 'smooth_results', 'frame_rate', 'overlay', 'are_clips',
+           'boxes_by_frame', 'ClipOutput', 'tracked', 'paint_clips', 'ClipsFound', 'predict_clips']
 
 # %% ../nbs/58_overlay.ipynb #664c018c
 def track_results(
@@ -57,23 +64,109 @@ def smooth(
             if n > order: out[a:b,k] = savgol_filter(out[a:b,k], n, order, axis=0)
     return out
 
+# %% ../nbs/58_overlay.ipynb #475f808e
+def one_euro(
+    xy:np.ndarray,           # (T,K,2) joints of one person in consecutive frames, px; NaN where there is none
+    size:float,              # of the person, px: speeds are measured by it
+    rate:float=25.,          # frames a second
+    least:float=3.,          # cutoff of a joint at rest, Hz
+    beta:float=4.,           # Hz more for each size a second
+    slow:float=1.,           # cutoff of the speed itself, Hz
+)->np.ndarray:               # (T,K,2), NaN where it was
+    "Joints of one person, smoothed as they come"
+    share = lambda cutoff: 1/(1 + rate/(2*math.pi*cutoff))       # of the new value
+    out = np.array(xy, np.float64)
+    last, speed = np.full(out.shape[1:], np.nan), np.zeros(out.shape[1:])
+    for t, now in enumerate(out):
+        new = ~np.isfinite(last).all(-1)
+        moved = np.where(new[:,None], 0., (now - last)*rate)
+        speed = np.where(new[:,None], 0., speed + share(slow)*(moved - speed))
+        a = share(least + beta*np.linalg.norm(speed, axis=-1)/max(size, 1e-9))[:,None]
+        last = out[t] = np.where(new[:,None], now, a*now + (1 - a)*last)
+    return out
+
+# %% ../nbs/58_overlay.ipynb #babcf94b
+SMOOTH = ('savgol', 'one-euro')
+
 def smooth_results(
     results:list[dict],      # of `track_results`
     window:int=7, order:int=2,   # as `smooth`
     least:float=.0,          # joints with a lower score are gaps: they neither pull nor are pulled
-)->list[dict]:
+    how:str='savgol',        # of `SMOOTH`
+    rate:float=25.,          # frames a second, for one-euro
+    every:int=1,             # each how many-th frame was looked at
+)->list[dict]:               # UserError where there is no such filter
     "The same results with calmer joints; scores, boxes and order stay"
+    if how not in SMOOTH: raise UserError(f'smoothing: there is no filter {how!r}; choose {" or ".join(SMOOTH)}.')
     out, of = [dict(r) for r in results], defaultdict(list)
     for i, r in enumerate(results): of[r.get('file_name'), r['track_id']].append(i)
     for rows in of.values():
-        at = np.array([results[i]['frame'] for i in rows])
+        at = np.array([results[i]['frame'] for i in rows])//every
         keys = np.array([results[i]['keypoints'] for i in rows], np.float64).reshape(len(rows), -1, 3)
         path = np.full((at.max() - at.min() + 1, keys.shape[1], 2), np.nan)
         path[at - at.min()] = np.where(keys[...,2:] >= max(least, 1e-12), keys[...,:2], np.nan)
-        calm = smooth(path, window, order)[at - at.min()]
+        if how == 'savgol': calm = smooth(path, window, order)
+        else: calm = one_euro(path, _size(path, [results[i].get('bbox') for i in rows]), rate/every)
+        calm = calm[at - at.min()]
         keys[...,:2] = np.where(np.isfinite(calm), calm.round(4), keys[...,:2])
         for i, k in zip(rows, keys): out[i]['keypoints'] = k.ravel().tolist()
     return out
+
+def _size(path, boxes)->float:      # px
+    "How large somebody is, the median: by the boxes, else by the joints"
+    if all(b is not None for b in boxes): return float(np.median([math.sqrt(b[2]*b[3]) for b in boxes]))
+    flat = path[np.isfinite(path).all(-1).any(1)]
+    return float(np.median(np.nanmax(np.nanmax(flat, 1) - np.nanmin(flat, 1), -1))) if len(flat) else 1.
+
+# %% ../nbs/58_overlay.ipynb #3dd25f4b
+def frame_rate(
+    source:Path|str,        # a clip
+)->float:                   # frames a second, from the first thirty; 25 where it has no times
+    "How fast a clip is shown"
+    times = []
+    with suppress(UserError):       # whoever reads it to the end will say so
+        for f, _ in zip(frames(source, note=lambda _: None), range(30)): times.append(f.time)
+    if len(times) < 2 or any(t is None for t in times) or times[-1] <= times[0]: return 25.
+    return (len(times)-1)/(times[-1] - times[0])
+
+TAGS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
+
+def _tagged(picture:np.ndarray, mine:list[dict], zoom:float)->np.ndarray:
+    "The number of each person's track, above the head"
+    page = Image.fromarray(picture)
+    draw, high = ImageDraw.Draw(page), max(11, round(max(page.size)/50))
+    font = ImageFont.load_default(size=high)
+    for r in mine:
+        if (w := r.get('track_id')) is None: continue
+        x, y, text = r['bbox'][0]*zoom, r['bbox'][1]*zoom - 1.3*high, f' {w} '
+        box = draw.textbbox((max(x, 0), max(y, 0)), text, font=font)
+        draw.rectangle(box, fill=TAGS[(w - 1) % len(TAGS)])
+        draw.text((max(x, 0), max(y, 0)), text, fill='black', font=font)
+    return np.asarray(page)
+
+def _readable(stream, partial:bool)->Iterator:
+    n = 0
+    try:
+        for f in stream:
+            n += 1
+            yield f
+    except UserError:
+        if not (partial and n): raise
+
+# %% ../nbs/58_overlay.ipynb #e51314db
+def _painted(stream, of, skeleton, sure, longest, boxes, tags)->Iterator[np.ndarray]:
+    for f in stream:
+        zoom = min(1., longest/max(f.image.size))
+        image = np.asarray(f.image if zoom == 1 else f.image.resize([max(1, round(s*zoom)) for s in f.image.size]))
+        if not (mine := of.get(f.number)):
+            yield image
+            continue
+        keys = np.array([r['keypoints'] for r in mine], np.float64).reshape(len(mine), -1, 3)
+        boxed = all('bbox' in r for r in mine)
+        box = np.array([r['bbox'] for r in mine])*zoom if boxes and boxed else None
+        people = paint_people(image, keys[...,:2]*zoom + (zoom-1)/2, keys[...,2], skeleton, sure, None, box)
+        picture = (people*255).round().astype(np.uint8)
+        yield _tagged(picture, mine, zoom) if tags and boxed else picture
 
 # %% ../nbs/58_overlay.ipynb #c21477ea
 def overlay(
@@ -86,30 +179,147 @@ def overlay(
     longest:int=1280,              # of a frame's sides, px
     boxes:bool=False,              # also the people's boxes
     quality:int=20,                # as `write_video`
+    every:int=1,                   # each how many-th frame was looked at: the others are left out
     note:Callable=warnings.warn,   # as `frames`
+    partial:bool=False,            # end where the video can no longer be read
 )->int:                            # frames written; UserError where PyAV is missing or the video cannot be read
     "Paint what was found onto its video"
     of = defaultdict(list)
-    for r in results: of[r.get('frame', 0)].append(r)
-    return write_video(out, _painted(source, of, skeleton, sure, longest, boxes, note), rate or _rate(source), quality)
+    for r in (results := list(results)): of[r.get('frame', 0)].append(r)
+    tags = len({r.get('track_id') for r in results}) > 1            # who is alone needs no number
+    pictures = _painted(_readable(frames(source, every, note=note), partial), of, skeleton, sure, longest, boxes, tags)
+    return write_video(out, pictures, (rate or frame_rate(source))/every, quality)
 
-def _rate(source)->float:
-    "Frames a second, from the first thirty"
-    times = [f.time for f, _ in zip(frames(source, note=lambda _: None), range(30))]
-    if len(times) < 2 or any(t is None for t in times) or times[-1] <= times[0]: return 25.
-    return (len(times)-1)/(times[-1] - times[0])
+# %% ../nbs/58_overlay.ipynb #f91bfe5a
+def are_clips(
+    sources,        # paths
+)->bool:
+    "Are all of them video files?"
+    return bool(sources) and all(Path(s).suffix.lower() in VIDEOS for s in sources)
 
-def _painted(source, of, skeleton, sure, longest, boxes, note)->Iterator[np.ndarray]:
-    for f in frames(source, note=note):
-        zoom = min(1., longest/max(f.image.size))
-        image = np.asarray(f.image if zoom == 1 else f.image.resize([max(1, round(s*zoom)) for s in f.image.size]))
-        if not (mine := of.get(f.number)):
-            yield image
-            continue
-        keys = np.array([r['keypoints'] for r in mine], np.float64).reshape(len(mine), -1, 3)
-        box = np.array([r['bbox'] for r in mine])*zoom if boxes and all('bbox' in r for r in mine) else None
-        yield (
-            (paint_people(image, keys[..., :2] * zoom + (zoom - 1) / 2, keys[..., 2], skeleton, sure, None, box) * 255)
-            .round()
-            .astype(np.uint8)
-        )
+def boxes_by_frame(
+    boxes,                          # a JSON file (`read_clip_boxes`), or what `predict_photos` takes
+    clips:list[tuple[str,Path]],    # name in the results, where it is
+):                                  # as `predict_photos` takes it; UserError where no box fits
+    "Boxes of clips, of each frame its own"
+    if not isinstance(boxes, (str, Path)): return boxes
+    out = ByFrame()
+    with suppress(UserError): out.category = read_boxes(boxes).category
+    for name, rows in read_clip_boxes(Path(boxes), clips).items():
+        for frame, box, _ in rows: out.setdefault(name, {}).setdefault(frame, []).append(box)
+    return out
+
+# %% ../nbs/58_overlay.ipynb #091b5432
+@dataclass(frozen=True)
+class ClipOutput:
+    "What is made of a clip beside its results"
+    overlay:bool = True         # NAME.mp4 with skeletons
+    smooth:str|None = None      # of `overlay.SMOOTH`: smoothed.json, and what the overlay shows; None: as found
+    least:float = .3            # overlap (IoU) of a person's boxes in two frames
+    gap:int = 5                 # frames for which somebody may be missing
+    sure:float = .2             # joints with a lower score are hollow
+    longest:int = 1280          # side of the overlay, px
+
+    def __post_init__(self):
+        if self.smooth not in (None, *SMOOTH):
+            raise UserError(f'--smooth {self.smooth}: there is no such filter; choose {" or ".join(SMOOTH)}.')
+
+def _cuts(path:Path)->np.ndarray:
+    "Where scenes begin, as far as the clip can be read"
+    small, last = [], -1
+    with suppress(UserError):
+        for f in frames(path, note=lambda _: None):
+            small += [thumbnail(f.image)]*(f.number - last)
+            last = f.number
+    return find_cuts(np.stack(small)) if small else np.zeros(0, bool)
+
+def tracked(
+    found:list[dict],               # results of `predict_photos`
+    clips:list[tuple[str,Path]],
+    film:ClipOutput=ClipOutput(),
+)->list[dict]:                      # the same with "track_id", from 1, nobody of two clips alike
+    "Who is who in every clip"
+    out, last = [], 0
+    for name, path in clips:
+        mine = [r for r in found if r['file_name'] == name]
+        if not mine: continue
+        known = track_results(mine, _cuts(path), film.least, film.gap)
+        out += [dict(r, track_id=r['track_id'] + last) for r in known]
+        last = max(r['track_id'] for r in out)
+    return out
+
+# %% ../nbs/58_overlay.ipynb #e6dbd0cc
+def _picture(name:str)->str: return f'{Path(name).with_suffix("").as_posix().replace("..", "").lstrip("/")}.mp4'
+
+def paint_clips(
+    results:list[dict],             # of `tracked`
+    clips:list[tuple[str,Path]],
+    out:Path,                       # folder of the results
+    skeleton:Skeleton,
+    film:ClipOutput,
+    every:int=1,                    # each how many-th frame was looked at
+    note:Callable=warnings.warn,    # called with a sentence about an overlay that cannot be written
+)->list[Path]:                      # the overlay videos
+    "smoothed.json and the overlays"
+    made = []
+    if film.smooth:
+        rate = {name: frame_rate(path) for name, path in clips}
+        results = [r for name, _ in clips for r in smooth_results([r for r in results if r['file_name'] == name],
+                   how=film.smooth, rate=rate[name], every=every)]
+        write_json(out/'smoothed.json', results)
+    for name, path in clips if film.overlay else ():
+        to, mine = out/_picture(name), [r for r in results if r['file_name'] == name]
+        if to.exists() and to.resolve() == Path(path).resolve(): to = to.with_name(f'{to.stem}.overlay.mp4')
+        how = dict(longest=film.longest, every=every, note=lambda _: None, partial=True)
+        try: overlay(path, mine, to, skeleton, film.sure, **how)
+        except UserError as e: note(f'No overlay video: {e}')
+        else: made.append(to)
+    return made
+
+# %% ../nbs/58_overlay.ipynb #bb229980
+@dataclass
+class ClipsFound:
+    "What was found in clips"
+    found:Found             # COCO results with "frame" and "track_id"
+    overlays:list[Path]
+    speed:float             # frames a second; 0 where none was looked at now
+
+    def __str__(self):
+        people, tracks = len(self.found), len({r['track_id'] for r in self.found})
+        text = (f'{people:,} boxes of people in {self.found.looked:,} frames, {tracks:,} '
+                f'{"track" if tracks == 1 else "tracks"}')
+        return f'{text}, {self.speed:.1f} frames a second' if self.speed else text
+
+def _complete(out:Path|None, resume:bool)->Found|None:
+    "Results that only lack what is made of them"
+    if not resume or out is None or (out/JOURNAL).exists() or not (out/'predictions.json').exists(): return None
+    found = Found(json.loads((out/'predictions.json').read_text()))
+    found.looked = len({(r.get('file_name'), r.get('frame')) for r in found})
+    return found
+
+# %% ../nbs/58_overlay.ipynb #165971bc
+def predict_clips(
+    nets, codec, size:tuple[int,int], skeleton:Skeleton,    # as `predict_photos`
+    sources,                        # video files
+    boxes=None,                     # as `boxes_by_frame`
+    out:Path|str|None=None,         # folder for predictions.json and the overlays; None: nothing is written
+    how:Inference=Inference(),
+    film:ClipOutput=ClipOutput(),
+    replace:bool=False,             # as `predict_photos`
+    resume:bool=False,              # as `predict_photos`; also where the overlay alone is missing
+    note:Callable=warnings.warn,    # as `predict_photos`
+)->ClipsFound:                      # UserError (file, field, remedy)
+    "Joints, tracks and an overlay of every clip"
+    clips = called([Path(s) for s in sources], note)
+    out = None if out is None else Path(out)
+    begun, found, speed = time.monotonic(), _complete(out, resume), 0.
+    if found is None:
+        old = (out/JOURNAL).read_bytes().count(b'\n') - 1 if resume and out and (out/JOURNAL).exists() else 0
+        found = predict_photos(nets, codec, size, skeleton, [p for _, p in clips], boxes_by_frame(boxes, clips), out,
+                               how, Drawing(False, False), replace, resume, note)
+        speed = max(found.looked - old, 0)/max(time.monotonic() - begun, 1e-9)
+    known = tracked(found, clips, film)
+    found[:] = known
+    if out is None: return ClipsFound(found, [], speed)
+    write_json(out/'predictions.json', list(found))
+    return ClipsFound(found, paint_clips(known, clips, out, skeleton, film, how.every, note), speed)

@@ -16,8 +16,7 @@ from .data.core import CachedCrops, Crops, People, mix
 from .data.coco import not_validated_on, write_json
 from .data.pictures import BOX_SCORE
 from .data.reading import Reading, reading
-from .data.sets import (kind_of, read_any, read_any_train_val, read_any_unlabeled, read_unannotated,
-                                whole_note)
+from .data.sets import (kind_of, read_any, read_any_train_val, read_unannotated, whole_note)
 from .data.streams import Split, split_first, split_seeded
 from .data.moving import write_clips
 from .data.pack import Pack, PackedCrops, write_pack
@@ -25,7 +24,8 @@ from .data.pairs import Film
 from .data.labels import read_coco_labels
 from .data.teacher import Taught, outside, taught_by, write_taught
 from .data.synth import write_synth
-from .data.tracks import Filmed, cut_clips
+from .data.tracks import Filmed
+from .clips import FRAMES, as_numbered, cut_once, labels_in, read_unlabeled, without_validated
 from .footage import as_filmed, film_of
 from .methods import METHODS
 from .protocols import Protocol
@@ -33,9 +33,9 @@ from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_rec
 
 # %% auto #0
 __all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'joints_of', 'check_people', 'choose_labeled', 'unlabeled_people',
-           'people_text', 'kept', 'readers', 'pack_of', 'pack_data', 'film_in', 'outside_in', 'keep_outside', 'val_key',
-           'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own',
-           'trained_on', 'shared_note', 'as_begun', 'same_split', 'synthetic_people']
+           'people_text', 'pack_of', 'pack_data', 'film_in', 'outside_in', 'keep_outside', 'val_key', 'val_of', 'marks',
+           'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on',
+           'shared_note', 'as_begun', 'same_split', 'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -144,9 +144,10 @@ def unlabeled_people(
     unlabeled, boxes = source['unlabeled'], source['boxes']
     least = BOX_SCORE if p.box_score is None else p.box_score
     if unlabeled:
-        others = read_any_unlabeled(unlabeled, train.skeleton, boxes, min_score=least)
+        others = read_unlabeled(unlabeled, train.skeleton, boxes, least)
         notes = () if boxes else whole_note(others, train.subset(split.labeled))
-        return not_validated_on(replace(others, notes=(*notes, *others.notes)), val), ()
+        apart = without_validated if isinstance(others, Filmed) else not_validated_on
+        return apart(replace(others, notes=(*notes, *others.notes)), val), ()
     if not (p.unannotated or boxes): return None, ()
     place, images = (source['labels'], source['data']) if source['labels'] else (source['data'], None)
     if kind_of(place) != 'coco' or isinstance(train, Filmed): bare, left = train.subset([]), None
@@ -176,6 +177,7 @@ def people_text(split:Split, train:People, val:People, others:People|None)->str:
     return f'{people} people, in {pictures} pictures ({both}{split.note}).{alone}'
 
 # %% ../nbs/64_people.ipynb #894de31c
+<<<<<<< /tmp/tmpqlg5fzqr.txt
 def kept(
     crops:Crops|None,
     progress:bool=True,
@@ -184,8 +186,12 @@ def kept(
     "Where the crops of a run come from"
     if pack is not None and crops is not None: crops = PackedCrops(crops, pack)
     if crops is None or not crops.fits(CACHE): return crops
+=======
+def kept(crops:Crops|None, progress:bool=True)->Crops|None:    # in memory where they fit
+    if crops is None or isinstance(crops, CachedCrops) or not crops.fits(CACHE): return crops
+>>>>>>> /tmp/tmpzl00oy1v.txt
     inside = isinstance(crops.people, Filmed) and any('#' in f for f in crops.people.files)     # frames of a video file
-    return cut_clips(crops.people, crops.size, crops.pad, progress=progress) if inside else crops.cache(progress)
+    return cut_once(crops, progress) if inside else crops.cache(progress)
 
 def readers(
     *streams,   # (crops or None, how many of them make a batch)
@@ -228,13 +234,26 @@ def film_in(
     if crops is None:
         rows = data.split.unlabeled
         crops, labeled = data.crops.subset(rows), np.flatnonzero(np.isin(rows, data.split.labeled))
+    elif not isinstance(crops.people, Filmed): crops = _numbered(crops)
     if not isinstance(crops.people, Filmed):
         raise UserError(f'{name} learns from neighbouring frames, and {crops.people.folder} holds single pictures: '
-                        'give a COCO file whose images have "video" and "frame", or choose another method.')
+                        'give a video or a folder of numbered frames as --unlabeled, a COCO file whose images have '
+                        '"video" and "frame", or choose another method.')
+    if data.others is not None and isinstance(crops, CachedCrops): crops, labeled = labels_in(crops, _labelled(data))
     place = data.source.get('data')
     drawn = place is not None and (Path(place)/'synth.json').is_file()
-    data.film = film_of(crops, labeled, Path(place)/'.flow' if drawn else None)
+    own = FRAMES if data.others is not None else None
+    data.film = film_of(crops, labeled, Path(place)/'.flow' if drawn and own is None else own)
     return data.film
+
+def _labelled(data:Data)->People: return data.train.subset(data.split.labeled)
+
+def _numbered(crops:Crops)->Crops:
+    "Crops of pictures whose names say that they are frames, else as they are"
+    try: people = as_numbered(crops.people)
+    except UserError: return crops
+    own = Crops(people, crops.size, crops.pad)
+    return CachedCrops(own, crops.image, crops.rows) if isinstance(crops, CachedCrops) else own
 
 # %% ../nbs/64_people.ipynb #e0a30478
 TEACHER = 'teacher.json'    # in a run's folder: the pseudo labels of its outside teacher

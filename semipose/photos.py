@@ -31,9 +31,9 @@ from .predict import as_list, map_back, predict
 from .evaluate.coco import rescore
 
 # %% auto #0
-__all__ = ['NEITHER', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'number', 'list_photos', 'read_photos', 'PhotoResult',
-           'shown_size', 'look_at', 'entries', 'read_journal', 'Journal', 'Inference', 'Drawing', 'painted', 'Found',
-           'predict_photos']
+__all__ = ['NEITHER', 'JOURNAL', 'DIGESTS', 'Photo', 'called', 'named', 'number', 'ByFrame', 'list_photos', 'read_photos',
+           'PhotoResult', 'shown_size', 'look_at', 'entries', 'read_journal', 'Journal', 'Inference', 'Drawing',
+           'painted', 'Found', 'predict_photos']
 
 # %% ../nbs/55_photos.ipynb #d61d9fd9
 # in a folder, not looked at
@@ -113,6 +113,17 @@ def number(photos:list[Photo], table)->list[Photo]:
         used.add(p.id)
     return photos
 
+class ByFrame(dict):
+    "Boxes of videos: name -> {frame, or None for every one: boxes}; a frame without any has nobody in it"
+    category:int = 1    # of the people in the results
+
+# %% ../nbs/55_photos.ipynb #40d75287
+def _frame_boxes(p:Photo, frame:int, size)->list:
+    "The boxes of a frame"
+    if not isinstance(p.boxes, ByFrame): return _boxes(p, size, p.boxes)
+    mine = p.boxes.get(p.file, {})
+    return [*mine.get(None, ()), *mine.get(frame, ())]
+
 def _boxes(p:Photo, size, table, where:str='boxes')->list:
     "The boxes of a picture or of a frame"
     return [] if isinstance(table, Boxes) and p.key is None else boxes_of(p.key or p.file, size, table, where)
@@ -127,7 +138,7 @@ def list_photos(
     sources = [Path(s) for s in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     if not sources: raise UserError('There is nothing to look at: give a picture, a folder of pictures or a video.')
     where, table = (str(boxes), read_boxes(boxes)) if isinstance(boxes, (str, os.PathLike)) else ('boxes', boxes)
-    if isinstance(table, dict) and not isinstance(table, Boxes): table = Boxes(table)
+    if isinstance(table, dict) and not isinstance(table, (Boxes, ByFrame)): table = Boxes(table)
     out = [Photo(name, path, (), frame=0 if path.suffix.lower() in VIDEOS else None,
                  category=getattr(table, 'category', 1)) for name, path in called(sources, note)]
     if isinstance(table, Boxes): named(out, table, where)
@@ -174,7 +185,7 @@ def read_photos(
                 continue
             looked = {i for a, i in done if a == at}
             for i, _, im in frames(p.path, every, looked, warnings.warn if failed is None else partial(failed, p)):
-                boxes, mine = _boxes(p, (im.height, im.width), p.boxes), ids.get((at, i))
+                boxes, mine = _frame_boxes(p, i, (im.height, im.width)), ids.get((at, i))
                 yield changed(p, boxes=boxes, id=p.id if i == 0 else (next_id := next_id+1) if mine is None else mine,
                               frame=i, image=im)
         except UserError as e:

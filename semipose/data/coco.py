@@ -23,8 +23,8 @@ from .core import (FILL, Note, People, find_inside, glance, hold_out, in_archive
 
 # %% auto #0
 __all__ = ['OUTLINES', 'UNUSED', 'LOOKED', 'VAL', 'FOREIGN', 'TWINS', 'read_json', 'write_json', 'slim', 'read_coco',
-           'are_corners', 'part_of', 'foreign_labels', 'label_files', 'find_coco', 'read_detections', 'copies', 'apart',
-           'not_validated_on', 'read_train_val', 'to_coco', 'write_coco']
+           'are_corners', 'file_of', 'part_of', 'foreign_labels', 'label_files', 'find_coco', 'read_detections',
+           'copies', 'apart', 'not_validated_on', 'read_train_val', 'to_coco', 'write_coco']
 
 # %% ../../nbs/11_data.coco.ipynb #a7a13316
 _KINDS = (   # how a file begins, what it is, what to do
@@ -643,11 +643,17 @@ def _one_each(path:Path, images, people:People, notes:list):
     _noted(notes, 'twice', len(again), len(first), text)
 
 # %% ../../nbs/11_data.coco.ipynb #b08f633b
+def file_of(
+    name:str,       # of a picture, or of a frame inside a video: 'clip.mp4#000012'
+)->str:
+    "The file that holds it"
+    return re.sub(r'#\d+$', '', name)
+
 def _picture_folder(path:Path, images:Path|str|None, people:People)->Path:
     "The folder that holds the pictures: the one given or one inside it, or the usual places beside the file"
     if not people.files:
         raise UserError(f'{path}: its list "images" is empty; add the pictures, with "id" and "file_name".')
-    first = people.files[people.image[0]] if len(people) else people.files[0]
+    first = file_of(people.files[people.image[0]] if len(people) else people.files[0])
     split = path.stem.removeprefix('person_keypoints').removeprefix('image_info').strip('_')
     if images is not None: return _given_folder(path, images, first, split)
     top, beside = _top(path), (in_archive(path) or (path,))[0].parent
@@ -672,6 +678,7 @@ def _given_folder(path:Path, images:Path|str, first:str, split:str)->Path:
     raise UserError(f'{images} does not hold "{first}", the first picture of {path.name}; '
                     'pass the folder that does.')
 
+# %% ../../nbs/11_data.coco.ipynb #fd7675b1
 def _top(path:Path)->Path:
     "The data folder that an annotation file belongs to"
     inside = in_archive(path)
@@ -948,7 +955,8 @@ def _read_val(val:Path, pictures, kw:dict)->People:
     "People of a file to validate on, whose pictures lie beside it, or else among the others"
     try: found = read_coco(val, None, keep_all=True, **kw)
     except UserError: found = None
-    if found is not None and len(found) and is_there(Path(found.folder)/found.files[found.image[0]]): return found
+    name = found is not None and len(found) and file_of(found.files[found.image[0]])
+    if name and is_there(Path(found.folder)/name): return found
     return read_coco(val, pictures, keep_all=True, **kw)
 
 def read_train_val(

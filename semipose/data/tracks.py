@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib, json, math, os, warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +28,8 @@ from .pictures import BOX_SCORE, PICTURES, check_box
 from .video import VIDEOS, frames, numbered
 
 # %% auto #0
-__all__ = ['list_clips', 'Look', 'thumbnail', 'find_cuts', 'look_through', 'Filmed', 'iou', 'link', 'between', 'read_clip_boxes',
-           'read_clips', 'read_filmed', 'in_video', 'kept', 'cut_clips', 'runs', 'pairs']
+__all__ = ['list_clips', 'Look', 'thumbnail', 'find_cuts', 'look_through', 'kept_look', 'Filmed', 'iou', 'link', 'between',
+           'read_clip_boxes', 'read_clips', 'read_filmed', 'in_video', 'kept', 'cut_clips', 'runs', 'pairs']
 
 # %% ../../nbs/23_data.tracks.ipynb #da4defb1
 def list_clips(
@@ -89,6 +90,27 @@ def look_through(
         times += [math.nan]*(f.number - last - 1) + [math.nan if f.time is None else f.time]
         last = f.number
     return Look(size, np.array(times), find_cuts(np.stack(thumbs)))
+
+def kept_look(
+    path:Path,                # as `look_through`
+    note:Callable,
+    folder:Path|str|None,     # where what one pass says is kept for another time; None: nowhere
+)->Look:
+    "The same, from an earlier pass where the clip has not changed"
+    if folder is None: return look_through(path, note)
+    about = path.stat()
+    key = hashlib.blake2b(repr((path.name, about.st_size, about.st_mtime_ns)).encode(), digest_size=8).hexdigest()
+    file, told = Path(folder)/f'look-{key}.json', []
+    try:
+        d = json.loads(file.read_text())
+        look, told = Look(tuple(d['size']), np.array(d['times'], np.float64), np.array(d['cuts'], bool)), d['notes']
+    except (OSError, ValueError, KeyError, TypeError):
+        look = look_through(path, told.append)
+        d = dict(size=look.size, times=[None if math.isnan(t) else t for t in look.times.tolist()],
+                 cuts=look.cuts.tolist(), notes=told)
+        with suppress(OSError), whole(file) as part: part.write_text(json.dumps(d))
+    for text in told: note(text)
+    return look
 
 # %% ../../nbs/23_data.tracks.ipynb #b31666d9
 @dataclass
@@ -194,7 +216,14 @@ def _coco_boxes(path:Path, d:dict):
             raise UserError(f'{path}: "image_id" of annotation number {i} is not among the "id" of "images"; '
                             'add the picture or remove the annotation.')
         if a.get('iscrowd', 0) == 1: continue
-        yield a, str(im.get('video', im.get('file_name'))), im.get('frame'), f'annotation {value_text(a.get("id", i))}'
+        yield (_in_frame(a, im), str(im.get('video', im.get('file_name'))), im.get('frame'),
+               f'annotation {value_text(a.get("id", i))}')
+
+def _in_frame(a:dict, im:dict)->dict:
+    "A box of a picture that was cut from its frame, in px of the frame"
+    offset, box = im.get('offset'), a.get('bbox')
+    if not (offset and isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box)): return a
+    return dict(a, bbox=[box[0] + offset[0], box[1] + offset[1], *box[2:]])
 
 def _listed_boxes(path:Path, d:list):
     "The same of a list of entries, one a box"
@@ -212,6 +241,7 @@ def _table_boxes(path:Path, d:dict):
             for b in [boxes] if boxes and not isinstance(boxes[0], list) else boxes:
                 yield dict(bbox=b), name, None if frame is None else int(frame), f'"{name}"'
 
+# %% ../../nbs/23_data.tracks.ipynb #fb8e2932
 def _box_entries(path:Path):
     "The entries of a file of boxes, whichever of the three it is"
     d = read_json(path, without=OUTLINES)
@@ -316,11 +346,12 @@ def read_clips(
     least:float=.3,              # overlap (IoU) of a person's boxes in two frames, where the file names no tracks
     gap:int=5,                   # frames for which somebody may be missing; they are filled
     note:Callable=warnings.warn, # called with sentences about clips that are shorter than they say
+    keep:Path|str|None=None,     # as `kept_look`
 )->Filmed:                       # without labels; UserError (file, field, remedy)
     "Clips as people whom nobody has labelled"
     clips = list_clips(source)
     table = read_clip_boxes(boxes, clips, min_score) if isinstance(boxes, (str, os.PathLike)) else None
-    looks = [look_through(p, note) for _, p in clips]
+    looks = [kept_look(p, note, keep) for _, p in clips]
     rows, tracks = [], 0                                                # (clip, frame, box, track, between)
     for c, ((name, _), look) in enumerate(zip(clips, looks)):
         if table is not None: given = table.get(name, [])

@@ -168,6 +168,8 @@ def _pictures(folder, every, done, note):
         if n % every == 0 and n not in done: yield Frame(n, None, read_picture(p, upright=True))
 
 def _decoded(path, every, done, note):
+    if Path(path).is_file() and not Path(path).stat().st_size:
+        raise UserError(f'{path}: this file is empty; copy it again, or give another video.')
     read, head = video_reader(path), Header()
     try:
         for n, (at, picture) in enumerate(read(path, head)):
@@ -205,14 +207,7 @@ def write_video(
     with whole(path) as part, av.open(str(part), 'w', format=kind) as f:
         for n, a in enumerate(map(np.asarray, pictures), 1):
             if size is None:
-                size, s = (
-                    a.shape,
-                    f.add_stream(
-                        'libx264',
-                        rate=Fraction(rate).limit_denominator(1001),
-                        options=dict(crf=str(quality), threads='1'),
-                    ),
-                )
+                size, s = a.shape, _h264(f, path, rate, quality)
                 s.height, s.width, s.pix_fmt = a.shape[0] + a.shape[0]%2, a.shape[1] + a.shape[1]%2, 'yuv420p'
             if a.shape != size:
                 raise UserError(f'{path}: picture {n} has the shape {a.shape} and those before it {size}; '
@@ -222,3 +217,11 @@ def write_video(
         if not n: raise UserError(f'{path}: there is not one picture to write a video of.')
         for p in s.encode(): f.mux(p)
     return n
+
+def _h264(f, path, rate:float, quality:int):
+    "The stream of a file; UserError where this PyAV cannot write it"
+    options = dict(crf=str(quality), threads='1')
+    try: return f.add_stream('libx264', rate=Fraction(rate).limit_denominator(1001), options=options)
+    except Exception as e:      # UnknownCodecError, ValueError: by version
+        raise UserError(f'{path}: this PyAV has no H.264 encoder ({value_text(str(e))}), as builds without libx264; '
+                        'install the wheel from PyPI: pip install --force-reinstall av.') from None
