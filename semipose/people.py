@@ -142,7 +142,9 @@ def unlabeled_people(
     if unlabeled:
         others = read_any_unlabeled(unlabeled, train.skeleton, boxes, min_score=least)
         notes = () if boxes else whole_note(others, train.subset(split.labeled))
-        return not_validated_on(replace(others, notes=(*notes, *others.notes)), val), ()
+        others = not_validated_on(replace(others, notes=(*notes, *others.notes)), val)
+        if p.beside: others = mix(train.subset(split.unlabeled).unlabeled(), others, skeleton=train.skeleton)
+        return others, ()
     if not (p.unannotated or boxes): return None, ()
     place, images = (source['labels'], source['data']) if source['labels'] else (source['data'], None)
     if kind_of(place) != 'coco' or isinstance(train, Filmed): bare, left = train.subset([]), None
