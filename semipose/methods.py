@@ -232,6 +232,10 @@ add('winners in one forward',
     Row('posedual_ra_ema_joined', 'PoseDual + RA, hard labels, averages 0.99, joined', _one('posedual_ra_ema')),
     color='slate', role='trial')
 
+# %% ../nbs/43_methods.ipynb #f2440237
+add('signals',
+    Row('auto', 'Auto: pair mean, by its peak', replace(PAIR, weight=Sure(), joined=True)), color='pink', role='trial')
+
 # %% ../nbs/43_methods.ipynb #9412fb97
 A90, A120 = (View(f'A{30+a}', (Affine(a, p=.8),)) for a in (60, 90))     # A30, and then turned further than in A60
 NOTHING = View('nothing', (Cutout(1, 1e4, 1e4),))

@@ -32,10 +32,10 @@ from .protocols import Protocol
 from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_recipe
 
 # %% auto #0
-__all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'joints_of', 'check_people', 'choose_labeled', 'unlabeled_people',
-           'people_text', 'pack_of', 'pack_data', 'film_in', 'outside_in', 'keep_outside', 'val_key', 'val_of', 'marks',
-           'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool', 'people_of', 'is_own', 'trained_on',
-           'shared_note', 'as_begun', 'same_split', 'synthetic_people']
+__all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'joints_of', 'check_people', 'choose_labeled', 'beside_them',
+           'unlabeled_people', 'people_text', 'kept', 'readers', 'pack_of', 'pack_data', 'film_in', 'outside_in',
+           'keep_outside', 'val_key', 'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool',
+           'people_of', 'is_own', 'trained_on', 'shared_note', 'as_begun', 'same_split', 'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -132,6 +132,18 @@ def choose_labeled(
     return split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
 
 # %% ../nbs/64_people.ipynb #6808e929
+def beside_them(
+    train:People,       # all training people
+    split:Split,
+    others:People,      # other people without labels
+    p:Protocol,
+)->People:              # UserError of video
+    "Other people, and the training people without their labels"
+    if isinstance(others, Filmed):
+        raise UserError(f'--unlabeled: protocol {p.name} has other pictures beside its own people, and this is video; '
+                        'choose another protocol.')
+    return mix(train.subset(split.unlabeled).unlabeled(), others, skeleton=train.skeleton)
+
 def unlabeled_people(
     p:Protocol,
     train:People,       # all training people
@@ -147,7 +159,8 @@ def unlabeled_people(
         others = read_unlabeled(unlabeled, train.skeleton, boxes, least)
         notes = () if boxes else whole_note(others, train.subset(split.labeled))
         apart = without_validated if isinstance(others, Filmed) else not_validated_on
-        return apart(replace(others, notes=(*notes, *others.notes)), val), ()
+        others = apart(replace(others, notes=(*notes, *others.notes)), val)
+        return (beside_them(train, split, others, p) if p.beside else others), ()
     if not (p.unannotated or boxes): return None, ()
     place, images = (source['labels'], source['data']) if source['labels'] else (source['data'], None)
     if kind_of(place) != 'coco' or isinstance(train, Filmed): bare, left = train.subset([]), None
@@ -177,7 +190,6 @@ def people_text(split:Split, train:People, val:People, others:People|None)->str:
     return f'{people} people, in {pictures} pictures ({both}{split.note}).{alone}'
 
 # %% ../nbs/64_people.ipynb #894de31c
-<<<<<<< /tmp/tmpqlg5fzqr.txt
 def kept(
     crops:Crops|None,
     progress:bool=True,
@@ -185,11 +197,7 @@ def kept(
 )->Crops|None:              # in memory where they fit; UserError of a pack of other data
     "Where the crops of a run come from"
     if pack is not None and crops is not None: crops = PackedCrops(crops, pack)
-    if crops is None or not crops.fits(CACHE): return crops
-=======
-def kept(crops:Crops|None, progress:bool=True)->Crops|None:    # in memory where they fit
     if crops is None or isinstance(crops, CachedCrops) or not crops.fits(CACHE): return crops
->>>>>>> /tmp/tmpzl00oy1v.txt
     inside = isinstance(crops.people, Filmed) and any('#' in f for f in crops.people.files)     # frames of a video file
     return cut_once(crops, progress) if inside else crops.cache(progress)
 

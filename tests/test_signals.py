@@ -7,11 +7,17 @@ from steps import CODEC, SIZE, SUPERVISED, People, build, exact, steps_of
 from torch.testing import assert_close
 from semipose.errors import UserError
 from semipose.geometry import compose, invert, move
+from semipose.data.synth import write_synth
+from semipose.losses import mse
 from semipose.methods import GROUPS, METHODS, cost
+from semipose.nets.simple import Tiny
+from semipose.protocols import Protocol, protocol
 from semipose.ranks import shard
+from semipose.run import prepare
+from semipose.signals import (auroc, calibrate, gradient_agreement, lesson_gradients, misjudged, second, twin)
 from semipose.skeletons import COCO17
 from semipose.teaching import Agreed, Step, Sure
-from semipose.views import (A30, A60, BS, BlockShuffle, arrange, arrange_joints, carry,
+from semipose.views import (A30, A60, BS, RA, BlockShuffle, arrange, arrange_joints, carry,
                             joints_in, plain, render)
 
 NEW = [n for group in ('winners together', 'winners in one forward', 'signals') for n in GROUPS.get(group, ())]
@@ -158,3 +164,84 @@ def test_sure_is_the_peak_of_the_target():
     assert_close(Sure()(heat)[:,0], torch.tensor([0., 0., .3, .9, 1.]))
     two = (bump(6, 9) + bump(18, 20))/2
     assert_close(Sure()(two)[:,0], torch.tensor([.5])), 'networks that disagree are half as sure'
+
+# ---- what the tests of signals measure
+
+def test_auroc_counts_pairs():
+    g = torch.Generator().manual_seed(0)
+    score, right_ = torch.rand(60, generator=g).mul(8).round(), torch.rand(60, generator=g) < .4
+    wins = [float(a > b) + .5*float(a == b) for a in score[right_] for b in score[~right_]]
+    assert abs(auroc(score, right_) - sum(wins)/len(wins)) < 1e-12
+    assert math.isnan(auroc([1, 2], [1, 1]))
+
+def test_calibration_rises_and_keeps_the_mean():
+    g = torch.Generator().manual_seed(1)
+    score = torch.rand(500, generator=g)
+    right_ = torch.rand(500, generator=g) < score
+    p = calibrate(score, right_)(score)
+    order = score.argsort().numpy()
+    assert (p[order][1:] >= p[order][:-1]).all() and abs(p.mean() - right_.float().mean()) < 1e-6
+    assert misjudged([.75]*4, [1, 1, 1, 0]) == 0 and misjudged([1.]*4, [1, 0, 0, 0]) == .75
+
+@pytest.mark.parametrize('per_person', [False, True])
+def test_gradient_in_closed_form_is_autograds(per_person):
+    "At the last layer of a real network, for float32, with weights of joints or of each lesson"
+    net = Tiny(width=6, levels=2).train()
+    torch.nn.init.normal_(net.final.weight, std=.1)
+    kept, x = [], torch.rand(5, 3, 32, 24)
+    hook = net.final.register_forward_pre_hook(lambda m, a: kept.append(a[0]))
+    heat = net(x); hook.remove()
+    target = torch.rand(5, 17, 16, 12)
+    weight = torch.rand(5, 17) if per_person else torch.rand(17)
+    dW, db = torch.autograd.grad(mse(heat, target, weight), (net.final.weight, net.final.bias))
+    closed = lesson_gradients(kept[0].detach(), heat.detach(), target, weight)
+    want = torch.cat([dW.flatten(1), db[:, None]], 1)
+    assert closed.shape == (5, 17, 7) and (closed.sum(0) - want).abs().max() <= 1e-5*want.abs().max()
+
+def test_lessons_that_pull_with_the_labels_count_and_those_against_do_not():
+    g = torch.Generator().manual_seed(2)
+    labels = torch.randn(3, 17, 7, generator=g)
+    total = labels.sum(0, keepdim=True)
+    assert_close(gradient_agreement(2*total, labels), torch.ones(1, 17))
+    assert gradient_agreement(-total, labels).max() == 0
+    w = gradient_agreement(torch.randn(4, 17, 7, generator=g), labels)
+    assert ((w >= 0) & (w <= 1)).all()
+
+def test_a_second_hill_and_a_twin():
+    one, two = bump(6, 8), bump(6, 8) + bump(18, 24, .4)
+    assert second(one, 4.5).item() < 1e-3 and abs(second(two, 4.5).item() - .4) < .02
+    xy, high = 40*torch.rand(1, 17, 2), torch.full((1, 17), .5)
+    assert not twin(xy, high, COCO17.flip_index, .1).any()
+    xy[:, 9], high[:, 9] = xy[:, 10], .4
+    assert twin(xy, high, COCO17.flip_index, .1)[0].nonzero()[:, 0].tolist() == [9]
+    xy[:, 0] = xy[:, 1]                                     # the nose has no partner
+    assert not twin(xy, high, COCO17.flip_index, .1)[0, 0]
+
+def test_auto_costs_no_more_than_the_pair():
+    a, b = cost('auto', (16, 24)), cost('posedual', (16, 24))
+    assert a.work <= 1.2*b.work and METHODS['auto'].student_views[0].steps == (RA >> A60).steps
+
+# ---- photographs
+
+def test_protocols_of_photographs():
+    p, both, every = (protocol(n) for n in ('coco-small-100', 'coco-small-100-lsp', 'coco-small-all'))
+    assert (p.labels, p.unlabeled, p.beside, p.steps) == (100, None, False, 2000) and every.labels is None
+    assert replace(both, name=p.name, title=p.title, unlabeled=None, beside=False) == p
+    assert 'unlabelled people from lsp beside the training people' in both.sentence()
+    with pytest.raises(UserError, match='beside=True without unlabeled'): protocol('coco-small-100', beside=True)
+    old = {k: v for k, v in p.as_dict().items() if k != 'beside'}
+    assert Protocol.from_dict(old) == p, 'a recipe of before reads as what it was'
+
+def test_pictures_stand_beside_the_training_people(tmp_path):
+    "In a folder beside the data folder; first the training people, all of them, without a label; then the others"
+    for name, n, seed in (('home', 12, 0), ('lsp', 7, 1)):
+        write_synth(tmp_path/name, train=n, val=4, seed=seed, progress=False)
+    p = protocol('coco-small-100-lsp', labels=4, size=(32, 24))
+    data = prepare(p, tmp_path/'home', 0, progress=False)
+    people = data.unlabeled.people
+    assert len(people) == 12 + 7 and not (people.vis > 0).any() and len(data.labeled) == 4
+    alone = prepare(replace(p, beside=False), tmp_path/'home', 0, progress=False).unlabeled.people
+    train = prepare(replace(p, unlabeled=None, beside=False), tmp_path/'home', 0, progress=False).unlabeled
+    assert len(alone) == 7 and len(train) == 12
+    both = data.unlabeled.batch(torch.arange(19))['image']
+    assert torch.equal(both[:12], train.batch(torch.arange(12))['image'])
