@@ -83,6 +83,7 @@ def test_every_cell_of_the_map_can_be_clicked():
 
 def test_a_cell_counts_its_own_trainings():
     cells = cells_of(TOP/"results", "labels", ("supervised", "posecons"), resample=Resamples(50))
-    e = sorted((e for e in read_ledger(TOP/"results/trials", "demo")[0] if e.method == "posecons"), key=lambda e: e.seed)
+    e = [e for e in read_ledger(TOP/"results/trials", "demo")[0] if e.method == "posecons"]
+    e.sort(key=lambda e: e.seed)
     assert cells["posecons", 16].fates == tuple(sum(x.outcome == w for x in e) for w in ("held", "faded", "collapsed"))
     assert cells["posecons", 16].entries == tuple(e) and cells["supervised", 16].gain is None
