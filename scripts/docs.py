@@ -2,11 +2,12 @@
 scripts/docs.py [--out site]`.
 
 A page per notebook, a sidebar in reading order, links between them mended, formulas as MathML; a page per module
-with what it exports, and an index of all names with a search. No notebook is executed; the library is imported.
+with what it exports, an index of all names, and a search over pages, headings and names on every page. No notebook is
+executed; the library is imported.
 """
 from __future__ import annotations
 
-import argparse, html, os, re, shutil, sys
+import argparse, html, json, os, re, shutil, sys
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 
@@ -71,11 +72,54 @@ footer { margin-top:4rem; display:flex; justify-content:space-between; gap:1rem;
   background:var(--soft); color:var(--ink) }
 dl.rooms { display:grid; grid-template-columns:max-content 1fr; gap:.25rem 1.2rem } dl.rooms dt { font-weight:600 }
 dl.rooms dd { margin:0; color:var(--muted) }
+nav input { width:100%; font:inherit; padding:.35rem .6rem; margin:.7rem 0 0; border:1px solid var(--line);
+  border-radius:6px; background:var(--paper); color:var(--ink) }
+#hits { list-style:none; margin:.3rem 0 0; padding:0; max-height:60vh; overflow-y:auto }
+#hits li { padding:.15rem 0; border-bottom:1px solid var(--line) } #hits small { display:block; margin:0 }
+:focus-visible { outline:3px solid #3465c8; outline-offset:1px }
 @media (max-width:60rem) { nav { position:static; width:auto; max-height:14rem; border-right:0;
   border-bottom:1px solid var(--line) } main { margin:0 }
 dl.rooms { grid-template-columns:1fr } }
 @media print { nav, footer { display:none } main { margin:0; padding:0 } pre { white-space:pre-wrap } }
 """
+
+
+SEARCH = """const look = document.getElementById('look'), hits = document.getElementById('hits');
+const root = look.dataset.root;
+function search() {
+  const words = look.value.toLowerCase().split(/\\s+/).filter(Boolean), found = [];
+  if (words.length) for (const [url, name, where, text] of PLACES) {
+    const all = (name + ' ' + where + ' ' + text).toLowerCase(), head = name.toLowerCase();
+    if (!words.every(w => all.includes(w))) continue;
+    found.push([(head === look.value.toLowerCase().trim() ? 0 : words.every(w => head.includes(w)) ? 1 : 2), url, name,
+      where, text]);
+  }
+  found.sort((a, b) => a[0] - b[0]);
+  hits.replaceChildren(...found.slice(0, 40).map(([, url, name, where, text]) => {
+    const li = document.createElement('li'), a = document.createElement('a'), more = document.createElement('small');
+    a.href = root + url; a.textContent = name; more.textContent = [where, text].filter(Boolean).join(': ');
+    li.append(a, more);
+    return li;
+  }));
+  if (words.length && !found.length) hits.innerHTML = '<li><small>nothing found</small></li>';
+}
+look.addEventListener('input', search);
+look.addEventListener('keydown', e => { if (e.key === 'Enter') hits.querySelector('a')?.click(); });
+"""
+HEAD = re.compile(r'<h[23] id="([^"]+)"[^>]*>(.*?)(?:<a class="anchor-link"|</h[23]>)', re.S)
+
+
+def places(pages: dict[str, tuple[str, str, str]], every: dict) -> str:
+    "The script of the search: every page, heading and exported name, with where it stands"
+    plain = lambda text: html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
+    found = []
+    for url, (title, promise, inner) in pages.items():
+        found.append([url, title, "", promise])
+        found += [[f"{url}#{anchor}", plain(text), title, ""] for anchor, text in HEAD.findall(inner) if plain(text)]
+    for some in every.values():
+        found += [[f"api/{n.module}.html#{n.anchor}", n.name, n.module, n.text.splitlines()[0] if n.text else ""]
+                  for top in some for n in (top, *top.methods)]
+    return f"const PLACES = {json.dumps(found, ensure_ascii=False)};\n{SEARCH}"
 
 
 def formulas(text: str) -> str:
@@ -191,7 +235,9 @@ def sidebar(pages: list[tuple[str, str]], here: str) -> str:
     groups["Reference"] = [f'<a href="{relpath("api/index.html", root)}"{current}>All names</a>']
     order = ["Tutorials", *FLOORS.values(), "Reference", "Project"]
     home = f'<a class="home" href="{relpath("index.html", str(PurePosixPath(place(here)).parent))}">semipose</a>'
-    return "<nav>" + home + "".join(f"<b>{g}</b>" + "".join(groups[g]) for g in order if g in groups) + "</nav>"
+    box = (f'<input id="look" type="search" placeholder="search" aria-label="search pages and names" '
+           f'data-root="{"../" * len([p for p in root.split("/") if p != "."])}"><ul id="hits"></ul>')
+    return "<nav>" + home + box + "".join(f"<b>{g}</b>" + "".join(groups[g]) for g in order if g in groups) + "</nav>"
 
 
 def page(title: str, inner: str, nav: str, around: tuple[str, str], depth: str) -> str:
@@ -200,12 +246,13 @@ def page(title: str, inner: str, nav: str, around: tuple[str, str], depth: str) 
             f'initial-scale=1"><title>{html.escape(title)} · semipose</title>'
             f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{depth}style.css">')
     foot = f"<footer><span>{around[0]}</span><span>{around[1]}</span></footer>"
-    return f'<!doctype html><html lang="en">{head}{nav}<main><div class="body">{inner}{foot}</div></main></html>\n'
+    script = f'<script src="{depth}search.js" defer></script>'
+    return (f'<!doctype html><html lang="en">{head}{script}{nav}<main><div class="body">{inner}{foot}</div></main>'
+            '</html>\n')
 
 
-def reference(out: Path, pages: list[tuple[str, str]]) -> list[Path]:
+def reference(out: Path, pages: list[tuple[str, str]], every: dict) -> list[Path]:
     "A page for each module, and one with all names"
-    every = {m: api.names(m) for m in api.modules(TOP)}
     book = {m: place(path) for path, _ in pages
             for m in every if path.endswith(f"_{m.removeprefix('semipose.')}.ipynb")}
     inner = ({m: api.module_page(m, some, "../" + book[m]) for m, some in every.items()}
@@ -242,7 +289,8 @@ def build(out: Path) -> list[Path]:
     light, dark = (HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("default", "github-dark"))
     keep = "\n.highlight, .highlight pre { background:var(--soft) }\n"
     (out / "style.css").write_text(light + "\n@media (prefers-color-scheme:dark) {\n" + dark + "\n}" + keep + STYLE)
-    written, wanted = [], set()
+    written, wanted, texts_of = [], set(), {}
+    every = {m: api.names(m) for m in api.modules(TOP)}
     for i, path in enumerate(order):
         inner = (body(prepared(read[path], path, known)) if path in read
                  else as_on_github(markdown2html(formulas(relinked((TOP / path).read_text(), path, known)))))
@@ -250,6 +298,7 @@ def build(out: Path) -> list[Path]:
             rooms = "".join(f'<dt><a href="{place(b)}">{html.escape(names[b])}</a></dt>'
                             f'<dd>{html.escape(promises[b])}</dd>' for b in order if b in books and b != path)
             inner += f'<h2>All notebooks</h2><dl class="rooms">{rooms}</dl>'
+        texts_of[place(path)] = names[path], promises.get(path, ""), inner
         inner += toys.scripts(inner)
         here = PurePosixPath(place(path)).parent
         around = ["", ""]
@@ -263,7 +312,8 @@ def build(out: Path) -> list[Path]:
         file.write_text(page(names[path], inner, sidebar([(p, names[p]) for p in order], path), tuple(around), depth))
         written.append(file)
         wanted |= {os.path.normpath(Path(here, m)) for m in re.findall(r'(?:href|src)="([^"#:]+)', inner)}
-    written += reference(out, [(p, names[p]) for p in order])
+    written += reference(out, [(p, names[p]) for p in order], every)
+    (out / "search.js").write_text(places(texts_of, every))
     for f in tracked:
         if place(f) in wanted:
             (out / place(f)).parent.mkdir(parents=True, exist_ok=True)

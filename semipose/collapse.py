@@ -6,6 +6,7 @@
 from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 import io
 import torch
 from torch import nn, Tensor
@@ -23,12 +24,13 @@ from .teaching import (Average, BothWays, Certain, Confident, Everything, Foregr
                                Self, Step, Teaching, mix, one_batch, times)
 
 # %% auto #0
-__all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'COLOR', 'X', 'Y', 'LETTERS', 'Moved', 'strength', 'Which',
-           'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy', 'met', 'settled', 'limit',
-           'pixels', 'canvas', 'pixel_figure', 'crowd', 'fates', 'Boundary', 'crossing', 'draw_plane', 'draw_strip',
-           'draw_views', 'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after', 'limits', 'band',
-           'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions', 'direction_figure',
-           'leak', 'Carried', 'carry_figure']
+__all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'COLOR', 'PIXEL_STEPS', 'X', 'Y', 'LETTERS', 'Moved', 'strength',
+           'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy', 'cloned', 'met',
+           'settled', 'limit', 'pixels', 'canvas', 'pixel_canvas', 'heights_along', 'draw_heights', 'draw_ends',
+           'pixel_figure', 'crowd', 'fates', 'Boundary', 'crossing', 'draw_plane', 'draw_strip', 'draw_views',
+           'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after', 'limits', 'band', 'limit_figure',
+           'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions', 'direction_figure', 'leak', 'Carried',
+           'carry_figure']
 
 # %% ../nbs/60_collapse.ipynb #ec2ce765
 @dataclass(frozen=True)
@@ -189,10 +191,16 @@ class Toy:
         return self
 
 # %% ../nbs/60_collapse.ipynb #3fb8b135
+def cloned(x):  # tensors in dicts, lists and tuples; a tenth of what deepcopy takes
+    "The same values, apart"
+    if isinstance(x, Tensor): return x.clone()
+    if isinstance(x, dict): return {k: cloned(v) for k,v in x.items()}
+    return type(x)(map(cloned, x)) if isinstance(x, (list, tuple)) else x
+
 @patch
 def _step(self:Toy):
     k, m = len(self), self.method
-    before = deepcopy((self.peers.state_dict(), self.opt.state_dict()))
+    before = cloned((self.peers.state_dict(), self.opt.state_dict()))
     batch = dict(labeled=self.labeled[0], unlabeled=self.unlabeled), self.labeled[1]
     terms = PointStep(m, self.lam)(self.peers, batch, torch.Generator().manual_seed(mix(self.seed, k)), k)
     made, both, views, weight = terms.made, {}, {}, None
@@ -319,39 +327,67 @@ def canvas(
     return fig, axes
 
 # %% ../nbs/60_collapse.ipynb #7bb592e9
+def pixel_canvas()->Picture:
+    "Three empty axes of `pixel_figure`: they stay while what is in them moves"
+    fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.3))
+    for ax, title, steps in zip(axes, ('Nothing shared', 'Two heights shared by all'), PIXEL_STEPS):
+        ax.set(xlabel='step', xlim=(-.05*steps, 1.05*steps), ylim=(-.1,1.25), title=title)
+    axes[0].set_ylabel('height')
+    ax = axes[2]
+    ax.set(title='Two heights shared: where the joint pixel ends', xscale='log', xlim=(10**-.15, 10**3.15),
+           xlabel='background pixels to one joint pixel', ylim=(0,2.1), yticks=(0,.5,1,1.5,2))
+    # half the drawing time of powers of ten
+    ax.set_xticks((1,10,100,1000), ('1','10','100','1,000')); ax.minorticks_off()
+    ax.axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
+    fig.moving = []
+    return fig
+
+PIXEL_STEPS = 12, 50    # of the two trainings that are shown
+
+# %% ../nbs/60_collapse.ipynb #27e14cef
+@lru_cache(64)
+def heights_along(who:str, ratio:int, shared:bool, steps:int, given:tuple)->dict:   # given: of `settled`, as items
+    "Name of a view -> (moments, 2) heights of the joint pixel and of one background pixel"
+    if not shared: ratio = 1    # a pixel of its own knows nothing of how many others there are
+    toy, kinds = pixels(who, ratio, shared, **dict(given)).step(steps), ('easy view', 'hard view')
+    views = zip(kinds[::-1] if who == 'hard' else kinds, (toy.method.teacher_view, *toy.method.student_views))
+    nets = [toy.at(k) for k in range(0, steps+1, 2)]
+    return {name: torch.stack([net(view(toy.unlabeled[..., :2]))[0,0,0] for net in nets]) for name,view in sorted(
+        views, key=lambda v: v[0])}
+
+def draw_heights(ax, ratio:int, who:str, shared:bool, steps:int, kw:dict)->list:     # kw of `settled`; artists
+    "Both views of the joint pixel and of one background pixel along a training"
+    drawn, at = [], range(0, steps+1, 2)
+    for (name, h), c in zip(heights_along(who, ratio, shared, steps, tuple(kw.items())).items(), (RED, BLUE)):
+        drawn += ax.plot(at, h[:,0], c=c, lw=2.5) + ax.plot(at, h[:,1], c=GREY, lw=2)
+        up = 1 if h[0,0] > h[-1,0] or not shared and h[0,0] > .9 else -1        # where the line does not go
+        drawn.append(ax.text(0, h[0,0] + .03*up, name, c=c, fontsize=11, va='bottom' if up > 0 else 'top'))
+    return [*drawn, ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} background pixels', c='#7b8591', fontsize=11,
+                            ha='right', va='bottom')]
+
+# %% ../nbs/60_collapse.ipynb #ad64d2ce
+def draw_ends(ax, ratio:int, who:str, kw:dict)->list:    # kw of `settled`; artists
+    "Where the joint pixel ends, for every ratio and each way of teaching"
+    many, drawn = torch.logspace(0, 3, 80), []
+    for w, words, up in (('both','both teach',.1), ('easy','easy teaches',.08), ('hard','hard teaches',-.13)):
+        u = [settled(w, float(r), **kw)[0] for r in many]
+        drawn += ax.plot(many, u, c=COLOR[w], lw=3 if w == who else 1.5)
+        drawn.append(ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11))
+    return drawn + ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
+
 def pixel_figure(
     ratio:int=100,      # background pixels to one joint pixel
     who:str='both',     # 'both', 'easy' or 'hard' teaches
+    on:Picture|None=None,   # one that this made: its axes stay, its lines are drawn anew; None: another
     **kw,               # of `settled`
 )->Picture:
     "The two views of the joint pixel where nothing is shared and where two heights are, and where every ratio ends"
-    fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.3))
-    for ax, shared, steps in zip(axes, (False, True), (12, 50)):
-        toy = pixels(who, ratio, shared, **kw).step(steps)
-        views = dict(zip(('hard view', 'easy view') if who == 'hard' else ('easy view', 'hard view'),
-                         (toy.method.teacher_view, *toy.method.student_views)))
-        nets, at = [toy.at(k) for k in range(0, steps+1, 2)], range(0, steps+1, 2)
-        for (name, view), c in zip(sorted(views.items()), (RED, BLUE)):
-            h = torch.stack([net(view(toy.unlabeled))[0,0,0,:2] for net in nets])   # joint, background
-            ax.plot(at, h[:,0], c=c, lw=2.5); ax.plot(at, h[:,1], c=GREY, lw=2)
-            up = 1 if h[0,0] > h[-1,0] or not shared and h[0,0] > .9 else -1        # where the line does not go
-            ax.text(0, h[0,0] + .03*up, name, c=c, fontsize=11, va='bottom' if up > 0 else 'top')
-        ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} background pixels', c='#7b8591', fontsize=11,
-                ha='right', va='bottom')
-        ax.set(xlabel='step', ylim=(-.1,1.25), title='Two heights shared by all' if shared else 'Nothing shared')
-    axes[0].set_ylabel('height')
-    ax, many = axes[2], torch.logspace(0, 3, 80)
-    for w, words, up in (('both','both teach',.1), ('easy','easy teaches',.08), ('hard','hard teaches',-.13)):
-        u = [settled(w, float(r), **kw)[0] for r in many]
-        ax.plot(many, u, c=COLOR[w], lw=3 if w == who else 1.5)
-        ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11)
-    ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
-    ax.axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
-    ax.set(title='Two heights shared: where the joint pixel ends', xscale='log',
-           xlabel='background pixels to one joint pixel',
-           ylim=(0,2.1), yticks=(0,.5,1,1.5,2))
-    # half the drawing time of powers of ten
-    ax.set_xticks((1,10,100,1000), ('1','10','100','1,000')); ax.minorticks_off()
+    fig = pixel_canvas() if on is None else on
+    for artist in fig.moving: artist.remove()
+    fig.moving = []
+    for ax, shared, steps in zip(fig.axes, (False, True), PIXEL_STEPS):
+        fig.moving += draw_heights(ax, ratio, who, shared, steps, kw)
+    fig.moving += draw_ends(fig.axes[2], ratio, who, kw)
     return fig
 
 # %% ../nbs/60_collapse.ipynb #609659cc

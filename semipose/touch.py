@@ -12,11 +12,12 @@ import numpy as np
 import PIL.Image
 import traitlets
 from fastai.imports import patch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from .draw import PALETTE, as_picture
 
 # %% auto #0
 __all__ = ['HERE', 'COLOURS', 'Spot', 'spots_of', 'keep_spot', 'shares', 'box_of', 'touch_axes', 'touch_points', 'touch_heat',
-           'touch_frame', 'source', 'Touch', 'sprite', 'Thumbs']
+           'touch_frame', 'painted', 'png_of', 'source', 'Touch', 'sprite', 'Thumbs']
 
 # %% ../nbs/09_touch.ipynb #37cf1492
 @dataclass(frozen=True)
@@ -94,6 +95,32 @@ def touch_frame(
     scale = [float(abs(x1-x0)/(right-left)), float(abs(y1-y0)/(low-top))]
     at = tuple(tuple(map(float, c)) for c in shares(ax, corners))
     keep_spot(ax, Spot('frame', at, label, {}, None, dict(now=now, scale=scale, within=list(box))))
+
+# %% ../nbs/09_touch.ipynb #d6aa2fbb
+def painted(fig)->np.ndarray:   # Figure; `fig.moving`: artists that another picture of it replaces -> (H,W,3) uint8
+    "The pixels of a figure; of one that has moving artists, the rest is painted once for each size"
+    canvas = fig.canvas if isinstance(fig.canvas, FigureCanvasAgg) else FigureCanvasAgg(fig)
+    moving, size = sorted(getattr(fig, 'moving', ()), key=lambda a: a.get_zorder()), (fig.dpi, *fig.get_size_inches())
+    if not moving: canvas.draw()
+    elif getattr(fig, 'ground', (None,))[0] == size: canvas.restore_region(fig.ground[1])
+    else:
+        for a in moving: a.set_animated(True)       # left out
+        canvas.draw()
+        fig.ground = size, canvas.copy_from_bbox(fig.bbox)
+        for a in moving: a.set_animated(False)
+    for a in moving: a.axes.draw_artist(a)
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+def png_of(
+    fig,                # Figure on an opaque ground
+    scale:float=1.,     # of its dots per inch
+)->bytes:               # PNG
+    "The picture of a figure that is shown once, and soon replaced"
+    was, fig.dpi = fig.dpi, scale*fig.dpi
+    try: image = PIL.Image.fromarray(painted(fig))
+    finally: fig.dpi = was
+    image.save(out := io.BytesIO(), 'png', compress_level=1)
+    return out.getvalue()
 
 # %% ../nbs/09_touch.ipynb #765bf1c4
 HERE = Path(__file__).parent/'js' if '__file__' in globals() else Path('../semipose/js')

@@ -26,7 +26,7 @@ from .geometry import affine, compose, invert, move
 from .codecs import response
 from .draw import INK, MUTED, PALETTE, Picture, draw_person, heat_overlay, lighter
 from .metrics import pck, torso
-from .touch import Thumbs, Touch, spots_of, touch_frame, touch_heat, touch_points
+from .touch import Thumbs, Touch, png_of, spots_of, touch_frame, touch_heat, touch_points
 from .data.core import Crops
 from .data.sets import read_any_train_val
 from .views import A30, STEPS, Affine, Cutout, Sample, View, carry, joints_in, plain, render
@@ -124,6 +124,7 @@ class Lab:
         line = ipw.Layout(flex_flow='row wrap', align_items='center', max_width='100%')
         lines = [ipw.HBox(list(row.values()), layout=line) for row in rows if row]
         self.box = ipw.VBox([*lines, self.image, self.text, *([folds(folded)] if folded else [])])
+        self.box.add_class('semipose-lab')      # for touch.js: focus is seen on its controls
         watch_kernel(self)
         self.redraw()
 
@@ -145,8 +146,8 @@ def redraw(self:Lab):
     except UserError as e:
         if first: raise
         return self.tell(e)   # nobody sees what a control's callback raises
-    fig.dpi = 1.2*fig.dpi   # a projector has room for it, a narrower page shrinks it
-    self.image.show(fig._repr_png_(), spots_of(fig), self.sentence)
+    # a projector has room for larger dots, a narrower page shrinks them
+    self.image.show(png_of(fig, 1.2), spots_of(fig), self.sentence)
     self.text.value = f'<div style="line-height:1.4">{escape(self.sentence)}</div>'
 
 @patch
@@ -1251,16 +1252,22 @@ class PixelLab(Lab):
         rows = [dict(who=choice('who teaches', ('both', 'easy', 'hard')), ratio=stages('ratio', RATIOS, 100)),
                 dict(high=slider('joint fades', 1., .5, step=.05), lam=slider('weight', 3., 2., step=.25),
                      low=slider('background glows', .25, .03, step=.01, label=130))]
-        self.controls = {k: c for row in rows for k,c in row.items()}
+        self.controls, self.paper = {k: c for row in rows for k,c in row.items()}, None
         for k,v in self.checked(dict(who=who, ratio=ratio, **settings)).items(): self.controls[k].value = v
         super().__init__(rows)
+    def figure(self, **values)->Picture:
+        paper, self.paper = self.paper, None    # a picture of one's own, which no slider changes
+        try: return super().figure(**values)
+        finally: self.paper = paper
     def draw(self, who, ratio, **kw):
         u, most = settled(who, ratio, **kw)[0], limit(who, **kw)
         end = ('it is not lost at any ratio up to a million' if most == float('inf') else 'it is lost from '
                f'{most:,.0f} on' if most > 1 else 'it is lost at every ratio')
         teaching = 'both views teach' if who == 'both' else f'the {who} view teaches'
         many = f'{ratio} background pixel{"s"*(ratio > 1)}'
-        return (pixel_figure(ratio, who, **kw),
+        paper, self.paper = self.paper, None    # lost where there is no such end
+        self.paper = pixel_figure(ratio, who, paper, **kw)
+        return (self.paper,
                 (f'{many} to one joint pixel, {teaching}: the joint pixel ends at {u:.2f}'
                  f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.'))
 

@@ -112,7 +112,7 @@ def test_the_toys_show_and_move_without_a_kernel_and_without_a_network(site, chr
     places = page.locator('.semipose-page')
     places.first.locator('canvas.main').wait_for()
     source = (site/'80_toys.html').read_text()
-    assert places.count() == source.count('<div class="semipose-page"') == 3 and source.count('<script') == 2
+    assert places.count() == source.count('<div class="semipose-page"') == 3 and source.count('<script') == 3
     for toy in places.all():
         toy.scroll_into_view_if_needed()
         picture = lambda toy=toy: toy.locator('canvas.main').evaluate('c => c.toDataURL()')
@@ -129,3 +129,44 @@ def test_the_toys_show_and_move_without_a_kernel_and_without_a_network(site, chr
 def test_pages_without_a_toy_get_no_script(pages):
     assert ({f.name for f, page in pages.items() if '<script type="module">' in f.read_text()}
             == {f.name for f in pages if '<div class="semipose-page"' in f.read_text()})
+
+
+def test_each_page_is_small(site):
+    sizes = {f.relative_to(site).as_posix(): f.stat().st_size for f in site.rglob('*') if f.is_file()}
+    assert max(sizes.values()) < 1.5e6, max(sizes, key=sizes.get)
+
+
+def test_search_finds_pages_headings_and_names_without_a_network(site, chromium):
+    page, asked, wrong = chromium.new_page(viewport=dict(width=1024, height=768)), [], []
+    page.on('request', lambda r: asked.append(r.url))
+    page.on('pageerror', lambda e: wrong.append(str(e)))
+    for start in ('index.html', 'tutorials/01_first_look.html', 'api/semipose.codecs.html'):
+        page.goto((site/start).as_uri())
+        box, hits = page.get_by_label('search pages and names'), page.locator('#hits a')
+        box.fill('joint cutout')                            # words of a heading or a name, in any order
+        assert hits.count() >= 2 and all((site/start).parent.joinpath(h.partition('#')[0]).resolve().exists()
+                                        for h in hits.evaluate_all("all => all.map(a => a.getAttribute('href'))"))
+        box.fill('no such thing at all')
+        assert hits.count() == 0 and page.locator('#hits').inner_text() == 'nothing found'
+        box.fill('StepView')
+        box.press('Enter')                                  # the name itself comes first
+        page.wait_for_url('**/api/semipose.stepview.html#*')
+        assert page.evaluate("document.getElementById(location.hash.slice(1)) !== null"), start
+    page.goto((site/'index.html').as_uri())
+    page.get_by_label('search pages and names').fill('a first look')
+    assert page.locator('#hits a').first.get_attribute('href') == 'tutorials/01_first_look.html'
+    assert all(u.startswith(('file:', 'data:')) for u in asked) and not wrong, (asked, wrong)
+    page.close()
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(site, pages, chromium):
+    "a phone: the front page, every tutorial, the reference, and the largest pages"
+    largest = sorted(pages, key=lambda f: -f.stat().st_size)[:6]
+    some = {site/'index.html', site/'api/index.html', site/'api/semipose.widgets.html', site/'80_toys.html',
+            *(site/'tutorials').glob('*.html'), *largest}
+    page, wide = chromium.new_page(viewport=dict(width=390, height=844)), {}
+    for file in sorted(some):
+        page.goto(file.as_uri())
+        wide[file.name] = page.evaluate('document.documentElement.scrollWidth')
+    page.close()
+    assert all(w <= 390 for w in wide.values()), {k: w for k, w in wide.items() if w > 390}

@@ -23,6 +23,10 @@ SHEET = {
     "comparer": "comparer = RunComparer({k: home/k for k in ('naive', 'posedual')}, people=8)\ncomparer",
     "monitor": "monitor = CollapseMonitor(home/'naive')\nmonitor",
     "step": "view = StepView(home/'posedual', 'posedual_jc')\nview",
+    "five": "from semipose.finished import finished\nfrom semipose.protocols import HEADLINE\n"
+            "RunComparer([finished()/name for name in HEADLINE])",
+    "pixels": "PixelLab()",
+    "boundary": "BoundaryLab()",
     "busy": "import time\ndef train_nothing(): time.sleep(6)\ntrain_nothing()",
 }
 WIDGETS = [name for name in SHEET if name not in ("made", "busy")]
@@ -241,6 +245,20 @@ def test_the_keyboard_does_it_all(hand):
     assert h.ask("f.pixel") != peak and "heatmap px" in h.ask("f.told.textContent")
     key("Escape")
     assert h.ask("f.over") is None and h.page.locator(".jp-NotebookPanel .jp-CodeCell").count() == cells
+
+
+@pytest.mark.parametrize("name", ["browser", "explorer", "pixels", "boundary"])
+def test_focus_is_seen_on_every_control(hand, name):
+    h, seen = hand(name), {}
+    h.root.locator("select, .noUi-handle, .semipose-thumbs button[tabindex='0']").first.focus()
+    for _ in range(25):
+        h.page.keyboard.press("Tab")
+        got = h.root.evaluate("""root => { const e = document.activeElement, s = getComputedStyle(e);
+            return root.contains(e) ? [e.tagName + '.' + e.className, s.outlineStyle, parseFloat(s.outlineWidth)] : null
+        }""")
+        if got is None: break
+        seen[got[0]] = got[1:]
+    assert len(seen) >= 3 and all(style != "none" and wide >= 2 for style, wide in seen.values()), (name, seen)
 
 
 def test_the_explorers_frame_by_keyboard(hand):

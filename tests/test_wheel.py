@@ -24,8 +24,9 @@ def run(*words, cwd, **env):
 
 
 def sources():
-    return {f.relative_to(TOP).as_posix() for f in (TOP / "semipose").rglob("*")
-            if f.suffix in (".py", ".js") and "__pycache__" not in f.parts}
+    assets = {f.relative_to(TOP).as_posix() for f in (TOP / "semipose/assets").rglob("*") if f.is_file()}
+    return assets | {f.relative_to(TOP).as_posix() for f in (TOP / "semipose").rglob("*")
+                     if f.suffix in (".py", ".js") and "__pycache__" not in f.parts}
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,12 @@ def wheel(tmp_path_factory):
 
 
 def test_it_holds_all_of_the_package_and_nothing_else(wheel):
-    "modules and the browser's sources, to the byte"
+    "modules, the browser's sources and the runs that are looked at first, to the byte"
     with zipfile.ZipFile(wheel) as z:
         names = {n for n in z.namelist() if ".dist-info/" not in n}
         assert names == sources() - {"semipose/_modidx.py"} | (names & {"semipose/_modidx.py"})
-        assert any(n.endswith(".js") for n in names) and all(z.read(n) == (TOP / n).read_bytes() for n in names)
+        assert any(n.endswith(".js") for n in names) and any(n.endswith("/strip.npz") for n in names)
+        assert all(z.read(n) == (TOP / n).read_bytes() for n in names)
         assert any(n.endswith("licenses/LICENSE") for n in z.namelist())
 
 

@@ -1,6 +1,6 @@
 """Laws of the widgets: numbers that people are sorted by, controls that draw again, pairs as sliders, the warning,
 and what is said when something is missing."""
-import json, math
+import json, math, re
 from dataclasses import replace
 
 import numpy as np
@@ -640,3 +640,24 @@ def test_what_is_missing_is_told_in_one_sentence(runs, tmp_path):
             make(lost)
     with pytest.raises(UserError, match="strip.npz"):
         strip_album(lost)
+
+
+def test_reused_axes_show_what_new_ones_would():
+    lab = PixelLab()
+    taken = lab.figure(ratio=5)
+    before = taken._repr_png_()
+    for ratio, who in ((1000, "both"), (2, "hard"), (300, "easy")):
+        lab.touched(ratio=ratio, who=who)
+        assert lab.image.value == PixelLab(who, ratio).image.value, (ratio, who)
+    assert taken._repr_png_() == before and lab.paper is not taken, "a picture that was taken moved with the sliders"
+
+
+def test_two_classes_have_two_words():
+    "joint and background; before, seven pairs of words stood for them"
+    from matplotlib.text import Text
+    for lab in (PixelLab(), BoundaryLab()):
+        if "k" in lab.controls: lab.controls["k"].value = 2
+        words = " ".join([lab.sentence, *(t.get_text() for t in lab.figure().findobj(Text)),
+                          *(c.description for c in lab.controls.values())])
+        assert not re.search(r"\b(foreground|sparse|dense|gold|grey|few|many)\b", words), words
+        assert "joint" in words and "background" in words
