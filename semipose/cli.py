@@ -1047,7 +1047,7 @@ def submit(
 Drawn = Annotated[bool, typer.Option('--pictures/--no-pictures', help=(
     'Draw each photo with its skeletons, and with its heatmaps, and videos onto themselves; or write the results '
     'alone.'))]
-Smooth = Annotated[Optional[str], option('Of videos: also smoothed.json, which the overlay shows.',
+Smooth = Annotated[Optional[str], option('Of videos: also smoothed.json, which the overlay shows: one-euro or savgol.',
                                          **names(('one-euro', 'savgol')))]
 
 def clips_in(sources:list[Path], pictures:bool, smooth:str|None)->tuple:

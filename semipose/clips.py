@@ -47,7 +47,9 @@ def is_footage(
     "Is it video?"
     place = Path(place)
     if place.is_file(): return place.suffix.lower() in VIDEOS
-    if not place.is_dir() or kind_of(place) != 'coco' or _is_coco(place): return False
+    try:
+        if not place.is_dir() or kind_of(place) != 'coco' or _is_coco(place): return False
+    except UserError: return False      # several data sets: whoever reads them will say so
     hidden = lambda p: any(part.startswith('.') for part in p.relative_to(place).parts)
     if not any(e.suffix.lower() in PICTURES for e in place.iterdir()):
         if any(p.suffix.lower() in VIDEOS and not hidden(p) for p in place.rglob('*')): return True

@@ -197,3 +197,14 @@ def test_labels_of_real_video_are_read_and_measured(home):
     from semipose.data.tracks import read_filmed
     both = read_filmed(labels, REAL / "mocap/images")
     assert by_motion(both, both.xy)["jitter"] == 0 and by_motion(both, both.xy * 1.5)["jitter"] > 1
+
+
+@pytest.mark.skipif(not (REAL / "mirror-mouse").exists(), reason="no mirror-mouse")
+def test_an_animal_with_few_labels_and_a_video(home):
+    mouse = REAL / "mirror-mouse"
+    data = prepare(replace(P, labels=10), mouse, 0, mouse / "videos", progress=False,
+                   labels=mouse / "person_keypoints.json")
+    at = data.others.people
+    assert (len(at) == 994 and at.skeleton.joints == data.train.skeleton.joints and len(np.unique(at.track)) == 1
+            and "1 clip of 994 frames" in str(data.reading))
+    assert data.labeled.room == data.others.room, "one step sees both"
