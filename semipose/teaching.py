@@ -290,9 +290,7 @@ def _contradictions(m:Method):  # pairs (is it so?, sentence)
            "networks names for each network the protocol's field: 'net' or 'other'.")
     yield (m.together and len({v.steps[-1] for v in m.student_views}) != 1,
            'Student views are sampled together only if their last steps are equal.')
-    yield (any(v.shuffles for v in m.teacher_views + m.labeled_views), 'Blocks change places in student views alone.')
-    yield (any(v.shuffles for v in m.student_views) and (m.together or m.along or m.teacher.gradient),
-           'Blocks do not change places together, along frames or where both views pull.')
+    yield from _of_blocks(m)
     yield (m.teacher.outside and not _plain_answers(m),
            'An outside teacher gives joints: weight, drawn, carried, height, evaluation and along have nothing to ask.')
     yield (m.teacher.gradient and (len(m.teacher_views) > 1 or m.drawn or m.height or m.evaluation),
@@ -308,6 +306,11 @@ def _plain_answers(m:Method)->bool:
     "Nothing that is asked of a teacher's heatmaps"
     odd = (m.drawn, m.carried, m.height, m.evaluation, m.along, type(m.weight) is not Everything)
     return not any(odd) and bool(m.student_views)
+
+def _of_blocks(m:Method):   # as `_contradictions`
+    yield (any(v.shuffles for v in m.teacher_views + m.labeled_views), 'Blocks change places in student views alone.')
+    yield (any(v.shuffles for v in m.student_views) and (m.together or m.along or m.teacher.gradient),
+           'Blocks do not change places together, along frames or where both views pull.')
 
 def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)
 
