@@ -62,7 +62,7 @@ def fill_cell(ax, x:int, y:int, cell:Cell):
         ax.text(x, y, '–', ha='center', va='center', color=MUTED, fontsize=9)
         return
     left, n = x - .46, len(cell.entries)
-    for (word, colour), k in zip(FATES.items(), cell.fates):
+    for colour, k in zip(FATES.values(), cell.fates):
         ax.add_patch(Rectangle((left, y - .38), .92*k/n, .76, color=colour, lw=0))
         left += .92*k/n
     gain = '' if cell.gain is None else f'{cell.gain["difference"]:+.1f}'
@@ -165,7 +165,8 @@ class MapBrowser(Lab):
         if axis not in AXES: raise UserError(f'axis={axis!r}: the map has {", ".join(AXES)}.')
         if not (Path(results)/'trials').is_dir():
             raise UserError(f'{results}: no trials/ in there, which has the demo\'s own cell; give the results folder.')
-        if 'supervised' not in methods: raise UserError("methods: 'supervised' is missing, over which gains are counted.")
+        if 'supervised' not in methods:
+            raise UserError("methods: 'supervised' is missing, over which gains are counted.")
         self.methods = tuple(m for m in methods if m != 'supervised')
         self.maps = {a: cells_of(results, a, tuple(methods), seeds, Resamples(300)) for a in AXES}
         row = dict(axis=choice('axis', [(NAMES[a], a) for a in AXES], axis, label=50),
