@@ -131,7 +131,7 @@ def choose_labeled(
     n = p.labels or len(train.posed)
     return split_first(train, n, p.heldout) if p.choose == 'first' else split_seeded(train, n, seed, p.heldout)
 
-# %% ../nbs/64_people.ipynb #6808e929
+# %% ../nbs/64_people.ipynb #cadfb474
 def beside_them(
     train:People,       # all training people
     split:Split,
@@ -144,6 +144,7 @@ def beside_them(
                         'choose another protocol.')
     return mix(train.subset(split.unlabeled).unlabeled(), others, skeleton=train.skeleton)
 
+# %% ../nbs/64_people.ipynb #6808e929
 def unlabeled_people(
     p:Protocol,
     train:People,       # all training people
