@@ -89,7 +89,7 @@ def test_every_fault_is_one_sentence(tmp_path):
     pytest.importorskip("av")
     write_video(tmp_path / "a.mp4", map(grey, range(8)))
     data = (tmp_path / "a.mp4").read_bytes()
-    faults = (("empty.mp4", b"", "cannot be read"), ("short.mp4", data[: len(data) // 2], "cut short"),
+    faults = (("empty.mp4", b"", "is empty"), ("short.mp4", data[: len(data) // 2], "cut short"),
               ("codec.mp4", data.replace(b"avc1", b"zzzz"), "cannot decode"))
     for name, b, words in faults:
         (tmp_path / name).write_bytes(b)
