@@ -772,7 +772,7 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
 
 # %% ../nbs/79_cli.ipynb #4a4c2a70
 @app.command(epilog='Example:  semipose pack data/coco --size 256x192\n\n'
-                    'Then:     semipose train posedual_jc --data data/coco --size 256x192 --packed data/coco.pack')
+                    'Example:  semipose train posedual_jc --data data/coco --size 256x192 --packed data/coco.pack')
 def pack(
     data:Annotated[Path, typer.Argument(help='A folder of people, as --data of train.')],
     out:Annotated[Optional[Path], option('The file; if not given, DATA.pack.', metavar='FILE')]=None,

@@ -109,7 +109,7 @@ def map_figure(
         fate_legend(fig, 2.2/W, 1 - .12/H)
     return fig
 
-# %% ../nbs/86_mapview.ipynb #24716b55
+# %% ../nbs/86_mapview.ipynb #a93a3b8f
 def runs_axes(axes, cell:Cell, base:Sequence[Entry], method:str):
     "AP and peak along the trainings of a cell"
     for ax, head in zip(axes, ('AP, %', 'peak, of the checkpoint')):
@@ -129,6 +129,7 @@ def runs_axes(axes, cell:Cell, base:Sequence[Entry], method:str):
         ax.locator_params(nbins=4)
         ax.grid(color=GRID, lw=.6)
 
+# %% ../nbs/86_mapview.ipynb #24716b55
 def browse_figure(axis:str, cells:dict, methods:Sequence[str], chosen:tuple)->Picture:
     "The map of an axis, and the trainings of one cell"
     with rc_context(STYLE):

@@ -12,7 +12,7 @@ from semipose.protocols import PROTOCOLS
 HEAVY = ("torch", "fastai", "matplotlib", "kornia", "timm", "pandas")
 VERBS = ("demo", "synth", "methods", "nets", "train", "sweep", "compare", "eval", "detail", "submit", "predict",
          "export", "runs", "report", "boxes",
-         "convert", "label", "changes", "suggest")
+         "convert", "label", "changes", "suggest", "pack")
 
 
 def typed(*args):
