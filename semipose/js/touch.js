@@ -13,8 +13,7 @@ const STYLE = `
 .semipose-touch canvas { position:absolute; inset:0; width:100%; height:100%; touch-action:pan-y; border-radius:3px }
 .semipose-touch canvas.drags { touch-action:none }
 .semipose-touch canvas:focus-visible { outline:3px solid var(--focus); outline-offset:2px }
-.semipose-lab :is(.noUi-handle, button, select, .jupyter-widget-Collapse-header):focus-visible {
-  outline:3px solid #3465c8 !important; outline-offset:1px }
+.semipose-lab :focus-visible { outline:3px solid #3465c8 !important; outline-offset:1px }
 .semipose-touch .told { position:absolute; width:1px; height:1px; overflow:hidden; clip-path:inset(50%) }
 .semipose-touch .busy { position:absolute; right:6px; top:6px; padding:.25rem .7rem; border-radius:1rem;
   background:#1b1f24; color:#fff;
