@@ -70,7 +70,7 @@ def train_set(name: str, seed: int, table: Table) -> bool:
     p, home = protocol_of(name, args), args.runs/name/f"seed{seed}"
     data, nets = prepare(p, folders[name], seed, progress=False), max(METHODS[m].nets for m in args.rows)
     start = home/"start"
-    if not (start/"result.json").exists():
+    if not (start/"weights.safetensors").exists():
         begin = replace(p, steps=args.start, every=args.start, start_steps=0, start_every=None)
         train("supervised", begin, data, start, seed, nets=nets, progress=False, replace=True)
     if not table.has(set=name, seed=seed, method="start"): table.add(measured("start", name, seed, start, folders, 0.))

@@ -198,38 +198,38 @@ ONE_RA, TWO_RA = (replace(m, student_views=(RA >> A60,)) for m in (ONE_HARD, TWO
 MANY, MANY_TWO = (replace(METHODS[n], drawn=True) for n in ('multiaugs', 'multiaugs_dual'))
 PAIR = replace(TWO_RA, teacher=Mean())
 
-add('winners together',
-    Row('posedual_drawn', 'PoseDual, hard labels', TWO_HARD),
-    Row('posecons_ra_drawn', 'PoseCons + RA, hard labels', ONE_RA, color='violet'),
-    Row('posedual_ra_drawn', 'PoseDual + RA, hard labels', TWO_RA, color='teal'),
-    Row('posecons_ra_drawn_06', 'PoseCons + RA, hard labels, peak > 0.6', replace(ONE_RA, weight=Confident(.6))),
-    Row('multiaugs_drawn', 'MultiAugs, hard labels', MANY),
-    Row('multiaugs_dual_drawn', 'MultiAugs dual, hard labels', MANY_TWO),
-    Row('posedual_mean', 'PoseDual, pair mean, hard labels', replace(TWO_HARD, teacher=Mean())),
-    Row('posedual_ra_mean', 'PoseDual + RA, pair mean, hard labels', PAIR),
-    Row('posedual_ra_mean_sure', 'PoseDual + RA, pair mean, hard labels, by peak', replace(PAIR, weight=Sure())),
-    Row('posecons_bs_drawn', 'PoseCons + shuffled blocks, hard labels', replace(ONE_HARD, student_views=(A60 >> BS,))),
-    Row('posecons_ra_ema', 'PoseCons + RA, hard labels, average 0.99', replace(ONE_RA, teacher=Average(.99))),
-    Row('posedual_ra_ema', 'PoseDual + RA, hard labels, averages 0.99', replace(TWO_RA, teacher=AveragePeer(.99))),
+add('winners',
+    Row('posedual_drawn', 'PoseDual, hard', TWO_HARD),
+    Row('posecons_ra_drawn', 'PoseCons + RA, hard', ONE_RA, color='violet'),
+    Row('posedual_ra_drawn', 'PoseDual + RA, hard', TWO_RA, color='teal'),
+    Row('posecons_ra_drawn_06', 'PoseCons + RA, hard, peak > 0.6', replace(ONE_RA, weight=Confident(.6))),
+    Row('multiaugs_drawn', 'MultiAugs, hard', MANY),
+    Row('multiaugs_dual_drawn', 'MultiAugs dual, hard', MANY_TWO),
+    Row('posedual_mean', 'PoseDual, hard, pair mean', replace(TWO_HARD, teacher=Mean())),
+    Row('posedual_ra_mean', 'PoseDual + RA, hard, pair mean', PAIR),
+    Row('posedual_ra_mean_sure', 'PoseDual + RA, hard, pair mean, by peak', replace(PAIR, weight=Sure())),
+    Row('posecons_bs_drawn', 'PoseCons + blocks, hard', replace(ONE_HARD, student_views=(A60 >> BS,))),
+    Row('posecons_ra_ema', 'PoseCons + RA, hard, average', replace(ONE_RA, teacher=Average(.99))),
+    Row('posedual_ra_ema', 'PoseDual + RA, hard, averages', replace(TWO_RA, teacher=AveragePeer(.99))),
     color='brown', role='trial')
 
 # %% ../nbs/43_methods.ipynb #bbad3473
 def _one(name:str)->Method: return replace(METHODS[name], joined=True)   # one forward with the labelled pictures
 
-add('winners in one forward',
+add('winners, joined',
     Row('posecons_ra_joined', 'PoseCons + RA, joined', _one('posecons_ra')),
     Row('posedual_ra_joined', 'PoseDual + RA, joined', _one('posedual_ra')),
-    Row('posedual_drawn_joined', 'PoseDual, hard labels, joined', _one('posedual_drawn')),
-    Row('posecons_ra_drawn_joined', 'PoseCons + RA, hard labels, joined', _one('posecons_ra_drawn')),
-    Row('posedual_ra_drawn_joined', 'PoseDual + RA, hard labels, joined', _one('posedual_ra_drawn')),
-    Row('posecons_ra_drawn_06_joined', 'PoseCons + RA, hard labels, peak > 0.6, joined', _one('posecons_ra_drawn_06')),
-    Row('multiaugs_drawn_joined', 'MultiAugs, hard labels, joined', _one('multiaugs_drawn')),
-    Row('multiaugs_dual_drawn_joined', 'MultiAugs dual, hard labels, joined', _one('multiaugs_dual_drawn')),
-    Row('posedual_mean_joined', 'PoseDual, pair mean, hard labels, joined', _one('posedual_mean')),
-    Row('posedual_ra_mean_joined', 'PoseDual + RA, pair mean, hard labels, joined', _one('posedual_ra_mean')),
-    Row('posecons_bs_drawn_joined', 'PoseCons + shuffled blocks, hard labels, joined', _one('posecons_bs_drawn')),
-    Row('posecons_ra_ema_joined', 'PoseCons + RA, hard labels, average 0.99, joined', _one('posecons_ra_ema')),
-    Row('posedual_ra_ema_joined', 'PoseDual + RA, hard labels, averages 0.99, joined', _one('posedual_ra_ema')),
+    Row('posedual_drawn_joined', 'PoseDual, hard, joined', _one('posedual_drawn')),
+    Row('posecons_ra_drawn_joined', 'PoseCons + RA, hard, joined', _one('posecons_ra_drawn')),
+    Row('posedual_ra_drawn_joined', 'PoseDual + RA, hard, joined', _one('posedual_ra_drawn')),
+    Row('posecons_ra_drawn_06_joined', 'PoseCons + RA, hard, peak > 0.6, joined', _one('posecons_ra_drawn_06')),
+    Row('multiaugs_drawn_joined', 'MultiAugs, hard, joined', _one('multiaugs_drawn')),
+    Row('multiaugs_dual_drawn_joined', 'MultiAugs dual, hard, joined', _one('multiaugs_dual_drawn')),
+    Row('posedual_mean_joined', 'PoseDual, hard, pair mean, joined', _one('posedual_mean')),
+    Row('posedual_ra_mean_joined', 'PoseDual + RA, hard, pair mean, joined', _one('posedual_ra_mean')),
+    Row('posecons_bs_drawn_joined', 'PoseCons + blocks, hard, joined', _one('posecons_bs_drawn')),
+    Row('posecons_ra_ema_joined', 'PoseCons + RA, hard, average, joined', _one('posecons_ra_ema')),
+    Row('posedual_ra_ema_joined', 'PoseDual + RA, hard, averages, joined', _one('posedual_ra_ema')),
     color='slate', role='trial')
 
 # %% ../nbs/43_methods.ipynb #f2440237

@@ -20,7 +20,7 @@ from semipose.teaching import Agreed, Step, Sure
 from semipose.views import (A30, A60, BS, RA, BlockShuffle, arrange, arrange_joints, carry,
                             joints_in, plain, render)
 
-NEW = [n for group in ('winners together', 'winners in one forward', 'signals') for n in GROUPS.get(group, ())]
+NEW = [n for group in ('winners', 'winners, joined', 'signals') for n in GROUPS.get(group, ())]
 
 @pytest.fixture(autouse=True, scope='module')
 def one_thread():
