@@ -307,9 +307,11 @@ def _plain_answers(m:Method)->bool:
     odd = (m.drawn, m.carried, m.height, m.evaluation, m.along, type(m.weight) is not Everything)
     return not any(odd) and bool(m.student_views)
 
+def _shuffled(views)->bool: return any(getattr(v, 'shuffles', False) for v in views)    # a view may be any function
+
 def _of_blocks(m:Method):   # as `_contradictions`
-    yield (any(v.shuffles for v in m.teacher_views + m.labeled_views), 'Blocks change places in student views alone.')
-    yield (any(v.shuffles for v in m.student_views) and (m.together or m.along or m.teacher.gradient),
+    yield (_shuffled(m.teacher_views + m.labeled_views), 'Blocks change places in student views alone.')
+    yield (_shuffled(m.student_views) and (m.together or m.along or m.teacher.gradient),
            'Blocks do not change places together, along frames or where both views pull.')
 
 def as_tuple(v)->tuple: return v if isinstance(v, tuple) else (v,)

@@ -26,7 +26,7 @@ def run(*words, cwd, **env):
 def sources():
     assets = {f.relative_to(TOP).as_posix() for f in (TOP / "semipose/assets").rglob("*") if f.is_file()}
     return assets | {f.relative_to(TOP).as_posix() for f in (TOP / "semipose").rglob("*")
-                     if f.suffix in (".py", ".js") and "__pycache__" not in f.parts}
+                     if f.suffix in (".py", ".js", ".json") and "__pycache__" not in f.parts}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_what_an_index_shows(wheel):
     assert ({f"Programming Language :: Python :: 3.{m}" for m in range(10, 15)} <= set(kinds)
             and len(kinds) == len(set(kinds)))
     assert not any(k.startswith("License ::") for k in kinds)          # the expression says it; both are refused
-    assert {"tensorboard", "wandb", "export", "video", "tools", "dev"} == set(about.get_all("Provides-Extra"))
+    assert {"tensorboard", "wandb", "export", "video", "tools", "fast", "dev"} == set(about.get_all("Provides-Extra"))
     text = about.get_payload()
     # an index has no files beside it
     assert readme.links(text) == [] and "](images/" not in text and "# semipose" in text
