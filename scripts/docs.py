@@ -272,8 +272,8 @@ def build(out: Path) -> list[Path]:
     from semipose import toys
     books = [str(f.relative_to(TOP).as_posix()) for f in notebooks()]
     first = [b for b in books if b.endswith("/index.ipynb")] + [b for b in books if "/tutorials/" in b]
-    texts = [f for f in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "results/unseen/rule.md",
-                         "results/map/rule.md") if (TOP / f).exists()]
+    rules = sorted(f.relative_to(TOP).as_posix() for f in TOP.glob("results/*/rule.md"))
+    texts = [f for f in ("CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", *rules) if (TOP / f).exists()]
     order = first + [b for b in books if b not in first] + texts
     tracked = ({f.relative_to(TOP).as_posix() for d in ("nbs/images", "results")
                 for f in (TOP / d).rglob("*") if f.is_file() and f.suffix != ".md"} | {"CITATION.cff", "LICENSE"})
