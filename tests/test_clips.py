@@ -38,7 +38,7 @@ def home(tmp_path_factory):
     write_clips("drawn", 2, 1, length=10, filming=Filming(cut=0.), progress=False)
     Path("clips").mkdir()
     for k in (1, 2): write_video(f"clips/{k}.mp4", [f.image for f in frames(f"drawn/images/train/{k:06d}")])
-    Path("clip_finder.py").write_text("calls = []\ndef people(image):\n    calls.append(1)\n"
+    Path("spotter.py").write_text("calls = []\ndef people(image):\n    calls.append(1)\n"
                                  "    return [[4, 3, image.width - 8, image.height - 6, .9]]\n")
     sys.path.insert(0, str(new))
     yield new
@@ -82,14 +82,14 @@ def test_a_run_on_clips_is_taken_up_to_the_bit(home, monkeypatch):
 
 
 def test_the_command_line_reads_a_clip_with_a_detector(home):
-    import clip_finder as finder
-    done = typed("train", "neighbour", *SETTINGS, "--unlabeled", "clips/1.mp4", "--detector", "clip_finder:people", "--out",
+    import spotter as finder
+    done = typed("train", "neighbour", *SETTINGS, "--unlabeled", "clips/1.mp4", "--detector", "spotter:people", "--out",
                  "runs/a")
     assert done.exit_code == 0, done.output
     assert ("10 boxes in 10 of 10 frames." in done.output
             and "1 clip of 10 frames: 10 boxes in 10 of the frames, linked to 1 track" in done.output)
     assert len(finder.calls) == 10 and Path("runs/1-boxes.png").exists()
-    done = typed("train", "frames", *SETTINGS, "--unlabeled", "clips/1.mp4", "--detector", "clip_finder:people", "--out",
+    done = typed("train", "frames", *SETTINGS, "--unlabeled", "clips/1.mp4", "--detector", "spotter:people", "--out",
                  "runs/b")
     assert done.exit_code == 0 and "found before" in done.output and len(finder.calls) == 10
     recipe = json.loads(Path("runs/a/recipe.json").read_text())
@@ -97,16 +97,16 @@ def test_the_command_line_reads_a_clip_with_a_detector(home):
 
 
 def test_a_stopped_search_goes_on(home, monkeypatch):
-    import clip_finder as finder
+    import spotter as finder
     finder.calls.clear()
     real = finder.people
     def breaks(image):
         if len(finder.calls) == 7: raise KeyboardInterrupt
         return real(image)
     monkeypatch.setattr(finder, "people", breaks)
-    assert typed("boxes", "clips", "--out", "found.json", "--detector", "clip_finder:people").exit_code == 130
+    assert typed("boxes", "clips", "--out", "found.json", "--detector", "spotter:people").exit_code == 130
     monkeypatch.undo()
-    assert typed("boxes", "clips", "--out", "found.json", "--detector", "clip_finder:people").exit_code == 0
+    assert typed("boxes", "clips", "--out", "found.json", "--detector", "spotter:people").exit_code == 0
     assert len(finder.calls) == 20 and not list(Path().glob(".found*")), "7 before it was stopped, 13 after"
     people = read_clips("clips", boxes="found.json")
     assert len(people) == 20 and people.frame[people.image].tolist() == [*range(10)] * 2
