@@ -2,7 +2,8 @@
 __version__ = "0.1.0"
 
 _FROM = dict(prepare="run", train="run", load_run="run", evaluate_run="run", predict_photos="photos",
-             protocol="protocols", METHODS="methods", Method="teaching", write_synth="data.synth", read_ledger="ledger")
+             protocol="protocols", METHODS="methods", Method="teaching", Kornia="kornia_steps",
+             write_synth="data.synth", read_ledger="ledger")
 __all__ = list(_FROM)
 
 

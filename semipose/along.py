@@ -114,7 +114,8 @@ def several(draw:Sample, n:int)->Sample:
     "The same view of n frames"
     if draw.holes: raise ValueError('Frames teach frames under teacher views that hide nothing.')
     colors = tuple((which.repeat(n), strength.repeat(n)) for which, strength in draw.colors)
-    return replace(draw, M=draw.M.repeat(n,1,1), flip=draw.flip.repeat(n), colors=colors)
+    paints = tuple(paint.repeat(n) for paint in draw.paints)
+    return replace(draw, M=draw.M.repeat(n,1,1), flip=draw.flip.repeat(n), colors=colors, paints=paints)
 
 @dataclass(frozen=True)
 class MedianOfFive(Along):

@@ -155,8 +155,8 @@ def shard(
     rows:slice,
 )->Sample:            # of these rows
     "Part of a view's parameters"
-    holes, colors, blocks = (rows_of(v, rows) for v in (draw.holes, draw.colors, draw.blocks))
-    return Sample(draw.M[rows], draw.flip[rows], holes, colors, draw.released, blocks)
+    holes, colors, blocks, paints = (rows_of(v, rows) for v in (draw.holes, draw.colors, draw.blocks, draw.paints))
+    return Sample(draw.M[rows], draw.flip[rows], holes, colors, draw.released, blocks, paints)
 
 # %% ../nbs/47_ranks.ipynb #a849b357
 class RankSampler:

@@ -50,6 +50,7 @@ class Sample:
     colors:tuple = ()       # pairs (which (B,), strength (B,) in [-1,1]) of colour changes, in order; see `recolor`
     released:bool = False   # heatmaps move by pixel centres, as in released code; see `carry`
     blocks:Any = None       # Blocks that change places at the very end; None: nothing does
+    paints:tuple = ()       # changes of the finished crops, in order: (B,3,H,W) RGB in [0,1] -> the same
 
     def __len__(self): return len(self.flip)
 
@@ -65,6 +66,7 @@ def plain(
 class ViewStep:
     "One step of a view. It goes on from what was decided so far, by chance, and touches no picture"
     short, does = '', ''    # in tables, e.g. 'JC', or '' = the name of the class; half a sentence, e.g. 'hides joints'
+    text = ''               # the name of a view of this step alone; '' = the class and its first field
     only_moves = False      # hides nothing and changes no colour
     needs_joints = False    # does it hide joints? see `Hides`
     flip = 0.               # how often it mirrors
@@ -77,6 +79,7 @@ class ViewStep:
         generator=None,         # torch.Generator of the device
     )->Sample:                  # the view continued
         raise NotImplementedError(f'{type(self).__name__} does not say what it does to a view.')
+    def __rshift__(self, other)->View: return as_view(self) >> other
 
 # %% ../nbs/20_views.ipynb #960229b2
 def knob(
@@ -465,7 +468,7 @@ def as_view(v)->View:
     "A bare step as a view of its own"
     if isinstance(v, View): return v
     first = next(iter(vars(v).values()), '')
-    return View(f'{type(v).__name__}({first}{", released" if v.released else ""})', (v,))
+    return View(v.text or f'{type(v).__name__}({first}{", released" if v.released else ""})', (v,))
 
 PLAIN = View('plain', base=True)
 A30 = View('A30', (Affine(30, p=.6, flip=.5),), base=True)
@@ -535,8 +538,9 @@ class Renderer:
         sample:Sample,          # the view
         size:tuple[int,int],    # crop (H,W), px
     )->Tensor:                  # (B,3,H,W) RGB in [0,1]
-        "Colours, one warp, then the hidden boxes; blocks change places last"
+        "Colours, one warp, then paints and the hidden boxes; blocks change places last"
         out = self.warped(sample, size)
+        for paint in sample.paints: out = paint(out + self.fill) - self.fill
         for hole in sample.holes: out = self.cover(out, hole, sample, size)
         return arrange(out + self.fill, sample.blocks)
 
