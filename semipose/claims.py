@@ -15,7 +15,7 @@ from .tables import between, by_method, one_terms, outcomes, share, title
 # %% auto #0
 __all__ = ['CHOOSE', 'SHOW', 'CLAIMED', 'CORNERS', 'BEST', 'HEADLINE', 'ClaimRow', 'claim_rows', 'best_corner', 'claim_table',
            'seed_table', 'Aim', 'added', 'aims', 'aim_table', 'kept_aims', 'gain_aim', 'joined_aims', 'fates', 'moved',
-           'claim_sentences', 'Repeat', 'repeats', 'repeat_table']
+           'claim_sentences', 'complete', 'repair_sentences', 'Repeat', 'repeats', 'repeat_table']
 
 # %% ../nbs/77_claims.ipynb #9f9500c6
 CHOOSE, SHOW = tuple(range(10)), tuple(range(20, 40))
@@ -199,6 +199,30 @@ def claim_sentences(
             f'{better("joined")}. Keeping the height: {better("kept")}.',
             f'With hard labels at every step, {rows[BEST].title} {fates(rows[BEST])}. Against supervised training it '
             f'{moved(rows[BEST].gain)}.']
+
+# %% ../nbs/77_claims.ipynb #c065bf38
+def complete(
+    entries:Sequence[Entry],        # of one protocol
+    seeds:Sequence[int],
+)->tuple[str,...]:                  # the supervised baseline first; () if it lacks a seed
+    "Methods that have been trained on all of these seeds"
+    mine = by_method(one_terms([e for e in entries if e.seed in seeds])[0])
+    names = [m for m, es in mine.items() if {e.seed for e in es} >= set(seeds)]
+    return ('supervised', *(m for m in names if m != 'supervised')) if 'supervised' in names else ()
+
+def repair_sentences(
+    rows:dict[str,ClaimRow],        # of `claim_rows`
+    resample:Resamples|None=None,
+)->list[str]:                       # how each ended; what it adds; what each repair adds to its row as published
+    "What a few seeds say of the cure and its repairs, as far as rows are there"
+    taught = [r for r in rows.values() if r.gain is not None]
+    gains = '. '.join(f'{r.title} {moved(r.gain)}' for r in taught)
+    out = [f'{"; ".join(f"{r.title} {fates(r)}" for r in taught)}.', f'Against supervised training: {gains}.']
+    for repair, words in dict(kept='Keeping the height', joined='One forward', drawn='Hard labels').items():
+        pairs = [(m, f'{m}_{repair}') for m in rows if f'{m}_{repair}' in rows]
+        each = [f'to {rows[a].title} it {moved(added(rows, a, b, resample))}' for a, b in pairs]
+        if each: out.append(f'{words}: {"; ".join(each)}.')
+    return out
 
 # %% ../nbs/77_claims.ipynb #8ed62b92
 @dataclass(frozen=True)
