@@ -20,18 +20,18 @@ from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
 # %% auto #0
-__all__ = ['Imported', 'TYPED', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other', 'ProtocolName',
-           'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log', 'Drawn', 'Smooth',
-           'Flip', 'Device', 'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures', 'App', 'notes', 'Calm',
-           'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size', 'parse_batch', 'parse_labels',
-           'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table', 'narrower', 'names', 'option', 'People',
-           'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark', 'check_network', 'demo',
-           'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name', 'own_people', 'Settings', 'logger',
-           'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train', 'train_with', 'pack', 'parse_seeds',
-           'sweep', 'rows_of', 'tell_sweep', 'Place', 'compare', 'refuse_comparison', 'go_on_comparing',
-           'finish_comparison', 'beside', 'evaluate', 'detail', 'submit', 'clips_in', 'predict', 'predicted',
-           'tell_predicted', 'answer_clips', 'tell_clips', 'tell_notes', 'boxes', 'label', 'changes', 'suggest',
-           'convert', 'export', 'runs', 'report']
+__all__ = ['Imported', 'TYPED', 'CONTEXT', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other',
+           'ProtocolName', 'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log',
+           'Drawn', 'Smooth', 'Flip', 'Device', 'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures',
+           'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size',
+           'parse_batch', 'parse_labels', 'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table', 'narrower',
+           'names', 'option', 'People', 'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark',
+           'check_network', 'demo', 'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
+           'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train', 'train_with',
+           'pack', 'parse_seeds', 'sweep', 'typed_again', 'print_sweep', 'rows_of', 'tell_sweep', 'Place', 'compare',
+           'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail', 'submit',
+           'clips_in', 'predict', 'predicted', 'tell_predicted', 'answer_clips', 'tell_clips', 'tell_notes', 'boxes',
+           'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -39,6 +39,7 @@ Imported = Annotated[Optional[list[str]], typer.Option(
     help="A module, or a .py file, that adds methods of one's own; may be given several times.")]
 
 TYPED = ContextVar('typed', default=frozenset())    # parameters that stand on the command line
+CONTEXT = ContextVar('context', default=None)       # of the verb that runs
 
 class App(typer.Typer):
     "An app whose verbs all take --import"
@@ -49,9 +50,9 @@ class App(typer.Typer):
             def run(ctx, *args, imported=None, **options):
                 for where in imported or (): import_rows(where)
                 typed = {k for k in options if ctx.get_parameter_source(k).name == 'COMMANDLINE'}
-                token = TYPED.set(frozenset(typed))
+                tokens = TYPED.set(frozenset(typed)), CONTEXT.set(ctx)
                 try: return verb(*args, **options)
-                finally: TYPED.reset(token)
+                finally: TYPED.reset(tokens[0]), CONTEXT.reset(tokens[1])
             hints, sign = get_type_hints(verb, include_extras=True), inspect.signature(verb)
             own = [p.replace(annotation=hints[k]) for k,p in sign.parameters.items()]
             more = inspect.Parameter('imported', inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Imported)
@@ -831,6 +832,9 @@ def sweep(
                                                                 '4,7 or 10-10.')]='1',
     group:Annotated[Optional[str], option('A group of rows instead; `semipose methods` shows them.')]=None,
     labels:Annotated[Optional[Path], option('A COCO file with the joints of the pictures in --data.')]=None,
+    packed:Packed=None,
+    listed:Annotated[bool, typer.Option('--print', help=(
+        'Train nothing: print one command for each missing run, for GNU parallel, a SLURM array and the like.'))]=False,
     log:Log=None,
 ):
     "Train every row that the ledger lacks; stop it and start it as you like, or start it twice to share the work."
@@ -840,15 +844,45 @@ def sweep(
                     **people.fields())
     chosen = rows_of(p, methods, group, people.teacher)
     from semipose.sweep import check_sweep, sweep as run_sweep
-    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher, people.val)
+    check_sweep(p, chosen, people.data, labels, people.unlabeled, people.boxes, people.teacher, people.val, packed)
+    if listed: return print_sweep(p, chosen, many, people, labels, machine.amp, folders.results)
     machine.check()
     cbs = logger(log)
     typer.echo(f'Protocol {p.name}: {p.sentence()}\n{len(chosen)} rows, seeds {", ".join(map(str, many))}: '
                f'what {folders.results} lacks of them is trained.')
     found = run_sweep(p, chosen, many, people.data, folders.runs, folders.results, machine.device, machine.amp,
-                      labels=labels, cbs=cbs, **people.found(folders.runs, machine.device, labels),
+                      labels=labels, packed=packed, cbs=cbs, **people.found(folders.runs, machine.device, labels),
                       on_entry=lambda e: typer.echo(f'{e.title}, seed {e.seed}: AP {e.ap:.1f}, {e.seconds/60:.1f} min'))
     tell_sweep(found, p, chosen, many, folders.results)
+
+# %% ../nbs/79_cli.ipynb #9f257a77
+def typed_again(
+    skip=(),        # parameters that are left out
+)->str:             # options as they were typed, quoted for a shell
+    "What stands on the command line of this verb"
+    ctx, out = CONTEXT.get(), []
+    for param in ctx.command.params:
+        value = ctx.params.get(param.name)
+        typed = ctx.get_parameter_source(param.name).name == 'COMMANDLINE'
+        if not typed or param.name in skip or param.param_type_name != 'option': continue
+        if param.is_flag: out.append((param.opts if value else param.secondary_opts)[0])
+        else:
+            for v in value if param.multiple else (value,): out += [param.opts[0], str(v)]
+    return shlex.join(out)
+
+def print_sweep(p, chosen:list[str], seeds:list[int], people:People, labels:Path|None, amp:bool, results:Path)->None:
+    "One command a missing run; how many, on the other stream"
+    if people.detector:
+        raise UserError('sweep --print: every command would look for people again. Find them once with `semipose '
+                        'boxes`, then give --boxes instead of --detector.')
+    from semipose.sweep import missing
+    source = dict(labels=labels, unlabeled=people.unlabeled, boxes=people.boxes, teacher=people.teacher,
+                  val=people.val)
+    found = missing(p, chosen, seeds, people.data, results, amp, **source)
+    rest = typed_again(skip=('protocol', 'methods', 'seeds', 'group', 'listed'))
+    for method, seed in found:
+        typer.echo(' '.join(filter(None, (f'semipose sweep {p.name} {method} --seeds {seed}-{seed}', rest))))
+    typer.echo(f'{len(found)} of {len(chosen)*len(seeds)} runs are missing in {results}.', err=True)
 
 # %% ../nbs/79_cli.ipynb #1154fc30
 def rows_of(p, methods:list[str]|None, group:str|None, teacher:str|None=None)->list[str]:

@@ -23,7 +23,8 @@ from .recipe import (Recipe, check_teacher, difference, is_synthetic, length_of,
 from .run import find_people, starts, train_rows, wants_labels  # noqa: F401
 
 # %% auto #0
-__all__ = ['lacking', 'why', 'check_sweep', 'unobtainable', 'seed_folder', 'Seed', 'sweep_rows', 'sweep_seed', 'sweep']
+__all__ = ['lacking', 'why', 'check_sweep', 'unobtainable', 'seed_folder', 'Seed', 'sweep_rows', 'sweep_seed', 'each_seed',
+           'missing', 'sweep']
 
 # %% ../nbs/75_sweep.ipynb #12cc8e46
 def lacking(
@@ -67,6 +68,7 @@ def check_sweep(
     boxes=None,             # as `sweep`
     teacher=None,           # as `sweep`
     val=None,               # as `sweep`
+    packed=None,            # as `sweep`
 )->None:                    # UserError, before anything slow is done
     "Can these rows be trained on this protocol at all?"
     if not methods: raise UserError('There is no method to train: name some, or none for all of them.')
@@ -75,7 +77,8 @@ def check_sweep(
     for name in methods:
         if 'other' in METHODS[name].networks and not p.other:
             raise UserError(f'{name} needs a second network, and the protocol {p.name} names one: give --other.')
-    for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes, val=val).items():
+    for option, path in dict(data=data, labels=labels, unlabeled=unlabeled, boxes=boxes, val=val,
+                             packed=packed).items():
         if path is not None: _check_place(p, option, path)
     if p.data != 'drawn' and data is None and labels is None:
         raise UserError(f'The protocol {p.name} needs pictures: give --data with their folder.')
@@ -85,7 +88,7 @@ def _check_place(p:Protocol, option:str, path)->None:
     if p.data == 'drawn': raise UserError(f'The protocol {p.name} draws its own people: leave --{option} out.')
     if Path(path).exists() or is_there(path): return
     raise UserError(f'--{option} {path}: there is no such '
-                    f'{"file" if option in ("labels", "boxes", "val") else "folder"}.')
+                    f'{"file" if option in ("labels", "boxes", "val", "packed") else "folder"}.')
 
 # %% ../nbs/75_sweep.ipynb #4d40a15b
 def unobtainable(
@@ -123,7 +126,7 @@ class Seed:
     "What a sweep does under one seed"
     p:Protocol
     seed:int
-    source:dict             # data, labels, unlabeled, boxes, teacher, val
+    source:dict             # data, labels, unlabeled, boxes, teacher, val, packed
     results:str|Path        # the ledger
     amp:bool = False
     val:str|None = None     # which validation people, where the ledger may hold others
@@ -143,7 +146,7 @@ class Seed:
         s = self.source
         where = synthetic_people(self.p, self.seed, progress) if self.p.data == 'drawn' else s['data']
         d = prepare(self.p, where, self.seed, s.get('unlabeled'), progress, s.get('labels'), s.get('boxes'),
-                    teacher=s.get('teacher'), val=s.get('val'))
+                    teacher=s.get('teacher'), val=s.get('val'), packed=s.get('packed'))
         self.know(d.train, d.val)
         return d
 
@@ -196,6 +199,31 @@ def sweep_seed(
     one.begun = True
     yield from sweep_rows(todo, one, d, here, start, out, **kw)
 
+# %% ../nbs/75_sweep.ipynb #206a2e73
+def each_seed(p:Protocol, methods:Sequence[str], seeds:Sequence[int], data, results, amp:bool,
+              **source)->Iterator[Seed]:
+    "What there is to do under each seed; arguments as `sweep`"
+    read = cache(lambda: read_any_train_val(data, source.get('labels'), source.get('val'))[:2])
+    places = {} if p.data == 'drawn' else p.places(data, source.get('unlabeled'), source.get('boxes'))
+    mine = {k: source.get(k) for k in ('labels', 'teacher', 'val', 'packed')} | dict(data=data, **places)
+    for seed in seeds:
+        one = Seed(p, seed, mine, results, amp)
+        # whose people are those in the ledger?
+        if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())
+        yield one
+
+def missing(
+    p:Protocol,
+    methods:Sequence[str],
+    seeds:Sequence[int],
+    data=None, results='results', amp:bool=False, **source,     # as `sweep`
+)->list[tuple[str,int]]:    # (method, seed), in the order in which a sweep would train them; UserError as `sweep`
+    "What the ledger lacks; nothing is trained"
+    methods = list(dict.fromkeys(methods))
+    check_sweep(p, methods, data, **source)
+    return [(m, one.seed) for one in each_seed(p, methods, seeds, data, results, amp, **source)
+            for m in one.lacks(methods)]
+
 # %% ../nbs/75_sweep.ipynb #e69f5cd6
 def sweep(
     p:Protocol,             # what is held equal
@@ -209,7 +237,7 @@ def sweep(
     progress:bool=True,
     on_entry=None,          # called with each new Entry
     cbs=(),                 # as `train`
-    **source,               # labels, unlabeled, boxes, teacher, val: as `people.prepare`
+    **source,               # labels, unlabeled, boxes, teacher, val, packed: as `people.prepare`
 )->dict:                    # new: entries; there: how many were in the ledger; elsewhere: others train it;
                             # waiting: for supervised, which others train; failed: name -> why
     "Train what the ledger lacks and record it"
@@ -217,14 +245,7 @@ def sweep(
     check_sweep(p, methods, data, **source)
     check_precision(pick_device(device), amp)
     begun, out = False, dict(new=[], there=0, elsewhere=[], waiting=[], failed={})
-    read = cache(lambda: read_any_train_val(data, source.get('labels'), source.get('val'))[:2])
-    for seed in seeds:
-        places = {} if p.data == 'drawn' else p.places(data, source.get('unlabeled'), source.get('boxes'))
-        mine = dict(data=data, labels=source.get('labels'), teacher=source.get('teacher'),
-                    val=source.get('val'), **places)
-        one = Seed(p, seed, mine, results, amp)
-        # whose people are those in the ledger?
-        if p.data != 'drawn' and len(one.lacks(methods)) < len(methods): one.know(*read())
+    for one in each_seed(p, methods, seeds, data, results, amp, **source):
         for entry in sweep_seed(one, methods, Path(folder)/p.name, out, device=device, amp=amp, progress=progress,
                                 cbs=cbs):
             out['new'].append(entry)
