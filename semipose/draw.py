@@ -4,18 +4,22 @@
 
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'GRID', 'PALETTE', 'DARK', 'CURVES', 'COLORS', 'Picture', 'as_picture', 'draw_person', 'grid',
-           'stroke', 'corners', 'paint_people', 'upsample', 'glow', 'heat_overlay', 'strip', 'few_colours', 'lighter']
+           'stroke', 'corners', 'paint_people', 'upsample', 'glow', 'heat_overlay', 'strip', 'few_colours', 'lighter',
+           'again', 'moving', 'painted']
 
 # %% ../nbs/03_draw.ipynb #3399bf32
 import io, math
+from contextlib import contextmanager
 from textwrap import wrap
 import numpy as np
 import torch
 import PIL.Image
 from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from .skeletons import COCO17, Skeleton
 
 # %% ../nbs/03_draw.ipynb #6ece6496
@@ -285,3 +289,45 @@ def lighter(
         image = both
     few_colours(image, colours).save(out := io.BytesIO(), 'PNG', optimize=True)
     return out.getvalue()
+
+# %% ../nbs/03_draw.ipynb #7d1c5a02
+def again(
+    kept:Picture|None,  # a picture that this made, no longer needed as it stands; None: there is none
+    key,                # all that the ground depends on
+    make,               # () -> Picture, the ground alone
+)->Picture:             # the ground alone
+    "A figure to draw on: the kept one, wiped, if its ground has this key; else another"
+    if kept is None or kept.key != key:
+        fig = make()
+        fig.key, fig.moved, fig.fixed = key, [], [*getattr(fig, 'spots', ())]      # spots: see `touch`
+        return fig
+    for a in kept.moved:
+        try: a.remove()
+        except NotImplementedError: a.set_text('')      # a title stays with its axes
+    kept.moved, kept.spots = [], kept.fixed
+    return kept
+
+@contextmanager
+def moving(fig):
+    "What is added to a figure within, and titles that had no words, are no part of its ground"
+    def there():
+        all_ = (a for part in (fig, *fig.axes) for a in part.get_children())
+        return {a: None for a in all_ if not (isinstance(a, Text) and not a.get_text())}
+    before = there()
+    try: yield fig
+    finally: fig.moved = [*getattr(fig, 'moved', ()), *(a for a in there() if a not in before)]
+
+# %% ../nbs/03_draw.ipynb #7d1c5a03
+def painted(fig)->np.ndarray:   # Figure -> (H,W,3) uint8
+    "The pixels of a figure; its ground is painted once for each size"
+    canvas = fig.canvas if isinstance(fig.canvas, FigureCanvasAgg) else FigureCanvasAgg(fig)
+    moved, size = getattr(fig, 'moved', ()), (fig.dpi, *fig.get_size_inches())
+    if not moved: canvas.draw()
+    elif getattr(fig, 'ground', (None,))[0] == size: canvas.restore_region(fig.ground[1])
+    else:
+        for a in moved: a.set_animated(True)        # left out
+        canvas.draw()
+        fig.ground = size, canvas.copy_from_bbox(fig.bbox)
+        for a in moved: a.set_animated(False)
+    for a in sorted(moved, key=lambda a: (a.axes is None, a.get_zorder())): fig.draw_artist(a)
+    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -41,16 +41,16 @@ from .run import codec_of, load_run, people_of, places_now, read_recipe, read_re
 # %% auto #0
 __all__ = ['LABS', 'TRAINS', 'LABEL', 'TRACK', 'READOUT', 'ORDER', 'BOX', 'GROUPS', 'HAND', 'SHARE', 'RATIOS', 'SIGMAS',
            'plotted', 'checked_values', 'refused', 'busy_words', 'watch_kernel', 'tell_labs', 'folds', 'Lab', 'on_grid',
-           'room', 'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer', 'TeacherStudent',
-           'teacher_student', 'Album', 'curve_of', 'find_folder', 'people_crops', 'kept_moments', 'album',
-           'strip_album', 'mark', 'picture_axes', 'draw_heat', 'touch_joints', 'moment_curves', 'browser_figure',
-           'albums_of', 'browser_words', 'offer', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there', 'steps_of',
-           'settings_of', 'by_hand', 'frame_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_panel', 'explorer_figure',
-           'explorer_groups', 'explorer_top', 'ViewExplorer', 'explorer_words', 'comparer_axes', 'comparer_person',
-           'curve_axes', 'comparer_figure', 'albums_together', 'other_people', 'common_moments', 'RunComparer',
-           'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels', 'monitor_axes', 'monitor_figure',
-           'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'go_controls', 'boundary_controls', 'BoundaryLab',
-           'aside', 'CarryLab']
+           'apart', 'room', 'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer',
+           'TeacherStudent', 'teacher_student', 'Album', 'curve_of', 'find_folder', 'people_crops', 'kept_moments',
+           'album', 'strip_album', 'mark', 'picture_axes', 'draw_heat', 'touch_joints', 'moment_curves',
+           'browser_figure', 'albums_of', 'browser_words', 'offer', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there',
+           'steps_of', 'settings_of', 'by_hand', 'frame_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_panel',
+           'explorer_figure', 'explorer_groups', 'explorer_top', 'ViewExplorer', 'explorer_words', 'comparer_axes',
+           'comparer_person', 'curve_axes', 'comparer_figure', 'albums_together', 'other_people', 'common_moments',
+           'RunComparer', 'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels', 'monitor_axes',
+           'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'go_controls',
+           'boundary_controls', 'BoundaryLab', 'aside', 'CarryLab']
 
 # %% ../nbs/74_widgets.ipynb #699eec0a
 def plotted(lab, **values)->tuple[Picture,str]:
@@ -111,6 +111,7 @@ def folds(
 class Lab:
     "Controls around a figure: one that moves draws again, and so does a hand on the figure"
     held, current = False, None     # several controls are being moved; values of the picture that stands
+    paper = None                    # the figure of that picture; `draw` may draw on it, see `draw.again`
     def __init__(self,
         rows:list[dict],    # the controls, a dict (name -> ipywidgets control) for each line of them
         folded:dict|None=None,  # title -> dict of controls that are seldom moved: folded away below the figure
@@ -142,12 +143,12 @@ class Lab:
 def redraw(self:Lab):
     "The picture of the controls as they stand"
     first, self.current = self.current is None, self.values
-    try: fig, self.sentence = plotted(self, **self.current)
+    try: self.paper, self.sentence = plotted(self, **self.current)
     except UserError as e:
         if first: raise
         return self.tell(e)   # nobody sees what a control's callback raises
     # a projector has room for larger dots, a narrower page shrinks them
-    self.image.show(png_of(fig, 1.2), spots_of(fig), self.sentence)
+    self.image.show(png_of(self.paper, 1.2), spots_of(self.paper), self.sentence)
     self.text.value = f'<div style="line-height:1.4">{escape(self.sentence)}</div>'
 
 @patch
@@ -190,12 +191,18 @@ def figure(self:Lab,
     **values,       # of controls, by name; the others are as they stand
 )->Picture:         # UserError if there is no such control, or it has no such value
     "The picture, for scripts and tests"
-    return plotted(self, **{**self.values, **self.checked(values)})[0]
+    return apart(self, values)[0]
 
 @patch
 def words(self:Lab, **values)->str:
     "The sentence below it"
-    return plotted(self, **{**self.values, **self.checked(values)})[1]
+    return apart(self, values)[1]
+
+def apart(lab, values:dict)->tuple[Picture,str]:
+    "A figure of its own, which no slider changes"
+    paper, lab.paper = lab.paper, None
+    try: return plotted(lab, **{**lab.values, **lab.checked(values)})
+    finally: lab.paper = paper
 
 @patch
 def checked(self:Lab, values:dict)->dict: return checked_values(self.controls, self.values, values)
@@ -1252,22 +1259,16 @@ class PixelLab(Lab):
         rows = [dict(who=choice('who teaches', ('both', 'easy', 'hard')), ratio=stages('ratio', RATIOS, 100)),
                 dict(high=slider('joint fades', 1., .5, step=.05), lam=slider('weight', 3., 2., step=.25),
                      low=slider('background glows', .25, .03, step=.01, label=130))]
-        self.controls, self.paper = {k: c for row in rows for k,c in row.items()}, None
+        self.controls = {k: c for row in rows for k,c in row.items()}
         for k,v in self.checked(dict(who=who, ratio=ratio, **settings)).items(): self.controls[k].value = v
         super().__init__(rows)
-    def figure(self, **values)->Picture:
-        paper, self.paper = self.paper, None    # a picture of one's own, which no slider changes
-        try: return super().figure(**values)
-        finally: self.paper = paper
     def draw(self, who, ratio, **kw):
         u, most = settled(who, ratio, **kw)[0], limit(who, **kw)
         end = ('it is not lost at any ratio up to a million' if most == float('inf') else 'it is lost from '
                f'{most:,.0f} on' if most > 1 else 'it is lost at every ratio')
         teaching = 'both views teach' if who == 'both' else f'the {who} view teaches'
         many = f'{ratio} background pixel{"s"*(ratio > 1)}'
-        paper, self.paper = self.paper, None    # lost where there is no such end
-        self.paper = pixel_figure(ratio, who, paper, **kw)
-        return (self.paper,
+        return (pixel_figure(ratio, who, self.paper, **kw),
                 (f'{many} to one joint pixel, {teaching}: the joint pixel ends at {u:.2f}'
                  f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.'))
 
@@ -1324,7 +1325,7 @@ class BoundaryLab(Lab):
         made = len(self.toy)
         if k > made: self.toy.step(k - made)
         elif k < made: self.toy.back(made - k)
-        return self.toy.figure(), self.outcome(k)
+        return self.toy.figure(on=self.paper), self.outcome(k)
     def figure(self, **values)->Picture: return aside(self, super().figure, values)
     def words(self, **values)->str: return aside(self, super().words, values)
 
