@@ -506,7 +506,7 @@ def draw_boundary(
     for i, j in enumerate((*path, k)):
         h, last = toy.at(j)(torch.stack([x, y])[None])[0,0], j == k
         if h.max() > .5:
-            for edge in contour_generator(x.numpy(), y.numpy(), h.numpy()).lines(.5):   # lines are quicker than `contour`
+            for edge in contour_generator(x.numpy(), y.numpy(), h.numpy()).lines(.5):   # quicker than `contour`
                 ax.plot(*edge.T, c=color, lw=3.5 if last else 1.2, alpha=1. if last else .25 + .5*i/len(path))
         elif last: ax.text(sum(X)/2, Y[1]-.25, 'no boundary is left', c=color, ha='center', va='top', fontsize=12)
     if 0 < (h > .5).float().mean() < .03:

@@ -318,8 +318,8 @@ BESIDE = {'teacher predicts': 'teacher sees', 'student sees': 'before hiding', '
           'gradient': 'student predicts',
           'after the step': 'student predicts'}     # what a stage is read against
 
-def row_shape(size, inches)->tuple[float,float,float]:   # shares of the row: one to the next, one; height, of the figure
-    "Nine small pictures side by side"
+def row_shape(size, inches)->tuple[float,float,float]:
+    "Nine small pictures: from one to the next, and one, as shares of the row; its share of the figure's height"
     (H, W), (wide, high) = size, inches
     gap = max(W//12, 2)
     whole = 9*2*W + 8*gap

@@ -871,7 +871,7 @@ class ViewExplorer(Lab):
         people:int=24,      # whom accuracy is measured on; fewer where the network would take longer than `patience`
         data=None,          # where they are, if no longer where the run had them
         weights:str='last', # 'last' or 'best'
-        patience:float=.06, # seconds that both roles may take
+        patience:float=.04, # seconds that both roles may take
         pair:str='posecons_jc',   # which preset to begin with
     ):                      # UserError says what is missing
         self.peers, p, self.skeleton, r = load_run(folder, weights, 'cpu')
@@ -880,7 +880,8 @@ class ViewExplorer(Lab):
         crops = people_crops(folder, r, self.size, people, data)
         self.requested, self.patience = len(crops), patience
         self.crops = crops.batch(range(self.in_time(crops, patience)))
-        self.memo, self.ask, self.presets = None, Remembered(), {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
+        self.memo, self.ask = None, Remembered()
+        self.presets = {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
         if pair not in self.presets:
             raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
         top, folded = explorer_top(self, pair), explorer_groups(self.presets[pair])
