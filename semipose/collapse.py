@@ -579,17 +579,14 @@ def draw_views(
 
 # %% ../nbs/60_collapse.ipynb #6f0c2a12
 def bare_answers(
-    ax, names:tuple,    # of the two views, as the words below have them
-    n:int=7,            # pictures whose joint pixel is shown
+    ax,             # matplotlib axes
+    n:int=7,        # pictures whose joint pixel is shown
 )->None:
     "The empty axes of `draw_answers`"
     ax.axhline(.5, c=INK, lw=.8, ls='--', zorder=-1)
     ax.set(xlim=(-.5,n-.5), ylim=(-.05,1.08), yticks=(0,.5,1), xticks=())
     ax.set_title(f'answers at {n} joint pixels', fontsize=12, loc='left')
     ax.spines[['top','right']].set_visible(False)
-    for x, y, c, words in ((0,-.1,RED,names[0]), (.5,-.1,BLUE,names[1]),
-                           (0,-.2,INK,'filled before, hollow after the step; arrows: the pull')):
-        ax.text(x, y, words, c=c, fontsize=11, transform=ax.transAxes)
 
 def draw_answers(
     ax,             # of `bare_answers`
@@ -610,9 +607,6 @@ def draw_answers(
         ax.plot(place[who], new, 'o', ms=7.7, mfc='none', mec=c, mew=1.5, zorder=3)
         ax.quiver(place[who], h, 0*h, pull[who]*scale, color=c, angles='xy', scale_units='xy', scale=1, width=.006,
                   headwidth=4)
-    loss = record.loss
-    ax.text(0, -.3, f"loss of labels {loss['sup1']:.4f}, of consistency {loss['cons1']:.4f}", c=INK, fontsize=11,
-            transform=ax.transAxes)
 
 # %% ../nbs/60_collapse.ipynb #e65b2ece
 @torch.no_grad()
@@ -640,10 +634,15 @@ def bare_boundary(
     ax, strip = fig.add_axes((.01,.2,.58,.73)), fig.add_axes((.01,.06,.58,.14))
     answers = fig.add_axes((.65,.28,.34,.65))
     bare_plane(ax); draw_density(strip, b.toy)
-    if step: bare_answers(answers, ('easy view', 'hard view') if who == 'both' else
-                          ('hard view, teaches', 'easy view, learns') if who == 'hard' else
-                          ('easy view, teaches', 'hard view, learns'))
-    else: answers.axis('off')
+    if not step:
+        answers.axis('off')
+        return fig
+    bare_answers(answers)
+    names = (('easy view', 'hard view') if who == 'both' else ('hard view, teaches', 'easy view, learns')
+             if who == 'hard' else ('easy view, teaches', 'hard view, learns'))
+    for x, y, c, words in ((0,-.1,RED,names[0]), (.5,-.1,BLUE,names[1]),
+                           (0,-.2,INK,'filled before, hollow after the step; arrows: the pull')):
+        answers.text(x, y, words, c=c, fontsize=11, transform=answers.transAxes)
     return fig
 
 def boundary_figure(
@@ -661,7 +660,11 @@ def boundary_figure(
         draw_boundary(ax, toy, k, range(max(k-1, 0), k), c)
         draw_crossings(strip, toy, tuple(dict.fromkeys((*range(0, k, 5*(1+k//25)), k))), c)
         ax.set_title(f'step {k}', loc='left', fontsize=14, color=c)
-        if step: draw_change(ax, toy, k); draw_views(ax, toy, k-1); draw_answers(answers, toy, k-1)
+        if step:
+            draw_change(ax, toy, k); draw_views(ax, toy, k-1); draw_answers(answers, toy, k-1)
+            loss = toy.past[k-1][0].loss
+            answers.text(0, -.3, f"loss of labels {loss['sup1']:.4f}, of consistency {loss['cons1']:.4f}", c=INK,
+                         fontsize=11, transform=answers.transAxes)
     return fig
 
 # %% ../nbs/60_collapse.ipynb #794f042a
