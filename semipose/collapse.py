@@ -11,11 +11,13 @@ import io
 import torch
 from torch import nn, Tensor
 from torch.nn.functional import pad
+from contourpy import contour_generator
 from fastai.imports import patch
+from matplotlib.colors import LinearSegmentedColormap
 from .errors import UserError
 from .geometry import affine, invert, warp
 from .codecs import bumps, peaks
-from .draw import INK, PALETTE, Picture
+from .draw import INK, PALETTE, Picture, again, moving
 from .views import joints_in
 from .nets.peers import Peers
 from .losses import mse, spread
@@ -24,13 +26,14 @@ from .teaching import (Average, BothWays, Certain, Confident, Everything, Foregr
                                Self, Step, Teaching, mix, one_batch, times)
 
 # %% auto #0
-__all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'COLOR', 'PIXEL_STEPS', 'X', 'Y', 'LETTERS', 'Moved', 'strength',
-           'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy', 'cloned', 'met',
-           'settled', 'limit', 'pixels', 'canvas', 'pixel_canvas', 'heights_along', 'draw_heights', 'draw_ends',
-           'pixel_figure', 'crowd', 'fates', 'Boundary', 'crossing', 'draw_plane', 'draw_strip', 'draw_views',
-           'draw_answers', 'draw_change', 'boundary_figure', 'film', 'before_after', 'limits', 'band', 'limit_figure',
-           'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions', 'direction_figure', 'leak', 'Carried',
-           'carry_figure']
+__all__ = ['EASY', 'HARD', 'WHO', 'RED', 'BLUE', 'GOLD', 'GREY', 'COLOR', 'PIXEL_STEPS', 'X', 'Y', 'CLEAR', 'CHANGE', 'LETTERS',
+           'Moved', 'strength', 'Which', 'Blend', 'Free', 'Looks', 'Plane', 'who_teaches', 'PointStep', 'Record', 'Toy',
+           'cloned', 'met', 'settled', 'limit', 'pixels', 'canvas', 'pixel_canvas', 'heights_along', 'draw_heights',
+           'draw_ends', 'pixel_figure', 'crowd', 'fates', 'Boundary', 'crossing', 'bare_plane', 'draw_points',
+           'draw_boundary', 'draw_plane', 'draw_density', 'draw_crossings', 'draw_strip', 'strokes', 'draw_views',
+           'bare_answers', 'draw_answers', 'draw_change', 'bare_boundary', 'boundary_figure', 'film', 'before_after',
+           'limits', 'band', 'limit_figure', 'around', 'frozen', 'heatmap_figure', 'foreground_pull', 'directions',
+           'direction_figure', 'leak', 'Carried', 'carry_figure']
 
 # %% ../nbs/60_collapse.ipynb #ec2ce765
 @dataclass(frozen=True)
@@ -328,7 +331,7 @@ def canvas(
 
 # %% ../nbs/60_collapse.ipynb #7bb592e9
 def pixel_canvas()->Picture:
-    "Three empty axes of `pixel_figure`: they stay while what is in them moves"
+    "The ground of `pixel_figure`: three empty axes"
     fig, axes = canvas(1, 3, size=(12.5,4), width_ratios=(1,1,1.3))
     for ax, title, steps in zip(axes, ('Nothing shared', 'Two heights shared by all'), PIXEL_STEPS):
         ax.set(xlabel='step', xlim=(-.05*steps, 1.05*steps), ylim=(-.1,1.25), title=title)
@@ -339,7 +342,6 @@ def pixel_canvas()->Picture:
     # half the drawing time of powers of ten
     ax.set_xticks((1,10,100,1000), ('1','10','100','1,000')); ax.minorticks_off()
     ax.axhline(.5, c=COLOR['nobody'], lw=1, ls='--')
-    fig.moving = []
     return fig
 
 PIXEL_STEPS = 12, 50    # of the two trainings that are shown
@@ -355,39 +357,37 @@ def heights_along(who:str, ratio:int, shared:bool, steps:int, given:tuple)->dict
     return {name: torch.stack([net(view(toy.unlabeled[..., :2]))[0,0,0] for net in nets]) for name,view in sorted(
         views, key=lambda v: v[0])}
 
-def draw_heights(ax, ratio:int, who:str, shared:bool, steps:int, kw:dict)->list:     # kw of `settled`; artists
+def draw_heights(ax, ratio:int, who:str, shared:bool, steps:int, kw:dict):   # kw of `settled`
     "Both views of the joint pixel and of one background pixel along a training"
-    drawn, at = [], range(0, steps+1, 2)
+    at = range(0, steps+1, 2)
     for (name, h), c in zip(heights_along(who, ratio, shared, steps, tuple(kw.items())).items(), (RED, BLUE)):
-        drawn += ax.plot(at, h[:,0], c=c, lw=2.5) + ax.plot(at, h[:,1], c=GREY, lw=2)
+        ax.plot(at, h[:,0], c=c, lw=2.5); ax.plot(at, h[:,1], c=GREY, lw=2)
         up = 1 if h[0,0] > h[-1,0] or not shared and h[0,0] > .9 else -1        # where the line does not go
-        drawn.append(ax.text(0, h[0,0] + .03*up, name, c=c, fontsize=11, va='bottom' if up > 0 else 'top'))
-    return [*drawn, ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} background pixels', c='#7b8591', fontsize=11,
-                            ha='right', va='bottom')]
+        ax.text(0, h[0,0] + .03*up, name, c=c, fontsize=11, va='bottom' if up > 0 else 'top')
+    ax.text(steps, max(h[-1,1], 0) + .03, f'{ratio} background pixels', c='#7b8591', fontsize=11, ha='right',
+            va='bottom')
 
 # %% ../nbs/60_collapse.ipynb #ad64d2ce
-def draw_ends(ax, ratio:int, who:str, kw:dict)->list:    # kw of `settled`; artists
+def draw_ends(ax, ratio:int, who:str, kw:dict):     # kw of `settled`
     "Where the joint pixel ends, for every ratio and each way of teaching"
-    many, drawn = torch.logspace(0, 3, 80), []
+    many = torch.logspace(0, 3, 80)
     for w, words, up in (('both','both teach',.1), ('easy','easy teaches',.08), ('hard','hard teaches',-.13)):
         u = [settled(w, float(r), **kw)[0] for r in many]
-        drawn += ax.plot(many, u, c=COLOR[w], lw=3 if w == who else 1.5)
-        drawn.append(ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11))
-    return drawn + ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
+        ax.plot(many, u, c=COLOR[w], lw=3 if w == who else 1.5)
+        ax.text(many[34], u[34] + up, words, c=COLOR[w], ha='center', fontsize=11)
+    ax.plot(ratio, settled(who, ratio, **kw)[0], 'o', c=COLOR[who], ms=9)
 
 def pixel_figure(
     ratio:int=100,      # background pixels to one joint pixel
     who:str='both',     # 'both', 'easy' or 'hard' teaches
-    on:Picture|None=None,   # one that this made: its axes stay, its lines are drawn anew; None: another
+    on:Picture|None=None,   # one that this made, to draw on; None: another
     **kw,               # of `settled`
 )->Picture:
     "The two views of the joint pixel where nothing is shared and where two heights are, and where every ratio ends"
-    fig = pixel_canvas() if on is None else on
-    for artist in fig.moving: artist.remove()
-    fig.moving = []
-    for ax, shared, steps in zip(fig.axes, (False, True), PIXEL_STEPS):
-        fig.moving += draw_heights(ax, ratio, who, shared, steps, kw)
-    fig.moving += draw_ends(fig.axes[2], ratio, who, kw)
+    with moving(again(on, 'pixels', pixel_canvas)) as fig:
+        for ax, shared, steps in zip(fig.axes, (False, True), PIXEL_STEPS):
+            draw_heights(ax, ratio, who, shared, steps, kw)
+        draw_ends(fig.axes[2], ratio, who, kw)
     return fig
 
 # %% ../nbs/60_collapse.ipynb #609659cc
@@ -455,8 +455,9 @@ class Boundary:
     def record(self)->Record|None: return self.toy.record                     # everything of the last step
     def fates(self)->dict: return fates(self.toy.net, self.settings['ratio'])
     def figure(self,
-        k:int|None=None,    # step number k; None: the last one
-    )->Picture: return boundary_figure(self, len(self) if k is None else k)
+        k:int|None=None,        # step number k; None: the last one
+        on:Picture|None=None,   # one of a boundary, no longer needed, to draw on; None: another
+    )->Picture: return boundary_figure(self, len(self) if k is None else k, on)
 
 # %% ../nbs/60_collapse.ipynb #ffe3f3ba
 X, Y = (-2.2, 4.3), (-2.1, 2.1)     # the part of the plane that is shown
@@ -470,61 +471,96 @@ def crossing(
     above = net(torch.stack([line, 0*line])[None,:,None])[0,0,0] > .5
     return float(line[above.int().argmax()]) if above.any() else None
 
-def draw_plane(
+def bare_plane(
     ax,                 # matplotlib axes
+)->None:
+    "An empty plane"
+    ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+def draw_points(
+    ax, toy:Toy,        # axes; of a `Boundary`
+)->None:
+    "The unlabelled points, thirty background pixels to a joint pixel at most"
+    points = toy.unlabeled[:,:,0]
+    ax.plot(*points[:,:,1:31].movedim(1,0).flatten(1), 'o', ms=3, c=GREY, mew=0, alpha=.5, zorder=1)
+    ax.plot(*points[:,:,0].T, 'o', ms=5.5, c=GOLD, mew=0, zorder=1)
+    if points.shape[-1] > 31:
+        ax.text(X[0]+.1, Y[1]-.08, f'shown: 30 of {points.shape[-1]-1} background pixels to a joint pixel',
+                fontsize=8.5, color='#5d6670', va='top', bbox=CLEAR)
+
+CLEAR = dict(facecolor='white', alpha=.85, lw=0, pad=1.5)   # behind words
+
+
+# %% ../nbs/60_collapse.ipynb #6f0c2a11
+@torch.no_grad()
+def draw_boundary(
+    ax,                 # of `bare_plane`
     toy:Toy,            # of a `Boundary`
     k:int,              # after how many steps
     path=(),            # earlier steps whose boundary is shown too, paler
     color:str=INK,      # of the boundary
 )->None:
-    "The unlabelled points and the boundary after k steps"
+    "The boundary after k steps"
     x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
-    points = toy.unlabeled[:,:,0]
-    ax.scatter(*points[:,:,1:31].movedim(1,0).flatten(1), s=9, c=GREY, lw=0, alpha=.5)
-    ax.scatter(*points[:,:,0].T, s=30, c=GOLD, lw=0)
     for i, j in enumerate((*path, k)):
         h, last = toy.at(j)(torch.stack([x, y])[None])[0,0], j == k
         if h.max() > .5:
-            ax.contour(x, y, h, [.5], colors=[color], linewidths=3.5 if last else 1.2,
-                       alpha=1. if last else .25 + .5*i/len(path))
+            for edge in contour_generator(x.numpy(), y.numpy(), h.numpy()).lines(.5):   # quicker than `contour`
+                ax.plot(*edge.T, c=color, lw=3.5 if last else 1.2, alpha=1. if last else .25 + .5*i/len(path))
         elif last: ax.text(sum(X)/2, Y[1]-.25, 'no boundary is left', c=color, ha='center', va='top', fontsize=12)
-    ax.set(xlim=X, ylim=Y, aspect='equal', xticks=[], yticks=[])
-    clear = dict(facecolor='white', alpha=.85, lw=0, pad=1.5)
-    if points.shape[-1] > 31:
-        ax.text(X[0]+.1, Y[1]-.08, f'shown: 30 of {points.shape[-1]-1} background pixels to a joint pixel',
-                fontsize=8.5, color='#5d6670', va='top', bbox=clear)
     if 0 < (h > .5).float().mean() < .03:
         ax.text(X[0]+.1, Y[1]-.38, f'step {k}: all but one corner is called background', fontsize=10, color=color,
-                va='top', bbox=clear)
-    ax.spines[:].set_visible(False)
+                va='top', bbox=CLEAR)
+
+def draw_plane(
+    ax, toy:Toy, k:int, path=(), color:str=INK,     # of `draw_boundary`
+)->None:
+    "The unlabelled points and the boundary after k steps"
+    bare_plane(ax); draw_points(ax, toy); draw_boundary(ax, toy, k, path, color)
 
 # %% ../nbs/60_collapse.ipynb #1f2d3c75
-def draw_strip(
+def draw_density(
     ax, toy:Toy,        # axes; of a `Boundary`
-    steps:tuple,        # steps whose crossing is marked; the last one thickest
-    color:str=INK,
 )->None:
-    "Density of both classes along the axis, and where the boundary crosses it"
+    "Density of both classes along the axis"
     line = torch.linspace(*X, 261)
     for v, all_, c in ((toy.unlabeled[:,0,0,1:31], toy.unlabeled.shape[-1]-1, GREY),
                        (toy.unlabeled[:,0,0,:1], 1, GOLD)):
         ax.fill_between(line, ((-(line[:,None]-v.flatten()[None])**2/(2*.2**2)).exp().sum(1)*all_/v.shape[-1]).sqrt(),
                         color=c, lw=0, alpha=.8)
-    top, labels = ax.get_ylim()[1]*1.25, []
-    for k in (steps[-1], *steps[:-1]):      # the last and the first keep their labels
-        if (c := crossing(toy.at(k))) is None: continue
-        ax.axvline(c, c=color, lw=3.5 if k == steps[-1] else 1.2)
+    ax.set(xlim=X, ylim=(0,ax.get_ylim()[1]*1.25), yticks=[], xticks=[])
+    ax.set_xlabel('density of both classes (square root); crossing at each step', fontsize=10)
+    ax.spines[['top','right','left']].set_visible(False)
+
+def draw_crossings(
+    ax, toy:Toy,        # of `draw_density`
+    steps:tuple,        # steps whose crossing is marked; the last one thickest
+    color:str=INK,
+)->None:
+    "Where the boundary crosses the axis"
+    top, labels = ax.get_ylim()[1], []
+    at = {k: c for k in (steps[-1], *steps[:-1]) if (c := crossing(toy.at(k))) is not None}
+    for k,c in at.items():      # the last and the first keep their labels
+        ax.plot((c, c), (0, top), c=color, lw=3.5 if k == steps[-1] else 1.2)
         # the first of three rows with room
         row = next((row for row in range(3) if all(abs(c - o) > .4 for o, r in labels if r == row)), None)
         if row is not None:
             ax.text(c + .06, top*(1 - .33*row), f'{k}', c=color, fontsize=10, va='top',
                     bbox=dict(facecolor='white', alpha=.8, lw=0, pad=.3))
             labels.append((c, row))
-    ax.set(xlim=X, ylim=(0,top), yticks=[], xticks=[])
-    ax.set_xlabel('density of both classes (square root); crossing at each step', fontsize=10)
-    ax.spines[['top','right','left']].set_visible(False)
+
+def draw_strip(
+    ax, toy:Toy, steps:tuple, color:str=INK,        # of `draw_crossings`
+)->None:
+    "Density of both classes along the axis, and where the boundary crosses it"
+    draw_density(ax, toy); draw_crossings(ax, toy, steps, color)
 
 # %% ../nbs/60_collapse.ipynb #ba0237fe
+def strokes(a:Tensor, b:Tensor)->Tensor:    # (n,2) twice -> (2,3n) x and y of one line
+    "From each point to its other: a line with gaps costs what one does"
+    return torch.stack([a, b, torch.full_like(a, torch.nan)], 1).flatten(0, 1).T
+
 def draw_views(
     ax,             # of `draw_plane`
     toy:Toy, k:int, # the step that begins after k others
@@ -537,12 +573,23 @@ def draw_views(
     most = torch.stack([*pull.values()]).max().clamp(min=1e-9)
     for (who, other), c in zip((('teacher', 'student'), ('student', 'teacher')), (RED, BLUE)):
         way = (at[other]-at[who])*pull[who]/(2*most)
-        ax.plot(*torch.stack([toy.unlabeled[:n,:,0,0], at[who]]).movedim(2,0), c=c, lw=.8, alpha=.4)
-        ax.scatter(*at[who].T, s=40, c=c, lw=0, zorder=3)
+        ax.plot(*strokes(toy.unlabeled[:n,:,0,0], at[who]), c=c, lw=.8, alpha=.4)
+        ax.plot(*at[who].T, 'o', ms=6.3, c=c, mew=0, zorder=3)
         ax.quiver(*at[who].T, *way.T, color=c, angles='xy', scale_units='xy', scale=1, width=.006, zorder=4)
 
-def draw_answers(
+# %% ../nbs/60_collapse.ipynb #6f0c2a12
+def bare_answers(
     ax,             # matplotlib axes
+    n:int=7,        # pictures whose joint pixel is shown
+)->None:
+    "The empty axes of `draw_answers`"
+    ax.axhline(.5, c=INK, lw=.8, ls='--', zorder=-1)
+    ax.set(xlim=(-.5,n-.5), ylim=(-.05,1.08), yticks=(0,.5,1), xticks=())
+    ax.set_title(f'answers at {n} joint pixels', fontsize=12, loc='left')
+    ax.spines[['top','right']].set_visible(False)
+
+def draw_answers(
+    ax,             # of `bare_answers`
     toy:Toy, k:int, # the step that begins after k others
     n:int=7,        # pictures whose joint pixel is shown
 )->None:
@@ -552,55 +599,72 @@ def draw_answers(
     pull = {who: p[:n,0,0,0] for who,p in record.pull.items()}
     scale = (height['teacher']-height['student']).abs().max()/(
         2*torch.stack([*pull.values()]).abs().max().clamp(min=1e-9))
-    for (who, h), c, side in zip(height.items(), (RED, BLUE), (-.13, .13)):
-        at = torch.arange(n) + side
-        ax.scatter(at, h, s=60, c=c, lw=0, zorder=3)
-        ax.scatter(at, after(record.views[who][:n])[:,0,0,0], s=60, facecolors='none', edgecolors=c, lw=1.5, zorder=3)
-        ax.quiver(at, h, 0*h, pull[who]*scale, color=c, angles='xy', scale_units='xy', scale=1, width=.006, headwidth=4)
-    for i in range(n): ax.plot((i-.13, i+.13), (height['teacher'][i], height['student'][i]), c=GREY, lw=1, zorder=0)
-    ax.axhline(.5, c=INK, lw=.8, ls='--')
-    ax.set(ylim=(-.05,1.08), yticks=(0,.5,1), xticks=())
-    ax.set_title(f'answers at {n} joint pixels', fontsize=12, loc='left')
-    ax.spines[['top','right']].set_visible(False)
+    place = dict(teacher=torch.arange(n)-.13, student=torch.arange(n)+.13)
+    ax.plot(*strokes(*(torch.stack([place[who], height[who]], 1) for who in place)), c=GREY, lw=1, zorder=0)
+    for (who, h), c in zip(height.items(), (RED, BLUE)):
+        ax.plot(place[who], h, 'o', ms=7.7, c=c, mew=0, zorder=3)
+        new = after(record.views[who][:n])[:,0,0,0]
+        ax.plot(place[who], new, 'o', ms=7.7, mfc='none', mec=c, mew=1.5, zorder=3)
+        ax.quiver(place[who], h, 0*h, pull[who]*scale, color=c, angles='xy', scale_units='xy', scale=1, width=.006,
+                  headwidth=4)
 
 # %% ../nbs/60_collapse.ipynb #e65b2ece
+@torch.no_grad()
 def draw_change(
     ax, toy:Toy, k:int,     # of `draw_plane`; step number k
 )->None:
     "Where step number k raised the answer (lime) and where it lowered it (purple)"
-    from matplotlib.colors import LinearSegmentedColormap
     x, y = torch.meshgrid(torch.linspace(*X, 66), torch.linspace(*Y, 43), indexing='xy')
     change = (toy.at(k)(torch.stack([x, y])[None]) - toy.at(k-1)(torch.stack([x, y])[None]))[0,0]
     most = float(change.abs().max().clamp(min=1e-9))
     ax.imshow(change, extent=(*X, *Y), origin='lower',
-              cmap=LinearSegmentedColormap.from_list('', ('#7b3fa0', 'white', '#7fa800')), vmin=-most, vmax=most,
-              alpha=.45, aspect='equal', zorder=-1)
+              cmap=CHANGE, vmin=-most, vmax=most, alpha=.45, aspect='equal', zorder=-1)
     ax.text(X[0]+.1, Y[0]+.08, f'the update: lowered (purple) or raised (lime), by {most:.3f} at most', fontsize=10,
-            color='#4a4d53', bbox=dict(facecolor='white', alpha=.85, lw=0, pad=1.5))
+            color='#4a4d53', bbox=CLEAR)
+
+CHANGE = LinearSegmentedColormap.from_list('', ('#7b3fa0', 'white', '#7fa800'))
+
+# %% ../nbs/60_collapse.ipynb #6f0c2a13
+def bare_boundary(
+    b:Boundary,
+    step:bool,      # a step was made: there are answers to show
+)->Picture:
+    "The ground of `boundary_figure`: what is the same after every step"
+    fig, who = Picture(figsize=(12,5), dpi=80), b.settings['who']
+    ax, strip = fig.add_axes((.01,.2,.58,.73)), fig.add_axes((.01,.06,.58,.14))
+    answers = fig.add_axes((.65,.28,.34,.65))
+    bare_plane(ax); draw_density(strip, b.toy)
+    if not step:
+        answers.axis('off')
+        return fig
+    bare_answers(answers)
+    names = (('easy view', 'hard view') if who == 'both' else ('hard view, teaches', 'easy view, learns')
+             if who == 'hard' else ('easy view, teaches', 'hard view, learns'))
+    for x, y, c, words in ((0,-.1,RED,names[0]), (.5,-.1,BLUE,names[1]),
+                           (0,-.2,INK,'filled before, hollow after the step; arrows: the pull')):
+        answers.text(x, y, words, c=c, fontsize=11, transform=answers.transAxes)
+    return fig
 
 def boundary_figure(
     b:Boundary,
     k:int,          # step number k, the one that ends after k steps; 0: the start
+    on:Picture|None=None,   # one that this made, to draw on; None: another
 )->Picture:
     "One step: the points, both views and their pull, the boundary, what the update changed; the answers; the path"
-    toy, c, who = b.toy, COLOR.get(b.settings['who'], COLOR['easy']), b.settings['who']
-    names = (('easy view', 'hard view') if who == 'both' else ('hard view, teaches', 'easy view, learns')
-             if who == 'hard'
-           else ('easy view, teaches', 'hard view, learns'))
-    fig = Picture(figsize=(12,5), dpi=80)
-    ax, strip = fig.add_axes((.01,.2,.58,.73)), fig.add_axes((.01,.06,.58,.14))
-    answers = fig.add_axes((.65,.28,.34,.65))
-    draw_plane(ax, toy, k, range(max(k-1, 0), k), c)
-    draw_strip(strip, toy, tuple(dict.fromkeys((*range(0, k, 5*(1+k//25)), k))), c)
-    ax.set_title(f'step {k}', loc='left', fontsize=14, color=c)
-    if k and toy.past[k-1][0].views:
-        draw_change(ax, toy, k); draw_views(ax, toy, k-1); draw_answers(answers, toy, k-1)
-        loss = toy.past[k-1][0].loss
-        for x, y, c, words in ((0,-.1,RED,names[0]), (.5,-.1,BLUE,names[1]),
-                               (0,-.2,INK,'filled before, hollow after the step; arrows: the pull'),
-                               (0,-.3,INK,f"loss of labels {loss['sup1']:.4f}, of consistency {loss['cons1']:.4f}")):
-            answers.text(x, y, words, c=c, fontsize=11, transform=answers.transAxes)
-    else: answers.axis('off')
+    toy, s = b.toy, b.settings
+    c, step = COLOR.get(s['who'], COLOR['easy']), k > 0 and bool(toy.past[k-1][0].views)
+    key = 'boundary', s['who'], s['ratio'], s['seed'], step
+    with moving(again(on, key, lambda: bare_boundary(b, step))) as fig:
+        ax, strip, answers = fig.axes
+        draw_points(ax, toy)
+        draw_boundary(ax, toy, k, range(max(k-1, 0), k), c)
+        draw_crossings(strip, toy, tuple(dict.fromkeys((*range(0, k, 5*(1+k//25)), k))), c)
+        ax.set_title(f'step {k}', loc='left', fontsize=14, color=c)
+        if step:
+            draw_change(ax, toy, k); draw_views(ax, toy, k-1); draw_answers(answers, toy, k-1)
+            loss = toy.past[k-1][0].loss
+            answers.text(0, -.3, f"loss of labels {loss['sup1']:.4f}, of consistency {loss['cons1']:.4f}", c=INK,
+                         fontsize=11, transform=answers.transAxes)
     return fig
 
 # %% ../nbs/60_collapse.ipynb #794f042a

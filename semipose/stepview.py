@@ -15,7 +15,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.patches import Rectangle
 from torch import Tensor
 from .errors import UserError
-from .draw import INK, MUTED, Picture, as_picture, heat_overlay
+from .draw import INK, MUTED, Picture, again, as_picture, heat_overlay, moving
 from .touch import Spot, Thumbs, box_of, keep_spot, shares, touch_heat
 from .data.core import Crops
 from .data.sets import read_any_unlabeled
@@ -35,9 +35,10 @@ from .run import codec_of, load_run
 from .widgets import Lab, button, choice, kept_moments, picture_axes, player, slider, stages
 
 # %% auto #0
-__all__ = ['STAGES', 'BESIDE', 'OneStep', 'each_last', 'one_step', 'Rehearsal', 'rehearse', 'Person', 'joint_losses',
+__all__ = ['STAGES', 'OVER', 'BESIDE', 'OneStep', 'each_last', 'one_step', 'Rehearsal', 'rehearse', 'Person', 'joint_losses',
            'student_part', 'person_of', 'teacher_words', 'target_words', 'stage_words', 'signed', 'even',
-           'stage_picture', 'draw_stage', 'joint_bars', 'stage_row', 'step_figure', 'StepView']
+           'stage_picture', 'draw_stage', 'bare_bars', 'joint_name', 'joint_bars', 'row_shape', 'bare_row', 'stage_row',
+           'bare_step', 'step_figure', 'StepView']
 
 # %% ../nbs/82_stepview.ipynb #c50c9397
 class OneStep(NamedTuple):
@@ -282,24 +283,34 @@ def draw_stage(ax, p:Person, ks, joint:str, stage:str, size):
     if values is not None: touch_heat(ax, values, size, f'{stage}, {joint}')
 
 # %% ../nbs/82_stepview.ipynb #c12cb826
-def joint_bars(ax, p:Person, skeleton, keep, k:int|None, c:str):
+def bare_bars(ax, skeleton, keep):
+    "The axes of `joint_bars`, from 0 to 1, and the joints' names"
+    ks = np.flatnonzero(keep)
+    ax.axis('off')      # an axis with seventeen names takes longer than all the rest
+    ax.set(ylim=(len(ks)-.4, -.6), xlim=(-.32, 1.16))
+    for row,j in enumerate(ks): joint_name(ax, row, skeleton.joints[j])
+    ax.set_title('loss of each joint x 1000: click one', fontsize=9.5, pad=4)
+
+def joint_name(ax, row:int, name:str, **kw):
+    ax.text(-.015, row, name.replace('_', ' '), ha='right', va='center', fontsize=8, color=INK, **kw)
+
+def joint_bars(ax, p:Person, skeleton, keep, k:int|None, c:str):   # ax of `bare_bars`
     "The loss of every joint; a click shows that joint"
     ks = np.flatnonzero(keep)
     values = 1000*p.losses[torch.as_tensor(ks)].numpy()
-    top = max(float(values.max()), 1e-9)
-    ax.axis('off')      # an axis with seventeen names takes longer than all the rest
-    ax.set(ylim=(len(ks)-.4, -.6), xlim=(-.32*top, 1.16*top))
-    ax.hlines(range(len(ks)), 0, values, colors=[c if k in (None, j) else '#c9ced5' for j in ks], lw=180/len(ks))
+    share = values/max(float(values.max()), 1e-9)
+    ax.hlines(range(len(ks)), 0, share, colors=[c if k in (None, j) else '#c9ced5' for j in ks], lw=180/len(ks))
     left, _, right, _ = box_of(ax)
-    for row,(j, v) in enumerate(zip(ks, values)):
-        name, bold = skeleton.joints[j].replace('_', ' '), 'bold' if j == k else 'normal'
-        ax.text(-.015*top, row, name, ha='right', va='center', fontsize=8, color=INK, fontweight=bold)
-        if j == k or k is None and v == values.max():       # each word takes a millisecond; a hand reads the others
-            ax.text(v + .02*top, row, f'{v:.2f}', ha='left', va='center', fontsize=8, color=MUTED)
-        upper, lower = shares(ax, [(0, row-.45), (0, row+.45)])[:,1]
-        keep_spot(ax, Spot('area', (left, float(upper), right, float(lower)), f'{name}: loss {v/1000:.6f}',
+    edges = shares(ax, [(0, row-.5) for row in range(len(ks)+1)])[:,1].tolist()
+    for row,(j, v, x) in enumerate(zip(ks, values, share)):
+        name = skeleton.joints[j].replace('_', ' ')
+        if j == k: joint_name(ax, row, name, fontweight='bold', bbox=OVER)
+        if j == k or k is None and x == share.max():        # each word takes a millisecond; a hand reads the others
+            ax.text(x + .02, row, f'{v:.2f}', ha='left', va='center', fontsize=8, color=MUTED)
+        keep_spot(ax, Spot('area', (left, edges[row], right, edges[row+1]), f'{name}: loss {v/1000:.6f}',
                            dict(joint=name)))
-    ax.set_title('loss of each joint x 1000: click one', fontsize=9.5, pad=4)
+
+OVER = dict(facecolor='white', lw=0, pad=.5)    # hides the word below, which is no bolder
 
 # %% ../nbs/82_stepview.ipynb #066a82e5
 BESIDE = {'teacher predicts': 'teacher sees', 'student sees': 'before hiding', 'target': 'teacher predicts',
@@ -307,44 +318,67 @@ BESIDE = {'teacher predicts': 'teacher sees', 'student sees': 'before hiding', '
           'gradient': 'student predicts',
           'after the step': 'student predicts'}     # what a stage is read against
 
-def stage_row(fig, p:Person, ks, stage:str, size, c:str)->float:
-    "Nine small pictures in one, each a place to click; where it ends, share of the height"
-    (H, W), (wide, high) = size, fig.get_size_inches()
+def row_shape(size, inches)->tuple[float,float,float]:
+    "Nine small pictures: from one to the next, and one, as shares of the row; its share of the figure's height"
+    (H, W), (wide, high) = size, inches
+    gap = max(W//12, 2)
+    whole = 9*2*W + 8*gap
+    return (2*W + gap)/whole, 2*W/whole, .994*wide*2*H/whole/high
+
+def bare_row(fig, size)->float:     # where it ends, share of the height
+    "The names of the stages, each with its place to click"
+    step, share, tall = row_shape(size, fig.get_size_inches())
+    ax = fig.add_axes([.003, .945-tall, .994, tall])
+    ax.axis('off')
+    for j,s in enumerate(STAGES):
+        at = .003 + .994*step*j
+        fig.text(at, .958, f'{j+1} {s}', fontsize=7.5, color=INK)
+        keep_spot(ax, Spot('area', (at, .055, at + .994*share, .055+tall), f'{j+1} {s}', dict(stage=s)))
+    return .945 - tall
+
+def stage_row(ax, p:Person, ks, stage:str, size, c:str):    # ax of `bare_row`
+    "The pictures, and which stage is shown"
+    (H, W), fig = size, ax.figure
     blank, gap = np.full((2*H, 2*W, 3), .93), np.ones((2*H, max(W//12, 2), 3))
     each = [stage_picture(p, ks, s)[0] for s in STAGES]
     large = lambda a: a.repeat(2*H//len(a), 0).repeat(2*W//a.shape[1], 1)
     row = np.concatenate([v for a in each for v in (blank if a is None else large(a), gap)][:-1], 1)
-    step, share = (2*W + gap.shape[1])/row.shape[1], 2*W/row.shape[1]
-    tall = .994*wide*len(row)/row.shape[1]/high
-    ax = fig.add_axes([.003, .945-tall, .994, tall])
-    ax.axis('off')
     ax.imshow(row, interpolation='nearest', aspect='auto')
+    step, share, tall = row_shape(size, fig.get_size_inches())
     for j,s in enumerate(STAGES):
-        at, on = .003 + .994*step*j, s == stage
-        fig.text(at, .958, f'{j+1} {s}', fontsize=7.5, color=c if on else INK, fontweight='bold' if on else 'normal')
-        keep_spot(ax, Spot('area', (at, .055, at + .994*share, .055+tall), f'{j+1} {s}', dict(stage=s)))
-        if on: fig.add_artist(Rectangle((at, .937-tall), .994*share, .006, transform=fig.transFigure, color=c))
+        at = .003 + .994*step*j
+        if s == stage:
+            fig.text(at, .958, f'{j+1} {s}', fontsize=7.5, color=c, fontweight='bold', bbox=OVER)
+            fig.add_artist(Rectangle((at, .937-tall), .994*share, .006, transform=fig.transFigure, color=c))
         if each[j] is None: fig.text(at + .497*share, .945-tall/2, 'nobody', ha='center', color=MUTED, fontsize=9)
-    return .945 - tall
 
 # %% ../nbs/82_stepview.ipynb #5501fdeb
+def bare_step(skeleton, keep, size)->Picture:
+    "The ground of `step_figure`: axes and names"
+    fig = Picture(figsize=(11, 4.9))
+    low = bare_row(fig, size)
+    for j in range(2): picture_axes(fig, .003 + .26*j, .25, size, top=low-.085)
+    bare_bars(fig.add_axes([.56, .02, .435, low-.105]), skeleton, keep)
+    return fig
+
 def step_figure(
     p:Person, skeleton, keep,   # which joints some label supervises
     k:int|None,                 # which joint; None: all
     stage:str, size,            # in `STAGES`; (H,W) of the crop
     name:str,                   # of the method, for the colour
+    on:Picture|None=None,       # one that this made, to draw on; None: another
 )->Picture:
     "Nine stages in a row, the one in question large beside what it is read against, and the loss of every joint"
     ks = torch.as_tensor(np.flatnonzero(keep)) if k is None else torch.tensor([k])
-    joint = 'all joints' if k is None else skeleton.joints[k].replace('_', ' ')
-    with rc_context(STYLE):
-        fig = Picture(figsize=(11, 4.9))
-        low = stage_row(fig, p, ks, stage, size, color(name))
-        for j,s in enumerate([BESIDE[stage], stage] if stage in BESIDE else [stage]):
-            ax = picture_axes(fig, .003 + .26*j, .25, size, top=low-.085)
+    joint, c = 'all joints' if k is None else skeleton.joints[k].replace('_', ' '), color(name)
+    key = 'step', tuple(size), tuple(skeleton.joints), tuple(map(bool, keep))
+    with rc_context(STYLE), moving(again(on, key, lambda: bare_step(skeleton, keep, size))) as fig:
+        row, *two, bars = fig.axes
+        stage_row(row, p, ks, stage, size, c)
+        for ax, s in zip(two, [BESIDE[stage], stage] if stage in BESIDE else [stage]):
             draw_stage(ax, p, ks, joint, s, size)
-            ax.set_title(s, fontsize=9.5, pad=4, loc='left', color=color(name) if s == stage else INK)
-        joint_bars(fig.add_axes([.56, .02, .435, low-.105]), p, skeleton, keep, k, color(name))
+            ax.set_title(s, fontsize=9.5, pad=4, loc='left', color=c if s == stage else INK)
+        joint_bars(bars, p, skeleton, keep, k, c)
     return fig
 
 # %% ../nbs/82_stepview.ipynb #f296f5ae
@@ -414,6 +448,6 @@ def draw(self:StepView, person, method, joint, stage, moment, step, network, vie
     sk = self.run.skeleton
     k = None if joint == 'all joints' else sk.joints.index(joint.replace(' ', '_'))
     ks = torch.as_tensor(np.flatnonzero(self.keep)) if k is None else torch.tensor([k])
-    fig = step_figure(p, sk, self.keep, k, stage, o.teaching.losses.size, method)
+    fig = step_figure(p, sk, self.keep, k, stage, o.teaching.losses.size, method, self.paper)
     more = f' The run holds fewer networks than this method learns: {again} begin as copies.' if again else ''
     return fig, f'{title(method)}, step {step} from {moment}. {stage_words(o, p, joint, ks, stage)}{more}'

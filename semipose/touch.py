@@ -12,12 +12,11 @@ import numpy as np
 import PIL.Image
 import traitlets
 from fastai.imports import patch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from .draw import PALETTE, as_picture
+from .draw import PALETTE, as_picture, painted
 
 # %% auto #0
 __all__ = ['HERE', 'COLOURS', 'Spot', 'spots_of', 'keep_spot', 'shares', 'box_of', 'touch_axes', 'touch_points', 'touch_heat',
-           'touch_frame', 'painted', 'png_of', 'source', 'Touch', 'sprite', 'Thumbs']
+           'touch_frame', 'png_of', 'source', 'Touch', 'sprite', 'Thumbs']
 
 # %% ../nbs/09_touch.ipynb #37cf1492
 @dataclass(frozen=True)
@@ -97,20 +96,6 @@ def touch_frame(
     keep_spot(ax, Spot('frame', at, label, {}, None, dict(now=now, scale=scale, within=list(box))))
 
 # %% ../nbs/09_touch.ipynb #d6aa2fbb
-def painted(fig)->np.ndarray:   # Figure; `fig.moving`: artists that another picture of it replaces -> (H,W,3) uint8
-    "The pixels of a figure; of one that has moving artists, the rest is painted once for each size"
-    canvas = fig.canvas if isinstance(fig.canvas, FigureCanvasAgg) else FigureCanvasAgg(fig)
-    moving, size = sorted(getattr(fig, 'moving', ()), key=lambda a: a.get_zorder()), (fig.dpi, *fig.get_size_inches())
-    if not moving: canvas.draw()
-    elif getattr(fig, 'ground', (None,))[0] == size: canvas.restore_region(fig.ground[1])
-    else:
-        for a in moving: a.set_animated(True)       # left out
-        canvas.draw()
-        fig.ground = size, canvas.copy_from_bbox(fig.bbox)
-        for a in moving: a.set_animated(False)
-    for a in moving: a.axes.draw_artist(a)
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
 def png_of(
     fig,                # Figure on an opaque ground
     scale:float=1.,     # of its dots per inch

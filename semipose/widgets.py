@@ -24,7 +24,7 @@ from .files import whole
 from .skeletons import Skeleton
 from .geometry import affine, compose, invert, move
 from .codecs import response
-from .draw import INK, MUTED, PALETTE, Picture, draw_person, heat_overlay, lighter
+from .draw import INK, MUTED, PALETTE, Picture, again, draw_person, heat_overlay, lighter, moving
 from .metrics import pck, torso
 from .touch import Thumbs, Touch, png_of, spots_of, touch_frame, touch_heat, touch_points
 from .data.core import Crops
@@ -39,18 +39,18 @@ from .report import STYLE
 from .run import codec_of, load_run, people_of, places_now, read_recipe, read_result
 
 # %% auto #0
-__all__ = ['LABS', 'TRAINS', 'LABEL', 'TRACK', 'READOUT', 'ORDER', 'BOX', 'GROUPS', 'HAND', 'SHARE', 'RATIOS', 'SIGMAS',
+__all__ = ['LABS', 'TRAINS', 'LABEL', 'TRACK', 'READOUT', 'ORDER', 'BOX', 'GROUPS', 'HAND', 'PANELS', 'SHARE', 'RATIOS', 'SIGMAS',
            'plotted', 'checked_values', 'refused', 'busy_words', 'watch_kernel', 'tell_labs', 'folds', 'Lab', 'on_grid',
-           'room', 'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer', 'TeacherStudent',
-           'teacher_student', 'Album', 'curve_of', 'find_folder', 'people_crops', 'kept_moments', 'album',
-           'strip_album', 'mark', 'picture_axes', 'draw_heat', 'touch_joints', 'moment_curves', 'browser_figure',
-           'albums_of', 'browser_words', 'offer', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there', 'steps_of',
-           'settings_of', 'by_hand', 'frame_of', 'Dice', 'BothRoles', 'both_roles', 'explorer_panel', 'explorer_figure',
-           'explorer_groups', 'explorer_top', 'ViewExplorer', 'explorer_words', 'comparer_axes', 'comparer_person',
-           'curve_axes', 'comparer_figure', 'albums_together', 'other_people', 'common_moments', 'RunComparer',
-           'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels', 'monitor_axes', 'monitor_figure',
-           'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'go_controls', 'boundary_controls', 'BoundaryLab',
-           'aside', 'CarryLab']
+           'apart', 'room', 'slider', 'stages', 'button', 'player', 'choice', 'entropy', 'Answer', 'answer',
+           'TeacherStudent', 'teacher_student', 'Album', 'curve_of', 'find_folder', 'people_crops', 'kept_moments',
+           'album', 'strip_album', 'mark', 'picture_axes', 'draw_heat', 'touch_joints', 'moment_curves',
+           'browser_figure', 'albums_of', 'browser_words', 'offer', 'HeatmapBrowser', 'Knob', 'knobs_of', 'still_there',
+           'steps_of', 'settings_of', 'by_hand', 'frame_of', 'Dice', 'BothRoles', 'Remembered', 'both_roles',
+           'bare_explorer', 'explorer_figure', 'explorer_groups', 'explorer_top', 'ViewExplorer', 'explorer_words',
+           'comparer_axes', 'comparer_person', 'curve_axes', 'comparer_figure', 'albums_together', 'other_people',
+           'common_moments', 'RunComparer', 'warning', 'alarming', 'fall', 'kind_of', 'heeded', 'monitor_panels',
+           'monitor_axes', 'monitor_figure', 'monitor_words', 'CollapseMonitor', 'Monitor', 'PixelLab', 'go_controls',
+           'boundary_controls', 'BoundaryLab', 'aside', 'CarryLab']
 
 # %% ../nbs/74_widgets.ipynb #699eec0a
 def plotted(lab, **values)->tuple[Picture,str]:
@@ -111,6 +111,7 @@ def folds(
 class Lab:
     "Controls around a figure: one that moves draws again, and so does a hand on the figure"
     held, current = False, None     # several controls are being moved; values of the picture that stands
+    paper = None                    # the figure of that picture; `draw` may draw on it, see `draw.again`
     def __init__(self,
         rows:list[dict],    # the controls, a dict (name -> ipywidgets control) for each line of them
         folded:dict|None=None,  # title -> dict of controls that are seldom moved: folded away below the figure
@@ -142,12 +143,12 @@ class Lab:
 def redraw(self:Lab):
     "The picture of the controls as they stand"
     first, self.current = self.current is None, self.values
-    try: fig, self.sentence = plotted(self, **self.current)
+    try: self.paper, self.sentence = plotted(self, **self.current)
     except UserError as e:
         if first: raise
         return self.tell(e)   # nobody sees what a control's callback raises
     # a projector has room for larger dots, a narrower page shrinks them
-    self.image.show(png_of(fig, 1.2), spots_of(fig), self.sentence)
+    self.image.show(png_of(self.paper, 1.2), spots_of(self.paper), self.sentence)
     self.text.value = f'<div style="line-height:1.4">{escape(self.sentence)}</div>'
 
 @patch
@@ -190,12 +191,18 @@ def figure(self:Lab,
     **values,       # of controls, by name; the others are as they stand
 )->Picture:         # UserError if there is no such control, or it has no such value
     "The picture, for scripts and tests"
-    return plotted(self, **{**self.values, **self.checked(values)})[0]
+    return apart(self, values)[0]
 
 @patch
 def words(self:Lab, **values)->str:
     "The sentence below it"
-    return plotted(self, **{**self.values, **self.checked(values)})[1]
+    return apart(self, values)[1]
+
+def apart(lab, values:dict)->tuple[Picture,str]:
+    "A figure of its own, which no slider changes"
+    paper, lab.paper = lab.paper, None
+    try: return plotted(lab, **{**lab.values, **lab.checked(values)})
+    finally: lab.paper = paper
 
 @patch
 def checked(self:Lab, values:dict)->dict: return checked_values(self.controls, self.values, values)
@@ -302,9 +309,10 @@ def teacher_student(
     supervised,             # (K,) 0 = a joint that is never hidden
     sampler,                # Sampler, or whatever makes a Sample of (view, joints)
     step:int=0,             # steps made: some teachers wait
+    ask=look,               # (network, pictures) -> (heatmaps (B,C,h,w),)
 )->TeacherStudent:                  # of the first network and the first student view, where the crops are
     "Target and prediction of these people under a method: the parts of a step, networks in evaluation mode"
-    near = lambda net: lambda x: look(net, x)[0].to(x.device)
+    near = lambda net: lambda x: ask(net, x)[0].to(x.device)
     nets = NS(**{kind: [near(net) for net in getattr(peers, kind) or ()] for kind in ('nets', 'ema', 'frozen')})
     parts = Step(replace(m, student_views=m.student_views[:1], together=False), codec, size, flip_index, supervised)
     easy, hard = parts.pair(sampler)
@@ -772,12 +780,21 @@ class BothRoles(NamedTuple):
     found:tuple         # (B,K,2) decoded: by the teacher, in the target as carried, by the student
     accuracy:tuple      # percent of joints found by the teacher and by the student, each in its view
 
-def both_roles(peers, values:dict, image, xy, vis, codec, size, skeleton, supervised, seed:int)->BothRoles:
+class Remembered:
+    "Asks a network, or gives its answer to the same pictures again"
+    def __init__(self, last:int=2): self.last, self.known = last, []    # so many answers
+    def __call__(self, net, pictures:Tensor):
+        found = next((k for k in self.known if k[0] is net and torch.equal(k[1], pictures)), None)
+        found = found or (net, pictures, look(net, pictures))
+        self.known = [found, *(k for k in self.known if k is not found)][:self.last]
+        return found[2]
+
+def both_roles(peers, values:dict, image, xy, vis, codec, size, skeleton, supervised, seed:int, ask=look)->BothRoles:
     "Both roles on all people, under the views that the sliders say"
     teacher, student = (View(role, steps_of(values, role)) for role in ('teacher', 'student'))
     m = replace(METHODS['posecons'], teacher_view=teacher, student_views=(student,))
     pair = teacher_student(peers, m, image, codec, size, skeleton.flip_index, supervised,
-                           Dice(values, len(image), size, seed))
+                           Dice(values, len(image), size, seed), ask=ask)
     truth = [joints_in(xy, vis, d, skeleton.flip_index) for d in (pair.easy, pair.hard)]
     found = [codec.decode(h)[0] for h in (pair.teacher, pair.target, pair.student)]
     def share(at, true):
@@ -786,11 +803,15 @@ def both_roles(peers, values:dict, image, xy, vis, codec, size, skeleton, superv
     return BothRoles(pair, tuple(truth), tuple(found), (share(found[0], truth[0]), share(found[2], truth[1])))
 
 # %% ../nbs/74_widgets.ipynb #1edd018f
-def explorer_panel(ax, o:BothRoles, i:int, role:int, skeleton, keep, head:str):
-    "The picture that a role sees, with its true joints"
-    xy, vis = o.truth[role]
-    draw_person(ax, o.pair.pictures[role][i], xy[i], vis[i]*keep, skeleton, size=.8)
-    ax.set_title(head, fontsize=9.5, pad=4)
+PANELS = "teacher's view", 'teacher predicts', "student's view", 'target', 'student predicts'
+
+def bare_explorer(size)->Picture:
+    "The ground of `explorer_figure`: five empty axes"
+    fig = Picture(figsize=(11, 3.35))
+    for j,head in enumerate(PANELS):
+        ax = picture_axes(fig, .004 + .2*j, .192, size, top=.9)
+        if head.endswith('view'): ax.set_title(head, fontsize=9.5, pad=4)
+    return fig
 
 def explorer_figure(
     o:BothRoles, i:int,        # which person
@@ -798,28 +819,26 @@ def explorer_figure(
     k:int|None,             # which joint; None: all
     keep:Tensor,            # (K,) bool
     hand:dict=HAND,         # how the student's frame stands, see `by_hand`
+    on:Picture|None=None,   # one that this made, to draw on; None: another
 )->Picture:
     "The view and the prediction of each role, and the target as the student must learn it"
     pair, size = o.pair, tuple(o.pair.pictures[0].shape[-2:])
     ks = keep.nonzero()[:,0] if k is None else torch.tensor([k])
     name = 'all joints' if k is None else skeleton.joints[k].replace('_', ' ')
-    panels = (("teacher's view", 0, None, None), ('teacher predicts', 0, pair.teacher, o.found[0]),
-              ("student's view", 1, None, None), ('target', 1, pair.target, o.found[1]),
-              ('student predicts', 1, pair.student, o.found[2]))
-    with rc_context(STYLE):
-        fig = Picture(figsize=(11, 3.35))
-        for j,(head, role, heat, found) in enumerate(panels):
-            ax = picture_axes(fig, .004 + .2*j, .192, size, top=.9)
+    shown = ((0, None, None), (0, pair.teacher, o.found[0]), (1, None, None), (1, pair.target, o.found[1]),
+             (1, pair.student, o.found[2]))     # role, heatmaps, joints
+    with rc_context(STYLE), moving(again(on, ('explorer', size), lambda: bare_explorer(size))) as fig:
+        for ax, head, (role, heat, found) in zip(fig.axes, PANELS, shown):
             xy, vis = o.truth[role]
-            if heat is None: explorer_panel(ax, o, i, role, skeleton, keep, head)
-            else:
-                h = response(codec, heat)[i, ks]
-                draw_heat(ax, pair.pictures[role][i], h, f'{head}: peak {float(h.amax((-2,-1)).mean()):.2f}',
-                          xy[i,k] if k is not None and vis[i,k] > 0 else None,
-                          found[i,k] if k is not None else None, legend=j == 1)
-            ax.set(xlim=(-.5, size[1]-.5), ylim=(size[0]-.5, -.5))
-            if heat is None: touch_joints(ax, skeleton, xy[i], (vis[i] > 0) & keep)
-            else: touch_heat(ax, h, size, name)
+            if heat is None:
+                draw_person(ax, pair.pictures[role][i], xy[i], vis[i]*keep, skeleton, size=.8)
+                touch_joints(ax, skeleton, xy[i], (vis[i] > 0) & keep)
+                continue
+            h = response(codec, heat)[i, ks]
+            draw_heat(ax, pair.pictures[role][i], h, f'{head}: peak {float(h.amax((-2,-1)).mean()):.2f}',
+                      xy[i,k] if k is not None and vis[i,k] > 0 else None,
+                      found[i,k] if k is not None else None, legend=head == PANELS[1])
+            touch_heat(ax, h, size, name)
         touch_frame(fig.axes[0], frame_of(pair, i, size), hand,
                     "the student's frame: arrows move it, + and - resize it, [ and ] turn it")
     return fig
@@ -852,7 +871,7 @@ class ViewExplorer(Lab):
         people:int=24,      # whom accuracy is measured on; fewer where the network would take longer than `patience`
         data=None,          # where they are, if no longer where the run had them
         weights:str='last', # 'last' or 'best'
-        patience:float=.06, # seconds that both roles may take
+        patience:float=.04, # seconds that both roles may take
         pair:str='posecons_jc',   # which preset to begin with
     ):                      # UserError says what is missing
         self.peers, p, self.skeleton, r = load_run(folder, weights, 'cpu')
@@ -861,7 +880,8 @@ class ViewExplorer(Lab):
         crops = people_crops(folder, r, self.size, people, data)
         self.requested, self.patience = len(crops), patience
         self.crops = crops.batch(range(self.in_time(crops, patience)))
-        self.memo, self.presets = None, {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
+        self.memo, self.ask = None, Remembered()
+        self.presets = {name: s for name,m in METHODS.items() if (s := settings_of(m)) is not None}
         if pair not in self.presets:
             raise UserError(f'The pair {pair!r} does not fit these sliders: choose one of {", ".join(self.presets)}.')
         top, folded = explorer_top(self, pair), explorer_groups(self.presets[pair])
@@ -873,12 +893,12 @@ class ViewExplorer(Lab):
     def draw(self, person, joint, pair, dice, **values):
         if self.memo is None or self.memo[0] != (dice, values):
             b = self.crops
-            rest = self.codec, self.size, self.skeleton, self.supervised, dice
+            rest = self.codec, self.size, self.skeleton, self.supervised, dice, self.ask
             self.memo = (dice, values), both_roles(self.peers, values, b['image'], b['xy'],
                                                    b['vis']*(self.supervised > 0), *rest)
         o, k = self.memo[1], None if joint == 'all joints' else self.skeleton.joints.index(joint.replace(' ', '_'))
         hand = {name: values[name] for name in HAND}
-        fig = explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0, hand)
+        fig = explorer_figure(o, person, self.skeleton, self.codec, k, self.supervised > 0, hand, self.paper)
         return fig, explorer_words(self, o, hand)
 
 # %% ../nbs/74_widgets.ipynb #213f067f
@@ -1252,22 +1272,16 @@ class PixelLab(Lab):
         rows = [dict(who=choice('who teaches', ('both', 'easy', 'hard')), ratio=stages('ratio', RATIOS, 100)),
                 dict(high=slider('joint fades', 1., .5, step=.05), lam=slider('weight', 3., 2., step=.25),
                      low=slider('background glows', .25, .03, step=.01, label=130))]
-        self.controls, self.paper = {k: c for row in rows for k,c in row.items()}, None
+        self.controls = {k: c for row in rows for k,c in row.items()}
         for k,v in self.checked(dict(who=who, ratio=ratio, **settings)).items(): self.controls[k].value = v
         super().__init__(rows)
-    def figure(self, **values)->Picture:
-        paper, self.paper = self.paper, None    # a picture of one's own, which no slider changes
-        try: return super().figure(**values)
-        finally: self.paper = paper
     def draw(self, who, ratio, **kw):
         u, most = settled(who, ratio, **kw)[0], limit(who, **kw)
         end = ('it is not lost at any ratio up to a million' if most == float('inf') else 'it is lost from '
                f'{most:,.0f} on' if most > 1 else 'it is lost at every ratio')
         teaching = 'both views teach' if who == 'both' else f'the {who} view teaches'
         many = f'{ratio} background pixel{"s"*(ratio > 1)}'
-        paper, self.paper = self.paper, None    # lost where there is no such end
-        self.paper = pixel_figure(ratio, who, paper, **kw)
-        return (self.paper,
+        return (pixel_figure(ratio, who, self.paper, **kw),
                 (f'{many} to one joint pixel, {teaching}: the joint pixel ends at {u:.2f}'
                  f'{", under one half" if u < .5 else ""}. With these views and this weight {end}.'))
 
@@ -1324,7 +1338,7 @@ class BoundaryLab(Lab):
         made = len(self.toy)
         if k > made: self.toy.step(k - made)
         elif k < made: self.toy.back(made - k)
-        return self.toy.figure(), self.outcome(k)
+        return self.toy.figure(on=self.paper), self.outcome(k)
     def figure(self, **values)->Picture: return aside(self, super().figure, values)
     def words(self, **values)->str: return aside(self, super().words, values)
 

@@ -264,7 +264,7 @@ def test_arrows_meet_half_way_when_both_teach_and_only_the_student_moves_when_on
 def test_hollow_answers_are_those_after_the_step(plane):
     toy = other(plane, 'both').step(2)
     _, ax = arrows(draw_answers, toy, 1)
-    dots = [torch.as_tensor(c.get_offsets())[:,1].float() for c in ax.collections if not hasattr(c, 'U')]
+    dots = [torch.as_tensor(line.get_ydata()).float() for line in ax.lines if line.get_marker() == 'o']
     assert_close(dots[0], toy.record.answers['teacher'][:7,0,0,0])
     assert_close(dots[1], toy.net(toy.record.views['teacher'][:7])[:,0,0,0].detach())
     assert_close(dots[3], toy.net(toy.record.views['student'][:7])[:,0,0,0].detach())
@@ -277,7 +277,8 @@ def test_the_figure_shows_the_step_asked_for_and_the_boundary_that_moves_into_th
         fig = b.figure(k)
         assert fig.axes[0].get_title('left') == f'step {k}'
         thick = [line.get_xdata()[0] for line in fig.axes[1].lines if line.get_linewidth() > 3]
-        assert thick == [crossing(b.toy.at(k))] and len(fig.axes[2].collections) == (6 if k else 0)
+        assert thick == [crossing(b.toy.at(k))]
+        assert sum(line.get_marker() == 'o' for line in fig.axes[2].lines) == (4 if k else 0)
         if k: assert f"{b.toy.past[k-1][0].loss['cons1']:.4f}" in fig.axes[2].texts[-1].get_text()
     assert b.figure().axes[0].get_title('left') == 'step 8' and Boundary('nobody', 3).step().figure()._repr_png_()
 

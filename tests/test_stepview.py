@@ -172,3 +172,12 @@ def test_what_cannot_be_looked_at_is_said(home):
 def test_a_network_that_is_missing_begins_as_a_copy(home, run):
     last = list(run.moments)[-1]
     assert run.step("sspcm", last)[1] == 1 and "1 begin as copies" in StepView(home / "run", "sspcm").words(moment=last)
+
+
+def test_on_a_kept_ground_a_step_looks_as_in_a_new_figure(home):
+    from test_widgets import as_drawn_anew
+    moves = [dict(stage=s) for s in STAGES] + [
+        dict(joint="left knee"), dict(person=2), dict(stage="target"), dict(joint="nose"), dict(joint="all joints"),
+        dict(method="supervised"), dict(stage="teacher sees"), dict(method="posedual_jc"), dict(network=2),
+        dict(step=1, joint="left knee"), dict(step=0, stage="teacher sees")]
+    assert as_drawn_anew(StepView(home / "run"), moves) == 1, "one ground serves all of them"

@@ -17,6 +17,7 @@ from semipose.protocols import protocol
 from semipose.run import places_of, prepare, train
 from semipose.skeletons import COCO17
 from semipose.teaching import Sampler
+from semipose.touch import png_of, spots_of
 from semipose.views import A30, A60, carry, plain, render
 from semipose.widgets import (BoundaryLab, CollapseMonitor, Dice, HeatmapBrowser, Monitor, PixelLab, RunComparer,
                               ViewExplorer, album, answer, entropy, fall, heeded,
@@ -642,14 +643,85 @@ def test_what_is_missing_is_told_in_one_sentence(runs, tmp_path):
         strip_album(lost)
 
 
-def test_reused_axes_show_what_new_ones_would():
+# ---- drawn again on the same ground ----
+
+def as_drawn_anew(lab, moves):
+    "After each move, the lab's picture and spots are those of a lab that has drawn nothing before"
+    first = lab.figure()
+    before, grounds = first._repr_png_(), [lab.paper]
+    for hand in ({}, *moves):
+        lab.touched(**hand)
+        if grounds[-1] is not lab.paper: grounds.append(lab.paper)
+        new = lab.figure()
+        for scale in (1.2, 2., 1.2):                                    # another size, and back
+            assert png_of(lab.paper, scale) == png_of(new, scale), hand
+        assert lab.image.value == png_of(new, 1.2), hand
+        assert [repr(s) for s in spots_of(lab.paper)] == [repr(s) for s in spots_of(new)], hand
+    assert first._repr_png_() == before, "a picture that was taken moved with the sliders"
+    return len(grounds)
+
+
+def test_an_explorer_on_a_kept_ground_shows_what_a_new_figure_would(runs):
+    e = ViewExplorer(runs / "start", people=3, patience=9.)
+    joint, hand = dict(joint="left wrist"), dict(turn=20., right=8., zoom=1.5)
+    moves = [hand, joint, dict(person=2), dict(student_rotate=60), dict(joint="all joints"),
+             dict(turn=0., right=0., zoom=1.), dict(pair="hard_easy"), dict(person=0, **joint),
+             dict(pair="posecons_jc", dice=3), dict(dice=0)]
+    assert as_drawn_anew(e, moves) == 1, "one ground serves all of them"
+
+
+def test_a_boundary_on_a_kept_ground_shows_what_a_new_figure_would():
+    b = BoundaryLab(ratio=10, most=20)
+    moves = [dict(k=1), dict(k=6), dict(who="easy"), dict(k=8), dict(k=2), dict(ratio=100), dict(k=3), dict(seed=2),
+             dict(k=1), dict(k=0), dict(who="nobody"), dict(k=2), dict(who="both"), dict(lam=12.), dict(k=20),
+             dict(ratio=10), dict(k=1)]
+    assert 6 <= as_drawn_anew(b, moves) < len(moves), "a ground serves many steps"
+
+
+def test_pixels_on_a_kept_ground_show_what_a_new_figure_would():
+    moves = [dict(ratio=r, who=who) for r, who in ((1000, "both"), (2, "hard"), (300, "easy"), (5, "both"))]
     lab = PixelLab()
-    taken = lab.figure(ratio=5)
-    before = taken._repr_png_()
-    for ratio, who in ((1000, "both"), (2, "hard"), (300, "easy")):
-        lab.touched(ratio=ratio, who=who)
-        assert lab.image.value == PixelLab(who, ratio).image.value, (ratio, who)
-    assert taken._repr_png_() == before and lab.paper is not taken, "a picture that was taken moved with the sliders"
+    assert as_drawn_anew(lab, [*moves, dict(lam=3.), dict(high=.2), *moves[:1]]) == 1
+
+
+def test_labs_beside_each_other_share_no_ground():
+    one, other, toys = PixelLab(ratio=5), PixelLab(ratio=300), (BoundaryLab(ratio=10), BoundaryLab(ratio=10))
+    for lab in toys:
+        lab.touched(k=2)
+    stood = [lab.image.value for lab in (other, toys[1])]
+    one.touched(ratio=1000)
+    toys[0].touched(k=3)
+    assert one.paper is not other.paper and toys[0].paper is not toys[1].paper
+    assert [png_of(lab.paper, 1.2) for lab in (other, toys[1])] == stood
+    assert png_of(toys[0].paper, 1.2) == toys[0].image.value != stood[1]
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_a_ground_to_draw_on():
+    class Picky(BoundaryLab):
+        def outcome(self, k):
+            if k == 2: raise UserError("Not the second.")
+            return super().outcome(k)
+    b, plain_one = Picky(ratio=10), BoundaryLab(ratio=10)
+    for k in (1, 2, 3):
+        b.touched(k=k)
+    plain_one.touched(k=3)
+    assert b.image.value == plain_one.image.value
+
+
+def test_the_teacher_is_asked_again_only_where_it_sees_something_else(runs, monkeypatch):
+    from semipose import widgets
+    e, asked = ViewExplorer(runs / "start", people=3, patience=9.), []
+    real = widgets.look
+    monkeypatch.setattr(widgets, "look", lambda *a, **kw: asked.append(a) or real(*a, **kw))
+    for hand, times in ((dict(turn=20.), 1), (dict(student_rotate=50), 1), (dict(person=1), 0),
+                        (dict(teacher_rotate=70), 2)):
+        asked.clear()
+        e.touched(**hand)
+        assert len(asked) == times, hand
+        e.memo, e.ask = None, widgets.Remembered()
+        was = e.image.value
+        e.redraw()
+        assert e.image.value == was, "an answer that was remembered is not the answer"
 
 
 def test_two_classes_have_two_words():
