@@ -455,8 +455,7 @@ class Boundary:
     def record(self)->Record|None: return self.toy.record                     # everything of the last step
     def fates(self)->dict: return fates(self.toy.net, self.settings['ratio'])
     def figure(self,
-        k:int|None=None,        # step number k; None: the last one
-        on:Picture|None=None,   # one of a boundary, no longer needed, to draw on; None: another
+        k:int|None=None, on:Picture|None=None,  # step number k, None: the last; drawn on a figure no longer needed
     )->Picture: return boundary_figure(self, len(self) if k is None else k, on)
 
 # %% ../nbs/60_collapse.ipynb #ffe3f3ba
@@ -645,6 +644,7 @@ def bare_boundary(
         answers.text(x, y, words, c=c, fontsize=11, transform=answers.transAxes)
     return fig
 
+# %% ../nbs/60_collapse.ipynb #58b42b5c
 def boundary_figure(
     b:Boundary,
     k:int,          # step number k, the one that ends after k steps; 0: the start
