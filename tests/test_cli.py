@@ -369,7 +369,7 @@ def test_sweep_hands_over_what_was_typed(tmp_path, monkeypatch):
     assert (out, results) == (tmp_path / "runs", tmp_path / "results")
     assert {k: v for k, v in kw.items() if k != "on_entry"} == dict(unlabeled=Path("wild"), labels=Path("l.json"),
                                                                     boxes=Path("b.json"), val=None,
-                                                                    teacher=None, cbs=())
+                                                                    teacher=None, packed=None, cbs=())
 
 
 def test_without_start_steps_there_is_no_start(tmp_path, monkeypatch):
