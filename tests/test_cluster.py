@@ -1,4 +1,5 @@
 "A table for a cluster: `sweep --print`, and the SLURM scripts, run with stand-ins for what a cluster has"
+import json
 import os
 import shutil
 import stat
@@ -58,6 +59,8 @@ def test_a_sweep_reads_a_pack(tmp_path):
     pack = pack_data(prepare(few, TOP/'data/sample', 0, progress=False, cut=False), tmp_path/'few.pack', 'raw')
     found = [sweep(few, ['naive'], [0], TOP/'data/sample', tmp_path/f'runs{n}', tmp_path/f'results{n}', 'cpu',
                    progress=False, **more)['new'][0] for n, more in enumerate((dict(), dict(packed=pack)))]
+    read = [json.loads((tmp_path/f'runs{n}/few/seed0/naive/recipe.json').read_text()).get('packed') for n in (0, 1)]
+    assert read[0] is None and Path(read[1]).name == pack.name, 'the pack is what was read'
     assert found[0].ap == found[1].ap and found[0].last['pck'] == found[1].last['pck']
     with pytest.raises(UserError, match='--packed .*there is no such file'):
         sweep(few, ['naive'], [0], TOP/'data/sample', results=tmp_path/'r', packed=tmp_path/'none.pack')
