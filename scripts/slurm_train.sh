@@ -15,7 +15,8 @@ if [ $# = 0 ]; then
   echo "What to train? sbatch scripts/slurm_train.sh METHOD [options of semipose train]" >&2
   exit 2
 fi
-first=$(scontrol show hostnames "${SLURM_JOB_NODELIST:?"not inside a job: sbatch scripts/slurm_train.sh ..."}" | head -n 1)
+hosts=$(scontrol show hostnames "${SLURM_JOB_NODELIST:?"not inside a job: sbatch scripts/slurm_train.sh ..."}")
+first=${hosts%%$'\n'*}  # no `| head`: it closes the pipe under a scontrol that still writes, and pipefail ends the job
 export OMP_NUM_THREADS=1  # rows are cut by readers of their own
 srun torchrun --nnodes "$SLURM_NNODES" --nproc_per_node "${SLURM_GPUS_ON_NODE:-1}" --rdzv_id "$SLURM_JOB_ID" \
   --rdzv_backend c10d --rdzv_endpoint "$first:29500" --max_restarts 3 -m semipose train "$@"

@@ -80,7 +80,7 @@ def cluster(tmp_path):
     "A folder with stand-ins, each of which says how it was called; and the environment of a job"
     stand_in = tmp_path/'bin'
     stand_in.mkdir()
-    for name, body in dict(scontrol='printf "gpu7\\ngpu8\\n"', srun='echo srun "$1"; exec "$@"',
+    for name, body in dict(scontrol='echo gpu7; sleep .3; echo gpu8', srun='echo srun "$1"; exec "$@"',
                            torchrun='printf "%s\\n" "$@"').items():
         (stand_in/name).write_text(f'#!/usr/bin/env bash\n{body}\n')
         (stand_in/name).chmod(0o755)
