@@ -15,7 +15,7 @@ from semipose.errors import Note, UserError
 from semipose.evaluate import coco as coco_mod
 from semipose.evaluate.coco import (STATS, Matches, along_the_road, ap_of, coco_eval, coco_eval_files, coco_results,
                                     crop_area, evaluate_results, judge, matches, oks_nms, rescore,
-                                    to_results)
+                                    tell_areas, to_results)
 from semipose.metrics import oks
 from semipose.skeletons import COCO17, SKELETONS
 
@@ -786,3 +786,21 @@ def test_few_are_decided_about_as_well(what):
     else: results = [r for r in results if r["image_id"] == results[0]["image_id"]]
     slow, fast = both_ways(people, results)
     assert np.array_equal(slow.stats, fast.stats)
+
+
+def test_areas_that_are_the_extent_of_the_joints_are_told(tmp_path):
+    "as sleap-io writes them (findings/extent_is_area.sh); a silhouette's are not, and one joint has no extent"
+    def written(area):
+        xyv = [100.25, 50.5, 2, 80, 90, 1, 0, 0, 0]
+        anns = [dict(id=i, image_id=1, category_id=1, iscrowd=0, bbox=[60, 30, 90, 120], area=a, num_keypoints=2,
+                     keypoints=k) for i, (a, k) in enumerate(((area, xyv), (5000, [9.] * 2 + [2] + [0] * 6)), 1)]
+        path = tmp_path/f'{area}.json'
+        path.write_text(json.dumps(dict(images=[dict(id=1, file_name='1.jpg', width=640, height=480)], annotations=anns,
+                                        categories=[dict(id=1, name='person', keypoints=list('abc'), skeleton=[])])))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('always')
+            tell_areas(read_coco(path, keep_all=True), 'truth.json')
+        return [str(w.message) for w in told if 'area' in str(w.message)]
+    [said] = written(20.25*39.5)
+    assert said.startswith('truth.json: the area of 1 of 2 people is the extent of their joints')
+    assert 'OKS' in said and not written(5000.) and '0.53 of their box' in written(.53*90*120)[0]

@@ -112,15 +112,25 @@ def tell_areas(
     people:People,     # the truth
     where=None,        # their file; None: their folder
 ):
-    "A note where boxes stand in for missing areas, which OKS is measured against"
+    "Notes where boxes or joints stand in for areas, which OKS is measured against"
     rows = people.posed
-    area = people.area[rows].astype(np.float64)
-    stand_in = FILL*people.box[rows,2:].astype(np.float64).prod(1)
-    n = int((np.abs(area - stand_in) <= .006 + 1e-5*area).sum())   # as read, or rounded in a file
+    area, name = people.area[rows].astype(np.float64), where or people.folder
+    alike = lambda other: int((np.abs(area - other) <= .006 + 1e-5*area).sum())   # as read, or rounded in a file
+    n = alike(FILL*people.box[rows,2:].astype(np.float64).prod(1))
     if n:
-        remark(f'{where or people.folder}: the area of {n:,} of {len(rows):,} people is {FILL} of their box, '
+        remark(f'{name}: the area of {n:,} of {len(rows):,} people is {FILL} of their box, '
                'the stand-in for a silhouette, and OKS is measured by it.')
+    n = alike(_extent(people, rows))
+    if n:
+        remark(f'{name}: the area of {n:,} of {len(rows):,} people is the extent of their joints, as some tools write '
+               'it, far below or above a silhouette, and OKS is measured by it; evaluate on the file that was first '
+               'annotated.')
 
+def _extent(people:People, rows)->np.ndarray:
+    "Width by height of the box around each person's annotated joints; NaN with fewer than two"
+    xy, seen = people.xy[rows].astype(np.float64), (people.vis[rows] > 0)[...,None]
+    sides = np.where(seen, xy, -np.inf).max(1) - np.where(seen, xy, np.inf).min(1)
+    return np.where(seen.sum((1, 2)) > 1, sides.prod(1), np.nan)
 
 # %% ../../nbs/51_evaluate.coco.ipynb #1771c478
 def _of_boxes(people:People, box_score)->np.ndarray:
