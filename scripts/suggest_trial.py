@@ -71,8 +71,8 @@ def part(source: Path, folder: Path, rows) -> Path:
 
 
 def once(seed: int, kind: str, data: Path | None, method: str, labels: int, p, people, device: str, work: Path,
-         out: dict, keep, say=print) -> None:
-    "The arms of one seed that `out` lacks; `keep` is called after each"
+         out: dict, keep, say=print, arms=ARMS) -> None:
+    "Those of `arms` that `out` lacks for one seed; `keep` is called after each"
     source = people_of(kind, data, seed, p, people, work)
     file, pictures = find_coco(source, "train")
     all_ = read_coco(file, pictures)
@@ -94,17 +94,17 @@ def once(seed: int, kind: str, data: Path | None, method: str, labels: int, p, p
         keep()
 
     first, boxes = order[:labels], None if kind == "drawn" else file
-    if set(HOW) - set(out) or "start" not in out: arm("start", first)
-    for name, how in HOW.items():
-        if name in out: continue
+    asked = {name: how for name, how in HOW.items() if name in arms and name not in out}
+    if asked or "start" in arms and "start" not in out: arm("start", first)
+    for name, how in asked.items():
         found = suggest_run(work / "start-run", pictures, labels, boxes, device=device, how=how)
         rows = np.array([int(np.flatnonzero(all_.image == all_.files.index(f))[0]) for f in found.files])
         assert not set(rows) & set(first) and len(rows) == labels
         out.setdefault("value", {}).update({name: float(np.mean(found.value)),
                                             "all": float(found.disagreement.value.mean())})
         arm(name, np.concatenate([first, rows]))
-    if "random" not in out: arm("random", order[:2 * labels])
-    if "double" not in out: arm("double", order[:4 * labels])
+    for name, times in (("random", 2), ("double", 4)):
+        if name in arms and name not in out: arm(name, order[:times * labels])
 
 
 def report(found: dict) -> str:
@@ -134,6 +134,7 @@ def main(words=None):
     a.add_argument("kind", nargs="?", default="drawn", choices=list(SETS))
     a.add_argument("--data", type=Path, help="folder of Leeds Sports Pose, COCO-style (data/README.md)")
     a.add_argument("--seeds", default="0-4", help="as in 0-4")
+    a.add_argument("--arms", default=",".join(ARMS), help="those to train now; the same command without it does the rest")
     a.add_argument("--labels", type=int, help="of the start; the others have twice and four times as many")
     a.add_argument("--method", default="supervised", help="a method that needs no warm-up and no unlabelled people")
     a.add_argument("--people", type=int, default=2000, help="synthetic training people among whom to choose")
@@ -150,6 +151,8 @@ def main(words=None):
         return print(report(json.loads(out.read_text())))
     if a.kind != "drawn" and a.data is None:
         raise SystemExit(f"{a.kind} needs --data, the folder of its pictures and labels.")
+    arms = a.arms.split(",")
+    if set(arms) - set(ARMS): raise SystemExit(f"--arms {a.arms}: the arms are {', '.join(ARMS)}.")
     p, labels = settings(a.kind, a.labels, a.small)
     people = (200, 60) if a.small else (a.people, 500)
     about = dict(method=a.method, labels=labels, people=list(people) if a.kind == "drawn" else None,
@@ -164,8 +167,8 @@ def main(words=None):
 
     for seed in seeds_of(a.seeds):
         mine = found["seeds"].setdefault(str(seed), {})
-        if not set(ARMS) - set(mine): continue
-        once(seed, a.kind, a.data, a.method, labels, p, people, a.device, work / f"seed{seed}", mine, keep)
+        if not set(arms) - set(mine): continue
+        once(seed, a.kind, a.data, a.method, labels, p, people, a.device, work / f"seed{seed}", mine, keep, arms=arms)
         shutil.rmtree(work / f"seed{seed}")
     print(report(found))
 

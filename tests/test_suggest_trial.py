@@ -46,6 +46,13 @@ def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="another trial"): go(tmp_path / "b", "--labels", "6")
 
 
+def test_arms_can_wait(tmp_path):
+    "those that were asked for are trained, the others are said to be lacking and are trained later"
+    go(tmp_path, "--arms", "chosen,random")
+    assert {"chosen", "random"} <= set(numbers(tmp_path)) <= {"start", "value", "chosen", "random"}
+    with pytest.raises(SystemExit, match="the arms are start, chosen"): go(tmp_path, "--arms", "chose")
+
+
 def test_the_report_counts_seeds_and_says_what_is_lacking():
     arm = lambda n, ap: dict(labels=n, ap=ap, pck=50.)
     seeds = {str(s): dict(start=arm(8, 20.), chosen=arm(16, 34. + s), random=arm(16, 30.), double=arm(32, 34.))
