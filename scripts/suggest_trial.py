@@ -134,7 +134,7 @@ def main(words=None):
     a.add_argument("kind", nargs="?", default="drawn", choices=list(SETS))
     a.add_argument("--data", type=Path, help="folder of Leeds Sports Pose, COCO-style (data/README.md)")
     a.add_argument("--seeds", default="0-4", help="as in 0-4")
-    a.add_argument("--arms", default=",".join(ARMS), help="those to train now; the same command without it does the rest")
+    a.add_argument("--arms", default=",".join(ARMS), help="those to train now; without it, the rest")
     a.add_argument("--labels", type=int, help="of the start; the others have twice and four times as many")
     a.add_argument("--method", default="supervised", help="a method that needs no warm-up and no unlabelled people")
     a.add_argument("--people", type=int, default=2000, help="synthetic training people among whom to choose")
