@@ -4,8 +4,9 @@
 `python scripts/suggest_trial.py lsp --data data/lsp --seeds 0-4`      Leeds Sports Pose: results/suggest/lsp.json
     For each seed: a start on a few random labels; its networks choose as many again; then trainings that differ in
     their labels alone:
-    `start` (the first few), `chosen` (as many again by `suggest`), `covered` (by `suggest` with how='cover'),
-    `random` (as many again at random), `double` (random, twice as many in all as `random`).
+    `start` (the first few), `chosen` (as many again by `suggest`), `covered` and `typical` (by `suggest` with
+    how='cover' and how='typical'), `wrong` (as `chosen`, the true error in the place of the disagreement: what the
+    networks cannot know), `random` (as many again at random), `double` (random, twice as many in all as `random`).
     Every arm is written down as it ends, and a training that stopped goes on: the same command again does the rest.
     The runs are kept in --work until their seed is done. Synthetic people of a seed are drawn anew.
 `--report` trains nothing and prints what the file says, against the aim: the AP of `double` with half its labels.
@@ -18,16 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.stats import t as student
 
 from semipose.data.coco import find_coco, read_coco, to_coco, write_json
 from semipose.data.synth import DIFFICULTIES, write_synth
 from semipose.label import suggest_run
 from semipose.protocols import protocol
+from semipose.suggest import LOST, suggest
 from semipose.run import hardware, revision, train, versions
 
-ARMS = ("start", "chosen", "covered", "random", "double")
-HOW = dict(chosen="center", covered="cover")        # arms whose labels `suggest` chooses
+ARMS = ("start", "chosen", "covered", "typical", "wrong", "random", "double")
+HOW = dict(chosen="center", covered="cover", typical="typical", wrong="center")  # arms whose labels `suggest` chooses
 SETS = dict(drawn=dict(protocol="demo", labels=16), lsp=dict(protocol="lsp-100-small", labels=50))
 
 
@@ -70,6 +73,18 @@ def part(source: Path, folder: Path, rows) -> Path:
     return folder
 
 
+def wrongest(found, truth, n: int, known: list[str]):
+    "The choice of `suggest` if it knew how wrong each prediction is: the share of joints that are lost"
+    row = {truth.files[i]: k for k, i in enumerate(truth.image)}
+    at = np.array([row.get(found.people.files[i], -1) for i in found.people.image])
+    side = found.people.box[:, 2:].max(1)[:, None]
+    off = np.linalg.norm(found.disagreement.xy.numpy() - truth.xy[at], axis=-1) / side
+    value = np.ma.array(np.minimum(off / LOST, 1), mask=(truth.vis[at] == 0) | (at < 0)[:, None]).mean(1).filled(0.)
+    mine = [found.people.files[i] in set(known) for i in found.people.image]
+    return suggest(found.people, replace(found.disagreement, value=torch.from_numpy(value).float()), n,
+                   found.disagreement.pose[torch.tensor(mine)], known)
+
+
 def once(seed: int, kind: str, data: Path | None, method: str, labels: int, p, people, device: str, work: Path,
          out: dict, keep, say=print, arms=ARMS) -> None:
     "Those of `arms` that `out` lacks for one seed; `keep` is called after each"
@@ -98,6 +113,7 @@ def once(seed: int, kind: str, data: Path | None, method: str, labels: int, p, p
     if asked or "start" in arms and "start" not in out: arm("start", first)
     for name, how in asked.items():
         found = suggest_run(work / "start-run", pictures, labels, boxes, device=device, how=how)
+        if name == "wrong": found = wrongest(found, all_, labels, [all_.files[i] for i in all_.image[first]])
         rows = np.array([int(np.flatnonzero(all_.image == all_.files.index(f))[0]) for f in found.files])
         assert not set(rows) & set(first) and len(rows) == labels
         out.setdefault("value", {}).update({name: float(np.mean(found.value)),
@@ -118,8 +134,11 @@ def report(found: dict) -> str:
                               f"PCK {np.mean([m['pck'] for m in mine]):.1f}")
     for a, b, text in (("chosen", "random", "over as many random labels"),
                        ("covered", "random", "over as many random labels"),
+                       ("typical", "random", "over as many random labels"),
+                       ("wrong", "random", "over as many random labels"),
                        ("chosen", "double", "against twice as many random labels (the aim: not below 0)"),
-                       ("covered", "double", "against twice as many")):
+                       ("covered", "double", "against twice as many"), ("typical", "double", "against twice as many"),
+                       ("wrong", "double", "against twice as many")):
         d = np.array([s[a]["ap"] - s[b]["ap"] for s in seeds.values() if a in s and b in s])
         if not len(d): continue
         half = student.ppf(.975, len(d) - 1) * d.std(ddof=1) / len(d)**.5 if len(d) > 1 else float("nan")

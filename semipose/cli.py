@@ -1277,8 +1277,9 @@ def suggest(
     folder:Annotated[Path, typer.Argument(help='Photographs.')],
     n:Annotated[int, typer.Option('-n', '--number', min=1, help='Pictures to choose.')]=20,
     how:Annotated[str, typer.Option(help='How to spread over poses: center (k-center, the core-set of Sener and '
-                                         'Savarese), or cover (nearest to everybody).',
-                                    **names(('center', 'cover')))]='center',
+                                         'Savarese), cover (nearest to everybody), or typical (the same '
+                                         'whatever the networks doubt).',
+                                    **names(('center', 'cover', 'typical')))]='center',
     boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people; without it each picture '
                                                       'is one person.', show_default=False)]=None,
     skip:Annotated[Optional[Path], typer.Option(metavar='LABELS', help='Labels of any format: their pictures are not '
@@ -1290,7 +1291,7 @@ def suggest(
 ):
     "Which pictures to label next: those about which networks and views disagree, spread over poses."
     known(weights, ('last', 'best'), 'checkpoint')
-    known(how, ('center', 'cover'), 'way to spread')
+    known(how, ('center', 'cover', 'typical'), 'way to spread')
     from semipose.label import suggest_run
     from semipose.suggest import save_suggestions
     found = suggest_run(run, folder, n, boxes, skip, weights, device, True, how)

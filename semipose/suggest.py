@@ -22,8 +22,8 @@ from .data.coco import write_json
 from .predict import as_crops, as_list, decode, evaluating, map_back, view_mean
 
 # %% auto #0
-__all__ = ['LOST', 'HOW', 'Disagreement', 'answers', 'disagreement_of', 'k_center', 'k_cover', 'Suggestions', 'suggest',
-           'save_suggestions', 'suggestions_sheet']
+__all__ = ['LOST', 'HOW', 'Disagreement', 'answers', 'disagreement_of', 'k_center', 'k_cover', 'k_typical', 'Suggestions',
+           'suggest', 'save_suggestions', 'suggestions_sheet']
 
 # %% ../nbs/56_suggest.ipynb #22c4d4fa
 LOST = .1   # of the crop's side: predictions that far apart know nothing
@@ -138,7 +138,11 @@ def k_cover(
         out.append(i)
     return out
 
-HOW = dict(center=k_center, cover=k_cover)   # ways to spread over poses
+def k_typical(points:Tensor, n:int, weight=None, start=None, group=None)->list[int]:
+    "As `k_cover` with everybody worth the same, whatever the networks say"
+    return k_cover(points, n, None, start, group)
+
+HOW = dict(center=k_center, cover=k_cover, typical=k_typical)   # ways to spread over poses
 
 # %% ../nbs/56_suggest.ipynb #d9c05d5d
 @dataclass
