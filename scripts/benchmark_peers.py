@@ -80,7 +80,8 @@ def evaluations(images, people):
         from faster_coco_eval import COCO, COCOeval_faster
         with contextlib.redirect_stdout(io.StringIO()):
             gt = COCO(_truth(truth))
-            ev = COCOeval_faster(gt, gt.loadRes([dict(r) for r in results]), "keypoints", print_function=lambda *a: None)
+            found = gt.loadRes([dict(r) for r in results])
+            ev = COCOeval_faster(gt, found, "keypoints", print_function=lambda *a: None)
             ev.params.kpt_oks_sigmas = np.array(COCO17.sigmas)
             ev.evaluate(), ev.accumulate(), ev.summarize()
         return ev.stats
@@ -94,7 +95,8 @@ def comparisons(a, folder):
     "(what, peer, ours, theirs)"
     import cv2
     cv2.setNumThreads(1)
-    crops, rng, g = benchmark_packs.some(a.data, SIZE, a.people), np.random.default_rng(0), torch.Generator().manual_seed(0)
+    crops, rng = benchmark_packs.some(a.data, SIZE, a.people), np.random.default_rng(0)
+    g = torch.Generator().manual_seed(0)
     people, codec = crops.people, build_codec("gaussian", 2., 4)
     files = [str(people.folder / people.files[i]) for i in people.image]
     read = [lambda f=f: cv2.cvtColor(cv2.imread(f), cv2.COLOR_BGR2RGB) for f in files]

@@ -41,8 +41,8 @@ def seconds(code, home=TOP):
 def to_first_step(data, labels, commit, rounds):
     "Seconds of both, a pair a round"
     with tempfile.TemporaryDirectory() as place:
-        archive = subprocess.run(["git", "archive", commit, "semipose"], cwd=TOP, capture_output=True, check=True).stdout
-        tarfile.open(fileobj=io.BytesIO(archive)).extractall(Path(place) / "old", filter="data")
+        archive = subprocess.run(["git", "archive", commit, "semipose"], cwd=TOP, capture_output=True, check=True)
+        tarfile.open(fileobj=io.BytesIO(archive.stdout)).extractall(Path(place) / "old", filter="data")
         def once(home, name):
             typed = ["train", "posedual_jc", "--data", data, "--net", "resnet18", "--labels", labels,
                      "--runs", str(Path(place) / name)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semipose.files import whole
 from semipose.methods import cost
-from semipose.protocols import BUDGETS
+from semipose.protocols import AFFINE, BUDGETS
 
 HOME = Path(__file__).resolve().parent.parent / "results" / "benchmarks"
 LABELED, UNLABELED = 149_813, 123_403 + 149_813     # train2017; one box a picture of unlabeled2017, beside train2017
@@ -29,21 +29,21 @@ def rates(file=HOME / "peers.json"):
 def plan(gpus, tera, share, file=HOME / "peers.json", batch=32):
     "Facts of PoseDual + JC, name -> text"
     packed, plain, d = rates(file)
-    c, epochs = cost("posedual_jc", (1, 1)), BUDGETS["coco-full"]["affine"].epochs
+    c, epochs = cost("posedual_jc", (1, 1)), BUDGETS["coco-full"][AFFINE].epochs
     work = 2 * MACS * (c.forward + 2 * c.backward)      # of a labelled and an unlabelled person; backward is twice
     pairs = gpus * tera * 1e12 * share / work           # a second
     crops, steps = 2 * pairs, pairs / (gpus * batch)
     hours = epochs * UNLABELED / pairs / 3600
     ring = 2 * (gpus - 1) / gpus * 2 * 4 * WEIGHTS * steps      # two networks, fp32 gradients
     return {
-        "training": f"PoseDual + JC, ResNet-50, 256x192, {epochs} passes over {UNLABELED:,} unlabelled people (assumed: "
-                    "one a picture of unlabeled2017, and train2017)",
+        "training": f"PoseDual + JC, ResNet-50, 256x192, {epochs} passes over {UNLABELED:,} unlabelled people "
+                    "(assumed: one a picture of unlabeled2017, and train2017)",
         "GPUs": f"{gpus}, each {tera:g} TFLOP/s at best and {share:.0%} of it in use (assumed: none was at hand)",
         "step": f"{batch}+{batch} people a GPU, {steps:.1f} steps a second",
         "crops a second": f"{crops:,.0f}",
         "cores for packed crops": f"{crops / packed:,.0f} at {packed:,.0f} a second and core (measured)",
         "cores for photographs": f"{crops / plain:,.0f} at {plain:,.0f} a second and core (measured)",
-        "disk": f"{crops * CROP / 1e6:,.0f} MB a second of packed crops; the pack {(LABELED + 123_403) * CROP / 1e9:,.0f} GB",
+        "disk": f"{crops * CROP / 1e6:,.0f} MB a second of packed crops; the pack {UNLABELED * CROP / 1e9:,.0f} GB",
         "network": f"{ring / 1e9:.1f} GB a second and GPU of gradients (ring, fp32)",
         "hours": f"{hours:,.0f}, if nothing waits",
         "beside the released code's": "not run here: a CUDA device of its time is needed",
