@@ -1,6 +1,6 @@
 """What COCO-full on several GPUs needs, on paper: crops a second, cores, disk, network, hours.
 
-python scripts/plan_cluster.py [--gpus 8] [--tera 989] [--share .3]     # writes results/benchmarks/plan.txt
+python scripts/plan_cluster.py [--gpus 8] [--tera 989] [--share .08]     # writes results/benchmarks/plan.txt
 
 Reading is computed from results/benchmarks/peers.json, measured on one core of the machine named there. The rate of a
 GPU is an assumption: no H100 was at hand. So are the people, and the bytes of a crop (benchmark_packs.py prints them).
@@ -58,10 +58,10 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--gpus", type=int, default=8)
     p.add_argument("--tera", type=float, default=989., help="of one GPU, dense bf16, as its maker says")
-    p.add_argument("--share", type=float, default=.3, help="of that in use")
+    p.add_argument("--share", type=float, default=.08, help="of that in use; convolutions of this size fill no more")
     a = p.parse_args()
     out = text(**vars(a))
-    if (a.gpus, a.tera, a.share) == (8, 989., .3):
+    if (a.gpus, a.tera, a.share) == (8, 989., .08):
         with whole(HOME / "plan.txt") as part: part.write_text(f"$ python scripts/plan_cluster.py\n\n{out}")
     print(out, end="")
 

@@ -19,7 +19,7 @@ def test_the_readme_has_every_row_of_the_results():
 
 
 def test_the_plan_is_computed_from_the_results():
-    assert (TOP / "results/benchmarks/plan.txt").read_text().endswith(plan_cluster.text(gpus=8, tera=989., share=.3))
+    assert (TOP / "results/benchmarks/plan.txt").read_text().endswith(plan_cluster.text(gpus=8, tera=989., share=.08))
 
 
 def test_a_core_that_reads_half_as_fast_needs_twice_the_cores(tmp_path):
@@ -28,7 +28,7 @@ def test_a_core_that_reads_half_as_fast_needs_twice_the_cores(tmp_path):
     row["best"] = [2*v for v in row["best"]]
     (tmp_path / "slow.json").write_text(json.dumps(d))
     number = lambda text: int(text.split()[0].replace(",", ""))
-    usual, slow = (plan_cluster.plan(8, 989., .3, f) for f in (PEERS, tmp_path / "slow.json"))
+    usual, slow = (plan_cluster.plan(8, 989., .08, f) for f in (PEERS, tmp_path / "slow.json"))
     for k in ("cores for packed crops", "cores for photographs"):
         assert number(slow[k]) == pytest.approx(2*number(usual[k]), abs=2)
     assert slow["hours"] == usual["hours"]
