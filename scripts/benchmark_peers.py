@@ -18,7 +18,6 @@ import torch
 import benchmark_codecs, benchmark_eval, benchmark_packs, benchmark_views
 from semipose import views
 from semipose.codecs import build_codec
-from semipose.data.core import Crops
 from semipose.data.pack import Pack, PackedCrops, decoder, write_pack
 from semipose.files import whole
 from semipose.recipe import hardware

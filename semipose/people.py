@@ -217,7 +217,7 @@ def readers(
     return max(min(8, (os.cpu_count() or 1) - 1, room), 0)
 
 def spawns()->bool:
-    "Do new interpreters leave the caller's script alone? The command does, a notebook too; a script of one's own may not"
+    "Do new interpreters leave the caller's script alone? The command and notebooks; others may not"
     file = getattr(sys.modules['__main__'], '__file__', None)
     return file is None or 'semipose' in (Path(file).stem, Path(file).parent.name)
 

@@ -22,8 +22,8 @@ __all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 
            'halves', 'Open', 'Hides', 'hide', 'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix',
            'arrange', 'arrange_joints', 'BlockShuffle', 'relabel', 'autocontrast', 'equalize', 'invert_colors',
            'posterize', 'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten', 'sharpen', 'recolor',
-           'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'covered', 'together', 'Renderer', 'piece',
-           'render', 'joints_in', 'carry']
+           'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'covered', 'few_at_once', 'together',
+           'Renderer', 'piece', 'render', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -515,8 +515,17 @@ def covered(
         hit |= ((across - u).abs_() <= w).logical_and_((down - v).abs_() <= h)
     return hit
 
-# %% ../nbs/20_views.ipynb #b66d8eba
+# %% ../nbs/20_views.ipynb #45e967b2
 AT_ONCE = 8     # people that a CPU works on at a time
+
+def few_at_once(
+    image:Tensor,       # (B,...)
+    M:Tensor,           # (B,3,3) of a view
+)->list[slice]:         # of the batch, in order; on a GPU all at once
+    "What is worked on together"
+    n = len(image)
+    if image.device.type != 'cpu' or len(M) != n: return [slice(None)]
+    return [slice(i, i + AT_ONCE) for i in range(0, max(n, 1), AT_ONCE)]
 
 def together(
     of:Callable,            # a slice of the batch -> (n,...)
@@ -530,6 +539,7 @@ def together(
     for p in parts[1:-1]: out[p] = of(p)
     return out
 
+# %% ../nbs/20_views.ipynb #b66d8eba
 class Renderer:
     "Roomy crops, and what was made of them: all views share one float copy, and views with one matrix share a warp"
     def __init__(self,
@@ -552,18 +562,12 @@ class Renderer:
         self.memo[key] = colors, out
         return out
 
-    def parts(self, M:Tensor)->list[slice]:     # of a view with these matrices
-        "On a CPU a few people at a time: a large tensor comes in fresh pages each time, which cost more than the work"
-        n = len(self.image)
-        if self.image.device.type != 'cpu' or len(M) != n: return [slice(None)]
-        return [slice(i, i + AT_ONCE) for i in range(0, max(n, 1), AT_ONCE)]
-
     def warped(self, sample:Sample, size:tuple[int,int])->Tensor:     # (B,3,H,W) less MEAN
         M, colors = sample.M, sample.colors
         key = id(M), id(colors), tuple(size)
         if key not in self.memo:
             of = lambda p: warp(self.centred(colors, p), M[p], size)
-            self.memo[key] = M, colors, together(of, self.parts(M))
+            self.memo[key] = M, colors, together(of, few_at_once(self.image, M))
         return self.memo[key][-1]
 
     def __call__(self,
@@ -589,7 +593,7 @@ def cover(self:Renderer,
     back = compose(invert(sample.M), hole.frame)      # crop px -> the frame's px
     if hole.other is None:
         hidden = lambda p: out[p].masked_fill(covered(hole.box[p], back[p], size)[:,None], 0)
-        return together(hidden, self.parts(sample.M))
+        return together(hidden, few_at_once(self.image, sample.M))
     for j in range(hole.box.shape[1]):
         over = covered(hole.box[:,j:j+1], back, size)[:,None]
         out = torch.where(over, piece(self.centred(sample.colors), hole, j, back, size), out)

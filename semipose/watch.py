@@ -127,6 +127,7 @@ def measure_kept(self:Watch):
     finally: self.model.load_state_dict(now)
     self.busy += time.perf_counter() - start
 
+# %% ../nbs/45_watch.ipynb #92187c75
 @patch
 def ask(self:Watch, step:int)->dict:
     "What `evaluate` says of the model as it is"

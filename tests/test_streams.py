@@ -122,7 +122,7 @@ def test_a_rank_reads_its_own_people_alone(people, world, monkeypatch):
             read.clear()
             mine = next(iter(whole.share(rank, world).from_step(step)))
             assert len(read) == 12//world
-            part = lambda d: {k: v[rank::world] for k, v in d.items() if k != "outside"}
+            part = lambda d, rank=rank: {k: v[rank::world] for k, v in d.items() if k != "outside"}
             assert same(mine, (part(x), part(y)))
             assert torch.equal(mine[0]["outside"]["xy"], x["outside"]["xy"][rank::world])
 

@@ -137,13 +137,7 @@ class Streams(torch.utils.data.Dataset):
         self.labeled, self.unlabeled, self.batch, self.steps, self.seed = labeled, unlabeled, tuple(batch), steps, seed
         self.start, self.num_workers, self.taught, self.rows = start, num_workers, taught, slice(None)
         self.pin, self.processes = pin, processes
-        for name, crops, b in zip(('labeled', 'unlabeled'), (labeled, unlabeled), self.batch):
-            if b < 0 or crops is not None and b > 0 and not len(crops):
-                raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
-                                'check the split and the batch sizes.')
-        if self._second and labeled.room != unlabeled.room:
-            raise UserError(f'unlabeled: its crops are {unlabeled.room} px and the labelled ones {labeled.room} px; '
-                            'cut both with the same size.')
+        self._check()
 
     @property
     def _second(self)->bool: return self.unlabeled is not None and self.batch[1] > 0
@@ -167,6 +161,17 @@ class Streams(torch.utils.data.Dataset):
 def _as_is(batch): return batch
 
 @patch
+def _check(self:Streams)->None:     # UserError
+    "Are there people for these batches, of one size?"
+    for name, crops, b in zip(('labeled', 'unlabeled'), (self.labeled, self.unlabeled), self.batch):
+        if b < 0 or crops is not None and b > 0 and not len(crops):
+            raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
+                            'check the split and the batch sizes.')
+    if self._second and self.labeled.room != self.unlabeled.room:
+        raise UserError(f'unlabeled: its crops are {self.unlabeled.room} px and the labelled ones '
+                        f'{self.labeled.room} px; cut both with the same size.')
+
+@patch
 def __iter__(self:Streams)->Iterator[tuple[dict,dict]]:
     order = range(self.start, self.steps)
     if not self.num_workers and not self.pin: yield from map(self.at, order)
@@ -185,6 +190,7 @@ def from_step(self:Streams,
     out.start = step
     return out
 
+# %% ../../nbs/19_data.streams.ipynb #016fc074
 @patch
 def share(self:Streams,
     rank:int,       # 0 .. world-1
