@@ -519,17 +519,18 @@ def synth(
     typer.echo(text)
 
 # %% ../nbs/79_cli.ipynb #c0b7b86b
-def method_table()->dict:   # groups: name -> rows; legend
+def method_table()->dict:   # groups: name -> rows; legend; facts: name -> what -> words
     "What `semipose methods` prints, computed; `scripts/method_table.py` writes it down for `names.kept_table`"
-    from semipose.methods import GROUPS, table
+    from semipose.methods import GROUPS, METHODS, facts, table
     from semipose.views import STEPS, abbreviated
     groups = {g: [{'name': r['name'], 'labelled': abbreviated(r['labeled_view']), 'teacher': r['teacher'],
                    'it sees': abbreviated(r['teacher_view']), 'student sees': abbreviated(r['student_views']),
                    'counts': r['counts'].replace('Everything', 'all'), 'nets': r['networks'] or r['nets'],
                    'loss': r['loss']} for r in table(g)] for g in GROUPS}
     steps = ', '.join(f'{s.short} {s.does}' for s in STEPS if s.short)
-    return dict(groups=groups, legend='A30 turns a little (the easy view), A60 then turns a lot (the hard view). '
-                                      f'{steps}. S: supervised, U: unlabelled loss.')
+    return dict(groups=groups, facts={name: facts(name) for name in METHODS},
+                legend='A30 turns a little (the easy view), A60 then turns a lot (the hard view). '
+                       f'{steps}. S: supervised, U: unlabelled loss.')
 
 # %% ../nbs/79_cli.ipynb #e4a2447d
 @app.command(epilog='Example:  semipose methods posedual_jc\n\nExample:  semipose methods --group supervised')
@@ -542,9 +543,8 @@ def methods(
     if name is not None:
         known(name, method_names(), 'method')
         if group is not None: raise UserError('A method and --group were both given: give one of them.')
-        from semipose.methods import facts
-        return show_table([{name: k, '': v} for k, v in facts(name).items()])
     kept = kept_table() or method_table()
+    if name is not None: return show_table([{name: k, '': v} for k, v in kept['facts'][name].items()])
     if group is not None: known(group, tuple(kept['groups']), 'group of methods')
     for name in kept['groups'] if group is None else (group,): show_table(kept['groups'][name], title=name)
     typer.echo(kept['legend'])

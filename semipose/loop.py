@@ -15,6 +15,7 @@ from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
+from fastai.torch_core import to_device
 from fastai.callback.core import Callback, TrainEvalCallback
 from .errors import UserError
 from .files import whole
@@ -32,11 +33,13 @@ class Intervals:
         stream,             # from_step(k) -> iterable of (x, y) batches, see data.streams
         every:int,          # steps between two evaluations
         start:int=0,        # first step
-    ): self.stream, self.every, self.start, self.it = stream, every, start, None
+        device='cpu',       # CUDA: batches are copied there while it computes, out of pinned memory without waiting
+    ): self.stream, self.every, self.start, self.it, self.device = stream, every, start, None, torch.device(device)
     def __len__(self): return self.every
     def __iter__(self):
         if self.it is None: self.it = iter(self.stream.from_step(self.start))
-        for _ in range(self.every): yield next(self.it)
+        for _ in range(self.every): yield self.moved(next(self.it))
+    def moved(self, batch): return to_device(batch, self.device, True) if self.device.type == 'cuda' else batch
 
 # %% ../nbs/46_loop.ipynb #4ba65ced
 class Loaders:
@@ -119,7 +122,7 @@ def learner(
 )->Learner:                     # learn.teaching is the Teaching callback
     "Everything that trains, in one fastai Learner"
     peers.to(how.device, memory_format=torch.channels_last)
-    train = Intervals(stream, how.every, how.start)
+    train = Intervals(stream, how.every, how.start, how.device)
     teach = Teaching(method, codec, size, skeleton, supervised, seed=how.seed, step=how.start, lam=how.lam, poses=poses)
     adam = partial(OptimWrapper, opt=OPTIMISERS[how.optimiser], weight_decay=how.wd)
     learn = Learner(Loaders(train, how.device), peers, loss_func=given, lr=how.lr, train_bn=False, wd_bn_bias=True,

@@ -59,7 +59,8 @@ def difficulty_names()->tuple[str,...]: return names_of('semipose.data.synth', '
 def table_file()->Path: return Path(find_spec('semipose.methods').origin).with_name('methods.json')
 def table_key()->int: return zlib.crc32(source('semipose.methods').encode())
 
-def kept_table()->dict|None:    # groups: name -> rows of the table; legend. None: the rows are others now
+# groups: name -> rows of the table; legend; facts: method -> what -> words. None: the rows are others now
+def kept_table()->dict|None:
     "The table of methods as it was written down: nothing heavy is loaded"
     if 'semipose.methods' in sys.modules: return None       # there may be rows of one's own
     try: kept = json.loads(table_file().read_text())

@@ -178,7 +178,7 @@ def dry_step(
     peers:Peers,        # stay as they are
     device,
     amp:bool=False,
-    times:int=1,        # steps; with more than one all but the first are timed
+    times:int=1,        # steps; of several all but the first are timed, until they took a second; one of over 2 s does
 )->float:               # seconds of a step, 0 where none was timed; UserError, before anything is written
     "A step on noise, with copies of the networks: do they take crops of this size in batches of this many?"
     g, (known, unknown), room, K = torch.Generator().manual_seed(0), p.batch, data.crops.room, len(data.skeleton)
@@ -198,7 +198,8 @@ def dry_step(
                 loss.backward()
                 if device.type == 'cuda': torch.cuda.synchronize(device)
                 seconds.append(time.perf_counter() - began)
-        return statistics.median(seconds[1:] or [0.])
+                if seconds[0] > 2. or sum(seconds[1:]) >= 1.: break     # beside it, warming up is short
+        return statistics.median(seconds[1:] or seconds) if times > 1 else 0.
     except UserError: raise
     except (RuntimeError, ValueError, AssertionError, MemoryError) as e:
         what = f'crops of {p.size[0]}x{p.size[1]} px and {known}+{unknown} people'

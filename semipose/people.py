@@ -4,7 +4,7 @@
 
 # %% ../nbs/64_people.ipynb #db8ba7ac
 from __future__ import annotations
-import hashlib, json, math, multiprocessing, os, shutil
+import hashlib, json, math, multiprocessing, os, shutil, sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,9 +33,10 @@ from .recipe import drawing_of, synthetic_folder, is_place, places_now, read_rec
 
 # %% auto #0
 __all__ = ['CACHE', 'TEACHER', 'Data', 'prepare', 'joints_of', 'check_people', 'choose_labeled', 'beside_them',
-           'unlabeled_people', 'people_text', 'kept', 'readers', 'pack_of', 'pack_data', 'film_in', 'outside_in',
-           'keep_outside', 'val_key', 'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who', 'find_again', 'pool',
-           'people_of', 'is_own', 'trained_on', 'shared_note', 'as_begun', 'same_split', 'synthetic_people']
+           'unlabeled_people', 'people_text', 'kept', 'readers', 'spawns', 'pack_of', 'pack_data', 'film_in',
+           'outside_in', 'keep_outside', 'val_key', 'val_of', 'marks', 'keys_of', 'save_who', 'Who', 'read_who',
+           'find_again', 'pool', 'people_of', 'is_own', 'trained_on', 'shared_note', 'as_begun', 'same_split',
+           'synthetic_people']
 
 # %% ../nbs/64_people.ipynb #4b0197e1
 @dataclass
@@ -203,16 +204,22 @@ def kept(
     return cut_once(crops, progress) if inside else crops.cache(progress)
 
 def readers(
-    *streams,   # (crops or None, how many of them make a batch)
+    *streams,       # (crops or None, how many of them make a batch)
+    spawn:bool=True,    # may they be spawned?
 )->int:
     "Processes that read ahead: none for crops in memory, else one per core but one, if shared memory has room"
     each = [(crops, n) for crops, n in streams if crops is not None and n]
     if all(isinstance(crops, CachedCrops) for crops, _ in each): return 0
-    if multiprocessing.get_context().get_start_method() != 'fork': return 0   # each would run the caller's script anew
+    if multiprocessing.get_context().get_start_method() != 'fork' and not (spawn and spawns()): return 0
     waiting = 4*sum(n*3*math.prod(crops.room) for crops, n in each)
     try: room = shutil.disk_usage('/dev/shm').free//waiting     # two batches of each wait, two are made
     except OSError: room = 8
     return max(min(8, (os.cpu_count() or 1) - 1, room), 0)
+
+def spawns()->bool:
+    "Do new interpreters leave the caller's script alone? The command and notebooks; others may not"
+    file = getattr(sys.modules['__main__'], '__file__', None)
+    return file is None or 'semipose' in (Path(file).stem, Path(file).parent.name)
 
 # %% ../nbs/64_people.ipynb #4cd79136
 def pack_of(data:Data)->Pack|None:     # that its crops are read from

@@ -210,7 +210,9 @@ class RankStream:
         for n in getattr(stream, 'batch', ()): ranks.rows(n)
     def from_step(self, step:int)->Iterator[tuple[dict,dict]]:
         "From that step on"
-        for batch in self.stream.from_step(step): yield self.part(batch)
+        if hasattr(self.stream, 'share'):
+            yield from self.stream.share(self.ranks.rank, self.ranks.world).from_step(step)
+        else: yield from map(self.part, self.stream.from_step(step))
     def part(self, batch): return tuple(map(self.rows, batch))
     def rows(self, v):      # of tensors by name, at any depth
         return {k: self.rows(w) for k, w in v.items()} if isinstance(v, dict) else v[self.ranks.rows(len(v))]

@@ -135,7 +135,9 @@ class Keeper:
         if len(data.split.heldout): key, self.on = 'ap_heldout', 'held-out labels'
         self.log = Log(folder/'log.csv', old.note['rows'] if old else ())
         ties = () if key == 'ap_heldout' else ('pck',)      # PCK is of validation, which held-out labels spare
-        self.watch = Watch(evaluate, self.row, key, self.best, trained=bool(recipe.start), ties=ties)   # a callback
+        # a callback
+        self.watch = Watch(evaluate, self.row, key, self.best, ties=ties, trained=bool(recipe.start),
+                           late=not recipe.start)
         if old:
             self.watch.take_up(old.note['rows'], old.note['best'])
             evaluate.strip.take_up(old.note, old.extra)
@@ -143,7 +145,8 @@ class Keeper:
     def row(self, row:dict):
         self.log(row); self.result('running')
         if self.show: self.show(row)
-        if row['step'] < self.recipe.steps:     # after the last there is nothing to go on to
+        # after the last there is nothing to go on to; of the first weights, measured late, a fresh start is the state
+        if self.watch.steps == row['step'] < self.recipe.steps:
             note, pictures = self.evaluate.strip.state()
             note |= dict(rows=self.log.rows, best=self.watch.best)
             save_state(self.watch.learn, self.folder/'state.safetensors', note, **pictures)
@@ -234,8 +237,8 @@ def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, c
     if row_of(recipe).teacher.outside: outside_in(data, recipe.protocol.gate, begun and folder, progress)
     must_agree(ranks, **_facts(recipe, data))
     recipe, peers, m = _prepared(recipe, data, begun)
-    if begun is None: dry_step(recipe.method, m, recipe.protocol, data, peers, dev, recipe.amp)
     if begun is None and progress and ahead is not None: print(_ahead(recipe, data, dev, ahead), flush=True)
+    elif begun is None: dry_step(recipe.method, m, recipe.protocol, data, peers, dev, recipe.amp)   # else timed
     with only_writer(make_folder(folder)):
         if begun is None: open_run(folder, recipe, replace, mine=True)
         elif run := _finished(folder): return run   # another process has just ended it
@@ -310,7 +313,7 @@ def _train(recipe, m, data, peers, folder, dev, progress, resume, cbs=(), ranks=
     first, codec = old.step if old else 0, codec_of(p, peers.stride)
     bar = Progress(f'{title(recipe.method):<18}', recipe.steps, progress, first)
     keeper = Keeper(folder, recipe, data, Evaluate(data, p, codec, ranks=ranks), bar.show, old)
-    stream, cbs = _stream(recipe, m, data, folder), callbacks(cbs, folder, read_recipe(folder), old is not None)
+    stream, cbs = _stream(recipe, m, data, folder, dev), callbacks(cbs, folder, read_recipe(folder), old is not None)
     if ranks.many: stream, cbs = RankStream(stream, ranks), [Ranked(ranks), *cbs]
     more = [keeper.watch, bar, *([old] if old else []), *cbs]
     with StopAfterStep() as stop:
@@ -341,13 +344,13 @@ def _save_people(folder:Path, data:Data, resume:bool)->None:
     if not (folder/'who.json').exists(): save_who(folder/'who.json', data)
     if data.reading: data.reading.save(folder/'reading.json')
 
-def _stream(recipe:Recipe, m, data:Data, folder:Path):  # batches, from any step on
+def _stream(recipe:Recipe, m, data:Data, folder:Path, dev):  # batches, from any step on
     "People, or frames of clips, side by side"
     labeled, unlabeled, taught = data.labeled, data.unlabeled if m.student_views else None, m.teacher.outside
     if taught: unlabeled = outside_in(data, folder=folder)
     batch = recipe.protocol.batch
-    ahead = readers(*zip((labeled, unlabeled), batch))
-    stream = Streams(labeled, unlabeled, batch, recipe.steps, recipe.seed, 0, ahead, taught)
+    ahead = readers(*zip((labeled, unlabeled), batch), spawn=not m.asks)
+    stream = Streams(labeled, unlabeled, batch, recipe.steps, recipe.seed, 0, ahead, taught, dev.type == 'cuda')
     return FilmedStreams(stream, film_in(data, recipe.method), m.asks) if m.asks else stream
 
 # %% ../nbs/71_run.ipynb #413737d7

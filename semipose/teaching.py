@@ -626,7 +626,7 @@ def pictures(self:Crops, x:dict, known:list, easy:list, hard:list)->dict:
     "What networks are shown, by name; what all students see alike is rendered once"
     shown = dict(labeled=torch.cat(self.render(x['labeled'], known)))
     if self.method.teacher.gradient: shown['teacher'] = easy[0]
-    if easy:
+    if any(hard):
         alike = None if self.hides else self.render(x['unlabeled'], hard[0])
         shown['student'] = [alike or self.render(x['unlabeled'], draws) for draws in hard]
     return shown
@@ -648,7 +648,8 @@ class Step(Crops):
             known, easy, hard = self.sample(x, y, generator)                        # views, as numbers
             taught_by = way.draws(easy) if way else easy
             looks = {k: Renderer(v) for k in ('labeled', 'unlabeled', 'teacher') if (v := x.get(k)) is not None}
-            pictures = self.render(looks.get('teacher', looks.get('unlabeled')), taught_by)
+            # an outside teacher looks at none
+            pictures = [] if outside else self.render(looks.get('teacher', looks.get('unlabeled')), taught_by)
             forward = self.forward(peers, pictures, taught_by)
         with constant(image):
             heats = self.teach(forward, step) if easy and not outside and (self.hides or not both) else []

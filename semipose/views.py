@@ -5,6 +5,7 @@
 # %% ../nbs/20_views.ipynb #6a0e5a34
 from __future__ import annotations
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 import torch
@@ -16,12 +17,13 @@ from .geometry import affine, compose, invert, move, translate, warp, window, fl
 from .codecs import Gaussian, moved, renamed
 
 # %% auto #0
-__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'BS', 'SCALES', 'STEPS', 'Hole',
-           'Blocks', 'Sample', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose', 'halves', 'Open',
-           'Hides', 'hide', 'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix', 'arrange',
-           'arrange_joints', 'BlockShuffle', 'relabel', 'autocontrast', 'equalize', 'invert_colors', 'posterize',
-           'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten', 'sharpen', 'recolor', 'RandAugment', 'View',
-           'as_view', 'abbreviated', 'unmirrored', 'covered', 'Renderer', 'piece', 'render', 'joints_in', 'carry']
+__all__ = ['MEAN', 'COLORS', 'PLAIN', 'A30', 'A60', 'A60_RELEASED', 'JC', 'RA', 'JO', 'CO', 'CM', 'BS', 'SCALES', 'STEPS',
+           'AT_ONCE', 'Hole', 'Blocks', 'Sample', 'plain', 'ViewStep', 'knob', 'Affine', 'aspect', 'Zoom', 'choose',
+           'halves', 'Open', 'Hides', 'hide', 'JointCutout', 'cut_off', 'others', 'JointOcclude', 'Cutout', 'CutMix',
+           'arrange', 'arrange_joints', 'BlockShuffle', 'relabel', 'autocontrast', 'equalize', 'invert_colors',
+           'posterize', 'solarize', 'solarize_add', 'saturate', 'contrast', 'brighten', 'sharpen', 'recolor',
+           'RandAugment', 'View', 'as_view', 'abbreviated', 'unmirrored', 'covered', 'few_at_once', 'together',
+           'Renderer', 'piece', 'render', 'joints_in', 'carry']
 
 # %% ../nbs/20_views.ipynb #d9773d44
 MEAN = (.485,.456,.406)  # ImageNet's mean colour, RGB in [0,1]: fills what lies outside and what is hidden
@@ -513,6 +515,30 @@ def covered(
         hit |= ((across - u).abs_() <= w).logical_and_((down - v).abs_() <= h)
     return hit
 
+# %% ../nbs/20_views.ipynb #45e967b2
+AT_ONCE = 8     # people that a CPU works on at a time
+
+def few_at_once(
+    image:Tensor,       # (B,...)
+    M:Tensor,           # (B,3,3) of a view
+)->list[slice]:         # of the batch, in order; on a GPU all at once
+    "What is worked on together"
+    n = len(image)
+    if image.device.type != 'cpu' or len(M) != n: return [slice(None)]
+    return [slice(i, i + AT_ONCE) for i in range(0, max(n, 1), AT_ONCE)]
+
+def together(
+    of:Callable,            # a slice of the batch -> (n,...)
+    parts:list[slice],      # of the batch, in order
+)->Tensor:                  # (B,...)
+    "Parts, one after the other, in one tensor"
+    first = of(parts[0])
+    if len(parts) == 1: return first
+    out = first.new_empty((parts[0].stop*(len(parts) - 1) + len(last := of(parts[-1])), *first.shape[1:]))
+    out[parts[0]], out[parts[-1]] = first, last
+    for p in parts[1:-1]: out[p] = of(p)
+    return out
+
 # %% ../nbs/20_views.ipynb #b66d8eba
 class Renderer:
     "Roomy crops, and what was made of them: all views share one float copy, and views with one matrix share a warp"
@@ -521,17 +547,27 @@ class Renderer:
     ):
         self.image, self.fill, self.memo = image, torch.tensor(MEAN, device=image.device).view(3,1,1), {}
 
-    def centred(self, colors:tuple=())->Tensor:   # (B,3,Hr,Wr) the pictures less MEAN: what lies outside is 0
-        if (kept := self.memo.get(id(colors))) is not None and kept[0] is colors: return kept[1]
-        image = recolor(self.image, colors) if colors else self.image
+    def recolored(self, colors:tuple)->Tensor:    # (B,3,Hr,Wr)
+        if not colors: return self.image
+        if (kept := self.memo.get(id(colors))) is None or kept[0] is not colors:
+            kept = self.memo[id(colors)] = colors, recolor(self.image, colors)
+        return kept[1]
+
+    # (n,3,Hr,Wr) the pictures less MEAN: what lies outside is 0
+    def centred(self, colors:tuple=(), part:slice=slice(None))->Tensor:
+        key = id(colors), part.start, part.stop
+        if (kept := self.memo.get(key)) is not None and kept[0] is colors: return kept[1]
+        image = self.recolored(colors)[part]
         out = image - self.fill if image.is_floating_point() else image.float().div_(255).sub_(self.fill)
-        self.memo[id(colors)] = colors, out
+        self.memo[key] = colors, out
         return out
 
     def warped(self, sample:Sample, size:tuple[int,int])->Tensor:     # (B,3,H,W) less MEAN
         M, colors = sample.M, sample.colors
         key = id(M), id(colors), tuple(size)
-        if key not in self.memo: self.memo[key] = M, colors, warp(self.centred(colors), M, size)
+        if key not in self.memo:
+            of = lambda p: warp(self.centred(colors, p), M[p], size)
+            self.memo[key] = M, colors, together(of, few_at_once(self.image, M))
         return self.memo[key][-1]
 
     def __call__(self,
@@ -539,10 +575,10 @@ class Renderer:
         size:tuple[int,int],    # crop (H,W), px
     )->Tensor:                  # (B,3,H,W) RGB in [0,1]
         "Colours, one warp, then paints and the hidden boxes; blocks change places last"
-        out = self.warped(sample, size)
+        out = shared = self.warped(sample, size)
         for paint in sample.paints: out = paint(out + self.fill) - self.fill
         for hole in sample.holes: out = self.cover(out, hole, sample, size)
-        return arrange(out + self.fill, sample.blocks)
+        return arrange(out + self.fill if out is shared else out.add_(self.fill), sample.blocks)
 
 # %% ../nbs/20_views.ipynb #63a7bbfc
 @patch
@@ -555,7 +591,9 @@ def cover(self:Renderer,
     "A hole's boxes, filled with the mean colour or with pieces of other pictures"
     if isinstance(hole, Open): raise ValueError('A view hides joints and nobody says where they are: `hide` first.')
     back = compose(invert(sample.M), hole.frame)      # crop px -> the frame's px
-    if hole.other is None: return out.masked_fill(covered(hole.box, back, size)[:,None], 0)
+    if hole.other is None:
+        hidden = lambda p: out[p].masked_fill(covered(hole.box[p], back[p], size)[:,None], 0)
+        return together(hidden, few_at_once(self.image, sample.M))
     for j in range(hole.box.shape[1]):
         over = covered(hole.box[:,j:j+1], back, size)[:,None]
         out = torch.where(over, piece(self.centred(sample.colors), hole, j, back, size), out)

@@ -15,8 +15,8 @@ from .codecs import peaks
 from .teaching import Teaching
 
 # %% auto #0
-__all__ = ['PEAKS', 'mean_peak', 'foreground', 'peak_histogram', 'check_finite', 'Watch', 'per_network', 'each_of', 'peak_key',
-           'peak_share', 'collapsed', 'outcome']
+__all__ = ['PEAKS', 'mean_peak', 'foreground', 'peak_histogram', 'check_finite', 'Watch', 'weights_of', 'per_network', 'each_of',
+           'peak_key', 'peak_share', 'collapsed', 'outcome']
 
 # %% ../nbs/45_watch.ipynb #9dabb7f1
 def mean_peak(
@@ -67,15 +67,18 @@ class Watch(Callback):
         first:bool=True,            # also measure before the first step
         trained:bool=True,          # the first weights come from training; of random ones step 0 is never the best
         ties:tuple=('pck',),        # numbers that decide where `select` is equal; after them the later step wins
+        late:bool=False,            # the first weights are kept, and measured beside the next ones: steps begin at once
     ):
-        self.trained, self.ties = trained, ties
+        self.trained, self.ties, self.late, self.kept = trained, ties, late, None
         self.evaluate, self.on_row, self.select, self.on_best, self.first = evaluate, on_row, select, on_best, first
         self.rows, self.sums, self.count, self.best, self.spent = [], {}, 0, None, 0.
 
     def before_fit(self):
         self.began, self.busy = time.perf_counter(), 0.
         self.sums, self.count = {}, 0   # what was broken off since the last row is not taken up
-        if self.first and not self.rows: self.measure()
+        if not self.first or self.rows: return
+        if self.late: self.kept = (self.steps, weights_of(self.model))
+        else: self.measure()
     def after_loss(self):
         if not self.training: return
         self.count += 1
@@ -84,7 +87,9 @@ class Watch(Callback):
         if self.loss.device.type == 'cpu' or self.count % 20 == 0: check_finite(terms, self.steps + 1)
     def after_epoch(self):
         # a run taken up again skips what was measured before
+        if self.kept: self.measure_kept()
         if not self.rows or self.rows[-1]['step'] != self.steps: self.measure()
+    def after_fit(self): self.kept = None   # of a fit that was broken off
 
     @property
     def steps(self)->int: return self.learn.teaching.step
@@ -102,15 +107,43 @@ def take_up(self:Watch,
 @patch
 def measure(self:Watch):
     "One row: ask `evaluate`, add the losses since the last row"
-    start, was = time.perf_counter(), self.model.training
+    start = time.perf_counter()
     check_finite(self.sums, self.steps)   # of the steps that `after_loss` passed over
-    self.model.eval()
-    with torch.no_grad(): row = dict(step=self.steps, **self.evaluate(self.model))
-    self.model.train(was)
+    row = self.ask(self.steps)
     row.update({k: float(v)/max(self.count,1) for k,v in self.sums.items()})
     self.busy += time.perf_counter() - start
     row['seconds'] = round(self.spent + time.perf_counter() - self.began - self.busy, 2)   # of training alone
     self.sums, self.count = {}, 0
+    self.add(row)
+
+@patch
+def measure_kept(self:Watch):
+    "The row of the first weights: they come back for as long as that takes"
+    start, (step, first) = time.perf_counter(), self.kept
+    self.kept, now = None, weights_of(self.model)
+    try:
+        self.model.load_state_dict(first)
+        self.add(dict(self.ask(step), seconds=self.spent))
+    finally: self.model.load_state_dict(now)
+    self.busy += time.perf_counter() - start
+
+# %% ../nbs/45_watch.ipynb #92187c75
+@patch
+def ask(self:Watch, step:int)->dict:
+    "What `evaluate` says of the model as it is"
+    was = self.model.training
+    self.model.eval()
+    with torch.no_grad(): row = dict(step=step, **self.evaluate(self.model))
+    self.model.train(was)
+    return row
+
+def weights_of(model)->dict:    # on the CPU: copies
+    "What `load_state_dict` brings back"
+    return {k: v.detach().to('cpu', copy=True) for k, v in model.state_dict().items()}
+
+@patch
+def add(self:Watch, row:dict):
+    "A row more, which may be the best"
     self.rows.append(row)
     rank = lambda r: tuple(r.get(k, -1.) for k in (self.select, *self.ties))
     counts = self.select in row and (self.trained or row['step'] > 0)

@@ -88,6 +88,26 @@ def test_rows_say_step_losses_and_seconds():
     assert [r['step'] for r in w.rows] == [0, 2, 4]
     assert 'sup1' not in w.rows[0] and w.rows[2]['cons2'] > 0 and w.rows[1]['seconds'] <= w.rows[2]['seconds']
 
+class Rows(Callback):
+    "How many rows there are after each step"
+    def __init__(self, watch, out): self.seen, self.out = watch, out
+    def after_batch(self): self.out.append(len(self.seen.rows))
+
+def test_first_weights_are_measured_late_to_the_same_rows():
+    "Steps begin at once; the training and every number of every row are those of a run that measured first"
+    def evaluate(model):
+        with torch.no_grad(): heat = model.nets[0](torch.full((2, 3, *SIZE), .5))
+        return dict(ap=float(heat.double().abs().sum()))
+    runs = []
+    for late in (False, True):
+        asked = []
+        w = Watch(evaluate, late=late)
+        learn = fit(make(every=2, cbs=[w, Rows(w, asked)]), 6)
+        assert asked[:2] == [int(not late)]*2 and asked[2] == 2
+        runs.append((state(learn), [{k: v for k, v in r.items() if k != 'seconds'} for r in w.rows]))
+        assert w.rows[0]['seconds'] < .5 and w.rows[0]['ap'] != w.rows[1]['ap'] and w.kept is None
+    assert same(runs[0][0], runs[1][0]) and runs[0][1] == runs[1][1]
+
 def test_best_is_the_highest_and_is_announced_when_it_happens():
     values, kept = iter([1., 5., 3., 4.]), []
     w = Watch(lambda m: dict(ap=next(values)), on_best=lambda model, row: kept.append(row['step']))

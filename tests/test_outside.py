@@ -47,6 +47,17 @@ def step(m, x, y):
 # ---- the step
 
 
+@pytest.mark.parametrize("name", ["outside", "outside_jc"])
+def test_the_view_of_a_teacher_who_looks_at_nothing_is_not_rendered(name, monkeypatch):
+    "It is still sampled: what follows keeps its chance, and the losses are the same"
+    from semipose.views import Renderer
+    rendered, plain = [], Renderer.__call__
+    monkeypatch.setattr(Renderer, "__call__", lambda self, d, size: rendered.append(d) or plain(self, d, size))
+    _, terms = step(METHODS[name], *batch())
+    assert len(terms.made.easy) == 1 and terms.made.forward.images == []
+    assert not any(d is terms.made.easy[0] for d in rendered) and len(rendered) == 2
+
+
 def test_the_student_learns_the_joints_that_came_with_the_batch():
     "the loss is that of labels in the student's view; joints without a score and joints nobody labels have no weight"
     seen = torch.full((4, 17), 2)

@@ -108,6 +108,32 @@ def test_a_rank_keeps_its_rows_alone():
         RankStream(Numbers(), Ranks(0, 4))
 
 
+def test_a_stream_that_can_share_itself_is_asked_for_the_rows():
+    class Sharing:
+        batch = (4, 6)
+        def share(self, rank, world): self.asked = rank, world; return self
+        def from_step(self, k): return iter([f"step {k} of {self.asked}"])
+    assert list(RankStream(Sharing(), Ranks(1, 2)).from_step(7)) == ["step 7 of (1, 2)"]
+
+
+def test_resumed_on_another_number_of_ranks_people_and_views_are_the_same():
+    "Three steps on one process, the next on two, the last on four: everybody is met in the view of an unbroken run"
+    from semipose.ranks import RankSampler
+    from semipose.teaching import Sampler, mix
+    view, xy, vis = JointCutout(5) >> A60, torch.rand(8, 17, 2)*40, torch.ones(8, 17)
+    def views(rank, world, step):
+        rows = Ranks(rank, world).rows(8)
+        sampler = Sampler(8, (64, 48), generator=torch.Generator().manual_seed(mix(3, step)))
+        return RankSampler(sampler, rows)(view, (xy[rows], vis[rows]))
+    for step in (3, 4):
+        whole = views(0, 1, step)
+        for world in (2, 4):
+            for rank in range(world):
+                assert torch.equal(views(rank, world, step).M, whole.M[rank::world])
+                assert torch.equal(views(rank, world, step).holes[0].box, whole.holes[0].box[rank::world])
+        assert not torch.equal(whole.M, views(0, 1, step+1).M)
+
+
 def test_what_cannot_be_shared_is_refused():
     for name, m in TABLE.items():
         pastes = any(s.__class__.__name__ in ("CutMix", "JointOcclude") for v in m.student_views for s in v.steps)

@@ -348,7 +348,7 @@ def test_who_reads_the_pictures_changes_nothing(unbroken, large, tmp_path, monke
     from semipose.data.core import CachedCrops
     import semipose.run as run
     assert not any(isinstance(c, CachedCrops) for c in (large.crops, large.val_crops))
-    monkeypatch.setattr(run, 'readers', lambda *streams: workers)
+    monkeypatch.setattr(run, 'readers', lambda *streams, **kw: workers)
     train('posedual_jc', SMALL, large, tmp_path/'whole', device='cpu', progress=False)
     assert not multiprocessing.active_children()
     stopped(large, tmp_path/'r', monkeypatch, method='posedual_jc')
@@ -369,10 +369,18 @@ def test_pictures_in_memory_need_no_readers(data, large, tmp_path, monkeypatch):
     monkeypatch.setattr(people.shutil, 'disk_usage', lambda path: namedtuple('Usage', 'free')(2*4*8*3*48*48))
     assert large.labeled.room == (48, 48)
     assert each((large.labeled, 4), (large.unlabeled, 4)) == 2, 'the batches that wait fit into shared memory'
+    # a new interpreter runs the caller's script anew: the command is made for it, others may not be
+    spawned = SimpleNamespace(get_start_method=lambda: 'spawn')
+    monkeypatch.setattr(people.multiprocessing, 'get_context', lambda: spawned)
+    for file, found in (('/bin/semipose', 2), ('/lib/semipose/__main__.py', 2), ('mine.py', 0), (None, 2)):
+        monkeypatch.setitem(people.sys.modules, '__main__', SimpleNamespace(**dict(__file__=file)))
+        assert each((large.labeled, 4), (large.unlabeled, 4)) == found
+        assert each((large.labeled, 4), (large.unlabeled, 4), spawn=False) == 0, 'clips'
+    monkeypatch.undo()
     monkeypatch.setattr(people.os, 'cpu_count', lambda: 1)
     assert each((large.labeled, 4), (None, 4)) == 0
     got, real = [], run.Streams
-    monkeypatch.setattr(run, 'readers', lambda *streams: got.append([n for _, n in streams]) or 0)
+    monkeypatch.setattr(run, 'readers', lambda *streams, **kw: got.append([n for _, n in streams]) or 0)
     monkeypatch.setattr(run, 'Streams', lambda *a: got.append(a[6]) or real(*a))
     train('naive', SMALL, large, tmp_path/'r', device='cpu', progress=False, steps=2)
     assert got == [[4, 4], 0]

@@ -102,6 +102,31 @@ def test_workers_and_memory_change_nothing(people, crops):
     assert all(same(a, b) for a, b in zip(expected[6:], mixed.from_step(6)))
 
 
+def test_spawned_processes_read_the_same(people, crops):
+    "As on macOS and Windows: everything that a stream holds can be sent to a new interpreter"
+    bare = Crops(people, (16, 12))
+    kw = dict(batch=(4, 8), steps=3, seed=3, taught=True)
+    spawned = Streams(bare.subset(np.arange(7)), bare, num_workers=1, processes="spawn", **kw).share(1, 2)
+    expected = list(streams(crops, **kw).share(1, 2))
+    assert len(expected) == 3 and all(same(a, b) for a, b in zip(expected, spawned, strict=True))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_a_rank_reads_its_own_people_alone(people, world, monkeypatch):
+    whole = Streams(Crops(people, (16, 12)), Crops(people, (16, 12)), (4, 8), 9, seed=3, taught=True)
+    read, plain = [], Crops._pictures
+    monkeypatch.setattr(Crops, "_pictures", lambda self, rows: read.extend(rows.tolist()) or plain(self, rows))
+    for step in (0, 7):     # also where it is taken up again, on another number of ranks
+        x, y = whole.from_step(step).at(step)
+        for rank in range(world):
+            read.clear()
+            mine = next(iter(whole.share(rank, world).from_step(step)))
+            assert len(read) == 12//world
+            part = lambda d, rank=rank: {k: v[rank::world] for k, v in d.items() if k != "outside"}
+            assert same(mine, (part(x), part(y)))
+            assert torch.equal(mine[0]["outside"]["xy"], x["outside"]["xy"][rank::world])
+
+
 def test_unlabelled_people_may_be_of_another_kind(tmp_path, crops):
     (tmp_path / "other").mkdir()
     other = Crops(folk(tmp_path / "other", 5, LSP14), (16, 12))

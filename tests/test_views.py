@@ -3,6 +3,7 @@ looked"""
 import numpy as np, pytest, torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch.testing import assert_close
+from semipose import views
 from semipose.codecs import Gaussian
 from semipose.geometry import compose, invert, move, roomy
 from semipose.skeletons import COCO17
@@ -428,3 +429,18 @@ def test_what_is_outside_and_hidden_keeps_the_mean_colour():
     assert hit.any() and not hit.flatten(1).any(1)[~hole.any(1)].any(), 'a hole where one was drawn and nowhere else'
     assert_close(render(noise(64, roomy(SIZE)), v, SIZE).movedim(1,-1)[hit],
                  torch.tensor(MEAN).expand(int(hit.sum()), 3))
+
+
+@pytest.mark.parametrize("people", [1, 8, 9, 30])
+@pytest.mark.parametrize("name", ["A30", "JC >> A60", "RA >> A60", "JO >> A60", "CM >> A60"])
+def test_a_few_people_at_a_time_are_the_pictures_of_all_at_once(name, people, monkeypatch):
+    "To the bit, with colours, holes and pieces of others; and the picture that views share stays as it was"
+    g, size = torch.Generator().manual_seed(5), (48, 32)
+    image = torch.randint(0, 256, (people, 3, *roomy(size)), dtype=torch.uint8, generator=g)
+    view = eval(name, vars(views))
+    draw = view.sample(views.plain(people, size), size, (torch.rand(people, 17, 2, generator=g)*32, torch.ones(17)), g)
+    shared = views.Renderer(image)
+    got = [shared(draw, size), shared(draw, size)]
+    monkeypatch.setattr(views, "AT_ONCE", 10**6)
+    want = views.render(image, draw, size)
+    assert torch.equal(got[0], want) and torch.equal(got[1], want)

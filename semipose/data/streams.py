@@ -5,6 +5,7 @@
 # %% ../../nbs/19_data.streams.ipynb #718c783e
 from __future__ import annotations
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -130,16 +131,13 @@ class Streams(torch.utils.data.Dataset):
         start:int=0,                  # first step to give, for taking up a run again
         num_workers:int=0,            # processes that read ahead, for crops that are not cached
         taught:bool=False,            # are the second stream's joints an outside teacher's? They are then in the batch
+        pin:bool=False,               # batches in pinned memory, from which CUDA copies while it computes
+        processes:str|None=None,      # how those that read ahead are started: 'fork', 'spawn'; None: as usual here
     ):
         self.labeled, self.unlabeled, self.batch, self.steps, self.seed = labeled, unlabeled, tuple(batch), steps, seed
-        self.start, self.num_workers, self.taught = start, num_workers, taught
-        for name, crops, b in zip(('labeled', 'unlabeled'), (labeled, unlabeled), self.batch):
-            if b < 0 or crops is not None and b > 0 and not len(crops):
-                raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
-                                'check the split and the batch sizes.')
-        if self._second and labeled.room != unlabeled.room:
-            raise UserError(f'unlabeled: its crops are {unlabeled.room} px and the labelled ones {labeled.room} px; '
-                            'cut both with the same size.')
+        self.start, self.num_workers, self.taught, self.rows = start, num_workers, taught, slice(None)
+        self.pin, self.processes = pin, processes
+        self._check()
 
     @property
     def _second(self)->bool: return self.unlabeled is not None and self.batch[1] > 0
@@ -148,10 +146,10 @@ class Streams(torch.utils.data.Dataset):
         step:int,
     )->tuple[dict,dict]:  # x = {labeled, unlabeled (B,3,Hr,Wr) u8}, y = {xy (B,K,2) px, vis (B,K)} of the labelled
         "Batch number `step`; without a second stream x has no 'unlabeled'; an outside teacher's joints: x['outside']"
-        known = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0))
+        known = self.labeled.batch(walk(len(self.labeled), self.batch[0], step, self.seed, 0)[self.rows])
         x, y = dict(labeled=known['image']), dict(xy=known['xy'], vis=known['vis'])
         if self._second:
-            more = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1))
+            more = self.unlabeled.batch(walk(len(self.unlabeled), self.batch[1], step, self.seed, 1)[self.rows])
             x['unlabeled'] = more['image']
             if self.taught: x['outside'] = dict(xy=more['xy'], vis=more['vis'])
         return x, y
@@ -163,18 +161,42 @@ class Streams(torch.utils.data.Dataset):
 def _as_is(batch): return batch
 
 @patch
+def _check(self:Streams)->None:     # UserError
+    "Are there people for these batches, of one size?"
+    for name, crops, b in zip(('labeled', 'unlabeled'), (self.labeled, self.unlabeled), self.batch):
+        if b < 0 or crops is not None and b > 0 and not len(crops):
+            raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
+                            'check the split and the batch sizes.')
+    if self._second and self.labeled.room != self.unlabeled.room:
+        raise UserError(f'unlabeled: its crops are {self.unlabeled.room} px and the labelled ones '
+                        f'{self.labeled.room} px; cut both with the same size.')
+
+@patch
 def __iter__(self:Streams)->Iterator[tuple[dict,dict]]:
     order = range(self.start, self.steps)
-    if not self.num_workers: yield from map(self.at, order)
+    if not self.num_workers and not self.pin: yield from map(self.at, order)
     else:
         own = torch.Generator().manual_seed(self.seed)   # else it would advance everybody's
+        ahead = dict(prefetch_factor=2, multiprocessing_context=self.processes) if self.num_workers else {}
         yield from torch.utils.data.DataLoader(self, batch_size=None, sampler=order, num_workers=self.num_workers,
-                                               collate_fn=_as_is, generator=own)
+                                               collate_fn=_as_is, generator=own, pin_memory=self.pin, **ahead)
 
 @patch
 def from_step(self:Streams,
     step:int,  # how many steps are done
 )->Streams:
     "The same streams, taken up at `step`"
-    return Streams(self.labeled, self.unlabeled, self.batch, self.steps, self.seed, step, self.num_workers,
-                   self.taught)
+    out = copy(self)
+    out.start = step
+    return out
+
+# %% ../../nbs/19_data.streams.ipynb #016fc074
+@patch
+def share(self:Streams,
+    rank:int,       # 0 .. world-1
+    world:int,      # how many share each batch
+)->Streams:
+    "The same steps, of each batch this rank's people alone"
+    out = copy(self)
+    out.rows = slice(rank, None, world)
+    return out
