@@ -204,9 +204,10 @@ def ready(command: str, kind: str, add: str = "") -> tuple[str | None, str]:
     if command.startswith("semipose convert"):
         if FILES[kind] is None: return None, "COCO needs no step, README says"
         if FILES[kind] != FILES["csv"]: return command.replace(FILES["csv"], FILES[kind]), "the export's own name"
-    verb = command.split()[1]
-    if add and verb in ("compare", "train") and "--resume" not in command:
-        return f"{command} {add}", "README: to see the whole road first"
+    verb, pairs = command.split()[1], re.findall(r"(--[\w-]+) (\S+)", add)
+    more = " ".join(f"{k} {v}" for k, v in pairs if k not in command.split())
+    if more and verb in ("compare", "train") and "--resume" not in command:
+        return f"{command} {more}", "README: to see the whole road first"
     return command, ""
 
 
@@ -260,12 +261,10 @@ def walk(home: Path, kind: str, readme: str, add: str = "", short: bool = False,
 
 def answers(home: Path) -> dict:
     "What the comparison in her folder says of her unlabelled pictures"
-    from semipose.report import gains
     folder = next((home / "runs").glob("*/summary.json"), None)
-    try: from semipose.report import gains
-    except ImportError: return dict(text=[])
+    from semipose.report import unlabeled_gains
     if folder is None: return dict(text=["The comparison did not end."])
-    found = gains(folder.parent)
+    found = unlabeled_gains(folder.parent)
     return dict(gains=[g.as_dict() for g in found], text=[str(g) for g in found])
 
 

@@ -49,8 +49,15 @@ class Labels:
     def __len__(self): return len(self.image)
 
     def __repr__(self):
-        sk = self.skeleton
-        return f'{len(self):,} people in {len(self.files):,} pictures, {len(sk)} joints ({sk.name})'
+        sk, bare = self.skeleton, len(self.unlabeled)
+        listed = f' ({bare:,} of them only listed: nobody in them has a joint)'*bool(bare)
+        return f'{len(self):,} people in {len(self.files):,} pictures{listed}, {len(sk)} joints ({sk.name})'
+
+    @property
+    def unlabeled(self)->list[str]:     # names of pictures
+        "Pictures in which nobody has a joint: a training learns from them without labels"
+        labelled = set(self.image[(self.vis > 0).any(1)].tolist())
+        return [f for i, f in enumerate(self.files) if i not in labelled]
 
     def subset(self,
         rows,      # (N,) bool or indices
