@@ -7,14 +7,16 @@ word.
     text. The writers here are no part of semipose, so that its readers meet what others write.
     The commands come out of README.md. What is put in the place of a file that README leaves to the user stands in
     `FILES`, what is used where a command needs the network in `INSTEAD`; both are written down beside each command.
-    The first export is walked to the end, the others as far as their table. --clip also walks what README says of
-    video; it is cut to its first 40 frames. --add "--start-steps 60 --steps 60" is what README says for a quick look.
+    Every command is written down as it ends; the same command again goes on. The first export is walked to the end, the
+    others as far as the answer of `compare`. --clip also walks what README says of
+    video; it is cut to its first 40 frames. --add is what README
+    says for a quick look, `--limit SECONDS` stops a command by Ctrl-C.
 `--small` walks with a tiny network and two steps, to see that it runs: its numbers mean nothing, and the file says so.
 `--report` walks nothing and prints the table and the answers of the file.
 """
 from __future__ import annotations
 
-import argparse, csv, json, os, re, shlex, shutil, subprocess, sys, time
+import argparse, csv, json, os, re, shlex, shutil, signal, subprocess, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,9 +105,8 @@ def write_csv(home: Path, photos: list[Photo], annotated: int) -> Path:
     "DeepLabCut's CollectedData: a line for each extracted frame, empty where nobody labelled"
     most = max(len(p.people) for p in photos[:annotated])
     who = [f"person{k + 1}" for k in range(most)]
-    heads = [("scorer", ["me"] * (most * len(JOINTS) * 2)), ("individuals", [w for w in who for _ in JOINTS for _ in "xy"]),
-             ("bodyparts", [j for _ in who for j in JOINTS for _ in "xy"]),
-             ("coords", [c for _ in who for _ in JOINTS for c in "xy"])]
+    columns = [(w, j, c) for w in who for j in JOINTS for c in "xy"]
+    heads = [("scorer", ["me"] * len(columns)), *zip(("individuals", "bodyparts", "coords"), zip(*columns))]
     path = home / "CollectedData_me.csv"
     with open(path, "w", newline="") as f:
         w = csv.writer(f)
@@ -223,38 +224,44 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def typed(command: str, home: Path) -> dict:
-    "Run one command in her folder: seconds, exit code, what it said last"
+def typed(command: str, home: Path, limit: float | None = None) -> dict:
+    "Run one command in her folder: seconds, exit code, what it said last; Ctrl-C after `limit` seconds, as a user would"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     begun = time.perf_counter()
-    done = subprocess.run(["bash", "-c", command], cwd=home, capture_output=True, text=True,
-                          env={**os.environ, "PATH": path, "COLUMNS": "120"})
-    said = last_line(done.stderr if done.returncode else done.stdout).replace(f"{home}/", "")
-    people = next((line for line in done.stdout.splitlines() if line.startswith("People: ")), None)
-    with open(home / "said.txt", "a") as f: f.write(f"\n$ {command}\n{done.stdout}{done.stderr}[{done.returncode}]\n")
-    return dict(seconds=round(time.perf_counter() - begun, 1), exit=done.returncode, last=said,
-                **({"people": people} if people else {}))
+    run = subprocess.Popen(["bash", "-c", command], cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                           start_new_session=True, env={**os.environ, "PATH": path, "COLUMNS": "120"})
+    try: out, err = run.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGINT)
+        out, err = run.communicate()
+    said = last_line(err if run.returncode else out).replace(f"{home}/", "")
+    found = {k: next((line for line in out.splitlines() if line.startswith(begin)), None)
+             for k, begin in (("people", "People: "), ("forecast", "On "))}
+    with open(home / "said.txt", "a") as f: f.write(f"\n$ {command}\n{out}{err}[{run.returncode}]\n")
+    return dict(seconds=round(time.perf_counter() - begun, 1), exit=run.returncode, last=said,
+                **{k: v for k, v in found.items() if v})
 
 
-def walk(home: Path, kind: str, readme: str, add: str = "", short: bool = False, say=print) -> list[dict]:
-    "Type one command after the other; `short`: up to the answer of `compare`"
-    rows = []
+def walk(home: Path, kind: str, readme: str, rows: list[dict], keep, add: str = "", short: bool = False,
+         limit: float | None = None, say=print) -> None:
+    "Type what `rows` lacks, one command after the other, and add it; `short`: up to the answer of `compare`"
     for command in commands(readme):
+        if any(r["command"] == command for r in rows): continue
         if "clip.mp4" in command and not (home / "clip.mp4").exists(): continue
         line, why = ready(command, kind, add)
-        row = dict(command=command)
-        if line is None: rows.append({**row, "skipped": why})
-        else:
+        new = [dict(command=command, **({"skipped": why} if line is None else {}))]
+        if line is not None:
             if "corrected.json" in line and (home / "predicted.json").exists(): correct(home)
-            row |= typed(line, home) | ({"typed": line, "why": why} if line != command else {})
-            rows.append(row)
-            if row["exit"] and (other := instead(line, row["last"])):
-                rows.append(dict(command=command, typed=other, why="README's alternative without the network",
-                                 **typed(other, home)))
-        say(f"{kind}: {rows[-1].get('exit', '-')}  {rows[-1].get('seconds', 0):.0f} s  "
-            f"{rows[-1].get('typed', command)}\n    {rows[-1].get('last') or rows[-1].get('skipped')}", flush=True)
+            new[0] |= typed(line, home, limit) | ({"typed": line, "why": why} if line != command else {})
+            if new[0]["exit"] and (other := instead(line, new[0]["last"])):
+                new.append(dict(command=command, typed=other, why="README's alternative without the network",
+                                **typed(other, home, limit)))
+        rows += new
+        keep()
+        for r in new:
+            say(f"{kind}: {r.get('exit', '-')}  {r.get('seconds', 0):.0f} s  {r.get('typed', command)}\n"
+                f"    {r.get('last') or r.get('skipped')}", flush=True)
         if short and command.startswith("semipose compare"): break
-    return rows
 
 
 # ---- did it help? ----
@@ -275,7 +282,7 @@ def table(d: dict) -> str:
         out.append(f"\n{EXPORTS[kind]}: {sum(r.get('seconds', 0) for r in e['commands'])/60:.1f} minutes")
         for r in e["commands"]:
             out.append(f"  {r.get('exit', '-')!s:>2} {r.get('seconds', 0):7.1f} s  {r.get('typed', r['command'])}")
-        out += [f"  {t}" for t in e["answer"]["text"]]
+        out += [f"  {t}" for t in e.get("answer", {}).get("text", ())]
     return "\n".join(out)
 
 
@@ -287,6 +294,7 @@ def main(words=None) -> dict:
     parser.add_argument("--work", type=Path, default=Path("runs/new_user"), help="her folders; must not exist")
     parser.add_argument("--out", type=Path, default=TOP / "results/new_user.json")
     parser.add_argument("--add", default="", help="appended to compare and train, as README says")
+    parser.add_argument("--limit", type=float, help="seconds after which a command is stopped by Ctrl-C")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photographs")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--report", action="store_true")
@@ -295,24 +303,30 @@ def main(words=None) -> dict:
         print(table(json.loads(a.out.read_text())))
         return {}
     if a.data is None: parser.error("--data is needed: a folder with person_keypoints_train.json and images/")
-    if a.work.exists(): sys.exit(f"{a.work} is there already: remove it, or give another --work.")
     from semipose.data.coco import write_json
     from semipose.recipe import hardware, revision, versions
     from semipose.networks import pick_device
     if a.small: a.add = "--net tiny --size 32x32 --batch 4 --start-steps 2 --steps 2 --every 1"
     readme, (photos, source) = (TOP / "README.md").read_text(), photos_of(a.data, seed=a.seed)
-    options = [f"--{k} {shlex.quote(str(getattr(a, k)))}" for k in ("add", "seed") if getattr(a, k)]
+    options = [f"--{k} {shlex.quote(str(getattr(a, k)))}" for k in ("add", "seed", "limit") if getattr(a, k)]
     out = dict(about=dict(data=a.data.resolve().name, clip=a.clip and a.clip.name, photographs=len(photos),
                           annotated=20, people=sum(len(p.people) for p in photos), joints=list(JOINTS), small=a.small,
-                          add=a.add, seed=a.seed, hardware=hardware(pick_device()), versions=versions(),
+                          add=a.add, seed=a.seed, limit=a.limit, hardware=hardware(pick_device()), versions=versions(),
                           revision=revision(), detector="the data set's boxes, moved by 4 % (sd) of their sides",
                           command=" ".join(["python scripts/new_user.py --data", a.data.name, *options])), exports={})
+    if a.work.exists():
+        old = json.loads(a.out.read_text()) if a.out.exists() else {}
+        same = lambda d: {k: v for k, v in d.get("about", {}).items() if k != "revision"}
+        if same(old) != same(out): sys.exit(f"{a.work} is of another walk: remove it, or give another --work.")
+        out = old
     for i, kind in enumerate(a.exports):
         home = a.work.resolve() / kind
-        settle(home, kind, photos, source, seed=a.seed, clip=a.clip if i == 0 else None)
-        rows = walk(home, kind, readme, a.add, short=i > 0)
-        out["exports"][kind] = dict(title=EXPORTS[kind], commands=rows, answer=answers(home))
-        write_json(a.out, out)
+        if not home.exists(): settle(home, kind, photos, source, seed=a.seed, clip=a.clip if i == 0 else None)
+        e = out["exports"].setdefault(kind, dict(title=EXPORTS[kind], commands=[]))
+        keep = lambda: write_json(a.out, out)
+        walk(home, kind, readme, e["commands"], keep, a.add, i > 0, a.limit)
+        e["answer"] = answers(home)
+        keep()
     print(table(out))
     return out
 

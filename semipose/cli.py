@@ -797,7 +797,8 @@ def pack(
     people = prepare(p, data, seed, unlabeled, labels=file, boxes=boxes, val=val, cut=False)
     path = pack_data(people, out or data.resolve().with_suffix('.pack'), quality)
     typer.echo(f'{path}: {path.stat().st_size/1e6:,.1f} MB, crops for {"x".join(map(str, p.size))} px. Next: semipose '
-               f'train posedual_jc --data {quoted(data)} --size {"x".join(map(str, p.size))} --packed {quoted(path)}')
+               f'train posedual_jc --data {quoted(data)} --size {"x".join(map(str, p.size))} --packed {quoted(path)}'
+               + (f' --boxes {quoted(boxes)}' if boxes else ''))
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(

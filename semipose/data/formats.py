@@ -501,6 +501,17 @@ def _columns(heads:dict, first:int)->dict[tuple[str,str],dict[str,int]]:
         if kind in ('x', 'y', 'likelihood'): out[key][kind] = c
     return {k: v for k, v in out.items() if 'x' in v and 'y' in v}
 
+def _alike(path:Path, columns:dict):
+    "UserError where one individual has a body part that another lacks: a name is misspelt"
+    parts = defaultdict(set)
+    for who, joint in columns:
+        if who != ALONE: parts[who].add(joint)
+    every = set().union(*parts.values())
+    for who, mine in parts.items():
+        if lost := sorted(every - mine):
+            raise UserError(f'{path}: the individual "{who}" has no body part "{lost[0]}", which another has; write '
+                            'each name alike for all of them in the line "bodyparts".')
+
 # %% ../../nbs/27_data.formats.ipynb #f6cdf4bb
 def _csv_person(columns:dict, at:dict, row:list[str], where)->dict|None:
     "One individual in one line; None: it is not there"
@@ -532,6 +543,7 @@ def read_csv_labels(
     table = _csv_table(path)
     heads, top, first = _heads(path, table)
     columns = _columns(heads, first)
+    _alike(path, columns)
     joints, who = tuple(dict.fromkeys(j for _, j in columns)), tuple(dict.fromkeys(w for w, _ in columns))
     at, files, rows = {j: k for k, j in enumerate(joints)}, [], []
     for n, row in enumerate(table[top:], top+1):
