@@ -8,9 +8,8 @@ word.
     The commands come out of README.md. What is put in the place of a file that README leaves to the user stands in
     `FILES`, what is used where a command needs the network in `INSTEAD`; both are written down beside each command.
     Every command is written down as it ends; the same command again goes on. The first export is walked to the end, the
-    others as far as the answer of `compare`. --clip also walks what README says of
-    video; it is cut to its first 40 frames. --add is what README
-    says for a quick look, `--limit SECONDS` stops a command by Ctrl-C.
+    others as far as the answer of `compare`. --clip also walks what README says of video; it is cut to its first 40
+    frames. --add is what README says for a quick look, `--limit SECONDS` stops a command by Ctrl-C.
 `--small` walks with a tiny network and two steps, to see that it runs: its numbers mean nothing, and the file says so.
 `--report` walks nothing and prints the table and the answers of the file.
 """
@@ -225,7 +224,7 @@ def last_line(text: str) -> str:
 
 
 def typed(command: str, home: Path, limit: float | None = None) -> dict:
-    "Run one command in her folder: seconds, exit code, what it said last; Ctrl-C after `limit` seconds, as a user would"
+    "Run one command in her folder: seconds, exit code, what it said last; Ctrl-C after `limit` seconds"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     begun = time.perf_counter()
     run = subprocess.Popen(["bash", "-c", command], cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
