@@ -11,6 +11,7 @@ from .errors import UserError
 from .files import is_free, is_held, make_folder, only_writer, whole
 from .data.coco import write_json
 from .watch import per_network
+from .methods import METHODS
 from .names import OUTSIDE
 from .recipe import Recipe, place_name, read_recipe, same_recipe
 
@@ -147,9 +148,12 @@ def read_run(
     return Run(result, folder, recipe, split, people)
 
 # %% ../nbs/67_folder.ipynb #2bc7ce01
-def _people_text(folder:Path)->str:     # '16 + 40': labelled and unlabelled people; '' where nobody was chosen yet
-    try: return ' + '.join(f'{n:,}' for n in learned_from(folder, json.loads((folder/'split.json').read_text())))
+def _people_text(folder:Path, recipe:Recipe)->str:  # '16 + 40': labelled and unlabelled; '' where nobody is chosen yet
+    try: both = learned_from(folder, json.loads((folder/'split.json').read_text()))
     except (OSError, ValueError, KeyError): return ''
+    m = METHODS.get(recipe.method)
+    alone = m is not None and not m.student_views and not m.asks    # learns from labels alone
+    return ' + '.join(f'{n:,}' for n in both[:1 if alone else 2])
 
 def list_runs(
     out='runs',         # folder of all runs
@@ -167,7 +171,7 @@ def list_runs(
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
         if recipe.teacher: state += f'; {OUTSIDE}'
         data = place_name(recipe, 'data') or place_name(recipe, 'labels')
-        rows.append(dict(row, method=recipe.method, data=data, people=_people_text(path.parent), seed=recipe.seed,
+        rows.append(dict(row, method=recipe.method, data=data, people=_people_text(path.parent, recipe), seed=recipe.seed,
                          step=f'{last.get("step", 0)}/{recipe.steps or 0}', AP=last.get('ap'), PCK=last.get('pck'),
                          state=state))
     return rows

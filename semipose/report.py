@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STYLE', 'DASHES', 'HEAD', 'FATES', 'REST', 'PAGE', 'THEME', 'MEDIA', 'CSS', 'VARIABLES', 'DASHED', 'SPREAD', 'HEAT',
            'PEOPLE', 'FEW', 'UNKNOWN', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'spread',
-           'name_lines', 'curve', 'lead', 'ap_axes', 'judged_by', 'peak_axes', 'ap_figure', 'peak_figure',
+           'name_lines', 'curve', 'lead', 'step_axis', 'ap_axes', 'judged_by', 'peak_axes', 'ap_figure', 'peak_figure',
            'histogram_axes', 'histogram_figure', 'people_picture', 'row_height', 'strip_axes', 'with_people',
            'strip_figure', 'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'by_fate', 'and_list', 'runs_text',
            'easy_to_hard', 'first_ap', 'fate_text', 'against', 'finding', 'numbers', 'share_of', 'entries',
@@ -192,6 +192,11 @@ def lead(
     low = bool(rows) and all(d['ap'] < 1 and 'pck' in d for d in rows)
     return ('pck', 'PCK') if low else ('ap', 'AP')
 
+def step_axis(ax)->None:
+    "Steps are whole numbers"
+    ax.set_xlabel('steps', loc='right', fontsize=9)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
 def ap_axes(
     ax, demo:Demo,
     before:bool=True,      # also the supervised start, left of step 0
@@ -205,15 +210,17 @@ def ap_axes(
         left = -x[-1]
         ax.plot(x+left, y, color=MUTED, lw=1.6)
         ax.axvline(0, color=GRID, lw=1)
-        ax.annotate('supervised start', (left/2, np.interp(-left/2, x, y)), (8, -12), textcoords='offset points',
-                    color=MUTED, fontsize=9, va='top')
+        middle, top = float(np.interp(-left/2, x, y)), max([1., *y, *(v for r in demo.runs for v in r.column(key))])
+        above = middle < .2*top     # there is no room under the line
+        ax.annotate('supervised start', (left/2, middle), (8, 10 if above else -12), textcoords='offset points',
+                    color=MUTED, fontsize=9, va='bottom' if above else 'top')
     if demo.dashed:
         ax.plot([0, last], [demo.dashed[key]]*2, color=MUTED, lw=1.4, ls=(0,(5,4)))
         ends.append((last, demo.dashed[key], f'start, dashed  {demo.dashed[key]:.1f}', MUTED))
     ends += [curve(ax, run, key, 1) for run in demo.runs]
     ax.set(xlim=(left, last), ylim=(0, max(ax.get_ylim()[1], 1)),
            title=f'{name} on {demo.protocol.get("val", "")} unseen people, %')
-    ax.set_xlabel('steps', loc='right', fontsize=9)
+    step_axis(ax)
     name_lines(ax, ends)
 
 # %% ../nbs/72_report.ipynb #15345dc7
@@ -228,7 +235,7 @@ def peak_axes(
     ends = [curve(ax, run, f'peak_{people}', 2) for run in demo.runs]
     ax.set(xlim=(0, max((x for x,*_ in ends), default=1)), ylim=(0, 1),
            title=f'Mean peak on {"un" if people == "unlabeled" else ""}labelled people')
-    ax.set_xlabel('steps', loc='right', fontsize=9)
+    step_axis(ax)
     if demo.dashed and people == 'unlabeled' and judged_by(demo.runs) == 'peak_unlabeled':
         third = demo.dashed['peak_unlabeled']/3
         ax.axhline(third, color=MUTED, lw=1.2, ls=(0,(1,2.5)))
@@ -422,7 +429,7 @@ def run_figure(
                 ends.append((x[-1], y[-1], f'{name}  {y[-1]:{form}}' if form else name, colour))
             ax.set(xlim=(x[0], max(x[-1], x[0]+1)), ylim=(0, 1 if head == 'Mean peak' else max(ax.get_ylim()[1], 1e-6)),
                    title=head)
-            ax.set_xlabel('steps', loc='right', fontsize=9)
+            step_axis(ax)
             name_lines(ax, ends)
         return fig
 
@@ -984,7 +991,7 @@ def measured_on(run:FinishedRun, weights:str='last')->str:
     who = f'{val:,} validation people' if val else 'the validation people of the run'
     best = weights == 'best'
     chosen = f'the {weights} checkpoint (step {row["step"]:,}), chosen on {row["chosen_on"] if best else "nothing"}'
-    again = f'semipose eval {run.folder.name}{" --weights best"*best}'
+    again = f'semipose eval {run.folder.name}{" --checkpoint best"*best}'
     return f'In percent, on {who}, of {chosen}. Again: `{again}`.'
 
 def _reading(run:FinishedRun)->Reading|None:

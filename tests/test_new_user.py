@@ -254,3 +254,45 @@ def test_the_file_of_the_walk_is_of_todays_readme():
         mine = list(dict.fromkeys(r["command"] for r in e["commands"]))
         assert mine == today[:len(mine)]
         assert all({"exit", "seconds", "last"} <= set(r) or "skipped" in r for r in e["commands"])
+
+
+# ---- counts that add up ----
+
+@pytest.mark.parametrize("method, text, many", [("supervised", "8", 7), ("posecons", "8 + 7", 7)])
+def test_the_unlabelled_are_counted_alike_everywhere(tmp_path, monkeypatch, method, text, many):
+    "the line, summary, ledger, list of runs and model card of a training that learns from listed pictures"
+    from semipose.folder import list_runs
+    from semipose.ledger import read_ledger
+    from semipose.report import model_card
+    from test_road import TINY, boxes_for, export, line
+    monkeypatch.chdir(tmp_path)
+    d = export(tmp_path / "d", listed=17, labelled=10)
+    boxes_for(d, range(10, 17), tmp_path / "b.json")
+    done = typed("train", method, "--data", "d", "--boxes", "b.json", *TINY, "--name", "r")
+    assert done.exit_code == 0, done.output
+    assert line(done.stdout).startswith(f"People: 8 labelled + {many} unlabelled + 2 validation people")
+    (row,), (entry,) = list_runs("runs"), read_ledger("results")[0]
+    assert row["people"] == text and (entry.labeled, entry.unlabeled) == (8, many)
+    near = json.loads(Path("runs/r/people.json").read_text())["near"]
+    assert "near" not in entry.people and np.shape(near) == (1, 2, 2)
+    hits, joints = np.array(near[0]).sum(0)
+    assert abs(100 * hits / joints - row["PCK"]) < 1e-6, "PCK person by person is PCK"
+    card = model_card("runs/r")
+    assert "8 people were used with their joints, " + ("and no pictures of others" if method == "supervised"
+                                                       else "and 7 as pictures") in card
+    again = next(part for part in card.split("`") if part.startswith("semipose eval"))
+    COMMANDS["eval"].make_context("eval", shlex.split(again)[2:])
+    best = model_card("runs/r", weights="best")
+    again = next(part for part in best.split("`") if part.startswith("semipose eval"))
+    assert COMMANDS["eval"].make_context("eval", shlex.split(again)[2:]).params["weights"] == "best"
+
+
+def test_few_steps_are_drawn_in_whole_numbers_and_words_stay_inside(tmp_path):
+    from semipose.report import ap_figure, read_demo
+    demo = read_demo(compared(tmp_path, 50, [4] * 50, [6] * 50))
+    ax = ap_figure(demo).axes[0]
+    ax.figure.canvas.draw()
+    (start,) = [t for t in ax.texts if t.get_text() == "supervised start"]
+    assert start.get_window_extent().y0 > ax.get_window_extent().y0
+    ax.set_xlim(-2, 2)
+    assert all(v == int(v) for v in ax.get_xticks())
