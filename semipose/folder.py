@@ -111,6 +111,7 @@ def read_result(
     best = dict(best=per_network(r['best'])) if r.get('best') else {}
     return r | dict(rows=list(map(per_network, r['rows'])), last=per_network(r['last'])) | best
 
+# %% ../nbs/67_folder.ipynb #213267cc
 def learned_from(
     folder,         # of a run
     split:Mapping,  # its split.json
@@ -148,7 +149,7 @@ def read_run(
     return Run(result, folder, recipe, split, people)
 
 # %% ../nbs/67_folder.ipynb #2bc7ce01
-def _people_text(folder:Path, recipe:Recipe)->str:  # '16 + 40': labelled and unlabelled; '' where nobody is chosen yet
+def _people_text(folder:Path, recipe:Recipe)->str:  # '16 + 40', labelled and unlabelled; '' before they exist
     try: both = learned_from(folder, json.loads((folder/'split.json').read_text()))
     except (OSError, ValueError, KeyError): return ''
     m = METHODS.get(recipe.method)

@@ -51,6 +51,7 @@ def score(
     return {**ten, 'PCK@0.2': near, 'peak': float(found.score[:, keep].mean()), **by_heads(people, found.xy),
             **by_motion(people, found.xy)}, who
 
+# %% ../nbs/65_measure.ipynb #7573c6e2
 def near_joints(
     people:People,      # the truth, v = 0 for joints that do not count
     xy,                 # (N,K,2) what was predicted, image px
@@ -195,6 +196,7 @@ def plain(self:Evaluate)->Iterator[torch.Tensor]:
     n = len(self.unlabeled)
     for i in range(0, n, self.batch): yield self.unlabeled.batch(np.arange(i, min(i+self.batch, n)))['image']
 
+# %% ../nbs/65_measure.ipynb #d8bd16dd
 @patch
 def people(self:Evaluate, model=None)->dict:    # of `model`'s answers; None: at the last measurement
     "What COCO's evaluation made of each validation person, for each network: two runs are compared person by person"

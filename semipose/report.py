@@ -184,6 +184,7 @@ def curve(
     ax.plot(x[-1], y[-1], 'o', ms=5, color=c, zorder=4, clip_on=False)
     return x[-1], y[-1], f'{run.title}  {y[-1]:.{digits}f}', c
 
+# %% ../nbs/72_report.ipynb #ccbd27f7
 def lead(
     demo:Demo,
 )->tuple[str,str]:      # key of a measurement, its name
@@ -752,6 +753,7 @@ def demo_table(
     return (html_table(list(rows[0]), [list(row.values()) for row in rows], (0, 1))
             + f'<p class="small">{footnote(summary)}</p>')
 
+# %% ../nbs/72_report.ipynb #9203e79f
 def footnote(
     summary:dict,       # summary.json
 )->str:
@@ -777,7 +779,8 @@ def equal(
     "What was held equal, and the one line in which methods differ"
     p, lines = demo.protocol, {row['name']: row for row in table()}
     same = (f'The start, {p.get("start_steps", 0):,} supervised steps (a method with one network takes the first); '
-            f'{p.get("labeled") or p.get("labels") or "all"} labelled and {p.get("unlabeled", "all")} unlabelled people; '
+            f'{p.get("labeled") or p.get("labels") or "all"} labelled and {p.get("unlabeled", "all")} unlabelled '
+            'people; '
             f'{p["steps"]:,} steps of {p["batch"][0]} labelled + {p["batch"][1]} unlabelled people, in the same order; '
             f'learning rate {p["lr"]:g} ({p["schedule"]}, {p["optimiser"]}); weight {p["lam"]:g} of the unlabelled '
             f'loss; {p["size"][0]}x{p["size"][1]} crops; network {p["net"]}.') if p else ''
