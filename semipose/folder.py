@@ -162,8 +162,8 @@ def list_runs(
     "What has been trained here; folders within folders too, such as a comparison's"
     rows = []
     for path in sorted(Path(out).rglob('recipe.json'), key=lambda f: f.stat().st_mtime):
-        name, empty = str(path.parent.relative_to(out)), dict.fromkeys(('method', 'data', 'people', 'seed', 'step'), '')
-        row = dict(run=name, **empty, AP=None, PCK=None, state='damaged')
+        name, none = str(path.parent.relative_to(out)), ('method', 'data', 'people', 'seed', 'step')
+        row = dict(run=name, **dict.fromkeys(none, ''), AP=None, PCK=None, state='damaged')
         try: recipe, result = read_recipe(path.parent), read_result(path.parent)
         except UserError:
             rows.append(row)
