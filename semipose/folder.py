@@ -172,7 +172,8 @@ def list_runs(
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
         if recipe.teacher: state += f'; {OUTSIDE}'
         data = place_name(recipe, 'data') or place_name(recipe, 'labels')
-        rows.append(dict(row, method=recipe.method, data=data, people=_people_text(path.parent, recipe), seed=recipe.seed,
+        people = _people_text(path.parent, recipe)
+        rows.append(dict(row, method=recipe.method, data=data, people=people, seed=recipe.seed,
                          step=f'{last.get("step", 0)}/{recipe.steps or 0}', AP=last.get('ap'), PCK=last.get('pck'),
                          state=state))
     return rows
