@@ -797,7 +797,8 @@ def pack(
     people = prepare(p, data, seed, unlabeled, labels=file, boxes=boxes, val=val, cut=False)
     path = pack_data(people, out or data.resolve().with_suffix('.pack'), quality)
     typer.echo(f'{path}: {path.stat().st_size/1e6:,.1f} MB, crops for {"x".join(map(str, p.size))} px. Next: semipose '
-               f'train posedual_jc --data {quoted(data)} --size {"x".join(map(str, p.size))} --packed {quoted(path)}')
+               f'train posedual_jc --data {quoted(data)} --size {"x".join(map(str, p.size))} --packed {quoted(path)}'
+               + (f' --boxes {quoted(boxes)}' if boxes else ''))
 
 # %% ../nbs/79_cli.ipynb #52536831
 def parse_seeds(
@@ -986,9 +987,10 @@ def go_on_comparing(folder:Path, typed:list, machine:Machine, keep:Path|None)->N
     finish_comparison(take_up_comparison(folder, machine.device, on_update=demo_report), folder, keep)
 
 def finish_comparison(summary:dict, folder:Path, keep:Path|None)->None:
-    from semipose.report import summary_rows
+    from semipose.report import gain_text, summary_rows
     from semipose.run import keep_numbers
     show_table(summary_rows(summary))
+    for sentence in gain_text(folder): typer.echo(sentence)
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
     typer.echo(f'Report: {folder/"report.html"}\nLedger: {folder/"results"}')
 
@@ -1363,7 +1365,7 @@ def runs(
     from semipose.run import list_runs
     rows = list_runs(out)
     if not rows: raise UserError(f'There are no runs in {out}: `semipose train` and `semipose demo` make them.')
-    show_table(narrower(rows, ('labels', 'seed', 'data', 'method')), fold='run')
+    show_table(narrower(rows, ('seed', 'data', 'PCK', 'people', 'method')), fold='run')
 
 # %% ../nbs/79_cli.ipynb #5f3b888d
 @app.command(epilog='Example:  semipose report runs/demo\n\nExample:  semipose report results')

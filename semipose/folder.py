@@ -11,12 +11,13 @@ from .errors import UserError
 from .files import is_free, is_held, make_folder, only_writer, whole
 from .data.coco import write_json
 from .watch import per_network
+from .methods import METHODS
 from .names import OUTSIDE
 from .recipe import Recipe, place_name, read_recipe, same_recipe
 
 # %% auto #0
-__all__ = ['FILES', 'refuse_existing', 'is_blank', 'clear_blank', 'open_run', 'take_place', 'read_result', 'Run', 'read_run',
-           'list_runs', 'Log']
+__all__ = ['FILES', 'refuse_existing', 'is_blank', 'clear_blank', 'open_run', 'take_place', 'read_result', 'learned_from', 'Run',
+           'read_run', 'list_runs', 'Log']
 
 # %% ../nbs/67_folder.ipynb #61650eb0
 FILES = ('recipe.json', 'split.json', 'who.json', 'reading.json', 'teacher.json', 'log.csv', 'result.json',
@@ -110,6 +111,17 @@ def read_result(
     best = dict(best=per_network(r['best'])) if r.get('best') else {}
     return r | dict(rows=list(map(per_network, r['rows'])), last=per_network(r['last'])) | best
 
+# %% ../nbs/67_folder.ipynb #213267cc
+def learned_from(
+    folder,         # of a run
+    split:Mapping,  # its split.json
+)->tuple[int,int]:  # people with joints; people without labels, of another folder or of unannotated pictures where
+                    # there are such, else of the training people themselves
+    "How many people a run learns from"
+    try: others = json.loads((Path(folder)/'who.json').read_text())['others']
+    except (OSError, ValueError, KeyError, TypeError): others = None    # an earlier version's run
+    return len(split['labeled']), len(split['unlabeled'] if others is None else others['ids'])
+
 class Run(dict):
     "A run that has measured something: what result.json holds, and beside it all that the ledger keeps"
     def __init__(self,
@@ -123,6 +135,8 @@ class Run(dict):
         self.folder, self.recipe, self.split, self.people = Path(folder), recipe, split, people
     @property
     def done(self)->bool: return self['state'] == 'done'
+    @property
+    def unlabeled(self)->int: return learned_from(self.folder, self.split)[1]   # people
 
 def read_run(
     folder,             # a run folder
@@ -135,14 +149,21 @@ def read_run(
     return Run(result, folder, recipe, split, people)
 
 # %% ../nbs/67_folder.ipynb #2bc7ce01
+def _people_text(folder:Path, recipe:Recipe)->str:  # '16 + 40', labelled and unlabelled; '' before they exist
+    try: both = learned_from(folder, json.loads((folder/'split.json').read_text()))
+    except (OSError, ValueError, KeyError): return ''
+    m = METHODS.get(recipe.method)
+    alone = m is not None and not m.student_views and not m.asks    # learns from labels alone
+    return ' + '.join(f'{n:,}' for n in both[:1 if alone else 2])
+
 def list_runs(
     out='runs',         # folder of all runs
-)->list[dict]:          # one row per run, newest last: run, method, data, labels, seed, steps, AP, state
+)->list[dict]:          # one row per run, newest last: run, method, data, people, seed, steps, AP, PCK, state
     "What has been trained here; folders within folders too, such as a comparison's"
     rows = []
     for path in sorted(Path(out).rglob('recipe.json'), key=lambda f: f.stat().st_mtime):
-        name, empty = str(path.parent.relative_to(out)), dict.fromkeys(('method', 'data', 'labels', 'seed', 'step'), '')
-        row = dict(run=name, **empty, AP=None, state='damaged')
+        name, none = str(path.parent.relative_to(out)), ('method', 'data', 'people', 'seed', 'step')
+        row = dict(run=name, **dict.fromkeys(none, ''), AP=None, PCK=None, state='damaged')
         try: recipe, result = read_recipe(path.parent), read_result(path.parent)
         except UserError:
             rows.append(row)
@@ -151,9 +172,10 @@ def list_runs(
         state = 'done' if result and result['state'] == 'done' else 'running' if is_held(path.parent) else 'stopped'
         if recipe.teacher: state += f'; {OUTSIDE}'
         data = place_name(recipe, 'data') or place_name(recipe, 'labels')
-        labels = recipe.settings.get('labels') or 'all'
-        rows.append(dict(row, method=recipe.method, data=data, labels=str(labels), seed=recipe.seed,
-                         step=f'{last.get("step", 0)}/{recipe.steps or 0}', AP=last.get('ap'), state=state))
+        people = _people_text(path.parent, recipe)
+        rows.append(dict(row, method=recipe.method, data=data, people=people, seed=recipe.seed,
+                         step=f'{last.get("step", 0)}/{recipe.steps or 0}', AP=last.get('ap'), PCK=last.get('pck'),
+                         state=state))
     return rows
 
 class Log:

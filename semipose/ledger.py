@@ -275,9 +275,10 @@ def entry_of(
     if recipe.teacher: source = source | dict(teacher=teacher_name(recipe))
     what = {k: getattr(recipe, k) for k in FROM_RECIPE}
     best = {k: v for k,v in (run['best'] or {}).items() if k in BEST}
+    people = people and {k: v for k,v in people.items() if k != 'near'}     # joints by person stay in the run's folder
     return Entry(**what, title=run['title'], protocol=p.name, terms=terms_of_run(recipe), key=key_of(recipe),
                  settings=json.loads(json.dumps(p.as_dict())), labeled=len(run.split['labeled']),
-                 unlabeled=len(run.split['unlabeled']), cost=cost(row, p)._asdict(),
+                 unlabeled=run.unlabeled, cost=cost(row, p)._asdict(),
                  curve=[rounded(r) for r in run['rows']], best=rounded(best), collapsed=run['collapsed'],
                  seconds=run['last']['seconds'], sentence=portable_sentence(recipe), line=recipe.definition,
                  people=people, source=source or (places if shown else None))

@@ -27,7 +27,7 @@ from .ranks import Ranks, gather, in_turn
 from .watch import foreground, peak_histogram
 
 # %% auto #0
-__all__ = ['MEASURES', 'score', 'has_heads', 'by_heads', 'by_motion', 'Strip', 'Evaluate']
+__all__ = ['MEASURES', 'score', 'near_joints', 'has_heads', 'by_heads', 'by_motion', 'Strip', 'Evaluate']
 
 # %% ../nbs/65_measure.ipynb #d8518874
 def score(
@@ -45,12 +45,21 @@ def score(
     counted, results = coco_results(truth, xy, peak, nms=nms, joints=keep)
     ten, who = judge(counted, results, max_people)
     people = counted.subset(rows)
-    true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
-    hits, counts = pck(found.xy, true, vis, torso(true, vis, people.skeleton), .2)
+    hits, joints = near_joints(people, found.xy).sum(0)
     ten = {k: 100*v if v >= 0 else v for k,v in ten.items()}
-    near = 100*float(hits.sum()/counts.sum()) if counts.any() else -1.
+    near = 100*float(hits/joints) if joints else -1.
     return {**ten, 'PCK@0.2': near, 'peak': float(found.score[:, keep].mean()), **by_heads(people, found.xy),
             **by_motion(people, found.xy)}, who
+
+# %% ../nbs/65_measure.ipynb #7573c6e2
+def near_joints(
+    people:People,      # the truth, v = 0 for joints that do not count
+    xy,                 # (N,K,2) what was predicted, image px
+)->np.ndarray:          # (N,2) int: joints within 0.2 of the torso, joints that count
+    "What PCK@0.2 counts, person by person"
+    true, vis = torch.from_numpy(people.xy), torch.from_numpy(people.vis.astype(np.int64))
+    hits, counts = pck(xy, true, vis, torso(true, vis, people.skeleton), .2)
+    return torch.stack([hits.sum(1), counts.sum(1)], 1).round().long().numpy()
 
 def has_heads(people:People)->bool: return people.head is not None and bool(np.isfinite(people.head).all(1).any())
 
@@ -139,7 +148,7 @@ class Evaluate:
     def unlabeled(self): return kept(self.few, False)   # used three times a measurement: cut once where all do not fit
 
     def __call__(self, model)->dict:    # a row of the log
-        row, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
+        row, self.found, self.near = self.accuracy(model, self.val, self.data.val, self.rows)
         labeled, unlabeled = (self.peaks(model, crops) for crops in (self.labeled, self.unlabeled))
         fresh = self.peaks(reestimated(model, self.plain(), self.p.size), self.unlabeled)
         for key, peaks in dict(peak_reestimated=fresh, peak_labeled=labeled, peak_unlabeled=unlabeled).items():
@@ -154,8 +163,8 @@ class Evaluate:
 
 # %% ../nbs/65_measure.ipynb #182b1f81
 @patch
-def accuracy(self:Evaluate, model, crops, truth, rows)->tuple[dict,list[Matches]]:
-    "AP and PCK of each network, their means, the ensemble's AP; whom each network found"
+def accuracy(self:Evaluate, model, crops, truth, rows)->tuple[dict,list[Matches],list]:
+    "AP and PCK of each network, their means, the ensemble's AP; whom and how many joints each network found"
     found = self.predict(model, crops, 'all', self.flip)
     each = [score(truth, rows, f, self.keep) for f in found]
     *nets, both = (numbers for numbers, _ in each)
@@ -163,7 +172,8 @@ def accuracy(self:Evaluate, model, crops, truth, rows)->tuple[dict,list[Matches]
     for key, name in measured.items():
         row |= {key: float(np.mean([n[name] for n in nets])), f'{key}_ensemble': both[name]}
     row['nets'] = [{key: n[name] for key, name in measured.items()} for n in nets]
-    return row, [who for _, who in each[:-1]]
+    people = replace(truth.subset(rows), vis=truth.vis[rows]*self.keep)
+    return row, [who for _, who in each[:-1]], [near_joints(people, f.xy).tolist() for f in found[:-1]]
 
 @patch
 def predict(self:Evaluate, nets, crops, which:str, flip=None)->list:
@@ -186,9 +196,11 @@ def plain(self:Evaluate)->Iterator[torch.Tensor]:
     n = len(self.unlabeled)
     for i in range(0, n, self.batch): yield self.unlabeled.batch(np.arange(i, min(i+self.batch, n)))['image']
 
+# %% ../nbs/65_measure.ipynb #d8bd16dd
 @patch
 def people(self:Evaluate, model=None)->dict:    # of `model`'s answers; None: at the last measurement
     "What COCO's evaluation made of each validation person, for each network: two runs are compared person by person"
-    if model is not None: _, self.found = self.accuracy(model, self.val, self.data.val, self.rows)
+    if model is not None: _, self.found, self.near = self.accuracy(model, self.val, self.data.val, self.rows)
     counted = replace(self.data.val, vis=self.data.val.vis*self.keep)
-    return dict(val=val_key(counted), train=val_key(self.data.train), nets=[who.to_dict() for who in self.found])
+    return dict(val=val_key(counted), train=val_key(self.data.train), nets=[who.to_dict() for who in self.found],
+                near=self.near)

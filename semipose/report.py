@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'DASHES', 'HEAD', 'FATES', 'REST', 'PAGE', 'THEME', 'MEDIA', 'CSS', 'VARIABLES', 'DASHED', 'SPREAD', 'HEAT',
-           'PEOPLE', 'UNKNOWN', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'spread',
-           'name_lines', 'curve', 'ap_axes', 'judged_by', 'peak_axes', 'ap_figure', 'peak_figure', 'histogram_axes',
-           'histogram_figure', 'people_picture', 'row_height', 'strip_axes', 'with_people', 'strip_figure',
-           'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'by_fate', 'and_list', 'runs_text', 'easy_to_hard',
-           'first_ap', 'fate_text', 'against', 'finding', 'numbers', 'share_of', 'entries', 'summary_rows',
-           'result_rows', 'write_page', 'svg', 'jpeg', 'section', 'tinted', 'facts', 'html_table', 'people_html',
-           'demo_table', 'footnote', 'equal', 'origin', 'headline', 'demo_report', 'run_report', 'number_rows',
-           'measured_on', 'model_card', 'write_card']
+           'PEOPLE', 'FEW', 'UNKNOWN', 'Run', 'Demo', 'read_json', 'read_strip', 'read_run', 'read_demo', 'spread',
+           'name_lines', 'curve', 'lead', 'step_axis', 'ap_axes', 'judged_by', 'peak_axes', 'ap_figure', 'peak_figure',
+           'histogram_axes', 'histogram_figure', 'people_picture', 'row_height', 'strip_axes', 'with_people',
+           'strip_figure', 'curve_figure', 'demo_figure', 'run_figure', 'teaches', 'by_fate', 'and_list', 'runs_text',
+           'easy_to_hard', 'first_ap', 'fate_text', 'against', 'finding', 'numbers', 'share_of', 'entries',
+           'summary_rows', 'result_rows', 'write_page', 'svg', 'jpeg', 'section', 'tinted', 'facts', 'html_table',
+           'people_html', 'demo_table', 'footnote', 'equal', 'origin', 'headline', 'Gain', 'unlabeled_gains',
+           'gain_text', 'demo_report', 'run_report', 'number_rows', 'measured_on', 'model_card', 'write_card']
 
 # %% ../nbs/72_report.ipynb #4330221d
 import base64, io, json, re
@@ -184,27 +184,44 @@ def curve(
     ax.plot(x[-1], y[-1], 'o', ms=5, color=c, zorder=4, clip_on=False)
     return x[-1], y[-1], f'{run.title}  {y[-1]:.{digits}f}', c
 
+# %% ../nbs/72_report.ipynb #ccbd27f7
+def lead(
+    demo:Demo,
+)->tuple[str,str]:      # key of a measurement, its name
+    "AP, or PCK where every AP is under one and says nothing"
+    rows = [d for d in (demo.dashed, *(r.last for r in demo.runs)) if d]
+    low = bool(rows) and all(d['ap'] < 1 and 'pck' in d for d in rows)
+    return ('pck', 'PCK') if low else ('ap', 'AP')
+
+def step_axis(ax)->None:
+    "Steps are whole numbers"
+    ax.set_xlabel('steps', loc='right', fontsize=9)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
 def ap_axes(
     ax, demo:Demo,
     before:bool=True,      # also the supervised start, left of step 0
 ):
     "Accuracy over steps, against the dashed line"
+    key, name = lead(demo)
     last = max((run.last['step'] for run in demo.runs), default=demo.protocol.get('steps', 1))
     left, ends = 0, []
     if before and demo.start:
-        x, y = demo.start.column('step'), demo.start.column('ap', 0 if each_of(demo.start.last) else None)
+        x, y = demo.start.column('step'), demo.start.column(key, 0 if each_of(demo.start.last, key) else None)
         left = -x[-1]
         ax.plot(x+left, y, color=MUTED, lw=1.6)
         ax.axvline(0, color=GRID, lw=1)
-        ax.annotate('supervised start', (left/2, np.interp(-left/2, x, y)), (8, -12), textcoords='offset points',
-                    color=MUTED, fontsize=9, va='top')
+        middle, top = float(np.interp(-left/2, x, y)), max([1., *y, *(v for r in demo.runs for v in r.column(key))])
+        above = middle < .2*top     # there is no room under the line
+        ax.annotate('supervised start', (left/2, middle), (8, 10 if above else -12), textcoords='offset points',
+                    color=MUTED, fontsize=9, va='bottom' if above else 'top')
     if demo.dashed:
-        ax.plot([0, last], [demo.dashed['ap']]*2, color=MUTED, lw=1.4, ls=(0,(5,4)))
-        ends.append((last, demo.dashed['ap'], f'start, dashed  {demo.dashed["ap"]:.1f}', MUTED))
-    ends += [curve(ax, run, 'ap', 1) for run in demo.runs]
+        ax.plot([0, last], [demo.dashed[key]]*2, color=MUTED, lw=1.4, ls=(0,(5,4)))
+        ends.append((last, demo.dashed[key], f'start, dashed  {demo.dashed[key]:.1f}', MUTED))
+    ends += [curve(ax, run, key, 1) for run in demo.runs]
     ax.set(xlim=(left, last), ylim=(0, max(ax.get_ylim()[1], 1)),
-           title=f'AP on {demo.protocol.get("val", "")} unseen people, %')
-    ax.set_xlabel('steps', loc='right', fontsize=9)
+           title=f'{name} on {demo.protocol.get("val", "")} unseen people, %')
+    step_axis(ax)
     name_lines(ax, ends)
 
 # %% ../nbs/72_report.ipynb #15345dc7
@@ -219,7 +236,7 @@ def peak_axes(
     ends = [curve(ax, run, f'peak_{people}', 2) for run in demo.runs]
     ax.set(xlim=(0, max((x for x,*_ in ends), default=1)), ylim=(0, 1),
            title=f'Mean peak on {"un" if people == "unlabeled" else ""}labelled people')
-    ax.set_xlabel('steps', loc='right', fontsize=9)
+    step_axis(ax)
     if demo.dashed and people == 'unlabeled' and judged_by(demo.runs) == 'peak_unlabeled':
         third = demo.dashed['peak_unlabeled']/3
         ax.axhline(third, color=MUTED, lw=1.2, ls=(0,(1,2.5)))
@@ -395,14 +412,15 @@ def run_figure(
     "Accuracy, peaks and loss terms of one run"
     run = read_run(folder)
     c, of, nets = color(run.name), run.column, len(each_of(run.last))
-    ap = [(of('ap'), 'network', c, 2.2)]
+    key, name = ('pck', 'PCK') if run.last['ap'] < 1 and 'pck' in run.last else ('ap', 'AP')
+    ap = [(of(key), 'network', c, 2.2)]
     if nets > 1:
-        ap = [*((of('ap', i), f'net {i+1}', c, 1.) for i in range(nets)), (of('ap'), 'mean', c, 2.2),
-              (of('ap_ensemble'), 'ensemble', INK, 1.6)]
+        ap = [*((of(key, i), f'net {i+1}', c, 1.) for i in range(nets)), (of(key), 'mean', c, 2.2),
+              (of(f'{key}_ensemble'), 'ensemble', INK, 1.6)]
     peaks = [(of('peak_unlabeled'), 'unlabelled', c, 2.2), (of('peak_labeled'), 'labelled', MUTED, 1.6)]
     losses = [(of(k), k, MUTED if k.startswith('sup') else c, 1.6) for k in run.last
               if re.fullmatch(r'(sup|cons)\d+', k)]
-    panels = [(.035, 'AP, %', ap, '.1f'), (.375, 'Mean peak', peaks, '.2f'), (.755, 'Loss terms', losses, '')]
+    panels = [(.035, f'{name}, %', ap, '.1f'), (.375, 'Mean peak', peaks, '.2f'), (.755, 'Loss terms', losses, '')]
     with rc_context(STYLE):
         fig = Picture(figsize=(10.4, 2.9))
         for left, head, lines, form in panels:
@@ -412,7 +430,7 @@ def run_figure(
                 ends.append((x[-1], y[-1], f'{name}  {y[-1]:{form}}' if form else name, colour))
             ax.set(xlim=(x[0], max(x[-1], x[0]+1)), ylim=(0, 1 if head == 'Mean peak' else max(ax.get_ylim()[1], 1e-6)),
                    title=head)
-            ax.set_xlabel('steps', loc='right', fontsize=9)
+            step_axis(ax)
             name_lines(ax, ends)
         return fig
 
@@ -441,17 +459,17 @@ def and_list(words)->str:     # 'a', 'a and b', 'a, b and c'
     *rest, last = words
     return f'{", ".join(rest)} and {last}' if rest else last
 
-def runs_text(runs:list[Run])->str:
+def runs_text(runs:list[Run], measure=('ap', 'AP'))->str:
     "Runs in half a sentence"
-    k = judged_by(runs)
-    return and_list([f'{r.title} (peak {r.rows[0][k]:.2f} to {r.last[k]:.2f}, AP {r.rows[0]["ap"]:.1f} to '
-                   f'{r.last["ap"]:.1f})' for r in runs])
+    k, (key, name) = judged_by(runs), measure
+    return and_list([f'{r.title} (peak {r.rows[0][k]:.2f} to {r.last[k]:.2f}, {name} {r.rows[0][key]:.1f} to '
+                   f'{r.last[key]:.1f})' for r in runs])
 
 def easy_to_hard(demo:Demo)->list[Run]:
     "Runs in which the easy view teaches the hard one"
     return [r for r in demo.runs if r.name != 'naive' and r.name in METHODS and METHODS[r.name].student_views]
 
-def first_ap(row:dict)->float: return (each_of(row) or [row['ap']])[0]     # AP of network 1
+def first_ap(row:dict, key:str='ap')->float: return (each_of(row, key) or [row[key]])[0]     # AP of network 1
 
 # %% ../nbs/72_report.ipynb #683ef121
 def fate_text(run:Run)->str:    # '' where it held
@@ -462,9 +480,9 @@ def fate_text(run:Run)->str:    # '' where it held
     return (f'<b>It {FATES[fate]}</b>: the mean peak on unlabelled people, {PEAKS[k]}, went from {first[k]:.2f} to '
             f'{run.last[k]:.2f}, AP from {ap}.')
 
-def against(runs:list[Run], supervised:Run)->str:
+def against(runs:list[Run], supervised:Run, key:str='ap')->str:
     "How far above or below supervised training their first networks end"
-    gains = [(r.title, first_ap(r.last) - first_ap(supervised.last)) for r in runs]
+    gains = [(r.title, first_ap(r.last, key) - first_ap(supervised.last, key)) for r in runs]
     return and_list([f'{title} {abs(gain):.1f} {"above" if gain > 0 else "below"}' for title, gain in gains])
 
 def finding(
@@ -473,21 +491,23 @@ def finding(
     "What was found, from the numbers of this demo alone"
     if not demo.runs:
         if not demo.dashed: return ['The supervised start is learning.']
-        return [f'The supervised start reached AP {demo.dashed["ap"]:.1f}; the first method learns from there.']
+        key, name = lead(demo)
+        return [f'The supervised start reached {name} {demo.dashed[key]:.1f}; the first method learns from there.']
     out, naive, supervised, k = [], demo.run('naive'), demo.run('supervised'), judged_by(demo.runs)
+    key, name = lead(demo)
     if naive:
-        ap, start = naive.last['ap'], demo.dashed.get('ap', naive.rows[0]['ap'])
+        ap, start = naive.last[key], demo.dashed.get(key, naive.rows[0][key])
         peaks = f'from {naive.rows[0][k]:.2f} to {naive.last[k]:.2f}' + f' ({PEAKS[k]})'*(k != 'peak_unlabeled')
         out.append(f'{naive.title}, which lets the predictions on two views of an unlabelled person pull on each '
                    f'other, {FATES[outcome(naive.rows)]} in this run: the mean peak of its heatmaps went {peaks}, and '
-                   f'it ended at AP {ap:.1f}, {"below" if ap < start else "not below"} the {start:.1f} it started '
+                   f'it ended at {name} {ap:.1f}, {"below" if ap < start else "not below"} the {start:.1f} it started '
                    'from.')
     if runs := easy_to_hard(demo):
-        fates = '; '.join(f'{runs_text(mine)} {FATES[fate]}' for fate, mine in by_fate(runs).items())
+        fates = '; '.join(f'{runs_text(mine, lead(demo))} {FATES[fate]}' for fate, mine in by_fate(runs).items())
         out.append(f'Where only the prediction on the easy view teaches the one on the hard view: {fates}.')
         if supervised:
-            out.append(f'The same steps without unlabelled people gave AP {supervised.last["ap"]:.1f}; '
-                       f'on the network that both have, {against(runs, supervised)} that.')
+            out.append(f'The same steps without unlabelled people gave {name} {supervised.last[key]:.1f}; '
+                       f'on the network that both have, {against(runs, supervised, key)} that.')
     return out
 
 # %% ../nbs/72_report.ipynb #8866355a
@@ -715,14 +735,16 @@ def demo_table(
 )->str:
     "The final table"
     rows, known = [], any('pckh' in d for _, d, _ in entries(summary))
+    low = all(d['ap'] < 1 for _, d, _ in entries(summary))
     both = lambda d: {'re-estimated': f'{d["peak_reestimated"]:.2f}'} if share_of(summary) == 'peak_reestimated' else {}
     for name, d, share in entries(summary):
         best, gone = d.get('best'), d.get('collapsed')
         heads = {'PCKh': f'{d["pckh"]:.1f}' if 'pckh' in d else ''} if known else {}
+        near = {'PCK': f'<b>{d["pck"]:.1f}</b>' if low else f'{d["pck"]:.1f}'}
         rows.append({
             'method': tinted(name, d['title'], 'span'), 'who teaches': escape(teaches(name)) if name else 'nobody',
-            'AP': f'<b>{d["ap"]:.1f}</b>',
-            'AP of the ensemble': f'{d["ap_ensemble"]:.1f}', 'PCK': f'{d["pck"]:.1f}', **heads,
+            **(near if low else {}), 'AP': f'{d["ap"]:.1f}' if low else f'<b>{d["ap"]:.1f}</b>',
+            'AP of the ensemble': f'{d["ap_ensemble"]:.1f}', **near, **heads,
             'peak, labelled': f'{d["peak_labeled"]:.2f}',
             'peak, unlabelled': f'{d["peak_unlabeled"]:.2f}', **both(d), 'share of the start': f'{100*share:.0f} %',
             'collapsed?': '' if gone is None else tinted('naive', 'yes') if gone else 'no',
@@ -731,6 +753,7 @@ def demo_table(
     return (html_table(list(rows[0]), [list(row.values()) for row in rows], (0, 1))
             + f'<p class="small">{footnote(summary)}</p>')
 
+# %% ../nbs/72_report.ipynb #9203e79f
 def footnote(
     summary:dict,       # summary.json
 )->str:
@@ -742,7 +765,8 @@ def footnote(
     by = f'; re-estimated: {PEAKS[kind]}, of which the share is and by which a collapse is seen'
     heads = any('pckh' in d for _, d, _ in entries(summary))
     return ("AP is the mean over a method's networks; the ensemble averages their heatmaps. "
-            "PCK: joints within 0.2 of the torso's size, %. "
+            "PCK: joints within 0.2 of the torso's size (of a skeleton without shoulders and hips: of a third of the "
+            "person's extent), %. "
             f'Peaks are {PEAKS["peak_unlabeled"]}{by if kind == "peak_reestimated" else ""}. '
             f'Collapsed: the unlabelled peak ended under a third of where it started. '
             f'{best}Everything else is the last checkpoint.'
@@ -755,7 +779,8 @@ def equal(
     "What was held equal, and the one line in which methods differ"
     p, lines = demo.protocol, {row['name']: row for row in table()}
     same = (f'The start, {p.get("start_steps", 0):,} supervised steps (a method with one network takes the first); '
-            f'{p.get("labels") or "all"} labelled and {p.get("unlabeled", "all")} unlabelled people; '
+            f'{p.get("labeled") or p.get("labels") or "all"} labelled and {p.get("unlabeled", "all")} unlabelled '
+            'people; '
             f'{p["steps"]:,} steps of {p["batch"][0]} labelled + {p["batch"][1]} unlabelled people, in the same order; '
             f'learning rate {p["lr"]:g} ({p["schedule"]}, {p["optimiser"]}); weight {p["lam"]:g} of the unlabelled '
             f'loss; {p["size"][0]}x{p["size"][1]} crops; network {p["net"]}.') if p else ''
@@ -797,6 +822,82 @@ def headline(
     keep, do = 'keeps' if len(held) == 1 else 'keep', 'does' if len(lost) == 1 else 'do'
     return f'{title}; {and_list(held)} {keep} it, {and_list(lost)} {do} not'
 
+# %% ../nbs/72_report.ipynb #abb42de1
+FEW = 30    # validation people; with fewer nothing is claimed
+
+@dataclass(frozen=True)
+class Gain:
+    "What the unlabelled people of one comparison gave a method over supervised training, on the network that both have"
+    title:str               # of the method
+    measure:str             # 'AP', or 'PCK' where every AP is under one
+    difference:float        # of it, percent
+    low:float|None          # its 95 % interval over validation people, None where they are not known one by one
+    high:float|None
+    other:dict              # the other measure -> its difference
+    people:int              # of validation
+    seed:int
+
+    @property
+    def answer(self)->str:  # 'too few', 'unknown', 'helped', 'cost', 'undecided'
+        if self.people < FEW: return 'too few'
+        if self.low is None: return 'unknown'
+        return 'helped' if self.low > 0 else 'cost' if self.high < 0 else 'undecided'
+
+    def __str__(self):
+        span = '' if self.low is None else f' [{self.low:+.1f}, {self.high:+.1f}]'
+        more = ', '.join(f'{k} {v:+.1f}' for k, v in self.other.items())
+        number = f'{self.title}: {self.measure} {self.difference:+.1f}{span} over supervised training ({more})'
+        who = f'{self.people:,} validation {"person" if self.people == 1 else "people"}'
+        if self.answer == 'too few':
+            return (f'{number}. {who} and one seed are too few to say whether the unlabelled pictures helped: '
+                    f'label {FEW} or more to validate on (--val FILE).')
+        said = dict(helped='The unlabelled pictures helped here', cost='The unlabelled pictures cost accuracy here',
+                    undecided='Whether the unlabelled pictures help is undecided',
+                    unknown='Whether the unlabelled pictures help is not known person by person')[self.answer]
+        return f'{said}. {number}, on {who}. It is one seed ({self.seed}): try others, with --seed and --out.'
+
+    def as_dict(self)->dict: return {**vars(self), 'answer': self.answer}
+
+# %% ../nbs/72_report.ipynb #84cf69f3
+def _near_interval(a, b, seed:int, draws:int=2000)->tuple[float,float,float]:   # of PCK: difference, low, high
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    pck = lambda x: 100*x[...,0].sum(-1)/np.maximum(x[...,1].sum(-1), 1)
+    rows = np.random.default_rng(seed).integers(len(a), size=(draws, len(a)))
+    return float(pck(b) - pck(a)), *map(float, np.percentile(pck(b[rows]) - pck(a[rows]), (2.5, 97.5)))
+
+def unlabeled_gains(
+    folder,         # of a comparison
+)->list[Gain]:      # of each method that learns from unlabelled people; empty without supervised training beside it
+    "Did the unlabelled people help, by how much, and is that more than chance among the validation people?"
+    from semipose.ledger import paired, read_ledger
+    demo, folder = read_demo(folder), Path(folder)
+    alone, key = demo.run('supervised'), lead(demo)[0]
+    if not alone: return []
+    found, out = {e.method: e for e in read_ledger(folder/'results')[0]}, []
+    for run in (r for r in demo.runs if r.name in METHODS and METHODS[r.name].student_views):
+        ends = {k: first_ap(run.last, k) - first_ap(alone.last, k) for k in ('ap', 'pck') if k in alone.last}
+        (low, high), people = (None, None), int(demo.protocol.get('val') or 0)
+        near = [_near_of(folder/name) for name in ('supervised', run.name)]
+        if key == 'pck' and all(near) and len(near[0]) == len(near[1]):
+            ends[key], low, high = _near_interval(*near, int(demo.summary.get('seed', 0)))
+        elif key == 'ap' and 'supervised' in found and run.name in found:
+            p = paired([found['supervised']], [found[run.name]]) or {}
+            low, high = p.get('low'), p.get('high')
+        names = dict(ap='AP', pck='PCK')
+        other = {names[k]: v for k, v in ends.items() if k != key}
+        out.append(Gain(run.title, names[key], ends[key], low, high, other, people, int(demo.summary.get('seed', 0))))
+    return out
+
+def _near_of(folder:Path)->list|None:   # joints found and asked of each validation person, by network 1
+    try: return json.loads((folder/'people.json').read_text())['near'][0]
+    except (OSError, ValueError, KeyError, IndexError): return None
+
+def gain_text(
+    folder,         # of a comparison, finished or not
+)->list[str]:
+    "The answers as sentences"
+    return [str(g) for g in unlabeled_gains(folder)]
+
 # %% ../nbs/72_report.ipynb #07ad555b
 def demo_report(
     folder,         # of a demo, finished or not
@@ -811,6 +912,8 @@ def demo_report(
                     f'methods are done after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again '
                     'every 10 seconds.</p>')
     body += [f'<p class="lead">{escape(sentence)}</p>' for sentence in words]
+    if answers := gain_text(folder):
+        body.append(section('Did the unlabelled people help?', '', ''.join(f'<p>{escape(t)}</p>' for t in answers)))
     body.append(section('Accuracy against the dashed line', DASHED,
                         svg(ap_figure(demo), 'AP over steps. ' + ' '.join(words))))
     if runs:
@@ -891,7 +994,7 @@ def measured_on(run:FinishedRun, weights:str='last')->str:
     who = f'{val:,} validation people' if val else 'the validation people of the run'
     best = weights == 'best'
     chosen = f'the {weights} checkpoint (step {row["step"]:,}), chosen on {row["chosen_on"] if best else "nothing"}'
-    again = f'semipose eval {run.folder.name}{" --weights best"*best}'
+    again = f'semipose eval {run.folder.name}{" --checkpoint best"*best}'
     return f'In percent, on {who}, of {chosen}. Again: `{again}`.'
 
 def _reading(run:FinishedRun)->Reading|None:
@@ -911,9 +1014,9 @@ def _data(run:FinishedRun)->list[str]:
 
 def _pictures(run:FinishedRun)->str:
     "How many people were used as pictures alone"
-    m, others = METHODS.get(run.recipe.method), _reading(run) and _reading(run).counts.get('unlabeled')
+    m = METHODS.get(run.recipe.method)
     if m and not m.student_views: return 'and no pictures of others'
-    return f'and {others["people"] if others else len(run.split["unlabeled"]):,} as pictures'
+    return f'and {run.unlabeled:,} as pictures'
 
 def _training(run:FinishedRun)->list[str]:
     "Under which protocol, from which command, on what"

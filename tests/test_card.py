@@ -48,7 +48,7 @@ def test_its_numbers_are_those_of_the_records(run):
     best = model_card(numbered(run, best=dict(nets=nets[::-1], ap_ensemble=36., pck_ensemble=73., step=2)),
                       weights="best")
     assert (table(best)["network 1"] == ["33.5", "71.0"] and table(best)["ensemble"] == ["36.0", "73.0"]
-            and "step 2), chosen on validation" in best and "eval pair --weights best" in best)
+            and "step 2), chosen on validation" in best and "eval pair --checkpoint best" in best)
 
 
 def test_it_tells_data_protocol_seed_and_command(run):

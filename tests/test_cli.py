@@ -664,8 +664,8 @@ def test_networks_stand_side_by_side():
 
 @pytest.mark.parametrize("width", [80, 60, 200])
 def test_the_list_of_runs_fits_a_terminal_and_folds_no_word_but_the_longest_name(tmp_path, monkeypatch, width):
-    rows = [dict(run=name, method=method, data="leeds-sports", labels="200", seed=0, step="2,000/2,000", AP=46.8,
-                 state=state)
+    rows = [dict(run=name, method=method, data="leeds-sports", people="200", seed=0, step="2,000/2,000", AP=46.8,
+                 PCK=61.2, state=state)
             for name, method, state in (("posedual_jc-leeds-sports-200-seed0", "posedual_jc", "running"),
                                         ("cmp/start", "supervised", "damaged"))]
     monkeypatch.setattr("semipose.run.list_runs", lambda out: rows)

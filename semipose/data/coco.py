@@ -978,8 +978,10 @@ def read_train_val(
     if Path(val).resolve() == first.resolve(): return _one_file(first, pictures, share, seed, unused, kw)
     train, other = read_coco(first, pictures, **kw), read_val(val, val_pictures, kw)
     if other.skeleton.joints != train.skeleton.joints:
+        new = next((j for j in other.skeleton.joints if j not in train.skeleton.joints), None)
+        differ = 'in another order' if new is None else f'"{new}" is none of those'
         raise UserError(f'{val}: "keypoints" of its category are {len(other.skeleton)} joints, other than the '
-                        f'{len(train.skeleton)} of {first.name}; validate on people with the same joints.')
+                        f'{len(train.skeleton)} of {first.name} ({differ}); validate on people with the same joints.')
     return apart(train, other), other, f'Validation people come from {Path(val).name}.'
 
 # %% ../../nbs/11_data.coco.ipynb #d5e5b625

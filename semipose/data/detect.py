@@ -111,7 +111,8 @@ def _fetched(name:str):
     try: return get_model(name, weights='DEFAULT')
     except Exception as e:   # urllib's, ssl's, the hash check's
         raise UserError(f'The weights of {name} could not be fetched ({value_text(str(e) or type(e).__name__)}): '
-                        f'download them elsewhere and give the file with --detector-weights.') from None
+                        f'download them elsewhere and give the file with --detector-weights, or a detector of '
+                        f'yours with --detector module:function.') from None
 
 def torchvision_detector(
     name:str=DETECTOR,          # one of `torchvision_names`

@@ -25,7 +25,7 @@ from .pictures import PICTURES, list_pictures, picture_size
 # %% auto #0
 __all__ = ['FACTS', 'HIDDEN', 'ALONE', 'FORMATS', 'by_names_alone', 'held', 'unsaid', 'with_sizes', 'labelling_config',
            'write_label_studio', 'read_label_studio', 'write_yolo', 'read_yolo', 'read_csv_labels', 'write_csv_labels',
-           'read_sleap', 'write_sleap', 'Format', 'format_of', 'read_labels', 'write_labels', 'convert']
+           'read_sleap', 'write_sleap', 'Format', 'format_of', 'read_labels', 'write_labels', 'as_they_lie', 'convert']
 
 # %% ../../nbs/27_data.formats.ipynb #f7ba990d
 FACTS = dict(   # what labels may hold -> how a sentence calls it
@@ -501,6 +501,17 @@ def _columns(heads:dict, first:int)->dict[tuple[str,str],dict[str,int]]:
         if kind in ('x', 'y', 'likelihood'): out[key][kind] = c
     return {k: v for k, v in out.items() if 'x' in v and 'y' in v}
 
+def _alike(path:Path, columns:dict):
+    "UserError where one individual has a body part that another lacks: a name is misspelt"
+    parts = defaultdict(set)
+    for who, joint in columns:
+        if who != ALONE: parts[who].add(joint)
+    every = set().union(*parts.values())
+    for who, mine in parts.items():
+        if lost := sorted(every - mine):
+            raise UserError(f'{path}: the individual "{who}" has no body part "{lost[0]}", which another has; write '
+                            'each name alike for all of them in the line "bodyparts".')
+
 # %% ../../nbs/27_data.formats.ipynb #f6cdf4bb
 def _csv_person(columns:dict, at:dict, row:list[str], where)->dict|None:
     "One individual in one line; None: it is not there"
@@ -532,6 +543,7 @@ def read_csv_labels(
     table = _csv_table(path)
     heads, top, first = _heads(path, table)
     columns = _columns(heads, first)
+    _alike(path, columns)
     joints, who = tuple(dict.fromkeys(j for _, j in columns)), tuple(dict.fromkeys(w for w, _ in columns))
     at, files, rows = {j: k for k, j in enumerate(joints)}, [], []
     for n, row in enumerate(table[top:], top+1):
@@ -735,6 +747,23 @@ def write_labels(
     kind = FORMATS[format or ('coco' if Path(path).suffix.lower() == '.json' else format_of(path))]
     return (*unsaid(labels, kind.says, kind.title), *kind.write(labels, path, images))
 
+# %% ../../nbs/27_data.formats.ipynb #73693c90
+def as_they_lie(
+    labels:Labels,
+    folder:Path|str,    # into which labels are written
+)->tuple[Labels,tuple[Note,...]]:   # as they are, where the folder does not hold every picture under one name
+    "Pictures named from a folder that holds them: 'labeled-data/clip/a.png' is 'a.png' beside a.png"
+    folder, names = Path(folder), []
+    for f in labels.files:
+        parts = f.split('/')
+        tails = ('/'.join(parts[k:]) for k in range(len(parts)))
+        names.append(next((t for t in tails if (folder/t).is_file()), None))
+    shorter = sum(a != b for a, b in zip(names, labels.files))
+    if None in names or not shorter or len(set(names)) < len(names): return labels, ()
+    text = (f'Pictures are named as they lie in {folder.name or folder}/: {shorter:,} of {len(names):,}, '
+            f'"{labels.files[0]}" as "{names[0]}".')
+    return replace(labels, files=names), (Note('pictures', shorter, len(names), text),)
+
 # %% ../../nbs/27_data.formats.ipynb #40ecf253
 def convert(
     src:Path|str,            # labels of any known format
@@ -745,8 +774,10 @@ def convert(
 )->tuple[Labels,tuple[Note,...]]:   # what was read; what was mended, not written and made up
     "From one labelling tool to another"
     if format is not None: format_of(dst, format)
-    labels = read_labels(src, source)
+    labels, moved = read_labels(src, source), ()
     if Path(src).resolve() == Path(dst).resolve():
         raise UserError(f'{dst}: this is the file that is read; give another name to write to.')
     if images is not None: labels = replace(labels, folder=Path(images))
-    return labels, (*labels.notes, *write_labels(labels, dst, format, images))
+    beside = format in (None, 'coco') and Path(dst).suffix.lower() == '.json'
+    if beside: labels, moved = as_they_lie(labels, Path(dst).parent)
+    return labels, (*labels.notes, *moved, *write_labels(labels, dst, format, images))

@@ -49,8 +49,9 @@ class Labels:
     def __len__(self): return len(self.image)
 
     def __repr__(self):
-        sk = self.skeleton
-        return f'{len(self):,} people in {len(self.files):,} pictures, {len(sk)} joints ({sk.name})'
+        sk, bare = self.skeleton, len(self.unlabeled)
+        listed = f' ({bare:,} of them only listed: nobody in them has a joint)'*bool(bare)
+        return f'{len(self):,} people in {len(self.files):,} pictures{listed}, {len(sk)} joints ({sk.name})'
 
     def subset(self,
         rows,      # (N,) bool or indices
@@ -71,6 +72,13 @@ def only(self:Labels,
     part = self.subset(np.isin(self.image, keep))
     return replace(part, files=[self.files[i] for i in keep], sizes=self.sizes[keep],
                    image=np.array([at[i] for i in part.image.tolist()], dtype=np.int64))
+
+# %% ../../nbs/26_data.labels.ipynb #e37eb091
+@patch(as_prop=True)
+def unlabeled(self:Labels)->list[str]:      # names of pictures
+    "Pictures in which nobody has a joint: a training learns from them without labels"
+    labelled = set(self.image[(self.vis > 0).any(1)].tolist())
+    return [f for i, f in enumerate(self.files) if i not in labelled]
 
 # %% ../../nbs/26_data.labels.ipynb #c60a9eef
 def as_labels(

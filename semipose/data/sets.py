@@ -58,7 +58,8 @@ def _coco(folder:Path, split:str)->tuple[Path,Path]:
         raise UserError(f'{folder}: no data set is recognised in it; it should hold COCO keypoints '
                         f'(person_keypoints_{split}.json or annotations/), MPII (annot/train.json or '
                         'mpii_human_pose_v1_u12_1.mat), AI Challenger (keypoint_train_annotations_*.json) or Leeds '
-                        'Sports Pose (joints.mat).') from e
+                        'Sports Pose (joints.mat); where it holds the pictures alone, give their labels with '
+                        '--labels FILE.') from e
 
 def read_any(
     folder:Path|str,               # a data folder, or one annotation file
