@@ -178,7 +178,7 @@ def list_runs(
                          state=state))
     return rows
 
-# %% ../nbs/67_folder.ipynb #e1be7024
+# %% ../nbs/67_folder.ipynb #a00a726f
 class Log:
     "log.csv, a row at a time; a column that appears later is added by writing the file anew; network 1's AP is net1_ap"
     def __init__(self, path, rows=()): self.path, self.rows = Path(path), list(map(per_network, rows))
