@@ -119,6 +119,17 @@ def walk(
         at += len(part)
     return np.concatenate(out) if out else np.zeros(0, np.int64)
 
+# %% ../../nbs/19_data.streams.ipynb #b8f72135
+def _check(self)->None:     # of `Streams`; UserError
+    "Are there people for these batches, of one size?"
+    for name, crops, b in zip(('labeled', 'unlabeled'), (self.labeled, self.unlabeled), self.batch):
+        if b < 0 or crops is not None and b > 0 and not len(crops):
+            raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
+                            'check the split and the batch sizes.')
+    if self._second and self.labeled.room != self.unlabeled.room:
+        raise UserError(f'unlabeled: its crops are {self.unlabeled.room} px and the labelled ones '
+                        f'{self.labeled.room} px; cut both with the same size.')
+
 # %% ../../nbs/19_data.streams.ipynb #3772ab4b
 class Streams(torch.utils.data.Dataset):
     "Labelled and unlabelled people side by side; batch number s depends on (seed, s) and on nothing else"
@@ -137,7 +148,7 @@ class Streams(torch.utils.data.Dataset):
         self.labeled, self.unlabeled, self.batch, self.steps, self.seed = labeled, unlabeled, tuple(batch), steps, seed
         self.start, self.num_workers, self.taught, self.rows = start, num_workers, taught, slice(None)
         self.pin, self.processes = pin, processes
-        self._check()
+        _check(self)
 
     @property
     def _second(self)->bool: return self.unlabeled is not None and self.batch[1] > 0
@@ -159,17 +170,6 @@ class Streams(torch.utils.data.Dataset):
 
 # %% ../../nbs/19_data.streams.ipynb #93fd69b6
 def _as_is(batch): return batch
-
-@patch
-def _check(self:Streams)->None:     # UserError
-    "Are there people for these batches, of one size?"
-    for name, crops, b in zip(('labeled', 'unlabeled'), (self.labeled, self.unlabeled), self.batch):
-        if b < 0 or crops is not None and b > 0 and not len(crops):
-            raise UserError(f'{name}: a batch of {b} cannot come from {len(crops or ())} people; '
-                            'check the split and the batch sizes.')
-    if self._second and self.labeled.room != self.unlabeled.room:
-        raise UserError(f'unlabeled: its crops are {self.unlabeled.room} px and the labelled ones '
-                        f'{self.labeled.room} px; cut both with the same size.')
 
 @patch
 def __iter__(self:Streams)->Iterator[tuple[dict,dict]]:
