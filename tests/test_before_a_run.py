@@ -187,7 +187,7 @@ def test_nobody_to_train_or_to_validate_on_is_told(tmp_path, split, spoil, says)
 def test_a_picture_that_breaks_under_a_reader_is_told_in_its_sentence_alone(tmp_path, monkeypatch, workers):
     shutil.copytree(SAMPLE, tmp_path/'d')
     monkeypatch.setattr('semipose.people.CACHE', 0)
-    monkeypatch.setattr('semipose.run.readers', lambda *a: workers)
+    monkeypatch.setattr('semipose.run.readers', lambda *a, **kw: workers)
     class Break(Callback):
         def before_batch(self):
             for f in (tmp_path/'d'/'images'/'train').iterdir(): f.write_bytes(b'broken')
