@@ -4,8 +4,8 @@ python scripts/benchmark_peers.py DATA [--rounds 7] [--people 32] [--before 64a0
 writes results/benchmarks/peers.json, from which the README's table is made, and prints it.
 
 DATA is a COCO-style folder of photographs. The released pipeline is its steps written out with cv2 and numpy (imread,
-warpAffine, one joint at a time), as the released code calls them; it is not the released code itself. Both sides make
-of each person an easy picture, a hard picture with Joint Cutout, and the targets of the easy one.
+warpAffine, one joint at a time), as its description has it; it is not the released code itself, and was not compared
+with it. Both sides make of each person an easy picture, a hard picture with Joint Cutout, and the easy one's targets.
 faster-coco-eval and simplejpeg are used where they are installed. What cannot be run here is named as not run.
 """
 from __future__ import annotations
@@ -120,8 +120,8 @@ def comparisons(a, folder):
 
 def not_run():
     "Peers that are not here, and why"
-    out = {"the released training code": "its pipeline is written out instead; its training needs a CUDA device",
-           "mmpose": "it is not installed; its mmcv has no wheel for this Python and PyTorch"}
+    out = {"the released training code": "it is not here; its pipeline is written out instead",
+           "mmpose": "it is not installed here"}
     if not importlib.util.find_spec("faster_coco_eval"): out["faster-coco-eval"] = "it is not installed"
     return out
 

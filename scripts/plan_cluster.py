@@ -46,7 +46,7 @@ def plan(gpus, tera, share, file=HOME / "peers.json", batch=32):
         "disk": f"{crops * CROP / 1e6:,.0f} MB a second of packed crops; the pack {UNLABELED * CROP / 1e9:,.0f} GB",
         "network": f"{ring / 1e9:.1f} GB a second and GPU of gradients (ring, fp32)",
         "hours": f"{hours:,.0f}, if nothing waits",
-        "beside the released code's": "not run here: a CUDA device of its time is needed",
+        "beside the released code's": "not run here",
         "measured on": f"{d['hardware']}; load before: {d['load']} (disturbed: rates of a quiet machine are higher)"
                        if d["load"] > .5 else d["hardware"]}
 
