@@ -394,7 +394,7 @@ def test_a_protocol_of_drawn_people_draws_them(verb, tmp_path, monkeypatch):
     monkeypatch.setattr(semipose.run, "synthetic_people", lambda p, seed: calls.append(("draw", p.name, seed)))
     monkeypatch.setattr(semipose.run, "train", lambda *a, **kw: calls.append((a[0], a[2], a[3])) or result)
     monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append(("compare", *a[2:5]))
-                        or fake_demo(tmp_path / "fake", pictures=False))
+                        or fake_demo(a[3], pictures=False))
     monkeypatch.setattr(semipose.sweep, "entry_of", lambda run: run.folder.name)
     monkeypatch.setattr(semipose.ledger, "record", lambda entry, results: results)
     monkeypatch.setattr(semipose.report, "run_report", lambda folder: folder / "report.html")
@@ -439,7 +439,7 @@ def test_compare_hands_over_what_was_typed(tmp_path, monkeypatch):
     from fakes import fake_demo
     calls = []
     monkeypatch.setattr(semipose.run, "compare", lambda *a, **kw: calls.append((a, kw))
-                        or fake_demo(tmp_path / "fake", pictures=False))
+                        or fake_demo(a[3], pictures=False))
     args = ["naive", "posecons_jc", "--data", "photos", "--protocol", "lsp-200", "--seed", 2, "--steps", 50,
             "--start-steps", 20, "--every", 10]
     done = typed("compare", *args, "--out", tmp_path / "c")

@@ -263,7 +263,7 @@ def test_ap_is_the_mean_over_networks(data, monkeypatch):
     right = Prediction(torch.from_numpy(data.val.subset(rows).xy.copy()), torch.ones(len(rows), 17))
     wrong = right._replace(xy=right.xy + 500)
     monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [right, wrong, right])
-    r, who = run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)
+    r, who, _ = run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)
     assert [ap_of(w) for w in who] == [1, 0]
     assert (r['ap'], r['ap_ensemble'], r['pck'], r['nets']) == (50, 100, 50, [dict(ap=100, pck=100), dict(ap=0, pck=0)])
 
@@ -279,7 +279,7 @@ def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     def off(px):
         return Prediction(torch.from_numpy(people.xy.copy()) + torch.tensor([float(px), 0.]), torch.ones(len(rows), 17))
     monkeypatch.setattr(run, 'predict_all', lambda *a, **k: [off(14.9), off(15.1), off(14.9)])
-    r, _ = run.Evaluate(with_heads, SMALL, None).accuracy(None, None, with_heads.val, rows)
+    r, *_ = run.Evaluate(with_heads, SMALL, None).accuracy(None, None, with_heads.val, rows)
     assert (r['pckh'], each_of(r, 'pckh'), r['pckh_ensemble']) == (50, [100, 0], 100)
     assert 'pckh' not in run.Evaluate(data, SMALL, None).accuracy(None, None, data.val, rows)[0]
     nobody = replace(with_heads.val, vis=np.zeros_like(with_heads.val.vis))
@@ -288,8 +288,8 @@ def test_heads_are_measured_and_chosen_by(data, tmp_path, monkeypatch):
     monkeypatch.undo()
     told = iter([(9., 10.), (5., 30.), (7., 20.)])
     def measured(self, *a):
-        row, who = real(self, *a)
-        return row | dict(zip(('ap', 'pckh'), next(told))), who
+        row, *rest = real(self, *a)
+        return row | dict(zip(('ap', 'pckh'), next(told))), *rest
     real = run.Evaluate.accuracy
     monkeypatch.setattr(run.Evaluate, 'accuracy', measured)
     best = train('supervised', SMALL, with_heads, tmp_path/'run', 0, device='cpu', progress=False)['best']
@@ -386,7 +386,7 @@ def test_people_are_those_of_the_latest_look(done, data, monkeypatch):
     def accuracy(*args):
         one = np.ones(1, dtype=int)
         looks.append(Matches(0*one, 0*one, len(looks)*one, 0*one, one))
-        return dict(ap=0., nets=[{}]), [looks[-1]]
+        return dict(ap=0., nets=[{}]), [looks[-1]], [[len(looks)]]
     monkeypatch.setattr(evaluate, 'accuracy', accuracy)
     for k in range(2):
         with torch.no_grad(): evaluate(peers)
