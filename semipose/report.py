@@ -885,7 +885,9 @@ def unlabeled_gains(
             low, high = p.get('low'), p.get('high')
         names = dict(ap='AP', pck='PCK')
         other = {names[k]: v for k, v in ends.items() if k != key}
-        out.append(Gain(run.title, names[key], ends[key], low, high, other, people, int(demo.summary.get('seed', 0))))
+        # supervised training has one network, so a pair answers with its first
+        title = run.title + ', its first network'*(len(run.last.get('nets', ())) > 1)
+        out.append(Gain(title, names[key], ends[key], low, high, other, people, int(demo.summary.get('seed', 0))))
     return out
 
 def _near_of(folder:Path)->list|None:   # joints found and asked of each validation person, by network 1

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 import semipose.data.detect as detect
-from semipose.data.detect import (DETECTOR, detector_of, find_boxes, folder_boxes, onnx_detector, rows_of,
+from semipose.data.detect import (DETECTOR, detector_of, find_boxes, folder_boxes, onnx_detector, own_function, rows_of,
                                   torchvision_detector)
 from semipose.data.pictures import read_boxes, read_pictures
 from semipose.data.sets import read_any_unlabeled
+from semipose.data.teacher import TAKES
 from semipose.errors import UserError
 from semipose.skeletons import COCO17
 
@@ -104,6 +105,17 @@ def test_a_function_of_ones_own(folder, tmp_path, monkeypatch):
 def test_a_wrong_name_is_told(folder, monkeypatch, name, words):
     mine(monkeypatch, folder, "n = 3\n")
     with pytest.raises(UserError, match=words): detector_of(name)
+
+
+def test_a_function_that_breaks_is_told_with_its_line(folder, monkeypatch):
+    "it is given PIL's picture: who takes an array for granted reads how to make one, and no traceback"
+    mine(monkeypatch, folder, "def half(picture):\n    h, w = picture.shape[:2]\n    return [[0, 0, w, h, 1]]\n")
+    told = r"my_finder:half ended in AttributeError.*line 2\).*np.asarray\(picture\)"
+    with pytest.raises(UserError, match=told) as e:
+        detector_of("my_finder:half")[1](Image.new("RGB", (9, 9)))
+    assert isinstance(e.value.__cause__, AttributeError)
+    with pytest.raises(UserError, match="outside teacher|boxes, and returns x, y, score"):
+        own_function("my_finder:half", TAKES)(Image.new("RGB", (9, 9)))
 
 
 @pytest.mark.parametrize("answer", [[[1, 2, 3]], "boxes", [[1, 2, 3, float("nan")]], {"boxes": 1},

@@ -221,7 +221,8 @@ def compared(folder, val, alone, other, ap=.2):
 
 @pytest.mark.parametrize("val, other, answer, words", [
     (6, [6] * 6, "too few", "6 validation people and one seed are too few to say"),
-    (50, [6] * 50, "helped", "The unlabelled pictures helped here. PoseDual + JC: PCK +25.0 [+25.0, +25.0]"),
+    (50, [6] * 50, "helped", "The unlabelled pictures helped here. PoseDual + JC, its first network: "
+                               "PCK +25.0 [+25.0, +25.0]"),
     (50, [2] * 50, "cost", "The unlabelled pictures cost accuracy here."),
     (50, [0, 8] * 25, "undecided", "Whether the unlabelled pictures help is undecided.")])
 def test_a_comparison_ends_in_an_answer(tmp_path, val, other, answer, words):

@@ -196,7 +196,8 @@ def test_comparer_shows_the_same_people(runs, tmp_path):
     ends = [a.answers[list(a.moments)[-1], "ensemble" if "ensemble" in a.networks else "network 1"].peak.mean(1)
             for a in c.albums.values()]
     gap = (torch.stack(ends).amax(0) - torch.stack(ends).amin(0)).numpy()
-    assert f"Person {int(np.argmax(gap))}," in c.words(order="difference in peak", moment=1, person=0)
+    last = max(len(a.moments) for a in c.albums.values()) - 1                # two, or three where another was best
+    assert f"Person {int(np.argmax(gap))}," in c.words(order="difference in peak", moment=last, person=0)
     import shutil
     write_synth(tmp_path / "people", P.train_people, P.val_people, seed=2, difficulty=DIFFICULTIES["easy"],
                 progress=False)

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/28_data.detect.ipynb #b082a7ec
 from __future__ import annotations
-import hashlib, importlib, json, os, sys
+import hashlib, importlib, json, os, sys, traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def rows_of(
 # %% ../../nbs/28_data.detect.ipynb #61d2d993
 def own_function(
     name:str,        # 'module:function'
-    takes:str='an RGB picture and returns rows of x, y, width, height, score',    # for the sentence
+    takes:str='an RGB picture (PIL) and returns rows of x, y, width, height, score',    # for the sentence
 )->Callable:         # UserError where there is none
     "A function of the user's, from an installed module or a file in this folder"
     module, _, what = name.partition(':')
@@ -65,7 +65,14 @@ def own_function(
         if found is None: raise UserError(f'{name}: the module {module} has nothing called {what}; check the name '
                                           f'behind the colon.')
     if not callable(found): raise UserError(f'{name} is {value_text(found)}, which is no function; it takes {takes}.')
-    return found
+    def ask(*args):
+        try: return found(*args)
+        except UserError: raise
+        except Exception as e:
+            *_, at = traceback.extract_tb(e.__traceback__)
+            raise UserError(f'{name} ended in {type(e).__name__}: {value_text(str(e))} ({Path(at.filename).name}, line '
+                            f'{at.lineno}). It takes {takes}; np.asarray(picture) is an array, H x W x 3.') from e
+    return ask
 
 # %% ../../nbs/28_data.detect.ipynb #173be4b8
 DETECTOR = 'fasterrcnn_mobilenet_v3_large_320_fpn'   # small enough for a processor without a GPU

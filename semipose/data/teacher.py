@@ -21,7 +21,7 @@ from .detect import own_function
 from .labels import Labels, as_labels, read_coco_labels, same_pictures, write_coco_labels
 
 # %% auto #0
-__all__ = ['read_results', 'is_function', 'known_teacher', 'read_teacher', 'overlaps', 'pair_up', 'by_name', 'Taught',
+__all__ = ['TAKES', 'read_results', 'is_function', 'known_teacher', 'read_teacher', 'overlaps', 'pair_up', 'by_name', 'Taught',
            'taught_by', 'write_taught', 'ask_function', 'outside']
 
 # %% ../../nbs/29_data.teacher.ipynb #c531295c
@@ -60,6 +60,8 @@ def read_results(
     return as_labels(sk, list(files), out, source=str(path))
 
 # %% ../../nbs/29_data.teacher.ipynb #332ff944
+TAKES = 'an RGB picture (PIL) and boxes, and returns x, y, score of each joint'    # of a function
+
 def is_function(
     teacher:str|Path,    # as it was typed
 )->bool:
@@ -71,8 +73,7 @@ def known_teacher(
     teacher:str|Path,    # a COCO file, or module:function
 )->None:                 # UserError where there is no such file or function
     "Looked at before anything slow is done"
-    takes = 'an RGB picture and boxes, and returns x, y, score of each joint'
-    if is_function(teacher): own_function(str(teacher), takes)
+    if is_function(teacher): own_function(str(teacher), TAKES)
     elif not Path(teacher).is_file():
         raise UserError(f'{teacher}: there is no such file; give the COCO results or data set of the outside model, or '
                         f'module:function.')
@@ -242,7 +243,8 @@ def outside(
     "The unlabelled people as an outside teacher knows them"
     text = str(teacher)
     known_teacher(teacher)
-    if is_function(teacher): return taught_by(people, ask_function(own_function(text), people, text, progress), gate)
+    if is_function(teacher):
+        return taught_by(people, ask_function(own_function(text, TAKES), people, text, progress), gate)
     names = {int(i): f for i, f in zip(people.image_ids, people.files)}
     return taught_by(people, read_teacher(text, names, people.skeleton if _as_many(text, people) else None), gate)
 
