@@ -858,6 +858,11 @@ class Gain:
 
     def as_dict(self)->dict: return {**vars(self), 'answer': self.answer}
 
+# %% ../nbs/72_report.ipynb #e2213f9e
+def _near_of(folder:Path)->list|None:   # joints found and asked of each validation person, by network 1
+    try: return json.loads((folder/'people.json').read_text())['near'][0]
+    except (OSError, ValueError, KeyError, IndexError): return None
+
 # %% ../nbs/72_report.ipynb #84cf69f3
 def _near_interval(a, b, seed:int, draws:int=2000)->tuple[float,float,float]:   # of PCK: difference, low, high
     a, b = np.asarray(a, float), np.asarray(b, float)
@@ -884,16 +889,10 @@ def unlabeled_gains(
             p = paired([found['supervised']], [found[run.name]]) or {}
             low, high = p.get('low'), p.get('high')
         names = dict(ap='AP', pck='PCK')
-        other = {names[k]: v for k, v in ends.items() if k != key}
-        # supervised training has one network, so a pair answers with its first
         title = run.title + ', its first network'*(len(run.last.get('nets', ())) > 1)
+        other = {names[k]: v for k, v in ends.items() if k != key}
         out.append(Gain(title, names[key], ends[key], low, high, other, people, int(demo.summary.get('seed', 0))))
     return out
-
-def _near_of(folder:Path)->list|None:   # joints found and asked of each validation person, by network 1
-    try: return json.loads((folder/'people.json').read_text())['near'][0]
-    except (OSError, ValueError, KeyError, IndexError): return None
-
 def gain_text(
     folder,         # of a comparison, finished or not
 )->list[str]:

@@ -234,6 +234,7 @@ def ask_function(
                       box=people.box[i]) for i, g, s in zip(mine, got, sure)]
     return as_labels(people.skeleton, people.files, rows, people.sizes, source=name)
 
+# %% ../../nbs/29_data.teacher.ipynb #c7fc3cf1
 def outside(
     teacher:str|Path,        # a COCO file, or module:function
     people:People,           # the unlabelled people
