@@ -29,9 +29,9 @@ __all__ = ['Imported', 'TYPED', 'CONTEXT', 'RESUMED', 'AFTER', 'app', 'Results',
            'check_network', 'demo', 'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
            'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train', 'train_with',
            'pack', 'parse_seeds', 'sweep', 'typed_again', 'print_sweep', 'rows_of', 'tell_sweep', 'Place', 'compare',
-           'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'evaluate', 'detail', 'submit',
-           'clips_in', 'predict', 'predicted', 'tell_predicted', 'answer_clips', 'tell_clips', 'tell_notes', 'boxes',
-           'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'sigmas_of', 'evaluate', 'detail',
+           'submit', 'clips_in', 'predict', 'predicted', 'tell_predicted', 'answer_clips', 'tell_clips', 'tell_notes',
+           'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -998,11 +998,19 @@ def finish_comparison(summary:dict, folder:Path, keep:Path|None)->None:
 def beside(
     found:dict[str,dict],   # network -> measure -> number; -1 where nobody counts
 )->list[dict]:              # a row per measure
-    "Networks side by side, which fits a terminal"
+    "Networks side by side, which fits a terminal; PCK comes first where AP says nothing"
     whole = ('people', 'joints', 'trained on')
     shown = lambda k, v: int(v) if k in whole else '–' if v == -1 else f'{v:.2f}' if k == 'peak' else float(v)
-    measures = next(iter(found.values()))
+    measures, low = list(next(iter(found.values()))), all(numbers.get('AP', 1) < 1 for numbers in found.values())
+    if low: measures.sort(key=lambda k: not k.startswith('PCK'))    # those stay in order otherwise
     return [{'measure': k, **{net: shown(k, numbers[k]) for net, numbers in found.items()}} for k in measures]
+
+def sigmas_of(run:Path)->str:   # one sentence
+    "Whose sigmas a run is judged by"
+    from semipose.recipe import read_recipe
+    from semipose.skeletons import Skeleton, sigmas_note
+    recipe = read_recipe(run)
+    return sigmas_note(Skeleton.from_coco(recipe.skeleton, sigmas=recipe.sigmas))
 
 @app.command('eval', epilog='Example:  semipose eval runs/posedual_jc-lsp-200-seed0 --checkpoint best')
 @grouped
@@ -1015,6 +1023,7 @@ def evaluate(run:Run, look:Look, judge:Judge, data:OtherData=None, split:Part='v
         from semipose.data.coco import write_json
         write_json(keep, found)
     show_table(beside(found), title=look.title(run, split, shift=shift))
+    typer.echo(f'OKS, and so AP: {sigmas_of(run)}')
 
 # %% ../nbs/79_cli.ipynb #7f2494f3
 @app.command(epilog='Example:  semipose detail runs/posedual_jc-lsp-200-seed0 --worst worst.png')

@@ -574,6 +574,7 @@ def test_from_a_file_of_labels_to_a_picture(tmp_path, monkeypatch):
     assert " joints " in out.stdout and "Note: 12" not in out.stderr
     kept = typed("eval", "runs/r", "--device", "cpu", "--nms", 1, "--max-people", 1)
     assert kept.exit_code == 0, kept.output
+    assert "OKS, and so AP: " in kept.output and "sigmas" in kept.output
     out = typed("eval", "runs/r", "--device", "cpu", "--split", "test")
     assert out.exit_code == 2 and "test" in out.stderr and len(out.stderr.strip().splitlines()) == 1
     out = typed("detail", "runs/r", "--device", "cpu", "--keep", "deep/detail.json", "--worst", "deep/worst.png")
@@ -658,6 +659,13 @@ def test_networks_stand_side_by_side():
                     {"measure": "APM", "net 1": "–", "ensemble": "–"},
                     {"measure": "peak", "net 1": "0.67", "ensemble": "0.10"},
                     {"measure": "people", "net 1": 12, "ensemble": 12}]
+
+
+def test_pck_comes_first_where_ap_says_nothing():
+    low = {"AP": .2, "AR": .4, "PCK@0.2": 31., "peak": .5, "PCKh@0.5": 8.}
+    first = lambda *found: [r["measure"] for r in cli.beside(dict(enumerate(found)))]
+    assert first(low) == ["PCK@0.2", "PCKh@0.5", "AP", "AR", "peak"]
+    assert first(low, {**low, "AP": 2.}) == list(low), "one network's AP does say something"
 
 
 # ---- tables on a narrow terminal ----
