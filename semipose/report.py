@@ -979,7 +979,9 @@ def number_rows(
 )->list[str]:               # lines of a Markdown table
     "AP, PCK and where heads are known PCKh of each network and of their ensemble, in percent"
     row = _row(run, weights)
-    keys = {'AP': 'ap', 'PCK@0.2': 'pck'} | ({'PCKh@0.5': 'pckh'} if 'pckh' in row else {})
+    usual = {'AP': 'ap', 'PCK@0.2': 'pck'}
+    low = max(each_of(row, 'ap') or [row.get('ap') or 0]) < 1   # an AP of nothing says nothing
+    keys = (dict(reversed(usual.items())) if low else usual) | ({'PCKh@0.5': 'pckh'} if 'pckh' in row else {})
     n = len(each_of(row)) or 1
     each = {f'network {i+1}': [(each_of(row, k) or [row.get(k)])[i:i+1] for k in keys.values()] for i in range(n)}
     line = lambda name, values: f'| {name} | ' + ' | '.join(_cell(next(iter(v), None)) for v in values) + ' |'

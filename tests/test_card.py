@@ -96,3 +96,11 @@ def test_the_command_writes_it_beside_the_files(run):
     text = (run.folder / "export/MODEL_CARD.md").read_text()
     assert ("`model.pt2`: heat within" in text and text.startswith("---\nlicense: cc-by-4.0\n")
             and "MODEL_CARD.md" in out.output)
+
+
+def test_pck_comes_first_where_ap_says_nothing(run):
+    heads = lambda **row: next(t for t in model_card(numbered(run, last=row)).splitlines() if t.startswith("| | "))
+    assert heads(nets=[dict(ap=.2, pck=30.), dict(ap=.9, pck=31.)], ap_ensemble=.5, pck_ensemble=31.).startswith(
+        "| | PCK@0.2 | AP |")
+    assert heads(nets=[dict(ap=.2, pck=30.), dict(ap=1.9, pck=31.)], ap_ensemble=.5, pck_ensemble=31.).startswith(
+        "| | AP | PCK@0.2 |")

@@ -1,21 +1,23 @@
 """From a folder of photographs to a comparison: whom a usual export makes labelled, unlabelled and validated on."""
-import json, os, re, shutil, subprocess, sys
+import io, json, os, re, shutil, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np, pytest, torch
 from PIL import Image
+from rich.console import Console
 
 import semipose.cli as cli
+from semipose.cli import SPARE, narrower, show_table
 from semipose.data.coco import write_json
 from semipose.data.sets import box_share
 from semipose.errors import UserError
 from semipose.folder import open_run
 from semipose.people import as_begun, keys_of as keys, prepare, save_who
 from semipose.protocols import protocol
-from semipose.recipe import at, recipe_of
-from semipose.report import numbers
+from semipose.recipe import at, read_recipe, recipe_of
+from semipose.report import numbers, summary_rows
 from semipose.run import evaluate_run, words_of
 from test_cli import COMMANDS, TOP, typed
 
@@ -263,6 +265,34 @@ def test_boxes_are_found_once_for_all_runs(tmp_path, monkeypatch):
     assert len(calls) == 16
     surer = typed("train", "supervised", *typed_in, "--box-score", ".95", "--seed", 2)
     assert surer.exit_code == 2 and "lower --min-score (in training --box-score)" in surer.stderr and len(calls) == 32
+
+
+def test_a_run_with_a_start_reads_its_people_once(tmp_path, monkeypatch):
+    "and says so once; what is printed of two networks says whose numbers they are"
+    monkeypatch.chdir(tmp_path)
+    export(tmp_path / "d", listed=12, labelled=8)
+    done = typed("train", "posedual", "--data", "d", *TINY, "--start-steps", "2", "--name", "pair")
+    assert done.exit_code == 0, done.output
+    assert Path("runs/pair-start/result.json").exists()
+    for word in ("People: ", "Joints: ", "Read: "): assert done.stdout.count(f"\n{word}") == 1
+    assert "AP, PCK and peaks of two networks are their mean" in done.stdout
+    assert Path(read_recipe("runs/pair").start).name == "pair-start"
+    assert typed("train", "--resume", "runs/pair").exit_code == 0
+    alone = typed("train", "supervised", "--data", "d", *TINY, "--start-steps", "0", "--name", "one")
+    assert alone.exit_code == 0 and "two networks" not in alone.stdout
+
+
+@pytest.mark.parametrize("width", (80, 100, 140))
+def test_no_word_of_a_comparison_is_broken(width, monkeypatch):
+    row = dict(title="PoseDual + JC", ap=41.25, ap_ensemble=42.1, pck=70.3, peak_labeled=.8, peak_unlabeled=.7,
+               peak_reestimated=.6, steps=1200, seconds=3600.)
+    found = dict(dashed=row, methods={"supervised": dict(row, title="Supervised", collapsed=False),
+                                      "posedual_jc": dict(row, collapsed=True)})
+    text = io.StringIO()
+    show_table(narrower(summary_rows(found), SPARE, width), out=Console(file=text, width=width))
+    shown = text.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("collapsed", "re-est.,", "start", "Start (dashed line)", "PoseDual + JC", "unl."): assert word in shown
 
 
 def test_people_to_validate_on_may_be_in_a_file_anywhere(tmp_path, monkeypatch):
