@@ -66,6 +66,19 @@ def ours(crops, codec, g):
     codec.encode(*views.joints_in(got["xy"], got["vis"], easy, flip), (64, 48))
 
 
+def least(pictures, boxes, rng):
+    "What no pipeline can spare: two warps of each person by OpenCV and floats of them; no hidden boxes, no targets"
+    import cv2
+    H, W = SIZE
+    out = np.empty((2, len(boxes), H, W, 3), np.uint8)
+    for i, (picture, box) in enumerate(zip(pictures, boxes)):
+        image = picture() if callable(picture) else picture
+        for j, (sd, low, high) in enumerate(((15, .75, 1.25), (30, .5, 1.5))):
+            M = matrix(box, rng.normal(0, sd), rng.uniform(low, high))
+            cv2.warpAffine(image, M, (W, H), dst=out[j, i], flags=cv2.INTER_LINEAR)
+    for view in torch.from_numpy(out).permute(0, 1, 4, 2, 3): view.float().div_(255)
+
+
 def evaluations(images, people):
     "Ours, and each peer, from COCO's lists to the ten numbers; they must be equal"
     from semipose.evaluate.coco import _judged, _ten, _truth
@@ -107,6 +120,11 @@ def comparisons(a, folder):
     yield f"{what} a pack", f"{cv}, photographs", lambda: ours(pack, codec, g), \
         lambda: released(read, people.box, joints, rng)
     yield f"{what} memory", cv, lambda: ours(cached, codec, g), lambda: released(memory, people.box, joints, rng)
+    alone = "two warps and floats alone, from"
+    yield f"{alone} photographs", cv, lambda: least(read, people.box, rng), \
+        lambda: released(read, people.box, joints, rng)
+    yield f"{alone} memory", cv, lambda: least(memory, people.box, rng), \
+        lambda: released(memory, people.box, joints, rng)
     yield "crops, from a pack", "ours, from photographs", lambda: benchmark_packs.seconds(pack), \
         lambda: benchmark_packs.seconds(crops)
     if a.before:

@@ -20,7 +20,7 @@ from .protocols import CODECS, PROTOCOLS, Protocol, protocol, protocol_names
 from .skeletons import parse_flips
 
 # %% auto #0
-__all__ = ['Imported', 'TYPED', 'CONTEXT', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Runs', 'Run', 'Keep', 'Other',
+__all__ = ['Imported', 'TYPED', 'CONTEXT', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Jobs', 'Runs', 'Run', 'Keep', 'Other',
            'ProtocolName', 'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log',
            'PAIRS', 'SPARE', 'Drawn', 'Smooth', 'Flip', 'Device', 'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format',
            'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known',
@@ -326,6 +326,8 @@ def option(text:str, *flags, **kw):     # that may be left out
 Results = Annotated[Path, typer.Option(help='The ledger: a folder with one small file per finished run, for a '
                                             'repository.')]
 Seed = Annotated[int, typer.Option(min=0, help='Everything random follows from it.')]
+Jobs = Annotated[Optional[int], option('Trainings at once, each a process of its own; if not given, as many as the '
+                                       'processor has threads and memory for.', min=1)]
 Runs = Annotated[Path, typer.Option(help='Folder of all runs.')]
 Run = Annotated[Path, typer.Argument(help='The folder of a run.')]
 Keep = Annotated[Optional[Path], option('Also write the numbers into this JSON file.')]
@@ -487,12 +489,13 @@ def demo(
     seed:Seed=0,
     out:Annotated[Path, typer.Option(
         help='Folder for the synthetic people, the runs, summary.json and report.html.')]=Path('runs/demo'),
+    jobs:Jobs=None,
 ):
     "Make synthetic people, train on this machine, watch the collapse and its cure."
     from semipose.run import demo as run_demo
     from semipose.report import demo_report, summary_rows
     typer.echo(f'The report is {out/"report.html"}: open it in a browser, it renews itself after every method.')
-    summary = run_demo(out, seed=seed, progress=True, on_update=demo_report)
+    summary = run_demo(out, seed=seed, progress=True, on_update=demo_report, jobs=jobs)
     show_table(narrower(summary_rows(summary), SPARE), title=f'Seed {seed}')
     typer.echo(f'Report: {demo_report(out)}\nLedger: {out/"results"}')
 
@@ -773,9 +776,10 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
     same = dict(seed=seed, resume=session.resume, cbs=cbs, **machine.fields())
     own = dict(labels=file, packed=session.packed, **people.found(folder.parent, machine.device, file))
     data, own = (place, own) if session.resume else (read_once(method, p, place, seed, own), {})
-    if warm: start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), ahead=(method,), **own, **same)
+    if warm: start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), ahead=dict(methods=[method]),
+                             **own, **same)
     if start: first = first_of(method, start, labeller)
-    finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else (), **own, **same),
+    finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else {}, **own, **same),
            folders.results)
 
 def read_once(method:str, p, data, seed:int, own:dict):     # `Data` of `prepare`; own: labels, boxes and so on
@@ -940,6 +944,7 @@ class Place:
         'Also write the numbers, without weights and pictures, into this folder.')] = None
     packed:Packed = None
     resume:Annotated[bool, typer.Option('--resume', help='Go on with a comparison that stopped.')] = False
+    jobs:Jobs = None
 
     def found(self, people:People, beside:Path, device:str, file:Path|None)->dict:  # of `compare`
         return dict(people.found(beside, device, file), packed=self.packed)
@@ -965,7 +970,7 @@ def compare(
     "Train several methods from one supervised start, everything else equal."
     if place.resume and len(methods) == 1 and (Path(methods[0])/'comparison.json').exists():
         typed = [people, settings, budget, encoder, labels, place.out, place.packed]
-        return go_on_comparing(Path(methods[0]), typed, machine, place.keep)
+        return go_on_comparing(Path(methods[0]), typed, machine, place.keep, place.jobs)
     for name in methods: known(name, method_names(), 'method')
     many, file = parse_labels(labels)
     machine.check()
@@ -981,7 +986,8 @@ def compare(
     check_teacher(methods, people.teacher)
     begin(p, make_people)
     source = dict(labels=file, **place.found(people, folder.parent, machine.device, file), cbs=logger(log))
-    how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report)
+    how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report,
+               jobs=place.jobs)
     finish_comparison(run_compare(methods, p, data, folder, seed, machine.device, machine.amp, **how, **source),
                       folder, place.keep)
 
@@ -992,14 +998,14 @@ def refuse_comparison(folder:Path, resume:bool)->None:      # UserError if it ca
     if not resume and not is_free(folder):
         raise UserError(f'The folder {folder} exists: choose another --out, go on with --resume, or remove it.')
 
-def go_on_comparing(folder:Path, typed:list, machine:Machine, keep:Path|None)->None:
+def go_on_comparing(folder:Path, typed:list, machine:Machine, keep:Path|None, jobs:int|None=None)->None:
     "Take up a comparison by its folder: comparison.json knows the rest"
     if any(v is not None and v != type(v)() for v in typed):
         raise UserError(f'compare --resume {quoted(folder)} goes on as the comparison was begun: leave the other '
                         'options out.')
     from semipose.report import demo_report
     from semipose.run import take_up_comparison
-    finish_comparison(take_up_comparison(folder, machine.device, on_update=demo_report), folder, keep)
+    finish_comparison(take_up_comparison(folder, machine.device, on_update=demo_report, jobs=jobs), folder, keep)
 
 SPARE = 's', 'steps', 'peak lab.'     # columns of a comparison that a narrow terminal goes without
 

@@ -5,6 +5,7 @@
 # %% ../nbs/66_networks.ipynb #9308886f
 from __future__ import annotations
 import copy, random, re, statistics, time
+from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from .teaching import Teaching, last, one_batch
 # %% auto #0
 __all__ = ['NO_ROOM', 'pick_device', 'check_batch', 'check_precision', 'fast_bf16', 'codec_of', 'peers_of', 'check_networks',
            'dry_forward', 'begin_from', 'step_sentence', 'dry_step', 'own_settings', 'obtainable', 'seconds_of',
-           'forecast', 'time_text', 'smaller']
+           'forecast', 'sharing', 'time_text', 'smaller']
 
 # %% ../nbs/66_networks.ipynb #f7cef5e5
 def pick_device(
@@ -258,16 +259,28 @@ def forecast(
     device,
     amp:bool=False,
     start:int=0,    # networks of the supervised start; 0: none
+    jobs:int=1,     # methods that are trained at once, each with its share of the threads
 )->str:             # one line
     "On what, about how long, and how to make it smaller"
     each = [seconds_of('supervised', p, data, device, amp, p.start_steps, start)] if start and p.start_steps else []
-    each += [seconds_of(name, p, data, device, amp) for name in methods]
-    steps, total = [s for s, _ in each], sum(t for _, t in each)
+    with sharing(jobs): rows = [seconds_of(name, p, data, device, amp) for name in methods]
+    steps, alone = [s for s, _ in each + rows], sum(t for _, t in each)
+    total = alone + max(sum(t for _, t in rows)/jobs, max(t for _, t in rows))
     what = f'{len(methods)} methods' if len(methods) > 1 else methods[0]
     begin = (' and their start' if len(methods) > 1 else ' and its start')*bool(start)
+    beside = f', {jobs} at a time'*(jobs > 1)
     span = f'{min(steps):.2g}' + (f' to {max(steps):.2g}' if len(steps) > 1 else '')
-    return (f'On {device.type} ({hardware(device)}): about {time_text(total)} for {what}{begin}, '
+    return (f'On {device.type} ({hardware(device)}): about {time_text(total)} for {what}{begin}{beside}, '
             f'by a few steps that were timed ({span} s each), measurements apart. To make it smaller: {smaller(p)}.')
+
+# %% ../nbs/66_networks.ipynb #596fc852
+@contextmanager
+def sharing(jobs:int):
+    "With the threads that each of several trainings has"
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before//jobs, 1))
+    try: yield
+    finally: torch.set_num_threads(before)
 
 # %% ../nbs/66_networks.ipynb #ef5fe1bd
 def time_text(seconds:float)->str:

@@ -61,10 +61,13 @@ class Demo:
     "A supervised start and the methods that left from it"
     summary:dict            # summary.json
     start:Run|None          # the supervised run that all began with
-    runs:list[Run]          # finished methods, in the order they ran
+    runs:list[Run]          # finished methods, in their order
+    live:tuple = ()         # those that are still trained, as far as they are measured
 
     @property
     def done(self)->bool: return self.summary.get('state') == 'done'
+    @property
+    def lines(self)->list[Run]: return [*self.runs, *self.live]     # of the figures
     @property
     def dashed(self)->dict: return self.summary.get('dashed') or {}
     @property
@@ -116,7 +119,15 @@ def read_demo(
     folder = Path(folder)
     summary = read_json(folder/'summary.json')
     start = read_run(folder/'start') if (folder/'start'/'result.json').exists() else None
-    return Demo(summary, start, [read_run(folder/name) for name in summary.get('methods', {})])
+    done, order = summary.get('methods', {}), summary.get('order', ())
+    return Demo(summary, start, [read_run(folder/name) for name in done],
+                tuple(filter(None, (_live(folder/name) for name in order if name not in done))))
+
+def _live(folder:Path)->Run|None:
+    "A training that goes on; None before its second measurement, for one is no line"
+    try: run = read_run(folder)
+    except UserError: return None
+    return run if len(run.rows) > 1 else None
 
 # %% ../nbs/72_report.ipynb #49d203c4
 STYLE = {
@@ -204,21 +215,22 @@ def ap_axes(
 ):
     "Accuracy over steps, against the dashed line"
     key, name = lead(demo)
-    last = max((run.last['step'] for run in demo.runs), default=demo.protocol.get('steps', 1))
+    steps = demo.protocol.get('steps', 1)
+    last = max([*(run.last['step'] for run in demo.lines), *([steps]*bool(demo.live))], default=steps)
     left, ends = 0, []
     if before and demo.start:
         x, y = demo.start.column('step'), demo.start.column(key, 0 if each_of(demo.start.last, key) else None)
         left = -x[-1]
         ax.plot(x+left, y, color=MUTED, lw=1.6)
         ax.axvline(0, color=GRID, lw=1)
-        middle, top = float(np.interp(-left/2, x, y)), max([1., *y, *(v for r in demo.runs for v in r.column(key))])
+        middle, top = float(np.interp(-left/2, x, y)), max([1., *y, *(v for r in demo.lines for v in r.column(key))])
         above = middle < .2*top     # there is no room under the line
         ax.annotate('supervised start', (left/2, middle), (8, 10 if above else -12), textcoords='offset points',
                     color=MUTED, fontsize=9, va='bottom' if above else 'top')
     if demo.dashed:
         ax.plot([0, last], [demo.dashed[key]]*2, color=MUTED, lw=1.4, ls=(0,(5,4)))
         ends.append((last, demo.dashed[key], f'start, dashed  {demo.dashed[key]:.1f}', MUTED))
-    ends += [curve(ax, run, key, 1) for run in demo.runs]
+    ends += [curve(ax, run, key, 1) for run in demo.lines]
     ax.set(xlim=(left, last), ylim=(0, max(ax.get_ylim()[1], 1)),
            title=f'{name} on {demo.protocol.get("val", "")} unseen people, %')
     step_axis(ax)
@@ -233,11 +245,11 @@ def peak_axes(
     people:str='unlabeled',   # or 'labeled'
 ):
     "Mean peak of the heatmaps over steps"
-    ends = [curve(ax, run, f'peak_{people}', 2) for run in demo.runs]
+    ends = [curve(ax, run, f'peak_{people}', 2) for run in demo.lines]
     ax.set(xlim=(0, max((x for x,*_ in ends), default=1)), ylim=(0, 1),
            title=f'Mean peak on {"un" if people == "unlabeled" else ""}labelled people')
     step_axis(ax)
-    if demo.dashed and people == 'unlabeled' and judged_by(demo.runs) == 'peak_unlabeled':
+    if demo.dashed and people == 'unlabeled' and judged_by(demo.lines) == 'peak_unlabeled':
         third = demo.dashed['peak_unlabeled']/3
         ax.axhline(third, color=MUTED, lw=1.2, ls=(0,(1,2.5)))
         ax.annotate('a third of the start', (0, third), (4, -4), textcoords='offset points', color=MUTED, fontsize=8.5,
@@ -910,26 +922,30 @@ def demo_report(
     body = [f'<h1>{headline(demo)}</h1><p class="small">{escape(what)}</p>']
     if not demo.done:
         body.append(f'<p class="running">Still running: {len(runs)} of {max(len(s.get("order", ())), len(runs))} '
-                    f'methods are done after {s.get("seconds", 0)/60:.0f} minutes. This page reads itself again '
-                    'every 10 seconds.</p>')
+                    f'methods are done after {s.get("seconds", 0)/60:.0f} minutes{_going_on(demo)}. '
+                    'This page reads itself again every 10 seconds.</p>')
     body += [f'<p class="lead">{escape(sentence)}</p>' for sentence in words]
     if answers := gain_text(folder):
         body.append(section('Did the unlabelled people help?', '', ''.join(f'<p>{escape(t)}</p>' for t in answers)))
     body.append(section('Accuracy against the dashed line', DASHED,
                         svg(ap_figure(demo), 'AP over steps. ' + ' '.join(words))))
-    if runs:
+    if demo.lines:
         body.append(section('What gives a collapse away: the peaks', HEAT + 'Measured on plain crops, averaged over '
                             f'people and joints, {PEAKS["peak_unlabeled"]}.',
                             '<div class="pair">'
                             + ''.join(svg(peak_figure(demo, who), f'Mean peak of heatmaps over steps, on {who} people')
                                       for who in ('unlabeled', 'labeled')) + '</div>'))
-        if all(r.histograms for r in runs):
+        if runs and all(r.histograms for r in runs):
             body.append(section('Every joint, not only the mean', SPREAD,
                                 svg(histogram_figure(runs), 'Histograms of unlabelled peaks')))
-        if pictures := people_html(runs): body.append(section('The same people, again and again', PEOPLE, pictures))
-        body += [section('The table', '', demo_table(s)), section('Equal, and different', '', facts(equal(demo)))]
+        if runs and (pictures := people_html(runs)):
+            body.append(section('The same people, again and again', PEOPLE, pictures))
+        if runs: body += [section('The table', '', demo_table(s)),
+                          section('Equal, and different', '', facts(equal(demo)))]
     body.append(section('Where this comes from', '', facts(origin(s))))
     return write_page(folder/'report.html', f'semipose: {what}', ''.join(body), refresh=0 if demo.done else 10)
+
+def _going_on(demo:Demo)->str: return ''.join(f', {r.title} is at step {r.last["step"]}' for r in demo.live)
 
 # %% ../nbs/72_report.ipynb #0a7ffc27
 def run_report(

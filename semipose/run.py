@@ -4,10 +4,10 @@
 
 # %% ../nbs/71_run.ipynb #61607da2
 from __future__ import annotations
-import json, signal, sys, threading, time, zlib
+import json, math, signal, sys, threading, time, zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace as changed
+from dataclasses import dataclass, replace as changed
 from datetime import datetime, timezone
 from pathlib import Path
 import numpy as np
@@ -19,9 +19,10 @@ from .files import make_folder, only_writer
 from .skeletons import Skeleton
 from .data.coco import write_json
 from .data.streams import Streams
+from .abreast import MEMORY, EndsWithOthers, abreast, abreast_of
 from .footage import FilmedStreams
 from .loop import Restore, Training, fit, learner, save_state, save_weights
-from .methods import kinds, method as find_method, title
+from .methods import kinds, own, method as find_method, title
 from .protocols import HEADLINE, Protocol, protocol
 from .watch import Watch, collapsed, each_of
 from .ranks import (Ranked, RankStream, Ranks, check_method, find_ranks, folder_of_rank, lost_rank, must_agree,
@@ -39,9 +40,10 @@ from .folder import (Log, Run, clear_blank, is_blank, open_run, read_result, rea
                              take_place)
 
 # %% auto #0
-__all__ = ['DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'callbacks',
+__all__ = ['READ', 'DIGEST', 'Progress', 'words_of', 'fitting', 'StopAfterStep', 'Keeper', 'train', 'train_recipe', 'callbacks',
            'take_up', 'starts', 'wants_labels', 'labeller', 'first_of', 'train_row', 'labels_first', 'find_people',
-           'train_rows', 'compare', 'keep_comparison', 'take_up_comparison', 'Page', 'digest', 'keep_numbers', 'demo']
+           'train_rows', 'Row', 'one_row', 'side_by_side', 'rows_abreast', 'Told', 'with_told', 'comparison_rows',
+           'compare', 'keep_comparison', 'take_up_comparison', 'Page', 'digest', 'keep_numbers', 'demo']
 
 # %% ../nbs/71_run.ipynb #e9e80911
 from .recipe import (PLACES, check_labels, drawing_of, synthetic_folder, is_place, nameless,  # noqa: F401
@@ -59,7 +61,7 @@ class Progress(Callback):
     def __init__(self,
         label:str,      # in front of the bar
         steps:int,      # in all
-        on:bool=True,
+        on=True,        # or 'lines': never a bar, for trainings side by side
         done:int=0,     # steps that an earlier process did
     ): self.label, self.steps, self.on, self.done, self.bar, self.plain = label, steps, on, done, None, False
 
@@ -68,7 +70,7 @@ class Progress(Callback):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
         console = Console()
-        self.plain = not console.is_terminal
+        self.plain = self.on == 'lines' or not console.is_terminal
         if self.plain: return
         wide = 40 if console.width >= 120 else 16
         self.room = console.width - len(self.label) - wide - 2*len(str(self.steps)) - len('/ 0:00:00') - 4
@@ -188,8 +190,8 @@ def train(
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one; or `loggers.log_to`
-    # of `recipe_of`: labels, unlabeled, boxes, val, teacher, amp, steps, every, lr, nets; ahead: names of methods that
-    # follow, how long all take is said
+    # of `recipe_of`: labels, unlabeled, boxes, val, teacher, amp, steps, every, lr, nets; ahead: methods that follow and
+    # jobs, how many at once; how long all take is said
     **more,
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
@@ -249,7 +251,7 @@ def _train_recipe(recipe, folder, dev, ranks, data, progress, replace, resume, c
 def _ahead(recipe:Recipe, data:Data, dev, ahead)->str:
     "How long this run and those that follow take; a start with those that leave from it, a run of its own with none"
     p = recipe.protocol
-    if ahead: return forecast(ahead, p, data, dev, recipe.amp, recipe.nets)
+    if ahead: return forecast(ahead['methods'], p, data, dev, recipe.amp, recipe.nets, ahead.get('jobs', 1))
     return forecast([recipe.method], changed(p, budget=None, steps=recipe.steps, every=recipe.every),
                     data, dev, recipe.amp)
 
@@ -505,6 +507,83 @@ def train_rows(
         record(entry, results)
         yield run, entry
 
+# %% ../nbs/71_run.ipynb #94760aa1
+@dataclass(frozen=True)
+class Row:
+    "What a process needs to train the rows of a comparison"
+    p:Protocol
+    data:object             # a folder
+    folder:Path             # of the comparison
+    seed:int
+    start:dict|None         # of `starts`
+    places:dict             # labels, unlabeled, boxes, val, packed: as `prepare`
+    how:dict                # of `train_row`: device, amp, progress, resume, every
+
+READ = {}       # in a process beside others: its people
+
+def one_row(
+    named:tuple[str,Row],
+)->None:
+    "Train a row in a process of its own"
+    name, r = named
+    if READ.get('row') != r: READ.update(row=r, data=prepare(r.p, r.data, r.seed, progress=False, **r.places))
+    how = dict(r.how, progress=r.how['progress'] and 'lines')
+    train_row(name, r.p, READ['data'], r.folder, r.seed, r.start, cbs=[EndsWithOthers()], **how)
+
+def side_by_side(
+    methods,                # names in METHODS
+    p:Protocol,
+    data:Data,              # its people
+    device,                 # as `train`
+    places:Mapping,         # as `prepare`
+    jobs:int|None=None,     # as typed
+)->int:                     # how many trainings at once
+    "As many as typed, or as there is room for; 1 where a process would lack something, or rows wait for each other"
+    waits = not p.start_steps and any(wants_labels(find_method(n)) for n in methods)
+    if waits or places.get('teacher') or any(map(own, methods)): return 1
+    crops = min(sum(len(c)*3*math.prod(c.room) for c in (data.crops, data.val_crops, data.others) if c is not None), CACHE)
+    need = 1e9*MEMORY['tiny' if p.net == 'tiny' else 'other'] + crops
+    return min(jobs, len(methods)) if jobs else abreast_of(pick_device(device), len(methods), need)
+
+def rows_abreast(
+    methods,                # names in METHODS
+    row:Row,
+    results,                # the ledger
+    jobs:int,               # how many at once
+    look:Callable|None=None,    # called meanwhile
+)->Iterator[tuple[Run,Entry]]:
+    "As `train_rows`, in several processes, in the order in which they end"
+    first, *rest = methods      # the first one is seen first; of the others the longest begin
+    order = [first, *sorted(rest, key=lambda n: -find_method(n).nets)]
+    for (name, _), _ in abreast(one_row, [(name, row) for name in order], jobs, look):
+        run = read_run(row.folder/name)
+        record(entry := entry_of(run), results)
+        yield run, entry
+
+# %% ../nbs/71_run.ipynb #e503e1c6
+class Told(Callback):
+    "Says that a training has measured"
+    order = Watch.order + 1
+    def __init__(self, look:Callable): self.look = look
+    def after_epoch(self): self.look()
+
+def with_told(cbs, look:Callable):
+    "These callbacks, and `Told`"
+    return lambda *run: [*callbacks(cbs, *run), Told(look)]
+
+def comparison_rows(
+    methods,                # names in METHODS
+    row:Row,
+    data:Data,              # its people, read here
+    page:Page,
+    jobs:int,               # of `side_by_side`
+    cbs=(),                 # as `train`
+)->Iterator[tuple[Run,Entry]]:
+    "Side by side, or one after the other; the page is looked after meanwhile"
+    if jobs > 1: return rows_abreast(methods, row, page.results, jobs, page.look)
+    return train_rows(labels_first(methods, row.start), row.p, data, row.folder, page.results, row.seed, row.start,
+                      cbs=with_told(cbs, page.look), **row.how)
+
 # %% ../nbs/71_run.ipynb #c12029e8
 def compare(
     methods,                # names in METHODS
@@ -515,16 +594,16 @@ def compare(
     device='auto',
     amp:bool=False,
     progress:bool=True,
-    on_update=None,         # called with the folder after each run, e.g. to refresh a page
+    on_update=None,         # called with the folder after each measurement, e.g. to refresh a page
     note:dict|None=None,    # more facts for summary.json
     resume:bool=False,      # go on with what stopped, keep what is done
     # unlabeled, labels, boxes, val, teacher: as `prepare`; every: as `train_row`; cbs: as `train`;
-    # forecast: say how long
+    # forecast: say how long; jobs: trainings at once, each in a process of its own, None: as many as there is room for
     **more,
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
     began, every, cbs = time.perf_counter(), more.pop('every', None), more.pop('cbs', ())
-    ahead = tuple(methods) if more.pop('forecast', False) else None
+    said, jobs = more.pop('forecast', False), more.pop('jobs', 1)
     for name in methods: check_batch(name, p)
     check_teacher(methods, (data.source if isinstance(data, Data) else more).get('teacher'))
     check_precision(pick_device(device), amp)
@@ -532,15 +611,16 @@ def compare(
     with only_writer(make_folder(folder)):
         asked = getattr(data, 'source', None) or dict(data=data, **more)
         keep_comparison(folder, methods, p, seed, asked, amp=amp, every=every)
-        if not isinstance(data, Data): data = prepare(p, data, seed, progress=progress, **more)
-        page = Page(Path(folder), p, data, methods, seed, device, dict(note or {}), on_update, began)
-        kw = dict(device=device, amp=amp, progress=progress, resume=resume, cbs=cbs)
-        start = starts(('supervised', *methods), p, data, page.folder/'start', seed, ahead=ahead, **kw)
+        people = data if isinstance(data, Data) else prepare(p, data, seed, progress=progress, **more)
+        page = Page(Path(folder), p, people, methods, seed, device, dict(note or {}), on_update, began)
+        how = dict(device=device, amp=amp, progress=progress, resume=resume)
+        jobs = 1 if people is data or cbs else side_by_side(methods, p, people, device, more, jobs)
+        ahead = dict(methods=tuple(methods), jobs=jobs) if said else None
+        start = starts(('supervised', *methods), p, people, page.folder/'start', seed, ahead=ahead, cbs=cbs, **how)
         if start: page.start(read_run(start['net']))
         page.write()
-        order = labels_first(methods, start)
-        for run, _ in train_rows(order, p, data, folder, page.results, seed, start, every=every, **kw):
-            page.add(run, last=run.recipe.method == order[-1])
+        row = Row(p, data, page.folder, seed, start, more, dict(how, every=every))
+        for run, _ in comparison_rows(methods, row, people, page, jobs, cbs): page.add(run)
         return page.summary
 
 # %% ../nbs/71_run.ipynb #27734ce8
@@ -562,6 +642,7 @@ def take_up_comparison(
     device='auto',
     progress:bool=True,
     on_update=None,     # as `compare`
+    jobs:int|None=1,    # as `compare`
 )->dict:                # what summary.json holds; UserError where it is none
     "Go on with a comparison as it was begun, with its people where they are now"
     try: asked = json.loads((Path(folder)/'comparison.json').read_text())
@@ -570,15 +651,16 @@ def take_up_comparison(
     except ValueError: raise UserError(f'{Path(folder)/"comparison.json"} is damaged: it is not JSON.') from None
     now = {k: next(iter(places_now(folder, asked, k)), asked[k]) for k in PLACES if asked.get(k)}
     return compare(asked['methods'], Protocol.from_dict(asked['settings']), now.pop('data', None), folder,
-                   asked['seed'], device, asked['amp'], progress, on_update, resume=True, every=asked['every'], **now)
+                   asked['seed'], device, asked['amp'], progress, on_update, resume=True, every=asked['every'], jobs=jobs,
+                   **now)
 
 # %% ../nbs/71_run.ipynb #26672c42
 DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled', 'peak_reestimated')
 
 class Page:
-    "What summary.json tells of a comparison, written after every run"
+    "What summary.json tells of a comparison, written after every run, and shown again after every measurement"
     def __init__(self, folder, p, data, methods, seed, device, note, on_update, began):
-        self.folder, self.on_update, self.began = folder, on_update, began
+        self.folder, self.on_update, self.began, self.seen = folder, on_update, began, None
         people = dict(labeled=len(data.split.labeled), unlabeled=len(data.unlabeled), val=len(data.val.posed))
         now = datetime.now(timezone.utc).isoformat(timespec='seconds')
         self.summary = dict(seed=seed, state='running', protocol=dict(p.as_dict(), **people), sentence=p.sentence(),
@@ -593,13 +675,24 @@ class Page:
     @property
     def results(self)->Path: return self.folder/'results'   # a ledger, as of a sweep
 
-    def add(self, run:Run, last:bool=False):
-        name = run.recipe.method
+    def add(self, run:Run):
+        name, found = run.recipe.method, self.summary['methods']
         best = {k: v for k,v in run['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')}
-        self.summary['methods'][name] = dict(title=title(name), **digest(run), collapsed=run['collapsed'], best=best)
-        self.write('done' if last else 'running')
+        found[name] = dict(title=title(name), **digest(run), collapsed=run['collapsed'], best=best)
+        order = self.summary['order']
+        self.summary['methods'] = {k: found[k] for k in sorted(found, key=order.index)}     # not as they ended
+        self.write('done' if len(found) == len(order) else 'running')
+
+    def look(self):
+        "The page again where a training has measured since"
+        if self.on_update and self.measured() != self.seen: self.write()
+
+    def measured(self)->list[int]:      # when each training last wrote down numbers
+        files = [self.folder/name/'result.json' for name in self.summary['order']]
+        return [f.stat().st_mtime_ns if f.exists() else 0 for f in files]
 
     def write(self, state:str='running'):
+        self.seen = self.measured()
         self.summary.update(state=state, seconds=round(time.perf_counter() - self.began, 1))
         write_json(self.folder/'summary.json', self.summary)
         if self.on_update: self.on_update(self.folder)
@@ -636,7 +729,8 @@ def demo(
     methods=HEADLINE,
     device='auto',
     progress:bool=True,
-    on_update=None,             # called with the folder after each run
+    on_update=None,             # called with the folder after each measurement
+    jobs:int|None=1,            # as `compare`
 )->dict:                        # what summary.json holds
     "Make synthetic people, watch plain consistency collapse and easy-to-hard teaching hold, on a CPU"
     p, began = p or protocol('demo'), time.perf_counter()
@@ -645,4 +739,5 @@ def demo(
     first = [m for m in (*HEADLINE[1:], HEADLINE[0]) if m in methods]
     note = dict(drawing_seconds=round(time.perf_counter() - began, 1))
     order = [*first, *(m for m in methods if m not in HEADLINE)]
-    return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=note)
+    return compare(order, p, data, folder, seed, device, progress=progress, on_update=on_update, note=note,
+                   jobs=jobs)

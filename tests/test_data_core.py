@@ -160,7 +160,7 @@ def test_a_picture_of_several_people_is_read_once(folder, monkeypatch):
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(folder, monkeypatch):
-    monkeypatch.setattr(core, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(core, "free_memory", lambda: 1000)
     with pytest.raises(UserError, match=r"7 crops of 48x36 .* smaller size\.$"):
         Crops(folder, (32, 24)).cache()
 
@@ -169,7 +169,7 @@ def test_what_fits_depends_on_what_is_free_and_what_is_allowed(folder, monkeypat
     crops, need = Crops(folder, (32, 24)), 7 * 3 * 48 * 36
     for free, most, fits in ((need / 0.89, np.inf, True), (need / 0.91, np.inf, False), (np.inf, need, True),
                              (np.inf, need - 1, False)):
-        monkeypatch.setattr(core, "_free_memory", lambda free=free: free)
+        monkeypatch.setattr(core, "free_memory", lambda free=free: free)
         assert crops.fits(most) == fits
 
 
@@ -182,11 +182,11 @@ def test_files_that_were_read_take_no_memory_from_a_container(monkeypatch):
         if str(path) not in files: raise FileNotFoundError(path)
         return files[str(path)]
     monkeypatch.setattr(core.Path, "read_text", read)
-    assert core._free_memory() == 600
+    assert core.free_memory() == 600
     files["/sys/fs/cgroup/memory.max"] = "max"
-    assert core._free_memory() == 8 * 1024
+    assert core.free_memory() == 8 * 1024
     files.clear()
-    assert core._free_memory() == np.inf
+    assert core.free_memory() == np.inf
 
 
 def test_people_remember_what_they_are(folder):

@@ -431,7 +431,7 @@ def test_the_numbers_of_a_comparison_without_a_start(data, tmp_path):
 def test_crops_are_kept_where_there_is_room(monkeypatch):
     from semipose.data.core import CachedCrops
     for free, kept in ((float('inf'), True), (1000, False)):
-        monkeypatch.setattr('semipose.data.core._free_memory', lambda free=free: free)
+        monkeypatch.setattr('semipose.data.core.free_memory', lambda free=free: free)
         d = prepare(SMALL, SAMPLE, 0, unlabeled=SAMPLE, progress=False)
         assert [isinstance(c, CachedCrops) for c in (d.crops, d.val_crops, d.others)] == [kept]*3
 

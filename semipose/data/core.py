@@ -23,7 +23,7 @@ from ..geometry import crop_matrix, compose, invert, move, roomy, window
 # %% auto #0
 __all__ = ['FILL', 'GREY', 'LEGS', 'Person', 'Note', 'People', 'one_picture', 'hold_out', 'to_skeleton', 'mix', 'joint_box',
            'in_archive', 'archive', 'read_bytes', 'is_there', 'find_inside', 'turning', 'turned', 'glance',
-           'read_picture', 'cut', 'Crops', 'half_body', 'CachedCrops']
+           'read_picture', 'cut', 'Crops', 'half_body', 'free_memory', 'CachedCrops']
 
 # %% ../../nbs/10_data.core.ipynb #7ccc4fab
 @dataclass
@@ -458,7 +458,7 @@ def fits(self:Crops,
     most:float=math.inf,   # bytes that it may take at most
 )->bool:
     "Would `cache` find room for them in memory?"
-    return _bytes(self) <= min(most, .9*_free_memory())
+    return _bytes(self) <= min(most, .9*free_memory())
 
 @patch
 def cache(self:Crops,
@@ -498,7 +498,7 @@ def half_body(
     return torch.where(whole.view(-1, 1, 1), window(size), M)
 
 # %% ../../nbs/10_data.core.ipynb #2656f705
-def _free_memory()->float:
+def free_memory()->float:
     "Bytes this machine, or the container it is, can still give; infinite where it does not tell"
     free, group = [math.inf], Path('/sys/fs/cgroup')
     try: free.append(1024*int(Path('/proc/meminfo').read_text().split('MemAvailable:')[1].split()[0]))
@@ -514,7 +514,7 @@ def _bytes(crops:Crops)->int: return len(crops)*3*math.prod(crops.room)
 
 def _cut_all(crops:Crops, progress:bool, workers:int|None)->Tensor:
     "Every crop as one tensor; each picture is read once, by threads, which do not hold Python's lock meanwhile"
-    need, free = _bytes(crops), _free_memory()
+    need, free = _bytes(crops), free_memory()
     if need > .9*free:
         raise UserError(f'{len(crops):,} crops of {crops.room[0]}x{crops.room[1]} need {need/2**30:.1f} GB and '
                         f'{free/2**30:.1f} GB of memory are free: do not cache (workers then read pictures as they are '
