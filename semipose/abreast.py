@@ -10,25 +10,23 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 import torch
 from fastai.callback.core import Callback
-from .data.core import free_memory
 
 # %% auto #0
 __all__ = ['MEMORY', 'ENDING', 'abreast_of', 'EndsWithOthers', 'abreast']
 
 # %% ../nbs/49_abreast.ipynb #d2817acb
-MEMORY = dict(tiny=1.2, other=4.)     # GB that a training is given room for, beside its crops
+MEMORY = dict(tiny=1.5, other=4.)     # GB that a training is given room for, beside its crops
 
 def abreast_of(
     device,             # torch.device
     trainings:int,      # how many there are to do
     need:float,         # bytes of each
+    free:float,         # bytes that the machine has
     threads:int|None=None,  # in all; None: torch's
-    free:float|None=None,   # bytes; None: what the machine has now
 )->int:                 # how many at once, 1 or more
     "As many trainings as threads, and as fit into memory; one on a GPU"
     if device.type != 'cpu': return 1
-    threads, free = threads or torch.get_num_threads(), free_memory() if free is None else free
-    return max(1, min(trainings, threads, int(.8*free/need)))
+    return max(1, min(trainings, threads or torch.get_num_threads(), int(.8*free/need)))
 
 # %% ../nbs/49_abreast.ipynb #f25bfb8d
 ENDING = []     # in a process beside others: an event, set when all are to end after their step

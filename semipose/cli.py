@@ -23,7 +23,7 @@ from .skeletons import parse_flips
 __all__ = ['Imported', 'TYPED', 'CONTEXT', 'RESUMED', 'AFTER', 'app', 'Results', 'Seed', 'Jobs', 'Runs', 'Run', 'Keep', 'Other',
            'ProtocolName', 'Labels', 'Shift', 'Packed', 'OtherData', 'Part', 'DETECTORS', 'DETECTOR_FILE', 'Log',
            'PAIRS', 'SPARE', 'Drawn', 'Smooth', 'Flip', 'Device', 'Checkpoint', 'FORMAT_NAMES', 'FORMAT_HELP', 'Format',
-           'Pictures', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known',
+           'Pictures', 'WAYS', 'App', 'notes', 'Calm', 'tell_version', 'before', 'main', 'rank_of', 'grouped', 'known',
            'parse_size', 'parse_batch', 'parse_labels', 'build_protocol', 'protocol_of', 'cell', 'quoted', 'show_table',
            'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge',
            'outside_mark', 'check_network', 'demo', 'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name',
@@ -947,7 +947,7 @@ class Place:
     jobs:Jobs = None
 
     def found(self, people:People, beside:Path, device:str, file:Path|None)->dict:  # of `compare`
-        return dict(people.found(beside, device, file), packed=self.packed)
+        return dict(people.found(beside, device, file), packed=self.packed, jobs=self.jobs)
 
 # %% ../nbs/79_cli.ipynb #d2f3434e
 @app.command(epilog='Example:  semipose compare supervised posedual_jc --protocol lsp-200 --data data/lsp')
@@ -986,8 +986,7 @@ def compare(
     check_teacher(methods, people.teacher)
     begin(p, make_people)
     source = dict(labels=file, **place.found(people, folder.parent, machine.device, file), cbs=logger(log))
-    how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report,
-               jobs=place.jobs)
+    how = dict(resume=place.resume, every=budget.every if p.budget else None, forecast=True, on_update=demo_report)
     finish_comparison(run_compare(methods, p, data, folder, seed, machine.device, machine.amp, **how, **source),
                       folder, place.keep)
 
@@ -1306,16 +1305,19 @@ def changes(
                               by_joint=found.by_joint, moved=found.moved.round(3).tolist()))
 
 # %% ../nbs/79_cli.ipynb #68d5c7d8
+WAYS = 'random', 'center', 'cover', 'typical'      # the keys of `suggest.HOW`
+
 @app.command(epilog='Example:  semipose suggest runs/mine photos/ --boxes boxes.json -n 20')
 def suggest(
     run:Annotated[Path, typer.Argument(help='The folder of a run; two networks (PoseDual) know better where they '
                                             'disagree.')],
     folder:Annotated[Path, typer.Argument(help='Photographs.')],
     n:Annotated[int, typer.Option('-n', '--number', min=1, help='Pictures to choose.')]=20,
-    how:Annotated[str, typer.Option(help='How to spread over poses: center (k-center, the core-set of Sener and '
-                                         'Savarese), cover (nearest to everybody), or typical (the same '
-                                         'whatever the networks doubt).',
-                                    **names(('center', 'cover', 'typical')))]='center',
+    how:Annotated[str, typer.Option(help=(
+        'How to choose: random, which no other was shown to beat; by doubt, spread over poses: center (k-center, the '
+        'core-set of Sener and Savarese) or cover (nearest to everybody); or typical (as cover, whatever the networks '
+        'doubt).'),
+                                    **names(WAYS))]='random',
     boxes:Annotated[Optional[Path], typer.Option(help='A JSON with the boxes of the people; without it each picture '
                                                       'is one person.', show_default=False)]=None,
     skip:Annotated[Optional[Path], typer.Option(metavar='LABELS', help='Labels of any format: their pictures are not '
@@ -1325,9 +1327,9 @@ def suggest(
     weights:Checkpoint='last',
     device:Device='auto',
 ):
-    "Which pictures to label next: those about which networks and views disagree, spread over poses."
+    "Which pictures to label next, and how far networks and views disagree about them."
     known(weights, ('last', 'best'), 'checkpoint')
-    known(how, ('center', 'cover', 'typical'), 'way to spread')
+    known(how, WAYS, 'way to choose')
     from semipose.label import suggest_run
     from semipose.suggest import save_suggestions
     found = suggest_run(run, folder, n, boxes, skip, weights, device, True, how)

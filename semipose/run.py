@@ -18,6 +18,7 @@ from .errors import UserError
 from .files import make_folder, only_writer
 from .skeletons import Skeleton
 from .data.coco import write_json
+from .data.core import free_memory
 from .data.streams import Streams
 from .abreast import MEMORY, EndsWithOthers, abreast, abreast_of
 from .footage import FilmedStreams
@@ -190,8 +191,8 @@ def train(
     replace:bool=False,     # an existing run folder may be written over
     resume:bool=False,      # a stopped run of this recipe is gone on with, to the same numbers; a finished one is left
     cbs=(),                 # further fastai callbacks that only watch, `widgets.Monitor()` for one; or `loggers.log_to`
-    # of `recipe_of`: labels, unlabeled, boxes, val, teacher, amp, steps, every, lr, nets; ahead: methods that follow and
-    # jobs, how many at once; how long all take is said
+    # of `recipe_of`: labels, unlabeled, boxes, val, teacher, amp, steps, every, lr, nets; ahead: methods that follow
+    # and jobs, how many at once; how long all take is said
     **more,
 )->Run:                     # what result.json holds, and beside it what the ledger keeps
     "Train a method under a protocol and write a run folder"
@@ -530,6 +531,7 @@ def one_row(
     how = dict(r.how, progress=r.how['progress'] and 'lines')
     train_row(name, r.p, READ['data'], r.folder, r.seed, r.start, cbs=[EndsWithOthers()], **how)
 
+# %% ../nbs/71_run.ipynb #4076909b
 def side_by_side(
     methods,                # names in METHODS
     p:Protocol,
@@ -541,9 +543,10 @@ def side_by_side(
     "As many as typed, or as there is room for; 1 where a process would lack something, or rows wait for each other"
     waits = not p.start_steps and any(wants_labels(find_method(n)) for n in methods)
     if waits or places.get('teacher') or any(map(own, methods)): return 1
-    crops = min(sum(len(c)*3*math.prod(c.room) for c in (data.crops, data.val_crops, data.others) if c is not None), CACHE)
+    kept = [c for c in (data.crops, data.val_crops, data.others) if c is not None]
+    crops = min(sum(len(c)*3*math.prod(c.room) for c in kept), CACHE)
     need = 1e9*MEMORY['tiny' if p.net == 'tiny' else 'other'] + crops
-    return min(jobs, len(methods)) if jobs else abreast_of(pick_device(device), len(methods), need)
+    return min(jobs, len(methods)) if jobs else abreast_of(pick_device(device), len(methods), need, free_memory())
 
 def rows_abreast(
     methods,                # names in METHODS
@@ -598,7 +601,7 @@ def compare(
     note:dict|None=None,    # more facts for summary.json
     resume:bool=False,      # go on with what stopped, keep what is done
     # unlabeled, labels, boxes, val, teacher: as `prepare`; every: as `train_row`; cbs: as `train`;
-    # forecast: say how long; jobs: trainings at once, each in a process of its own, None: as many as there is room for
+    # forecast: say how long; jobs: trainings at once, each in a process of its own; None: as many as there is room for
     **more,
 )->dict:                    # what summary.json holds
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
@@ -651,8 +654,8 @@ def take_up_comparison(
     except ValueError: raise UserError(f'{Path(folder)/"comparison.json"} is damaged: it is not JSON.') from None
     now = {k: next(iter(places_now(folder, asked, k)), asked[k]) for k in PLACES if asked.get(k)}
     return compare(asked['methods'], Protocol.from_dict(asked['settings']), now.pop('data', None), folder,
-                   asked['seed'], device, asked['amp'], progress, on_update, resume=True, every=asked['every'], jobs=jobs,
-                   **now)
+                   asked['seed'], device, asked['amp'], progress, on_update, resume=True, every=asked['every'],
+                   jobs=jobs, **now)
 
 # %% ../nbs/71_run.ipynb #26672c42
 DIGEST = ('ap', 'ap_ensemble', 'pck', 'pckh', 'peak_labeled', 'peak_unlabeled', 'peak_reestimated')
@@ -683,14 +686,6 @@ class Page:
         self.summary['methods'] = {k: found[k] for k in sorted(found, key=order.index)}     # not as they ended
         self.write('done' if len(found) == len(order) else 'running')
 
-    def look(self):
-        "The page again where a training has measured since"
-        if self.on_update and self.measured() != self.seen: self.write()
-
-    def measured(self)->list[int]:      # when each training last wrote down numbers
-        files = [self.folder/name/'result.json' for name in self.summary['order']]
-        return [f.stat().st_mtime_ns if f.exists() else 0 for f in files]
-
     def write(self, state:str='running'):
         self.seen = self.measured()
         self.summary.update(state=state, seconds=round(time.perf_counter() - self.began, 1))
@@ -701,6 +696,17 @@ def digest(result:Mapping)->dict:
     "The last row, as a summary tells it"
     row = result['last']
     return dict({k: round(row[k], 4) for k in DIGEST if k in row}, steps=row['step'], seconds=row['seconds'])
+
+# %% ../nbs/71_run.ipynb #d57489d7
+@patch
+def look(self:Page):
+    "The page again where a training has measured since"
+    if self.on_update and self.measured() != self.seen: self.write()
+
+@patch
+def measured(self:Page)->list[int]:      # when each training last wrote down numbers
+    files = [self.folder/name/'result.json' for name in self.summary['order']]
+    return [f.stat().st_mtime_ns if f.exists() else 0 for f in files]
 
 # %% ../nbs/71_run.ipynb #ea9fdbb4
 def keep_numbers(

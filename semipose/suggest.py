@@ -22,8 +22,8 @@ from .data.coco import write_json
 from .predict import as_crops, as_list, decode, evaluating, map_back, view_mean
 
 # %% auto #0
-__all__ = ['LOST', 'HOW', 'Disagreement', 'answers', 'disagreement_of', 'k_center', 'k_cover', 'k_typical', 'Suggestions',
-           'suggest', 'save_suggestions', 'suggestions_sheet']
+__all__ = ['LOST', 'HOW', 'Disagreement', 'answers', 'disagreement_of', 'k_center', 'k_cover', 'k_typical', 'k_random',
+           'Suggestions', 'suggest', 'save_suggestions', 'suggestions_sheet']
 
 # %% ../nbs/56_suggest.ipynb #22c4d4fa
 LOST = .1   # of the crop's side: predictions that far apart know nothing
@@ -142,7 +142,14 @@ def k_typical(points:Tensor, n:int, weight=None, start=None, group=None)->list[i
     "As `k_cover` with everybody worth the same, whatever the networks say"
     return k_cover(points, n, None, start, group)
 
-HOW = dict(center=k_center, cover=k_cover, typical=k_typical)   # ways to spread over poses
+def k_random(points:Tensor, n:int, weight=None, start=None, group=None)->list[int]:
+    "Groups at random, the same ones each time; of each the point that is worth most"
+    group = np.arange(len(points)) if group is None else np.asarray(group)
+    names, worth = np.unique(group), np.ones(len(points)) if weight is None else np.asarray(weight)
+    drawn = np.random.default_rng(0).permutation(names)[:n]
+    return [int(np.where(group == g, worth, -np.inf).argmax()) for g in drawn]
+
+HOW = dict(center=k_center, cover=k_cover, typical=k_typical, random=k_random)   # ways to choose
 
 # %% ../nbs/56_suggest.ipynb #d9c05d5d
 @dataclass

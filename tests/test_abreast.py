@@ -1,4 +1,4 @@
-"""Trainings side by side: the same numbers, in several processes; what breaks or is stopped ends all, and nothing is lost."""
+"""Trainings side by side: the same numbers in several processes; what breaks or stops ends all, nothing is lost."""
 import json, os, signal, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
@@ -63,16 +63,16 @@ def test_what_breaks_says_its_sentence():
 def test_how_many_at_once(tmp_path, monkeypatch):
     data = prepare(P, SAMPLE, progress=False)
     many = lambda methods=NAMES, p=P, places={}, **kw: side_by_side(methods, p, data, "cpu", places, **kw)
-    monkeypatch.setattr("semipose.abreast.free_memory", lambda: 64e9)
+    monkeypatch.setattr("semipose.run.free_memory", lambda: 64e9)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert many() == 3 and many(jobs=2) == 2 and many(jobs=9) == 3
     assert many(places=dict(teacher="mine:find")) == 1, "another process would not know it"
     monkeypatch.setitem(run.find_method.__globals__["METHODS"], "of_mine", run.find_method("naive"))
     assert many(["supervised", "of_mine"]) == 1
     assert many(["supervised", "pseudopose"], replace(P, start_steps=0)) == 1, "one waits for the other"
-    monkeypatch.setattr("semipose.abreast.free_memory", lambda: 4e9)
+    monkeypatch.setattr("semipose.run.free_memory", lambda: 4e9)
     assert many() == 2
-    assert abreast_of(torch.device("cuda"), 3, 1e9, 8, 64e9) == 1
+    assert abreast_of(torch.device("cuda"), 3, 1e9, 64e9) == 1
 
 
 def test_ctrl_c_ends_all_and_resume_goes_on(tmp_path):

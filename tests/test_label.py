@@ -21,7 +21,7 @@ from semipose.predict import Prediction
 from semipose.protocols import protocol
 from semipose.run import train
 from semipose.skeletons import COCO17
-from semipose.suggest import Disagreement, answers, k_center, k_cover, suggest
+from semipose.suggest import HOW, Disagreement, answers, k_center, k_cover, k_random, suggest
 
 SAMPLE = Path(__file__).parents[1] / "data/sample"
 
@@ -228,6 +228,23 @@ def test_cover_brings_everybody_nearer_than_chance_and_than_the_farthest_points(
             and all(mine < near(torch.randperm(220, generator=g)[:10].tolist()) for _ in range(20)))
     a, p = asked([0., .01, .02, 1., 5.], [.5, .5, .5, .5, 1.]), crowd(5)
     assert suggest(p, a, 1, how="cover").files != suggest(p, a, 1, how="center").files == ["4.jpg"]
+
+
+def test_random_draws_pictures_evenly_and_the_same_each_time():
+    "of a picture the person who is worth most; over many sets of pictures each is as likely as any"
+    group = np.repeat(np.arange(5), 2)
+    weight = torch.tensor([.1, .9] * 5)
+    drawn = k_random(torch.zeros(10, 2), 3, weight, group=group)
+    assert len(set(group[drawn])) == 3 and set(drawn) <= set(range(1, 10, 2))
+    assert drawn == k_random(torch.rand(10, 2), 3, weight, group=group) and len(k_random(torch.zeros(4, 2), 9)) == 4
+    counts = np.zeros(6)
+    for off in range(300): counts[[i % 6 for i in k_random(torch.zeros(6 + off, 2), 60)]] += 1
+    assert counts.max() < 1.1 * counts.min()
+
+
+def test_the_command_line_knows_every_way_and_draws_at_random_alone():
+    import inspect
+    assert set(cli.WAYS) == set(HOW) and inspect.signature(cli.suggest).parameters["how"].default == "random"
 
 
 def test_pictures_with_labels_are_not_chosen_again(run, photos, tmp_path):

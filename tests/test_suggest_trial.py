@@ -88,3 +88,15 @@ def test_the_wrongest_are_chosen_where_the_truth_is_known():
     found = trial.wrongest(Row(people=people, disagreement=answers), truth, 2, ["3.jpg"])
     assert set(found.files) == {"1.jpg", "2.jpg"} and found.value == pytest.approx([1 / 3, 1 / 2][:: 1 if
         found.files[0] == "1.jpg" else -1])
+
+
+def test_the_readme_says_what_the_trial_on_photographs_found():
+    import numpy as np
+    from scipy.stats import t
+    top = Path(__file__).parent.parent
+    seeds = json.loads((top / "results/suggest/lsp.json").read_text())["seeds"]
+    d = np.array([s["chosen"]["ap"] - s["random"]["ap"] for s in seeds.values()])
+    half = t.ppf(.975, len(d) - 1) * d.std(ddof=1) / len(d)**.5
+    said = f"{d.mean():+.1f} [{d.mean() - half:+.1f}, {d.mean() + half:+.1f}] AP"
+    assert len(d) == 5 and (d < 0).all()
+    assert f"worse on all five seeds: {said}" in " ".join((top / "README.md").read_text().split())
