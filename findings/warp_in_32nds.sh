@@ -7,7 +7,7 @@
 #            Where the bump lies is its centre of mass.
 # Behaviour: OpenCV 4 rounds each source position to 1/32 px before it interpolates, for float pictures and float matrices as well.
 #            So .01 is no motion at all, .02 is .03125, .13 is .125. remap, given the exact positions as float maps, answers the same.
-#            OpenCV 5 interpolates at the position that was asked for. No argument is another, and nothing is said.
+#            OpenCV 5 interpolates at the position that was asked for. The call is the same, word for word, and nothing is said.
 # Seen:      4.13: .000, .03125, .125; after a hundred moves of .01 the bump is at .00. 5.0: .010, .020, .130; after a hundred moves at 1.00.
 # Source:    OpenCV's imgproc.hpp, INTER_BITS = 5, a table of 32 positions a pixel; opencv/opencv issues 25937 and 26361. That 5.0 differs: measured.
 # So:        crops that were cut under 4 and under 5 differ (a pose network's input, a released pipeline's numbers); slow motion must not be

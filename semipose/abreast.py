@@ -4,15 +4,18 @@
 
 # %% ../nbs/49_abreast.ipynb #5f08f62f
 from __future__ import annotations
-import signal, sys
+import multiprocessing, os, signal, sys, threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait as until
 import torch
 from fastai.callback.core import Callback
+from .errors import UserError
 
 # %% auto #0
-__all__ = ['MEMORY', 'ENDING', 'abreast_of', 'EndsWithOthers', 'abreast']
+__all__ = ['MEMORY', 'ENDING', 'abreast_of', 'deaf', 'EndsWithOthers', 'abreast']
 
 # %% ../nbs/49_abreast.ipynb #d2817acb
 MEMORY = dict(tiny=1.5, other=4.)     # GB that a training is given room for, beside its crops
@@ -21,12 +24,12 @@ def abreast_of(
     device,             # torch.device
     trainings:int,      # how many there are to do
     need:float,         # bytes of each
-    free:float,         # bytes that the machine has
+    free:float,         # bytes that the machine has; infinite where nobody can say
     threads:int|None=None,  # in all; None: torch's
 )->int:                 # how many at once, 1 or more
     "As many trainings as threads, and as fit into memory; one on a GPU"
     if device.type != 'cpu': return 1
-    return max(1, min(trainings, threads or torch.get_num_threads(), int(.8*free/need)))
+    return max(1, int(min(trainings, threads or torch.get_num_threads(), .8*free/need)))
 
 # %% ../nbs/49_abreast.ipynb #f25bfb8d
 ENDING = []     # in a process beside others: an event, set when all are to end after their step
@@ -36,6 +39,21 @@ def _settle(threads:int, ending)->None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     ENDING[:] = [ending]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+def _end_with_parent()->None:
+    "Nobody trains on for a process that was killed"
+    until([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+@contextmanager
+def deaf():
+    "Ctrl-C is not heard, nor by processes that are started meanwhile"
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    try: yield
+    finally:
+        if main: signal.signal(signal.SIGINT, before)
 
 class EndsWithOthers(Callback):
     "A training beside others ends between two steps when they end"
@@ -44,25 +62,36 @@ class EndsWithOthers(Callback):
         if ENDING and ENDING[0].is_set(): raise KeyboardInterrupt
     after_batch = before_batch
 
+# %% ../nbs/49_abreast.ipynb #b257c031
 def abreast(
     work:Callable,      # of a module: called with one of `todo` in another process
     todo:Sequence,
     jobs:int,           # processes
     look:Callable|None=None,    # called here, about every `every` seconds
     every:float=1.,
-)->Iterator[tuple]:     # (one of `todo`, what `work` returned), as they end
+)->Iterator[tuple]:     # (one of `todo`, what `work` returned), as they end; UserError where a process was killed
     "Several at once; where one breaks, or after Ctrl-C, the others end after their step"
-    context = get_context('spawn')
+    context = multiprocessing.get_context('spawn')
     ending, threads = context.Event(), max(torch.get_num_threads()//jobs, 1)
-    with ProcessPoolExecutor(jobs, context, _settle, (threads, ending)) as pool:
-        waiting = {pool.submit(work, x): x for x in todo}
-        try:
-            while waiting:
-                done, _ = wait(waiting, every, FIRST_COMPLETED)
-                if look: look()
-                for f in done: yield waiting.pop(f), f.result()
-        except BaseException as e:
-            ending.set()
-            for f in waiting: f.cancel()
-            if isinstance(e, KeyboardInterrupt): print('Stopping after this step.', file=sys.stderr, flush=True)
-            raise
+    pool = ProcessPoolExecutor(jobs, context, _settle, (threads, ending))
+    try:
+        with deaf(): waiting = {pool.submit(work, x): x for x in todo}
+        while waiting:
+            done, _ = wait(waiting, every, FIRST_COMPLETED)
+            if look: look()
+            for f in done: yield waiting.pop(f), f.result()
+    except BrokenProcessPool as e:
+        raise UserError('A training was ended by the system, perhaps for want of memory; the others have stopped. '
+                        'Go on with --resume and --jobs 1.') from e
+    except KeyboardInterrupt:
+        print('Stopping after this step; Ctrl-C once more stops at once.', file=sys.stderr, flush=True)
+        raise
+    finally: _close(pool, ending)
+
+def _close(pool:ProcessPoolExecutor, ending)->None:
+    "Wait until every process has ended its step; at once, where Ctrl-C comes again"
+    ending.set()
+    try: pool.shutdown(cancel_futures=True)
+    except KeyboardInterrupt:
+        for p in multiprocessing.active_children(): p.kill()
+        raise

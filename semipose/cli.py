@@ -287,15 +287,18 @@ def show_table(
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    out = out or Console()
     table = Table(box=box.SIMPLE_HEAD, header_style='bold', pad_edge=False, padding=(0,1,0,0))
+    # a narrow terminal folds heads, never the names; no word of a head is broken where all have room
+    whole = {k: k == next(iter(rows[0])) if fold is None else k != fold for k in rows[0]}
+    cells = lambda k: [k, *(cell(r[k]) for r in rows)]
+    least = {k: max(map(len, cells(k) if whole[k] else k.split() or [''])) for k in rows[0]}
+    room = sum(least.values()) + 2*len(least) <= out.width
     for k in rows[0]:
         right = any(isinstance(r[k], (int, float)) for r in rows)
-        # a narrow terminal folds heads, never the names
-        whole = k == next(iter(rows[0])) if fold is None else k != fold
-        word = None if whole else max(map(len, k.split()), default=1)       # no word of a head is broken
-        table.add_column(k, justify='right' if right else 'left', no_wrap=whole, min_width=word, overflow='fold')
+        table.add_column(k, justify='right' if right else 'left', no_wrap=whole[k], overflow='fold',
+                         min_width=least[k] if room and not whole[k] else None)
     for r in rows: table.add_row(*(cell(r[k]) for k in rows[0]))
-    out = out or Console()
     if title: out.print(title, style='bold', highlight=False)   # its own line: a table folds its title to its width
     out.print(table)
 
@@ -494,7 +497,7 @@ def demo(
     "Make synthetic people, train on this machine, watch the collapse and its cure."
     from semipose.run import demo as run_demo
     from semipose.report import demo_report, summary_rows
-    typer.echo(f'The report is {out/"report.html"}: open it in a browser, it renews itself after every method.')
+    typer.echo(f'The report is {out/"report.html"}: open it in a browser, it renews itself after every measurement.')
     summary = run_demo(out, seed=seed, progress=True, on_update=demo_report, jobs=jobs)
     show_table(narrower(summary_rows(summary), SPARE), title=f'Seed {seed}')
     typer.echo(f'Report: {demo_report(out)}\nLedger: {out/"results"}')
@@ -775,18 +778,19 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
     if first: check_labels(method, first, p, seed, data=place, labels=file)
     same = dict(seed=seed, resume=session.resume, cbs=cbs, **machine.fields())
     own = dict(labels=file, packed=session.packed, **people.found(folder.parent, machine.device, file))
-    data, own = (place, own) if session.resume else (read_once(method, p, place, seed, own), {})
+    ahead = (method, *['supervised']*bool(warm))
+    data, own = (place, own) if session.resume else (read_once(ahead, p, place, seed, own), {})
     if warm: start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), ahead=dict(methods=[method]),
                              **own, **same)
     if start: first = first_of(method, start, labeller)
     finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else {}, **own, **same),
            folders.results)
 
-def read_once(method:str, p, data, seed:int, own:dict):     # `Data` of `prepare`; own: labels, boxes and so on
+def read_once(methods:tuple, p, data, seed:int, own:dict):     # `Data` of `prepare`; own: labels, boxes and so on
     "The people of a new run, for its start and for itself"
     from semipose.people import prepare
     from semipose.run import check_networks
-    check_networks(('supervised', method), p)   # before anything slow
+    check_networks(methods, p)   # before anything slow
     return prepare(p, data, seed, progress=rank_of() == '0', **own)
 
 

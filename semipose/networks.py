@@ -262,6 +262,7 @@ def forecast(
     jobs:int=1,     # methods that are trained at once, each with its share of the threads
 )->str:             # one line
     "On what, about how long, and how to make it smaller"
+    jobs = min(jobs, torch.get_num_threads()) if device.type == 'cpu' else 1
     each = [seconds_of('supervised', p, data, device, amp, p.start_steps, start)] if start and p.start_steps else []
     with sharing(jobs): rows = [seconds_of(name, p, data, device, amp) for name in methods]
     steps, alone = [s for s, _ in each + rows], sum(t for _, t in each)

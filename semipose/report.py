@@ -16,6 +16,7 @@ __all__ = ['STYLE', 'DASHES', 'HEAD', 'FATES', 'REST', 'PAGE', 'THEME', 'MEDIA',
 # %% ../nbs/72_report.ipynb #4330221d
 import base64, io, json, re
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from pathlib import Path
 import numpy as np
@@ -121,13 +122,15 @@ def read_demo(
     start = read_run(folder/'start') if (folder/'start'/'result.json').exists() else None
     done, order = summary.get('methods', {}), summary.get('order', ())
     return Demo(summary, start, [read_run(folder/name) for name in done],
-                tuple(filter(None, (_live(folder/name) for name in order if name not in done))))
+                tuple(filter(None, (_live(folder/name, summary) for name in order if name not in done))))
 
-def _live(folder:Path)->Run|None:
-    "A training that goes on; None before its second measurement, for one is no line"
+def _live(folder:Path, summary:dict)->Run|None:
+    "A training that goes on; None before its second measurement, for one is no line, and of an earlier comparison"
     try: run = read_run(folder)
     except UserError: return None
-    return run if len(run.rows) > 1 else None
+    begun = datetime.fromisoformat(summary['started']).timestamp() if 'started' in summary else 0
+    now = run.result.get('state') == 'running' and (folder/'result.json').stat().st_mtime >= begun
+    return run if now and len(run.rows) > 1 else None
 
 # %% ../nbs/72_report.ipynb #49d203c4
 STYLE = {

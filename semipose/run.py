@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.torch_core import patch
-from .errors import UserError
+from .errors import UserError, remark
 from .files import make_folder, only_writer
 from .skeletons import Skeleton
 from .data.coco import write_json
@@ -31,7 +31,7 @@ from .ranks import (Ranked, RankStream, Ranks, check_method, find_ranks, folder_
 from .recipe import (Recipe, as_written, at, check_teacher, command, filled, found, hardware, read_recipe,
                              recipe_of, row_of, same_recipe, teacher_name, versions)
 from .people import (Data, as_begun, film_in, keep_outside, outside_in, synthetic_people, joints_of, prepare,
-                             readers, same_split, save_who)
+                             readers, same_split, spawns, save_who)
 from .measure import Evaluate, has_heads
 from .networks import (begin_from, check_batch, check_networks, check_precision, codec_of, dry_step, forecast,
                                peers_of, pick_device, step_sentence)
@@ -217,7 +217,7 @@ def train_recipe(
 )->Run:
     "Compare with what is there, read, build, try one step, train; each rank for itself, where torchrun started several"
     ranks = find_ranks()
-    how = dict(data=data, progress=progress and ranks.first, replace=replace, resume=resume, cbs=cbs, ahead=ahead)
+    how = dict(data=data, progress=ranks.first and progress, replace=replace, resume=resume, cbs=cbs, ahead=ahead)
     dev = ranks.device(pick_device(device))
     with process_group(ranks, dev), folder_of_rank(folder, ranks) as here:
         return _train_recipe(recipe, here, dev, ranks, **how)
@@ -542,9 +542,9 @@ def side_by_side(
 )->int:                     # how many trainings at once
     "As many as typed, or as there is room for; 1 where a process would lack something, or rows wait for each other"
     waits = not p.start_steps and any(wants_labels(find_method(n)) for n in methods)
-    if waits or places.get('teacher') or any(map(own, methods)): return 1
+    if waits or places.get('teacher') or any(map(own, methods)) or jobs is None and not spawns(): return 1
     kept = [c for c in (data.crops, data.val_crops, data.others) if c is not None]
-    crops = min(sum(len(c)*3*math.prod(c.room) for c in kept), CACHE)
+    crops = sum(min(len(c)*3*math.prod(c.room), CACHE) for c in kept)
     need = 1e9*MEMORY['tiny' if p.net == 'tiny' else 'other'] + crops
     return min(jobs, len(methods)) if jobs else abreast_of(pick_device(device), len(methods), need, free_memory())
 
@@ -568,7 +568,10 @@ class Told(Callback):
     "Says that a training has measured"
     order = Watch.order + 1
     def __init__(self, look:Callable): self.look = look
-    def after_epoch(self): self.look()
+    def after_epoch(self):
+        begun = time.perf_counter()
+        self.look()
+        self.learn.watch.busy += time.perf_counter() - begun    # not the training's seconds
 
 def with_told(cbs, look:Callable):
     "These callbacks, and `Told`"
@@ -607,6 +610,7 @@ def compare(
     "Train a supervised start, if the protocol has one, then every method from it, everything else equal"
     began, every, cbs = time.perf_counter(), more.pop('every', None), more.pop('cbs', ())
     said, jobs = more.pop('forecast', False), more.pop('jobs', 1)
+    methods = list(dict.fromkeys(methods))
     for name in methods: check_batch(name, p)
     check_teacher(methods, (data.source if isinstance(data, Data) else more).get('teacher'))
     check_precision(pick_device(device), amp)
@@ -653,6 +657,7 @@ def take_up_comparison(
         raise UserError(f'{folder} is no comparison that could be gone on with: it has no comparison.json.') from None
     except ValueError: raise UserError(f'{Path(folder)/"comparison.json"} is damaged: it is not JSON.') from None
     now = {k: next(iter(places_now(folder, asked, k)), asked[k]) for k in PLACES if asked.get(k)}
+    if asked.get('teacher'): now['teacher'] = asked['teacher']
     return compare(asked['methods'], Protocol.from_dict(asked['settings']), now.pop('data', None), folder,
                    asked['seed'], device, asked['amp'], progress, on_update, resume=True, every=asked['every'],
                    jobs=jobs, **now)
@@ -701,7 +706,9 @@ def digest(result:Mapping)->dict:
 @patch
 def look(self:Page):
     "The page again where a training has measured since"
-    if self.on_update and self.measured() != self.seen: self.write()
+    if not self.on_update or self.measured() == self.seen: return
+    try: self.write()
+    except (OSError, ValueError, UserError) as e: remark(f'The page was not renewed ({e}); training goes on.')
 
 @patch
 def measured(self:Page)->list[int]:      # when each training last wrote down numbers

@@ -154,7 +154,7 @@ HOW = dict(center=k_center, cover=k_cover, typical=k_typical, random=k_random)  
 # %% ../nbs/56_suggest.ipynb #d9c05d5d
 @dataclass
 class Suggestions:
-    "Pictures to label next, the most worth it first"
+    "Pictures to label next, in the order in which they were chosen"
     files:list[str]          # names inside the folder
     rows:list[int]           # the person for whom each was chosen
     value:list[float]        # of that person, 0 to 1

@@ -44,9 +44,14 @@ def test_a_row_that_is_still_trained_has_its_line(tmp_path):
     compare(NAMES[:1], P, SAMPLE, tmp_path, **HERE)
     summary = json.loads((tmp_path / "summary.json").read_text())
     (tmp_path / "summary.json").write_text(json.dumps(dict(summary, methods={}, state="running")))
+    assert not read_demo(tmp_path).lines, "what is done is not going on"
+    result = json.loads((tmp_path / "naive/result.json").read_text())
+    (tmp_path / "naive/result.json").write_text(json.dumps(dict(result, state="running")))
     demo = read_demo(tmp_path)
     assert not demo.runs and [r.name for r in demo.lines] == NAMES[:1]
     page = demo_report(tmp_path).read_text()
+    os.utime(tmp_path / "naive/result.json", (1e9, 1e9))
+    assert not read_demo(tmp_path).lines, "a run of an earlier comparison"
     assert "0 of 1 methods are done" in page and "Plain consistency is at step 4" in page
 
 
@@ -60,11 +65,51 @@ def test_what_breaks_says_its_sentence():
     with pytest.raises(UserError, match="photo.jpg: it is not a picture"): list(abreast(broken, ["a", "bad", "b"], 2))
 
 
+def dies(x): os._exit(9)
+
+
+def test_a_process_that_the_system_ends_is_told():
+    with pytest.raises(UserError, match="ended by the system.*--resume and --jobs 1"): list(abreast(dies, ["a"], 1))
+
+
+def slow(x):
+    Path(x).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+KILLED = """
+import os, sys, test_abreast as t
+from semipose.abreast import abreast
+if __name__ == "__main__": list(abreast(t.slow, sys.argv[1:], 2))
+"""
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=["killed", "twice"])
+def test_nobody_works_on_for_a_process_that_is_gone(tmp_path, signals):
+    (tmp_path / "go.py").write_text(KILLED)
+    notes = [tmp_path / "a", tmp_path / "b"]
+    here = subprocess.Popen([sys.executable, "go.py", *map(str, notes)], cwd=tmp_path, stderr=subprocess.DEVNULL,
+                            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    end = time.time() + 200
+    while not all(f.exists() and f.read_text() for f in notes) and time.time() < end: time.sleep(.2)
+    workers = [int(f.read_text()) for f in notes]
+    for s in signals:
+        here.send_signal(s)
+        time.sleep(1)
+    here.wait(30)
+    end = time.time() + 30
+    alive = lambda pid: Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    while any(map(alive, workers)) and time.time() < end: time.sleep(.2)
+    assert not any(map(alive, workers))
+
+
 def test_how_many_at_once(tmp_path, monkeypatch):
     data = prepare(P, SAMPLE, progress=False)
     many = lambda methods=NAMES, p=P, places={}, **kw: side_by_side(methods, p, data, "cpu", places, **kw)
     monkeypatch.setattr("semipose.run.free_memory", lambda: 64e9)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert many() == 1, "a script may have no main guard: it says how many"
+    monkeypatch.setattr(run, "spawns", lambda: True)
     assert many() == 3 and many(jobs=2) == 2 and many(jobs=9) == 3
     assert many(places=dict(teacher="mine:find")) == 1, "another process would not know it"
     monkeypatch.setitem(run.find_method.__globals__["METHODS"], "of_mine", run.find_method("naive"))
@@ -72,6 +117,7 @@ def test_how_many_at_once(tmp_path, monkeypatch):
     assert many(["supervised", "pseudopose"], replace(P, start_steps=0)) == 1, "one waits for the other"
     monkeypatch.setattr("semipose.run.free_memory", lambda: 4e9)
     assert many() == 2
+    assert abreast_of(torch.device("cpu"), 3, 1e9, float("inf"), 2) == 2, "where nobody can say how much is free"
     assert abreast_of(torch.device("cuda"), 3, 1e9, 64e9) == 1
 
 

@@ -292,6 +292,11 @@ def test_no_word_of_a_comparison_is_broken(width, monkeypatch):
     show_table(narrower(summary_rows(found), SPARE, width), out=Console(file=text, width=width))
     shown = text.getvalue()
     assert max(map(len, shown.splitlines())) <= width
+    heads = {k: dict(v, pckh=61.5) for k, v in found["methods"].items()}
+    rows = narrower(summary_rows(dict(found, dashed=dict(row, pckh=60.), methods=heads)), SPARE, width)
+    many = io.StringIO()
+    show_table(rows, out=Console(file=many, width=width))
+    assert "".join(many.getvalue().split()).count("61.5") == 2 and "yes" in many.getvalue()
     for word in ("collapsed", "re-est.,", "start", "Start (dashed line)", "PoseDual + JC", "unl."): assert word in shown
 
 
