@@ -28,11 +28,10 @@ __all__ = ['Imported', 'TYPED', 'CONTEXT', 'RESUMED', 'AFTER', 'app', 'Results',
            'narrower', 'names', 'option', 'People', 'Budget', 'Weights', 'find_boxes', 'Machine', 'Look', 'Judge',
            'outside_mark', 'check_network', 'demo', 'synth', 'method_table', 'methods', 'protocols', 'nets', 'run_name',
            'own_people', 'Settings', 'logger', 'Folders', 'begin', 'finish', 'go_on', 'Session', 'Saved', 'train',
-           'train_with', 'read_once', 'pack', 'parse_seeds', 'sweep', 'typed_again', 'print_sweep', 'rows_of',
-           'tell_sweep', 'Place', 'compare', 'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside',
-           'sigmas_of', 'evaluate', 'detail', 'submit', 'clips_in', 'predict', 'predicted', 'tell_predicted',
-           'answer_clips', 'tell_clips', 'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export',
-           'runs', 'report']
+           'train_with', 'pack', 'parse_seeds', 'sweep', 'typed_again', 'print_sweep', 'rows_of', 'tell_sweep', 'Place',
+           'compare', 'refuse_comparison', 'go_on_comparing', 'finish_comparison', 'beside', 'sigmas_of', 'evaluate',
+           'detail', 'submit', 'clips_in', 'predict', 'predicted', 'tell_predicted', 'answer_clips', 'tell_clips',
+           'tell_notes', 'boxes', 'label', 'changes', 'suggest', 'convert', 'export', 'runs', 'report']
 
 # %% ../nbs/79_cli.ipynb #bc4b14a5
 Imported = Annotated[Optional[list[str]], typer.Option(
@@ -763,36 +762,24 @@ def train_with(method:str, p, people:People, file:Path|None, seed:int, machine:M
                session:Session, numbers:dict,   # of `train`
                unstarted:bool)->None:           # begun from no warm-up checkpoint?
     "From the warm-up checkpoint to the table of a run"
-    place, make_people = own_people(p, people.data, file, seed)
-    usual = lambda name: run_name(name, place or file.parent, p.labels, seed)
-    folder, labeller = session.folder(folders.runs, usual(method)), folders.runs/usual('supervised')
+    data, make_people = own_people(p, people.data, file, seed)
+    folder = session.folder(folders.runs, run_name(method, data or file.parent, p.labels, seed))
     from semipose.run import check_batch, check_labels, check_teacher, first_of, refuse_existing, starts
     from semipose.run import train as run_train
     check_batch(method, p)
     if not session.resume:
         check_teacher([method], people.teacher)
         refuse_existing(folder)
-    cbs, warm = logger(session.log), p.start_steps and not unstarted
+    cbs = logger(session.log)
     begin(p, make_people)
-    start, first = None, None if warm else first_of(method, None, labeller)
-    if first: check_labels(method, first, p, seed, data=place, labels=file)
-    same = dict(seed=seed, resume=session.resume, cbs=cbs, **machine.fields())
-    own = dict(labels=file, packed=session.packed, **people.found(folder.parent, machine.device, file))
-    ahead = (method, *['supervised']*bool(warm))
-    data, own = (place, own) if session.resume else (read_once(ahead, p, place, seed, own), {})
-    if warm: start = starts([method], p, data, folder.with_name(f'{folder.name}-start'), ahead=dict(methods=[method]),
-                             **own, **same)
-    if start: first = first_of(method, start, labeller)
-    finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else {}, **own, **same),
+    same = dict(seed=seed, labels=file, resume=session.resume, cbs=cbs, packed=session.packed,
+                **people.found(folder.parent, machine.device, file), **machine.fields())
+    start = None if unstarted else starts([method], p, data, folder.with_name(f'{folder.name}-start'),
+                                          ahead=dict(methods=[method]), **same)
+    first = first_of(method, start, folders.runs/run_name('supervised', data or file.parent, p.labels, seed))
+    if first and not start: check_labels(method, first, p, seed, data=data, labels=file)
+    finish(run_train(method, p, data, folder, start=first, **numbers, ahead=None if start else {}, **same),
            folders.results)
-
-def read_once(methods:tuple, p, data, seed:int, own:dict):     # `Data` of `prepare`; own: labels, boxes and so on
-    "The people of a new run, for its start and for itself"
-    from semipose.people import prepare
-    from semipose.run import check_networks
-    check_networks(methods, p)   # before anything slow
-    return prepare(p, data, seed, progress=rank_of() == '0', **own)
-
 
 # %% ../nbs/79_cli.ipynb #4a4c2a70
 @app.command(epilog='Example:  semipose pack data/coco --size 256x192\n\n'

@@ -418,8 +418,8 @@ def test_demo_renews_its_page_and_prints_the_table(tmp_path, monkeypatch):
     import semipose.report, semipose.run
     from fakes import fake_demo
     pages = []
-    def demo(folder, seed, progress, on_update):
-        assert seed == 4 and progress
+    def demo(folder, seed, progress, on_update, jobs):
+        assert seed == 4 and progress and jobs is None
         for n in (1, 4):
             summary = fake_demo(folder, methods=("naive", "posecons", "supervised", "posedual_jc")[:n],
                                 state="done" if n == 4 else "running", pictures=False)
