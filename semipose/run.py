@@ -687,7 +687,7 @@ class Page:
         name, found = run.recipe.method, self.summary['methods']
         best = {k: v for k,v in run['best'].items() if k in ('step', 'ap', 'pckh', 'chosen_on')}
         found[name] = dict(title=title(name), **digest(run), collapsed=run['collapsed'], best=best)
-        order = self.summary['order']
+        order = labels_first(self.summary['order'], self.summary['dashed'])
         self.summary['methods'] = {k: found[k] for k in sorted(found, key=order.index)}     # not as they ended
         self.write('done' if len(found) == len(order) else 'running')
 
