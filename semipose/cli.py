@@ -655,7 +655,7 @@ def finish(run, results:Path)->None:
     from semipose.report import result_rows, run_report
     from semipose.sweep import entry_of
     show_table(result_rows(run))
-    if run.recipe.nets > 1: typer.echo(PAIRS)
+    if len(run['last'].get('nets', ())) > 1: typer.echo(PAIRS)
     typer.echo(f'Run: {run.folder}\nLedger: {record(entry_of(run), results)}\nReport: {run_report(run.folder)}\n'
                f'Next: semipose eval {quoted(run.folder)}')
 

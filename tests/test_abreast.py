@@ -108,6 +108,7 @@ def test_how_many_at_once(tmp_path, monkeypatch):
     many = lambda methods=NAMES, p=P, places={}, **kw: side_by_side(methods, p, data, "cpu", places, **kw)
     monkeypatch.setattr("semipose.run.free_memory", lambda: 64e9)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(run, "spawns", lambda: False)
     assert many() == 1, "a script may have no main guard: it says how many"
     monkeypatch.setattr(run, "spawns", lambda: True)
     assert many() == 3 and many(jobs=2) == 2 and many(jobs=9) == 3
