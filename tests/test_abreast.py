@@ -72,6 +72,10 @@ def test_a_process_that_the_system_ends_is_told():
     with pytest.raises(UserError, match="ended by the system.*--resume and --jobs 1"): list(abreast(dies, ["a"], 1))
 
 
+# a shell starts what runs in the background deaf to Ctrl-C
+HEARS = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+
 def slow(x):
     Path(x).write_text(str(os.getpid()))
     time.sleep(60)
@@ -89,7 +93,7 @@ def test_nobody_works_on_for_a_process_that_is_gone(tmp_path, signals):
     (tmp_path / "go.py").write_text(KILLED)
     notes = [tmp_path / "a", tmp_path / "b"]
     here = subprocess.Popen([sys.executable, "go.py", *map(str, notes)], cwd=tmp_path, stderr=subprocess.DEVNULL,
-                            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+                            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, **HEARS)
     end = time.time() + 200
     while not all(f.exists() and f.read_text() for f in notes) and time.time() < end: time.sleep(.2)
     workers = [int(f.read_text()) for f in notes]
@@ -126,7 +130,8 @@ def test_ctrl_c_ends_all_and_resume_goes_on(tmp_path):
     words = ["--data", str(SAMPLE), "--net", "tiny", "--size", "32x32", "--batch", "4", "--start-steps", "2", "--every",
              "2", "--device", "cpu", "--steps", "400", "--jobs", "2", "--out", "c"]
     here = subprocess.Popen([sys.executable, "-m", "semipose", "compare", "supervised", "naive", *words], cwd=tmp_path,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                            **HEARS)
     both = [tmp_path / "c" / m / "state.safetensors" for m in ("supervised", "naive")]
     until = time.time() + 240
     while not all(f.exists() for f in both) and time.time() < until and here.poll() is None: time.sleep(.2)
